@@ -1,0 +1,72 @@
+"""The exception tree. Every mistake of a user ends in one of these, before any expensive work.
+
+    Wan22Error                 a message for people: the value, the rule, what would work
+    ├── RequestError           what was asked cannot be done
+    │   ├── SizeError          a width, height or number of frames
+    │   ├── OptionError        an unknown or impossible option; lists the known ones
+    │   └── DeviceError        a device or dtype that is not here
+    ├── MediaError             an image, clip or sound that cannot be read
+    ├── OutputError            a place that cannot be written, or has no room
+    ├── CheckpointError        weights that are missing, truncated, or not what was expected
+    │   └── KeysError          tensors missing, unexpected or misshapen
+    └── DecodeError            decoding failed; `latents` is the file that holds the work
+
+The command line turns a Wan22Error into one line and exit code 2 (1 for DecodeError).
+"""
+
+from pathlib import Path
+
+
+class Wan22Error(Exception):
+    """Base of all errors that this package raises on purpose."""
+
+
+class RequestError(Wan22Error):
+    """What was asked cannot be done."""
+
+
+class SizeError(RequestError):
+    """A width, height or number of frames that cannot be made."""
+
+
+class OptionError(RequestError):
+    """An option that is unknown, or has an impossible value."""
+
+
+class DeviceError(RequestError):
+    """A device or dtype that this machine does not have."""
+
+
+class MediaError(Wan22Error):
+    """An image, clip or sound that cannot be read."""
+
+
+class OutputError(Wan22Error):
+    """A file that cannot be written."""
+
+
+class CheckpointError(Wan22Error):
+    """Weights that are missing, truncated, or not what was expected."""
+
+
+class KeysError(CheckpointError):
+    """Tensors that are missing, unexpected or misshapen."""
+
+
+class DecodeError(Wan22Error):
+    """Decoding failed after the latents were made; they are kept in `latents`, if a file was given."""
+
+    def __init__(self, message: str, latents: Path | None = None) -> None:
+        super().__init__(message)
+        self.latents = latents
+
+
+def choose(kind: str, value: str, known: list[str] | tuple[str, ...]) -> str:
+    """Return `value` if it is one of `known`; otherwise raise OptionError that lists them."""
+    if value in known:
+        return value
+    import difflib
+
+    near = difflib.get_close_matches(value, known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise OptionError(f"unknown {kind} {value!r}.{hint} Known: {', '.join(known)}")

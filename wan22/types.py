@@ -1,0 +1,148 @@
+"""The values that travel between parts: what is asked, what is told to the network, what comes back.
+
+It knows no file, device or network. One alphabet of axes for the whole project:
+
+    b batch · c channels · t h w latent frames, rows, columns · T H W pixel frames, rows, columns
+    l video tokens · s text tokens · k distinct noise levels · d width · n heads · e head width
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Image = np.ndarray
+"""An RGB picture: uint8, (H, W, 3)."""
+
+Expert = Literal["high", "low"]
+Solver = Literal["unipc", "dpm++", "euler", "distilled"]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Pictures in time: `frames` uint8 (T, H, W, 3), shown at `fps` frames a second."""
+
+    frames: np.ndarray
+    fps: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What someone wants. `None` always means: the model's own default.
+
+    `negative=""` is a really empty negative prompt (the official code cannot say that).
+    `guidance` is one number for both experts, or (low, high) as the official configuration writes it.
+    `size` is (width, height). `seconds` is an alternative to `frames`.
+    `strength` (0 < s <= 1) says how far an existing `video` is taken back towards noise.
+    """
+
+    prompt: str
+    negative: str | None = None
+    image: Image | None = None
+    last_image: Image | None = None
+    video: Clip | None = None
+    strength: float = 0.7
+    size: tuple[int, int] | None = None
+    frames: int | None = None
+    seconds: float | None = None
+    fps: float | None = None
+    steps: int | None = None
+    solver: str | None = None
+    shift: float | None = None
+    guidance: float | tuple[float, float] | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Level:
+    """One noise level: `sigma` in 0..1 for the solver, `timestep` (0..1000) for the network.
+
+    They are kept apart because the official schedules hand the network an integer timestep that is
+    truncated from a sigma of higher precision (spec: sampling, section 3).
+    """
+
+    sigma: Tensor
+    timestep: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """A solver's state after step `index` (from 0): the sample, and its prediction of the clean latents."""
+
+    index: int
+    x: Tensor
+    x0: Tensor
+    level: Level
+
+
+# What `Engine.generate` yields, in the order in which it happens.
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Work of another kind begins: "text", "condition", "load", "denoise", "decode" or "finish"."""
+
+    name: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something that the person should know: the size was changed, the model was not trained for this."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Step `index` of `steps` is done (1..steps), by `expert`, in `seconds`; `left` seconds are expected.
+
+    `x` and `x0` are latents (c, t, h, w): the sample and the current guess of the clean film.
+    """
+
+    index: int
+    steps: int
+    expert: str
+    sigma: float
+    seconds: float
+    left: float
+    x: Tensor = field(repr=False)
+    x0: Tensor = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Denoising is finished and nothing is decoded yet: the moment to put the work in a safe place.
+
+    `tensors` and `recipe` are all that `Engine.decode_latents` needs to finish the film later.
+    """
+
+    tensors: dict[str, Tensor] = field(repr=False)
+    recipe: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Decoded frames `start`..`start + len(frames) - 1` of `total`, uint8 (T, H, W, 3), in final size."""
+
+    start: int
+    total: int
+    frames: np.ndarray = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The film is complete. `recipe` makes it again (see media/recipe.py)."""
+
+    fps: float
+    recipe: dict[str, Any]
+
+
+Event = Phase | Notice | Progress | Latents | Frames | Finished
+Events = Iterator[Event]
