@@ -1,0 +1,28 @@
+"""Schedules and solvers against the official numbers, on the analytic field of the goldens."""
+
+import re
+
+import pytest
+import torch
+
+from wan22.sampling import SOLVERS, levels, velocity_to_x0
+
+NAME = re.compile(r"(?P<solver>.+)\.steps(?P<steps>\d+)\.shift(?P<shift>[\d.]+)\.final")
+
+
+def denoise(x, level):
+    velocity = torch.tanh(0.7 * x + torch.sin(torch.tensor(level.timestep) / 300)) - 0.3 * x
+    return velocity_to_x0(x, velocity, level)
+
+
+@pytest.mark.golden("solvers*")
+def test_timesteps_sigmas_and_final_states_equal_the_official_ones(golden, relative_error):
+    cases = [match for name in golden.outputs if (match := NAME.fullmatch(name))]
+    assert cases
+    for case in cases:
+        start = case[0].removesuffix("final")
+        schedule = levels(case["solver"], int(case["steps"]), float(case["shift"]))
+        assert list(schedule.timesteps) == golden.outputs[f"{start}timesteps"].tolist(), case[0]
+        assert torch.equal(schedule.sigmas, golden.outputs[f"{start}sigmas"]), case[0]
+        *_, final = SOLVERS[case["solver"]](denoise, golden.inputs["noise"], schedule)
+        assert relative_error(final.x, golden.outputs[case[0]]) <= 1e-6, case[0]
