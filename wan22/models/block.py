@@ -1,0 +1,148 @@
+"""One block of the Wan transformer, and the precision contract with the official weights.
+
+    stream        bfloat16 out of the patch embedding, float32 from the first gated addition on
+    norms         float32; block 0's first norm is rounded to the stream's bfloat16
+    modulation    float32, shift, scale and gate alike
+    projections   the weight's dtype, in and out
+    q/k norm      float32, rounded to the projection's dtype before the gain
+    rotation      float32 from float64 angles
+    attention     the value's dtype
+
+All casts stand in the open here; with float32 weights every line is float32 (spec: transformer, section 5).
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from wan22.ops.attention import Attention
+from wan22.ops.norm import layer_norm, rms_norm
+from wan22.ops.rope import Rotation, rotate
+
+
+class Linear(nn.Linear):
+    """A linear layer that computes in its weight's dtype, whatever comes in."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x.to(self.weight.dtype), self.weight, self.bias)
+
+
+class Linear32(nn.Linear):
+    """A linear layer that computes in float32, whatever its weight is stored in."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x.float(), self.weight.float(), self.bias.float())
+
+
+class Gain(nn.Module):
+    """The weight of an RMS norm over the full width, all heads jointly."""
+
+    def __init__(self, dim: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.weight, self.eps)
+
+
+class LayerNorm(nn.LayerNorm):
+    """An affine layer norm in float32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return layer_norm(x, self.weight, self.bias, self.eps)
+
+
+class TimeRows(NamedTuple):
+    """Vectors of the distinct noise levels, and which level each token has (None: all tokens the first).
+
+    rows: float32 (b, k, parts, d). Only the part in use is ever spread over the tokens, one (b, l, d) at a time.
+    """
+
+    rows: Float[Tensor, "b k parts d"]
+    index: Tensor | None
+
+    def part(self, i: int) -> Float[Tensor, "b #l d"]:
+        rows = self.rows[:, :, i]
+        return rows if self.index is None else rows[:, self.index]
+
+    def plus(self, bias: Float[Tensor, "1 parts d"]) -> "TimeRows":
+        return TimeRows(self.rows + bias.float().unsqueeze(1), self.index)
+
+
+class Memory(NamedTuple):
+    """Keys and values of the text for one block, (b, s, n, e), and the bias of each key."""
+
+    k: Tensor
+    v: Tensor
+    bias: Tensor | None
+
+
+class SelfAttention(nn.Module):
+    """Every token attends to every token; positions by rotation."""
+
+    def __init__(self, dim: int, heads: int, eps: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q, self.k, self.v, self.o = (Linear(dim, dim) for _ in range(4))
+        self.norm_q, self.norm_k = Gain(dim, eps), Gain(dim, eps)
+
+    def forward(self, x: Tensor, table: Rotation, attention: Attention) -> Tensor:
+        q, k, v = self.norm_q(self.q(x)), self.norm_k(self.k(x)), self.v(x)
+        q, k, v = (rearrange(a, "b l (n e) -> b l n e", n=self.heads) for a in (q, k, v))
+        q, k = rotate(q, table).to(v.dtype), rotate(k, table).to(v.dtype)
+        return self.o(attention(q, k, v).flatten(2))
+
+
+class CrossAttention(nn.Module):
+    """Every token attends to the text. Keys and values are made once per text, by `read`."""
+
+    def __init__(self, dim: int, heads: int, eps: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q, self.k, self.v, self.o = (Linear(dim, dim) for _ in range(4))
+        self.norm_q, self.norm_k = Gain(dim, eps), Gain(dim, eps)
+
+    def read(self, text: Float[Tensor, "b s d"], bias: Tensor | None) -> Memory:
+        """Project the embedded text to this block's keys and values."""
+        v = self.v(text)
+        k = self.norm_k(self.k(text)).to(v.dtype)
+        k, v = (rearrange(a, "b s (n e) -> b s n e", n=self.heads) for a in (k, v))
+        return Memory(k, v, bias)
+
+    def forward(self, x: Tensor, memory: Memory, attention: Attention) -> Tensor:
+        q = rearrange(self.norm_q(self.q(x)), "b l (n e) -> b l n e", n=self.heads).to(memory.v.dtype)
+        return self.o(attention(q, *memory).flatten(2))
+
+
+class Block(nn.Module):
+    """Self-attention, cross-attention and feed-forward on one residual stream.
+
+    The vectors of the noise level are, in order: shift, scale and gate of the self-attention, then of the
+    feed-forward. Cross-attention has neither modulation nor gate; its norm is the affine `norm3`.
+    """
+
+    def __init__(self, dim: int, ffn_dim: int, heads: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.self_attn = SelfAttention(dim, heads, eps)
+        self.norm3 = LayerNorm(dim, eps)
+        self.cross_attn = CrossAttention(dim, heads, eps)
+        self.ffn = nn.Sequential(Linear(dim, ffn_dim), nn.GELU("tanh"), Linear(ffn_dim, dim))
+        self.modulation = nn.Parameter(torch.randn(1, 6, dim) / dim**0.5)
+
+    def forward(
+        self, x: Tensor, time: TimeRows, table: Rotation, memory: Memory, attention: Attention
+    ) -> Float[Tensor, "b l d"]:
+        m = time.plus(self.modulation)
+        x = x + self.self_attn(self._modulated(x, m, 0), table, attention) * m.part(2)
+        x = x + self.cross_attn(self.norm3(x), memory, attention)
+        return x + self.ffn(self._modulated(x, m, 3)) * m.part(5)
+
+    def _modulated(self, x: Tensor, m: TimeRows, first: int) -> Tensor:
+        normed = layer_norm(x, eps=self.eps).to(x.dtype)
+        return torch.addcmul(m.part(first), normed.float(), 1 + m.part(first + 1))

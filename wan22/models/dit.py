@@ -1,0 +1,201 @@
+"""The Wan video transformer: a function of tokens.
+
+It knows no device, file, rank or step. Latents become tokens (`embed`), the blocks read text and noise level
+(`trunk`), the head predicts, and tokens become a velocity again (`fold`); `forward` is their composition, and
+the four verbs are public because wrappers (caches, context parallelism) stand between them.
+
+Two savings are exact in algebra. A film has one or two distinct noise levels, not one per token: they are
+embedded once and indexed (`NoiseLevels`). And the text's padding rows, all equal after the embedding, become one
+key whose score is raised by log(count); with its keys and values made once per text (`read_text`), cross-attention
+costs as much as the prompt is long.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from wan22.models.block import Block, Linear, Linear32, Memory, TimeRows
+from wan22.ops.attention import Attention, sdpa
+from wan22.ops.norm import layer_norm
+from wan22.ops.rope import rotation
+
+PATCH = (1, 2, 2)
+"""Frames, rows and columns of latents in one token; the same in every released model."""
+
+
+@dataclass(frozen=True)
+class DiTArch:
+    """The sizes of a transformer (spec: transformer, section 1)."""
+
+    in_channels: int
+    out_channels: int
+    dim: int
+    ffn_dim: int
+    heads: int
+    layers: int
+    text_dim: int = 4096
+    text_len: int = 512
+    freq_dim: int = 256
+    eps: float = 1e-6
+
+
+@dataclass(frozen=True)
+class NoiseLevels:
+    """Timesteps (0..1000): the distinct `values` (b, k), and for each token the `index` of its own.
+
+    Without an index every token has the first value.
+    """
+
+    values: Float[Tensor, "b k"]
+    index: Int[Tensor, " l"] | None = None
+
+    @classmethod
+    def uniform(cls, timestep: Float[Tensor, " b"]) -> "NoiseLevels":
+        """One level for all tokens of a sample."""
+        return cls(timestep[:, None])
+
+    @classmethod
+    def per_token(cls, timesteps: Float[Tensor, " l"]) -> "NoiseLevels":
+        """One sample whose tokens have their own levels; equal ones are found and shared."""
+        values, index = timesteps.unique(return_inverse=True)
+        return cls(values[None], index)
+
+
+TextMemory = tuple[Memory, ...]
+"""What each block knows of the text, one entry per block."""
+
+
+def sinusoid(timesteps: Float[Tensor, "*rest"], width: int) -> Float[Tensor, "*rest width"]:
+    """Cosines then sines of the timestep at geometric frequencies; angles in float64, returned as float32."""
+    half = width // 2
+    frequency = 10000.0 ** (-torch.arange(half, dtype=torch.float64, device=timesteps.device) / half)
+    angle = timesteps.double().unsqueeze(-1) * frequency
+    return torch.cat([angle.cos(), angle.sin()], dim=-1).float()
+
+
+class PatchEmbedding(nn.Module):
+    """A convolution whose stride is its kernel, computed as a linear map of patches."""
+
+    def __init__(self, channels: int, dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(dim, channels, *PATCH))
+        self.bias = nn.Parameter(torch.zeros(dim))
+        nn.init.xavier_uniform_(self.weight.flatten(1))
+
+    def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b l d"]:
+        pt, ph, pw = PATCH
+        patches = rearrange(x, "b c (t i) (h j) (w k) -> b (t h w) (c i j k)", i=pt, j=ph, k=pw)
+        return F.linear(patches.to(self.weight.dtype), self.weight.flatten(1), self.bias)
+
+
+class Head(nn.Module):
+    """The last norm, modulated by the noise level, and the projection to patches; all in float32."""
+
+    def __init__(self, dim: int, out_channels: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.head = Linear32(dim, PATCH[0] * PATCH[1] * PATCH[2] * out_channels)
+        self.modulation = nn.Parameter(torch.randn(1, 2, dim) / dim**0.5)
+
+    def forward(self, x: Float[Tensor, "b l d"], time: TimeRows) -> Float[Tensor, "b l p"]:
+        m = time.plus(self.modulation)
+        return self.head(torch.addcmul(m.part(0), layer_norm(x, eps=self.eps), 1 + m.part(1)))
+
+
+class WanDiT(nn.Module):
+    """The network of one expert. Parameters bear the official names and shapes."""
+
+    def __init__(self, arch: DiTArch, attention: Attention = sdpa) -> None:
+        super().__init__()
+        self.arch = arch
+        self.attention = attention
+        dim = arch.dim
+        self.patch_embedding = PatchEmbedding(arch.in_channels, dim)
+        self.text_embedding = nn.Sequential(Linear(arch.text_dim, dim), nn.GELU("tanh"), Linear(dim, dim))
+        self.time_embedding = nn.Sequential(Linear32(arch.freq_dim, dim), nn.SiLU(), Linear32(dim, dim))
+        self.time_projection = nn.Sequential(nn.SiLU(), Linear32(dim, 6 * dim))
+        self.blocks = nn.ModuleList(
+            Block(dim, arch.ffn_dim, arch.heads, arch.eps) for _ in range(arch.layers)
+        )
+        self.head = Head(dim, arch.out_channels, arch.eps)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b c t h w"],
+        levels: NoiseLevels,
+        text: TextMemory,
+        channels: Float[Tensor, "b y t h w"] | None = None,
+    ) -> Float[Tensor, "b o t h w"]:
+        """Predict the flow velocity (noise - clean) of noisy latents `x`, in float32.
+
+        `channels` are known channels told beside the noisy ones (first-image mask and latents); c + y must be
+        `arch.in_channels`. h and w must be even.
+        """
+        grid = self.grid(x)
+        embedded, projected = self.read_time(levels)
+        tokens = self.embed(x, channels)
+        tokens = self.trunk(tokens, projected, text, grid)
+        return self.fold(self.head(tokens, embedded), grid)
+
+    def grid(self, x: Float[Tensor, "b c t h w"]) -> tuple[int, int, int]:
+        """Frames, rows and columns of tokens."""
+        t, h, w = x.shape[2:]
+        return t // PATCH[0], h // PATCH[1], w // PATCH[2]
+
+    def embed(self, x: Tensor, channels: Tensor | None = None) -> Float[Tensor, "b l d"]:
+        """Latents to tokens, noisy channels first."""
+        return self.patch_embedding(x if channels is None else torch.cat([x, channels.to(x.dtype)], dim=1))
+
+    def trunk(
+        self, tokens: Float[Tensor, "b l d"], time: TimeRows, text: TextMemory, grid: tuple[int, int, int]
+    ) -> Float[Tensor, "b l d"]:
+        """All blocks, in order."""
+        table = rotation(grid, self.arch.dim // self.arch.heads, tokens.device)
+        for block, memory in zip(self.blocks, text, strict=True):
+            tokens = block(tokens, time, table, memory, self.attention)
+        return tokens
+
+    def fold(self, y: Float[Tensor, "b l p"], grid: tuple[int, int, int]) -> Float[Tensor, "b o t h w"]:
+        """Tokens to latents; the channel is the fastest axis of a token's output."""
+        t, h, w = grid
+        pt, ph, pw = PATCH
+        return rearrange(
+            y, "b (t h w) (i j k c) -> b c (t i) (h j) (w k)", t=t, h=h, w=w, i=pt, j=ph, k=pw
+        )
+
+    def read_time(self, levels: NoiseLevels) -> tuple[TimeRows, TimeRows]:
+        """Embed the distinct noise levels: for the head (1 vector each) and for the blocks (6 each)."""
+        e = self.time_embedding(sinusoid(levels.values, self.arch.freq_dim))
+        six = self.time_projection(e).unflatten(-1, (6, self.arch.dim))
+        return TimeRows(e.unsqueeze(2), levels.index), TimeRows(six, levels.index)
+
+    def read_text(self, contexts: Sequence[Float[Tensor, "_ text"]]) -> TextMemory:
+        """Make every block's keys and values of the encoded prompts, one prompt per sample of the batch.
+
+        Each context is (s_i, text_dim) with 1 <= s_i <= arch.text_len, without padding.
+        """
+        text, bias = self._merge_padding(contexts)
+        embedded = self.text_embedding(text)
+        return tuple(block.cross_attn.read(embedded, bias) for block in self.blocks)
+
+    def _merge_padding(self, contexts: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Stack contexts with one zero row each for its padding, and the bias that weighs it."""
+        longest = max(c.shape[0] for c in contexts)
+        if longest > self.arch.text_len:
+            raise ValueError(f"a context of {longest} rows is longer than text_len {self.arch.text_len}")
+        text = contexts[0].new_zeros(len(contexts), longest + 1, contexts[0].shape[1])
+        bias = torch.full((len(contexts), 1, 1, longest + 1), -torch.inf, device=text.device)
+        for i, context in enumerate(contexts):
+            rows = context.shape[0]
+            text[i, :rows] = context
+            bias[i, ..., :rows] = 0.0
+            if rows < self.arch.text_len:
+                bias[i, ..., longest] = torch.tensor(float(self.arch.text_len - rows)).log()
+        if all(c.shape[0] == self.arch.text_len for c in contexts):
+            return text[:, :-1], None
+        return text, bias
