@@ -1,0 +1,32 @@
+"""ComfyUI's single files: official names for the DiT, behind a prefix or not, and transformers' for the text.
+
+Without the prefix a DiT file is in the official dialect, and so is ComfyUI's VAE. The text encoder may carry its
+tokenizer along as the bytes of `spiece_model`. Scaled fp8 is an edit (`edits/fp8.py`), not a matter of names.
+"""
+
+from wan22.weights.dialects import diffusers
+from wan22.weights.dialects.table import Dialect, Identity
+
+SPIECE = "spiece_model"
+
+DIT = Dialect(
+    "comfy",
+    "dit",
+    Identity(),
+    marks=("patch_embedding.weight", "head.head.weight"),
+    prefix="model.diffusion_model.",
+)
+DIT_SHORT = Dialect(
+    "comfy",
+    "dit",
+    Identity(),
+    marks=("patch_embedding.weight", "head.head.weight"),
+    prefix="diffusion_model.",
+)
+TEXT = Dialect(
+    "comfy",
+    "text",
+    diffusers.TEXT.table,
+    marks=("shared.weight", SPIECE),
+    ignored=diffusers.TEXT.ignored | {SPIECE},
+)

@@ -1,0 +1,87 @@
+"""GGUF files (llama.cpp's format, as ComfyUI-GGUF uses it for Wan): dequantised tensor by tensor.
+
+Needs the optional package `gguf` (`pip install wan22[gguf]`). GGUF stores axes in reverse order and at most
+four of them, so producers note the true shape of others in `comfy.gguf.orig_shape.<name>`.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wan22.errors import CheckpointError
+from wan22.weights.reader import TensorInfo
+
+_ORIGINAL_SHAPE = "comfy.gguf.orig_shape."
+_ROWS_AT_ONCE = 1 << 24  # elements dequantised together, so that the work space stays near 200 MB
+
+
+class GGUFFile:
+    """One `.gguf` file. Raises CheckpointError if it is cut off or no GGUF, or `gguf` is not installed."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import gguf
+        except ImportError:
+            raise CheckpointError(f"reading {path} needs the package gguf: pip install wan22[gguf]") from None
+        self.path = path
+        try:
+            reader = gguf.GGUFReader(path)
+        except Exception as error:  # the package raises ValueError, IndexError, KeyError... on damaged files
+            raise CheckpointError(
+                f"{path} is damaged, cut off, or no GGUF file. Download it again. ({error})"
+            ) from error
+        shapes = {
+            key.removeprefix(_ORIGINAL_SHAPE): tuple(int(n) for n in field.contents())
+            for key, field in reader.fields.items()
+            if key.startswith(_ORIGINAL_SHAPE)
+        }
+        self.metadata = {
+            key: str(field.contents())
+            for key, field in reader.fields.items()
+            if key.startswith("general.") and len(field.data) == 1
+        }
+        self.infos: dict[str, TensorInfo] = {}
+        self._tensors: dict[str, Any] = {}
+        for tensor in reader.tensors:
+            shape = shapes.get(tensor.name, tuple(int(n) for n in reversed(tensor.shape)))
+            if math.prod(shape) != int(tensor.n_elements):
+                raise CheckpointError(
+                    f"{path}: {tensor.name} says shape {shape} for {tensor.n_elements} elements."
+                )
+            self._tensors[tensor.name] = tensor
+            self.infos[tensor.name] = TensorInfo(shape, tensor.tensor_type.name, int(tensor.n_bytes))
+
+    def read(self, name: str) -> Tensor:
+        tensor, info = self._tensors[name], self.infos[name]
+        if info.dtype in ("F32", "F16", "F64", "I8", "I16", "I32", "I64"):
+            return torch.from_numpy(np.array(tensor.data)).reshape(info.shape)
+        if info.dtype == "BF16":
+            return torch.from_numpy(np.array(tensor.data)).view(torch.bfloat16).reshape(info.shape)
+        return torch.from_numpy(self._dequantise(name)).reshape(info.shape)
+
+    def _dequantise(self, name: str) -> np.ndarray:
+        from gguf.quants import dequantize
+
+        tensor = self._tensors[name]
+        stored = tensor.data.reshape(-1, tensor.data.shape[-1])
+        rows, width = len(stored), self.infos[name].count // len(stored)
+        out = np.empty((rows, width), dtype=np.float32)
+        step = max(1, _ROWS_AT_ONCE // width)
+        for row in range(0, rows, step):
+            try:
+                out[row : row + step] = dequantize(stored[row : row + step], tensor.tensor_type)
+            except NotImplementedError:
+                raise CheckpointError(
+                    f"{self.path}: {name} is stored as {self.infos[name].dtype}, which the package gguf cannot "
+                    "dequantise. Take a Q8_0, Q4_0, Q5_1 or K-quant file."
+                ) from None
+        return out
+
+    def close(self) -> None:
+        self._tensors = {}

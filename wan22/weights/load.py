@@ -1,0 +1,146 @@
+"""Load a checkpoint into a module: read a tensor, rename it, undo its quantisation, cast it, place it.
+
+One tensor is in flight at a time, so a network is never in memory twice. Everything that can be wrong with
+names and shapes is said before any data is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from wan22.errors import CheckpointError, KeysError
+from wan22.weights.dialects import DIALECTS, Dialect
+from wan22.weights.edits.fp8 import Scales, check_scales, dequantise, find_scales
+from wan22.weights.reader import Reader
+
+DtypeOf = Callable[[str], torch.dtype]
+"""The dtype that the parameter of this (official) name is to have."""
+
+Progress = Callable[[int, int], None]
+"""Called with (bytes read, bytes in all)."""
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Native:
+    """A checkpoint seen through its dialect: official names, and which tensor of the file each one is.
+
+    `unknown` are tensors of the file that the dialect has no name for.
+    """
+
+    reader: Reader
+    dialect: Dialect
+    source: Mapping[str, str]
+    unknown: tuple[str, ...]
+    scales: Scales
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every tensor, by official name."""
+        return {name: self.reader.infos[source].shape for name, source in self.source.items()}
+
+    def read(self, name: str) -> Tensor:
+        """Read one tensor by its official name; if it is stored quantised, in float32."""
+        source = self.source[name]
+        tensor = self.reader.read(source)
+        scale = self.scales.of.get(source)
+        return tensor if scale is None else dequantise(tensor, self.reader.read(scale))
+
+
+def native(reader: Reader, dialect: Dialect) -> Native:
+    """See a checkpoint through a dialect."""
+    scales = find_scales(reader.infos)
+    source, unknown = {}, []
+    for name in reader.infos:
+        if name in scales.aside or name.removeprefix(dialect.prefix) in dialect.ignored:
+            continue
+        ours = dialect.to_native(name)
+        if ours is None or ours in source:
+            unknown.append(name)
+        else:
+            source[ours] = name
+    return Native(reader, dialect, source, tuple(unknown), scales)
+
+
+def load_module(
+    module: Module,
+    reader: Reader,
+    *,
+    dtype: torch.dtype | DtypeOf,
+    device: str | torch.device = "cpu",
+    progress: Progress | None = None,
+) -> Module:
+    """Fill `module`, which is on the meta device and has the official names, and return it in eval mode.
+
+    `dtype` is one dtype for all, or a function of the official name. The dialect is the one in which most names
+    are the module's. Parameters do not require gradients afterwards.
+
+    Raises KeysError, before reading data, if a tensor is missing, unexpected or misshapen; CheckpointError if
+    the file is quantised in a way not known here, or damaged.
+    """
+    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    view = _nearest(reader, wanted)
+    _check(view, wanted, type(module).__name__)
+    check_scales(reader, view.scales)
+    dtype_of = (lambda name: dtype) if isinstance(dtype, torch.dtype) else dtype
+    total = sum(reader.infos[view.source[name]].nbytes for name in wanted)
+    done = 0
+    # In the order of the files: disks like that.
+    for name in view.source:
+        _assign(module, name, view.read(name).to(device=device, dtype=dtype_of(name)))
+        done += reader.infos[view.source[name]].nbytes
+        if progress:
+            progress(done, total)
+    _check_complete(module)
+    return module.eval()
+
+
+def _nearest(reader: Reader, wanted: Mapping[str, object]) -> Native:
+    views = [native(reader, dialect) for dialects in DIALECTS.values() for dialect in dialects]
+    return max(views, key=lambda view: len(view.source.keys() & wanted.keys()) - len(view.unknown))
+
+
+def _check(view: Native, wanted: Mapping[str, tuple[int, ...]], what: str) -> None:
+    shapes = view.shapes
+    missing = [name for name in wanted if name not in shapes]
+    unexpected = [view.source[name] for name in shapes if name not in wanted] + list(view.unknown)
+    misshapen = [
+        f"{view.source[name]} is {list(shapes[name])}, not {list(shape)}"
+        for name, shape in wanted.items()
+        if name in shapes and shapes[name] != shape
+    ]
+    problems = [
+        f"{len(names)} {kind}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+        for kind, names in (("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen))
+        if names
+    ]
+    if problems:
+        known = len(wanted) - len(missing)
+        raise KeysError(
+            f"{view.reader.path} does not fit {what}. {'; '.join(problems)}. Nearest dialect: "
+            f"{view.dialect.name} ({known} of {len(wanted)} names). `wan22 inspect` says what the file is."
+        )
+
+
+def _assign(module: nn.Module, name: str, tensor: Tensor) -> None:
+    path, _, leaf = name.rpartition(".")
+    owner = module.get_submodule(path)
+    if leaf in owner._parameters:
+        owner._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)
+    else:
+        owner._buffers[leaf] = tensor
+
+
+def _check_complete(module: nn.Module) -> None:
+    """Buffers that no file holds must be made by the module, off the meta device."""
+    left = [name for name, tensor in module.named_buffers() if tensor.is_meta]
+    if left:
+        raise CheckpointError(
+            f"{type(module).__name__} leaves {left[0]} on the meta device: no file holds it."
+        )

@@ -1,0 +1,381 @@
+"""Open weight files: the only code below the edges that does.
+
+A `Reader` is one flat table of tensors, whatever the files are: one `.safetensors`, its shards with or without
+an index, a `.pth` (plain tensors only, never code), or a `.gguf`. Shapes and dtypes are known without reading
+data; data is read one tensor at a time and not kept. It does not know what the tensors mean: see `load.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import torch
+from torch import Tensor
+
+from wan22.errors import CheckpointError
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".gguf")
+
+DTYPES: Mapping[str, torch.dtype] = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "F8_E8M0": torch.float8_e8m0fnu,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+"""The dtype names of the safetensors format, which this package uses for files of every kind."""
+
+DTYPE_NAMES: Mapping[torch.dtype, str] = {dtype: name for name, dtype in DTYPES.items()}
+
+_SHARD = re.compile(r"(?P<stem>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.\w+)")
+_AGAIN = "Download it again."
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """What a file says of a tensor. `dtype` is a name of `DTYPES`, or a GGUF kind such as "Q4_K";
+    `nbytes` is the size of its data in the file.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    nbytes: int
+
+    @property
+    def count(self) -> int:
+        """The number of elements."""
+        return math.prod(self.shape)
+
+
+class WeightFile(Protocol):
+    """One file of a checkpoint."""
+
+    path: Path
+    infos: dict[str, TensorInfo]
+    metadata: dict[str, str]
+
+    def read(self, name: str) -> Tensor: ...
+
+    def close(self) -> None: ...
+
+
+class Reader:
+    """The tensors of a checkpoint, over all of its files.
+
+    `infos` maps each name to its `TensorInfo`, in file order; `metadata` is what the files say of themselves;
+    `config` is the `config.json` that lies beside them (empty if none); `where` maps each name to its file.
+    """
+
+    def __init__(self, path: Path, files: list[WeightFile], config: dict[str, Any]) -> None:
+        self.path = path
+        self.config = config
+        self.infos: dict[str, TensorInfo] = {}
+        self.metadata: dict[str, str] = {}
+        self._files = files
+        self._home: dict[str, WeightFile] = {}
+        for file in files:
+            for name, info in file.infos.items():
+                if name in self._home:
+                    raise CheckpointError(
+                        f"{name} is both in {self._home[name].path.name} and in {file.path.name} of {path}: "
+                        "these are not the shards of one checkpoint. Name one file."
+                    )
+                self._home[name] = file
+                self.infos[name] = info
+            self.metadata.update(file.metadata)
+        if not self.infos:
+            raise CheckpointError(f"{path} holds no tensors. {_AGAIN}")
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that are open."""
+        return [file.path for file in self._files]
+
+    def where(self, name: str) -> Path:
+        """The file that holds the tensor `name`."""
+        return self._home[name].path
+
+    def read(self, name: str) -> Tensor:
+        """Read one tensor into memory of its own, on the CPU, in the dtype of the file.
+
+        GGUF's quantised kinds come dequantised, in float32. Raises CheckpointError if there is no such tensor
+        or its data cannot be read.
+        """
+        if name not in self._home:
+            raise CheckpointError(f"{self.path} has no tensor {name!r}")
+        return self._home[name].read(name)
+
+    def close(self) -> None:
+        """Close the files. Tensors that were read stay valid."""
+        for file in self._files:
+            file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_reader(path: str | Path) -> Reader:
+    """Open a weight file, an `*.index.json`, one shard (its siblings come along), or a folder of one checkpoint.
+
+    Raises CheckpointError, naming the file and what to do, if it is missing, empty, cut off, a web page, a
+    git-lfs pointer, of an unknown kind, or a pickle that is not a flat dict of tensors.
+    """
+    path = Path(path).expanduser()
+    files: list[WeightFile] = []
+    try:
+        for file in weight_files(path):
+            files.append(_open_file(file))
+        return Reader(path, files, _config_beside(path))
+    except BaseException:
+        for file in files:
+            file.close()
+        raise
+
+
+def weight_files(path: Path) -> list[Path]:
+    """The files that make up the checkpoint at `path`; every one exists. Raises CheckpointError."""
+    if path.is_dir():
+        return _files_of_folder(path)
+    if not path.exists():
+        hint = "It is a link to nothing: download it again." if path.is_symlink() else "Check the path."
+        raise CheckpointError(f"there is no {path}. {hint}")
+    if path.name.endswith(".index.json"):
+        return _files_of_index(path)
+    if path.suffix not in SUFFIXES:
+        raise CheckpointError(
+            f"{path} is no weight file: known are {', '.join(SUFFIXES)}, an index or a folder."
+        )
+    if shard := _SHARD.fullmatch(path.name):
+        index = path.parent / f"{shard['stem']}{shard['suffix']}.index.json"
+        return _files_of_index(index) if index.exists() else _files_of_shards(path.parent, shard)
+    return [path]
+
+
+def _files_of_folder(folder: Path) -> list[Path]:
+    indices = sorted(folder.glob("*.index.json"))
+    files = sorted(file for file in folder.iterdir() if file.suffix in SUFFIXES)
+    if len(indices) == 1:
+        return _files_of_index(indices[0])
+    if indices:
+        raise CheckpointError(f"{folder} holds several checkpoints: name one of {_names(indices)}.")
+    shards = [match for file in files if (match := _SHARD.fullmatch(file.name))]
+    stems = {(match["stem"], match["count"]) for match in shards}
+    if len(shards) == len(files) and len(stems) == 1:
+        return _files_of_shards(folder, shards[0])
+    if not files:
+        raise CheckpointError(f"{folder} holds no weights ({', '.join(SUFFIXES)}). Check the path.")
+    if len(files) > 1:
+        raise CheckpointError(f"{folder} holds several weight files: name one of {_names(files)}.")
+    return files
+
+
+def _files_of_index(index: Path) -> list[Path]:
+    try:
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{index} is no index of shards ({error}). {_AGAIN}") from None
+    outside = [name for name in names if Path(name).name != name]
+    if outside:
+        raise CheckpointError(f"{index} names files of other folders, such as {outside[0]!r}: not opened.")
+    return _existing(index.parent, names)
+
+
+def _files_of_shards(folder: Path, shard: re.Match[str]) -> list[Path]:
+    count = int(shard["count"])
+    names = [f"{shard['stem']}-{i:05d}-of-{count:05d}{shard['suffix']}" for i in range(1, count + 1)]
+    return _existing(folder, names)
+
+
+def _existing(folder: Path, names: list[str]) -> list[Path]:
+    missing = [name for name in names if not (folder / name).exists()]
+    if missing:
+        raise CheckpointError(
+            f"{len(missing)} of {len(names)} shards are missing in {folder}: {', '.join(missing[:5])}. "
+            "Download them again."
+        )
+    return [folder / name for name in names]
+
+
+def _names(paths: list[Path]) -> str:
+    return ", ".join(path.name for path in paths[:8])
+
+
+def _config_beside(path: Path) -> dict[str, Any]:
+    file = (path if path.is_dir() else path.parent) / "config.json"
+    if not file.is_file():
+        return {}
+    try:
+        config = json.loads(file.read_text())
+    except ValueError as error:
+        raise CheckpointError(f"{file} is not JSON ({error}). {_AGAIN}") from None
+    return config if isinstance(config, dict) else {}
+
+
+def _open_file(path: Path) -> WeightFile:
+    with path.open("rb") as file:
+        start = file.read(64)
+    if not start:
+        raise CheckpointError(f"{path} is empty. {_AGAIN}")
+    if start.startswith(b"version https://git-lfs"):
+        raise CheckpointError(
+            f"{path} is a git-lfs pointer, not the weights: run `git lfs pull` in its folder."
+        )
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise CheckpointError(
+            f"{path} is a web page, not weights: the download got an error or login page. {_AGAIN}"
+        )
+    if path.suffix == ".gguf":
+        from wan22.weights.gguf_file import GGUFFile
+
+        return GGUFFile(path)
+    return SafetensorsFile(path) if path.suffix == ".safetensors" else PickleFile(path)
+
+
+class SafetensorsFile:
+    """A `.safetensors` file: eight bytes of header length, a JSON header, then the data.
+
+    It is read by plain reads rather than mapped: the memory in use is exactly the tensors that were asked for,
+    and a file that is cut off or on a failing network disk is an error, not a crash.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.infos: dict[str, TensorInfo] = {}
+        self._start: dict[str, int] = {}
+        self._file = path.open("rb", buffering=0)
+        try:
+            header, data = self._header()
+            self.metadata: dict[str, str] = header.pop("__metadata__", None) or {}
+            for name, entry in header.items():
+                self._add(name, entry, data)
+            size = path.stat().st_size
+            end = max((self._start[n] + info.nbytes for n, info in self.infos.items()), default=data)
+            if size < end:
+                raise CheckpointError(f"{path} is cut off: {size:,} of {end:,} bytes are here. {_AGAIN}")
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _header(self) -> tuple[dict[str, Any], int]:
+        size = self.path.stat().st_size
+        length = int.from_bytes(self._file.read(8), "little")
+        if size < 8 or length > size - 8:
+            raise CheckpointError(
+                f"{self.path} is cut off, or is no safetensors file: "
+                f"its header should be {length:,} bytes, the file is {size:,}. {_AGAIN}"
+            )
+        try:
+            header = json.loads(self._file.read(length))
+        except ValueError:
+            header = None
+        if not isinstance(header, dict):
+            raise CheckpointError(f"{self.path} is no safetensors file: its header is not JSON. {_AGAIN}")
+        return header, 8 + length
+
+    def _add(self, name: str, entry: dict[str, Any], data: int) -> None:
+        try:
+            begin, end = entry["data_offsets"]
+            dtype, shape = entry["dtype"], tuple(int(n) for n in entry["shape"])
+        except (KeyError, TypeError, ValueError):
+            raise CheckpointError(
+                f"{self.path}: the header's entry for {name!r} is damaged. {_AGAIN}"
+            ) from None
+        if dtype not in DTYPES:
+            raise CheckpointError(
+                f"{self.path}: {name} has the dtype {dtype!r}; known are {', '.join(DTYPES)}."
+            )
+        nbytes = math.prod(shape) * DTYPES[dtype].itemsize
+        if begin < 0 or end - begin != nbytes:
+            raise CheckpointError(
+                f"{self.path}: {name} {shape} needs {nbytes:,} bytes, the header gives {end - begin:,}. {_AGAIN}"
+            )
+        self.infos[name] = TensorInfo(shape, dtype, nbytes)
+        self._start[name] = data + begin
+
+    def read(self, name: str) -> Tensor:
+        info = self.infos[name]
+        buffer = torch.empty(info.nbytes, dtype=torch.uint8)
+        view, done = memoryview(buffer.numpy()), 0
+        self._file.seek(self._start[name])
+        while done < info.nbytes:
+            got = self._file.readinto(view[done:])
+            if not got:
+                raise CheckpointError(f"{self.path} ends inside {name}: it was cut off while open. {_AGAIN}")
+            done += got
+        return buffer.view(DTYPES[info.dtype]).reshape(info.shape)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class PickleFile:
+    """A `.pth`, `.pt` or `.bin` file: a flat dict of tensors, also under "state_dict". It cannot run code:
+    only `torch.load(weights_only=True)` touches it, and anything but tensors is refused.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.metadata: dict[str, str] = {}
+        self._tensors = self._load()
+        self.infos = {
+            name: TensorInfo(tuple(tensor.shape), DTYPE_NAMES[tensor.dtype], tensor.nbytes)
+            for name, tensor in self._tensors.items()
+        }
+
+    def _load(self) -> dict[str, Tensor]:
+        import zipfile
+
+        # Files from before torch 1.6 are no zip archives and cannot be mapped: they are read whole.
+        mapped = zipfile.is_zipfile(self.path)
+        try:
+            loaded = torch.load(self.path, map_location="cpu", weights_only=True, mmap=mapped)
+        except (
+            Exception
+        ) as error:  # torch.load raises whatever the unpickler met; all mean the same to a reader
+            if type(error).__name__ == "UnpicklingError" and mapped:
+                why = "holds more than tensors; running its code is refused. Ask for a .safetensors file instead"
+            else:
+                why = "is damaged, cut off, or no PyTorch file. Download it again"
+            raise CheckpointError(f"{self.path} {why}. ({str(error).splitlines()[0][:200]})") from error
+        if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
+            loaded = loaded["state_dict"]
+        if not isinstance(loaded, dict):
+            raise CheckpointError(f"{self.path} holds a {type(loaded).__name__}, not a flat dict of tensors.")
+        for name, value in loaded.items():
+            if (
+                not isinstance(value, Tensor)
+                or value.dtype not in DTYPE_NAMES
+                or value.layout != torch.strided
+            ):
+                kind = type(value).__name__
+                raise CheckpointError(
+                    f"{self.path} is not a flat dict of plain tensors: {name!r} is a {kind}. Save its state_dict only."
+                )
+        return loaded
+
+    def read(self, name: str) -> Tensor:
+        # A copy, so that no tensor keeps the mapped file open.
+        return self._tensors[name].detach().clone(memory_format=torch.contiguous_format)
+
+    def close(self) -> None:
+        self._tensors = {}
