@@ -19,6 +19,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from wan22.arch import DiTArch
 from wan22.models.block import Block, Linear, Linear32, Memory, TimeRows
 from wan22.ops.attention import Attention, sdpa
 from wan22.ops.norm import layer_norm
@@ -26,22 +27,6 @@ from wan22.ops.rope import rotation
 
 PATCH = (1, 2, 2)
 """Frames, rows and columns of latents in one token; the same in every released model."""
-
-
-@dataclass(frozen=True)
-class DiTArch:
-    """The sizes of a transformer (spec: transformer, section 1)."""
-
-    in_channels: int
-    out_channels: int
-    dim: int
-    ffn_dim: int
-    heads: int
-    layers: int
-    text_dim: int = 4096
-    text_len: int = 512
-    freq_dim: int = 256
-    eps: float = 1e-6
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ enough neighbouring rows around it (`halo`), without any blending.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -23,37 +23,9 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from wan22.arch import VAEArch
 from wan22.ops.conv import causal_conv3d
 from wan22.ops.norm import channel_norm
-
-
-@dataclass(frozen=True)
-class VAEArch:
-    """The sizes of a VAE. `temporal[i]` says whether level i also halves time; `patch` pixels a side are
-    folded into channels before the encoder; `residual` adds Wan2.2's parameter-free shortcuts around levels.
-    `mean` and `std` (one per latent channel) normalise the latents.
-    """
-
-    z: int
-    encoder_width: int
-    decoder_width: int
-    multipliers: tuple[int, ...]
-    blocks: int
-    temporal: tuple[bool, ...]
-    patch: int
-    residual: bool
-    mean: tuple[float, ...] = field(repr=False)
-    std: tuple[float, ...] = field(repr=False)
-
-    @property
-    def stride_time(self) -> int:
-        """Pixel frames per latent frame, after the first."""
-        return 2 ** sum(self.temporal)
-
-    @property
-    def stride_space(self) -> int:
-        """Pixels per latent row or column."""
-        return self.patch * 2 ** (len(self.multipliers) - 1)
 
 
 State = tuple[Tensor | None, ...]
@@ -387,7 +359,7 @@ class WanVAE(nn.Module):
         whole, local = state or (None, None)
         x, whole = self.decoder.whole(z, whole)
         scale = 2 ** len(self.arch.temporal)
-        bands = _bands(x.shape[3], band, self._halo(self.arch.blocks + 1, rows=1))
+        bands = _bands(x.shape[3], band, self._halo(self.arch.blocks + 1))
         outs, states = [], []
         for i, b in enumerate(bands):
             y, kept = self.decoder.local(x[:, :, :, b.top : b.bottom], local[i] if local else None)
@@ -414,7 +386,7 @@ class WanVAE(nn.Module):
     def _encode_chunk(self, x: Tensor, state: tuple | None, band: int | None) -> tuple[Tensor, tuple]:
         whole, local = state or (None, None)
         scale = 2 ** len(self.arch.temporal)
-        bands = _bands(x.shape[3] // scale, band, self._halo(self.arch.blocks, rows=scale))
+        bands = _bands(x.shape[3] // scale, band, self._halo(self.arch.blocks))
         outs, states = [], []
         for i, b in enumerate(bands):
             rows = x[:, :, :, b.top * scale : b.bottom * scale]
@@ -424,13 +396,12 @@ class WanVAE(nn.Module):
         y, whole = self.encoder.whole(outs[0] if len(outs) == 1 else torch.cat(outs, dim=3), whole)
         return y, (whole, tuple(states))
 
-    def _halo(self, blocks: int, rows: int) -> int:
+    def _halo(self, blocks: int) -> int:
         """Rows of the low-resolution grid that a row depends on, to either side, through the local layers.
 
         At level i a row of pixels is 2**-i of a low-resolution row; each block has two 3x3 convolutions,
         each resampling one more, and the ends of the network one each.
         """
-        del rows
         reach = sum((2 * blocks + 2) / 2**i for i in range(len(self.arch.multipliers)))
         return int(reach) + 2
 

@@ -1,0 +1,191 @@
+"""All sizes of one job, computed once: what is asked, what is drawn, the latent grid, the tokens.
+
+The only place where strides are multiplied. It knows the catalogue's numbers and nothing of networks.
+
+A model draws on a grid (multiples of 16 or 32 pixels, 4n + 1 frames); people ask for anything. So a job has two
+sizes: `draw` is what the network makes, `out` is what the person gets, cut or scaled from it.
+"""
+
+import math
+from dataclasses import dataclass
+
+from wan22.catalog import Size, Variant
+from wan22.errors import SizeError
+
+MAX_SIDE = 8192
+MAX_LATENT_FRAMES = 1024
+"""The positions that the official rotation tables hold (spec: transformer, section 4)."""
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """The sizes of one job.
+
+    `draw` and `out` are (width, height); `scaled` says that `out` is a resize of `draw` (a model kept to its
+    trained sizes), else it is cut from its centre. `drawn_frames` >= 1 are made; `frames` are delivered:
+    resampled over the same time if `stretched`, else the first ones.
+    """
+
+    draw: Size
+    out: Size
+    drawn_frames: int
+    frames: int
+    fps: float
+    latent: tuple[int, int, int]
+    scaled: bool
+    stretched: bool
+    notices: tuple[str, ...] = ()
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the transformer: latent positions in patches of 1 x 2 x 2."""
+        t, h, w = self.latent
+        return t * (h // 2) * (w // 2)
+
+
+def fit(
+    variant: Variant,
+    *,
+    size: Size | None,
+    frames: int | None,
+    seconds: float | None,
+    fps: float | None,
+    picture: Size | None = None,
+) -> Canvas:
+    """Compute the canvas of a request; `picture` is the size of its first image or clip, if it has one.
+
+    Raises SizeError, naming the value, the rule and the nearest that works.
+    """
+    fps = variant.defaults.fps if fps is None else float(fps)
+    if not (math.isfinite(fps) and 0 < fps <= 240):
+        raise SizeError(f"fps must be above 0 and at most 240, not {fps:g}; this model's own is {variant.defaults.fps:g}")
+    frames = _frame_count(variant, frames, seconds, fps)
+    out = _out_size(variant, size, picture)
+    if variant.trained.only:
+        return _trained_canvas(variant, out, frames, fps)
+    side, _ = variant.grid
+    draw = (_up(out[0], side), _up(out[1], side))
+    drawn = _up(frames - 1, variant.grid[1]) + 1
+    notices = []
+    if draw != out:
+        notices.append(f"drawn at {draw[0]}x{draw[1]} (multiples of {side}) and cut to {out[0]}x{out[1]}")
+    areas = [w * h for w, h in variant.trained.sizes]
+    if not 0.9 * min(areas) <= draw[0] * draw[1] <= 1.1 * max(areas):
+        names = ", ".join(f"{w}x{h}" for w, h in variant.trained.sizes)
+        notices.append(f"{variant.name} was trained at {names}; {draw[0]}x{draw[1]} may look worse")
+    if drawn > max(variant.trained.frames):
+        notices.append(f"{variant.name} was trained on {max(variant.trained.frames)} frames; {drawn} may drift or repeat")
+    return _canvas(variant, draw, out, drawn, frames, fps, notices=tuple(notices))
+
+
+def _trained_canvas(variant: Variant, out: Size, frames: int, fps: float) -> Canvas:
+    """The nearest trained size in shape, scaled to `out`; the shortest trained length that is long enough."""
+    draw = min(
+        variant.trained.sizes, key=lambda s: (abs(math.log(s[0] / s[1] * out[1] / out[0])), abs(s[0] - out[0]))
+    )
+    longer = [n for n in sorted(variant.trained.frames) if n >= frames]
+    drawn = longer[0] if longer else max(variant.trained.frames)
+    notices = []
+    if draw != out:
+        notices.append(
+            f"{variant.name} draws {draw[0]}x{draw[1]}, the nearest size that it was trained on; "
+            f"the film is scaled to {out[0]}x{out[1]}"
+        )
+    if drawn < frames:
+        notices.append(f"{variant.name} draws {drawn} frames; they are spread over the {frames} that were asked")
+    return _canvas(
+        variant, draw, out, drawn, frames, fps, scaled=draw != out, stretched=drawn < frames, notices=tuple(notices)
+    )
+
+
+def _canvas(variant: Variant, draw: Size, out: Size, drawn: int, frames: int, fps: float, **rest: object) -> Canvas:
+    vae = variant.vae
+    latent = ((drawn - 1) // vae.stride_time + 1, draw[1] // vae.stride_space, draw[0] // vae.stride_space)
+    flags = {"scaled": False, "stretched": False, **rest}
+    return Canvas(draw=draw, out=out, drawn_frames=drawn, frames=frames, fps=fps, latent=latent, **flags)
+
+
+def _frame_count(variant: Variant, frames: int | None, seconds: float | None, fps: float) -> int:
+    if frames is not None and seconds is not None:
+        raise SizeError(f"give frames ({frames}) or seconds ({seconds:g}), not both")
+    if seconds is not None:
+        if not (math.isfinite(seconds) and seconds > 0):
+            raise SizeError(f"seconds must be above 0, not {seconds:g}")
+        frames = max(1, round(seconds * fps))
+    elif frames is None:
+        frames = variant.defaults.frames
+    most = (MAX_LATENT_FRAMES - 1) * variant.vae.stride_time + 1
+    if isinstance(frames, bool) or frames != int(frames) or not 1 <= frames <= most:
+        raise SizeError(f"frames must be a whole number from 1 to {most}, not {frames}")
+    return int(frames)
+
+
+def _out_size(variant: Variant, size: Size | None, picture: Size | None) -> Size:
+    if size is None:
+        if picture is None:
+            return variant.defaults.size
+        area = variant.defaults.size[0] * variant.defaults.size[1]
+        return picture_size(variant, picture, area)
+    least = variant.grid[0]
+    for name, value in zip(("width", "height"), size, strict=True):
+        if isinstance(value, bool) or value != int(value) or not least <= value <= MAX_SIDE:
+            near = tuple(min(max(_up(int(v), least), least), MAX_SIDE) for v in size)
+            raise SizeError(
+                f"{name} must be a whole number from {least} to {MAX_SIDE}, not {value}; "
+                f"the nearest size that works is {near[0]}x{near[1]}"
+            )
+    return int(size[0]), int(size[1])
+
+
+def picture_size(variant: Variant, picture: Size, area: int) -> Size:
+    """The official size (width, height) for a picture: about `area` pixels in the picture's own shape.
+
+    A model told by channels rounds down to multiples of 16 (spec: sampling, section 7); one told by known
+    latents takes the better of two roundings to multiples of 32 (section 8).
+    """
+    if variant.trained.only:
+        return picture
+    width, height = picture
+    side = variant.grid[0]
+    size = known_size(picture, area, side) if variant.image == "known" else channels_size(picture, area)
+    if min(size) < side:
+        raise SizeError(f"a {width}x{height} picture is too narrow for {area} pixels; crop it, or give a size")
+    return size
+
+
+def channels_size(picture: Size, area: int) -> Size:
+    """I2V-A14B's rule: scale to the area, round the latent grid down to even numbers."""
+    ratio = picture[1] / picture[0]
+
+    def latent(side: float) -> int:
+        return int(side // 8 // 2 * 2)
+
+    return latent(math.sqrt(area / ratio)) * 8, latent(math.sqrt(area * ratio)) * 8
+
+
+def known_size(picture: Size, area: int, side: int) -> Size:
+    """TI2V-5B's rule: round width first or height first, and keep whichever bends the shape less."""
+    ratio = picture[0] / picture[1]
+    width = math.sqrt(area * ratio)
+    height = area / width
+    candidates = []
+    w = int(width // side * side)
+    if w:
+        candidates.append((w, int(area / w // side * side)))
+    h = int(height // side * side)
+    if h:
+        candidates.append((int(area / h // side * side), h))
+
+    def bend(size: Size) -> float:
+        if min(size) <= 0:
+            return math.inf
+        mine = size[0] / size[1]
+        return max(ratio / mine, mine / ratio)
+
+    if len(candidates) == 2 and bend(candidates[0]) < bend(candidates[1]):
+        return candidates[0]
+    return candidates[-1] if candidates else (0, 0)
+
+
+def _up(value: int, step: int) -> int:
+    return -(-value // step) * step

@@ -1,0 +1,209 @@
+"""The variants: one row of numbers each, and nothing else.
+
+Sources: spec transformer section 1, vae section 1, text_encoder section 1, sampling section 2. Equal parts of rows are shared by
+name. This file imports no torch, so that the command line can print it at once.
+"""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+from wan22.arch import DiTArch, UMT5Arch, VAEArch
+from wan22.errors import CheckpointError, choose
+
+Size = tuple[int, int]
+"""Width, height."""
+
+DEFAULT_NEGATIVE = "，".join(  # the official default; a real prompt to the model, so it stays in its language
+    "色调艳丽 过曝 静态 细节模糊不清 字幕 风格 作品 画作 画面 静止 整体发灰 最差质量 低质量 JPEG压缩残留 丑陋的 残缺的 "
+    "多余的手指 画得不好的手部 画得不好的脸部 畸形的 毁容的 形态畸形的肢体 手指融合 静止不动的画面 杂乱的背景 三条腿 "
+    "背景人很多 倒着走".split()
+)
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a request leaves open. `guidance` is (low noise, high noise), as the official configuration writes it."""
+
+    size: Size
+    frames: int
+    fps: float
+    steps: int
+    shift: float
+    guidance: tuple[float, float]
+    solver: str = "unipc"
+    negative: str = DEFAULT_NEGATIVE
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a model has seen: sizes, frame counts, and whether it should be kept to them.
+
+    `only` models (the small embedded ones) always draw at a trained size and are scaled to what was asked;
+    the others draw what was asked, with a word of warning outside.
+    """
+
+    sizes: tuple[Size, ...]
+    frames: tuple[int, ...]
+    only: bool = False
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of the catalogue.
+
+    `experts` names the networks from high noise to low: ("high", "low") or ("dit",); `boundary` is the timestep
+    fraction at and above which the first one works. `image` says how a known picture is told to the network:
+    "channels" (a mask and latents beside the noisy channels), "known" (its latent frame is given at noise level
+    zero and kept), or None (this model takes no picture).
+    """
+
+    name: str
+    title: str
+    dit: DiTArch
+    vae: VAEArch
+    text: UMT5Arch
+    experts: tuple[str, ...]
+    boundary: float | None
+    image: Literal["channels", "known"] | None
+    image_required: bool
+    defaults: Defaults
+    trained: Trained
+    hub: str | None
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """What this model can be asked for."""
+        base = () if self.image_required else ("text to video", "text to image", "video to video")
+        return base + (("image to video",) if self.image else ())
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Pixels a side, and frames, by which sizes grow: 16 or 32, and 4."""
+        return self.vae.stride_space * 2, self.vae.stride_time
+
+
+VAE_21 = VAEArch(
+    z=16,
+    encoder_width=96,
+    decoder_width=96,
+    multipliers=(1, 2, 4, 4),
+    blocks=2,
+    temporal=(False, True, True),
+    patch=1,
+    residual=False,
+    mean=(-0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
+          0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921),
+    std=(2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
+         3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160),
+)  # fmt: skip
+
+VAE_22 = VAEArch(
+    z=48,
+    encoder_width=160,
+    decoder_width=256,
+    multipliers=(1, 2, 4, 4),
+    blocks=2,
+    temporal=(False, True, True),
+    patch=2,
+    residual=True,
+    mean=(-0.2289, -0.0052, -0.1323, -0.2339, -0.2799, 0.0174, 0.1838, 0.1557, -0.1382, 0.0542, 0.2813, 0.0891,
+          0.1570, -0.0098, 0.0375, -0.1825, -0.2246, -0.1207, -0.0698, 0.5109, 0.2665, -0.2108, -0.2158, 0.2502,
+          -0.2055, -0.0322, 0.1109, 0.1567, -0.0729, 0.0899, -0.2799, -0.1230, -0.0313, -0.1649, 0.0117, 0.0723,
+          -0.2839, -0.2083, -0.0520, 0.3748, 0.0152, 0.1957, 0.1433, -0.2944, 0.3573, -0.0548, -0.1681, -0.0667),
+    std=(0.4765, 1.0364, 0.4514, 1.1677, 0.5313, 0.4990, 0.4818, 0.5013, 0.8158, 1.0344, 0.5894, 1.0901,
+         0.6885, 0.6165, 0.8454, 0.4978, 0.5759, 0.3523, 0.7135, 0.6804, 0.5833, 1.4146, 0.8986, 0.5659,
+         0.7069, 0.5338, 0.4889, 0.4917, 0.4069, 0.4999, 0.6866, 0.4093, 0.5709, 0.6065, 0.6415, 0.4944,
+         0.5726, 1.2042, 0.5458, 1.6887, 0.3971, 1.0600, 0.3943, 0.5537, 0.5444, 0.4089, 0.7468, 0.7744),
+)  # fmt: skip
+
+UMT5_XXL = UMT5Arch(vocab=256384, dim=4096, dim_attn=4096, ffn_dim=10240, heads=64, layers=24)
+
+_A14B = DiTArch(in_channels=16, out_channels=16, dim=5120, ffn_dim=13824, heads=40, layers=40)
+_A14B_TRAINED = Trained(sizes=((1280, 720), (720, 1280), (832, 480), (480, 832)), frames=(81,))
+
+VARIANTS: dict[str, Variant] = {
+    row.name: row
+    for row in (
+        Variant(
+            name="t2v-A14B",
+            title="Wan2.2 text to video, two 14B experts",
+            dit=_A14B,
+            vae=VAE_21,
+            text=UMT5_XXL,
+            experts=("high", "low"),
+            boundary=0.875,
+            image=None,
+            image_required=False,
+            defaults=Defaults((1280, 720), 81, 16, steps=40, shift=12.0, guidance=(3.0, 4.0)),
+            trained=_A14B_TRAINED,
+            hub="Wan-AI/Wan2.2-T2V-A14B",
+        ),
+        Variant(
+            name="i2v-A14B",
+            title="Wan2.2 image to video, two 14B experts",
+            dit=replace(_A14B, in_channels=36),
+            vae=VAE_21,
+            text=UMT5_XXL,
+            experts=("high", "low"),
+            boundary=0.9,
+            image="channels",
+            image_required=True,
+            defaults=Defaults((1280, 720), 81, 16, steps=40, shift=5.0, guidance=(3.5, 3.5)),
+            trained=_A14B_TRAINED,
+            hub="Wan-AI/Wan2.2-I2V-A14B",
+        ),
+        Variant(
+            name="ti2v-5B",
+            title="Wan2.2 text and image to video, one 5B network on a high-compression VAE",
+            dit=DiTArch(in_channels=48, out_channels=48, dim=3072, ffn_dim=14336, heads=24, layers=30),
+            vae=VAE_22,
+            text=UMT5_XXL,
+            experts=("dit",),
+            boundary=None,
+            image="known",
+            image_required=False,
+            defaults=Defaults((1280, 704), 121, 24, steps=50, shift=5.0, guidance=(5.0, 5.0)),
+            trained=Trained(sizes=((1280, 704), (704, 1280)), frames=(121,)),
+            hub="Wan-AI/Wan2.2-TI2V-5B",
+        ),
+    )
+}
+
+NANO = "nano"
+ALIASES = {"wan22-nano": NANO, "wan2.2-nano": NANO}
+
+
+def variant_names() -> list[str]:
+    """The known names, the embedded model first."""
+    return [NANO, *VARIANTS]
+
+
+def released(name: str) -> Variant:
+    """The row of a released variant, by its short name or hub id; OptionError lists the known ones."""
+    for row in VARIANTS.values():
+        if name.lower() in (row.name.lower(), (row.hub or "").lower(), f"{row.hub}-diffusers".lower()):
+            return row
+    choose("model", name, variant_names())
+    raise AssertionError("unreachable")
+
+
+def to_json(row: Variant) -> dict:
+    """A row as plain JSON values; the `variant.json` of a folder that our trainer writes."""
+    return asdict(row)
+
+
+def from_json(values: dict) -> Variant:
+    """Read back what `to_json` wrote. Raises CheckpointError if it is no such row."""
+    try:
+        values = dict(values)
+        for name, kind in (
+            ("dit", DiTArch), ("vae", VAEArch), ("text", UMT5Arch), ("defaults", Defaults), ("trained", Trained),
+        ):  # fmt: skip
+            values[name] = kind(**{k: _tuples(v) for k, v in values[name].items()})
+        return Variant(**{k: _tuples(v) for k, v in values.items()})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"variant.json does not describe a model: {error}") from error
+
+
+def _tuples(value: object) -> object:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

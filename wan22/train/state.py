@@ -1,0 +1,121 @@
+"""Everything a training run must remember, and its exact resume.
+
+A run is a folder with `state.safetensors` (parameters, their moving average, the optimiser's moments) and
+`state.json` (step, recipe). Each step draws its randomness from (seed, step) alone, so a resumed run
+continues with the very numbers that an uninterrupted one would have used.
+"""
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from wan22.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """AdamW with linear warm-up and a cosine to zero over `steps`; gradients are clipped at norm 1."""
+
+    steps: int
+    peak: float
+    warmup: int = 100
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.99)
+    average: float = 0.999
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        if step < self.warmup:
+            return self.peak * (step + 1) / self.warmup
+        done = min(1.0, (step - self.warmup) / max(1, self.steps - self.warmup))
+        return self.peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+class TrainState:
+    """A network in training: its optimiser, its moving average, its step."""
+
+    def __init__(self, network: nn.Module, settings: Optimiser, folder: Path, identity: dict) -> None:
+        self.network, self.settings, self.folder, self.identity = network, settings, folder, identity
+        self.step = 0
+        self.named = {name: p for name, p in network.named_parameters() if p.requires_grad}
+        self.average = {name: p.detach().clone() for name, p in self.named.items()}
+        decay = [p for p in self.named.values() if p.ndim > 1]
+        plain = [p for p in self.named.values() if p.ndim <= 1]
+        self.optimiser = torch.optim.AdamW(
+            [{"params": decay, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+            lr=settings.peak,
+            betas=settings.betas,
+            fused=True,
+        )
+
+    @property
+    def done(self) -> bool:
+        return self.step >= self.settings.steps
+
+    def generator(self, stream: int = 0) -> torch.Generator:
+        """The randomness of this step: a function of the seed, the step and the stream."""
+        return torch.Generator().manual_seed((self.identity["seed"] * 7919 + stream) * 1_000_003 + self.step)
+
+    def update(self, loss: Tensor) -> float:
+        """Take one optimiser step for `loss`; return the gradient's norm. A loss that is not finite raises."""
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss of step {self.step} is {loss.item()}; lower the learning rate")
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.settings.rate(self.step)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.named.values(), 1.0)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        # The average of the first steps would be an average of noise: let it grow with the step.
+        keep = min(self.settings.average, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(list(self.average.values()), [p.detach() for p in self.named.values()], 1 - keep)
+        self.step += 1
+        return float(norm)
+
+    def averaged(self) -> dict[str, Tensor]:
+        """The state dict with the moving average in place of the parameters."""
+        return {**self.network.state_dict(), **self.average}
+
+    def save(self) -> None:
+        """Write the run's folder; an interruption leaves the earlier state whole."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        tensors = {}
+        for name, p in self.named.items():
+            tensors[f"parameter/{name}"] = p.detach().contiguous()
+            tensors[f"average/{name}"] = self.average[name].contiguous()
+            for kind, value in self.optimiser.state.get(p, {}).items():
+                tensors[f"{kind}/{name}"] = value.detach().clone().contiguous()
+        meta = {"step": str(self.step), "identity": json.dumps(self.identity)}
+        target = self.folder / "state.safetensors"
+        save_file(tensors, f"{target}.partial", metadata=meta)
+        os.replace(f"{target}.partial", target)
+
+    def resume(self) -> bool:
+        """Continue from the folder if it holds a state of this recipe; return whether it did."""
+        from safetensors import safe_open
+
+        path = self.folder / "state.safetensors"
+        if not path.exists():
+            return False
+        with safe_open(path, "pt") as file:
+            meta = file.metadata()
+        if json.loads(meta["identity"]) != json.loads(json.dumps(self.identity)):
+            raise CheckpointError(
+                f"{path} was made by another recipe ({meta['identity']}); this one is {json.dumps(self.identity)}. "
+                "Give another --folder, or remove that one."
+            )
+        tensors = load_file(path)
+        with torch.no_grad():
+            for name, p in self.named.items():
+                p.copy_(tensors[f"parameter/{name}"])
+                self.average[name].copy_(tensors[f"average/{name}"])
+                moments = {k: tensors[f"{k}/{name}"] for k in ("step", "exp_avg", "exp_avg_sq")}
+                self.optimiser.state[p] = moments
+        self.step = int(meta["step"])
+        return True
