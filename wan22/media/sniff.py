@@ -1,0 +1,154 @@
+"""What a file really is, told from its first bytes and never from its name.
+
+Nothing is decoded here. Readers force the decoder that belongs to the kind found, so a playlist, a web page
+or a script that calls itself `clip.mp4` never reaches a demuxer that would follow it elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+from wan22.errors import MediaError
+
+PathLike = str | os.PathLike[str]
+
+IMAGES = ("png", "jpeg", "webp", "gif", "bmp", "tiff")
+VIDEOS = ("mov", "matroska", "avi")  # names of FFmpeg demuxers; "mov" reads mp4 too
+
+_KNOWN = "pictures: PNG, JPEG, WebP, GIF, BMP, TIFF; clips: MP4, MOV, WebM, MKV, AVI, GIF"
+_MAGIC = (
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"GIF87a", "gif"),
+    (b"GIF89a", "gif"),
+    (b"BM", "bmp"),
+    (b"II*\x00", "tiff"),
+    (b"MM\x00*", "tiff"),
+    (b"\x1a\x45\xdf\xa3", "matroska"),
+)
+_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+_REFUSED = (
+    (b"#extm3u", "a streaming playlist (HLS)"),
+    (b"ffconcat", "a list of other files (concat)"),
+    (b"<svg", "an SVG drawing"),
+    (b"<!doctype", "a web page"),
+    (b"<html", "a web page"),
+    (b"<?xml", "an XML or SVG document"),
+    (b"%pdf", "a PDF document"),
+    (b"pk\x03\x04", "a ZIP archive"),
+)
+
+
+def sniff(path: PathLike) -> str:
+    """Tell the kind of the file: one of `IMAGES` or `VIDEOS`.
+
+    Raises MediaError for a missing file, a folder, an empty or unreadable file, and every other kind.
+    """
+    head = _head(path)
+    for magic, kind in _MAGIC:
+        if head.startswith(magic):
+            return kind
+    if head[:4] == b"RIFF" and head[8:12] in (b"WEBP", b"AVI "):
+        return "webp" if head[8:12] == b"WEBP" else "avi"
+    if head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1"):
+        raise MediaError(f"{path} is a HEIC or AVIF picture, which is not read here. Save it as PNG or JPEG.")
+    if head[4:8] in _BOXES:
+        return "mov"
+    raise MediaError(f"{path} is {_describe(head)}, not a picture or clip. What can be read: {_KNOWN}.")
+
+
+def check_whole(path: PathLike, kind: str) -> None:
+    """Raise MediaError if a clip's own structure says that it is longer than the file: it was cut off.
+
+    Without this, a demuxer ends a cut file quietly and half a clip would pass for a whole one.
+    """
+    size = Path(path).stat().st_size
+    with Path(path).open("rb") as file:
+        claimed = {"mov": _mov_end, "matroska": _matroska_end, "avi": _riff_end}[kind](file, size)
+    if claimed > size:
+        raise MediaError(
+            f"{path} is cut off: it should have {claimed:,} bytes and has {size:,}. Copy or download it again."
+        )
+
+
+def _head(path: PathLike) -> bytes:
+    path = Path(path)
+    if path.is_dir():
+        raise MediaError(f"{path} is a folder. Name one picture or clip in it.")
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except FileNotFoundError:
+        raise MediaError(f"{path} does not exist.{_neighbour(path)}") from None
+    except (OSError, ValueError) as error:
+        raise MediaError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+    if not head:
+        raise MediaError(f"{path} is empty (0 bytes). Copy or download it again.")
+    return head
+
+
+def _neighbour(path: Path) -> str:
+    import difflib
+
+    if not path.parent.is_dir():
+        return f" Neither does its folder {path.parent}."
+    near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)
+    return f" Did you mean {path.with_name(near[0])}?" if near else ""
+
+
+def _describe(head: bytes) -> str:
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    for magic, name in _REFUSED:
+        if start.startswith(magic):
+            return name
+    if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
+        return "a sound (WAV)"
+    try:
+        head.decode("ascii")
+    except UnicodeDecodeError:
+        return "of an unknown kind"
+    return "text"
+
+
+def _mov_end(file: BinaryIO, size: int) -> int:
+    """Walk the top-level boxes (ISO 14496-12, 4.2): size, type, and a 64-bit size when size is 1."""
+    end = 0
+    while end + 8 <= size:
+        file.seek(end)
+        header = file.read(16)
+        length, smallest = int.from_bytes(header[:4], "big"), 8
+        if length == 0:  # "to the end of the file"
+            return size
+        if length == 1:
+            length, smallest = int.from_bytes(header[8:16], "big"), 16
+        if length < smallest:  # rubbish after the last box is ignored by every player
+            return size
+        end += length
+    return end
+
+
+def _matroska_end(file: BinaryIO, size: int) -> int:
+    """Read the EBML header and the Segment's length (RFC 8794, 4 and 11); an unknown length is allowed."""
+    end = 0
+    for _ in range(2):
+        file.seek(end)
+        element = file.read(12)
+        if len(element) < 5 or not element[0]:
+            return size
+        id_length = 9 - element[0].bit_length()
+        first = element[id_length] if id_length < len(element) else 0
+        if not first:
+            return size
+        length = 9 - first.bit_length()
+        value = int.from_bytes(element[id_length : id_length + length], "big") - (1 << 7 * length)
+        if value == (1 << 7 * length) - 1:
+            return size
+        end += id_length + length + value
+    return end
+
+
+def _riff_end(file: BinaryIO, size: int) -> int:
+    length = int.from_bytes(file.read(8)[4:], "little")
+    return length + 8 if length else size

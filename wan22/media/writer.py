@@ -1,0 +1,343 @@
+"""Write films: frame by frame in, one finished file (or folder of pictures) out.
+
+Pictures go through an encoder as they come; the small encoded packets wait in memory and the file is written
+at the end. So its recipe may be known last, a film that is given up leaves nothing on the disk, and the same
+frames give the same bytes: one encoder thread, no dates, no random numbers in the file.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import av
+import numpy as np
+
+from wan22.errors import OptionError, OutputError, choose
+from wan22.media import place
+from wan22.media.image import save
+from wan22.media.recipe import RECIPE_KEY, dump_comment, dump_recipe
+from wan22.media.sniff import PathLike
+
+_TV_RANGE, _BT709 = 1, 1  # ITU-T H.273: limited range; matrix, primaries and transfer of BT.709
+
+QUALITIES = ("high", "good", "draft")
+
+
+@dataclass(frozen=True)
+class Codec:
+    """How one codec is asked for exact sizes, high quality and repeatable bytes."""
+
+    encoder: str
+    even: str
+    """Pixel format for even sizes: what every player shows."""
+    odd: str
+    """Pixel format for odd sizes, so that no row or column is cut or added."""
+    crf: tuple[int, int, int]
+    """Constant rate factor for each of QUALITIES; empty values are not sent."""
+    options: dict[str, str]
+
+
+_X265 = "log-level=none:pools=none:frame-threads=1"
+CODECS = {
+    "h264": Codec("libx264", "yuv420p", "yuv444p", (15, 20, 28), {"preset": "medium"}),
+    "hevc": Codec("libx265", "yuv420p", "yuv444p", (16, 21, 30), {"preset": "fast", "x265-params": _X265}),
+    "av1": Codec("libsvtav1", "yuv420p", "yuv420p", (18, 28, 40), {"preset": "8", "svtav1-params": "lp=1"}),
+    "vp9": Codec("libvpx-vp9", "yuv420p", "yuv420p", (15, 24, 36), {"b:v": "0", "cpu-used": "4"}),
+    "prores": Codec("prores_ks", "yuv422p10le", "yuv422p10le", (), {"profile": "hq", "vendor": "apl0"}),
+    "gif": Codec("gif", "pal8", "pal8", (), {}),
+}
+CONTAINERS = {  # the first codec is the default
+    "mp4": ("h264", "hevc", "av1"),
+    "mov": ("prores", "h264", "hevc"),
+    "webm": ("vp9", "av1"),
+    "gif": ("gif",),
+    place.SEQUENCE: ("png",),
+}
+_MUX_OPTIONS = {
+    # Without use_metadata_tags the recipe is lost silently; faststart lets a player begin before the end.
+    "mp4": {"movflags": "use_metadata_tags+faststart", "fflags": "+bitexact"},
+    "mov": {"movflags": "use_metadata_tags+faststart", "fflags": "+bitexact"},
+    "webm": {"fflags": "+bitexact"},
+    "gif": {"fflags": "+bitexact"},
+}
+
+
+class _Sink(Protocol):
+    """Takes checked uint8 frames one at a time; `finish` puts everything on the disk, `discard` nothing."""
+
+    def add(self, frame: np.ndarray) -> None: ...
+
+    def finish(self, recipe: dict[str, Any] | None) -> None: ...
+
+    def discard(self) -> None: ...
+
+
+class VideoWriter:
+    """Write uint8 RGB frames to a film; the extension says how.
+
+    .mp4 H.264 (or codec="hevc", "av1") · .mov ProRes 422 HQ (or "h264", "hevc") · .webm VP9 (or "av1") · .gif ·
+    PNG sequence: a folder, written "folder/", or a name with a number pattern, "shot-%04d.png"; it replaces a
+    former sequence of that name.
+
+    `size` is (width, height), 1 pixel to 4096, odd sizes included: the decoded film has exactly that size.
+    `fps` is exact for an int or Fraction; a float is taken as the nearest fraction with a denominator up to 1001.
+    GIF and WebM round times to 1/100 and 1/1000 s.
+
+        with VideoWriter("out.mp4", fps=24, size=(832, 480)) as writer:
+            for frames in pieces:          # uint8 (T, H, W, 3)
+                writer.add(frames)
+            writer.close(recipe)           # optional: the recipe may be known only now
+
+    Leaving the block after an exception leaves no file. An old file of that name stays until the new one is complete.
+    Raises OutputError if the place cannot be written, OptionError for an unknown codec, quality, size or rate.
+    """
+
+    def __init__(
+        self,
+        path: PathLike,
+        *,
+        fps: float | Fraction,
+        size: tuple[int, int],
+        recipe: dict[str, Any] | None = None,
+        quality: str = "high",
+        codec: str | None = None,
+    ) -> None:
+        kind = place.target_kind(path)
+        if kind not in CONTAINERS:
+            raise OutputError(
+                f"{path} names one picture, not a film. Use {', '.join(place.VIDEO_KINDS)}, a folder ending in '/', "
+                "or a name like shot-%04d.png; write_image writes one picture."
+            )
+        if not all(1 <= side <= 4096 for side in size):
+            raise OptionError(f"a film of {size[0]}x{size[1]} cannot be written; sides are 1 to 4096 pixels.")
+        choose("quality", quality, QUALITIES)
+        codec = CONTAINERS[kind][0] if codec is None else choose(f"codec for {kind}", codec, CONTAINERS[kind])
+        place.check_output(path, bytes_needed=0)
+        self.path = Path(path)
+        self.frames = 0
+        self._size = size
+        self._recipe = recipe
+        self._open = True
+        rate = _rate(fps, kind)
+        self._sink: _Sink
+        if kind == place.SEQUENCE:
+            self._sink = _Pictures(path)
+        else:
+            self._sink = _Film(self.path, kind, codec, quality, rate, size)
+
+    def add(self, frames: np.ndarray) -> None:
+        """Add uint8 frames (T, H, W, 3) or one frame (H, W, 3) of exactly the size given at the beginning."""
+        if not self._open:
+            raise ValueError(f"the writer of {self.path} is closed")
+        frames = frames[None] if frames.ndim == 3 else frames
+        width, height = self._size
+        if frames.dtype != np.uint8 or frames.shape[1:] != (height, width, 3):
+            raise ValueError(
+                f"frames must be uint8 (T, {height}, {width}, 3), not {frames.dtype} {frames.shape}"
+            )
+        try:
+            for frame in frames:
+                self._sink.add(np.ascontiguousarray(frame))
+                self.frames += 1
+        except BaseException as error:
+            self.abort()
+            if isinstance(error, (OSError, av.error.FFmpegError)):
+                raise OutputError(f"{self.path} cannot be written: {error.strerror or error}.") from error
+            raise
+
+    def close(self, recipe: dict[str, Any] | None = None) -> None:
+        """Finish the file and put it in its place, with `recipe` inside (or the one given at the beginning).
+
+        A second call does nothing. Raises OutputError if there were no frames, or if writing fails.
+        """
+        if not self._open:
+            return
+        if not self.frames:
+            self.abort()
+            raise OutputError(f"{self.path} was not written: there was not a single frame.")
+        self._open = False
+        try:
+            self._sink.finish(recipe if recipe is not None else self._recipe)
+        except (OSError, av.error.FFmpegError) as error:
+            raise OutputError(f"{self.path} cannot be written: {error.strerror or error}.") from error
+        finally:
+            self._sink.discard()
+
+    def abort(self) -> None:
+        """Give the film up: nothing of it stays on the disk. A finished film stays."""
+        if self._open:
+            self._open = False
+            self._sink.discard()
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+
+def _rate(fps: float | Fraction, kind: str) -> Fraction:
+    try:
+        rate = fps if isinstance(fps, Fraction) else Fraction(fps).limit_denominator(1001)
+    except (ValueError, OverflowError, TypeError):
+        rate = Fraction(0)
+    most = 50 if kind == "gif" else 240  # browsers slow a GIF down that asks for more
+    if not Fraction(1, 10) <= rate <= most:
+        raise OptionError(f"a {kind} cannot have {fps} frames a second; 0.1 to {most} can be written.")
+    return rate
+
+
+def _encoder_options(codec: Codec, quality: str) -> dict[str, str]:
+    crf = {"crf": str(codec.crf[QUALITIES.index(quality)])} if codec.crf else {}
+    return codec.options | crf
+
+
+class _Film:
+    """An encoder, and its packets in memory until the recipe is known."""
+
+    def __init__(
+        self, target: Path, kind: str, codec: str, quality: str, rate: Fraction, size: tuple[int, int]
+    ) -> None:
+        if codec == "av1":
+            os.environ.setdefault("SVT_LOG", "1")  # its encoder prints a banner; there is no other switch
+        row = CODECS[codec]
+        pixels = row.odd if size[0] % 2 or size[1] % 2 else row.even
+        self._target, self._kind, self._rate = target, kind, rate
+        self._convert = _Palette(size, rate) if kind == "gif" else _Yuv(pixels)
+        self._packets: list[av.Packet] = []
+        self._count = 0
+        # PyAV creates the file with the first packet that is muxed: nothing is on the disk until `finish`.
+        self._part = place.hidden(target)
+        self._container = av.open(str(self._part), "w", format=kind, options=_MUX_OPTIONS[kind])
+        self._stream = self._container.add_stream(
+            row.encoder, rate=rate, options=_encoder_options(row, quality)
+        )
+        self._stream.width, self._stream.height = size
+        self._stream.pix_fmt = pixels
+        context = self._stream.codec_context
+        context.thread_count = 1  # the number of threads changes the bytes of some encoders
+        if codec == "hevc":
+            context.codec_tag = "hvc1"  # Apple's players know HEVC in mp4 only by this name
+        if kind != "gif":
+            context.color_range = _TV_RANGE
+            context.colorspace = context.color_primaries = context.color_trc = _BT709
+
+    def add(self, frame: np.ndarray) -> None:
+        picture = self._convert(av.VideoFrame.from_ndarray(frame, format="rgb24"))
+        picture.pts, picture.time_base, picture.duration = self._count, 1 / self._rate, 1
+        self._packets += self._stream.encode(picture)
+        self._count += 1
+
+    def finish(self, recipe: dict[str, Any] | None) -> None:
+        self._packets += self._stream.encode(None)
+        if recipe is not None and self._kind != "gif":
+            self._container.metadata[RECIPE_KEY] = dump_recipe(recipe)
+        with place.written(self._target, self._part) as part:
+            for packet in self._packets:
+                self._container.mux(packet)
+            self._container.close()
+            if recipe is not None and self._kind == "gif":
+                _insert_comment(part, dump_comment(recipe))
+
+    def discard(self) -> None:
+        self._packets.clear()
+        self._container.close()
+        self._part.unlink(missing_ok=True)
+
+
+class _Yuv:
+    """RGB to the encoder's pixel format, by the same matrix and range that the file is tagged with."""
+
+    def __init__(self, pixels: str) -> None:
+        self._pixels = pixels
+
+    def __call__(self, picture: av.VideoFrame) -> av.VideoFrame:
+        return picture.reformat(format=self._pixels, dst_colorspace=_BT709, dst_color_range=_TV_RANGE)
+
+
+class _Palette:
+    """RGB to 256 colours, chosen for each frame; ordered dither, which does not crawl between frames."""
+
+    def __init__(self, size: tuple[int, int], rate: Fraction) -> None:
+        self._graph = graph = av.filter.Graph()
+        source = graph.add_buffer(
+            width=size[0], height=size[1], format=av.VideoFormat("rgb24"), time_base=1 / rate
+        )
+        split = graph.add("split")
+        choose_colours = graph.add("palettegen", "stats_mode=single:reserve_transparent=0")
+        use_colours = graph.add("paletteuse", "new=1:dither=bayer:bayer_scale=4")
+        sink = graph.add("buffersink")
+        source.link_to(split)
+        split.link_to(use_colours, 0, 0)
+        split.link_to(choose_colours, 1, 0)
+        choose_colours.link_to(use_colours, 0, 1)
+        use_colours.link_to(sink)
+        graph.configure()
+        self._time_base = 1 / rate
+        self._count = 0
+
+    def __call__(self, picture: av.VideoFrame) -> av.VideoFrame:
+        picture.pts, picture.time_base = self._count, self._time_base
+        self._count += 1
+        self._graph.push(picture)
+        return self._graph.pull()
+
+
+def _insert_comment(path: Path, comment: bytes) -> None:
+    """Put a comment extension (GIF89a, section 24) behind the header and its colour table."""
+    content = path.read_bytes()
+    table = 3 << (content[10] & 7) + 1 if content[10] & 0x80 else 0
+    blocks = [comment[at : at + 255] for at in range(0, len(comment), 255)]
+    extension = b"\x21\xfe" + b"".join(bytes([len(block)]) + block for block in blocks) + b"\x00"
+    path.write_bytes(content[: 13 + table] + extension + content[13 + table :])
+
+
+class _Pictures:
+    """Numbered PNG files, kept in a hidden folder until all are there; the recipe is in the first."""
+
+    def __init__(self, path: PathLike) -> None:
+        self._path = path
+        self._folder, self._name = place.split_sequence(path)
+        self._first: np.ndarray | None = None
+        self._count = 0
+        self._made = not self._folder.exists()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._part = place.hidden(self._folder / "frames")
+        self._part.mkdir()
+
+    def add(self, frame: np.ndarray) -> None:
+        if self._first is None:
+            self._first = frame.copy()  # written last, with the recipe
+        else:
+            save(self._part / (self._name % self._count), frame, "png", None)
+        self._count += 1
+
+    def finish(self, recipe: dict[str, Any] | None) -> None:
+        assert self._first is not None
+        save(self._part / (self._name % 0), self._first, "png", recipe)
+        names = [self._name % index for index in range(self._count)]
+        for name in names:
+            place.sync(self._part / name)
+        for old in place.numbered(self._path):
+            if old.name not in names:
+                old.unlink()  # the tail of a longer film would become a part of this one
+        for name in names:
+            (self._part / name).replace(self._folder / name)
+        place.sync(self._folder)
+        self._made = False
+
+    def discard(self) -> None:
+        shutil.rmtree(self._part, ignore_errors=True)
+        if self._made and not any(self._folder.iterdir()):
+            self._folder.rmdir()
