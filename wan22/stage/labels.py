@@ -1,4 +1,4 @@
-"""What a shot on the stage can be: ten axes, each with a few plain values, and which combinations are held out.
+"""What a shot on the stage can be: ten axes of a few plain values, and which combinations are held out.
 
 It knows words, not pictures: `scene.py` says what a value means in the world, `caption.py` how people say it.
 """
@@ -33,8 +33,9 @@ AXES: dict[str, tuple[str, ...]] = {
 class Shot:
     """One combination of labels; `AXES` lists the values of each field.
 
-    `light` is the side from which the light comes. `roll left` and `roll right` are a travel over the ground:
-    a ball rolls, a cube and a cone glide. In `collide` a ball of another colour comes in and hits the subject.
+    `light` is the side from which the light comes. `roll left` and `roll right` are a travel over the
+    ground: a ball rolls, a cube and a cone glide. In `collide` a ball of another colour comes in and hits the
+    subject.
     """
 
     shape: str

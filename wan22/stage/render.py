@@ -1,8 +1,9 @@
 """Draws planned scenes: analytic rays, soft edges, all clips of a batch at once.
 
-Every silhouette has a signed margin (how far inside it a ray passes, in world lengths), so the share of a pixel
-that it covers follows without supersampling: margin over the pixel's footprint. Tensors are (b, c, T, H, W) with
-size 1 where a value does not change, so what depends on a row or a column alone costs nothing.
+Every silhouette has a signed margin (how far inside it a ray passes, in world lengths), so the share of a
+pixel that it covers follows without supersampling: margin over the pixel's footprint. Tensors are
+(b, c, T, H, W) with size 1 where a value does not change, so what depends on a row or a column alone costs
+nothing.
 It knows no labels and no randomness; those are `scene.py`.
 """
 
@@ -56,8 +57,9 @@ def render(
 ) -> Tensor:
     """Render one clip for every shot.
 
-    Returns uint8 (b, T, H, W, 3) on `device`. The same shots, sizes and seed give the same clips; another seed
-    gives other clips of the same labels. With `compile` the kernels are compiled once per size and kept.
+    Returns uint8 (b, T, H, W, 3) on `device`. The same shots, sizes and seed give the same clips; another
+    seed gives other clips of the same labels. With `compile` the kernels are compiled once per size and kept
+    (their rounding may move the edge of a body by a hair).
     Raises SizeError for sizes under 16 pixels, or no frames.
     """
     if height < 16 or width < 16 or frames < 1 or fps <= 0:
@@ -234,7 +236,7 @@ def _ball_margin(o: Vector, d: Vector, radius: Tensor) -> Tensor:
 
 
 def _box_margin(o: Vector, d: Vector, half: Tensor) -> Tensor:
-    """Seen along the ray a box is a hexagon: the least margin to its three pairs of sides (separating axes)."""
+    """Seen along the ray a box is a hexagon: the least margin to its pairs of sides (separating axes)."""
     margins = []
     for i, j in ((1, 2), (2, 0), (0, 1)):
         across = half * (d[i].abs() + d[j].abs()) - (o[i] * d[j] - o[j] * d[i]).abs()
@@ -243,7 +245,7 @@ def _box_margin(o: Vector, d: Vector, half: Tensor) -> Tensor:
 
 
 def _cone_roots(o: Vector, d: Vector, tall: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of x² + z² = CONE² (tall - y)² along the ray: the middle and half-length of the chord squared, and a."""
+    """Of x² + z² = CONE² (tall - y)² along the ray: middle of the chord, its half-length squared, and a."""
     k = CONE * CONE
     below = tall - o[1]
     a = d[0] * d[0] + d[2] * d[2] - k * d[1] * d[1]
@@ -254,7 +256,7 @@ def _cone_roots(o: Vector, d: Vector, tall: Tensor) -> tuple[Tensor, Tensor, Ten
 
 
 def _cone_margin(o: Vector, d: Vector, tall: Tensor) -> Tensor:
-    """Margin to the cone with its base on y = 0 about the origin, apex at `tall`; rays flatter than its side."""
+    """Margin to the cone with its base about the origin, apex at `tall`; for rays flatter than its flank."""
     middle, chord, _ = _cone_roots(o, d, tall)
     length = (d[0] * d[0] + d[2] * d[2]).sqrt()
     y = o[1] + middle * d[1]

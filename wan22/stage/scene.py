@@ -1,13 +1,15 @@
 """From labels to a world: where things are in every frame, and what colours they have.
 
-World axes: x to the right, y up, z away from the camera; the subject rests near the origin, on the ground y = 0.
+World axes: x to the right, y up, z away from the camera; the subject rests near the origin, on the ground
+y = 0.
 One `unit` is the short reference length of the frame, min(height, 0.8 width) pixels: apparent sizes and
 movements are given in units, so every aspect shows the same shot. Every number has a small variation per
 clip. It knows nothing of pixels' values: `render.py` draws what is planned here.
 
-How each label shows: `shot` is the subject's height in units (0.50, 0.30, 0.17). `size` is read from the horizon,
-as in life: the camera always stands 0.84 high, so the small subject (0.8) stays under the horizon and the
-large one (2.0) rises far above it. `camera` is a true yaw or a true approach. `tone` is a grade of the whole picture.
+How each label shows: `shot` is the subject's height in units (0.50, 0.30, 0.17). `size` is read from the
+horizon, as in life: the camera always stands 0.84 high, so the small subject (0.8) stays under the horizon
+and the large one (2.0) rises far above it. `camera` is a true yaw or a true approach. `tone` is a grade of
+the whole picture.
 """
 
 from __future__ import annotations
@@ -38,9 +40,9 @@ _SUBJECT: dict[str, _Colour] = {
     "purple": (0.58, 0.16, 0.80),
 }
 _GROUND: dict[str, tuple[_Colour, _Colour]] = {
-    "meadow": ((0.53, 0.64, 0.36), (0.43, 0.55, 0.30)),
-    "desert": ((0.86, 0.74, 0.54), (0.76, 0.63, 0.45)),
-    "snow": ((0.93, 0.95, 0.98), (0.79, 0.84, 0.91)),
+    "meadow": ((0.56, 0.67, 0.38), (0.41, 0.54, 0.29)),
+    "desert": ((0.88, 0.76, 0.56), (0.74, 0.61, 0.44)),
+    "snow": ((0.95, 0.97, 1.00), (0.72, 0.79, 0.90)),
 }
 _PROP: dict[str, _Colour] = {
     "meadow": (0.30, 0.42, 0.26),
@@ -50,7 +52,7 @@ _PROP: dict[str, _Colour] = {
 _HILL: dict[str, _Colour] = {
     "meadow": (0.42, 0.54, 0.40),
     "desert": (0.70, 0.57, 0.46),
-    "snow": (0.72, 0.78, 0.86),
+    "snow": (0.84, 0.89, 0.96),
 }
 _SKY: dict[str, dict[str, _Colour]] = {
     "day": {
@@ -64,16 +66,16 @@ _SKY: dict[str, dict[str, _Colour]] = {
     "sunset": {
         "zenith": (0.50, 0.40, 0.58),
         "horizon": (0.99, 0.70, 0.48),
-        "sun": (0.68, 0.47, 0.30),
-        "ambient": (0.38, 0.34, 0.37),
+        "sun": (0.66, 0.51, 0.36),
+        "ambient": (0.38, 0.36, 0.42),
         "disc": (1.0, 0.88, 0.60),
         "cloud": (0.98, 0.66, 0.58),
     },
     "night": {
         "zenith": (0.05, 0.07, 0.17),
         "horizon": (0.15, 0.20, 0.35),
-        "sun": (0.25, 0.28, 0.36),
-        "ambient": (0.17, 0.19, 0.26),
+        "sun": (0.33, 0.35, 0.41),
+        "ambient": (0.20, 0.22, 0.28),
         "disc": (0.92, 0.94, 0.98),
         "cloud": (0.20, 0.24, 0.38),
     },
@@ -87,7 +89,7 @@ _BOUNCE = {"close-up": 0.20, "medium": 0.22, "wide": 0.20}  # apex in units
 class Scene(NamedTuple):
     """A planned batch. Shapes: (b, 1, 1, 1, 1) fixed, (b, 1, T, 1, 1) moving, (b, 3, 1, 1, 1) colours.
 
-    Lengths are world lengths, angles radians; `horizon` is the row of the horizon in pixels, `focal` in pixels.
+    Lengths are world lengths, angles radians; `horizon` is a row in pixels, `focal` a length in pixels.
     """
 
     focal: Tensor
@@ -131,7 +133,7 @@ class Scene(NamedTuple):
 
 
 class _Draws:
-    """Uniform numbers per clip, taken in a fixed order; clip i does not depend on how many clips follow it."""
+    """Uniform numbers per clip, taken in a fixed order; clip i does not depend on how many follow."""
 
     def __init__(self, count: int, seed: int) -> None:
         self._values = torch.rand(count, _DRAWS, generator=torch.Generator().manual_seed(seed))
@@ -149,7 +151,7 @@ class _Draws:
 
 
 def plan(shots: Sequence[Shot], *, height: int, width: int, frames: int, fps: float, seed: int) -> Scene:
-    """Place everything for every frame of every shot. Pure arithmetic on the CPU; a few microseconds a clip."""
+    """Place everything for every frame of every shot. Pure arithmetic on the CPU."""
     draw = _Draws(len(shots), seed)
     unit = min(height, 0.8 * width)
     seconds = torch.arange(frames, dtype=torch.float32).view(1, 1, -1, 1, 1) / fps
@@ -179,7 +181,7 @@ def plan(shots: Sequence[Shot], *, height: int, width: int, frames: int, fps: fl
         [elevation.cos() * azimuth.sin(), elevation.sin(), -elevation.cos() * azimuth.cos()], dim=1
     )
     half_view = width / unit / 2 / FOCAL
-    # The disc hangs inside the picture on the light's side; a picture-book liberty that keeps the label visible.
+    # The disc hangs inside the picture on the light's side; a liberty of picture books that shows the label.
     sun_azimuth = side * (half_view - (0.14 + draw(0.0, 0.06)) / FOCAL)
     sky_room = horizon / unit / FOCAL
     sun_elevation = torch.minimum(sky_room * draw(0.45, 0.62), torch.tensor(0.17))
@@ -225,7 +227,7 @@ def plan(shots: Sequence[Shot], *, height: int, width: int, frames: int, fps: fl
     )
 
 
-def _motion(  # noqa: PLR0913 - the nouns of one equation of motion
+def _motion(
     shots: Sequence[Shot],
     draw: _Draws,
     seconds: Tensor,
@@ -241,7 +243,7 @@ def _motion(  # noqa: PLR0913 - the nouns of one equation of motion
     heading = _is(shots, "action", "roll right") - _is(shots, "action", "roll left")
     x = place + heading * metre * travel * draw(0.95, 1.15) * along
 
-    # A bounce: free fall between contacts, height 4 a p (1 - p), p the share of the period since the last contact.
+    # Free fall between contacts: height 4 a p (1 - p), p the share of the period since the last contact.
     apex = _numbers(shots, "shot", _BOUNCE) * metre * draw(0.92, 1.08)
     since = torch.remainder(seconds / draw(1.4, 1.6) + draw(0, 1), 1.0)
     y = _is(shots, "action", "bounce") * apex * 4 * since * (1 - since)
