@@ -1,0 +1,151 @@
+"""From a prompt to token ids: cleaning, splitting, end of text, padding. It knows no network.
+
+The tokenizer is the release's own `tokenizer.json`. What surrounds the tokens (end of text, truncation,
+padding) is done here, in the open, whatever the file says about it (spec: text_encoder, section 4).
+"""
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+
+import ftfy
+import regex
+import tokenizers
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from wan22.errors import CheckpointError
+
+FILE = "tokenizer.json"
+# Where releases keep it: at the top, in the official folders, in Diffusers folders.
+PLACES = ("", "google/umt5-xxl", "tokenizer")
+
+DEFAULT_NEGATIVE = "，".join(
+    (
+        "色调艳丽",
+        "过曝",
+        "静态",
+        "细节模糊不清",
+        "字幕",
+        "风格",
+        "作品",
+        "画作",
+        "画面",
+        "静止",
+        "整体发灰",
+        "最差质量",
+        "低质量",
+        "JPEG压缩残留",
+        "丑陋的",
+        "残缺的",
+        "多余的手指",
+        "画得不好的手部",
+        "画得不好的脸部",
+        "畸形的",
+        "毁容的",
+        "形态畸形的肢体",
+        "手指融合",
+        "静止不动的画面",
+        "杂乱的背景",
+        "三条腿",
+        "背景人很多",
+        "倒着走",
+    )
+)
+"""The negative prompt that T2V, I2V and TI2V were released with."""
+
+
+def clean(text: str) -> str:
+    """Repair mojibake and full-width or curly punctuation, undo HTML escapes, and collapse white space."""
+    text = html.unescape(html.unescape(ftfy.fix_text(text))).strip()
+    return regex.sub(r"\s+", " ", text).strip()
+
+
+class Tokenizer:
+    """Prompts to ids, as the official release makes them."""
+
+    def __init__(self, tokenizer: tokenizers.Tokenizer) -> None:
+        """Take a tokenizer with the tokens `</s>` and `<pad>`, whatever their ids; else CheckpointError."""
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self._tokenizer = tokenizer
+        self._eos = self._id("</s>")
+        self._pad = self._id("<pad>")
+
+    @classmethod
+    def open(cls, path: Path | str) -> "Tokenizer":
+        """Read a `tokenizer.json`, or the one in a release's folder (official, Diffusers, or its own).
+
+        Raises:
+            CheckpointError: there is none, or it cannot be read.
+        """
+        file = _find(Path(path))
+        try:
+            tokenizer = tokenizers.Tokenizer.from_file(str(file))
+        except Exception as error:  # the library raises nothing narrower
+            raise CheckpointError(f"{file} is not a tokenizer: {error}. Download it again.") from error
+        return cls(tokenizer)
+
+    @property
+    def size(self) -> int:
+        """Number of known tokens; every id is below it in the tokenizers of the releases."""
+        return self._tokenizer.get_vocab_size(with_added_tokens=True)
+
+    def encode(
+        self, texts: Sequence[str], length: int = 512
+    ) -> tuple[Int[Tensor, "b {length}"], Int[Tensor, "b {length}"]]:
+        """Clean the texts and return ids and mask (1 at real tokens), int64.
+
+        Each row is the text's first `length` - 1 tokens at most, then end of text, then padding. An empty
+        text is its end alone.
+        """
+        ids = torch.full((len(texts), length), self._pad, dtype=torch.int64)
+        mask = torch.zeros(len(texts), length, dtype=torch.int64)
+        for i, text in enumerate(texts):
+            row = [*self._split(text).ids[: length - 1], self._eos]
+            ids[i, : len(row)] = torch.tensor(row)
+            mask[i, : len(row)] = 1
+        return ids, mask
+
+    def unread(self, text: str, length: int = 512) -> str:
+        """Return the end of the cleaned text that `encode` cuts off; empty if all of it is read."""
+        offsets = self._split(text).offsets[length - 1 :]
+        return clean(text)[offsets[0][0] :].strip() if offsets else ""
+
+    def unknown(self, text: str) -> list[str]:
+        """Return the words of the cleaned text for which the tokenizer has no token, in order, each once."""
+        words = clean(text)
+        unk = self._tokenizer.token_to_id("<unk>")
+        encoding = self._split(text)
+        found = (
+            words[a:b].strip() for id, (a, b) in zip(encoding.ids, encoding.offsets, strict=True) if id == unk
+        )
+        return list(dict.fromkeys(found))
+
+    def _split(self, text: str) -> tokenizers.Encoding:
+        return self._tokenizer.encode(clean(text), add_special_tokens=False)
+
+    def _id(self, token: str) -> int:
+        found = self._tokenizer.token_to_id(token)
+        if found is None:
+            raise CheckpointError(
+                f"the tokenizer has no token {token!r}; it is not that of a Wan text encoder."
+            )
+        return found
+
+
+def _find(path: Path) -> Path:
+    if path.is_file():
+        return path
+    for place in PLACES:
+        if (path / place / FILE).is_file():
+            return path / place / FILE
+    for place in PLACES:
+        if (path / place / "spiece.model").is_file():
+            raise CheckpointError(
+                f"{path / place} has spiece.model but not {FILE}, which is needed. Download it from the same "
+                "repository, or make it with transformers: "
+                "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)."
+            )
+    raise CheckpointError(f"no {FILE} in {path}, nor in its folders {PLACES[1]} and {PLACES[2]}.")
