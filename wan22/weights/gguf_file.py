@@ -78,8 +78,8 @@ class GGUFFile:
                 out[row : row + step] = dequantize(stored[row : row + step], tensor.tensor_type)
             except NotImplementedError:
                 raise CheckpointError(
-                    f"{self.path}: {name} is stored as {self.infos[name].dtype}, which the package gguf cannot "
-                    "dequantise. Take a Q8_0, Q4_0, Q5_1 or K-quant file."
+                    f"{self.path}: {name} is stored as {self.infos[name].dtype}, which the package gguf "
+                    "cannot dequantise. Take a Q8_0, Q4_0, Q5_1 or K-quant file."
                 ) from None
         return out
 

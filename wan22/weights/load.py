@@ -78,8 +78,8 @@ def load_module(
 ) -> Module:
     """Fill `module`, which is on the meta device and has the official names, and return it in eval mode.
 
-    `dtype` is one dtype for all, or a function of the official name. The dialect is the one in which most names
-    are the module's. Parameters do not require gradients afterwards.
+    `dtype` is one dtype for all, or a function of the official name. The dialect is the one in which most
+    names are the module's. Parameters do not require gradients afterwards.
 
     Raises KeysError, before reading data, if a tensor is missing, unexpected or misshapen; CheckpointError if
     the file is quantised in a way not known here, or damaged.

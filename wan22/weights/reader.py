@@ -1,7 +1,7 @@
 """Open weight files: the only code below the edges that does.
 
-A `Reader` is one flat table of tensors, whatever the files are: one `.safetensors`, its shards with or without
-an index, a `.pth` (plain tensors only, never code), or a `.gguf`. Shapes and dtypes are known without reading
+A `Reader` is one flat table of tensors, whatever the files are: one `.safetensors`, its shards with or
+without an index, a `.pth` (plain tensors only, never code), or a `.gguf`. Shapes and dtypes are known without reading
 data; data is read one tensor at a time and not kept. It does not know what the tensors mean: see `load.py`.
 """
 
@@ -77,13 +77,11 @@ class WeightFile(Protocol):
 class Reader:
     """The tensors of a checkpoint, over all of its files.
 
-    `infos` maps each name to its `TensorInfo`, in file order; `metadata` is what the files say of themselves;
-    `config` is the `config.json` that lies beside them (empty if none); `where` maps each name to its file.
+    `infos` maps each name to its `TensorInfo`, in file order; `metadata` is what the files say of themselves.
     """
 
-    def __init__(self, path: Path, files: list[WeightFile], config: dict[str, Any]) -> None:
+    def __init__(self, path: Path, files: list[WeightFile]) -> None:
         self.path = path
-        self.config = config
         self.infos: dict[str, TensorInfo] = {}
         self.metadata: dict[str, str] = {}
         self._files = files
@@ -110,6 +108,11 @@ class Reader:
         """The file that holds the tensor `name`."""
         return self._home[name].path
 
+    def beside(self, name: str) -> dict[str, Any]:
+        """The JSON object in the file `name` beside the weights, such as config.json; empty if there is none."""
+        file = self.files[0].parent / name
+        return read_json(file) if file.is_file() else {}
+
     def read(self, name: str) -> Tensor:
         """Read one tensor into memory of its own, on the CPU, in the dtype of the file.
 
@@ -135,7 +138,7 @@ class Reader:
 
 
 def open_reader(path: str | Path) -> Reader:
-    """Open a weight file, an `*.index.json`, one shard (its siblings come along), or a folder of one checkpoint.
+    """Open a weight file, an `*.index.json`, one shard (with its siblings), or a folder of one checkpoint.
 
     Raises CheckpointError, naming the file and what to do, if it is missing, empty, cut off, a web page, a
     git-lfs pointer, of an unknown kind, or a pickle that is not a flat dict of tensors.
@@ -145,7 +148,7 @@ def open_reader(path: str | Path) -> Reader:
     try:
         for file in weight_files(path):
             files.append(_open_file(file))
-        return Reader(path, files, _config_beside(path))
+        return Reader(path, files)
     except BaseException:
         for file in files:
             file.close()
@@ -191,9 +194,9 @@ def _files_of_folder(folder: Path) -> list[Path]:
 
 def _files_of_index(index: Path) -> list[Path]:
     try:
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{index} is no index of shards ({error}). {_AGAIN}") from None
+        names = sorted(set(read_json(index)["weight_map"].values()))
+    except (KeyError, TypeError, AttributeError):
+        raise CheckpointError(f"{index} is no index of shards: it has no weight_map. {_AGAIN}") from None
     outside = [name for name in names if Path(name).name != name]
     if outside:
         raise CheckpointError(f"{index} names files of other folders, such as {outside[0]!r}: not opened.")
@@ -220,15 +223,15 @@ def _names(paths: list[Path]) -> str:
     return ", ".join(path.name for path in paths[:8])
 
 
-def _config_beside(path: Path) -> dict[str, Any]:
-    file = (path if path.is_dir() else path.parent) / "config.json"
-    if not file.is_file():
-        return {}
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises CheckpointError if it holds anything else."""
     try:
-        config = json.loads(file.read_text())
+        value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise CheckpointError(f"{file} is not JSON ({error}). {_AGAIN}") from None
-    return config if isinstance(config, dict) else {}
+        raise CheckpointError(f"{path} is not JSON ({error}). {_AGAIN}") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} is not a JSON object. {_AGAIN}")
+    return value
 
 
 def _open_file(path: Path) -> WeightFile:
@@ -254,8 +257,8 @@ def _open_file(path: Path) -> WeightFile:
 class SafetensorsFile:
     """A `.safetensors` file: eight bytes of header length, a JSON header, then the data.
 
-    It is read by plain reads rather than mapped: the memory in use is exactly the tensors that were asked for,
-    and a file that is cut off or on a failing network disk is an error, not a crash.
+    It is read by plain reads, not mapped: the memory in use is exactly the tensors that were asked for, and a
+    file that is cut off or on a failing network disk is an error, not a crash.
     """
 
     def __init__(self, path: Path) -> None:
@@ -307,7 +310,7 @@ class SafetensorsFile:
         nbytes = math.prod(shape) * DTYPES[dtype].itemsize
         if begin < 0 or end - begin != nbytes:
             raise CheckpointError(
-                f"{self.path}: {name} {shape} needs {nbytes:,} bytes, the header gives {end - begin:,}. {_AGAIN}"
+                f"{self.path}: {name} {shape} needs {nbytes:,} bytes; its header says {end - begin:,}. {_AGAIN}"
             )
         self.infos[name] = TensorInfo(shape, dtype, nbytes)
         self._start[name] = data + begin
@@ -353,7 +356,7 @@ class PickleFile:
             Exception
         ) as error:  # torch.load raises whatever the unpickler met; all mean the same to a reader
             if type(error).__name__ == "UnpicklingError" and mapped:
-                why = "holds more than tensors; running its code is refused. Ask for a .safetensors file instead"
+                why = "holds more than tensors; its code is not run. Ask for a .safetensors file instead"
             else:
                 why = "is damaged, cut off, or no PyTorch file. Download it again"
             raise CheckpointError(f"{self.path} {why}. ({str(error).splitlines()[0][:200]})") from error
@@ -369,7 +372,8 @@ class PickleFile:
             ):
                 kind = type(value).__name__
                 raise CheckpointError(
-                    f"{self.path} is not a flat dict of plain tensors: {name!r} is a {kind}. Save its state_dict only."
+                    f"{self.path} is not a flat dict of plain tensors: {name!r} is a {kind}. "
+                    "Save its state_dict only."
                 )
         return loaded
 

@@ -38,7 +38,6 @@ _DIT = Table(
 DIT = Dialect("diffusers", "dit", _DIT, marks=("condition_embedder.time_proj.weight", "proj_out.weight"))
 
 _LEVELS = 8  # more than any VAE has
-_UPSAMPLER_SLOT = 3  # Wan2.1's decoder: three residual blocks, then an upsampling, in one flat list
 
 
 def _residual(ours: str, theirs: str) -> list[tuple[str, str]]:
@@ -83,28 +82,33 @@ _ENDS = [
 ]
 
 
-def _flat_levels() -> list[tuple[str, str]]:
-    """Wan2.1: one flat list in the official encoder and decoder; Diffusers keeps the encoder's flat."""
+def _flat_levels(blocks: int) -> list[tuple[str, str]]:
+    """Wan2.1: one flat list of layers here; there the encoder's is flat too, and the decoder has levels."""
     pairs = [
         *_residual("encoder.downsamples.*", "encoder.down_blocks.*"),
         *_resample("encoder.downsamples.*", "encoder.down_blocks.*"),
     ]
     for level in range(_LEVELS):
-        first = level * (_UPSAMPLER_SLOT + 1)
+        first = level * (blocks + 2)  # a level of the decoder: one block more, and the upsampling
         theirs = f"decoder.up_blocks.{level}"
-        for slot in range(_UPSAMPLER_SLOT):
-            pairs += _residual(f"decoder.upsamples.{first + slot}", f"{theirs}.resnets.{slot}")
-        pairs += _resample(f"decoder.upsamples.{first + _UPSAMPLER_SLOT}", f"{theirs}.upsamplers.0")
+        for i in range(blocks + 1):
+            pairs += _residual(f"decoder.upsamples.{first + i}", f"{theirs}.resnets.{i}")
+        pairs += _resample(f"decoder.upsamples.{first + blocks + 1}", f"{theirs}.upsamplers.0")
     return pairs
 
 
-def _nested_levels() -> list[tuple[str, str]]:
+def _nested_levels(blocks: int) -> list[tuple[str, str]]:
     """Wan2.2: levels of layers; the resampling is the last layer here and has a name of its own there."""
     pairs = []
     for level in range(_LEVELS):
         for ours, theirs, count, resampler in (
-            (f"encoder.downsamples.{level}.downsamples", f"encoder.down_blocks.{level}", 2, "downsampler"),
-            (f"decoder.upsamples.{level}.upsamples", f"decoder.up_blocks.{level}", 3, "upsampler"),
+            (
+                f"encoder.downsamples.{level}.downsamples",
+                f"encoder.down_blocks.{level}",
+                blocks,
+                "downsampler",
+            ),
+            (f"decoder.upsamples.{level}.upsamples", f"decoder.up_blocks.{level}", blocks + 1, "upsampler"),
         ):
             for layer in range(count):
                 pairs += _residual(f"{ours}.{layer}", f"{theirs}.resnets.{layer}")
@@ -112,18 +116,17 @@ def _nested_levels() -> list[tuple[str, str]]:
     return pairs
 
 
-VAE_2_1 = Dialect(
-    "diffusers",
-    "vae",
-    Table([*_ENDS, *_flat_levels()]),
-    marks=("quant_conv.weight", "encoder.down_blocks.0.conv1.weight"),
-)
-VAE_2_2 = Dialect(
-    "diffusers",
-    "vae",
-    Table([*_ENDS, *_nested_levels()]),
-    marks=("quant_conv.weight", "encoder.down_blocks.0.resnets.0.conv1.weight"),
-)
+def _vae(blocks: int, *, nested: bool) -> Dialect:
+    """The names of a VAE with so many residual blocks a level: where the resampling stands depends on it."""
+    levels = _nested_levels(blocks) if nested else _flat_levels(blocks)
+    first = "encoder.down_blocks.0.resnets.0.conv1.weight" if nested else "encoder.down_blocks.0.conv1.weight"
+    return Dialect("diffusers", "vae", Table([*_ENDS, *levels]), marks=("quant_conv.weight", first))
+
+
+# The released VAEs have two blocks a level; small ones have one. Fewer come first: a table for more blocks
+# knows the names of fewer as well, but means others by them.
+VAE_2_1 = tuple(_vae(blocks, nested=False) for blocks in (1, 2, 3))
+VAE_2_2 = tuple(_vae(blocks, nested=True) for blocks in (1, 2, 3))
 
 _ATTENTION_LAYER = "encoder.block.*.layer.0"
 _FEED_FORWARD_LAYER = "encoder.block.*.layer.1"

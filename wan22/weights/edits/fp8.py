@@ -57,8 +57,8 @@ def check_scales(reader: Reader, scales: Scales) -> None:
         stored, kind = reader.infos[weight], reader.infos[scale]
         if stored.dtype not in _EIGHT_BITS or kind.dtype not in ("F32", "F16", "BF16"):
             raise CheckpointError(
-                f"{reader.where(weight)}: {weight} ({stored.dtype}, scale {kind.dtype}) is quantised in a way "
-                f"that is not known. {_WHAT_WORKS}"
+                f"{reader.where(weight)}: {weight} ({stored.dtype}, scale {kind.dtype}) is quantised in a "
+                f"way that is not known. {_WHAT_WORKS}"
             )
         if len(stored.shape) != 2 or not _fits(stored.shape, kind.shape):
             raise CheckpointError(
@@ -89,7 +89,7 @@ def _fits(weight: tuple[int, ...], scale: tuple[int, ...]) -> bool:
 
 
 def dequantise(weight: Tensor, scale: Tensor) -> Tensor:
-    """The weight [out, in] in float32: stored value times scale ([], [1], [out], [out, 1], [out, blocks, 1])."""
+    """The weight [out, in] in float32: its stored value times its scale, of any shape that is named above."""
     weight, scale = weight.float(), scale.float()
     if scale.ndim == 3:
         out, blocks, _ = scale.shape

@@ -1,0 +1,181 @@
+"""Find the parts of a model in a folder, however it is laid out.
+
+Known layouts: an official release, a Diffusers folder, a ComfyUI `models` tree or any folder of single files
+(recognised from their tensors), and the hub's cache folder of either. It opens headers, never data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wan22.errors import CheckpointError
+from wan22.weights.dialects.comfy import SPIECE
+from wan22.weights.reader import SUFFIXES, open_reader, read_json, weight_files
+from wan22.weights.recognise import recognise
+
+_TREE = ("diffusion_models", "unet", "text_encoders", "clip", "vae", "HighNoise", "LowNoise", "VAE")
+_HIGH = re.compile(r"(?<![a-z])high", re.IGNORECASE)
+_LOW = re.compile(r"(?<![a-z])low", re.IGNORECASE)
+_TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
+_OFFICIAL_TOKENIZER = Path("google/umt5-xxl")
+_OFFICIAL_WEIGHTS = "diffusion_pytorch_model*.safetensors"
+_NEEDED = {
+    "dit": "the transformer (high_noise_model/ and low_noise_model/, transformer/ or diffusion_models/)",
+    "high": "the high-noise expert (high_noise_model/, transformer/ or a file with 'high' in its name)",
+    "low": "the low-noise expert (low_noise_model/, transformer_2/ or a file with 'low' in its name)",
+    "vae": "the VAE (Wan2.1_VAE.pth, Wan2.2_VAE.pth, vae/)",
+    "text": "the text encoder (models_t5_umt5-xxl-enc-bf16.pth, text_encoder/, text_encoders/)",
+    "tokenizer": "the tokenizer (google/umt5-xxl/, tokenizer/)",
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The parts of a model: "high" and "low", or "dit"; "vae"; "text"; "tokenizer".
+
+    `boundary` (the share of noise at which the experts change) and `shift` are given if the folder says them.
+    """
+
+    kind: str
+    folder: Path
+    parts: Mapping[str, Path]
+    boundary: float | None = None
+    shift: float | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def missing(self) -> list[str]:
+        """The parts that a complete model would have and this one has not."""
+        dits = [] if "dit" in self.parts else ["high", "low"]
+        dits = dits if set(dits) & set(self.parts) or not dits else ["dit"]
+        return [part for part in (*dits, "vae", "text", "tokenizer") if part not in self.parts]
+
+    def require_complete(self) -> None:
+        """Raise CheckpointError that lists what is missing."""
+        if self.missing:
+            lacks = "; ".join(_NEEDED[part] for part in self.missing)
+            raise CheckpointError(f"{self.folder} is not a complete model. Missing: {lacks}.")
+
+
+def find_parts(folder: str | Path) -> dict[str, Path]:
+    """The files or folders of a complete model, by part. CheckpointError lists what is missing."""
+    layout = find_layout(folder)
+    layout.require_complete()
+    return dict(layout.parts)
+
+
+def find_layout(folder: str | Path) -> Layout:
+    """Find what is in a folder, complete or not. Raises CheckpointError if it is no folder or ambiguous."""
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise CheckpointError(f"there is no folder {folder}. Check the path, or `wan22 download` a model.")
+    folder = _snapshot(folder)
+    if (folder / "model_index.json").is_file():
+        return _diffusers(folder)
+    if (folder / "high_noise_model").is_dir() or (folder / "low_noise_model").is_dir():
+        return _official(folder, {"high": folder / "high_noise_model", "low": folder / "low_noise_model"})
+    if any(folder.glob(_OFFICIAL_WEIGHTS)):
+        return _official(folder, {"dit": _official_weights(folder)})
+    return _files(folder)
+
+
+def _snapshot(folder: Path) -> Path:
+    """The current snapshot, if this is a model's folder in the hub's cache."""
+    snapshots = folder / "snapshots"
+    if not snapshots.is_dir():
+        return folder
+    main = folder / "refs" / "main"
+    named = [snapshots / main.read_text().strip()] if main.is_file() else sorted(snapshots.iterdir())
+    if len(named) != 1 or not named[0].is_dir():
+        raise CheckpointError(
+            f"{folder} has {len(named)} snapshots: name one of {snapshots}/*, or download again."
+        )
+    return named[0]
+
+
+def _existing(parts: Mapping[str, Path]) -> dict[str, Path]:
+    return {part: path for part, path in parts.items() if path.exists()}
+
+
+def _official(folder: Path, transformers: Mapping[str, Path]) -> Layout:
+    parts = _existing({**transformers, "tokenizer": folder / _OFFICIAL_TOKENIZER})
+    for part, pattern in (("vae", "Wan2.?_VAE.*"), ("text", "models_t5_*")):
+        found = sorted(file for file in folder.glob(pattern) if file.suffix in SUFFIXES)
+        if found:
+            parts[part] = _only(found, part, folder)
+    return Layout("official", folder, parts)
+
+
+def _official_weights(folder: Path) -> Path:
+    """The transformer that lies in the root, beside other weights: its index, or its one file."""
+    index = folder / "diffusion_pytorch_model.safetensors.index.json"
+    return index if index.is_file() else sorted(folder.glob(_OFFICIAL_WEIGHTS))[0]
+
+
+def _diffusers(folder: Path) -> Layout:
+    index = read_json(folder / "model_index.json")
+    first = "high" if (folder / "transformer_2").is_dir() else "dit"
+    parts = _existing(
+        {
+            first: folder / "transformer",
+            "low": folder / "transformer_2",
+            "vae": folder / "vae",
+            "text": folder / "text_encoder",
+            "tokenizer": folder / "tokenizer",
+        }
+    )
+    if index.get("boundary_ratio") is not None and first == "dit":
+        # Two experts were saved and one did not arrive.
+        parts = {"high" if part == "dit" else part: path for part, path in parts.items()}
+    scheduler = folder / "scheduler" / "scheduler_config.json"
+    shift = read_json(scheduler).get("flow_shift") if scheduler.is_file() else None
+    return Layout(
+        "diffusers", folder, parts, boundary=index.get("boundary_ratio"), shift=shift, settings=index
+    )
+
+
+def _files(folder: Path) -> Layout:
+    """A ComfyUI tree, or a plain folder of single files: every file is asked what it is."""
+    root = folder / "models" if (folder / "models" / "diffusion_models").is_dir() else folder
+    places = [root, *(root / name for name in _TREE if (root / name).is_dir())]
+    found: dict[str, list[Path]] = {}
+    spiece: Path | None = None
+    for file in sorted({file for place in places for file in place.iterdir() if file.suffix in SUFFIXES}):
+        try:
+            if weight_files(file)[0] != file:
+                continue  # a later shard: the first stands for all
+            with open_reader(file) as reader:
+                part = recognise(reader).part
+                if SPIECE in reader.infos:
+                    spiece = file
+        except CheckpointError:
+            continue  # models of other families lie in such folders too
+        found.setdefault(_expert(file.relative_to(root)) if part == "dit" else part, []).append(file)
+    parts = {part: _only(files, part, folder) for part, files in found.items()}
+    for tokenizer in (root / "tokenizer", root / _OFFICIAL_TOKENIZER, root):
+        if any((tokenizer / name).is_file() for name in _TOKENIZER_FILES):
+            parts.setdefault("tokenizer", tokenizer)
+    if spiece is not None:
+        parts.setdefault("tokenizer", spiece)
+    if not parts:
+        raise CheckpointError(f"{folder} holds no part of a Wan model. Check the path.")
+    return Layout("comfy", folder, parts)
+
+
+def _expert(path: Path) -> str:
+    words = path.as_posix()
+    high, low = bool(_HIGH.search(words)), bool(_LOW.search(words))
+    return "dit" if high == low else "high" if high else "low"
+
+
+def _only(files: list[Path], part: str, folder: Path) -> Path:
+    if len(files) > 1:
+        names = ", ".join(str(file.relative_to(folder)) for file in files)
+        raise CheckpointError(
+            f"{folder} holds several files for the part {part!r}: {names}. Keep one, or name it."
+        )
+    return files[0]

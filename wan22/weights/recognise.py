@@ -1,0 +1,245 @@
+"""Say what a checkpoint is from its tensors alone: part, task, variant, dialect, sizes.
+
+A file's name and folder play no role. The few numbers that tensors do not show (the number of heads, the
+latents' statistics) come from what the file says of itself, from the `variant.json` or `config.json` beside it,
+or, where every release agrees, from the releases.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from wan22.arch import DiTArch, UMT5Arch, VAEArch
+from wan22.catalog import VAE_21, VAE_22
+from wan22.errors import CheckpointError
+from wan22.weights.dialects import DIALECTS
+from wan22.weights.load import Native, native
+from wan22.weights.reader import DTYPES, Reader
+from wan22.weights.released import VARIANTS, structure_hash
+
+ARCH_KEY = "wan22.arch"
+"""Metadata of our own single files: JSON of the Arch's fields. It comes before any other source."""
+
+_HEAD_WIDTH = 128  # of every released DiT
+_FUTURE = {"s2v": "speech to video", "animate": "character animation", "i2v-2.1": "Wan2.1's image to video"}
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a checkpoint is.
+
+    `task` is that of a DiT ("t2v", "i2v", "ti2v"; "s2v", "animate" and "i2v-2.1" are known but cannot be run).
+    `variant` names the release that has exactly these tensors, such as "t2v-A14B", if one has.
+    `quantised` is "fp8", "int8" or a GGUF kind.
+    """
+
+    part: Literal["dit", "vae", "text"]
+    task: str | None
+    variant: str | None
+    dialect: str
+    arch: DiTArch | VAEArch | UMT5Arch
+    quantised: str | None
+
+    def require_supported(self) -> None:
+        """Raise CheckpointError if this is a network that is recognised but cannot be run yet."""
+        if self.task in _FUTURE:
+            raise CheckpointError(
+                f"this is a {_FUTURE[self.task]} network ({self.task}), which is not supported yet. "
+                "Supported are t2v, i2v and ti2v."
+            )
+
+
+def recognise(reader: Reader) -> Identity:
+    """Recognise a checkpoint. Raises CheckpointError if it is no part of any Wan model."""
+    return identify(open_native(reader))
+
+
+def open_native(reader: Reader) -> Native:
+    """See a checkpoint through its own dialect. Raises CheckpointError if it is in none."""
+    views = [
+        native(reader, dialect)
+        for dialects in DIALECTS.values()
+        for dialect in dialects
+        if dialect.matches(reader.infos)
+    ]
+    if not views:
+        known = ", ".join(sorted({dialect.name for dialects in DIALECTS.values() for dialect in dialects}))
+        raise CheckpointError(
+            f"{reader.path} is not recognised as a Wan transformer, VAE or text encoder in any dialect ({known}). "
+            f"It holds {', '.join(list(reader.infos)[:5])}, ..."
+        )
+    return max(views, key=lambda view: len(view.source) - len(view.unknown))
+
+
+def identify(view: Native) -> Identity:
+    """Recognise a checkpoint that is already seen through its dialect."""
+    shapes, part = view.shapes, view.dialect.part
+    try:
+        arch = _ARCH[part](shapes, _Told(view.reader, part))
+    except (KeyError, IndexError, ValueError) as error:
+        raise CheckpointError(
+            f"{view.reader.path} looks like a {part} in the {view.dialect.name} dialect, but is not complete: "
+            f"{error}. Its shape cannot be told."
+        ) from None
+    return Identity(
+        part=part,
+        task=_task(shapes, arch) if isinstance(arch, DiTArch) else None,
+        variant=VARIANTS.get(structure_hash(shapes)),
+        dialect=view.dialect.name,
+        arch=arch,
+        quantised=_quantised(view),
+    )
+
+
+class _Told:
+    """Numbers that are not in the tensors: asked of the file's metadata, then of what lies beside it."""
+
+    def __init__(self, reader: Reader, part: str) -> None:
+        self.path = reader.path
+        own: dict[str, Any] = json.loads(reader.metadata.get(ARCH_KEY, "{}"))
+        self._sources = (own, reader.beside("variant.json").get(part) or {}, reader.beside("config.json"))
+
+    def get(self, *names: str) -> Any:
+        """The first of these names that is known, or None."""
+        for source in self._sources:
+            for name in names:
+                if source.get(name) is not None:
+                    return source[name]
+        return None
+
+
+def _dit(shapes: Shapes, told: _Told) -> DiTArch:
+    dim, in_channels = shapes["patch_embedding.weight"][:2]
+    heads = told.get("heads", "num_heads", "num_attention_heads")
+    if heads is None and dim % _HEAD_WIDTH:
+        raise CheckpointError(
+            f"{told.path}: the number of heads of a network of width {dim} cannot be told from its tensors. "
+            'Put a config.json with "num_heads" beside it.'
+        )
+    eps, text_len = told.get("eps"), told.get("text_len")
+    return DiTArch(
+        in_channels=in_channels,
+        out_channels=shapes["head.head.weight"][0] // 4,
+        dim=dim,
+        ffn_dim=shapes["blocks.0.ffn.0.weight"][0],
+        heads=dim // _HEAD_WIDTH if heads is None else int(heads),
+        layers=_count(shapes, r"blocks\.(\d+)\."),
+        text_dim=shapes["text_embedding.0.weight"][1],
+        text_len=512 if text_len is None else int(text_len),
+        freq_dim=shapes["time_embedding.0.weight"][1],
+        eps=1e-6 if eps is None else float(eps),
+    )
+
+
+def _task(shapes: Shapes, arch: DiTArch) -> str | None:
+    if any(name.startswith("casual_audio_encoder.") for name in shapes):
+        return "s2v"
+    if any(name.startswith("face_adapter.") for name in shapes):
+        return "animate"
+    if any(name.startswith("img_emb.") for name in shapes):
+        return "i2v-2.1"
+    if arch.in_channels == arch.out_channels:
+        return "ti2v" if arch.in_channels == 48 else "t2v"
+    # Four channels of mask and the latents of the image stand beside the noise.
+    return "i2v" if arch.in_channels == 2 * arch.out_channels + 4 else None
+
+
+def _vae(shapes: Shapes, told: _Told) -> VAEArch:
+    encoder_width, folded = shapes["encoder.conv1.weight"][:2]
+    residual = "encoder.downsamples.0.downsamples.0.residual.2.weight" in shapes
+    levels = _nested_levels(shapes) if residual else _flat_levels(shapes)
+    multipliers = tuple(level.width // encoder_width for level in levels)
+    z = shapes["conv2.weight"][0]
+    mean, std = told.get("mean", "latents_mean"), told.get("std", "latents_std")
+    if mean is None or std is None:
+        known = {arch.z: arch for arch in (VAE_21, VAE_22)}
+        if z not in known:
+            raise CheckpointError(
+                f"{told.path}: the mean and deviation of {z} latent channels are not in a VAE's tensors. "
+                'Put a config.json with "latents_mean" and "latents_std" beside it.'
+            )
+        mean, std = known[z].mean, known[z].std
+    return VAEArch(
+        z=z,
+        encoder_width=encoder_width,
+        decoder_width=shapes["decoder.conv1.weight"][0] // multipliers[-1],
+        multipliers=multipliers,
+        blocks=levels[0].blocks,
+        temporal=tuple(level.temporal for level in levels[:-1]),
+        patch=math.isqrt(folded // 3),
+        residual=residual,
+        mean=tuple(float(value) for value in mean),
+        std=tuple(float(value) for value in std),
+    )
+
+
+@dataclass(frozen=True)
+class _Level:
+    width: int
+    blocks: int
+    temporal: bool
+
+
+def _nested_levels(shapes: Shapes) -> list[_Level]:
+    levels = []
+    for i in range(_count(shapes, r"encoder\.downsamples\.(\d+)\.")):
+        level = f"encoder.downsamples.{i}.downsamples"
+        blocks = _count(shapes, rf"{re.escape(level)}\.(\d+)\.residual\.")
+        temporal = f"{level}.{blocks}.time_conv.weight" in shapes
+        levels.append(_Level(shapes[f"{level}.0.residual.2.weight"][0], blocks, temporal))
+    return levels
+
+
+def _flat_levels(shapes: Shapes) -> list[_Level]:
+    levels, width, blocks = [], 0, 0
+    for i in range(_count(shapes, r"encoder\.downsamples\.(\d+)\.")):
+        layer = f"encoder.downsamples.{i}"
+        if f"{layer}.resample.1.weight" in shapes:
+            levels.append(_Level(width, blocks, f"{layer}.time_conv.weight" in shapes))
+            blocks = 0
+        else:
+            width, blocks = shapes[f"{layer}.residual.2.weight"][0], blocks + 1
+    return [*levels, _Level(width, blocks, False)]
+
+
+def _text(shapes: Shapes, told: _Told) -> UMT5Arch:
+    vocab, dim = shapes["token_embedding.weight"]
+    buckets, heads = shapes["blocks.0.pos_embedding.embedding.weight"]
+    return UMT5Arch(
+        vocab=vocab,
+        dim=dim,
+        dim_attn=shapes["blocks.0.attn.q.weight"][0],
+        ffn_dim=shapes["blocks.0.ffn.fc1.weight"][0],
+        heads=heads,
+        layers=_count(shapes, r"blocks\.(\d+)\."),
+        buckets=buckets,
+        max_distance=told.get("max_distance", "relative_attention_max_distance") or 128,
+    )
+
+
+_ARCH = {"dit": _dit, "vae": _vae, "text": _text}
+
+
+def _count(shapes: Shapes, pattern: str) -> int:
+    """One more than the highest number in the names that begin like this."""
+    return 1 + max((int(m[1]) for name in shapes if (m := re.match(pattern, name))), default=-1)
+
+
+def _quantised(view: Native) -> str | None:
+    kinds = Counter(view.reader.infos[source].dtype for source in view.source.values())
+    if any(kind.startswith("F8") for kind in kinds):
+        return "fp8"
+    if "I8" in kinds:
+        return "int8"
+    packed = Counter(
+        {kind: count for kind, count in kinds.items() if kind.startswith(("Q", "IQ", "TQ", "MXFP", "NV"))}
+    )
+    return packed.most_common(1)[0][0] if packed else None
