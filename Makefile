@@ -1,0 +1,55 @@
+# wan22: from a fresh clone with Python 3.11 or newer, nothing else.
+#
+#   make video PROMPT="a red ball bounces at sunset"    make a film with the embedded model; its path is the last line
+#   make test                                           run the tests
+#   make check                                          everything that must hold before a change is shared
+#   make clean                                          remove what these commands made, films excepted
+#
+# Other interpreters and places: make PYTHON=python3.12 VENV=/tmp/venv ...
+
+PYTHON ?= python3
+VENV ?= .venv
+PROMPT ?= a big red ball bounces in the snow at sunset
+SEED ?= 0
+OPTIONS ?=
+WORKERS ?= 2
+
+# The raw text, never expanded by make and never spliced into a shell line: quotes, $ and ` are only letters.
+override PROMPT := $(value PROMPT)
+export PROMPT SEED
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+PIP := $(VENV)/bin/python -m pip install --quiet -c constraints.txt
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+
+.PHONY: video test check clean
+.DEFAULT_GOAL := video
+
+video: $(INSTALLED)
+	@$(VENV)/bin/wan22 generate --seed "$$SEED" $(OPTIONS) -- "$$PROMPT"
+
+test: $(INSTALLED_DEV)
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS)
+
+check: $(INSTALLED_DEV)
+	@VENV="$(VENV)" tools/check
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo 'error: no $(PYTHON) here. Name a Python 3.11 or newer: make PYTHON=/path/to/python ...' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; v = "%d.%d" % sys.version_info[:2]; sys.exit("error: wan22 needs Python 3.11 or newer, and $(PYTHON) is " + v + ". Name another: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
+	@echo 'Installing into $(VENV) (once; a minute or two)' >&2
+	@$(PYTHON) -m venv "$(VENV)" || { echo 'error: this Python cannot make a virtual environment; on Debian or Ubuntu: apt install python3-venv' >&2; exit 1; }
+	@$(PIP) -e .
+	@touch $@
+
+# pip older than 25.1 cannot read a dependency group, so the list is written out from pyproject.toml, its only home.
+$(INSTALLED_DEV): $(INSTALLED)
+	@echo 'Installing the development tools' >&2
+	@$(VENV)/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")' > $(VENV)/dev.txt
+	@$(PIP) -r $(VENV)/dev.txt -e '.[gguf,eval]'
+	@touch $@
+
+clean:
+	rm -rf "$(VENV)" .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
