@@ -1,4 +1,4 @@
-"""Schedules and solvers against the official numbers, on the analytic field of the goldens."""
+"""Schedules, solvers and noise against the recorded numbers; solvers run on an analytic field."""
 
 import math
 import re
@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from wan22.sampling import SOLVERS, levels, velocity_to_x0
+from wan22.sampling import SOLVERS, draw_noise, levels, velocity_to_x0
 
 NAME = re.compile(r"(?P<solver>.+)\.steps(?P<steps>\d+)\.shift(?P<shift>[\d.]+)\.final")
 
@@ -27,3 +27,11 @@ def test_timesteps_sigmas_and_final_states_equal_the_official_ones(golden, relat
         assert torch.equal(schedule.sigmas, golden.outputs[f"{start}sigmas"]), case[0]
         *_, final = SOLVERS[case["solver"]](denoise, golden.inputs["noise"], schedule)
         assert relative_error(final.x, golden.outputs[case[0]]) <= 1e-6, case[0]
+
+
+@pytest.mark.golden("pipeline_[!s]*")
+def test_the_noise_of_a_seed_is_the_recorded_one(golden):
+    recorded = {name: noise for name, noise in golden.inputs.items() if name.startswith("noise")}
+    assert recorded
+    for name, noise in recorded.items():
+        assert torch.equal(draw_noise(tuple(noise.shape), golden.config["seed"]), noise), name

@@ -94,7 +94,7 @@ class Tokenizer:
 
     def encode(
         self, texts: Sequence[str], length: int = 512
-    ) -> tuple[Int[Tensor, "b {length}"], Int[Tensor, "b {length}"]]:
+    ) -> tuple[Int[Tensor, "b s"], Int[Tensor, "b s"]]:
         """Clean the texts and return ids and mask (1 at real tokens), int64.
 
         Each row is the text's first `length` - 1 tokens at most, then end of text, then padding. An empty

@@ -77,5 +77,5 @@ def _weights(h: Tensor, r: Tensor) -> Tensor:
     b = torch.expm1(hh)
     phi1 = b / hh - 1
     phi2 = phi1 / hh - 0.5
-    system = torch.stack([torch.ones(2), torch.stack([r, torch.ones(())])])
+    system = torch.stack([torch.ones_like(r), torch.ones_like(r), r, torch.ones_like(r)]).view(2, 2)
     return torch.linalg.solve(system, torch.stack([phi1 / b, phi2 * 2 / b]))
