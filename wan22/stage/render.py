@@ -129,13 +129,7 @@ def _edge(margin: Tensor, footprint: Tensor) -> Tensor:
 def _sky(s: Scene, rays: _Rays) -> Tensor:
     up = rays.v.clamp(min=0)
     picture = torch.lerp(s.horizon_colour, s.zenith, 1 - (-9 * up).exp())
-    across, above = rays.azimuth - s.sun_azimuth, rays.v - s.sun_elevation
-    squared = across * across + above * above
-    glow = (0.55 - 0.3 * s.night) * (-squared * 260).exp()
-    picture = torch.lerp(picture, s.disc, glow)
-    radius = 0.026
-    picture = torch.lerp(picture, s.disc, _edge(radius - squared.sqrt(), 1.2 / s.focal))
-    mist = torch.zeros_like(squared)
+    mist = torch.zeros_like(rays.azimuth)
     for i in range(CLOUDS):
         a, e = s.cloud_azimuth[:, i : i + 1], s.cloud_elevation[:, i : i + 1]
         puff = (-(((rays.azimuth - a) / 0.07) ** 2)).exp() + (
@@ -143,6 +137,12 @@ def _sky(s: Scene, rays: _Rays) -> Tensor:
         ).exp()
         mist = mist + puff * (-(((rays.v - e) / 0.014) ** 2)).exp()
     picture = torch.lerp(picture, s.cloud, (0.8 * mist).clamp(0, 0.75))
+    across, above = rays.azimuth - s.sun_azimuth, rays.v - s.sun_elevation
+    squared = across * across + above * above
+    glow = (0.55 - 0.3 * s.night) * (-squared * 260).exp()
+    picture = torch.lerp(picture, s.disc, glow)
+    radius = 0.026
+    picture = torch.lerp(picture, s.disc, _edge(radius - squared.sqrt(), 1.2 / s.focal))
     return _hills(s, rays, picture)
 
 

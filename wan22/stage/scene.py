@@ -74,8 +74,8 @@ _SKY: dict[str, dict[str, _Colour]] = {
     "night": {
         "zenith": (0.05, 0.07, 0.17),
         "horizon": (0.15, 0.20, 0.35),
-        "sun": (0.33, 0.35, 0.41),
-        "ambient": (0.20, 0.22, 0.28),
+        "sun": (0.40, 0.42, 0.47),
+        "ambient": (0.22, 0.24, 0.29),
         "disc": (0.92, 0.94, 0.98),
         "cloud": (0.20, 0.24, 0.38),
     },
@@ -182,7 +182,7 @@ def plan(shots: Sequence[Shot], *, height: int, width: int, frames: int, fps: fl
     )
     half_view = width / unit / 2 / FOCAL
     # The disc hangs inside the picture on the light's side; a liberty of picture books that shows the label.
-    sun_azimuth = side * (half_view - (0.14 + draw(0.0, 0.06)) / FOCAL)
+    sun_azimuth = side * (half_view - (0.21 + draw(0.0, 0.06)) / FOCAL)
     sky_room = horizon / unit / FOCAL
     sun_elevation = torch.minimum(sky_room * draw(0.45, 0.62), torch.tensor(0.17))
 
@@ -283,7 +283,7 @@ def _reach(shots: Sequence[Shot], size: Tensor, turn: Tensor, radius: Tensor) ->
     return torch.where(is_cube > 0, cube, torch.where(is_cone > 0, cone, ball))
 
 
-BOX = 0.42  # half an edge over the subject's height
+BOX = 0.45  # half an edge over the subject's height
 CONE = 0.46  # base radius over the subject's height
 
 
