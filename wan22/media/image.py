@@ -6,7 +6,7 @@ Arrays are uint8 RGB (H, W, 3). Colour profiles are not applied: values are take
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ _EXIF_LIMIT = 60_000  # a JPEG segment ends at 65,535 bytes
 
 
 @contextmanager
-def opened(path: PathLike) -> Iterator[Image.Image]:
+def opened(path: PathLike) -> Generator[Image.Image]:
     """Open a picture: only its header is read, and its size is checked, before the caller decodes.
 
     Raises MediaError for anything that goes wrong, here or while the caller decodes.
@@ -90,7 +90,8 @@ def write_image(path: PathLike, array: np.ndarray, recipe: dict[str, Any] | None
     """Write uint8 RGB (H, W, 3) as png, jpg or webp (by the extension), with its recipe inside.
 
     PNG is exact, the others are of high quality. The file appears complete or not at all.
-    Raises OutputError for an unknown extension, a place that cannot be written, or a recipe too long for a JPEG.
+    Raises OutputError for an unknown extension, a place that cannot be written, or a recipe too long
+    for a JPEG.
     """
     height, width = _checked(array).shape[:2]
     kind = target_kind(path)
@@ -115,7 +116,8 @@ def save(path: Path, array: np.ndarray, kind: str, recipe: dict[str, Any] | None
         comment = dump_comment(recipe)
         if kind == "jpeg" and len(comment) > _EXIF_LIMIT:
             raise OutputError(
-                f"the recipe has {len(comment):,} bytes and a JPEG carries {_EXIF_LIMIT:,}. Write a .png or .webp."
+                f"the recipe has {len(comment):,} bytes and a JPEG carries {_EXIF_LIMIT:,}. "
+                "Write a .png or .webp."
             )
         exif[_IMAGE_DESCRIPTION] = comment.decode("ascii")
     if kind == "jpeg":

@@ -10,7 +10,7 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -80,12 +80,14 @@ def check_output(path: PathLike, *, bytes_needed: int, overwrite: bool = True) -
             pass
     except OSError as error:
         raise OutputError(
-            f"{target} cannot be written: {error.strerror or error} in {there}. Choose a folder that you may write to."
+            f"{target} cannot be written: {error.strerror or error} in {there}. "
+            "Choose a folder that you may write to."
         ) from None
     free = shutil.disk_usage(there).free
     if free < bytes_needed + _SPARE:
         raise OutputError(
-            f"{target} needs about {_megabytes(bytes_needed + _SPARE)} and the disk has {_megabytes(free)} free. "
+            f"{target} needs about {_megabytes(bytes_needed + _SPARE)}; "
+            f"the disk has {_megabytes(free)} free. "
             "Free some space, or write to another disk."
         )
 
@@ -103,14 +105,14 @@ def numbered(path: PathLike) -> list[Path]:
 
 
 def split_sequence(path: PathLike) -> tuple[Path, str]:
-    """Return folder and name pattern of a sequence; a folder's own pictures are called `frame-0000.png` on."""
+    """Return folder and name pattern of a sequence; in a folder of its own it is `frame-0000.png` and on."""
     path = Path(path)
     return (path.parent, path.name) if PATTERN.search(path.name) else (path, "frame-%04d.png")
 
 
 @contextmanager
-def written(target: Path, part: Path | None = None) -> Iterator[Path]:
-    """Lend a hidden name beside `target` (`part`, if given); put it in its place at the end, or remove it after an error.
+def written(target: Path, part: Path | None = None) -> Generator[Path]:
+    """Lend a hidden name beside `target` (`part`, if given); put it in place at the end, or remove it.
 
     The target is the old file or the complete new one at every moment, also across a power cut.
     Raises OutputError if the system refuses.

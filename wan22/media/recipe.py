@@ -35,7 +35,8 @@ def dump_recipe(recipe: dict[str, Any]) -> str:
     text = json.dumps(recipe, allow_nan=False, separators=(",", ":"))
     if len(text) > RECIPE_LIMIT:
         raise OutputError(
-            f"the recipe is {len(text):,} bytes long; a file carries at most {RECIPE_LIMIT:,}. Shorten the prompt."
+            f"the recipe is {len(text):,} bytes long; a file carries at most {RECIPE_LIMIT:,}. "
+            "Shorten the prompt."
         )
     return text
 
@@ -46,9 +47,9 @@ def dump_comment(recipe: dict[str, Any]) -> bytes:
 
 
 def read_recipe(path: PathLike) -> dict[str, Any] | None:
-    """Return the recipe in a mp4, mov, webm, gif, png, jpg or webp, or in a folder of PNGs; None if it has none.
+    """Return the recipe in a mp4, mov, webm, gif, png, jpg, webp or PNG sequence; None if it has none.
 
-    In a folder, or for a name with a number pattern (`shot-%04d.png`), it lies in the first picture.
+    Of a sequence (a folder, or a name like `shot-%04d.png`) the first picture carries it.
     Raises MediaError if the file cannot be read, or if its recipe is damaged.
     """
     from wan22.media.place import PATTERN, numbered
@@ -91,7 +92,7 @@ def _video_text(path: PathLike) -> str | None:
 
 
 class FrameHasher:
-    """SHA-256 of a film's pixels, taken while the frames pass by; how they are cut into pieces does not matter."""
+    """SHA-256 of a film's pixels, taken as the frames pass; how they are cut into pieces is no matter."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()

@@ -69,7 +69,8 @@ def check_whole(path: PathLike, kind: str) -> None:
         claimed = {"mov": _mov_end, "matroska": _matroska_end, "avi": _riff_end}[kind](file, size)
     if claimed > size:
         raise MediaError(
-            f"{path} is cut off: it should have {claimed:,} bytes and has {size:,}. Copy or download it again."
+            f"{path} is cut off: it should have {claimed:,} bytes and has {size:,}. "
+            "Copy or download it again."
         )
 
 

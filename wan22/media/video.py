@@ -1,13 +1,13 @@
 """Read clips: what the header says, and the frames; `VideoWriter` for the other direction is in writer.py.
 
-A clip comes from anyone, so: its kind is told from its bytes and the demuxer is forced, no protocol but `file`
-is allowed, and sides, seconds and pixels are limited from the header, before anything is decoded.
+A clip comes from anyone, so: its kind is told from its bytes and the demuxer is forced, no protocol but
+`file` is allowed, and sides, seconds and pixels are limited from the header, before anything is decoded.
 Pixels are taken as square; sound is not read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -50,8 +50,9 @@ class ClipInfo:
 def probe(path: PathLike) -> ClipInfo:
     """Tell size, length and codec of a clip, animated GIF or picture; at most its first frame is decoded.
 
-    Raises MediaError for a file that is missing, not media, damaged, cut off, without pictures, or with a side
-    of more than `MAX_SIDE` pixels. Length is not limited here: `read_clip` can take a piece of a long clip.
+    Raises MediaError for a file that is missing, not media, damaged, cut off, without pictures, or with
+    a side of more than `MAX_SIDE` pixels. Length is not limited here: `read_clip` can take
+    a piece of a long clip.
     """
     if sniff(path) in IMAGES:
         return _probe_image(path)
@@ -85,13 +86,13 @@ def read_clip(
     taken as they come; `fps` is their mean rate. Pictures without colour tags are taken as BT.709 from
     720 rows on and as BT.601 below, as players do.
 
-    Raises MediaError as `probe`, and if more than `MAX_SECONDS` or `MAX_PIXELS` would be decoded, if `start` lies
-    after the end, or if the clip breaks off.
+    Raises MediaError as `probe`, and if more than `MAX_SECONDS` or `MAX_PIXELS` would be decoded, if `start`
+    lies after the end, or if the clip changes its size.
     """
     if start < 0 or (seconds is not None and seconds <= 0) or (max_frames is not None and max_frames < 1):
         raise MediaError(
-            f"cannot read from {start} s on for {seconds} s and {max_frames} frames: start must be at least 0, "
-            "the others more than 0."
+            f"cannot read from {start} s on for {seconds} s and {max_frames} frames: "
+            "start must be at least 0, the others more than 0."
         )
     info = probe(path)
     first = _index(start, info.fps)
@@ -119,8 +120,8 @@ def read_clip(
 
 
 @contextmanager
-def opened(path: PathLike) -> Iterator[InputContainer]:
-    """Open a clip with the demuxer of its own kind; whatever breaks, here or in the caller, is a MediaError."""
+def opened(path: PathLike) -> Generator[InputContainer]:
+    """Open a clip with the demuxer of its kind; whatever breaks, here or in the caller, is a MediaError."""
     kind = sniff(path)
     if kind in IMAGES:
         raise MediaError(f"{path} is a picture, not a clip.")
@@ -149,7 +150,8 @@ def _stream(container: InputContainer, path: PathLike) -> av.VideoStream:
         raise MediaError(f"{path} uses a codec that cannot be decoded here. Convert it to H.264.")
     if max(stream.width, stream.height) > MAX_SIDE or min(stream.width, stream.height) < 1:
         raise MediaError(
-            f"{path} claims {stream.width}x{stream.height}; sides from 1 to {MAX_SIDE} pixels are read. Scale it first."
+            f"{path} claims {stream.width}x{stream.height}; sides from 1 to {MAX_SIDE} pixels are read. "
+            "Scale it first."
         )
     stream.thread_type = "AUTO"
     return stream
@@ -172,8 +174,8 @@ def _check_budget(path: PathLike, info: ClipInfo, count: int) -> None:
         return
     most = int(min(MAX_SECONDS * info.fps, MAX_PIXELS // (info.width * info.height)))
     raise MediaError(
-        f"{path}: {count} frames of {info.width}x{info.height} ({seconds:.0f} s, {pixels / 1e9:.1f} gigapixels) are "
-        f"too much to read at once; the limits are {MAX_SECONDS:.0f} s and {MAX_PIXELS / 1e9:.0f} gigapixels. "
+        f"{path}: {count} frames of {info.width}x{info.height} ({seconds:.0f} s, {pixels / 1e9:.1f} Gpx) "
+        f"are too much to read at once; limits: {MAX_SECONDS:.0f} s and {MAX_PIXELS / 1e9:.0f} gigapixels. "
         f"Read at most {most} frames, or cut or scale the clip first."
     )
 
@@ -204,7 +206,7 @@ def _to_rgb(frame: av.VideoFrame, path: PathLike, shape: tuple[int, int]) -> np.
     rgb = np.rot90(rgb, (round(frame.rotation / 90)) % 4)  # FFmpeg and numpy both count counter-clockwise
     if rgb.shape[:2] != shape:
         raise MediaError(
-            f"{path} changes its size on the way, from {shape[1]}x{shape[0]} to {rgb.shape[1]}x{rgb.shape[0]}. "
+            f"{path} changes its size on the way, from {shape[::-1]} to {rgb.shape[1::-1]} (width, height). "
             "Convert it to one size first."
         )
     return rgb

@@ -16,15 +16,18 @@ from types import TracebackType
 from typing import Any, Protocol
 
 import av
+import av.filter
 import numpy as np
 
-from wan22.errors import OptionError, OutputError, choose
+from wan22.errors import OptionError, OutputError, SizeError, choose
 from wan22.media import place
 from wan22.media.image import save
 from wan22.media.recipe import RECIPE_KEY, dump_comment, dump_recipe
 from wan22.media.sniff import PathLike
 
 _TV_RANGE, _BT709 = 1, 1  # ITU-T H.273: limited range; matrix, primaries and transfer of BT.709
+
+MIN_SIDE, MAX_SIDE = 16, 4096  # x265 breaks down below 16
 
 QUALITIES = ("high", "good", "draft")
 
@@ -38,8 +41,8 @@ class Codec:
     """Pixel format for even sizes: what every player shows."""
     odd: str
     """Pixel format for odd sizes, so that no row or column is cut or added."""
-    crf: tuple[int, int, int]
-    """Constant rate factor for each of QUALITIES; empty values are not sent."""
+    crf: tuple[int, ...]
+    """Constant rate factor for each of QUALITIES; empty if the codec has none."""
     options: dict[str, str]
 
 
@@ -81,21 +84,22 @@ class _Sink(Protocol):
 class VideoWriter:
     """Write uint8 RGB frames to a film; the extension says how.
 
-    .mp4 H.264 (or codec="hevc", "av1") · .mov ProRes 422 HQ (or "h264", "hevc") · .webm VP9 (or "av1") · .gif ·
-    PNG sequence: a folder, written "folder/", or a name with a number pattern, "shot-%04d.png"; it replaces a
-    former sequence of that name.
+    .mp4 H.264 (or codec="hevc", "av1") · .mov ProRes 422 HQ (or "h264", "hevc") · .webm VP9 (or "av1") · .gif
+    PNG sequence: a folder, written "folder/", or a name with a number pattern, "shot-%04d.png"; it replaces
+    a former sequence of that name.
 
-    `size` is (width, height), 1 pixel to 4096, odd sizes included: the decoded film has exactly that size.
-    `fps` is exact for an int or Fraction; a float is taken as the nearest fraction with a denominator up to 1001.
-    GIF and WebM round times to 1/100 and 1/1000 s.
+    `size` is (width, height), 16 to 4096 pixels, odd sizes included: the decoded film has exactly that size.
+    `fps` is exact for an int or Fraction; a float is taken as the nearest fraction with a denominator of at
+    most 1001. GIF and WebM round times to 1/100 and 1/1000 s.
 
         with VideoWriter("out.mp4", fps=24, size=(832, 480)) as writer:
             for frames in pieces:          # uint8 (T, H, W, 3)
                 writer.add(frames)
             writer.close(recipe)           # optional: the recipe may be known only now
 
-    Leaving the block after an exception leaves no file. An old file of that name stays until the new one is complete.
-    Raises OutputError if the place cannot be written, OptionError for an unknown codec, quality, size or rate.
+    Leaving the block after an exception leaves no file. An old file of that name stays until the new one is
+    complete. Raises OutputError if the place cannot be written, OptionError for an unknown codec or quality
+    or an impossible rate, SizeError for an impossible size.
     """
 
     def __init__(
@@ -111,11 +115,13 @@ class VideoWriter:
         kind = place.target_kind(path)
         if kind not in CONTAINERS:
             raise OutputError(
-                f"{path} names one picture, not a film. Use {', '.join(place.VIDEO_KINDS)}, a folder ending in '/', "
-                "or a name like shot-%04d.png; write_image writes one picture."
+                f"{path} names one picture, not a film. Use {', '.join(place.VIDEO_KINDS)}, "
+                "a folder ending in '/', or a name like shot-%04d.png; write_image writes one picture."
             )
-        if not all(1 <= side <= 4096 for side in size):
-            raise OptionError(f"a film of {size[0]}x{size[1]} cannot be written; sides are 1 to 4096 pixels.")
+        if not all(MIN_SIDE <= side <= MAX_SIDE for side in size):
+            raise SizeError(
+                f"a film of {size[0]}x{size[1]} cannot be written; sides are {MIN_SIDE} to {MAX_SIDE} pixels."
+            )
         choose("quality", quality, QUALITIES)
         codec = CONTAINERS[kind][0] if codec is None else choose(f"codec for {kind}", codec, CONTAINERS[kind])
         place.check_output(path, bytes_needed=0)
@@ -220,12 +226,12 @@ class _Film:
         # PyAV creates the file with the first packet that is muxed: nothing is on the disk until `finish`.
         self._part = place.hidden(target)
         self._container = av.open(str(self._part), "w", format=kind, options=_MUX_OPTIONS[kind])
-        self._stream = self._container.add_stream(
-            row.encoder, rate=rate, options=_encoder_options(row, quality)
-        )
-        self._stream.width, self._stream.height = size
-        self._stream.pix_fmt = pixels
-        context = self._stream.codec_context
+        stream = self._container.add_stream(row.encoder, rate=rate, options=_encoder_options(row, quality))
+        assert isinstance(stream, av.VideoStream)
+        self._stream = stream
+        stream.width, stream.height = size
+        stream.pix_fmt = pixels
+        context = stream.codec_context
         context.thread_count = 1  # the number of threads changes the bytes of some encoders
         if codec == "hevc":
             context.codec_tag = "hvc1"  # Apple's players know HEVC in mp4 only by this name
@@ -291,7 +297,9 @@ class _Palette:
         picture.pts, picture.time_base = self._count, self._time_base
         self._count += 1
         self._graph.push(picture)
-        return self._graph.pull()
+        coloured = self._graph.pull()
+        assert isinstance(coloured, av.VideoFrame)
+        return coloured
 
 
 def _insert_comment(path: Path, comment: bytes) -> None:
