@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from wan22.errors import CheckpointError
 from wan22.weights.dialects.comfy import SPIECE
@@ -37,7 +36,8 @@ _NEEDED = {
 class Layout:
     """The parts of a model: "high" and "low", or "dit"; "vae"; "text"; "tokenizer".
 
-    `boundary` (the share of noise at which the experts change) and `shift` are given if the folder says them.
+    `kind` is "official", "diffusers" or "files". `boundary` (the share of noise at which the experts change)
+    and `shift` are given if the folder says them.
     """
 
     kind: str
@@ -45,7 +45,6 @@ class Layout:
     parts: Mapping[str, Path]
     boundary: float | None = None
     shift: float | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def missing(self) -> list[str]:
@@ -133,9 +132,7 @@ def _diffusers(folder: Path) -> Layout:
         parts = {"high" if part == "dit" else part: path for part, path in parts.items()}
     scheduler = folder / "scheduler" / "scheduler_config.json"
     shift = read_json(scheduler).get("flow_shift") if scheduler.is_file() else None
-    return Layout(
-        "diffusers", folder, parts, boundary=index.get("boundary_ratio"), shift=shift, settings=index
-    )
+    return Layout("diffusers", folder, parts, boundary=index.get("boundary_ratio"), shift=shift)
 
 
 def _files(folder: Path) -> Layout:
@@ -163,7 +160,13 @@ def _files(folder: Path) -> Layout:
         parts.setdefault("tokenizer", spiece)
     if not parts:
         raise CheckpointError(f"{folder} holds no part of a Wan model. Check the path.")
-    return Layout("comfy", folder, parts)
+    return Layout("files", folder, parts, *_said(root / "variant.json"))
+
+
+def _said(variant: Path) -> tuple[float | None, float | None]:
+    """Boundary and shift, if the folder is our trainer's and says what it holds."""
+    row = read_json(variant) if variant.is_file() else {}
+    return row.get("boundary"), (row.get("defaults") or {}).get("shift")
 
 
 def _expert(path: Path) -> str:

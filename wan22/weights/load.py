@@ -13,6 +13,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from wan22.arch import DiTArch, UMT5Arch, VAEArch
 from wan22.errors import CheckpointError, KeysError
 from wan22.weights.dialects import DIALECTS, Dialect
 from wan22.weights.edits.fp8 import Scales, check_scales, dequantise, find_scales
@@ -84,10 +85,9 @@ def load_module(
     Raises KeysError, before reading data, if a tensor is missing, unexpected or misshapen; CheckpointError if
     the file is quantised in a way not known here, or damaged.
     """
-    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    wanted = module.state_dict()
     view = _nearest(reader, wanted)
-    _check(view, wanted, type(module).__name__)
-    check_scales(reader, view.scales)
+    check_fits(view, module)
     dtype_of = (lambda name: dtype) if isinstance(dtype, torch.dtype) else dtype
     total = sum(reader.infos[view.source[name]].nbytes for name in wanted)
     done = 0
@@ -101,12 +101,28 @@ def load_module(
     return module.eval()
 
 
+def meta_module(arch: DiTArch | VAEArch | UMT5Arch) -> nn.Module:
+    """The network of these sizes on the meta device: names and shapes, no memory."""
+    from wan22.models.dit import WanDiT
+    from wan22.models.umt5 import UMT5Encoder
+    from wan22.models.vae import WanVAE
+
+    with torch.device("meta"):
+        if isinstance(arch, DiTArch):
+            return WanDiT(arch)
+        return WanVAE(arch) if isinstance(arch, VAEArch) else UMT5Encoder(arch)
+
+
 def _nearest(reader: Reader, wanted: Mapping[str, object]) -> Native:
     views = [native(reader, dialect) for dialects in DIALECTS.values() for dialect in dialects]
     return max(views, key=lambda view: len(view.source.keys() & wanted.keys()) - len(view.unknown))
 
 
-def _check(view: Native, wanted: Mapping[str, tuple[int, ...]], what: str) -> None:
+def check_fits(view: Native, module: nn.Module) -> None:
+    """Raise KeysError unless the checkpoint has exactly the tensors of `module`; CheckpointError if it is
+    quantised in a way not known here. Reads no weights.
+    """
+    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     shapes = view.shapes
     missing = [name for name in wanted if name not in shapes]
     unexpected = [view.source[name] for name in shapes if name not in wanted] + list(view.unknown)
@@ -123,9 +139,10 @@ def _check(view: Native, wanted: Mapping[str, tuple[int, ...]], what: str) -> No
     if problems:
         known = len(wanted) - len(missing)
         raise KeysError(
-            f"{view.reader.path} does not fit {what}. {'; '.join(problems)}. Nearest dialect: "
-            f"{view.dialect.name} ({known} of {len(wanted)} names). `wan22 inspect` says what the file is."
+            f"{view.reader.path} does not fit {type(module).__name__}. {'; '.join(problems)}. "
+            f"Nearest dialect: {view.dialect.name} ({known} of {len(wanted)} names). `wan22 inspect` says what the file is."
         )
+    check_scales(view.reader, view.scales)
 
 
 def _assign(module: nn.Module, name: str, tensor: Tensor) -> None:

@@ -1,8 +1,8 @@
 """Open weight files: the only code below the edges that does.
 
 A `Reader` is one flat table of tensors, whatever the files are: one `.safetensors`, its shards with or
-without an index, a `.pth` (plain tensors only, never code), or a `.gguf`. Shapes and dtypes are known without reading
-data; data is read one tensor at a time and not kept. It does not know what the tensors mean: see `load.py`.
+without an index, a `.pth` (plain tensors only, never code), or a `.gguf`. Shapes and dtypes are known without
+reading data; data is read one tensor at a time and not kept. It does not know what the tensors mean: see `load.py`.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Reader:
         return self._home[name].path
 
     def beside(self, name: str) -> dict[str, Any]:
-        """The JSON object in the file `name` beside the weights, such as config.json; empty if there is none."""
+        """The JSON object in the file `name` beside the weights, such as config.json; empty if none."""
         file = self.files[0].parent / name
         return read_json(file) if file.is_file() else {}
 
@@ -147,7 +147,7 @@ def open_reader(path: str | Path) -> Reader:
     files: list[WeightFile] = []
     try:
         for file in weight_files(path):
-            files.append(_open_file(file))
+            files.append(open_file(file))
         return Reader(path, files)
     except BaseException:
         for file in files:
@@ -234,7 +234,8 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _open_file(path: Path) -> WeightFile:
+def open_file(path: Path) -> WeightFile:
+    """Open one file alone, even if it is a shard. Raises CheckpointError as `open_reader` does."""
     with path.open("rb") as file:
         start = file.read(64)
     if not start:
@@ -310,7 +311,7 @@ class SafetensorsFile:
         nbytes = math.prod(shape) * DTYPES[dtype].itemsize
         if begin < 0 or end - begin != nbytes:
             raise CheckpointError(
-                f"{self.path}: {name} {shape} needs {nbytes:,} bytes; its header says {end - begin:,}. {_AGAIN}"
+                f"{self.path}: {name} {shape} needs {nbytes:,} bytes, not {end - begin:,}. {_AGAIN}"
             )
         self.infos[name] = TensorInfo(shape, dtype, nbytes)
         self._start[name] = data + begin

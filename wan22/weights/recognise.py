@@ -1,8 +1,8 @@
 """Say what a checkpoint is from its tensors alone: part, task, variant, dialect, sizes.
 
 A file's name and folder play no role. The few numbers that tensors do not show (the number of heads, the
-latents' statistics) come from what the file says of itself, from the `variant.json` or `config.json` beside it,
-or, where every release agrees, from the releases.
+latents' statistics) come from what the file says of itself, from the `variant.json` or `config.json` beside
+it, or, where every release agrees, from the releases.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 class Identity:
     """What a checkpoint is.
 
-    `task` is that of a DiT ("t2v", "i2v", "ti2v"; "s2v", "animate" and "i2v-2.1" are known but cannot be run).
+    `task` is that of a DiT: "t2v", "i2v", "ti2v"; "s2v", "animate" and "i2v-2.1" are known but cannot be run.
     `variant` names the release that has exactly these tensors, such as "t2v-A14B", if one has.
     `quantised` is "fp8", "int8" or a GGUF kind.
     """
@@ -73,8 +73,8 @@ def open_native(reader: Reader) -> Native:
     if not views:
         known = ", ".join(sorted({dialect.name for dialects in DIALECTS.values() for dialect in dialects}))
         raise CheckpointError(
-            f"{reader.path} is not recognised as a Wan transformer, VAE or text encoder in any dialect ({known}). "
-            f"It holds {', '.join(list(reader.infos)[:5])}, ..."
+            f"{reader.path} is not recognised as a Wan transformer, VAE or text encoder in any dialect "
+            f"({known}). It holds {', '.join(list(reader.infos)[:5])}, ..."
         )
     return max(views, key=lambda view: len(view.source) - len(view.unknown))
 
@@ -86,8 +86,8 @@ def identify(view: Native) -> Identity:
         arch = _ARCH[part](shapes, _Told(view.reader, part))
     except (KeyError, IndexError, ValueError) as error:
         raise CheckpointError(
-            f"{view.reader.path} looks like a {part} in the {view.dialect.name} dialect, but is not complete: "
-            f"{error}. Its shape cannot be told."
+            f"{view.reader.path} looks like a {part} in the {view.dialect.name} dialect, but is not "
+            f"complete: {error}. Its sizes cannot be told."
         ) from None
     return Identity(
         part=part,
@@ -239,7 +239,5 @@ def _quantised(view: Native) -> str | None:
         return "fp8"
     if "I8" in kinds:
         return "int8"
-    packed = Counter(
-        {kind: count for kind, count in kinds.items() if kind.startswith(("Q", "IQ", "TQ", "MXFP", "NV"))}
-    )
-    return packed.most_common(1)[0][0] if packed else None
+    packed = [kind for kind, _ in kinds.most_common() if kind not in DTYPES]
+    return packed[0] if packed else None

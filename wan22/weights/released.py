@@ -1,7 +1,7 @@
 """Know the released files by their structure.
 
-The identity of a structure is the MD5 of its sorted names and shapes (the recipe is DiffSynth's "model hash");
-it does not depend on dtype. The high and low experts of one model have the same.
+The identity of a structure is the MD5 of its sorted names and shapes (the recipe is DiffSynth's "model hash").
+It does not depend on dtype. The high and low experts of one model have the same.
 """
 
 import hashlib

@@ -61,7 +61,7 @@ def write_shards(
     *,
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
-    """Write `folder/stem.safetensors`, or shards of at most `shard_bytes` (tensors stay whole) and an index."""
+    """Write `folder/stem.safetensors`, or shards of up to `shard_bytes` (tensors stay whole) and an index."""
     shards = _divide(infos, shard_bytes)
     folder.mkdir(parents=True, exist_ok=True)
     if len(shards) == 1:

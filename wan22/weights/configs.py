@@ -1,0 +1,202 @@
+"""The JSON files that other programs want beside weights, made from an `Identity`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wan22.arch import DiTArch, UMT5Arch, VAEArch
+from wan22.catalog import VAE_21, VAE_22, VARIANTS
+from wan22.errors import CheckpointError
+from wan22.weights.recognise import Identity
+
+_DIFFUSERS_VERSION = "0.35.0"  # the first with all that these configs say
+
+TOKENIZER = {
+    "tokenizer_class": "T5TokenizerFast",
+    "pad_token": "<pad>",
+    "eos_token": "</s>",
+    "unk_token": "<unk>",
+}
+
+# The shift of the released Diffusers folders; the official code has defaults of its own.
+_FLOW_SHIFT = {"t2v": 3.0, "i2v": 3.0, "ti2v": 5.0}
+
+
+def official(identity: Identity) -> dict[str, Any]:
+    """The official config.json of a transformer; our own field names for the others, which have none."""
+    arch = identity.arch
+    if isinstance(arch, DiTArch):
+        return {
+            "_class_name": "WanModel",
+            "_diffusers_version": "0.33.0",
+            "dim": arch.dim,
+            "eps": arch.eps,
+            "ffn_dim": arch.ffn_dim,
+            "freq_dim": arch.freq_dim,
+            "in_dim": arch.in_channels,
+            "model_type": identity.task,
+            "num_heads": arch.heads,
+            "num_layers": arch.layers,
+            "out_dim": arch.out_channels,
+            "text_len": arch.text_len,
+        }
+    if isinstance(arch, VAEArch):
+        return {"latents_mean": list(arch.mean), "latents_std": list(arch.std)}
+    return {"relative_attention_max_distance": arch.max_distance}
+
+
+def official_vae_file(identity: Identity) -> str:
+    """The file name under which the official code looks for this VAE."""
+    return "Wan2.2_VAE.pth" if _vae(identity).residual else "Wan2.1_VAE.pth"
+
+
+def comfy_vae_stem(identity: Identity) -> str:
+    """The name of this VAE's file among ComfyUI's."""
+    return "wan2.2_vae" if _vae(identity).residual else "wan_2.1_vae"
+
+
+def require_released_statistics(identity: Identity) -> None:
+    """Raise CheckpointError if a VAE's latents are normalised otherwise than in the official code."""
+    arch = _vae(identity)
+    known = VAE_22 if arch.residual else VAE_21
+    if (arch.mean, arch.std) != (known.mean, known.std):
+        raise CheckpointError(
+            "this VAE has its own latent mean and deviation, and the official layout has no place for them. "
+            "Convert to diffusers or comfy instead."
+        )
+
+
+def diffusers(identity: Identity) -> dict[str, Any]:
+    """The config.json of WanTransformer3DModel, AutoencoderKLWan or UMT5EncoderModel."""
+    arch = identity.arch
+    if isinstance(arch, DiTArch):
+        return _diffusers_dit(arch)
+    return _diffusers_vae(arch) if isinstance(arch, VAEArch) else _transformers_text(arch)
+
+
+def _diffusers_dit(arch: DiTArch) -> dict[str, Any]:
+    return {
+        "_class_name": "WanTransformer3DModel",
+        "_diffusers_version": _DIFFUSERS_VERSION,
+        "added_kv_proj_dim": None,
+        "attention_head_dim": arch.dim // arch.heads,
+        "cross_attn_norm": True,
+        "eps": arch.eps,
+        "ffn_dim": arch.ffn_dim,
+        "freq_dim": arch.freq_dim,
+        "image_dim": None,
+        "in_channels": arch.in_channels,
+        "num_attention_heads": arch.heads,
+        "num_layers": arch.layers,
+        "out_channels": arch.out_channels,
+        "patch_size": [1, 2, 2],
+        "pos_embed_seq_len": None,
+        "qk_norm": "rms_norm_across_heads",
+        "rope_max_seq_len": 1024,
+        "text_dim": arch.text_dim,
+    }
+
+
+def _diffusers_vae(arch: VAEArch) -> dict[str, Any]:
+    pixels = 3 * arch.patch**2
+    return {
+        "_class_name": "AutoencoderKLWan",
+        "_diffusers_version": _DIFFUSERS_VERSION,
+        "attn_scales": [],
+        "base_dim": arch.encoder_width,
+        "clip_output": not arch.residual,
+        "decoder_base_dim": arch.decoder_width,
+        "dim_mult": list(arch.multipliers),
+        "dropout": 0.0,
+        "in_channels": pixels,
+        "is_residual": arch.residual,
+        "latents_mean": list(arch.mean),
+        "latents_std": list(arch.std),
+        "num_res_blocks": arch.blocks,
+        "out_channels": pixels,
+        "patch_size": arch.patch if arch.patch > 1 else None,
+        "scale_factor_spatial": arch.stride_space,
+        "scale_factor_temporal": arch.stride_time,
+        "temperal_downsample": list(arch.temporal),
+        "z_dim": arch.z,
+    }
+
+
+def _transformers_text(arch: UMT5Arch) -> dict[str, Any]:
+    return {
+        "architectures": ["UMT5EncoderModel"],
+        "d_ff": arch.ffn_dim,
+        "d_kv": arch.dim_attn // arch.heads,
+        "d_model": arch.dim,
+        "dense_act_fn": "gelu_new",
+        "dropout_rate": 0.1,
+        "eos_token_id": 1,
+        "feed_forward_proj": "gated-gelu",
+        "is_encoder_decoder": True,
+        "is_gated_act": True,
+        "layer_norm_epsilon": arch.eps,
+        "model_type": "umt5",
+        "num_decoder_layers": arch.layers,
+        "num_heads": arch.heads,
+        "num_layers": arch.layers,
+        "pad_token_id": 0,
+        "relative_attention_max_distance": arch.max_distance,
+        "relative_attention_num_buckets": arch.buckets,
+        "tie_word_embeddings": False,
+        "use_cache": True,
+        "vocab_size": arch.vocab,
+    }
+
+
+def scheduler(identity: Identity, shift: float | None) -> dict[str, Any]:
+    """The scheduler_config.json; `shift` None means that of the released folder of this task."""
+    return {
+        "_class_name": "UniPCMultistepScheduler",
+        "_diffusers_version": _DIFFUSERS_VERSION,
+        "final_sigmas_type": "zero",
+        "flow_shift": _FLOW_SHIFT[_task(identity)] if shift is None else shift,
+        "lower_order_final": True,
+        "num_train_timesteps": 1000,
+        "predict_x0": True,
+        "prediction_type": "flow_prediction",
+        "solver_order": 2,
+        "solver_type": "bh2",
+        "timestep_spacing": "linspace",
+        "use_flow_sigmas": True,
+    }
+
+
+def model_index(identity: Identity, *, experts: int, boundary: float | None) -> dict[str, Any]:
+    """The model_index.json; `boundary` None means that of the release of this task."""
+    task = _task(identity)
+    transformer = ["diffusers", "WanTransformer3DModel"]
+    if boundary is None:
+        boundary = next(row.boundary for row in VARIANTS.values() if row.name.startswith(f"{task}-"))
+    index: dict[str, Any] = {
+        "_class_name": "WanImageToVideoPipeline" if task == "i2v" else "WanPipeline",
+        "_diffusers_version": _DIFFUSERS_VERSION,
+        "boundary_ratio": boundary if experts == 2 else None,
+        "expand_timesteps": task == "ti2v",
+        "scheduler": ["diffusers", "UniPCMultistepScheduler"],
+        "text_encoder": ["transformers", "UMT5EncoderModel"],
+        "tokenizer": ["transformers", "T5TokenizerFast"],
+        "transformer": transformer,
+        "transformer_2": transformer if experts == 2 else [None, None],
+        "vae": ["diffusers", "AutoencoderKLWan"],
+    }
+    if task == "i2v":
+        index |= {"image_encoder": [None, None], "image_processor": [None, None]}
+    return index
+
+
+def _task(identity: Identity) -> str:
+    if identity.task not in _FLOW_SHIFT:
+        raise CheckpointError(
+            f"there is no Diffusers pipeline for the task {identity.task!r} of this network."
+        )
+    return identity.task
+
+
+def _vae(identity: Identity) -> VAEArch:
+    assert isinstance(identity.arch, VAEArch)
+    return identity.arch

@@ -1,0 +1,307 @@
+"""Convert between dialects: one file, or a whole model folder with its configs, scheduler and tokenizer.
+
+Tensors stream through one at a time, except into the official layout's two `.pth` files, which PyTorch can
+only write whole. Nothing appears under the target's name until all of it is written.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from wan22.arch import DiTArch
+from wan22.errors import CheckpointError, OutputError, choose
+from wan22.weights import configs
+from wan22.weights.dialects import DIALECTS, Dialect, comfy, official
+from wan22.weights.find import Layout, find_layout
+from wan22.weights.load import Native, Progress, check_fits, meta_module
+from wan22.weights.reader import DTYPE_NAMES, DTYPES, TensorInfo, open_reader
+from wan22.weights.recognise import ARCH_KEY, Identity, identify, open_native
+from wan22.weights.writer import SHARD_BYTES, require_room, write_json, write_safetensors, write_shards
+
+TARGETS = ("official", "diffusers", "comfy")
+
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "spiece.model",
+    "added_tokens.json",
+)
+_STEM = "diffusion_pytorch_model"
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One network on its way: what it is, and its tensors under the names of the target."""
+
+    identity: Identity
+    infos: Mapping[str, TensorInfo]
+    read: Callable[[str], Tensor]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(info.nbytes for info in self.infos.values())
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of most bytes, for file names: "bf16"."""
+        largest = max(self.infos.values(), key=lambda info: info.nbytes)
+        return {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}.get(largest.dtype, largest.dtype.lower())
+
+
+class _Counter:
+    """Adds up what was read, over all parts, and reports it."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.done, self.total, self._progress = 0, 0, progress
+
+    def add(self, nbytes: int) -> None:
+        self.done += nbytes
+        if self._progress:
+            self._progress(self.done, self.total)
+
+
+def convert(
+    source: str | Path,
+    target: str | Path,
+    dialect: str,
+    *,
+    dtype: torch.dtype | None = None,
+    progress: Progress | None = None,
+    shard_bytes: int = SHARD_BYTES,
+) -> Path:
+    """Convert `source` to the dialect "official", "diffusers" or "comfy", and return the target.
+
+    A model's folder becomes a folder in that layout. One network (a file, or a folder of shards) becomes one
+    file if the target ends in `.safetensors`, else a folder with its config. `dtype` casts transformers and
+    text encoders, and a VAE if it is converted alone; without it tensors keep theirs, and quantised ones
+    become bfloat16. `progress` is called with (bytes written, bytes in all).
+
+    Raises CheckpointError if the source is not complete, OutputError if the target exists or has no room,
+    OptionError for an unknown dialect.
+    """
+    choose("dialect", dialect, TARGETS)
+    source, target = Path(source).expanduser(), Path(target).expanduser()
+    if target.exists():
+        raise OutputError(f"{target} exists already. Name a new place, or remove it.")
+    counter = _Counter(progress)
+    layout = find_layout(source) if _is_model(source) else None
+    with ExitStack() as stack:
+        if layout is None:
+            part = _open(source, dialect, dtype, counter, stack)
+            _write_one(part, target, dialect, counter, shard_bytes)
+        else:
+            layout.require_complete()
+            parts = {
+                name: _open(path, dialect, None if name == "vae" else dtype, counter, stack)
+                for name, path in layout.parts.items()
+                if name != "tokenizer"
+            }
+            counter.total = sum(part.nbytes for part in parts.values())
+            require_room(target, counter.total)
+            with _appearing(target) as folder:
+                _WRITERS[dialect](folder, parts, layout, shard_bytes)
+    return target
+
+
+def _is_model(source: Path) -> bool:
+    """Whether this folder holds several networks, rather than the shards of one."""
+    if not source.is_dir():
+        return False
+    try:
+        networks = find_layout(source).parts.keys() - {"tokenizer"}
+    except CheckpointError:
+        return False  # then it is one network, or `open_reader` says what is wrong
+    return len(networks) > 1
+
+
+def _open(path: Path, dialect: str, dtype: torch.dtype | None, counter: _Counter, stack: ExitStack) -> _Part:
+    view = open_native(stack.enter_context(open_reader(path)))
+    identity = identify(view)
+    identity.require_supported()
+    check_fits(view, meta_module(identity.arch))
+    names = _names(view, _target_dialect(dialect, view))
+    infos = {theirs: _info_out(view, ours, dtype) for theirs, ours in names.items()}
+
+    def read(name: str) -> Tensor:
+        tensor = view.read(names[name])
+        counter.add(infos[name].nbytes)
+        return tensor
+
+    return _Part(identity, infos, read)
+
+
+def _target_dialect(name: str, view: Native) -> Dialect:
+    """The dialect of this name that has a word for every tensor."""
+    part = view.dialect.part
+    if name == "comfy":
+        candidates: tuple[Dialect, ...] = (comfy.TEXT if part == "text" else official.DIT,)
+    else:
+        candidates = tuple(dialect for dialect in DIALECTS[part] if dialect.name == name)
+    for dialect in candidates:
+        if all(dialect.from_native(ours) for ours in view.source):
+            return dialect
+    raise CheckpointError(f"{view.reader.path} has tensors that the {name} dialect has no names for.")
+
+
+def _names(view: Native, dialect: Dialect) -> dict[str, str]:
+    """Their names to ours, in the order of the source."""
+    return {theirs: ours for ours in view.source if (theirs := dialect.from_native(ours))}
+
+
+def _info_out(view: Native, ours: str, dtype: torch.dtype | None) -> TensorInfo:
+    info = view.reader.infos[view.source[ours]]
+    plain = info.dtype in ("F64", "F32", "F16", "BF16")
+    name = DTYPE_NAMES[dtype] if dtype else info.dtype if plain else "BF16"
+    return TensorInfo(info.shape, name, info.count * DTYPES[name].itemsize)
+
+
+def _write_one(part: _Part, target: Path, dialect: str, counter: _Counter, shard_bytes: int) -> None:
+    counter.total = part.nbytes
+    require_room(target, part.nbytes)
+    if target.suffix == ".safetensors":
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_safetensors(target, part.infos, part.read, _metadata(part))
+    elif target.suffix:
+        raise OutputError(f"{target}: one network is written as .safetensors or as a folder.")
+    else:
+        with _appearing(target) as folder:
+            stem = "model" if dialect == "diffusers" and part.identity.part == "text" else _STEM
+            write_shards(folder, stem, part.infos, part.read, shard_bytes=shard_bytes)
+            make = configs.diffusers if dialect == "diffusers" else configs.official
+            write_json(folder / "config.json", make(part.identity))
+
+
+def _metadata(part: _Part) -> dict[str, str]:
+    """The numbers that tensors do not show, so that a small model of ours is known from its file alone."""
+    return {ARCH_KEY: json.dumps(asdict(part.identity.arch))}
+
+
+@contextmanager
+def _appearing(target: Path) -> Generator[Path]:
+    """A folder to write into, which gets the name `target` at the end, or vanishes."""
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        partial.rename(target)
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write_official(folder: Path, parts: Mapping[str, _Part], layout: Layout, shard_bytes: int) -> None:
+    vae = parts["vae"].identity
+    configs.require_released_statistics(vae)
+    places = {"dit": folder, "high": folder / "high_noise_model", "low": folder / "low_noise_model"}
+    for name, place in places.items():
+        if name in parts:
+            write_shards(place, _STEM, parts[name].infos, parts[name].read, shard_bytes=shard_bytes)
+            write_json(place / "config.json", configs.official(parts[name].identity))
+    _write_pth(folder / configs.official_vae_file(vae), parts["vae"])
+    _write_pth(folder / "models_t5_umt5-xxl-enc-bf16.pth", parts["text"])
+    _write_tokenizer(layout.parts["tokenizer"], folder / "google" / "umt5-xxl")
+
+
+def _write_pth(path: Path, part: _Part) -> None:
+    tensors = {name: part.read(name).to(DTYPES[info.dtype]) for name, info in part.infos.items()}
+    torch.save(tensors, path)
+
+
+def _write_diffusers(folder: Path, parts: Mapping[str, _Part], layout: Layout, shard_bytes: int) -> None:
+    first = parts.get("dit") or parts["high"]
+    places = {
+        "dit": ("transformer", _STEM),
+        "high": ("transformer", _STEM),
+        "low": ("transformer_2", _STEM),
+        "vae": ("vae", _STEM),
+        "text": ("text_encoder", "model"),
+    }
+    for name, part in parts.items():
+        place, stem = places[name]
+        write_shards(folder / place, stem, part.infos, part.read, shard_bytes=shard_bytes)
+        write_json(folder / place / "config.json", configs.diffusers(part.identity))
+    _write_tokenizer(layout.parts["tokenizer"], folder / "tokenizer")
+    write_json(
+        folder / "scheduler" / "scheduler_config.json", configs.scheduler(first.identity, layout.shift)
+    )
+    index = configs.model_index(first.identity, experts=2 if "low" in parts else 1, boundary=layout.boundary)
+    write_json(folder / "model_index.json", index)
+
+
+def _write_comfy(folder: Path, parts: Mapping[str, _Part], layout: Layout, shard_bytes: int) -> None:
+    del shard_bytes  # this layout has no shards
+    for name, part in parts.items():
+        infos, read = dict(part.infos), part.read
+        if name == "text":
+            place, stem = "text_encoders", f"umt5_xxl_{part.dtype}"
+            infos, read = _with_spiece(infos, read, layout.parts["tokenizer"])
+        elif name == "vae":
+            place, stem = "vae", configs.comfy_vae_stem(part.identity)
+        else:
+            place, stem = "diffusion_models", _comfy_stem(name, part)
+        path = folder / place / f"{stem}.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_safetensors(path, infos, read, _metadata(part))
+    tokenizer = layout.parts["tokenizer"]
+    if not _spiece_file(tokenizer):
+        _write_tokenizer(tokenizer, folder / "tokenizer")
+
+
+def _comfy_stem(name: str, part: _Part) -> str:
+    arch = part.identity.arch
+    assert isinstance(arch, DiTArch)
+    expert = {"high": "high_noise_", "low": "low_noise_", "dit": ""}[name]
+    size = f"{sum(info.count for info in part.infos.values()) / 1e9:.0f}B"
+    return f"wan2.2_{part.identity.task}_{expert}{size}_{part.dtype}"
+
+
+def _spiece_file(tokenizer: Path) -> Path | None:
+    file = tokenizer / "spiece.model"
+    return file if file.is_file() else None
+
+
+def _with_spiece(
+    infos: dict[str, TensorInfo], read: Callable[[str], Tensor], tokenizer: Path
+) -> tuple[dict[str, TensorInfo], Callable[[str], Tensor]]:
+    """The text encoder with its tokenizer's bytes as one more tensor, as ComfyUI reads it."""
+    if tokenizer.is_dir() and not _spiece_file(tokenizer):
+        return infos, read
+    raw = _spiece_bytes(tokenizer)
+    infos[comfy.SPIECE] = TensorInfo((len(raw),), "U8", len(raw))
+
+    def read_more(name: str) -> Tensor:
+        return torch.frombuffer(bytearray(raw), dtype=torch.uint8) if name == comfy.SPIECE else read(name)
+
+    return infos, read_more
+
+
+def _spiece_bytes(tokenizer: Path) -> bytes:
+    if tokenizer.is_dir():
+        return (tokenizer / "spiece.model").read_bytes()
+    with open_reader(tokenizer) as reader:
+        return bytes(reader.read(comfy.SPIECE).numpy())
+
+
+def _write_tokenizer(source: Path, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    if source.is_dir():
+        for name in _TOKENIZER_FILES:
+            if (source / name).is_file():
+                shutil.copyfile(source / name, folder / name)
+    else:
+        (folder / "spiece.model").write_bytes(_spiece_bytes(source))
+        write_json(folder / "tokenizer_config.json", configs.TOKENIZER)
+
+
+_WRITERS = {"official": _write_official, "diffusers": _write_diffusers, "comfy": _write_comfy}

@@ -1,0 +1,175 @@
+"""Verify that a download is whole: every shard of an index, every header, every byte that a header promises,
+and the SHA-256 wherever somebody has written down what it should be.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wan22.errors import CheckpointError
+from wan22.weights.find import find_layout
+from wan22.weights.reader import SUFFIXES, Reader, open_file, open_reader, read_json
+from wan22.weights.recognise import recognise
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_CHUNK = 1 << 22
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """One file: `hash` is "matches", "differs" or "unknown" (nobody has written it down)."""
+
+    path: Path
+    nbytes: int
+    hash: str
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found. `problems` are sentences; it is empty if all is well."""
+
+    path: Path
+    files: list[FileReport] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+
+def verify(path: str | Path, *, hashes: bool = True, progress: Progress | None = None) -> Report:
+    """Check a weight file or a folder. With `hashes`, files whose SHA-256 is known are read through;
+    `progress` is called with (bytes hashed, bytes to hash).
+
+    Known are: a `FILE.sha256` or `SHA256SUMS` beside the file, the file's name in the hub's cache, and what
+    the hub's client notes beside a download into a folder. Raises CheckpointError only if `path` does not exist.
+    """
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise CheckpointError(f"there is no {path}. Check the path.")
+    report = Report(path)
+    files = _weights(path)
+    if not files:
+        report.problems.append(f"{path} holds no weights ({', '.join(SUFFIXES)})")
+    expected = {file: _expected(file) if hashes else None for file in files}
+    total = sum(file.stat().st_size for file, known in expected.items() if known)
+    done = 0
+    for file in files:
+        known, state = expected[file], "unknown"
+        if known:
+            state = "matches" if _sha256(file, done, total, progress) == known else "differs"
+            done += file.stat().st_size
+        problem = _header_problem(file)
+        if state == "differs":
+            problem = f"{file} is not the file that was published: its SHA-256 differs. Download it again."
+        report.files.append(FileReport(file, file.stat().st_size, state, problem))
+        if problem:
+            report.problems.append(problem)
+    report.problems.extend(_index_problems(path))
+    if path.is_dir():
+        report.problems.extend(_layout_problems(path))
+    return report
+
+
+def _weights(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    return sorted(
+        file
+        for file in path.rglob("*")
+        if file.suffix in SUFFIXES and not any(part.startswith(".") for part in file.relative_to(path).parts)
+        if file.is_file()
+    )
+
+
+def _header_problem(file: Path) -> str | None:
+    """Open one file alone: a shard is judged by itself, whatever happened to its siblings."""
+    try:
+        open_file(file).close()
+    except CheckpointError as error:
+        return str(error)
+    return None
+
+
+def _index_problems(path: Path) -> list[str]:
+    """Shards that are missing, and tensors that are not where the index says."""
+    problems = []
+    for index in sorted(path.rglob("*.index.json")) if path.is_dir() else []:
+        try:
+            with open_reader(index) as reader:
+                problems += _misplaced(index, reader)
+        except CheckpointError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _misplaced(index: Path, reader: Reader) -> list[str]:
+    weight_map = read_json(index)["weight_map"]
+    wrong = [
+        name
+        for name, file in weight_map.items()
+        if name not in reader.infos or reader.where(name).name != file
+    ]
+    if not wrong:
+        return []
+    return [f"{index}: {len(wrong)} tensors are not where it says, such as {wrong[0]}. Download it again."]
+
+
+def _layout_problems(path: Path) -> list[str]:
+    """A model's folder should have all of its parts; a folder of one network should be recognised."""
+    try:
+        layout = find_layout(path)
+        if len(layout.parts.keys() - {"tokenizer"}) > 1:
+            layout.require_complete()
+        else:
+            with open_reader(path) as reader:
+                recognise(reader)
+    except CheckpointError as error:
+        return [str(error)]
+    return []
+
+
+def _expected(file: Path) -> str | None:
+    """The SHA-256 that somebody has written down for this file."""
+    blob = file.resolve().name
+    if file.is_symlink() and _SHA256.fullmatch(blob):
+        return blob
+    beside = file.with_name(f"{file.name}.sha256")
+    if beside.is_file() and (found := _SHA256.search(beside.read_text().lower())):
+        return found[0]
+    sums = file.with_name("SHA256SUMS")
+    if sums.is_file():
+        for line in sums.read_text().splitlines():
+            digest, _, name = line.partition(" ")
+            if name.strip().lstrip("*") == file.name and _SHA256.fullmatch(digest.lower()):
+                return digest.lower()
+    return _noted_by_hub(file)
+
+
+def _noted_by_hub(file: Path) -> str | None:
+    """What huggingface_hub notes in `.cache` of the folder into which it downloaded."""
+    for root in file.parents:
+        note = root / ".cache" / "huggingface" / "download" / f"{file.relative_to(root)}.metadata"
+        if note.is_file():
+            found = [line for line in note.read_text().splitlines() if _SHA256.fullmatch(line.strip())]
+            return found[0].strip() if found else None
+    return None
+
+
+def _sha256(file: Path, done: int, total: int, progress: Progress | None) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(_CHUNK):
+            digest.update(block)
+            done += len(block)
+            if progress:
+                progress(done, total)
+    return digest.hexdigest()
