@@ -1,0 +1,1 @@
+"""What a director says, and whether the shot obeyed. It knows pixels and words, not networks."""
