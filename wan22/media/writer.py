@@ -46,7 +46,8 @@ class Codec:
     options: dict[str, str]
 
 
-_X265 = "log-level=none:pools=none:frame-threads=1"
+# Without cutree=0, x265 4.1 writes past its buffers when the picture is small.
+_X265 = "log-level=none:pools=none:frame-threads=1:cutree=0"
 CODECS = {
     "h264": Codec("libx264", "yuv420p", "yuv444p", (15, 20, 28), {"preset": "medium"}),
     "hevc": Codec("libx265", "yuv420p", "yuv444p", (16, 21, 30), {"preset": "fast", "x265-params": _X265}),
