@@ -140,7 +140,8 @@ def check_fits(view: Native, module: nn.Module) -> None:
         known = len(wanted) - len(missing)
         raise KeysError(
             f"{view.reader.path} does not fit {type(module).__name__}. {'; '.join(problems)}. "
-            f"Nearest dialect: {view.dialect.name} ({known} of {len(wanted)} names). `wan22 inspect` says what the file is."
+            f"Nearest dialect: {view.dialect.name} ({known} of {len(wanted)} names). "
+            "`wan22 inspect` says what the file is."
         )
     check_scales(view.reader, view.scales)
 

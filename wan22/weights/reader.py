@@ -2,7 +2,8 @@
 
 A `Reader` is one flat table of tensors, whatever the files are: one `.safetensors`, its shards with or
 without an index, a `.pth` (plain tensors only, never code), or a `.gguf`. Shapes and dtypes are known without
-reading data; data is read one tensor at a time and not kept. It does not know what the tensors mean: see `load.py`.
+reading data; data is read one tensor at a time and not kept. It does not know what the tensors mean: see
+`load.py`.
 """
 
 from __future__ import annotations
@@ -360,7 +361,7 @@ class PickleFile:
                 why = "holds more than tensors; its code is not run. Ask for a .safetensors file instead"
             else:
                 why = "is damaged, cut off, or no PyTorch file. Download it again"
-            raise CheckpointError(f"{self.path} {why}. ({str(error).splitlines()[0][:200]})") from error
+            raise CheckpointError(f"{self.path} {why}. ({str(error).partition('.')[0][:200]})") from error
         if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
             loaded = loaded["state_dict"]
         if not isinstance(loaded, dict):

@@ -1,6 +1,6 @@
 """Know the released files by their structure.
 
-The identity of a structure is the MD5 of its sorted names and shapes (the recipe is DiffSynth's "model hash").
+The identity of a structure is the MD5 of its sorted names and shapes, by the recipe of DiffSynth's hashes.
 It does not depend on dtype. The high and low experts of one model have the same.
 """
 

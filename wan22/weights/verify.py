@@ -50,7 +50,9 @@ def verify(path: str | Path, *, hashes: bool = True, progress: Progress | None =
     `progress` is called with (bytes hashed, bytes to hash).
 
     Known are: a `FILE.sha256` or `SHA256SUMS` beside the file, the file's name in the hub's cache, and what
-    the hub's client notes beside a download into a folder. Raises CheckpointError only if `path` does not exist.
+    the hub's client notes beside a download into a folder.
+
+    Raises CheckpointError only if `path` does not exist.
     """
     path = Path(path).expanduser()
     if not path.exists():

@@ -1,0 +1,92 @@
+"""Names and shapes of every released file, at full size, without a byte of weights."""
+
+from pathlib import Path
+
+import pytest
+
+from wan22.catalog import VAE_21, VAE_22, VARIANTS
+from wan22.weights.dialects import DIALECTS
+from wan22.weights.load import meta_module
+from wan22.weights.reader import TensorInfo
+from wan22.weights.recognise import recognise
+from wan22.weights.released import structure_hash
+
+KEYS = Path(__file__).parent.parent / "data" / "keys"
+FILES = {
+    "t2v_A14B": ("dit", "t2v", "t2v-A14B", VARIANTS["t2v-A14B"].dit),
+    "i2v_A14B": ("dit", "i2v", "i2v-A14B", VARIANTS["i2v-A14B"].dit),
+    "ti2v_5B": ("dit", "ti2v", "ti2v-5B", VARIANTS["ti2v-5B"].dit),
+    "vae21": ("vae", None, "vae-2.1", VAE_21),
+    "vae22": ("vae", None, "vae-2.2", VAE_22),
+    "umt5": ("text", None, "umt5-xxl", VARIANTS["t2v-A14B"].text),
+}
+
+
+def released(file: str) -> dict[str, tuple[int, ...]]:
+    rows = (line.split("\t") for line in (KEYS / f"{file}.tsv").read_text().splitlines())
+    return {name: () if shape == "scalar" else tuple(map(int, shape.split("x"))) for name, shape in rows}
+
+
+class Headers:
+    """A reader that has names and shapes only."""
+
+    metadata: dict[str, str] = {}  # noqa: RUF012
+
+    def __init__(self, shapes: dict[str, tuple[int, ...]]) -> None:
+        self.path = Path("released.safetensors")
+        self.infos = {name: TensorInfo(shape, "F32", 0) for name, shape in shapes.items()}
+
+    def beside(self, name: str) -> dict:
+        return {}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_our_networks_have_exactly_the_released_names_and_shapes(file):
+    module = meta_module(FILES[file][3])
+    assert {name: tuple(t.shape) for name, t in module.state_dict().items()} == released(file)
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("dialect", ["official", "comfy", "diffusers", "gguf"])
+def test_a_released_file_is_recognised_in_every_dialect(file, dialect):
+    part, task, variant, arch = FILES[file]
+    shapes = released(file)
+    tried = 0
+    for table in DIALECTS[part]:
+        theirs = {table.from_native(name): shape for name, shape in shapes.items()}
+        if table.name != dialect or None in theirs:
+            continue
+        tried += 1
+        assert len(theirs) == len(shapes)
+        assert [table.to_native(name) for name in theirs] == list(shapes)
+        if dialect == "comfy" and part == "text":
+            theirs["spiece_model"] = (7,)
+        found = recognise(Headers(theirs))
+        assert (found.part, found.task, found.variant, found.arch) == (part, task, variant, arch)
+        assert found.dialect == dialect
+    has_own_names = {"official": True, "diffusers": True, "comfy": part != "vae", "gguf": part == "text"}
+    assert bool(tried) == has_own_names[dialect]
+
+
+@pytest.mark.parametrize("part", DIALECTS)
+def test_no_two_names_of_a_dialect_mean_the_same(part):
+    files = [file for file, row in FILES.items() if row[0] == part]
+    for table in DIALECTS[part]:
+        for file in files:
+            known = [name for name in map(table.from_native, released(file)) if name is not None]
+            assert len(set(known)) == len(known)
+
+
+@pytest.mark.parametrize(("file", "task"), [("s2v_14B", "s2v"), ("animate_14B", "animate")])
+def test_a_network_of_another_task_is_recognised_and_refused_by_name(file, task):
+    from wan22.errors import CheckpointError
+
+    found = recognise(Headers(released(file)))
+    assert (found.part, found.task) == ("dit", task)
+    with pytest.raises(CheckpointError, match=f"{task}.*not supported"):
+        found.require_supported()
+
+
+def test_the_structure_hash_is_the_published_one():
+    # The published values are in `wan22/weights/released.py`; this one is written here again on purpose.
+    assert structure_hash(released("vae21")) == "ccc42284ea13e1ad04693284c7a09be6"
