@@ -20,7 +20,7 @@ from av.container import InputContainer
 from wan22.errors import MediaError
 from wan22.media import image as still
 from wan22.media.sniff import IMAGES, PathLike, check_whole, sniff
-from wan22.media.writer import VideoWriter
+from wan22.media.writer import EXACT, VideoWriter
 from wan22.types import Clip
 
 __all__ = ["MAX_PIXELS", "MAX_SECONDS", "MAX_SIDE", "ClipInfo", "VideoWriter", "probe", "read_clip"]
@@ -202,7 +202,7 @@ def _to_rgb(frame: av.VideoFrame, path: PathLike, shape: tuple[int, int]) -> np.
     source = frame.colorspace
     if source == _UNSPECIFIED and frame.height >= 720:
         source = _BT709
-    rgb = frame.reformat(format="rgb24", src_colorspace=source).to_ndarray()
+    rgb = frame.reformat(format="rgb24", src_colorspace=source, interpolation=EXACT).to_ndarray()
     rgb = np.rot90(rgb, (round(frame.rotation / 90)) % 4)  # FFmpeg and numpy both count counter-clockwise
     if rgb.shape[:2] != shape:
         raise MediaError(

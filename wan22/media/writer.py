@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import av
 import av.filter
 import numpy as np
+from av.video.reformatter import Interpolation
 
 from wan22.errors import OptionError, OutputError, SizeError, choose
 from wan22.media import place
@@ -26,6 +27,10 @@ from wan22.media.recipe import RECIPE_KEY, dump_comment, dump_recipe
 from wan22.media.sniff import PathLike
 
 _TV_RANGE, _BT709 = 1, 1  # ITU-T H.273: limited range; matrix, primaries and transfer of BT.709
+
+EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+"""Flags for every change of pixel format. Without them FFmpeg 8's fast paths to 10 bits write random pixels
+at the right edge of widths that are no multiple of 32."""
 
 MIN_SIDE, MAX_SIDE = 16, 4096  # x265 breaks down below 16
 
@@ -270,7 +275,9 @@ class _Yuv:
         self._pixels = pixels
 
     def __call__(self, picture: av.VideoFrame) -> av.VideoFrame:
-        return picture.reformat(format=self._pixels, dst_colorspace=_BT709, dst_color_range=_TV_RANGE)
+        return picture.reformat(
+            format=self._pixels, dst_colorspace=_BT709, dst_color_range=_TV_RANGE, interpolation=EXACT
+        )
 
 
 class _Palette:
