@@ -33,7 +33,7 @@ _LIGHT = {"day": (1.0, 1.0, 1.0), "sunset": (1.0, 0.86, 0.75), "night": (0.60, 0
 _GRADE = {"warm": (1.10, 0.99, 0.80), "cool": (0.84, 0.99, 1.12)}
 
 # Halfway, in ratio, between what the labels mean on the stage.
-_CLOSE_UP, _MEDIUM = 0.40, 0.235  # subject's height in units
+_CLOSE_UP, _MEDIUM = 0.40, 0.225  # subject's height in units
 _PAN = 0.13  # camera travel over the clip, in units
 _DOLLY = 0.16  # logarithm of the subject's growth over the clip
 _PATH = 0.13  # subject's travel over the clip, in units
@@ -99,7 +99,7 @@ def measure(frames: np.ndarray, fps: float) -> Measurement:
     time, tone = _time_and_tone(picture)
     track = _track(cv2, picture / (np.array(_LIGHT[time]) * np.array(_GRADE[tone])).astype(np.float32))
 
-    pan = _pan(cv2, picture, track.bodies)  # pixels a frame by which the picture moves
+    pan = _pan(cv2, picture, track)  # pixels a frame by which the picture moves
     clock = np.arange(count) - (count - 1) / 2
     growth = _slope(clock, np.log(track.height))
     if abs(pan) * (count - 1) > _PAN * unit:
@@ -129,7 +129,9 @@ def accuracy(shots: Sequence[Shot], clips: Sequence[np.ndarray], fps: float = 8.
     still (its place does not change), a collision if it is measured "other".
     """
     if len(shots) != len(clips) or not len(shots):
-        raise MediaError(f"cannot compare {len(shots)} shots with {len(clips)} clips: one clip for each, at least one")
+        raise MediaError(
+            f"cannot compare {len(shots)} shots with {len(clips)} clips: one clip for each, at least one"
+        )
     right = dict.fromkeys(MEASURED, 0)
     for shot, clip in zip(shots, clips, strict=True):
         found = measure(np.asarray(clip), fps)
@@ -169,20 +171,23 @@ def _time_and_tone(picture: np.ndarray) -> tuple[str, str]:
 def _track(cv2: Any, balanced: np.ndarray) -> _Track:
     """Find the saturated body that stands nearest to the middle, and follow it. Colours are white-balanced."""
     count, rows, columns = balanced.shape[:3]
-    smooth = np.stack([cv2.GaussianBlur(frame, (0, 0), 0.008 * rows) for frame in balanced])
-    chroma = smooth - smooth.mean(axis=-1, keepdims=True)
-    # The world is nearly alike along a row; a body is what differs from its row, in chroma.
+    smooth = np.stack([cv2.GaussianBlur(frame, (0, 0), 0.014 * rows) for frame in balanced])
+    # Chroma over brightness: the shaded side of a body counts like the lit one.
+    brightest = smooth.max(axis=-1, keepdims=True)
+    chroma = (smooth - smooth.mean(axis=-1, keepdims=True)) / (brightest + 0.15)
+    saturation = 1 - smooth.min(axis=-1) / (brightest[..., 0] + 0.02)
+    # The world is nearly alike along a row; a body is what differs from its row.
     ground = np.median(chroma.transpose(1, 0, 2, 3).reshape(rows, -1, 3), axis=1)
-    away = chroma - ground[None, :, None]
+    contrast = np.linalg.norm(chroma - ground[None, :, None], axis=-1)
+    strength = np.linalg.norm(chroma, axis=-1)
+    score = np.minimum(contrast, strength) * np.clip((saturation - 0.4) / 0.15, 0, 1)
     names = list(_PAINT)
     paint = np.array([np.array(_PAINT[n]) - np.mean(_PAINT[n]) for n in names], dtype=np.float32)
     paint /= np.linalg.norm(paint, axis=1, keepdims=True)
-    strength = np.linalg.norm(chroma, axis=-1)
-    contrast = np.linalg.norm(away, axis=-1)
     likeness = chroma @ paint.T
     best = likeness.argmax(axis=-1)
-    peak = np.quantile(np.minimum(contrast, strength), 0.995)
-    bodies = (contrast > 0.42 * peak) & (strength > 0.42 * peak) & (likeness.max(-1) > 0.85 * strength)
+    peak = np.quantile(score, 0.996)
+    bodies = score > 0.4 * peak
 
     areas = np.array([[(bodies[t] & (best[t] == k)).sum() for k in range(len(names))] for t in range(count)])
     typical = np.median(areas, axis=0)
@@ -190,10 +195,16 @@ def _track(cv2: Any, balanced: np.ndarray) -> _Track:
     off = [_distance(bodies[start] & (best[start] == k), columns) for k in range(len(names))]
     likely = [k for k in range(len(names)) if typical[k] >= 0.3 * typical.max()]
     subject = min(likely, key=lambda k: off[k])
-    rest = [typical[k] / max(typical[subject], 1) for k in range(len(names)) if k != subject]
     boxes = np.array([_box(cv2, bodies[t] & (best[t] == subject)) for t in range(count)])
     x, y, height = _filled(boxes)
-    return _Track(names[subject], x, y, height, bodies, max(rest))
+    alike = paint @ paint[subject] > 0.8  # a shade of the subject's own colour is no second body
+    other = (
+        (score > 0.55 * peak)
+        & ~alike[best]
+        & (np.abs(np.arange(columns) + 0.5 - x[:, None, None]) > height[:, None, None] / 2)
+    )
+    others = float(np.quantile(other.sum(axis=(1, 2)), 0.7) / max(typical[subject], 1))
+    return _Track(names[subject], x, y, height, bodies, others)
 
 
 def _distance(mask: np.ndarray, columns: int) -> float:
@@ -222,20 +233,32 @@ def _filled(boxes: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(clock, clock[known], boxes[known, i]) for i in range(3)])
 
 
-def _pan(cv2: Any, picture: np.ndarray, bodies: np.ndarray) -> float:
-    """Median horizontal flow of the background, in pixels a frame, weighted by how much there is to see."""
-    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in picture]
+def _pan(cv2: Any, picture: np.ndarray, track: _Track) -> float:
+    """Median horizontal flow of the background, in pixels a frame, weighted by how much there is to see.
+
+    Background is what stands above the subject's foot (below it lies the shadow, which goes with the subject)
+    and beside it.
+    """
+    rows, columns = picture.shape[1:3]
+    floor = int(np.clip(np.median(track.y + 0.3 * track.height), 0.3 * rows, rows))
+    across, down = np.arange(columns) + 0.5, np.arange(rows)[:, None] + 0.5
+    bodies = track.bodies | (
+        (np.abs(across - track.x[:, None, None]) < 0.5 * track.height[:, None, None])
+        & (np.abs(down - track.y[:, None, None]) < 0.5 * track.height[:, None, None])
+    )
+    grey = [cv2.GaussianBlur(cv2.cvtColor(f, cv2.COLOR_RGB2GRAY), (0, 0), 0.014 * rows) for f in picture]
     top = max(float(np.quantile(np.stack(grey), 0.98)), 0.05)
     grey = [cv2.resize(np.clip(g / top, 0, 1) * 255, None, fx=2, fy=2).astype(np.uint8) for g in grey]
-    kernel = np.ones((5, 5), np.uint8)
+    kernel = np.ones((2 * (rows // 10) + 1,) * 2, np.uint8)
     flows, weights = [], []
-    for t in range(len(grey) - 1):
-        flow = cv2.calcOpticalFlowFarneback(grey[t], grey[t + 1], None, 0.5, 3, 21, 3, 7, 1.5, 0)
-        body = cv2.dilate((bodies[t] | bodies[t + 1]).astype(np.uint8), kernel)
+    for t in range(len(grey) - 2):
+        flow = cv2.calcOpticalFlowFarneback(grey[t], grey[t + 2], None, 0.5, 3, 21, 3, 7, 1.5, 0)
+        body = cv2.dilate((bodies[t] | bodies[t + 2]).astype(np.uint8), kernel)
+        body[floor:] = 1
         free = cv2.resize(1 - body, (flow.shape[1], flow.shape[0]), interpolation=cv2.INTER_NEAREST)
         detail = np.abs(cv2.Sobel(grey[t], cv2.CV_32F, 1, 0)) * free
-        flows.append(flow[..., 0].ravel() / 2)
-        weights.append(detail.ravel())
+        flows.append(flow[..., 0].ravel() / 4)
+        weights.append(detail.ravel() ** 2)
     return _weighted_median(np.concatenate(flows), np.concatenate(weights))
 
 
@@ -279,11 +302,12 @@ def _light(cv2: Any, picture: np.ndarray, track: _Track) -> str:
         band = darker[t, max(low, 0) : high] * ~track.bodies[t, max(low, 0) : high]
         across = np.clip((np.arange(columns) + 0.5 - track.x[t]) / track.height[t], -2, 2)
         shadow += float((band * across).sum()) / track.height[t] ** 2
-    sky = grey[:, : rows // 2] * ~track.bodies[:, : rows // 2]
+    # Red times green: the disc is high in both, blue sky and red clouds are not.
+    sky = (picture[..., 0] * picture[..., 1])[:, : rows // 2] * ~track.bodies[:, : rows // 2]
     bright = cv2.GaussianBlur(sky.mean(axis=0), (0, 0), 0.03 * rows)
-    bright = np.clip(bright - np.quantile(bright, 0.97), 0, None)
+    bright = np.clip(bright - np.quantile(bright, 0.97), 0, None) ** 2
     across = (np.arange(columns) + 0.5) / columns - 0.5
-    sun = float((bright * across).sum() / (bright.sum() + 1e-6))
+    sun = float((bright * across).sum() / (bright.sum() + 1e-9))
     return "right" if 4 * sun - np.clip(shadow / count, -1, 1) > 0 else "left"
 
 
@@ -314,7 +338,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure rendered clips of the stage, crisp or softened, and print how often the measure is right."""
     parser = argparse.ArgumentParser(prog="python -m wan22.director.measure", description=main.__doc__)
     parser.add_argument("--stage", type=int, default=200, metavar="N", help="held-out clips to render")
-    parser.add_argument("--blur", type=float, default=0.0, metavar="PX", help="blur them by this sigma, add noise")
+    parser.add_argument(
+        "--blur", type=float, default=0.0, metavar="PX", help="blur them by this sigma, add noise"
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     from wan22.stage import render, sample

@@ -6,10 +6,10 @@ One `unit` is the short reference length of the frame, min(height, 0.8 width) pi
 movements are given in units, so every aspect shows the same shot. Every number has a small variation per
 clip. It knows nothing of pixels' values: `render.py` draws what is planned here.
 
-How each label shows: `shot` is the subject's height in units (0.50, 0.30, 0.17). `size` is read from the
-horizon, as in life: the camera always stands 0.84 high, so the small subject (0.8) stays under the horizon
-and the large one (2.0) rises far above it. `camera` is a true yaw or a true approach. `tone` is a grade of
-the whole picture.
+How each label shows: `shot` is the subject's height in units (0.50, 0.30, 0.17; a slender cone a tenth more).
+`size` is read from the horizon, as in life: the camera always stands 0.84 high, so the small subject (0.8)
+stays under the horizon and the large one (2.0) rises far above it. `camera` is a true yaw or a true approach.
+`tone` is a grade of the whole picture.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def plan(shots: Sequence[Shot], *, height: int, width: int, frames: int, fps: fl
     along = seconds / duration - 0.5  # -1/2 .. 1/2 over the clip
 
     size = _numbers(shots, "size", _HEIGHT) * draw(0.96, 1.04)
-    share = _numbers(shots, "shot", _SHARE) * draw(0.95, 1.05)
+    share = _numbers(shots, "shot", _SHARE) * draw(0.95, 1.05) * (1 + 0.1 * _is(shots, "shape", "cone"))
     distance = size * FOCAL / share
     metre = distance / FOCAL  # world length of one unit at the subject
 
