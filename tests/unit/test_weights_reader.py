@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from wan22.errors import CheckpointError
-from wan22.weights.reader import open_reader
+from wan22.weights.reader import TensorInfo, open_reader
 from wan22.weights.writer import write_safetensors, write_shards
 
 
@@ -56,14 +56,14 @@ def test_what_we_write_is_read_by_the_safetensors_library(tmp_path):
 
 @pytest.mark.parametrize("name", ["", "m.safetensors.index.json", "m-00002-of-00003.safetensors"])
 def test_shards_open_as_one_by_folder_index_or_any_of_them(tmp_path, name):
-    save_file(tensors(), tmp_path / "source.safetensors")
+    parts = {f"t{i}": torch.full((8,), float(i)) for i in range(3)}
     folder = tmp_path / "shards"
-    with open_reader(tmp_path / "source.safetensors") as reader:
-        write_shards(folder, "m", reader.infos, reader.read, shard_bytes=52)
+    infos = {name: TensorInfo((8,), "F32", 32) for name in parts}
+    write_shards(folder, "m", infos, parts.__getitem__, shard_bytes=40)
     with open_reader(folder / name) as reader:
         assert len(reader.files) == 3
-        assert reader.infos.keys() == tensors().keys()
-        assert all(same(reader.read(n), tensor) for n, tensor in tensors().items())
+        assert reader.infos == infos
+        assert all(same(reader.read(n), tensor) for n, tensor in parts.items())
 
 
 def test_shards_without_an_index_open_and_a_missing_one_is_named(tmp_path):
@@ -148,7 +148,7 @@ def test_paths_that_cannot_be_meant_say_what_is_there(tmp_path):
         open_reader(tmp_path / "x.zip")
     for name in "ab":
         save_file({"t": torch.ones(1)}, tmp_path / f"{name}.safetensors")
-    with pytest.raises(CheckpointError, match="name one of a.safetensors, b.safetensors"):
+    with pytest.raises(CheckpointError, match=r"name one of a\.safetensors, b\.safetensors"):
         open_reader(tmp_path)
 
 

@@ -104,7 +104,6 @@ def _diffusers_vae(arch: VAEArch) -> dict[str, Any]:
         "_diffusers_version": _DIFFUSERS_VERSION,
         "attn_scales": [],
         "base_dim": arch.encoder_width,
-        "clip_output": not arch.residual,
         "decoder_base_dim": arch.decoder_width,
         "dim_mult": list(arch.multipliers),
         "dropout": 0.0,

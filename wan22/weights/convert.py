@@ -253,9 +253,9 @@ def _write_comfy(folder: Path, parts: Mapping[str, _Part], layout: Layout, shard
         path = folder / place / f"{stem}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_safetensors(path, infos, read, _metadata(part))
-    tokenizer = layout.parts["tokenizer"]
-    if not _spiece_file(tokenizer):
-        _write_tokenizer(tokenizer, folder / "tokenizer")
+    # ComfyUI has its tokenizer in the text encoder; we and others read tokenizer.json.
+    if layout.parts["tokenizer"].is_dir():
+        _write_tokenizer(layout.parts["tokenizer"], folder / "tokenizer")
 
 
 def _comfy_stem(name: str, part: _Part) -> str:
@@ -266,16 +266,11 @@ def _comfy_stem(name: str, part: _Part) -> str:
     return f"wan2.2_{part.identity.task}_{expert}{size}_{part.dtype}"
 
 
-def _spiece_file(tokenizer: Path) -> Path | None:
-    file = tokenizer / "spiece.model"
-    return file if file.is_file() else None
-
-
 def _with_spiece(
     infos: dict[str, TensorInfo], read: Callable[[str], Tensor], tokenizer: Path
 ) -> tuple[dict[str, TensorInfo], Callable[[str], Tensor]]:
     """The text encoder with its tokenizer's bytes as one more tensor, as ComfyUI reads it."""
-    if tokenizer.is_dir() and not _spiece_file(tokenizer):
+    if tokenizer.is_dir() and not (tokenizer / "spiece.model").is_file():
         return infos, read
     raw = _spiece_bytes(tokenizer)
     infos[comfy.SPIECE] = TensorInfo((len(raw),), "U8", len(raw))
