@@ -94,6 +94,21 @@ def test_the_same_frames_make_the_same_bytes(tmp_path, name, codec):
     assert first.read_bytes() == second.read_bytes()
 
 
+@pytest.mark.parametrize("codec", ["h264", "hevc", "prores"])
+@pytest.mark.parametrize(("width", "height"), [(48, 32), (33, 17), (200, 24), (17, 33)])
+def test_every_size_is_true_to_the_last_column_and_always_the_same(tmp_path, codec, width, height):
+    # FFmpeg's fast paths to 10 bits, its ProRes edges and x265's shortest films have each failed here.
+    picture = film(1, width, height)
+    contents = set()
+    for turn in range(4):
+        _dirty = np.full(1000 * turn + 10, 0xA5, np.uint8)  # other values in memory that gets used again
+        path = write(tmp_path / "film.mov", picture, codec=codec)
+        contents.add(path.read_bytes())
+    assert len(contents) == 1
+    difference = np.abs(read_clip(path).frames.astype(int) - picture)[:, :, 12:]  # right of the square
+    assert difference.max() <= 16
+
+
 def test_how_frames_are_cut_into_pieces_does_not_change_the_film(tmp_path):
     whole = write(tmp_path / "a.mp4", film())
     with VideoWriter(tmp_path / "b.mp4", fps=24, size=(48, 32)) as writer:

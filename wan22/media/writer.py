@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -58,7 +59,8 @@ CODECS = {
     "hevc": Codec("libx265", "yuv420p", "yuv444p", (16, 21, 30), {"preset": "fast", "x265-params": _X265}),
     "av1": Codec("libsvtav1", "yuv420p", "yuv420p", (18, 28, 40), {"preset": "8", "svtav1-params": "lp=1"}),
     "vp9": Codec("libvpx-vp9", "yuv420p", "yuv420p", (15, 24, 36), {"b:v": "0", "cpu-used": "4"}),
-    "prores": Codec("prores_ks", "yuv422p10le", "yuv422p10le", (), {"profile": "hq", "vendor": "apl0"}),
+    # Without a profile named, the encoder takes 422 HQ, and 4444 for the 4:4:4 pixels of odd sizes.
+    "prores": Codec("prores_ks", "yuv422p10le", "yuv444p10le", (), {"vendor": "apl0"}),
     "gif": Codec("gif", "pal8", "pal8", (), {}),
 }
 CONTAINERS = {  # the first codec is the default
@@ -225,7 +227,7 @@ class _Film:
             os.environ.setdefault("SVT_LOG", "1")  # its encoder prints a banner; there is no other switch
         row = CODECS[codec]
         pixels = row.odd if size[0] % 2 or size[1] % 2 else row.even
-        self._target, self._kind, self._rate = target, kind, rate
+        self._target, self._kind, self._codec, self._rate = target, kind, codec, rate
         self._convert = _Palette(size, rate) if kind == "gif" else _Yuv(pixels)
         self._packets: list[av.Packet] = []
         self._count = 0
@@ -253,6 +255,8 @@ class _Film:
 
     def finish(self, recipe: dict[str, Any] | None) -> None:
         self._packets += self._stream.encode(None)
+        if self._codec == "hevc":
+            _stamp(self._packets)
         if recipe is not None and self._kind != "gif":
             self._container.metadata[RECIPE_KEY] = dump_recipe(recipe)
         with place.written(self._target, self._part) as part:
@@ -264,8 +268,16 @@ class _Film:
 
     def discard(self) -> None:
         self._packets.clear()
-        self._container.close()
+        with suppress(OSError, av.error.FFmpegError):  # after a failure it cannot write its index
+            self._container.close()
         self._part.unlink(missing_ok=True)
+
+
+def _stamp(packets: list[av.Packet]) -> None:
+    """Count decoding times anew: x265 leaves them unset, random, when a film is shorter than its look-ahead."""
+    delay = max(index - (packet.pts or 0) for index, packet in enumerate(packets))
+    for index, packet in enumerate(packets):
+        packet.dts = index - delay
 
 
 class _Yuv:
