@@ -165,8 +165,10 @@ def scheduler(identity: Identity, shift: float | None) -> dict[str, Any]:
     }
 
 
-def model_index(identity: Identity, *, experts: int, boundary: float | None) -> dict[str, Any]:
-    """The model_index.json; `boundary` None means that of the release of this task."""
+def model_index(
+    identity: Identity, *, experts: int, boundary: float | None, tokenizer: str
+) -> dict[str, Any]:
+    """The model_index.json; `boundary` None means that of the release of this task, `tokenizer` is a class."""
     task = _task(identity)
     transformer = ["diffusers", "WanTransformer3DModel"]
     if boundary is None:
@@ -178,7 +180,7 @@ def model_index(identity: Identity, *, experts: int, boundary: float | None) -> 
         "expand_timesteps": task == "ti2v",
         "scheduler": ["diffusers", "UniPCMultistepScheduler"],
         "text_encoder": ["transformers", "UMT5EncoderModel"],
-        "tokenizer": ["transformers", "T5TokenizerFast"],
+        "tokenizer": ["transformers", tokenizer],
         "transformer": transformer,
         "transformer_2": transformer if experts == 2 else [None, None],
         "vae": ["diffusers", "AutoencoderKLWan"],

@@ -22,7 +22,7 @@ from wan22.weights import configs
 from wan22.weights.dialects import DIALECTS, Dialect, comfy, official
 from wan22.weights.find import Layout, find_layout
 from wan22.weights.load import Native, Progress, check_fits, meta_module
-from wan22.weights.reader import DTYPE_NAMES, DTYPES, TensorInfo, open_reader
+from wan22.weights.reader import DTYPE_NAMES, DTYPES, TensorInfo, open_reader, read_json
 from wan22.weights.recognise import ARCH_KEY, Identity, identify, open_native
 from wan22.weights.writer import SHARD_BYTES, require_room, write_json, write_safetensors, write_shards
 
@@ -231,11 +231,16 @@ def _write_diffusers(folder: Path, parts: Mapping[str, _Part], layout: Layout, s
         place, stem = places[name]
         write_shards(folder / place, stem, part.infos, part.read, shard_bytes=shard_bytes)
         write_json(folder / place / "config.json", configs.diffusers(part.identity))
-    _write_tokenizer(layout.parts["tokenizer"], folder / "tokenizer")
+    tokenizer = _write_tokenizer(layout.parts["tokenizer"], folder / "tokenizer")
     write_json(
         folder / "scheduler" / "scheduler_config.json", configs.scheduler(first.identity, layout.shift)
     )
-    index = configs.model_index(first.identity, experts=2 if "low" in parts else 1, boundary=layout.boundary)
+    index = configs.model_index(
+        first.identity,
+        experts=2 if "low" in parts else 1,
+        boundary=layout.boundary,
+        tokenizer=tokenizer,
+    )
     write_json(folder / "model_index.json", index)
 
 
@@ -288,7 +293,8 @@ def _spiece_bytes(tokenizer: Path) -> bytes:
         return bytes(reader.read(comfy.SPIECE).numpy())
 
 
-def _write_tokenizer(source: Path, folder: Path) -> None:
+def _write_tokenizer(source: Path, folder: Path) -> str:
+    """Copy the tokenizer's files, and return the class of transformers that opens them."""
     folder.mkdir(parents=True)
     if source.is_dir():
         for name in _TOKENIZER_FILES:
@@ -296,7 +302,12 @@ def _write_tokenizer(source: Path, folder: Path) -> None:
                 shutil.copyfile(source / name, folder / name)
     else:
         (folder / "spiece.model").write_bytes(_spiece_bytes(source))
-        write_json(folder / "tokenizer_config.json", configs.TOKENIZER)
+    config = folder / "tokenizer_config.json"
+    if not config.is_file():
+        write_json(config, configs.TOKENIZER)
+    kind = str(read_json(config).get("tokenizer_class", ""))
+    # The UMT5 release says T5Tokenizer, and every Diffusers folder of it T5TokenizerFast.
+    return "T5TokenizerFast" if kind in ("", "T5Tokenizer") else kind
 
 
 _WRITERS = {"official": _write_official, "diffusers": _write_diffusers, "comfy": _write_comfy}
