@@ -1,0 +1,96 @@
+"""The entry of `wan22` and `python -m wan22.cli`: runs a command; what went wrong is one line and an exit code.
+
+0 done · 1 decoding failed, a check failed, or a defect of ours · 2 something that was asked cannot be · 130 cancelled
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+from types import FrameType
+
+import typer
+
+from wan22.cli.report import Cancelled
+from wan22.errors import DecodeError, Wan22Error
+
+CANCELLED = 130
+_UsageError = typer.BadParameter.__mro__[1]  # typer keeps its click private, and renames it between versions
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code; `arguments` without the program's name, sys.argv by default."""
+    if arguments is None:
+        arguments = sys.argv[1:]
+        signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return _run(arguments)
+    except Exception as error:
+        if os.environ.get("WAN22_DEBUG") == "1":
+            raise
+        message, code = _explain(error, arguments)
+    except KeyboardInterrupt:
+        message, code = "cancelled", CANCELLED
+    if code == CANCELLED:
+        print(message, file=sys.stderr)
+    else:
+        print(f"error: {message}", file=sys.stderr)
+    if "--json" in arguments:
+        print(json.dumps({"event": "error", "message": message, "code": code}))
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    from wan22.cli.app import app
+
+    try:
+        code = app(args=arguments, prog_name="wan22", standalone_mode=False)
+    except typer.Abort:
+        code = CANCELLED
+    except BrokenPipeError:  # `wan22 models | head`: the reader has seen enough
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    if code == CANCELLED:  # typer swallows the KeyboardInterrupt itself
+        raise KeyboardInterrupt
+    return code if isinstance(code, int) else 0
+
+
+def _explain(error: Exception, arguments: list[str]) -> tuple[str, int]:
+    """One line for a person, and the exit code."""
+    if isinstance(error, Cancelled):
+        return str(error), CANCELLED
+    if isinstance(error, Wan22Error):
+        return " ".join(str(error).split()), 1 if isinstance(error, DecodeError) else 2
+    if isinstance(error, _UsageError):
+        return _usage(error), 2
+    return f"{type(error).__name__}: {error} (a defect of wan22; WAN22_DEBUG=1 shows where)".replace(
+        "\n", " "
+    ), 1
+
+
+def _usage(error: Exception) -> str:
+    """A wrong option or command, with the known ones."""
+    import difflib
+
+    context = getattr(error, "ctx", None)
+    message = getattr(error, "format_message", error.__str__)().strip()
+    if context is None:
+        return message
+    if option := getattr(error, "option_name", None) if type(error).__name__ == "NoSuchOption" else None:
+        known = [name for parameter in context.command.params for name in parameter.opts if name[0] == "-"]
+        near = difflib.get_close_matches(option, known, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        return f"unknown option {option}.{hint} Known: {', '.join([*known, '--help'])}"
+    if commands := getattr(context.command, "commands", None):
+        return f'{message.rstrip(".")}. Known: {", ".join(commands)}. To make a film: wan22 generate "PROMPT"'
+    return f"{message} See: {context.command_path} --help"
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)  # unwinds, so that nothing half-written stays
+
+
+if __name__ == "__main__":
+    sys.exit(main())

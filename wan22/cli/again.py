@@ -1,0 +1,100 @@
+"""Make a film again: its recipe as a request, and what differs between two recipes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from wan22.errors import MediaError
+
+SETTINGS = (
+    "prompt", "negative", "size", "frames", "fps", "steps", "solver", "shift", "guidance", "strength", "seed"
+)  # fmt: skip
+"""Entries of a recipe that are asked for; they have the names of Request's fields."""
+
+_OUTCOME = frozenset({"frames_sha256"})  # what is compared, not a cause
+_FILES = "files"  # our note in a recipe: the names of the pictures and clips that were given
+
+
+def read(path: str) -> dict[str, Any]:
+    """The recipe in a film or picture. Raises MediaError if it has none."""
+    from wan22.media.recipe import read_recipe
+
+    recipe = read_recipe(path)
+    if recipe is None:
+        raise MediaError(
+            f"{path} carries no recipe of wan22: it was made by something else, or its notes were removed"
+        )
+    return recipe
+
+
+def settings(recipe: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a request: those of a recipe, with what is `given` in their place."""
+    found = {name: recipe[name] for name in SETTINGS if recipe.get(name) is not None}
+    if not recipe.get("size_given", True):
+        del found["size"]  # the engine chose it; from the same picture it chooses the same
+    if "seconds" in given:
+        found.pop("frames", None)
+    pairs = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+    return pairs | given
+
+
+def note_files(files: dict[str, str]) -> dict[str, Any]:
+    """What to note in a recipe of the files that were given: their names, not their folders, which are private."""
+    return {_FILES: {name: Path(path).name for name, path in files.items()}} if files else {}
+
+
+def find_files(recipe: dict[str, Any], source: str, given: dict[str, str]) -> dict[str, str]:
+    """The pictures and clips that a recipe needs: those `given`, else those of its names beside `source` or here.
+
+    Raises MediaError, naming the option, if one is not found.
+    """
+    found = dict(given)
+    for name in recipe.get("inputs") or {}:
+        if name in found:
+            continue
+        option = f"--{name.replace('_', '-')}"
+        file = (recipe.get(_FILES) or {}).get(name)
+        if file is None:
+            raise MediaError(
+                f"{source} was made from a picture or clip that has no name; give it with {option}"
+            )
+        here = [place for place in (Path(source).parent / file, Path(file)) if place.is_file()]
+        if not here:
+            raise MediaError(f"{source} was made from {file}, which is not beside it; give it with {option}")
+        found[name] = str(here[0])
+    return found
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str] | None:
+    """None if both films have the same frames; else what their recipes say is different."""
+    if old.get("frames_sha256") and old.get("frames_sha256") == new.get("frames_sha256"):
+        return None
+    lines = []
+    if not old.get("frames_sha256"):
+        lines.append("its recipe does not say what its frames were")
+    flat_old, flat_new = _flat(old), _flat(new)
+    for name in [*flat_old, *(name for name in flat_new if name not in flat_old)]:
+        before, after = flat_old.get(name), flat_new.get(name)
+        if name not in _OUTCOME and before != after:
+            lines.append(f"{name} {_short(before)} -> {_short(after)}")
+    return lines or [
+        "the recipes are equal, so it is the machine: another processor, or another number of threads"
+    ]
+
+
+def _flat(recipe: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in recipe.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "(nothing)"
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= 24 else f"{text[:12]}..."

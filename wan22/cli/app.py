@@ -1,0 +1,41 @@
+"""The commands of `wan22`, in the order in which the help lists them."""
+
+from typing import Annotated
+
+import typer
+
+from wan22.cli.doctor import doctor
+from wan22.cli.generate import decode, generate, image
+from wan22.cli.models import download, models
+from wan22.cli.show import show
+from wan22.cli.weights import convert, inspect, verify
+
+app = typer.Typer(
+    name="wan22",
+    help='Make films with the Wan2.2 family of video models: wan22 generate "a red ball bounces at sunset"',
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+    rich_markup_mode=None,  # plain help starts three times as fast
+)
+
+MAKE, MODELS, ABOUT = (generate, image, decode), (models, download, inspect, convert, verify), (show, doctor)
+for command in (*MAKE, *MODELS, *ABOUT):
+    app.command()(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from wan22 import __version__
+
+        typer.echo(f"wan22 {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Hold what comes before the command."""

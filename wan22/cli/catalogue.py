@@ -1,0 +1,131 @@
+"""What the catalogue says to people: the rows, their defaults in words, what they weigh and need.
+
+It imports no torch: parameters are counted from the sizes of the networks.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from math import prod
+from pathlib import Path
+
+from wan22.arch import DiTArch, UMT5Arch
+from wan22.catalog import NANO, VAE_21, VAE_22, VARIANTS, Variant, from_json
+
+EMBEDDED = Path(__file__).parents[1] / "assets" / "nano"
+"""The folder of the embedded model."""
+
+_VAE_PARAMETERS = {VAE_21: 126_892_531, VAE_22: 704_688_668}  # spec: checkpoints, section 1
+_TOKENIZER_BYTES = 25_000_000
+
+
+@cache
+def rows() -> dict[str, Variant]:
+    """All models by name, the embedded one first."""
+    row = embedded()
+    return ({NANO: row} if row else {}) | VARIANTS
+
+
+def embedded() -> Variant | None:
+    """The embedded model's row, or None in a source tree where it is not trained yet."""
+    file = EMBEDDED / "variant.json"
+    return from_json(json.loads(file.read_text())) if file.is_file() else None
+
+
+def own(field: str) -> str:
+    """Say a default in a help text: the embedded model's value, as an example."""
+    row = rows().get(NANO)
+    return "default: the model's own" + (f"; {NANO} {defaults_in_words(row)[field]}" if row else "")
+
+
+def defaults_in_words(row: Variant) -> dict[str, str]:
+    """Every default of a model, as the command line's options spell it."""
+    d = row.defaults
+    low, high = d.guidance
+    return {
+        "size": f"{d.size[0]}x{d.size[1]}",
+        "frames": str(d.frames),
+        "fps": f"{d.fps:g}",
+        "steps": str(d.steps),
+        "solver": d.solver,
+        "shift": f"{d.shift:g}",
+        "guidance": f"{low:g}" if low == high else f"{low:g},{high:g}",
+        "negative": d.negative,
+        "strength": "0.7",
+        "seed": "0",
+    }
+
+
+def dit_parameters(arch: DiTArch) -> int:
+    """Count a transformer's parameters (spec: transformer, section 2)."""
+    d, f = arch.dim, arch.ffn_dim
+    attention = 4 * (d * d + d) + 2 * d
+    block = 2 * attention + 2 * d + (d * f + f) + (f * d + d) + 6 * d
+    patch, head = 4 * arch.in_channels * d + d, d * 4 * arch.out_channels + 4 * arch.out_channels + 2 * d
+    text = (arch.text_dim * d + d) + (d * d + d)
+    time = (arch.freq_dim * d + d) + (d * d + d) + (6 * d * d + 6 * d)
+    return patch + text + time + arch.layers * block + head
+
+
+def text_parameters(arch: UMT5Arch) -> int:
+    """Count a text encoder's parameters (spec: text_encoder, section 1)."""
+    block = (
+        4 * arch.dim * arch.dim_attn + 3 * arch.dim * arch.ffn_dim + arch.buckets * arch.heads + 2 * arch.dim
+    )
+    return arch.vocab * arch.dim + arch.layers * block + arch.dim
+
+
+@dataclass(frozen=True)
+class Weight:
+    """What a model weighs. Counts of parameters; bytes of a download and of memory in bfloat16.
+
+    `together` bytes hold every part at once; `in_turn` hold the largest part and the VAE, the others waiting elsewhere.
+    Both leave room for the activations of the model's default size.
+    """
+
+    parameters: int
+    download: int
+    together: int
+    in_turn: int
+
+
+def weigh(row: Variant) -> Weight:
+    """Estimate what a row needs. The download is the official release: float32 networks, bfloat16 text encoder."""
+    dit, text = dit_parameters(row.dit), text_parameters(row.text)
+    dits = dit * len(row.experts)
+    vae = _VAE_PARAMETERS.get(row.vae) or max(_stored_parameters(EMBEDDED) - dits - text, 0)
+    width, height = row.defaults.size
+    side, stride = row.grid
+    tokens = (width // side) * (height // side) * ((row.defaults.frames - 1) // stride + 1)
+    working = tokens * (8 * row.dit.dim + 2 * row.dit.ffn_dim) * 2 + 4 * vae
+    return Weight(
+        parameters=dits + text + vae,
+        download=4 * dits + 4 * vae + 2 * text + _TOKENIZER_BYTES,
+        together=2 * (dits + text) + working,
+        in_turn=2 * max(dit, text) + working,
+    )
+
+
+def _stored_parameters(folder: Path) -> int:
+    """Count the numbers in a folder's safetensors from their headers (8 bytes of length, then JSON)."""
+    total = 0
+    for file in folder.glob("**/*.safetensors"):
+        with file.open("rb") as stream:
+            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+        total += sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+    return total
+
+
+def count(number: int) -> str:
+    """Write a number of parameters for people: 14.3 B, 2.6 M."""
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return str(number)
+
+
+def gigabytes(number: float) -> str:
+    """Write a number of bytes for people: 57.2 GB, 12 MB."""
+    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.3g} MB"

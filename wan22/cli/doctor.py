@@ -1,0 +1,165 @@
+"""`wan22 doctor`: what this machine has, which models are here, what fits, and whether the embedded model works."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from wan22.cli import options as o
+from wan22.cli.catalogue import gigabytes, rows, weigh
+from wan22.cli.models import here_in_words, locate
+from wan22.errors import Wan22Error
+
+
+def doctor(
+    test: Annotated[
+        bool, typer.Option("--test/--no-test", help="Make a tiny film with the embedded model.")
+    ] = True,
+    json: o.Json = False,
+) -> None:
+    """Examine this machine and test the engine.
+
+    Versions, devices, memory, disk, which models are here and fit. Exit code 1 if the self-test fails.
+    """
+    machine, models = examine_machine(), examine_models()
+    if not json:
+        _print_machine(machine)
+        _print_models(models)
+    outcome = self_test() if test else None
+    if json:
+        print(jsonlib.dumps({"machine": machine, "models": models, "self_test": outcome}, indent=2))
+    elif outcome:
+        print(f"\nself-test    {outcome['summary']}")
+    if outcome and not outcome["passed"]:
+        raise typer.Exit(1)
+
+
+def examine_machine() -> dict[str, Any]:
+    """Versions, devices with free memory, and free disk, as JSON values."""
+    import av
+    import psutil
+    import torch
+    from huggingface_hub import constants
+
+    from wan22 import __version__
+    from wan22.memory.device import devices, free_memory
+
+    cache = Path(constants.HF_HUB_CACHE)
+    there = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    return {
+        "wan22": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "torch": torch.__version__,
+        "av": av.__version__,
+        "threads": torch.get_num_threads(),
+        "memory": psutil.virtual_memory().total,
+        "devices": {name: free_memory(torch.device(name)) for name in devices()},
+        "disk": {
+            str(Path.cwd()): shutil.disk_usage(Path.cwd()).free,
+            str(cache): shutil.disk_usage(there).free,
+        },
+    }
+
+
+def examine_models() -> list[dict[str, Any]]:
+    """Every model: where it is, and how it fits into the best device of this machine."""
+    import psutil
+    import torch
+
+    from wan22.memory.device import devices, free_memory
+
+    best = devices()[0]
+    free, host = free_memory(torch.device(best)), psutil.virtual_memory().available
+    found = []
+    for name, row in rows().items():
+        place, need = locate(row), weigh(row)
+        fit = fits(need.together, need.in_turn, free, host, best)
+        found.append({"name": name, "here": here_in_words(place), "device": best, "fits": fit})
+    return found
+
+
+def fits(together: int, in_turn: int, free: int, host: int, device: str) -> str:
+    """Say how a model fits into `free` bytes of a device, with `host` bytes of memory beside it."""
+    if together <= free:
+        return "all at once"
+    if in_turn > free:
+        return f"no: {gigabytes(in_turn)} are needed and {gigabytes(free)} are free"
+    waits = "in memory" if device != "cpu" and together <= host else "on disk"
+    return f"one network at a time, the others wait {waits}"
+
+
+def self_test() -> dict[str, Any]:
+    """Make five frames with the embedded model, and read the film back."""
+    start = time.monotonic()
+    try:
+        seconds, size, count = _tiny_film()
+    except Wan22Error as error:
+        return {"passed": False, "summary": f"failed: {error}"}
+    took = time.monotonic() - start
+    return {
+        "passed": True,
+        "seconds": round(took, 2),
+        "summary": f"passed: {count} frames of {size[0]}x{size[1]} in {seconds:.1f} s ({took:.1f} s with loading)",
+    }
+
+
+def _tiny_film() -> tuple[float, tuple[int, int], int]:
+    from wan22.cli.publish import Target, publish
+    from wan22.cli.report import LineReport
+    from wan22.engine import load
+    from wan22.errors import MediaError
+    from wan22.media.recipe import frames_hash, read_recipe
+    from wan22.media.video import read_clip
+    from wan22.types import Event, Request
+
+    class Silent(LineReport):
+        def event(self, event: Event) -> None:
+            pass
+
+        def made(self, path: str, recipe: dict[str, Any]) -> None:
+            pass
+
+    engine = load()
+    request = Request(prompt="a red ball", frames=5, steps=4)
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/test.mp4"
+        start = time.monotonic()
+        canvas = engine.check(request)
+        recipe = publish(engine.generate(request), Target(path), Silent(), fps=canvas.fps)
+        seconds = time.monotonic() - start
+        clip = read_clip(path)
+        if clip.frames.shape != (5, canvas.out[1], canvas.out[0], 3) or read_recipe(path) != recipe:
+            raise MediaError(
+                f"the film that was read back is not the one that was written: {clip.frames.shape}"
+            )
+        if int(clip.frames.max()) - int(clip.frames.min()) < 16:
+            raise MediaError(f"the film is blank (its frames have the hash {frames_hash(clip.frames)})")
+    return seconds, canvas.out, 5
+
+
+def _print_machine(machine: dict[str, Any]) -> None:
+    versions = " · ".join(f"{name} {machine[name]}" for name in ("wan22", "python", "torch", "av"))
+    print(f"versions     {versions}")
+    print(
+        f"platform     {machine['platform']}, {machine['threads']} threads, {gigabytes(machine['memory'])} memory"
+    )
+    for name, free in machine["devices"].items():
+        print(f"device       {name}, {gigabytes(free)} free")
+    for folder, free in machine["disk"].items():
+        print(f"disk         {gigabytes(free)} free at {folder}")
+    sys.stdout.flush()
+
+
+def _print_models(models: list[dict[str, Any]]) -> None:
+    for model in models:
+        print(f"model        {model['name']}: here: {model['here']}; fits {model['device']}: {model['fits']}")
+    sys.stdout.flush()

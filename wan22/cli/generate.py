@@ -1,0 +1,259 @@
+"""`wan22 generate`, `wan22 image` and `wan22 decode`: from words on the command line to a file."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from wan22.catalog import NANO
+from wan22.cli import again, report
+from wan22.cli import options as o
+from wan22.cli.publish import LATENTS_SUFFIX, Target, is_picture, publish, read_latents
+from wan22.errors import OptionError, OutputError
+
+if TYPE_CHECKING:
+    from wan22.engine import Engine
+    from wan22.types import Request
+
+
+@dataclass(frozen=True)
+class Machine:
+    """With what to work, as typed; None: from the recipe, or the default."""
+
+    model: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    memory: str | None = None
+
+    def load(self, recipe: dict[str, Any]) -> Engine:
+        """Assemble the engine."""
+        from wan22.engine import load
+
+        return load(
+            self.model or recipe.get("model") or NANO,
+            device=self.device or "auto",
+            dtype=self.dtype or recipe.get("dtype") or "auto",
+            memory=self.memory or "auto",
+        )
+
+
+@dataclass(frozen=True)
+class Work:
+    """A command as it was typed: `given` are fields of a request, `files` its pictures and clips."""
+
+    given: dict[str, Any]
+    files: dict[str, str]
+    source: str | None
+    output: str | None
+    suffix: str
+    machine: Machine
+    quality: str = "high"
+    codec: str | None = None
+    count: int = 1
+    overwrite: bool = True
+    json: bool = False
+    recipe: dict[str, Any] = field(default_factory=dict)
+
+
+def generate(
+    prompt: o.Prompt = None,
+    output: o.Output = None,
+    model: o.Model = None,
+    image: o.Image = None,
+    last_image: o.LastImage = None,
+    video: o.Video = None,
+    strength: o.Strength = None,
+    size: o.Size = None,
+    frames: o.FrameCount = None,
+    seconds: o.Seconds = None,
+    fps: o.Fps = None,
+    negative: o.Negative = None,
+    source: o.From = None,
+    steps: o.Steps = None,
+    solver: o.SolverName = None,
+    shift: o.Shift = None,
+    guidance: o.Guidance = None,
+    seed: o.Seed = None,
+    count: o.Count = 1,
+    quality: o.Quality = "high",
+    codec: o.CodecName = None,
+    overwrite: o.Overwrite = True,
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    memory: o.Memory = None,
+    json: o.Json = False,
+) -> None:
+    """Make a film from a prompt, pictures, or a film.
+
+    Prints the path of the file; progress goes to stderr. What is left out is the model's own default: see
+    `wan22 models NAME`.
+    """
+    asked = {
+        "prompt": prompt, "negative": negative, "strength": strength, "size": o.parse_size(size), "frames": frames,
+        "seconds": seconds, "fps": fps, "steps": steps, "solver": solver, "shift": shift,
+        "guidance": o.parse_guidance(guidance), "seed": seed,
+    }  # fmt: skip
+    _make(
+        Work(
+            given=_present(asked),
+            files=_present({"image": image, "last_image": last_image, "video": video}),
+            source=source,
+            output=output,
+            suffix=".mp4",
+            machine=Machine(model, device, dtype, memory),
+            quality=quality,
+            codec=codec,
+            count=count,
+            overwrite=overwrite,
+            json=json,
+        )
+    )
+
+
+def image(
+    prompt: o.Prompt = None,
+    output: o.PictureOutput = None,
+    model: o.Model = None,
+    size: o.Size = None,
+    negative: o.Negative = None,
+    source: o.From = None,
+    steps: o.Steps = None,
+    solver: o.SolverName = None,
+    shift: o.Shift = None,
+    guidance: o.Guidance = None,
+    seed: o.Seed = None,
+    count: o.Count = 1,
+    overwrite: o.Overwrite = True,
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    memory: o.Memory = None,
+    json: o.Json = False,
+) -> None:
+    """Make a picture: a film of one frame.
+
+    Prints the path of the file.
+    """
+    asked = {
+        "prompt": prompt, "negative": negative, "size": o.parse_size(size), "frames": 1, "steps": steps,
+        "solver": solver, "shift": shift, "guidance": o.parse_guidance(guidance), "seed": seed,
+    }  # fmt: skip
+    _make(
+        Work(
+            given=_present(asked),
+            files={},
+            source=source,
+            output=output,
+            suffix=".png",
+            machine=Machine(model, device, dtype, memory),
+            count=count,
+            overwrite=overwrite,
+            json=json,
+        )
+    )
+
+
+def decode(
+    latents: Annotated[str, typer.Argument(help=f"A file OUTPUT{LATENTS_SUFFIX}.", show_default=False)],
+    output: o.Output = None,
+    model: o.Model = None,
+    quality: o.Quality = "high",
+    codec: o.CodecName = None,
+    overwrite: o.Overwrite = True,
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    memory: o.Memory = None,
+    json: o.Json = False,
+) -> None:
+    """Finish a film from latents that were kept.
+
+    They are kept beside the output while a film is decoded, and stay if that fails or is cancelled.
+    """
+    tensors, recipe, intended = read_latents(latents)
+    target = Target(output or intended, quality, codec)
+    _check_place(target, recipe["size"], recipe["frames"], overwrite)
+    with report.choose(json) as show:
+        engine = Machine(model, device, dtype, memory).load(recipe)
+        publish(engine.decode_latents(tensors, recipe), target, show, fps=recipe["fps"])
+        show.note(f"{latents} is no longer needed")
+
+
+def _make(work: Work) -> None:
+    """Check everything that can be checked, then make the films one after another."""
+    if work.source is not None:
+        recipe = again.read(work.source)
+        work = replace(
+            work,
+            recipe=recipe,
+            given=again.settings(recipe, work.given),
+            files=again.find_files(recipe, work.source, work.files),
+        )
+    if "prompt" not in work.given:
+        raise OptionError(
+            'there is no prompt: wan22 generate "a red ball rolls left at sunset", or give --from FILE'
+        )
+    if "strength" in work.given and "video" not in work.files:
+        raise OptionError("--strength says how far a clip is changed; give the clip with --video")
+    target = _target(work)
+    _check_place(target, (1, 1), 1, work.overwrite)
+    request = _request(work)
+    with report.choose(work.json) as show:
+        engine = work.machine.load(work.recipe)
+        canvas = engine.check(request)
+        for turn in range(work.count):
+            place = target.tagged(str(turn + 1)) if work.count > 1 else target
+            _check_place(place, canvas.out, canvas.frames * (work.count - turn), work.overwrite)
+            events = engine.generate(replace(request, seed=request.seed + turn))
+            made = publish(events, place, show, fps=canvas.fps, notes=again.note_files(work.files))
+            if work.source is not None and turn == 0:
+                show.compared(work.source, again.differences(work.recipe, made))
+
+
+def _request(work: Work) -> Request:
+    """Read the pictures and clips, and put the request together."""
+    from wan22.media.image import read_image
+    from wan22.media.video import read_clip
+    from wan22.types import Request
+
+    readers = {"image": read_image, "last_image": read_image, "video": read_clip}
+    media = {name: readers[name](path) for name, path in work.files.items()}
+    return Request(**work.given, **media)
+
+
+def _target(work: Work) -> Target:
+    """Where the result goes: as typed, beside the film that is made again, or under out/."""
+    if work.output is not None:
+        path = work.output
+    elif work.source is not None:
+        path = Target(work.source).tagged("again").path
+        path = (
+            path if is_picture(path) == (work.suffix == ".png") else f"{Path(path).with_suffix(work.suffix)}"
+        )
+    else:
+        path = f"out/{slug(work.given['prompt'])}-{work.given.get('seed', 0)}{work.suffix}"
+    if is_picture(path) and work.suffix != ".png":
+        raise OutputError(
+            f"{path} is a picture, and `wan22 generate` makes films; use `wan22 image`, or name a .mp4"
+        )
+    if not is_picture(path) and work.suffix == ".png":
+        raise OutputError(f"{path} is no picture, and `wan22 image` makes one; use a .png, .jpg or .webp")
+    return Target(path, work.quality, work.codec)
+
+
+def _check_place(target: Target, size: tuple[int, int], frames: int, overwrite: bool) -> None:
+    from wan22.media.place import check_output, estimate_bytes
+
+    check_output(target.path, bytes_needed=estimate_bytes(size, frames, target.path), overwrite=overwrite)
+
+
+def slug(prompt: str) -> str:
+    """A file name from a prompt: its first words, letters of any language, at most 48 characters."""
+    words = "-".join(re.findall(r"\w+", prompt.lower()))[:48].strip("-_")
+    return words or "film"
+
+
+def _present(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

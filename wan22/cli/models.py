@@ -1,0 +1,249 @@
+"""`wan22 models` and `wan22 download`: which models there are, which are here, what they need, how to get them."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from wan22.catalog import ALIASES, NANO, Variant, released
+from wan22.cli import options as o
+from wan22.cli.catalogue import EMBEDDED, count, defaults_in_words, gigabytes, rows, weigh
+from wan22.cli.report import Cancelled
+from wan22.errors import CheckpointError, OptionError, OutputError, choose
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+HUBS = ("huggingface", "modelscope")
+_SPARE = 1 << 30  # a disk that is full to the last byte breaks other programs
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a model is: "embedded", "cache", "folder" or "absent"; whole or not; bytes on disk."""
+
+    kind: str
+    path: Path | None = None
+    bytes: int = 0
+    whole: bool = True
+
+
+def models(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME|PATH]", help="Show one model in full.", show_default=False)
+    ] = None,
+    json: o.Json = False,
+) -> None:
+    """List the models: what is here and what each needs.
+
+    With NAME or PATH: one model in full, with every default.
+    """
+    if name is None:
+        found = {key: (row, locate(row)) for key, row in rows().items()}
+        _print_json([_facts(row, place) for row, place in found.values()]) if json else _table(found)
+        return
+    row, place = _one(name)
+    if json:
+        _print_json(_facts(row, place) | {"defaults": defaults_in_words(row)})
+    else:
+        _in_full(row, place)
+
+
+def locate(row: Variant) -> Place:
+    """Find a catalogue model on this machine: in the package, or in the hub's cache."""
+    from wan22.library import cached
+
+    if row.name == NANO:
+        return Place("embedded", EMBEDDED, _bytes(EMBEDDED.rglob("*")))
+    folder = cached(row)
+    return _in_folder(folder, "cache") if folder is not None else Place("absent")
+
+
+def _one(name: str) -> tuple[Variant, Place]:
+    """A row and its place by catalogue name, hub id, or folder."""
+    name = ALIASES.get(name, name)
+    if name in rows():
+        return rows()[name], locate(rows()[name])
+    path = Path(name).expanduser()
+    if path.is_dir():
+        from wan22.library import open_model
+
+        return open_model(path).variant, _in_folder(path, "folder")
+    row = released(name)
+    return row, locate(row)
+
+
+def _in_folder(folder: Path, kind: str) -> Place:
+    from wan22.weights.find import find_layout
+
+    files = [file for file in folder.rglob("*") if "blobs" not in file.parts]
+    arriving = any(folder.glob("blobs/*.incomplete"))
+    try:
+        whole = not arriving and not find_layout(folder).missing
+    except CheckpointError:
+        whole = False
+    return Place(kind, folder, _bytes(files), whole)
+
+
+def _bytes(files: Iterable[Path]) -> int:
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _facts(row: Variant, place: Place) -> dict[str, Any]:
+    """A model as JSON values."""
+    return {
+        "name": row.name,
+        "title": row.title,
+        "tasks": list(row.tasks),
+        "here": place.kind,
+        "whole": place.whole,
+        "path": str(place.path) if place.path else None,
+        "bytes": place.bytes,
+        "needs": asdict(weigh(row)),
+        "hub": row.hub,
+    }
+
+
+def here_in_words(place: Place) -> str:
+    """Say where a model is, in a word or two."""
+    if place.kind == "absent":
+        return "no"
+    return {"embedded": "in the package", "cache": "in the hub cache"}.get(place.kind, "in a folder") + (
+        "" if place.whole else ", not whole"
+    )
+
+
+def _table(found: dict[str, tuple[Variant, Place]]) -> None:
+    lines = [("MODEL", "HERE", "ON DISK", "PARAMETERS", "MEMORY", "MAKES")]
+    for name, (row, place) in found.items():
+        need = weigh(row)
+        disk = gigabytes(place.bytes) if place.bytes else f"{gigabytes(need.download)} to download"
+        memory = f"{gigabytes(need.in_turn)} to {gigabytes(need.together)}"
+        lines.append((name, here_in_words(place), disk, count(need.parameters), memory, ", ".join(row.tasks)))
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    for line in lines:
+        print("  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+    print(
+        "\nMemory: an estimate in bfloat16 at the model's own size, with one network at a time to all at once."
+    )
+    print("`wan22 models NAME` shows every default; `wan22 download NAME` gets a model.")
+
+
+def _in_full(row: Variant, place: Place) -> None:
+    need = weigh(row)
+    where = f"{here_in_words(place)}: {place.path} ({gigabytes(place.bytes)})" if place.path else "no"
+    sizes = ", ".join(f"{w}x{h}" for w, h in row.trained.sizes)
+    facts = {
+        "name": row.name,
+        "title": row.title,
+        "makes": ", ".join(row.tasks),
+        "here": where,
+        "parameters": f"{count(need.parameters)} in {len(row.experts)} transformer(s), VAE and text encoder",
+        "memory": f"about {gigabytes(need.in_turn)} (part by part) to {gigabytes(need.together)} (all at once)",
+        "trained at": f"{sizes}; {', '.join(map(str, row.trained.frames))} frames",
+    }
+    if row.boundary is not None:
+        facts["experts"] = f"high noise from {row.boundary:g} of the noise range upwards, low noise below"
+    if row.hub:
+        facts["download"] = f"{row.hub}, {gigabytes(need.download)}"
+    for name, value in facts.items():
+        print(f"{name:12} {value}")
+    print("\ndefaults")
+    for name, value in defaults_in_words(row).items():
+        print(f"  --{name:10} {value or '(nothing)'}")
+
+
+def download(
+    name: Annotated[str, typer.Argument(help="A catalogue name or hub id.", show_default=False)],
+    source: Annotated[str, typer.Option("--from", metavar="HUB", help="huggingface or modelscope.")] = HUBS[
+        0
+    ],
+    to: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="A folder instead of the hub's cache.", show_default=False),
+    ] = None,
+) -> None:
+    """Download a model into the hub's cache.
+
+    Free disk is checked first; an interrupted download goes on where it stopped.
+    """
+    choose("hub", source, HUBS)
+    if ALIASES.get(name, name) == NANO:
+        raise OptionError(f"{NANO} is embedded in this package; there is nothing to download")
+    row = released(name)
+    target = _target(row, source, to)
+    _check_room(row, target)
+    fetch = _from_huggingface if source == "huggingface" else _from_modelscope
+    try:
+        print(fetch(row, to))
+    except KeyboardInterrupt:
+        raise Cancelled("cancelled; the same command goes on where it stopped") from None
+
+
+def needed_files(row: Variant) -> list[str]:
+    """The patterns of the files of a release that are read; the rest (pictures, notes) stays on the hub."""
+    transformers = (
+        ["high_noise_model/*", "low_noise_model/*"]
+        if len(row.experts) == 2
+        else ["config.json", "diffusion_pytorch_model*"]
+    )
+    return [*transformers, "Wan2.?_VAE.pth", "models_t5_umt5-xxl-enc-bf16.pth", "google/umt5-xxl/*"]
+
+
+def _target(row: Variant, source: str, to: str | None) -> Path:
+    if to is not None:
+        return Path(to).expanduser()
+    if source == "modelscope":
+        return Path.home() / ".cache" / "modelscope"
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE) / f"models--{str(row.hub).replace('/', '--')}"
+
+
+def _check_room(row: Variant, target: Path) -> None:
+    """Raise OutputError if what is still to come does not fit on the disk of `target`."""
+    there = next(folder for folder in (target, *target.absolute().parents) if folder.exists())
+    have = _bytes(file for file in target.rglob("*") if not file.is_symlink()) if target.exists() else 0
+    left = max(weigh(row).download - have, 0)
+    free = shutil.disk_usage(there).free
+    if left + _SPARE > free:
+        raise OutputError(
+            f"{row.name} needs {gigabytes(left + _SPARE)} more on the disk of {there}, and {gigabytes(free)} are free. "
+            "Free some space, or name a folder on another disk with --to DIR"
+        )
+
+
+def _from_huggingface(row: Variant, to: str | None) -> str:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return snapshot_download(str(row.hub), allow_patterns=needed_files(row), local_dir=to)
+    except (OSError, ValueError) as error:  # the hub's errors are OSErrors
+        raise CheckpointError(
+            f"{row.hub} could not be downloaded: {str(error).splitlines()[0]} What has arrived is kept; try again, or "
+            "--from modelscope"
+        ) from error
+
+
+def _from_modelscope(row: Variant, to: str | None) -> str:
+    try:
+        from modelscope import snapshot_download
+    except ImportError:
+        raise OptionError(
+            "--from modelscope needs the package modelscope: pip install 'wan22[modelscope]'"
+        ) from None
+    try:
+        return snapshot_download(str(row.hub), allow_patterns=needed_files(row), local_dir=to)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{row.hub} could not be downloaded from ModelScope: {error}. What has arrived is kept; try again"
+        ) from error
+
+
+def _print_json(value: Any) -> None:
+    print(jsonlib.dumps(value, indent=2))

@@ -1,0 +1,206 @@
+"""From events to a file: latents kept safe before decoding, frames written as they come, the recipe inside.
+
+Nothing appears under the result's name until it is complete.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from wan22.cli.report import Cancelled
+from wan22.errors import DecodeError, MediaError, OutputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from wan22.cli.report import Report
+    from wan22.types import Event, Latents
+
+LATENTS_SUFFIX = ".latents.safetensors"
+_RECIPE, _OUTPUT = "wan22", "wan22.output"  # names in the latents file's metadata
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a result goes and how it is encoded. `path` is kept as typed: a final "/" asks for a sequence."""
+
+    path: str
+    quality: str = "high"
+    codec: str | None = None
+
+    @property
+    def latents(self) -> Path:
+        """The file beside it that holds the work while it is decoded."""
+        return Path(self.path.rstrip("/") + LATENTS_SUFFIX)
+
+    def tagged(self, tag: str) -> Target:
+        """A target beside this one: out.mp4 -> out-TAG.mp4, shots/ -> shots-TAG/, s-%04d.png -> s-TAG-%04d.png."""
+        from wan22.media.place import PATTERN
+
+        path = Path(self.path)
+        if match := PATTERN.search(path.name):
+            name = path.name
+            new = f"{name[: match.start()].rstrip('-_')}-{tag}-{name[match.start() :]}".lstrip("-")
+        else:
+            new = f"{path.stem}-{tag}{path.suffix}" + "/" * (self.path.endswith("/") or path.is_dir())
+        folder = self.path.rstrip("/").rpartition("/")[0]
+        return Target(f"{folder}/{new}" if folder else new, self.quality, self.codec)
+
+
+class Sink(Protocol):
+    """What takes frames, uint8 (T, H, W, 3); a VideoWriter, or one picture."""
+
+    def add(self, frames: np.ndarray) -> None: ...
+
+    def close(self, recipe: dict[str, Any] | None = None) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+class _Picture:
+    """A film of one frame, written as a picture."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._frames: list[np.ndarray] = []
+
+    def add(self, frames: np.ndarray) -> None:
+        self._frames += list(frames)
+
+    def close(self, recipe: dict[str, Any] | None = None) -> None:
+        from wan22.media.image import write_image
+
+        if len(self._frames) != 1:
+            raise OutputError(f"{self._path} names one picture, and there are {len(self._frames)} frames")
+        write_image(self._path, self._frames[0], recipe)
+
+    def abort(self) -> None:
+        self._frames.clear()
+
+
+def is_picture(path: str) -> bool:
+    """Whether a path names a still picture. Raises OutputError for a format that is not known."""
+    from wan22.media.place import IMAGE_KINDS, target_kind
+
+    return target_kind(path) in IMAGE_KINDS.values()
+
+
+def publish(
+    events: Iterable[Event],
+    target: Target,
+    report: Report,
+    *,
+    fps: float,
+    notes: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write what the events bring to `target` and return its recipe: the engine's, `notes`, and the frames' hash.
+
+    Raises DecodeError, naming the latents file, for anything that goes wrong after they were saved; Cancelled
+    for Ctrl-C. In both cases nothing is left under the target's name, and the latents are.
+    """
+    from wan22.media.recipe import FrameHasher
+    from wan22.types import Finished, Frames, Latents
+
+    hasher = FrameHasher()
+    sink: Sink | None = None
+    saved: Path | None = None
+    recipe: dict[str, Any] = {}
+    try:
+        for event in events:
+            report.event(event)
+            match event:
+                case Latents():
+                    saved = _save(event, target, report, notes or {})
+                case Frames():
+                    sink = sink or _open(target, fps, event.frames.shape)
+                    sink.add(event.frames)
+                    hasher.update(event.frames)
+                case Finished():
+                    recipe = {**event.recipe, **(notes or {}), "frames_sha256": hasher.hexdigest()}
+        if sink is None:
+            raise OutputError(f"{target.path} was not written: there was not a single frame")
+        sink.close(recipe)
+    except BaseException as error:
+        if sink is not None:
+            sink.abort()
+        if isinstance(error, KeyboardInterrupt):
+            kept = (
+                f"; the latents are kept, and {_remedy(saved, target)}" if saved else ", nothing was written"
+            )
+            raise Cancelled(f"cancelled{kept}") from error
+        if saved and isinstance(error, Exception):
+            reason = f"{error}".rstrip(". ") or type(error).__name__
+            raise DecodeError(
+                f"decoding failed: {reason}. Nothing is lost: {_remedy(saved, target)}", saved
+            ) from error
+        raise
+    if saved:
+        saved.unlink(missing_ok=True)
+    report.made(target.path, recipe)
+    return recipe
+
+
+def _remedy(saved: Path, target: Target) -> str:
+    import shlex
+
+    return f"`wan22 decode {shlex.quote(str(saved))} -o {shlex.quote(target.path)}` finishes the job"
+
+
+def _open(target: Target, fps: float, shape: tuple[int, ...]) -> Sink:
+    if is_picture(target.path):
+        return _Picture(target.path)
+    from wan22.media.video import VideoWriter
+
+    size = (shape[2], shape[1])
+    return VideoWriter(target.path, fps=fps, size=size, quality=target.quality, codec=target.codec)
+
+
+def _save(event: Latents, target: Target, report: Report, notes: dict[str, Any]) -> Path | None:
+    """Put the latents in a safe place. A full disk is no reason to give up a film that may still be decoded."""
+    from safetensors.torch import save_file
+
+    from wan22.media.place import written
+
+    metadata = {_RECIPE: json.dumps({**event.recipe, **notes}), _OUTPUT: target.path}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in event.tensors.items()}
+    try:
+        with written(target.latents) as part:
+            save_file(tensors, part, metadata=metadata)
+    except OutputError as error:
+        report.note(f"the latents could not be saved before decoding: {error}")
+        return None
+    return target.latents
+
+
+def read_latents(path: str) -> tuple[dict[str, Tensor], dict[str, Any], str]:
+    """Return tensors, recipe and the intended output of a latents file. Raises MediaError if it is none."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    recipe, output = read_latents_recipe(path)
+    try:
+        return load_file(path), recipe, output
+    except (SafetensorError, OSError) as error:
+        raise MediaError(f"{path} is damaged: {error}") from None
+
+
+def read_latents_recipe(path: str) -> tuple[dict[str, Any], str]:
+    """Return recipe and intended output of a latents file, from its header alone (8 bytes of length, then JSON)."""
+    if not Path(path).is_file():
+        raise MediaError(f"{path} does not exist, or is no file")
+    try:
+        with Path(path).open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if length > Path(path).stat().st_size:
+                raise ValueError("too short")
+            metadata = json.loads(stream.read(length))["__metadata__"]
+        return json.loads(metadata[_RECIPE]), metadata[_OUTPUT]
+    except (ValueError, KeyError, TypeError):
+        raise MediaError(
+            f"{path} holds no latents of wan22; those are called OUTPUT{LATENTS_SUFFIX} and lie beside the output"
+        ) from None

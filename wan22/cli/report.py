@@ -1,0 +1,218 @@
+"""Say how far the work is: to a person at a terminal, to a log, or to a machine.
+
+Three reports with the same calls. People read stderr; stdout holds the path of what was made, or, with --json,
+one object per event.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from wan22.types import Event
+
+PHASES = {
+    "text": "reading the prompt",
+    "condition": "reading the pictures",
+    "load": "loading weights",
+    "denoise": "denoising",
+    "decode": "decoding",
+    "finish": "finishing",
+}
+
+
+class Cancelled(Exception):
+    """Ctrl-C, with something to say about what was kept."""
+
+
+class Report(Protocol):
+    """Where events go. It is a context manager: leaving it gives the terminal back."""
+
+    def event(self, event: Event) -> None:
+        """Show what the engine says."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Show a sentence of the command's own."""
+        ...
+
+    def compared(self, source: str, differences: list[str] | None) -> None:
+        """Say how the film made again differs from `source`; None: not at all."""
+        ...
+
+    def made(self, path: str, recipe: dict[str, Any]) -> None:
+        """Say where the result lies."""
+        ...
+
+    def __enter__(self) -> Report: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def choose(machine: bool) -> Report:
+    """The report that fits: JSON if asked, a live one at a terminal, else plain lines."""
+    if machine:
+        return JsonReport()
+    return LiveReport() if sys.stderr.isatty() else LineReport()
+
+
+def clock(seconds: float) -> str:
+    """Write a duration: 0:07, 12:30, 2:05:00."""
+    minutes, rest = divmod(round(max(seconds, 0)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def expert_in_words(name: str) -> str:
+    """Name an expert for people; the only network of a model needs no name."""
+    return {"high": "high-noise expert", "low": "low-noise expert"}.get(name, "")
+
+
+def comparison(source: str, differences: list[str] | None) -> str:
+    """Put the outcome of --from into words."""
+    if differences is None:
+        return f"identical: every frame has the same bits as in {source}"
+    return f"not identical to {source}: {'; '.join(differences)}"
+
+
+class LineReport:
+    """Plain lines on stderr, for logs and pipes."""
+
+    def event(self, event: Event) -> None:
+        from wan22.types import Frames, Notice, Phase, Progress
+
+        match event:
+            case Phase(name, detail):
+                self.note(_phase(name, detail))
+            case Notice(text):
+                self.note(f"note: {text}")
+            case Progress():
+                expert = expert_in_words(event.expert)
+                words = [f"step {event.index} of {event.steps}", *([expert] if expert else [])]
+                self.note(", ".join([*words, f"{event.seconds:.2f} s/step, {clock(event.left)} left"]))
+            case Frames():
+                self.note(f"frame {event.start + len(event.frames)} of {event.total}")
+
+    def note(self, text: str) -> None:
+        print(text, file=sys.stderr)
+
+    def compared(self, source: str, differences: list[str] | None) -> None:
+        self.note(comparison(source, differences))
+
+    def made(self, path: str, recipe: dict[str, Any]) -> None:
+        print(path, flush=True)
+
+    def __enter__(self) -> LineReport:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        sys.stderr.flush()
+
+
+class JsonReport(LineReport):
+    """One JSON object per event on stdout; nothing on stderr but errors."""
+
+    def event(self, event: Event) -> None:
+        from wan22.types import Frames, Latents, Notice, Phase, Progress
+
+        match event:
+            case Phase(name, detail):
+                self._print(event="phase", name=name, detail=detail)
+            case Notice(text):
+                self._print(event="notice", text=text)
+            case Progress():
+                self._print(
+                    event="progress",
+                    step=event.index,
+                    steps=event.steps,
+                    expert=event.expert,
+                    sigma=event.sigma,
+                    seconds=event.seconds,
+                    left=event.left,
+                )
+            case Latents():
+                self._print(event="latents")
+            case Frames():
+                self._print(event="frames", done=event.start + len(event.frames), total=event.total)
+
+    def note(self, text: str) -> None:
+        self._print(event="notice", text=text)
+
+    def compared(self, source: str, differences: list[str] | None) -> None:
+        self._print(
+            event="compared", source=source, identical=differences is None, differences=differences or []
+        )
+
+    def made(self, path: str, recipe: dict[str, Any]) -> None:
+        self._print(event="finished", path=path, recipe=recipe)
+
+    @staticmethod
+    def _print(**values: Any) -> None:
+        print(json.dumps(values), flush=True)
+
+
+class LiveReport(LineReport):
+    """A line that moves: the phase, a bar, the step, the expert, seconds a step, time left."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+        self._console = Console(stderr=True)
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.fields[detail]}"),
+            console=self._console,
+            transient=True,
+        )
+        self._task = self._progress.add_task("starting", total=None, detail="")
+
+    def event(self, event: Event) -> None:
+        from wan22.types import Frames, Notice, Phase, Progress
+
+        match event:
+            case Phase(name, detail):
+                self._progress.remove_task(self._task)
+                self._task = self._progress.add_task(PHASES.get(name, name), total=None, detail=detail)
+            case Notice(text):
+                self.note(f"note: {text}")
+            case Progress():
+                expert = expert_in_words(event.expert)
+                words = [f"step {event.index} of {event.steps}", *([expert] if expert else [])]
+                detail = " · ".join([*words, f"{event.seconds:.2f} s/step", f"{clock(event.left)} left"])
+                self._progress.update(self._task, total=event.steps, completed=event.index, detail=detail)
+            case Frames():
+                done = event.start + len(event.frames)
+                detail = f"frame {done} of {event.total}"
+                self._progress.update(self._task, total=event.total, completed=done, detail=detail)
+
+    def note(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False)
+
+    def made(self, path: str, recipe: dict[str, Any]) -> None:
+        self._progress.stop()
+        super().made(path, recipe)
+        self._progress.start()
+
+    def __enter__(self) -> LiveReport:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+
+def _phase(name: str, detail: str) -> str:
+    words = PHASES.get(name, name)
+    return f"{words}: {detail}" if detail else words

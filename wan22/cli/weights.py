@@ -1,0 +1,138 @@
+"""`wan22 inspect`, `wan22 convert`, `wan22 verify`: what a weight file is, in other clothes, whether it is whole."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from wan22.cli import options as o
+from wan22.cli.catalogue import count, gigabytes
+from wan22.errors import choose
+
+PathArgument = Annotated[
+    str, typer.Argument(metavar="PATH", help="A weight file or folder.", show_default=False)
+]
+
+
+def inspect(path: PathArgument, json: o.Json = False) -> None:
+    """Say what a weight file or folder is.
+
+    Part, task, variant, dialect, sizes; from headers alone, so it is quick.
+    """
+    from wan22.weights.inspect import describe
+
+    found = describe(path)
+    if json:
+        print(jsonlib.dumps(found, indent=2))
+    elif "parts" in found:
+        print(f"{found['path']}: a model in the layout {found['layout']!r}, {gigabytes(found['bytes'])}")
+        for name in ("boundary", "shift", "missing"):
+            if found[name]:
+                print(f"{name}: {found[name]}")
+        for name, part in found["parts"].items():
+            print(f"\n{name}")
+            _network(part)
+    else:
+        _network(found)
+
+
+def _network(found: dict[str, Any]) -> None:
+    """Print what `describe` says of one network."""
+    facts = {name: found.get(name) for name in ("path", "part", "task", "variant", "dialect", "quantised")}
+    if "parameters" in found:
+        dtypes = ", ".join(f"{number} {dtype}" for dtype, number in found["dtypes"].items())
+        facts |= {
+            "parameters": f"{found['parameters']:,} ({count(found['parameters'])})",
+            "tensors": f"{found['tensors']} ({dtypes})",
+            "on disk": f"{gigabytes(found['bytes'])} in {len(found['files'])} file(s)",
+            "hash": found["hash"],
+            "problem": found["problem"],
+        }
+    for name, value in facts.items():
+        if value is not None:
+            print(f"  {name:11} {value}")
+    for name, value in (found.get("arch") or {}).items():
+        if name not in ("mean", "std"):
+            print(f"    {name:18} {value}")
+
+
+def convert(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="A file or folder.", show_default=False)],
+    target: Annotated[str, typer.Argument(metavar="DST", help="A new file or folder.", show_default=False)],
+    to: Annotated[
+        str, typer.Option("--to", metavar="DIALECT", help="official, diffusers or comfy.", show_default=False)
+    ],
+    dtype: Annotated[
+        str | None,
+        typer.Option(metavar="T", help="float32, bfloat16, float16. [default: as it is]", show_default=False),
+    ] = None,
+) -> None:
+    """Convert weights between three dialects.
+
+    Those of the official release, of Diffusers, and of ComfyUI.
+    """
+    from wan22.weights.convert import TARGETS
+    from wan22.weights.convert import convert as convert_weights
+
+    choose("dialect", to, TARGETS)
+    with _bar("converting") as progress:
+        made = convert_weights(source, target, to, dtype=_dtype(dtype), progress=progress)
+    print(made)
+
+
+def verify(
+    path: PathArgument,
+    hashes: Annotated[
+        bool, typer.Option("--hashes/--no-hashes", help="Read the files and compare SHA-256.")
+    ] = True,
+    json: o.Json = False,
+) -> None:
+    """Check that weights are whole and right.
+
+    Shards, headers, lengths, and hashes where they are known. Exit code 1 if something is wrong.
+    """
+    from wan22.weights.verify import verify as verify_weights
+
+    with _bar("reading") as progress:
+        report = verify_weights(path, hashes=hashes, progress=progress)
+    if json:
+        print(jsonlib.dumps(asdict(report) | {"ok": report.ok}, indent=2, default=str))
+    else:
+        for file in report.files:
+            print(
+                f"{'wrong' if file.problem else 'good':6} hash {file.hash:8} {gigabytes(file.nbytes):>9}  {file.path}"
+            )
+        for problem in report.problems:
+            print(f"error: {problem}", file=sys.stderr)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def _dtype(name: str | None) -> Any:
+    if name is None:
+        return None
+    import torch
+
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    return known[choose("dtype", name, tuple(known))]
+
+
+@contextmanager
+def _bar(what: str) -> Generator[Callable[[int, int], None] | None]:
+    """Lend a progress callback (bytes done, bytes in all) that draws a bar; None if no terminal watches."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
