@@ -29,9 +29,16 @@ from wan22.media.sniff import PathLike
 
 _TV_RANGE, _BT709 = 1, 1  # ITU-T H.273: limited range; matrix, primaries and transfer of BT.709
 
-EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-"""Flags for every change of pixel format. Without them FFmpeg 8's fast paths to 10 bits write random pixels
-at the right edge of widths that are no multiple of 32."""
+EXACT = (
+    Interpolation.BICUBIC
+    | Interpolation.FULL_CHR_H_INT
+    | Interpolation.FULL_CHR_H_INP
+    | Interpolation.ACCURATE_RND
+    | Interpolation.BITEXACT
+)
+"""Flags for every change of pixel format. FFmpeg 8's fast paths repeat chroma instead of interpolating it
+(14 dB worse on a smooth picture), and those to 10 bits write random pixels at the right edge of widths that
+are no multiple of 32."""
 
 MIN_SIDE, MAX_SIDE = 16, 4096  # x265 breaks down below 16
 
@@ -55,8 +62,8 @@ class Codec:
 # Without cutree=0, x265 4.1 writes past its buffers when the picture is small.
 _X265 = "log-level=none:pools=none:frame-threads=1:cutree=0"
 CODECS = {
-    "h264": Codec("libx264", "yuv420p", "yuv444p", (15, 20, 28), {"preset": "medium"}),
-    "hevc": Codec("libx265", "yuv420p", "yuv444p", (16, 21, 30), {"preset": "fast", "x265-params": _X265}),
+    "h264": Codec("libx264", "yuv420p", "yuv444p", (12, 18, 28), {"preset": "medium"}),
+    "hevc": Codec("libx265", "yuv420p", "yuv444p", (13, 20, 30), {"preset": "fast", "x265-params": _X265}),
     "av1": Codec("libsvtav1", "yuv420p", "yuv420p", (18, 28, 40), {"preset": "8", "svtav1-params": "lp=1"}),
     "vp9": Codec("libvpx-vp9", "yuv420p", "yuv420p", (15, 24, 36), {"b:v": "0", "cpu-used": "4"}),
     # Without a profile named, the encoder takes 422 HQ, and 4444 for the 4:4:4 pixels of odd sizes.
