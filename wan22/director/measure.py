@@ -180,12 +180,12 @@ def _track(cv2: Any, balanced: np.ndarray) -> _Track:
     ground = np.median(chroma.transpose(1, 0, 2, 3).reshape(rows, -1, 3), axis=1)
     contrast = np.linalg.norm(chroma - ground[None, :, None], axis=-1)
     strength = np.linalg.norm(chroma, axis=-1)
-    score = np.minimum(contrast, strength) * np.clip((saturation - 0.4) / 0.15, 0, 1)
     names = list(_PAINT)
     paint = np.array([np.array(_PAINT[n]) - np.mean(_PAINT[n]) for n in names], dtype=np.float32)
     paint /= np.linalg.norm(paint, axis=1, keepdims=True)
-    likeness = chroma @ paint.T
-    best = likeness.argmax(axis=-1)
+    best = (chroma @ paint.T).argmax(axis=-1)
+    pale = np.where(best == names.index("blue"), 0.58, 0.4)  # a blue sky is less saturated than blue paint
+    score = np.minimum(contrast, strength) * np.clip((saturation - pale) / 0.15, 0, 1)
     peak = np.quantile(score, 0.996)
     bodies = score > 0.4 * peak
 
@@ -198,11 +198,9 @@ def _track(cv2: Any, balanced: np.ndarray) -> _Track:
     boxes = np.array([_box(cv2, bodies[t] & (best[t] == subject)) for t in range(count)])
     x, y, height = _filled(boxes)
     alike = paint @ paint[subject] > 0.8  # a shade of the subject's own colour is no second body
-    other = (
-        (score > 0.55 * peak)
-        & ~alike[best]
-        & (np.abs(np.arange(columns) + 0.5 - x[:, None, None]) > height[:, None, None] / 2)
-    )
+    beside = np.abs(np.arange(columns) + 0.5 - x[:, None, None]) > height[:, None, None] / 2
+    level = np.abs(np.arange(rows)[:, None] + 0.5 - y[:, None, None]) < 0.55 * height[:, None, None]
+    other = (score > 0.52 * peak) & ~alike[best] & beside & level
     others = float(np.quantile(other.sum(axis=(1, 2)), 0.7) / max(typical[subject], 1))
     return _Track(names[subject], x, y, height, bodies, others)
 
@@ -215,7 +213,7 @@ def _distance(mask: np.ndarray, columns: int) -> float:
 def _box(cv2: Any, mask: np.ndarray) -> tuple[float, float, float]:
     """Centre and height of the body in one frame: its pieces joined over a stripe, its outline without strays."""
     if not mask.any():
-        return (np.nan,) * 3
+        return np.nan, np.nan, np.nan
     joined = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((1, 5), np.uint8))
     _, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
     keep = stats[1:, cv2.CC_STAT_AREA] >= 0.2 * stats[1:, cv2.CC_STAT_AREA].max()
@@ -280,7 +278,7 @@ def _hop(track: _Track, camera: str, middle: float) -> float:
 
 
 def _action(path: float, hop: float, others: float) -> str:
-    if others > 0.3:
+    if others > 0.2:
         return "other"
     if hop > _HOP:
         return "bounce"
@@ -304,10 +302,12 @@ def _light(cv2: Any, picture: np.ndarray, track: _Track) -> str:
         shadow += float((band * across).sum()) / track.height[t] ** 2
     # Red times green: the disc is high in both, blue sky and red clouds are not.
     sky = (picture[..., 0] * picture[..., 1])[:, : rows // 2] * ~track.bodies[:, : rows // 2]
-    bright = cv2.GaussianBlur(sky.mean(axis=0), (0, 0), 0.03 * rows)
-    bright = np.clip(bright - np.quantile(bright, 0.97), 0, None) ** 2
     across = (np.arange(columns) + 0.5) / columns - 0.5
-    sun = float((bright * across).sum() / (bright.sum() + 1e-9))
+    sun = 0.0
+    for frame in sky:
+        bright = cv2.GaussianBlur(frame, (0, 0), 0.03 * rows)
+        bright = np.clip(bright - np.quantile(bright, 0.98), 0, None) ** 2
+        sun += float((bright * across).sum() / (bright.sum() + 1e-9)) / count
     return "right" if 4 * sun - np.clip(shadow / count, -1, 1) > 0 else "left"
 
 

@@ -187,8 +187,8 @@ def held_out_caption(shot: Shot, rng: random.Random) -> str:
         f"{_upper(time)} and {place}, {_article(thing)} is {doing}, the {light} on the {shot.light}. "
         f"The view is a {view} {tone}, the camera: {move}.",
         f"Camera: {move}. Picture: {view}, {tone}. Light: {shot.light}. "
-        f"{_upper(place)} {time} there is {_article(thing)}, {doing}.",
-        f"There is {_article(thing)} {place}, it is {doing} {time}; light from the {shot.light} falls on it, "
+        f"{_upper(place)} {time}: {_article(thing)}, {doing}.",
+        f"It is {_article(thing)} {place}, {doing} {time}; light from the {shot.light} falls on it, "
         f"{tone}, {view}, {move}.",
     )
     return rng.choice(forms)
