@@ -12,7 +12,9 @@ SETTINGS = (
 )  # fmt: skip
 """Entries of a recipe that are asked for; they have the names of Request's fields."""
 
-_OUTCOME = frozenset({"frames_sha256"})  # what is compared, not a cause
+_NO_CAUSE = frozenset(
+    {"frames_sha256", "canvas", "task", "size_given"}
+)  # the outcome, and what follows from settings
 _FILES = "files"  # our note in a recipe: the names of the pictures and clips that were given
 
 
@@ -73,10 +75,12 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str] | None:
     lines = []
     if not old.get("frames_sha256"):
         lines.append("its recipe does not say what its frames were")
-    flat_old, flat_new = _flat(old), _flat(new)
+    flat_old, flat_new = (
+        _flat({k: v for k, v in recipe.items() if k not in _NO_CAUSE}) for recipe in (old, new)
+    )
     for name in [*flat_old, *(name for name in flat_new if name not in flat_old)]:
         before, after = flat_old.get(name), flat_new.get(name)
-        if name not in _OUTCOME and before != after:
+        if before != after:
             lines.append(f"{name} {_short(before)} -> {_short(after)}")
     return lines or [
         "the recipes are equal, so it is the machine: another processor, or another number of threads"

@@ -16,7 +16,6 @@ import typer
 from wan22.cli import options as o
 from wan22.cli.catalogue import gigabytes, rows, weigh
 from wan22.cli.models import here_in_words, locate
-from wan22.errors import Wan22Error
 
 
 def doctor(
@@ -102,8 +101,8 @@ def self_test() -> dict[str, Any]:
     start = time.monotonic()
     try:
         seconds, size, count = _tiny_film()
-    except Wan22Error as error:
-        return {"passed": False, "summary": f"failed: {error}"}
+    except Exception as error:  # whatever it is, the patient is ill, and the examination goes on
+        return {"passed": False, "summary": f"failed: {type(error).__name__}: {error}"}
     took = time.monotonic() - start
     return {
         "passed": True,
@@ -134,7 +133,7 @@ def _tiny_film() -> tuple[float, tuple[int, int], int]:
         path = f"{folder}/test.mp4"
         start = time.monotonic()
         canvas = engine.check(request)
-        recipe = publish(engine.generate(request), Target(path), Silent(), fps=canvas.fps)
+        recipe = publish(engine.generate(request), Target(path), Silent(), size=canvas.out, fps=canvas.fps)
         seconds = time.monotonic() - start
         clip = read_clip(path)
         if clip.frames.shape != (5, canvas.out[1], canvas.out[0], 3) or read_recipe(path) != recipe:

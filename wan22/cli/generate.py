@@ -177,7 +177,13 @@ def decode(
     _check_place(target, recipe["size"], recipe["frames"], overwrite)
     with report.choose(json) as show:
         engine = Machine(model, device, dtype, memory).load(recipe)
-        publish(engine.decode_latents(tensors, recipe), target, show, fps=recipe["fps"])
+        publish(
+            engine.decode_latents(tensors, recipe),
+            target,
+            show,
+            size=tuple(recipe["size"]),
+            fps=recipe["fps"],
+        )
         show.note(f"{latents} is no longer needed")
 
 
@@ -207,7 +213,8 @@ def _make(work: Work) -> None:
             place = target.tagged(str(turn + 1)) if work.count > 1 else target
             _check_place(place, canvas.out, canvas.frames * (work.count - turn), work.overwrite)
             events = engine.generate(replace(request, seed=request.seed + turn))
-            made = publish(events, place, show, fps=canvas.fps, notes=again.note_files(work.files))
+            notes = again.note_files(work.files)
+            made = publish(events, place, show, size=canvas.out, fps=canvas.fps, notes=notes)
             if work.source is not None and turn == 0:
                 show.compared(work.source, again.differences(work.recipe, made))
 

@@ -95,10 +95,14 @@ def publish(
     target: Target,
     report: Report,
     *,
+    size: tuple[int, int],
     fps: float,
     notes: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write what the events bring to `target` and return its recipe: the engine's, `notes`, and the frames' hash.
+
+    `size` is (width, height) of the frames that will come: the encoder is opened first, so that what it cannot
+    do is said before the work begins.
 
     Raises DecodeError, naming the latents file, for anything that goes wrong after they were saved; Cancelled
     for Ctrl-C. In both cases nothing is left under the target's name, and the latents are.
@@ -107,7 +111,7 @@ def publish(
     from wan22.types import Finished, Frames, Latents
 
     hasher = FrameHasher()
-    sink: Sink | None = None
+    sink = _open(target, size, fps)
     saved: Path | None = None
     recipe: dict[str, Any] = {}
     try:
@@ -117,17 +121,14 @@ def publish(
                 case Latents():
                     saved = _save(event, target, report, notes or {})
                 case Frames():
-                    sink = sink or _open(target, fps, event.frames.shape)
                     sink.add(event.frames)
                     hasher.update(event.frames)
                 case Finished():
                     recipe = {**event.recipe, **(notes or {}), "frames_sha256": hasher.hexdigest()}
-        if sink is None:
-            raise OutputError(f"{target.path} was not written: there was not a single frame")
+                    recipe = json.loads(json.dumps(recipe))  # as a reader of the file will see it
         sink.close(recipe)
     except BaseException as error:
-        if sink is not None:
-            sink.abort()
+        sink.abort()
         if isinstance(error, KeyboardInterrupt):
             kept = (
                 f"; the latents are kept, and {_remedy(saved, target)}" if saved else ", nothing was written"
@@ -151,12 +152,11 @@ def _remedy(saved: Path, target: Target) -> str:
     return f"`wan22 decode {shlex.quote(str(saved))} -o {shlex.quote(target.path)}` finishes the job"
 
 
-def _open(target: Target, fps: float, shape: tuple[int, ...]) -> Sink:
+def _open(target: Target, size: tuple[int, int], fps: float) -> Sink:
     if is_picture(target.path):
         return _Picture(target.path)
     from wan22.media.video import VideoWriter
 
-    size = (shape[2], shape[1])
     return VideoWriter(target.path, fps=fps, size=size, quality=target.quality, codec=target.codec)
 
 

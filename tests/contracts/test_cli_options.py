@@ -1,0 +1,52 @@
+"""The names of commands and options: scripts depend on them, so a change here is a breaking change."""
+
+import pytest
+import typer
+
+from wan22.cli.app import app
+
+COMMANDS = typer.main.get_command(app).commands
+
+MACHINE = "--device --dtype --memory --model"
+SAMPLING = "--guidance --negative --seed --shift --size --solver --steps"
+FROZEN = {
+    "generate": f"prompt --codec --count --fps --frames --from --image --json --last-image --no-overwrite --output "
+    f"--overwrite --quality --seconds --strength --video -o {MACHINE} {SAMPLING}",
+    "image": f"prompt --count --from --json --no-overwrite --output --overwrite -o {MACHINE} {SAMPLING}",
+    "decode": f"latents --codec --json --no-overwrite --output --overwrite --quality -o {MACHINE}",
+    "models": "name --json",
+    "download": "name --from --to",
+    "inspect": "path --json",
+    "convert": "source target --dtype --to",
+    "verify": "path --hashes --json --no-hashes",
+    "show": "file --json",
+    "doctor": "--json --no-test --test",
+}
+
+
+def test_the_commands_are_frozen():
+    assert list(COMMANDS) == list(FROZEN)
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_the_options_of_a_command_are_frozen(name):
+    names = [
+        option
+        for parameter in COMMANDS[name].params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+        if option not in ("--help", "-h")
+    ]
+    assert sorted(names) == sorted(FROZEN[name].split())
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_every_command_and_option_explains_itself(name):
+    assert COMMANDS[name].help
+    for parameter in COMMANDS[name].params:
+        assert parameter.help, f"{name} {parameter.opts} has no help"
+
+
+def test_a_default_that_is_the_models_own_is_said_in_the_help():
+    helps = {parameter.name: parameter.help for parameter in COMMANDS["generate"].params}
+    for option in ("size", "frames", "fps", "steps", "solver", "shift", "guidance", "negative"):
+        assert "default: the model's own" in helps[option]
