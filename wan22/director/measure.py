@@ -34,7 +34,7 @@ _GRADE = {"warm": (1.10, 0.99, 0.80), "cool": (0.84, 0.99, 1.12)}
 
 # Halfway, in ratio, between what the labels mean on the stage.
 _CLOSE_UP, _MEDIUM = 0.40, 0.225  # subject's height in units
-_PAN = 0.13  # camera travel over the clip, in units
+_PAN = 0.11  # camera travel over the clip, in units
 _DOLLY = 0.16  # logarithm of the subject's growth over the clip
 _PATH = 0.13  # subject's travel over the clip, in units
 _HOP = 0.09  # rise and fall, in units
@@ -184,7 +184,7 @@ def _track(cv2: Any, balanced: np.ndarray) -> _Track:
     paint = np.array([np.array(_PAINT[n]) - np.mean(_PAINT[n]) for n in names], dtype=np.float32)
     paint /= np.linalg.norm(paint, axis=1, keepdims=True)
     best = (chroma @ paint.T).argmax(axis=-1)
-    pale = np.where(best == names.index("blue"), 0.58, 0.4)  # a blue sky is less saturated than blue paint
+    pale = np.where(best == names.index("blue"), 0.53, 0.4)  # a blue sky is less saturated than blue paint
     score = np.minimum(contrast, strength) * np.clip((saturation - pale) / 0.15, 0, 1)
     peak = np.quantile(score, 0.996)
     bodies = score > 0.4 * peak

@@ -255,7 +255,7 @@ def _motion(
     # A collision: the other ball comes at speed v; momentum is kept, with restitution 0.8 and equal masses.
     collide = _is(shots, "action", "collide")
     side = draw.sign()  # +1: it comes from the right
-    speed = metre * draw(0.26, 0.32)  # world length a second
+    speed = metre * draw(0.26, 0.32) * min(1.0, 2 / duration)  # world length a second; slower in a long clip
     hit = duration * draw(0.42, 0.52)
     after = (seconds - hit).clamp(min=0)
     radius = 0.42 * size
