@@ -23,7 +23,8 @@ class Canvas:
 
     `draw` and `out` are (width, height); `scaled` says that `out` is a resize of `draw` (a model kept to its
     trained sizes), else it is cut from its centre. `drawn_frames` >= 1 are made; `frames` are delivered:
-    resampled over the same time if `stretched`, else the first ones.
+    resampled over the same time if `stretched`, else the first ones. `latent` is the grid (t, h, w) of latents, each of
+    `stride_time` pixel frames but the first.
     """
 
     draw: Size
@@ -32,6 +33,7 @@ class Canvas:
     frames: int
     fps: float
     latent: tuple[int, int, int]
+    stride_time: int
     scaled: bool
     stretched: bool
     notices: tuple[str, ...] = ()
@@ -58,7 +60,9 @@ def fit(
     """
     fps = variant.defaults.fps if fps is None else float(fps)
     if not (math.isfinite(fps) and 0 < fps <= 240):
-        raise SizeError(f"fps must be above 0 and at most 240, not {fps:g}; this model's own is {variant.defaults.fps:g}")
+        raise SizeError(
+            f"fps must be above 0 and at most 240, not {fps:g}; this model's own is {variant.defaults.fps:g}"
+        )
     frames = _frame_count(variant, frames, seconds, fps)
     out = _out_size(variant, size, picture)
     if variant.trained.only:
@@ -74,14 +78,17 @@ def fit(
         names = ", ".join(f"{w}x{h}" for w, h in variant.trained.sizes)
         notices.append(f"{variant.name} was trained at {names}; {draw[0]}x{draw[1]} may look worse")
     if drawn > max(variant.trained.frames):
-        notices.append(f"{variant.name} was trained on {max(variant.trained.frames)} frames; {drawn} may drift or repeat")
+        notices.append(
+            f"{variant.name} was trained on {max(variant.trained.frames)} frames; {drawn} may drift or repeat"
+        )
     return _canvas(variant, draw, out, drawn, frames, fps, notices=tuple(notices))
 
 
 def _trained_canvas(variant: Variant, out: Size, frames: int, fps: float) -> Canvas:
     """The nearest trained size in shape, scaled to `out`; the shortest trained length that is long enough."""
     draw = min(
-        variant.trained.sizes, key=lambda s: (abs(math.log(s[0] / s[1] * out[1] / out[0])), abs(s[0] - out[0]))
+        variant.trained.sizes,
+        key=lambda s: (abs(math.log(s[0] / s[1] * out[1] / out[0])), abs(s[0] - out[0])),
     )
     longer = [n for n in sorted(variant.trained.frames) if n >= frames]
     drawn = longer[0] if longer else max(variant.trained.frames)
@@ -92,17 +99,29 @@ def _trained_canvas(variant: Variant, out: Size, frames: int, fps: float) -> Can
             f"the film is scaled to {out[0]}x{out[1]}"
         )
     if drawn < frames:
-        notices.append(f"{variant.name} draws {drawn} frames; they are spread over the {frames} that were asked")
+        notices.append(
+            f"{variant.name} draws {drawn} frames; they are spread over the {frames} that were asked"
+        )
     return _canvas(
-        variant, draw, out, drawn, frames, fps, scaled=draw != out, stretched=drawn < frames, notices=tuple(notices)
+        variant,
+        draw,
+        out,
+        drawn,
+        frames,
+        fps,
+        scaled=draw != out,
+        stretched=drawn < frames,
+        notices=tuple(notices),
     )
 
 
-def _canvas(variant: Variant, draw: Size, out: Size, drawn: int, frames: int, fps: float, **rest: object) -> Canvas:
+def _canvas(
+    variant: Variant, draw: Size, out: Size, drawn: int, frames: int, fps: float, **rest: object
+) -> Canvas:
     vae = variant.vae
     latent = ((drawn - 1) // vae.stride_time + 1, draw[1] // vae.stride_space, draw[0] // vae.stride_space)
     flags = {"scaled": False, "stretched": False, **rest}
-    return Canvas(draw=draw, out=out, drawn_frames=drawn, frames=frames, fps=fps, latent=latent, **flags)
+    return Canvas(draw, out, drawn, frames, fps, latent, vae.stride_time, **flags)
 
 
 def _frame_count(variant: Variant, frames: int | None, seconds: float | None, fps: float) -> int:
@@ -149,7 +168,9 @@ def picture_size(variant: Variant, picture: Size, area: int) -> Size:
     side = variant.grid[0]
     size = known_size(picture, area, side) if variant.image == "known" else channels_size(picture, area)
     if min(size) < side:
-        raise SizeError(f"a {width}x{height} picture is too narrow for {area} pixels; crop it, or give a size")
+        raise SizeError(
+            f"a {width}x{height} picture is too narrow for {area} pixels; crop it, or give a size"
+        )
     return size
 
 

@@ -7,7 +7,8 @@ import tokenizers
 import torch
 from tokenizers import decoders, models, pre_tokenizers, processors
 
-from wan22.conditioning.text import DEFAULT_NEGATIVE, Tokenizer, clean
+from wan22.catalog import DEFAULT_NEGATIVE
+from wan22.conditioning.text import Tokenizer, clean
 from wan22.errors import CheckpointError
 from wan22.train.tokenizer import build_word_tokenizer
 

@@ -91,11 +91,14 @@ class Weight:
     in_turn: int
 
 
-def weigh(row: Variant) -> Weight:
-    """Estimate what a row needs. The download is the official release: float32 networks, bfloat16 text encoder."""
+def weigh(row: Variant, folder: Path = EMBEDDED) -> Weight:
+    """Estimate what a row needs. The download is the official release: float32 networks, bfloat16 text encoder.
+
+    A VAE that is no release's is counted from the files in `folder`.
+    """
     dit, text = dit_parameters(row.dit), text_parameters(row.text)
     dits = dit * len(row.experts)
-    vae = _VAE_PARAMETERS.get(row.vae) or max(_stored_parameters(EMBEDDED) - dits - text, 0)
+    vae = _VAE_PARAMETERS.get(row.vae) or max(_stored_parameters(folder) - dits - text, 0)
     width, height = row.defaults.size
     side, stride = row.grid
     tokens = (width // side) * (height // side) * ((row.defaults.frames - 1) // stride + 1)

@@ -13,7 +13,7 @@ from wan22.catalog import NANO
 from wan22.cli import again, report
 from wan22.cli import options as o
 from wan22.cli.publish import LATENTS_SUFFIX, Target, is_picture, publish, read_latents
-from wan22.errors import OptionError, OutputError
+from wan22.errors import CheckpointError, OptionError, OutputError
 
 if TYPE_CHECKING:
     from wan22.engine import Engine
@@ -33,12 +33,16 @@ class Machine:
         """Assemble the engine."""
         from wan22.engine import load
 
-        return load(
-            self.model or recipe.get("model") or NANO,
-            device=self.device or "auto",
-            dtype=self.dtype or recipe.get("dtype") or "auto",
-            memory=self.memory or "auto",
-        )
+        device, memory = self.device or "auto", self.memory or "auto"
+        dtype = self.dtype or recipe.get("dtype") or "auto"
+        if self.model or not recipe:
+            return load(self.model or NANO, device=device, dtype=dtype, memory=memory)
+        try:
+            return load(recipe["model"], device=device, dtype=dtype, memory=memory)
+        except (OptionError, CheckpointError) as error:
+            raise type(error)(
+                f"made with the model {recipe['model']!r}; name it with --model: {error}"
+            ) from error
 
 
 @dataclass(frozen=True)

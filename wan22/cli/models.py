@@ -104,7 +104,7 @@ def _facts(row: Variant, place: Place) -> dict[str, Any]:
         "whole": place.whole,
         "path": str(place.path) if place.path else None,
         "bytes": place.bytes,
-        "needs": asdict(weigh(row)),
+        "needs": asdict(weigh(row, place.path or EMBEDDED)),
         "hub": row.hub,
     }
 
@@ -135,7 +135,7 @@ def _table(found: dict[str, tuple[Variant, Place]]) -> None:
 
 
 def _in_full(row: Variant, place: Place) -> None:
-    need = weigh(row)
+    need = weigh(row, place.path or EMBEDDED)
     where = f"{here_in_words(place)}: {place.path} ({gigabytes(place.bytes)})" if place.path else "no"
     sizes = ", ".join(f"{w}x{h}" for w, h in row.trained.sizes)
     facts = {

@@ -7,12 +7,14 @@ one object per event.
 from __future__ import annotations
 
 import json
+import math
 import sys
+import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from wan22.types import Event
+    from wan22.types import Event, Progress
 
 PHASES = {
     "text": "reading the prompt",
@@ -68,11 +70,6 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def expert_in_words(name: str) -> str:
-    """Name an expert for people; the only network of a model needs no name."""
-    return {"high": "high-noise expert", "low": "low-noise expert"}.get(name, "")
-
-
 def comparison(source: str, differences: list[str] | None) -> str:
     """Put the outcome of --from into words."""
     if differences is None:
@@ -81,7 +78,10 @@ def comparison(source: str, differences: list[str] | None) -> str:
 
 
 class LineReport:
-    """Plain lines on stderr, for logs and pipes."""
+    """Plain lines on stderr, for logs and pipes; at most one a second of the steps and frames."""
+
+    def __init__(self) -> None:
+        self._last = -math.inf
 
     def event(self, event: Event) -> None:
         from wan22.types import Frames, Notice, Phase, Progress
@@ -92,11 +92,15 @@ class LineReport:
             case Notice(text):
                 self.note(f"note: {text}")
             case Progress():
-                expert = expert_in_words(event.expert)
-                words = [f"step {event.index} of {event.steps}", *([expert] if expert else [])]
-                self.note(", ".join([*words, f"{event.seconds:.2f} s/step, {clock(event.left)} left"]))
+                self._seldom(_step(event), event.index == event.steps)
             case Frames():
-                self.note(f"frame {event.start + len(event.frames)} of {event.total}")
+                done = event.start + len(event.frames)
+                self._seldom(f"frame {done} of {event.total}", done == event.total)
+
+    def _seldom(self, text: str, anyway: bool) -> None:
+        if anyway or time.monotonic() - self._last >= 1:
+            self._last = time.monotonic()
+            self.note(text)
 
     def note(self, text: str) -> None:
         print(text, file=sys.stderr)
@@ -162,6 +166,7 @@ class LiveReport(LineReport):
     """A line that moves: the phase, a bar, the step, the expert, seconds a step, time left."""
 
     def __init__(self) -> None:
+        super().__init__()
         from rich.console import Console
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
@@ -186,10 +191,9 @@ class LiveReport(LineReport):
             case Notice(text):
                 self.note(f"note: {text}")
             case Progress():
-                expert = expert_in_words(event.expert)
-                words = [f"step {event.index} of {event.steps}", *([expert] if expert else [])]
-                detail = " · ".join([*words, f"{event.seconds:.2f} s/step", f"{clock(event.left)} left"])
-                self._progress.update(self._task, total=event.steps, completed=event.index, detail=detail)
+                self._progress.update(
+                    self._task, total=event.steps, completed=event.index, detail=_step(event)
+                )
             case Frames():
                 done = event.start + len(event.frames)
                 detail = f"frame {done} of {event.total}"
@@ -211,6 +215,14 @@ class LiveReport(LineReport):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
+
+
+def _step(event: Progress) -> str:
+    """Step, expert (a model's only network needs no name), pace, and time left."""
+    expert = {"high": "high-noise expert, ", "low": "low-noise expert, "}.get(event.expert, "")
+    return (
+        f"step {event.index} of {event.steps}, {expert}{event.seconds:.2f} s/step, {clock(event.left)} left"
+    )
 
 
 def _phase(name: str, detail: str) -> str:

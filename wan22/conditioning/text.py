@@ -21,40 +21,6 @@ FILE = "tokenizer.json"
 # Where releases keep it: at the top, in the official folders, in Diffusers folders.
 PLACES = ("", "google/umt5-xxl", "tokenizer")
 
-DEFAULT_NEGATIVE = "，".join(
-    (
-        "色调艳丽",
-        "过曝",
-        "静态",
-        "细节模糊不清",
-        "字幕",
-        "风格",
-        "作品",
-        "画作",
-        "画面",
-        "静止",
-        "整体发灰",
-        "最差质量",
-        "低质量",
-        "JPEG压缩残留",
-        "丑陋的",
-        "残缺的",
-        "多余的手指",
-        "画得不好的手部",
-        "画得不好的脸部",
-        "畸形的",
-        "毁容的",
-        "形态畸形的肢体",
-        "手指融合",
-        "静止不动的画面",
-        "杂乱的背景",
-        "三条腿",
-        "背景人很多",
-        "倒着走",
-    )
-)
-"""The negative prompt that T2V, I2V and TI2V were released with."""
-
 
 def clean(text: str) -> str:
     """Repair mojibake and full-width or curly punctuation, undo HTML escapes, and collapse white space."""

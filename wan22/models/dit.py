@@ -149,9 +149,7 @@ class WanDiT(nn.Module):
         """Tokens to latents; the channel is the fastest axis of a token's output."""
         t, h, w = grid
         pt, ph, pw = PATCH
-        return rearrange(
-            y, "b (t h w) (i j k c) -> b c (t i) (h j) (w k)", t=t, h=h, w=w, i=pt, j=ph, k=pw
-        )
+        return rearrange(y, "b (t h w) (i j k c) -> b c (t i) (h j) (w k)", t=t, h=h, w=w, i=pt, j=ph, k=pw)
 
     def read_time(self, levels: NoiseLevels) -> tuple[TimeRows, TimeRows]:
         """Embed the distinct noise levels: for the head (1 vector each) and for the blocks (6 each)."""

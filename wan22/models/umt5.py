@@ -8,7 +8,6 @@ only the mean of the norms and the softmax are float32. Scores are not divided b
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -16,22 +15,8 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from wan22.arch import UMT5Arch
 from wan22.ops.norm import rms_norm
-
-
-@dataclass(frozen=True)
-class UMT5Arch:
-    """The sizes of an encoder: `dim_attn` is heads x e, `buckets` the rows of a position table."""
-
-    vocab: int
-    dim: int
-    dim_attn: int
-    ffn_dim: int
-    heads: int
-    layers: int
-    buckets: int = 32
-    max_distance: int = 128
-    eps: float = 1e-6
 
 
 class UMT5Encoder(nn.Module):

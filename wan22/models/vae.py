@@ -16,6 +16,7 @@ enough neighbouring rows around it (`halo`), without any blending.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +27,6 @@ from torch import Tensor, nn
 from wan22.arch import VAEArch
 from wan22.ops.conv import causal_conv3d
 from wan22.ops.norm import channel_norm
-
 
 State = tuple[Tensor | None, ...]
 """What a chunk leaves for the next: one entry per layer that looks back, in the order of their use."""
@@ -156,7 +156,9 @@ class Upsample(nn.Module):
         if self.time_conv is not None:
             x = self._double_time(x, tape)
         b = x.shape[0]
-        frames = F.interpolate(rearrange(x, "b c t h w -> (b t) c h w"), scale_factor=2.0, mode="nearest-exact")
+        frames = F.interpolate(
+            rearrange(x, "b c t h w -> (b t) c h w"), scale_factor=2.0, mode="nearest-exact"
+        )
         return rearrange(self.resample["1"](frames), "(b t) c h w -> b c t h w", b=b)
 
     def _double_time(self, x: Tensor, tape: _Tape) -> Tensor:
@@ -240,7 +242,7 @@ class Encoder(nn.Module):
         widths = [arch.encoder_width * m for m in (1, *arch.multipliers)]
         self.conv1 = CausalConv3d(3 * arch.patch**2, widths[0], 3)
         layers: list[nn.Module] = []
-        for i, (into, out) in enumerate(zip(widths, widths[1:], strict=False)):
+        for i, (into, out) in enumerate(pairwise(widths)):
             down = i < len(arch.temporal)
             temporal = down and arch.temporal[i]
             if arch.residual:
@@ -273,7 +275,7 @@ class Decoder(nn.Module):
         self.conv1 = CausalConv3d(arch.z, widths[0], 3)
         self.middle = _middle(widths[0])
         layers: list[nn.Module] = []
-        for i, (into, out) in enumerate(zip(widths, widths[1:], strict=False)):
+        for i, (into, out) in enumerate(pairwise(widths)):
             up = i < len(temporal_up)
             temporal = up and temporal_up[i]
             if arch.residual:

@@ -19,7 +19,15 @@ class ClipSet:
 
 
 def clip_set(
-    folder: Path, *, count: int, height: int, width: int, frames: int, seed: int, split: str = "train", batch: int = 32
+    folder: Path,
+    *,
+    count: int,
+    height: int,
+    width: int,
+    frames: int,
+    seed: int,
+    split: str = "train",
+    batch: int = 32,
 ) -> ClipSet:
     """Open the clips of these settings, rendering those that are not there yet; resumable."""
     name = f"{split}-{width}x{height}x{frames}-{seed}"

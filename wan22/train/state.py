@@ -7,7 +7,6 @@ continues with the very numbers that an uninterrupted one would have used.
 
 import json
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +47,10 @@ class TrainState:
         decay = [p for p in self.named.values() if p.ndim > 1]
         plain = [p for p in self.named.values() if p.ndim <= 1]
         self.optimiser = torch.optim.AdamW(
-            [{"params": decay, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+            [
+                {"params": decay, "weight_decay": settings.weight_decay},
+                {"params": plain, "weight_decay": 0.0},
+            ],
             lr=settings.peak,
             betas=settings.betas,
             fused=True,
@@ -65,7 +67,9 @@ class TrainState:
     def update(self, loss: Tensor) -> float:
         """Take one optimiser step for `loss`; return the gradient's norm. A loss that is not finite raises."""
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss of step {self.step} is {loss.item()}; lower the learning rate")
+            raise FloatingPointError(
+                f"the loss of step {self.step} is {loss.item()}; lower the learning rate"
+            )
         for group in self.optimiser.param_groups:
             group["lr"] = self.settings.rate(self.step)
         loss.backward()
@@ -94,7 +98,7 @@ class TrainState:
         meta = {"step": str(self.step), "identity": json.dumps(self.identity)}
         target = self.folder / "state.safetensors"
         save_file(tensors, f"{target}.partial", metadata=meta)
-        os.replace(f"{target}.partial", target)
+        Path(f"{target}.partial").replace(target)
 
     def resume(self) -> bool:
         """Continue from the folder if it holds a state of this recipe; return whether it did."""

@@ -71,7 +71,9 @@ def reconstruction_loss(y: Tensor, video: Tensor, recipe: VAERecipe) -> Tensor:
     return loss + recipe.edges * F.l1_loss(edges(y), edges(video))
 
 
-def train_vae(recipe: VAERecipe, pixels: np.ndarray, folder: Path, *, log: Log, minutes: float | None = None) -> TrainState:
+def train_vae(
+    recipe: VAERecipe, pixels: np.ndarray, folder: Path, *, log: Log, minutes: float | None = None
+) -> TrainState:
     """Train until the recipe's steps are done, or `minutes` have passed (run again to continue)."""
     torch.manual_seed(recipe.seed)
     vae = WanVAE(recipe.arch)
@@ -121,7 +123,9 @@ def psnr_per_frame(vae: WanVAE, clips: np.ndarray, batch: int = 8) -> Tensor:
     """
     total = torch.zeros(clips.shape[1], dtype=torch.float64)
     for start in range(0, len(clips), batch):
-        video = torch.from_numpy(clips[start : start + batch].copy()).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+        video = (
+            torch.from_numpy(clips[start : start + batch].copy()).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+        )
         back = vae.decode(vae.encode(video))
         total += ((back - video) / 2).square().mean(dim=(1, 3, 4)).sum(dim=0).double()
     return -10 * torch.log10(total / len(clips))

@@ -1,0 +1,44 @@
+"""Networks and engines from the numbers and weights of a recorded case."""
+
+import torch
+from torch import nn
+
+from wan22.arch import DiTArch, VAEArch
+from wan22.models.dit import WanDiT
+from wan22.models.vae import WanVAE
+
+
+def dit_arch(config: dict) -> DiTArch:
+    return DiTArch(
+        in_channels=config["in_dim"],
+        out_channels=config["out_dim"],
+        dim=config["dim"],
+        ffn_dim=config["ffn_dim"],
+        heads=config["num_heads"],
+        layers=config["num_layers"],
+        text_dim=config["text_dim"],
+        text_len=config["text_len"],
+        freq_dim=config["freq_dim"],
+        eps=config["eps"],
+    )
+
+
+def vae_arch(config: dict, *, residual: bool) -> VAEArch:
+    return VAEArch(
+        z=config["z_dim"],
+        encoder_width=config["dim"],
+        decoder_width=config.get("dec_dim", config["dim"]),
+        multipliers=tuple(config["dim_mult"]),
+        blocks=config["num_res_blocks"],
+        temporal=tuple(config["temperal_downsample"]),
+        patch=2 if residual else 1,
+        residual=residual,
+        mean=tuple(config["latents_mean"]),
+        std=tuple(config["latents_std"]),
+    )
+
+
+def build(arch: DiTArch | VAEArch, weights: dict[str, torch.Tensor]) -> nn.Module:
+    module = WanDiT(arch) if isinstance(arch, DiTArch) else WanVAE(arch)
+    module.load_state_dict(weights)
+    return module.eval()

@@ -1,0 +1,122 @@
+"""Whole pipelines, from prompt and picture to film, equal the official release.
+
+The engine runs as it is; the text encoder is replaced by one that returns the recorded contexts, because the recorded
+pipelines begin there. Bounds: latents 1e-4, decoded video 1e-3 (relative).
+"""
+
+from dataclasses import replace
+
+import pytest
+import tokenizers
+import torch
+from builders import build, dit_arch, vae_arch
+
+from wan22.catalog import VARIANTS
+from wan22.conditioning.text import Tokenizer
+from wan22.engine import Engine
+from wan22.memory.placement import Placement
+from wan22.types import Frames, Latents, Progress, Request
+
+PROMPT, NEGATIVE = "yes", "no"
+
+
+class RecordedText(torch.nn.Module):
+    """An encoder whose contexts are known: one for each of two words."""
+
+    def __init__(self, by_id):
+        super().__init__()
+        self.by_id = by_id
+
+    def contexts(self, ids, mask):
+        assert mask.any()
+        return [self.by_id[int(row[0])] for row in ids]
+
+
+def engine_of(golden):
+    config = golden.config
+    row = VARIANTS[config["task"]]
+    dit, vae = dit_arch(config["dit"]), vae_arch(config["vae"], residual=row.image == "known")
+    area = config.get("max_area") or config["width"] * config["height"]
+    low = config.get("guide_scale_low", config.get("guide_scale"))
+    defaults = replace(
+        row.defaults,
+        size=(area, 1),
+        frames=config["frame_num"],
+        steps=config["steps"],
+        shift=config["shift"],
+        guidance=(low, config.get("guide_scale_high", low)),
+        solver=config.get("solver", "unipc"),
+    )
+    row = replace(row, dit=dit, vae=vae, boundary=config.get("boundary"), defaults=defaults)
+    words = {"</s>": 0, "<pad>": 1, "<unk>": 2, PROMPT: 3, NEGATIVE: 4}
+    model = tokenizers.models.WordLevel(words, unk_token="<unk>")
+    text = RecordedText({3: golden.inputs["context"], 4: golden.inputs["context_null"]})
+    prefix = {"high": "high_noise_model.", "low": "low_noise_model.", "dit": "model."}
+    loaders = {name: (lambda _, n=name: build(dit, golden.weights(prefix[n]))) for name in row.experts}
+    loaders |= {"vae": lambda _: build(vae, golden.weights("vae.")), "text": lambda _: text}
+    placement = Placement(loaders, dict.fromkeys(loaders, "device"), torch.device("cpu"))
+    return Engine(
+        "recorded",
+        row,
+        tokenizer=Tokenizer(tokenizers.Tokenizer(model)),
+        placement=placement,
+        dtype=torch.float32,
+        weights={},
+    )
+
+
+def cases(golden):
+    """Every recorded run of a file: the ending of its outputs, and the request that makes it."""
+    config = golden.config
+    for name in golden.outputs:
+        if not name.startswith("latents"):
+            continue
+        ending = name.removeprefix("latents")
+        run = ending.removeprefix(".")
+        pictured = config["task"].startswith("i2v") or run == "i2v"
+        request = Request(
+            prompt=PROMPT,
+            negative=NEGATIVE,
+            seed=config["seed"],
+            solver=run if run in ("unipc", "dpm++") else None,
+            size=None if pictured else (config["width"], config["height"]),
+            image=golden.inputs["image_uint8_hwc"].numpy() if pictured else None,
+        )
+        yield ending, request
+
+
+@pytest.mark.golden("pipeline_[!s]*")
+def test_the_film_is_the_official_one(golden, relative_error):
+    engine = engine_of(golden)
+    seen = 0
+    for ending, request in cases(golden):
+        events = list(engine.generate(request))
+        latents = next(e for e in events if isinstance(e, Latents)).tensors["latents"]
+        assert relative_error(latents, golden.outputs[f"latents{ending}"]) <= 1e-4, ending
+        with torch.inference_mode():
+            video = engine._placement.bring("vae").decode(latents[None])[0]
+        assert relative_error(video, golden.outputs[f"video{ending}"]) <= 1e-3, ending
+        frames = torch.from_numpy(next(e for e in events if isinstance(e, Frames)).frames)
+        shown = frames.permute(3, 0, 1, 2).float() / 127.5 - 1
+        assert (shown - golden.outputs[f"video{ending}"]).abs().max() <= 1 / 127.5
+        seen += 1
+    assert seen == sum(name.startswith("video") for name in golden.outputs)
+
+
+@pytest.mark.golden("pipeline_t2v")
+def test_the_boundary_chooses_the_expert(golden):
+    engine = engine_of(golden)
+    _, request = next(cases(golden))
+    experts = [e.expert for e in engine.generate(request) if isinstance(e, Progress)]
+    assert experts == sorted(experts)  # "high" before "low", and one switch
+    assert set(experts) == {"high", "low"}
+
+
+@pytest.mark.golden("pipeline_*2v")
+def test_the_noise_of_a_seed_is_the_recorded_one(golden):
+    from wan22.sampling import draw_noise
+
+    names = [name for name in golden.inputs if name.split(".")[0] == "noise" and "clip" not in name]
+    for name in names:
+        expected = golden.inputs[name]
+        assert torch.equal(draw_noise(tuple(expected.shape), golden.config["seed"]), expected)

@@ -1,0 +1,106 @@
+"""What is known of a film before it is drawn: pictures, and how a network is told of them.
+
+It knows pixels and latents, no network: encoding is a function that it is given. There are two ways to tell
+(`Variant.image`): "channels" beside the noisy ones (I2V-A14B), or "known" latent frames at noise level zero (TI2V-5B).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from PIL import Image as PIL
+from torch import Tensor
+
+from wan22.canvas import Canvas
+from wan22.types import Image
+
+Encode = Callable[[Float[Tensor, "1 3 T H W"]], Float[Tensor, "1 c t h w"]]
+"""Pixels in [-1, 1] to normalised latents."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the network is told besides text, noise level and the noisy latents.
+
+    `channels` (y, t, h, w) go beside the noisy ones. Or `latents` (c, t, h, w) are given at noise level zero
+    wherever `frames` (t,) says so. All None: nothing is known.
+    """
+
+    channels: Float[Tensor, "y t h w"] | None = None
+    latents: Float[Tensor, "c t h w"] | None = None
+    frames: Bool[Tensor, " t"] | None = None
+
+
+def to_pixels(picture: Image) -> Float[Tensor, "3 H W"]:
+    """uint8 (H, W, 3) to float32 in [-1, 1], in the order of operations of the official release."""
+    x = torch.from_numpy(picture.copy()).permute(2, 0, 1).float() / 255
+    return (x - 0.5) / 0.5
+
+
+def cover(picture: Image, size: tuple[int, int]) -> Image:
+    """Scale (Lanczos) until `size` (width, height) is covered, and cut its centre (spec: sampling, section 8)."""
+    height, width = picture.shape[:2]
+    scale = max(size[0] / width, size[1] / height)
+    scaled = PIL.fromarray(picture).resize(
+        (round(width * scale), round(height * scale)), PIL.Resampling.LANCZOS
+    )
+    left, top = (scaled.width - size[0]) // 2, (scaled.height - size[1]) // 2
+    return np.asarray(scaled.crop((left, top, left + size[0], top + size[1])))
+
+
+def cut_to_shape(picture: Image, size: tuple[int, int]) -> Image:
+    """Cut the largest centred part that has the shape of `size` (width, height)."""
+    height, width = picture.shape[:2]
+    wide = min(width, max(1, round(height * size[0] / size[1])))
+    high = min(height, max(1, round(width * size[1] / size[0])))
+    left, top = (width - wide) // 2, (height - high) // 2
+    return picture[top : top + high, left : left + wide]
+
+
+def channels(
+    first: Image | None, last: Image | None, canvas: Canvas, encode: Encode, *, exact_shape: bool
+) -> Known:
+    """Tell pictures by channels: four of mask, then the latents of a film that is grey where nothing is known.
+
+    The pictures are stretched to the canvas by bicubic interpolation without antialiasing or clamping, as the
+    official release does (spec: sampling, section 7); `exact_shape` cuts them to the canvas's shape before.
+    """
+    width, height = canvas.draw
+    total = canvas.drawn_frames
+    film = torch.zeros(3, total, height, width)
+    mask = torch.zeros(total)
+    for picture, at in ((first, 0), (last, total - 1)):
+        if picture is not None:
+            shaped = cut_to_shape(picture, canvas.draw) if exact_shape else picture
+            stretched = F.interpolate(to_pixels(shaped)[None], size=(height, width), mode="bicubic")
+            film[:, at] = stretched[0]
+            mask[at] = 1
+    latents = encode(film[None])[0].cpu()
+    t, h, w = latents.shape[1:]
+    # The first pixel frame stands for as many as the others have in a latent frame.
+    group = canvas.stride_time
+    spread = torch.cat([mask[:1].repeat(group), mask[1:]]).view(t, group).T
+    return Known(channels=torch.cat([spread[:, :, None, None].expand(group, t, h, w), latents]))
+
+
+def frames(first: Image | None, last: Image | None, canvas: Canvas, encode: Encode) -> Known:
+    """Tell pictures as latent frames that are known from the start.
+
+    A first picture is the first latent frame, encoded alone. A last one, which no official model was trained for, is
+    the latent frame of a film that stands still on it.
+    """
+    t, h, w = canvas.latent
+    latents, known = None, torch.zeros(t, dtype=torch.bool)
+    for picture, at in ((first, 0), (last, t - 1)):
+        if picture is None:
+            continue
+        held = 1 if at == 0 else 1 + canvas.stride_time
+        still = to_pixels(cover(picture, canvas.draw))[None, :, None].repeat(1, 1, held, 1, 1)
+        latent = encode(still)[0, :, -1].cpu()
+        latents = latent.new_zeros(latent.shape[0], t, h, w) if latents is None else latents
+        latents[:, at] = latent
+        known[at] = True
+    return Known(latents=latents, frames=known)

@@ -1,0 +1,132 @@
+"""Which models are here, and where their parts lie. It opens headers and configuration, never weights.
+
+A model is named by the catalogue ("nano", "t2v-A14B"), by its hub id, or by a folder of any known layout. Nothing is
+downloaded here: what is absent is an error that says how to get it.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+
+from wan22.arch import DiTArch, UMT5Arch, VAEArch
+from wan22.catalog import ALIASES, NANO, VARIANTS, Variant, from_json, released, variant_names
+from wan22.errors import CheckpointError, OptionError
+from wan22.weights.find import find_layout
+from wan22.weights.reader import open_reader
+from wan22.weights.recognise import recognise
+
+
+@dataclass(frozen=True)
+class Model:
+    """A complete model on disk: its row, and the path of each part ("high" and "low", or "dit"; "vae"; "text")."""
+
+    name: str
+    variant: Variant
+    parts: Mapping[str, Path]
+    tokenizer: Path
+
+
+def embedded() -> Path:
+    """The folder of the nano model that this package ships."""
+    return Path(str(files("wan22") / "assets" / "nano"))
+
+
+def cached(variant: Variant) -> Path | None:
+    """The folder of a released model in the hub's cache, in the official layout or Diffusers', if one is there."""
+    from huggingface_hub import constants
+
+    for name in (variant.hub, f"{variant.hub}-Diffusers"):
+        folder = Path(constants.HF_HUB_CACHE) / f"models--{str(name).replace('/', '--')}"
+        if (folder / "snapshots").is_dir() and any((folder / "snapshots").iterdir()):
+            return folder
+    return None
+
+
+def open_model(name: str | os.PathLike[str]) -> Model:
+    """Find a complete model by name or folder.
+
+    Raises OptionError for a name that is neither, and CheckpointError if the model is not here or not whole.
+    """
+    name = os.fspath(name)
+    if ALIASES.get(name, name) == NANO:
+        return _from_folder(NANO, embedded())
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _from_folder(path.name, path)
+    if path.is_file():
+        raise CheckpointError(
+            f"{path} is one file; a model is a folder with its experts, VAE, text encoder and tokenizer"
+        )
+    if name.count("/") > 1 or name.startswith((".", "~")):
+        raise CheckpointError(f"there is no folder {path}")
+    try:
+        row = released(name)
+    except OptionError as error:
+        raise OptionError(f"{error}, or the path of a folder") from None
+    folder = cached(row)
+    if folder is None:
+        raise CheckpointError(
+            f"{row.name} is not on this machine. `wan22 download {row.name}` gets it (see `wan22 models {row.name}` "
+            f"for its size), or give the folder that holds it. The embedded model is {NANO!r}."
+        )
+    return _from_folder(row.name, folder)
+
+
+def _from_folder(name: str, folder: Path) -> Model:
+    layout = find_layout(folder)
+    layout.require_complete()
+    parts = {part: path for part, path in layout.parts.items() if part != "tokenizer"}
+    own = layout.folder / "variant.json"
+    row = (
+        from_json(json.loads(own.read_text()))
+        if own.is_file()
+        else _row(name, folder, parts, layout.boundary)
+    )
+    missing = [part for part in row.experts if part not in parts]
+    if missing:
+        raise CheckpointError(
+            f"{folder} is {row.name}, which needs {' and '.join(row.experts)}; missing: {missing}"
+        )
+    return Model(row.name if name == NANO else name, row, parts, layout.parts["tokenizer"])
+
+
+def _row(name: str, folder: Path, parts: Mapping[str, Path], boundary: float | None) -> Variant:
+    """The catalogue's row for the tensors that are found; sizes that differ from the release's are theirs."""
+    arches: dict[str, DiTArch | VAEArch | UMT5Arch] = {}
+    task = None
+    for path in parts.values():
+        with open_reader(path) as reader:
+            identity = recognise(reader)
+        identity.require_supported()
+        if identity.part == "dit":
+            if "dit" in arches and arches["dit"] != identity.arch:
+                raise CheckpointError(
+                    f"the experts in {folder} differ in size: {arches['dit']} and {identity.arch}"
+                )
+            task = identity.task
+        arches[identity.part] = identity.arch
+    two = "dit" not in parts
+    rows = [row for row in VARIANTS.values() if row.name.partition("-")[0] == task]
+    if not rows:
+        raise CheckpointError(
+            f"{folder}: no known model has such a transformer. Known: {', '.join(variant_names())}"
+        )
+    row = rows[0]
+    dit, vae, text = arches["dit"], arches["vae"], arches["text"]
+    assert isinstance(dit, DiTArch) and isinstance(vae, VAEArch) and isinstance(text, UMT5Arch)
+    if (dit, vae, text) == (row.dit, row.vae, row.text) and len(row.experts) == 1 + two:
+        return row if boundary is None else replace(row, boundary=boundary)
+    return replace(
+        row,
+        name=name,
+        title=f"a model with the layout of {row.name}",
+        dit=dit,
+        vae=vae,
+        text=text,
+        experts=("high", "low") if two else ("dit",),
+        boundary=(boundary or row.boundary) if two else None,
+        hub=None,
+    )

@@ -1,0 +1,198 @@
+"""From what someone wants to what will be done: every setting resolved, everything impossible refused.
+
+It knows the catalogue's numbers and the schedules, no network and no file.
+"""
+
+import hashlib
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from wan22.canvas import Canvas, fit
+from wan22.catalog import Variant
+from wan22.errors import OptionError, choose
+from wan22.sampling import SOLVERS, Schedule, by_expert, levels, start_at
+from wan22.types import Clip, Level, Request
+
+MAX_PROMPT = 20_000
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request with nothing left open. `guidance` is by expert: {"low": ..., "high": ...}."""
+
+    request: Request
+    variant: Variant
+    canvas: Canvas
+    schedule: Schedule
+    solver: str
+    steps: int
+    shift: float
+    guidance: dict[str, float]
+    prompt: str
+    negative: str
+    notices: tuple[str, ...]
+
+    def expert(self, level: Level) -> str:
+        """The part that works at a level: the first expert at and above the boundary, else the last."""
+        row = self.variant
+        if row.boundary is None or len(row.experts) == 1:
+            return row.experts[0]
+        return row.experts[0] if level.timestep >= row.boundary * 1000 else row.experts[-1]
+
+    def scale(self, expert: str) -> float:
+        """The guidance scale of a part; a lone network has the same for both."""
+        return self.guidance["high" if expert == "high" else "low"]
+
+    def as_recipe(self) -> dict[str, Any]:
+        """Every resolved setting as JSON values; `from_recipe` makes the request again."""
+        request = self.request
+        low, high = self.guidance["low"], self.guidance["high"]
+        values: dict[str, Any] = {
+            "task": task_of(request, self.canvas),
+            "prompt": self.prompt,
+            "negative": self.negative,
+            "seed": request.seed,
+            "size": list(self.canvas.out),
+            "frames": self.canvas.frames,
+            "fps": self.canvas.fps,
+            "steps": self.steps,
+            "solver": self.solver,
+            "shift": self.shift,
+            "guidance": low if low == high else [low, high],
+            "size_given": request.size is not None,
+            "canvas": asdict(self.canvas),
+        }
+        if request.video is not None:
+            values["strength"] = request.strength
+        inputs = {
+            name: pixel_hash(value.frames if isinstance(value, Clip) else value)
+            for name, value in (
+                ("image", request.image),
+                ("last_image", request.last_image),
+                ("video", request.video),
+            )
+            if value is not None
+        }
+        return {**values, "inputs": inputs} if inputs else values
+
+
+def resolve(request: Request, variant: Variant) -> Job:
+    """Fill in the model's defaults and check everything; raises RequestError (SizeError, OptionError)."""
+    defaults = variant.defaults
+    if not isinstance(request.prompt, str) or not request.prompt.strip():
+        raise OptionError(
+            "the prompt is empty; say what is to be seen, such as 'a red ball rolls left at sunset'"
+        )
+    if len(request.prompt) > MAX_PROMPT:
+        raise OptionError(f"the prompt has {len(request.prompt)} characters; at most {MAX_PROMPT} are taken")
+    _check_inputs(request, variant)
+    canvas = fit(
+        variant,
+        size=request.size,
+        frames=_frames(request),
+        seconds=request.seconds,
+        fps=request.fps if request.fps is not None or request.video is None else request.video.fps,
+        picture=_picture_size(request),
+    )
+    notices = list(canvas.notices)
+    if request.last_image is not None and variant.image == "known" and not variant.trained.only:
+        notices.append(
+            f"{variant.name} was not trained to end on a picture; the last one may be met abruptly"
+        )
+    if request.last_image is not None and canvas.latent[0] == 1:
+        raise OptionError("a last image needs a film: more than one latent frame, 5 frames or more")
+    solver = choose("solver", defaults.solver if request.solver is None else request.solver, tuple(SOLVERS))
+    steps = defaults.steps if request.steps is None else request.steps
+    shift = defaults.shift if request.shift is None else float(request.shift)
+    schedule = levels(solver, steps, shift)
+    if request.video is not None:
+        schedule = start_at(schedule, request.strength)
+    guidance = by_expert(defaults.guidance if request.guidance is None else request.guidance)
+    if any(not 0 <= g <= 100 for g in guidance.values()):
+        raise OptionError(
+            f"guidance must be from 0 to 100, not {request.guidance}; this model's own is {defaults.guidance}"
+        )
+    return Job(
+        request=request,
+        variant=variant,
+        canvas=canvas,
+        schedule=schedule,
+        solver=solver,
+        steps=steps,
+        shift=shift,
+        guidance={str(k): v for k, v in guidance.items()},
+        prompt=request.prompt,
+        negative=defaults.negative if request.negative is None else request.negative,
+        notices=tuple(notices),
+    )
+
+
+def task_of(request: Request, canvas: Canvas) -> str:
+    """The task in the words of the field: t2v, i2v, v2v or t2i."""
+    if request.video is not None:
+        return "v2v"
+    if request.image is not None or request.last_image is not None:
+        return "i2v"
+    return "t2i" if canvas.frames == 1 else "t2v"
+
+
+def pixel_hash(pixels: np.ndarray) -> str:
+    """A hash of uint8 pixels and their shape."""
+    digest = hashlib.sha256(str(pixels.shape).encode())
+    digest.update(np.ascontiguousarray(pixels))
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _check_inputs(request: Request, variant: Variant) -> None:
+    pictures = [p for p in (request.image, request.last_image) if p is not None]
+    for picture in pictures:
+        _check_pixels(picture, 3, "an image")
+    if pictures and variant.image is None:
+        raise OptionError(f"{variant.name} takes no image; take i2v-A14B, ti2v-5B or nano")
+    if request.video is not None:
+        _check_pixels(request.video.frames, 4, "a video")
+        if pictures:
+            raise OptionError("give an image or a video to start from, not both")
+        if variant.image_required:
+            raise OptionError(
+                f"{variant.name} starts from an image and takes no video; take t2v-A14B, ti2v-5B or nano"
+            )
+        if not (math.isfinite(request.strength) and 0 < request.strength <= 1):
+            raise OptionError(
+                f"strength must be above 0 and at most 1, not {request.strength}; 0.7 changes much, 0.3 little"
+            )
+    elif variant.image_required and not pictures:
+        raise OptionError(f"{variant.name} needs an image (the first frame, the last, or both)")
+    if isinstance(request.seed, bool) or not isinstance(request.seed, int) or not 0 <= request.seed < 2**63:
+        raise OptionError(f"the seed must be a whole number from 0 to {2**63 - 1}, not {request.seed}")
+
+
+def _check_pixels(pixels: np.ndarray, axes: int, what: str) -> None:
+    if (
+        not isinstance(pixels, np.ndarray)
+        or pixels.dtype != np.uint8
+        or pixels.ndim != axes
+        or pixels.shape[-1] != 3
+    ):
+        found = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
+        shape = "(H, W, 3)" if axes == 3 else "(T, H, W, 3)"
+        raise OptionError(f"{what} must be a numpy array of uint8 {shape}, not {found}")
+    if 0 in pixels.shape:
+        raise OptionError(f"{what} of shape {pixels.shape} has no pixels")
+
+
+def _frames(request: Request) -> int | None:
+    if request.video is None or request.frames is not None or request.seconds is not None:
+        return request.frames
+    if request.fps is None:
+        return len(request.video.frames)
+    return max(1, round(len(request.video.frames) / request.video.fps * request.fps))
+
+
+def _picture_size(request: Request) -> tuple[int, int] | None:
+    pixels = request.video.frames[0] if request.video is not None else request.image
+    pixels = request.last_image if pixels is None else pixels
+    return None if pixels is None else (pixels.shape[1], pixels.shape[0])
