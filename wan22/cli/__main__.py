@@ -89,6 +89,7 @@ def _usage(error: Exception) -> str:
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
+    print("terminated", file=sys.stderr)
     raise SystemExit(128 + number)  # unwinds, so that nothing half-written stays
 
 

@@ -224,9 +224,9 @@ def _from_huggingface(row: Variant, to: str | None) -> str:
     try:
         return snapshot_download(str(row.hub), allow_patterns=needed_files(row), local_dir=to)
     except (OSError, ValueError) as error:  # the hub's errors are OSErrors
+        reason = str(error).splitlines()[0].rstrip(". ")
         raise CheckpointError(
-            f"{row.hub} could not be downloaded: {str(error).splitlines()[0]} What has arrived is kept; try again, or "
-            "--from modelscope"
+            f"{row.hub} could not be downloaded: {reason}. What has arrived is kept; try again, or --from modelscope"
         ) from error
 
 

@@ -184,6 +184,7 @@ class LiveReport(LineReport):
     def event(self, event: Event) -> None:
         from wan22.types import Frames, Notice, Phase, Progress
 
+        self._progress.start()
         match event:
             case Phase(name, detail):
                 self._progress.remove_task(self._task)
@@ -203,9 +204,8 @@ class LiveReport(LineReport):
         self._console.print(text, markup=False, highlight=False)
 
     def made(self, path: str, recipe: dict[str, Any]) -> None:
-        self._progress.stop()
+        self._progress.stop()  # the next event starts it again
         super().made(path, recipe)
-        self._progress.start()
 
     def __enter__(self) -> LiveReport:
         self._progress.start()
