@@ -58,7 +58,7 @@ def fit(
 
     Raises SizeError, naming the value, the rule and the nearest that works.
     """
-    fps = variant.defaults.fps if fps is None else float(fps)
+    fps = float(variant.defaults.fps if fps is None else fps)
     if not (math.isfinite(fps) and 0 < fps <= 240):
         raise SizeError(
             f"fps must be above 0 and at most 240, not {fps:g}; this model's own is {variant.defaults.fps:g}"

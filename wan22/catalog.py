@@ -1,10 +1,11 @@
 """The variants: one row of numbers each, and nothing else.
 
-Sources: spec transformer section 1, vae section 1, text_encoder section 1, sampling section 2. Equal parts of rows are shared by
-name. This file imports no torch, so that the command line can print it at once.
+Sources: spec transformer section 1, vae section 1, text_encoder section 1, sampling section 2. Equal parts of rows
+are shared by name. This file imports no torch, so that the command line can print it at once.
 """
 
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from wan22.arch import DiTArch, UMT5Arch, VAEArch
@@ -170,6 +171,9 @@ VARIANTS: dict[str, Variant] = {
 }
 
 NANO = "nano"
+EMBEDDED = Path(__file__).parent / "assets" / "nano"
+"""The folder of the model that this package ships; its row is the `variant.json` in it."""
+
 ALIASES = {"wan22-nano": NANO, "wan2.2-nano": NANO}
 
 

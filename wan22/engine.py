@@ -6,10 +6,11 @@
 next step and leaves nothing behind. It writes no file; the edges do.
 """
 
+import math
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from wan22.errors import DecodeError, Wan22Error
 from wan22.library import Model, open_model
 from wan22.memory.device import free_memory, pick_device, pick_dtype
 from wan22.memory.placement import Placement, plan
-from wan22.models.dit import NoiseLevels, TextMemory, WanDiT
+from wan22.models.dit import NoiseLevels, TextMemory
 from wan22.request import Job, resolve
 from wan22.sampling import SOLVERS, add_noise, cfg, draw_noise, hold, velocity_to_x0
 from wan22.sampling.denoise import Denoise
@@ -131,7 +132,7 @@ class Engine:
             return vae.encode(video.to(self.device), chunk=None if self._small_video(video) else 1).float()
 
     def _decode(self, vae: nn.Module, latents: Tensor) -> Iterator[Tensor]:
-        whole = latents.shape[2:].numel() <= _BATCH_TOKENS
+        whole = math.prod(latents.shape[2:]) <= _BATCH_TOKENS
         stream = vae.decode_stream(latents.to(self.device), chunk=None if whole else 1)
         while True:
             with torch.inference_mode():
@@ -141,7 +142,7 @@ class Engine:
             yield part[0]
 
     def _small_video(self, video: Tensor) -> bool:
-        return video.shape[2:].numel() <= _BATCH_TOKENS * 256
+        return math.prod(video.shape[2:]) <= _BATCH_TOKENS * 256
 
     def _notices(self, job: Job) -> Iterator[Event]:
         for text in job.notices:
@@ -153,13 +154,13 @@ class Engine:
         if unknown:
             yield Notice(f"{self.name} does not know these words: {', '.join(unknown)}")
 
-    def _encode_texts(self, job: Job) -> Iterator[Event]:
+    def _encode_texts(self, job: Job) -> Generator[Event, None, _Texts]:
         detail = "" if self._placement.is_here("text") else "loading the text encoder"
         yield Phase("text", detail)
         positive, negative = self.encode_text([job.prompt, job.negative])
         return _Texts(positive, negative)
 
-    def _condition(self, job: Job) -> Iterator[Event]:
+    def _condition(self, job: Job) -> Generator[Event, None, tuple[Known, Tensor]]:
         """Encode what is known of the film; return it and the sample to start from."""
         canvas, request = job.canvas, job.request
         x = draw_noise((self.variant.dit.out_channels, *canvas.latent), request.seed)
@@ -222,7 +223,7 @@ class _Experts:
     def __init__(self, placement: Placement, job: Job, texts: _Texts, known: Known) -> None:
         self.placement, self.job, self.texts, self.known = placement, job, texts, known
         self.name = ""
-        self.network: WanDiT | None = None
+        self.network: nn.Module | None = None
         self.memories: tuple[TextMemory, ...] = ()
 
     def arrive(self, level: Level) -> Iterator[Event]:
@@ -238,7 +239,7 @@ class _Experts:
         with torch.inference_mode():
             self.memories = self._read_texts(self.network)
 
-    def _read_texts(self, network: WanDiT) -> tuple[TextMemory, ...]:
+    def _read_texts(self, network: nn.Module) -> tuple[TextMemory, ...]:
         """One memory for both branches in a batch, or one for each, or the prompt's alone without guidance."""
         both = [self.texts.positive, self.texts.negative]
         if self.job.scale(self.name) == 1:

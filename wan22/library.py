@@ -8,11 +8,10 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 
 from wan22.arch import DiTArch, UMT5Arch, VAEArch
-from wan22.catalog import ALIASES, NANO, VARIANTS, Variant, from_json, released, variant_names
+from wan22.catalog import ALIASES, EMBEDDED, NANO, VARIANTS, Variant, from_json, released, variant_names
 from wan22.errors import CheckpointError, OptionError
 from wan22.weights.find import find_layout
 from wan22.weights.reader import open_reader
@@ -27,11 +26,6 @@ class Model:
     variant: Variant
     parts: Mapping[str, Path]
     tokenizer: Path
-
-
-def embedded() -> Path:
-    """The folder of the nano model that this package ships."""
-    return Path(str(files("wan22") / "assets" / "nano"))
 
 
 def cached(variant: Variant) -> Path | None:
@@ -52,7 +46,7 @@ def open_model(name: str | os.PathLike[str]) -> Model:
     """
     name = os.fspath(name)
     if ALIASES.get(name, name) == NANO:
-        return _from_folder(NANO, embedded())
+        return _from_folder(NANO, EMBEDDED)
     path = Path(name).expanduser()
     if path.is_dir():
         return _from_folder(path.name, path)

@@ -12,10 +12,7 @@ from math import prod
 from pathlib import Path
 
 from wan22.arch import DiTArch, UMT5Arch
-from wan22.catalog import NANO, VAE_21, VAE_22, VARIANTS, Variant, from_json
-
-EMBEDDED = Path(__file__).parents[1] / "assets" / "nano"
-"""The folder of the embedded model."""
+from wan22.catalog import EMBEDDED, NANO, VAE_21, VAE_22, VARIANTS, Variant, from_json
 
 _VAE_PARAMETERS = {VAE_21: 126_892_531, VAE_22: 704_688_668}  # spec: checkpoints, section 1
 _TOKENIZER_BYTES = 25_000_000

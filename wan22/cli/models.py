@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wan22.catalog import ALIASES, NANO, Variant, released
+from wan22.catalog import ALIASES, EMBEDDED, NANO, Variant, released
 from wan22.cli import options as o
-from wan22.cli.catalogue import EMBEDDED, count, defaults_in_words, gigabytes, rows, weigh
+from wan22.cli.catalogue import count, defaults_in_words, gigabytes, rows, weigh
 from wan22.cli.report import Cancelled
 from wan22.errors import CheckpointError, OptionError, OutputError, choose
 

@@ -58,6 +58,11 @@ class Tokenizer:
         """Number of known tokens; every id is below it in the tokenizers of the releases."""
         return self._tokenizer.get_vocab_size(with_added_tokens=True)
 
+    @property
+    def unknown_id(self) -> int:
+        """The id of a word that has no token; CheckpointError if every text has tokens, as in the releases."""
+        return self._id("<unk>")
+
     def encode(
         self, texts: Sequence[str], length: int = 512
     ) -> tuple[Int[Tensor, "b s"], Int[Tensor, "b s"]]:

@@ -1,8 +1,8 @@
 """Where the parts of a model rest when they are not at work, and how they come to the device.
 
-A part is one network (the text encoder, an expert, the VAE). It rests on the device, on the host, or on disk; asking
-for it with `use` brings it in. Parts that rest elsewhere never share the device: the one that was there leaves first, so
-two experts are resident together only if the plan found room for both.
+A part is one network (the text encoder, an expert, the VAE). It rests on the device, on the host, or on disk, and
+`bring` brings it in. Parts that rest elsewhere never share the device: the one that was there leaves first, so two
+experts are resident together only if the plan found room for both.
 """
 
 from collections.abc import Callable, Mapping

@@ -127,6 +127,24 @@ class WanDiT(nn.Module):
         tokens = self.trunk(tokens, projected, text, grid)
         return self.fold(self.head(tokens, embedded), grid)
 
+    @torch.no_grad()
+    def init_weights(self) -> None:
+        """Draw the parameters of a new network as the official release does (spec: transformer, section 9).
+
+        The head begins at zero, so that a new network predicts nothing rather than noise.
+        """
+        for name, parameter in self.named_parameters():
+            if name.endswith("modulation"):
+                nn.init.normal_(parameter, std=self.arch.dim**-0.5)
+            elif name.endswith(".bias") or name == "head.head.weight":
+                nn.init.zeros_(parameter)
+            elif name.startswith(("text_embedding", "time_embedding")):
+                nn.init.normal_(parameter, std=0.02)
+            elif parameter.ndim > 1:
+                nn.init.xavier_uniform_(parameter.flatten(1))
+            else:
+                nn.init.ones_(parameter)
+
     def grid(self, x: Float[Tensor, "b c t h w"]) -> tuple[int, int, int]:
         """Frames, rows and columns of tokens."""
         t, h, w = x.shape[2:]

@@ -11,29 +11,36 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from wan22.errors import CheckpointError
+from wan22.train.muon import Muon
+
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum")
 
 
 @dataclass(frozen=True)
 class Optimiser:
-    """AdamW with linear warm-up and a cosine to zero over `steps`; gradients are clipped at norm 1."""
+    """Muon for matrices and AdamW for the rest, at one learning rate: linear warm-up, then a cosine from `peak` to
+    `floor` of it over `steps`. Gradients are clipped at norm 1. `average` is the rate of the moving average that is
+    shipped in place of the parameters.
+    """
 
     steps: int
     peak: float
     warmup: int = 100
-    weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.99)
     average: float = 0.999
+    floor: float = 0.02
 
     def rate(self, step: int) -> float:
         """The learning rate of a step."""
         if step < self.warmup:
             return self.peak * (step + 1) / self.warmup
         done = min(1.0, (step - self.warmup) / max(1, self.steps - self.warmup))
-        return self.peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+        return self.peak * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * done)))
 
 
 class TrainState:
@@ -44,17 +51,12 @@ class TrainState:
         self.step = 0
         self.named = {name: p for name, p in network.named_parameters() if p.requires_grad}
         self.average = {name: p.detach().clone() for name, p in self.named.items()}
-        decay = [p for p in self.named.values() if p.ndim > 1]
-        plain = [p for p in self.named.values() if p.ndim <= 1]
-        self.optimiser = torch.optim.AdamW(
-            [
-                {"params": decay, "weight_decay": settings.weight_decay},
-                {"params": plain, "weight_decay": 0.0},
-            ],
-            lr=settings.peak,
-            betas=settings.betas,
-            fused=True,
-        )
+        matrices = [p for name, p in self.named.items() if p.ndim > 1 and not _is_table(name)]
+        rest = [p for name, p in self.named.items() if p.ndim <= 1 or _is_table(name)]
+        self.optimisers: list[torch.optim.Optimizer] = [
+            Muon(matrices, lr=settings.peak),
+            torch.optim.AdamW(rest, lr=settings.peak, betas=settings.betas, weight_decay=0.0, fused=True),
+        ]
 
     @property
     def done(self) -> bool:
@@ -70,12 +72,14 @@ class TrainState:
             raise FloatingPointError(
                 f"the loss of step {self.step} is {loss.item()}; lower the learning rate"
             )
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.settings.rate(self.step)
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = self.settings.rate(self.step)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.named.values(), 1.0)
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        for optimiser in self.optimisers:
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
         # The average of the first steps would be an average of noise: let it grow with the step.
         keep = min(self.settings.average, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(list(self.average.values()), [p.detach() for p in self.named.values()], 1 - keep)
@@ -93,8 +97,9 @@ class TrainState:
         for name, p in self.named.items():
             tensors[f"parameter/{name}"] = p.detach().contiguous()
             tensors[f"average/{name}"] = self.average[name].contiguous()
-            for kind, value in self.optimiser.state.get(p, {}).items():
-                tensors[f"{kind}/{name}"] = value.detach().clone().contiguous()
+            for optimiser in self.optimisers:
+                for kind, value in optimiser.state.get(p, {}).items():
+                    tensors[f"{kind}/{name}"] = value.detach().clone().contiguous()
         meta = {"step": str(self.step), "identity": json.dumps(self.identity)}
         target = self.folder / "state.safetensors"
         save_file(tensors, f"{target}.partial", metadata=meta)
@@ -102,8 +107,6 @@ class TrainState:
 
     def resume(self) -> bool:
         """Continue from the folder if it holds a state of this recipe; return whether it did."""
-        from safetensors import safe_open
-
         path = self.folder / "state.safetensors"
         if not path.exists():
             return False
@@ -115,11 +118,34 @@ class TrainState:
                 "Give another --folder, or remove that one."
             )
         tensors = load_file(path)
+        names = {p: name for name, p in self.named.items()}
         with torch.no_grad():
             for name, p in self.named.items():
                 p.copy_(tensors[f"parameter/{name}"])
                 self.average[name].copy_(tensors[f"average/{name}"])
-                moments = {k: tensors[f"{k}/{name}"] for k in ("step", "exp_avg", "exp_avg_sq")}
-                self.optimiser.state[p] = moments
+            for optimiser in self.optimisers:
+                for p in (p for group in optimiser.param_groups for p in group["params"]):
+                    moments = {
+                        kind: tensors[f"{kind}/{names[p]}"]
+                        for kind in _MOMENTS
+                        if f"{kind}/{names[p]}" in tensors
+                    }
+                    if moments:
+                        optimiser.state[p] = moments
         self.step = int(meta["step"])
         return True
+
+
+def load_average(folder: Path) -> dict[str, Tensor]:
+    """The moving average of a run: the parameters to use. Raises CheckpointError if there is no run."""
+    path = folder / "state.safetensors"
+    if not path.exists():
+        raise CheckpointError(f"there is no {path}: train that stage first")
+    with safe_open(path, "pt") as file:
+        names = [name for name in file.keys() if name.startswith("average/")]
+        return {name.removeprefix("average/"): file.get_tensor(name) for name in names}
+
+
+def _is_table(name: str) -> bool:
+    """Rows that are looked up or added, not multiplied: orthogonality means nothing to them."""
+    return ("embedding.weight" in name and "patch" not in name) or name.endswith(("modulation", "gamma"))

@@ -60,6 +60,13 @@ def forward(vae: WanVAE, video: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, 
     return y.float(), mean, log_variance
 
 
+def _settle(vae: WanVAE, state: TrainState) -> None:
+    with torch.no_grad():
+        for name, parameter in vae.named_parameters():
+            if name.startswith(("encoder.", "conv1.")):
+                parameter.copy_(state.average[name])
+
+
 def edges(x: Tensor) -> Tensor:
     """Differences along rows, columns and time, joined flat."""
     return torch.cat([x.diff(dim=axis).flatten() for axis in (2, 3, 4)])
@@ -72,11 +79,22 @@ def reconstruction_loss(y: Tensor, video: Tensor, recipe: VAERecipe) -> Tensor:
 
 
 def train_vae(
-    recipe: VAERecipe, pixels: np.ndarray, folder: Path, *, log: Log, minutes: float | None = None
+    recipe: VAERecipe,
+    pixels: np.ndarray,
+    folder: Path,
+    *,
+    log: Log,
+    start: dict[str, Tensor] | None = None,
+    minutes: float | None = None,
 ) -> TrainState:
-    """Train until the recipe's steps are done, or `minutes` have passed (run again to continue)."""
+    """Train until the recipe's steps are done, or `minutes` have passed (run again to continue).
+
+    start: parameters to begin from.
+    """
     torch.manual_seed(recipe.seed)
     vae = WanVAE(recipe.arch)
+    if start is not None:
+        vae.load_state_dict(start)
     state = TrainState(vae, recipe.optimiser, folder, {"seed": recipe.seed, "recipe": repr(recipe)})
     if state.resume():
         log(f"resumed at step {state.step}")
@@ -89,6 +107,9 @@ def train_vae(
         shape += (video.shape[3] // recipe.arch.stride_space, video.shape[4] // recipe.arch.stride_space)
         noise = torch.randn(shape, generator=generator)
         frozen = state.step >= frozen_from
+        if state.step == frozen_from:
+            # From here on the latents are final: those of the averaged encoder, which is what is shipped.
+            _settle(vae, state)
         vae.encoder.requires_grad_(not frozen)
         vae.conv1.requires_grad_(not frozen)
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
@@ -106,7 +127,7 @@ def train_vae(
                 f"loss {loss.item():.4f}  std {mean.std():.2f}  {(now - last) / 50:.2f} s/step"
             )
             last, errors = now, []
-        if state.step % 250 == 0:
+        if state.step % 250 == 0 or state.step == frozen_from + 1:
             state.save()
         if minutes and time.monotonic() - started > minutes * 60:
             break

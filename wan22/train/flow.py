@@ -1,0 +1,206 @@
+"""Train a transformer, or the two experts, by flow matching on cached latents (Lipman et al. 2022, arXiv:2210.02747).
+
+    x = (1 - sigma) film + sigma noise        the network predicts noise - film, and the loss is the squared error
+
+An expert is the same network kept to its own range of noise. Pictures that are known (first, last) are given clean,
+at noise level zero, and carry no loss.
+"""
+
+import math
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from wan22.arch import DiTArch, UMT5Arch
+from wan22.conditioning.text import Tokenizer
+from wan22.models.dit import NoiseLevels, WanDiT
+from wan22.models.umt5 import UMT5Encoder
+from wan22.stage.caption import caption
+from wan22.train.latents import LatentSet
+from wan22.train.state import Optimiser, TrainState
+from wan22.train.vae import Log
+
+
+@dataclass(frozen=True)
+class FlowRecipe:
+    """What makes a network. `noise` is the range of sigma (low, high) that it learns; sigmas are drawn as an even
+    schedule with `shift` would visit them. `tell` are the shares of batches in which nothing, the first picture, the
+    last, or both are known, and `still` the share of single pictures.
+    """
+
+    dit: DiTArch
+    text: UMT5Arch
+    optimiser: Optimiser
+    batch: int
+    noise: tuple[float, float] = (0.0, 1.0)
+    shift: float = 5.0
+    tell: tuple[float, float, float, float] = (0.6, 0.3, 0.05, 0.05)
+    still: float = 0.05
+    unprompted: float = 0.1
+    unknown_words: float = 0.02
+    seed: int = 22
+    train_text: bool = True
+    bfloat16: bool = True
+
+
+class Writer(nn.Module):
+    """What one run trains: a transformer and the text encoder that it reads through."""
+
+    def __init__(self, dit: DiTArch, text: UMT5Arch) -> None:
+        super().__init__()
+        self.dit = WanDiT(dit, attention=plain_attention)
+        self.text = UMT5Encoder(text)
+
+    def init_weights(self) -> None:
+        self.dit.init_weights()
+        self.text.init_weights()
+
+
+def plain_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Attention written out: on the CPU its backward is twice as fast as the fused kernel's at a few hundred tokens."""
+    q, k, v = (a.transpose(1, 2) for a in (q, k, v))
+    scores = (q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5
+    scores = scores if bias is None else scores + bias
+    return (scores.softmax(dim=-1).to(v.dtype) @ v).transpose(1, 2)
+
+
+def draw_sigmas(recipe: FlowRecipe, count: int, generator: torch.Generator) -> Tensor:
+    """Noise levels (count,) within the recipe's range, spread evenly before the shift and stratified over the batch."""
+
+    def unshift(sigma: float) -> float:
+        return sigma / (recipe.shift - (recipe.shift - 1) * sigma)
+
+    low, high = (unshift(s) for s in recipe.noise)
+    even = (torch.arange(count) + torch.rand(count, generator=generator)) / count
+    base = low + (high - low) * even[torch.randperm(count, generator=generator)]
+    return recipe.shift * base / (1 + (recipe.shift - 1) * base)
+
+
+def flow_loss(
+    dit: WanDiT,
+    films: Tensor,
+    known: Tensor | None,
+    lasts: Tensor,
+    sigmas: Tensor,
+    noise: Tensor,
+    memory: tuple,
+) -> Tensor:
+    """Mean squared error of the velocity, over the latent frames that are not known.
+
+    films, noise (b, c, t, h, w); known (t,) bool; lasts (b, c, h, w) stand in for the last frame where it is known;
+    sigmas (b,).
+    """
+    s = sigmas.view(-1, 1, 1, 1, 1)
+    x = (1 - s) * films + s * noise
+    error_of = slice(None)
+    levels = NoiseLevels.uniform(sigmas * 1000)
+    if known is not None:
+        clean = films.clone()
+        clean[:, :, -1] = torch.where(known[-1], lasts, films[:, :, -1])
+        x = torch.where(known.view(1, 1, -1, 1, 1), clean, x)
+        tokens = films.shape[3] // 2 * (films.shape[4] // 2)
+        index = (~known).long().repeat_interleave(tokens)
+        levels = NoiseLevels(torch.stack([torch.zeros_like(sigmas), sigmas * 1000], dim=1), index)
+        error_of = (~known).nonzero().flatten()
+    velocity = dit(x, levels, memory).float()
+    return (velocity - (noise - films))[:, :, error_of].square().mean()
+
+
+def read_prompts(
+    writer: Writer,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    recipe: FlowRecipe,
+    generator: torch.Generator,
+) -> tuple:
+    """Encode prompts to the blocks' text memory; some words are struck out, so that unknown ones do no harm."""
+    ids, mask = tokenizer.encode(prompts, recipe.dit.text_len)
+    strike = torch.rand(ids.shape, generator=generator) < recipe.unknown_words
+    ids = torch.where(strike & (mask == 1) & (ids > 2), tokenizer.unknown_id, ids)
+    return writer.dit.read_text(writer.text.contexts(ids, mask))
+
+
+def train_flow(
+    recipe: FlowRecipe,
+    sets: Sequence[tuple[LatentSet, float]],
+    tokenizer: Tokenizer,
+    folder: Path,
+    *,
+    log: Log,
+    start: dict[str, Tensor] | None = None,
+    minutes: float | None = None,
+) -> TrainState:
+    """Train until the recipe's steps are done, or `minutes` have passed (run again to continue exactly).
+
+    sets: latent sets, one for each film size, with their shares of the batches. start: parameters to begin from.
+    """
+    torch.manual_seed(recipe.seed)
+    writer = Writer(recipe.dit, recipe.text)
+    writer.init_weights()
+    if start is not None:
+        writer.load_state_dict(start)
+    writer.text.requires_grad_(recipe.train_text)
+    state = TrainState(writer, recipe.optimiser, folder, {"seed": recipe.seed, "recipe": repr(recipe)})
+    if state.resume():
+        log(f"resumed at step {state.step}")
+    started = last = time.monotonic()
+    losses: list[float] = []
+    while not state.done:
+        loss = _step_loss(writer, recipe, sets, tokenizer, state)
+        losses.append(loss.item())
+        state.update(loss)
+        if state.step % 50 == 0:
+            now = time.monotonic()
+            mean = math.fsum(losses) / len(losses)
+            rate = (now - last) / len(losses)
+            log(f"step {state.step}/{recipe.optimiser.steps}  loss {mean:.4f}  {rate:.2f} s/step")
+            last, losses = now, []
+        if state.step % 250 == 0:
+            state.save()
+        if minutes and time.monotonic() - started > minutes * 60:
+            break
+    state.save()
+    return state
+
+
+def _step_loss(
+    writer: Writer,
+    recipe: FlowRecipe,
+    sets: Sequence[tuple[LatentSet, float]],
+    tokenizer: Tokenizer,
+    state: TrainState,
+) -> Tensor:
+    generator = state.generator()
+    words = random.Random(f"{recipe.seed} {state.step}")
+    shares = torch.tensor([share for _, share in sets])
+    data = sets[int(torch.multinomial(shares, 1, generator=generator))][0]
+    rows = torch.randint(len(data.shots), (recipe.batch,), generator=generator)
+    films = data.films[rows].float()
+    known = None
+    if words.random() < recipe.still:
+        films = films[:, :, :1]
+    else:
+        known = _known(recipe, films.shape[2], words)
+    prompts = [
+        "" if words.random() < recipe.unprompted else caption(data.shots[i], words) for i in rows.tolist()
+    ]
+    sigmas = draw_sigmas(recipe, recipe.batch, generator)
+    noise = torch.randn(films.shape, generator=generator)
+    with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
+        memory = read_prompts(writer, tokenizer, prompts, recipe, generator)
+        return flow_loss(writer.dit, films, known, data.lasts[rows].float(), sigmas, noise, memory)
+
+
+def _known(recipe: FlowRecipe, frames: int, words: random.Random) -> Tensor | None:
+    tell = words.choices(("none", "first", "last", "both"), recipe.tell)[0]
+    if tell == "none":
+        return None
+    known = torch.zeros(frames, dtype=torch.bool)
+    known[0] = tell in ("first", "both")
+    known[-1] = tell in ("last", "both")
+    return known

@@ -1,0 +1,61 @@
+"""Films as latents: every clip encoded once, so that training sees the VAE no more.
+
+A set holds, for each clip, its normalised latents and those of its last picture held still (what a model that is
+told its last picture is given, see conditioning/known.py).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from wan22.models.vae import WanVAE
+from wan22.stage.labels import Shot, sample
+from wan22.train.clips import ClipSet
+
+
+@dataclass(frozen=True)
+class LatentSet:
+    """`films` float16 (n, c, t, h, w), `lasts` float16 (n, c, h, w), both normalised, and their shots."""
+
+    films: Tensor
+    lasts: Tensor
+    shots: list[Shot]
+
+
+@torch.inference_mode()
+def encode_clips(vae: WanVAE, clips: ClipSet, path: Path, *, batch: int = 8) -> None:
+    """Encode a clip set into `path`; latents are as the VAE gives them, before its mean and deviation are known."""
+    films, lasts = [], []
+    held = 1 + vae.arch.stride_time
+    for start in range(0, len(clips.shots), batch):
+        pixels = torch.from_numpy(clips.pixels[start : start + batch].copy())
+        video = pixels.permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+        still = video[:, :, -1:].repeat(1, 1, held, 1, 1)
+        films.append(vae.encode(video).half())
+        lasts.append(vae.encode(still)[:, :, -1].half())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    save_file({"films": torch.cat(films), "lasts": torch.cat(lasts)}, partial)
+    partial.replace(path)
+
+
+def statistics(path: Path) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every latent channel over a set, float32 (c,)."""
+    with safe_open(path, "pt") as file:
+        films = file.get_tensor("films").float()
+    return films.mean(dim=(0, 2, 3, 4)), films.std(dim=(0, 2, 3, 4))
+
+
+def latent_set(
+    path: Path, *, mean: Tensor, std: Tensor, count: int, seed: int, split: str = "train"
+) -> LatentSet:
+    """Read a set and normalise it; `count`, `seed` and `split` are those with which its clips were rendered."""
+    shape = (1, -1, 1, 1, 1)
+    with safe_open(path, "pt") as file:
+        films = (file.get_tensor("films").float() - mean.view(shape)) / std.view(shape)
+        lasts = (file.get_tensor("lasts").float() - mean.view(shape[:-1])) / std.view(shape[:-1])
+    return LatentSet(films.half(), lasts.half(), sample(count, seed=seed, split=split))
