@@ -24,9 +24,9 @@ from wan22.canvas import Canvas
 from wan22.catalog import Variant
 from wan22.conditioning.known import Known, channels, cover, frames, to_pixels
 from wan22.conditioning.text import Tokenizer
-from wan22.errors import DecodeError, Wan22Error
+from wan22.errors import DecodeError
 from wan22.library import Model, open_model
-from wan22.memory.device import free_memory, pick_device, pick_dtype
+from wan22.memory.device import free_memory, pick_device, pick_dtype, wait
 from wan22.memory.placement import Placement, plan
 from wan22.models.dit import NoiseLevels, TextMemory
 from wan22.request import Job, resolve
@@ -98,36 +98,44 @@ class Engine:
         yield from self.decode_latents(latents, recipe)
 
     def decode_latents(self, tensors: dict[str, Tensor], recipe: dict[str, Any]) -> Iterator[Event]:
-        """Turn the content of a Latents event into Frames and Finished; also long after it was made."""
+        """Turn the content of a Latents event into Frames and Finished; also long after it was made.
+
+        Raises CheckpointError if tensors and recipe do not belong together or to this model, and DecodeError if the
+        VAE fails.
+        """
         canvas = finish.canvas_of(recipe, self.variant)
-        latents = tensors["latents"]
+        latents = finish.check_latents(tensors, canvas, self.variant)
         yield Phase("decode", f"{canvas.latent[0]} latent frames")
         try:
-            stream = self._decode(self._placement.bring("vae"), latents[None])
+            stream = self._decode(self.vae(), latents[None])
             yield from finish.deliver(stream, canvas)
         except (RuntimeError, MemoryError) as error:
-            if isinstance(error, Wan22Error):
-                raise
             raise DecodeError(f"the VAE could not decode the latents: {error}") from error
         yield Finished(canvas.fps, recipe)
 
     def encode_text(self, texts: Sequence[str]) -> list[Tensor]:
-        """Encode prompts to contexts (s_i, text_dim) on the device; the last few are remembered."""
-        fresh = [text for text in dict.fromkeys(texts) if text not in self._texts]
-        if fresh:
-            ids, mask = self._tokenizer.encode(fresh, self.variant.dit.text_len)
-            encoder = self._placement.bring("text")
-            with torch.inference_mode():
-                contexts = encoder.contexts(ids.to(self.device), mask.to(self.device))
-            self._texts.update(zip(fresh, contexts, strict=True))
+        """Encode prompts to contexts (s_i, text_dim) on the device; the last few are remembered.
+
+        Each is encoded by itself, so that its bits do not depend on what else was asked, now or before.
+        """
+        for text in dict.fromkeys(texts):
+            if text not in self._texts:
+                ids, mask = self._tokenizer.encode([text], self.variant.dit.text_len)
+                encoder = self._placement.bring("text")
+                with torch.inference_mode():
+                    self._texts[text] = encoder.contexts(ids.to(self.device), mask.to(self.device))[0]
         found = [self._texts[text] for text in texts]
         while len(self._texts) > _REMEMBERED_TEXTS:
             self._texts.popitem(last=False)
         return found
 
+    def vae(self) -> nn.Module:
+        """The VAE, on the device."""
+        return self._placement.bring("vae")
+
     def encode_pixels(self, video: Tensor) -> Tensor:
         """Encode pixels (b, 3, T, H, W) in [-1, 1] to normalised latents, float32."""
-        vae = self._placement.bring("vae")
+        vae = self.vae()
         with torch.inference_mode():
             return vae.encode(video.to(self.device), chunk=None if self._small_video(video) else 1).float()
 
@@ -147,12 +155,13 @@ class Engine:
     def _notices(self, job: Job) -> Iterator[Event]:
         for text in job.notices:
             yield Notice(text)
-        unread = self._tokenizer.unread(job.prompt, self.variant.dit.text_len)
-        if unread:
-            yield Notice(f"the prompt is too long; this part is not read: {unread!r}")
-        unknown = self._tokenizer.unknown(job.prompt)
-        if unknown:
-            yield Notice(f"{self.name} does not know these words: {', '.join(unknown)}")
+        for what, text in (("prompt", job.prompt), ("negative prompt", job.request.negative or "")):
+            unread = self._tokenizer.unread(text, self.variant.dit.text_len)
+            if unread:
+                yield Notice(f"the {what} is too long; this part is not read: {unread!r}")
+            unknown = self._tokenizer.unknown(text)
+            if unknown:
+                yield Notice(f"{self.name} does not know these words of the {what}: {', '.join(unknown)}")
 
     def _encode_texts(self, job: Job) -> Generator[Event, None, _Texts]:
         detail = "" if self._placement.is_here("text") else "loading the text encoder"
@@ -197,9 +206,10 @@ class Engine:
         clock = _Clock(len(job.schedule))
         for level in job.schedule:
             yield from experts.arrive(level)
-            with torch.inference_mode():
+            with clock, torch.inference_mode():
                 step = next(steps)
-            seconds, left = clock.tick()
+                wait(self.device)  # so that seconds are true, and closing stops at once
+            seconds, left = clock.read()
             yield Progress(
                 clock.done, clock.total, experts.name, float(level.sigma), seconds, left, step.x, step.x0
             )
@@ -222,6 +232,7 @@ class _Experts:
 
     def __init__(self, placement: Placement, job: Job, texts: _Texts, known: Known) -> None:
         self.placement, self.job, self.texts, self.known = placement, job, texts, known
+        self.channels = None if known.channels is None else known.channels[None].to(placement.device)
         self.name = ""
         self.network: nn.Module | None = None
         self.memories: tuple[TextMemory, ...] = ()
@@ -251,7 +262,7 @@ class _Experts:
     def denoise(self, x: Tensor, level: Level) -> Tensor:
         """The clean sample that the expert in charge sees: guided velocity, turned into x0."""
         levels = self._levels(level, x)
-        known = None if self.known.channels is None else self.known.channels[None].to(x.device)
+        known = self.channels
         if len(self.memories) == 1 and self.job.scale(self.name) != 1:
             doubled = NoiseLevels(levels.values.expand(2, -1), levels.index)
             twice = None if known is None else known.expand(2, -1, -1, -1, -1)
@@ -267,26 +278,34 @@ class _Experts:
         now = torch.tensor([[level.timestep]], dtype=torch.float32, device=x.device)
         if self.known.frames is None:
             return NoiseLevels(now)
-        _, h, w = self.job.canvas.latent
         unknown = (~self.known.frames).to(x.device, torch.int64)
-        index = unknown.repeat_interleave((h // 2) * (w // 2))
+        index = unknown.repeat_interleave(self.job.canvas.tokens // len(unknown))
         return NoiseLevels(torch.cat([torch.zeros_like(now), now], dim=1), index)
 
 
 class _Clock:
-    """Counts steps and tells how long they take; the first step's warm-up does not spoil the estimate."""
+    """Times steps and tells how long the others will take. What lies between them (an expert's loading, the caller's
+    own work) is not counted, and the first one's warm-up does not spoil the estimate.
+    """
 
     def __init__(self, total: int) -> None:
-        self.done, self.total = 0, total
-        self._last = time.monotonic()
+        self.total = total
+        self._began = 0.0
         self._taken: list[float] = []
 
-    def tick(self) -> tuple[float, float]:
-        """Count a step; return its seconds and the seconds left."""
-        now = time.monotonic()
-        self._taken.append(now - self._last)
-        self._last = now
-        self.done += 1
+    @property
+    def done(self) -> int:
+        """Steps that were timed."""
+        return len(self._taken)
+
+    def __enter__(self) -> None:
+        self._began = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self._taken.append(time.monotonic() - self._began)
+
+    def read(self) -> tuple[float, float]:
+        """The seconds of the last step, and those that are left."""
         recent = self._taken[1:][-5:] or self._taken
         return self._taken[-1], sum(recent) / len(recent) * (self.total - self.done)
 

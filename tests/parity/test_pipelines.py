@@ -94,7 +94,7 @@ def test_the_film_is_the_official_one(golden, relative_error):
         latents = next(e for e in events if isinstance(e, Latents)).tensors["latents"]
         assert relative_error(latents, golden.outputs[f"latents{ending}"]) <= 1e-4, ending
         with torch.inference_mode():
-            video = engine._placement.bring("vae").decode(latents[None])[0]
+            video = engine.vae().decode(latents[None])[0]
         assert relative_error(video, golden.outputs[f"video{ending}"]) <= 1e-3, ending
         frames = torch.from_numpy(next(e for e in events if isinstance(e, Frames)).frames)
         shown = frames.permute(3, 0, 1, 2).float() / 127.5 - 1

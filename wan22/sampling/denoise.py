@@ -25,7 +25,7 @@ def velocity_to_x0(
     return x - level.sigma * velocity
 
 
-def hold(denoise: Denoise, known: Float[Tensor, "*shape"], where: Bool[Tensor, "*shape"]) -> Denoise:
+def hold(denoise: Denoise, known: Float[Tensor, "..."], where: Bool[Tensor, "..."]) -> Denoise:
     """Return a denoise that sees, and gives back, the latents `known` wherever `where` is true.
 
     The official TI2V loop overwrites the known latents in the noise and again after every solver step. This
