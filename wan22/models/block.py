@@ -14,12 +14,12 @@ All casts stand in the open here; with float32 weights every line is float32 (sp
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from wan22.ops.attention import Attention
+from wan22.ops.linear import linear
 from wan22.ops.norm import layer_norm, rms_norm
 from wan22.ops.rope import Rotation, rotate
 
@@ -28,14 +28,14 @@ class Linear(nn.Linear):
     """A linear layer that computes in its weight's dtype, whatever comes in."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x.to(self.weight.dtype), self.weight, self.bias)
+        return linear(x.to(self.weight.dtype), self.weight, self.bias)
 
 
 class Linear32(nn.Linear):
     """A linear layer that computes in float32, whatever its weight is stored in."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x.float(), self.weight.float(), self.bias.float())
+        return linear(x.float(), self.weight.float(), self.bias.float())
 
 
 class Gain(nn.Module):

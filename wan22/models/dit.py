@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from wan22.arch import DiTArch
 from wan22.models.block import Block, Linear, Linear32, Memory, TimeRows
-from wan22.ops.attention import Attention, sdpa
+from wan22.ops.attention import Attention, attend
+from wan22.ops.linear import linear
 from wan22.ops.norm import layer_norm
 from wan22.ops.rope import rotation
 
@@ -75,7 +75,7 @@ class PatchEmbedding(nn.Module):
     def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b l d"]:
         pt, ph, pw = PATCH
         patches = rearrange(x, "b c (t i) (h j) (w k) -> b (t h w) (c i j k)", i=pt, j=ph, k=pw)
-        return F.linear(patches.to(self.weight.dtype), self.weight.flatten(1), self.bias)
+        return linear(patches.to(self.weight.dtype), self.weight.flatten(1), self.bias)
 
 
 class Head(nn.Module):
@@ -95,7 +95,7 @@ class Head(nn.Module):
 class WanDiT(nn.Module):
     """The network of one expert. Parameters bear the official names and shapes."""
 
-    def __init__(self, arch: DiTArch, attention: Attention = sdpa) -> None:
+    def __init__(self, arch: DiTArch, attention: Attention = attend) -> None:
         super().__init__()
         self.arch = arch
         self.attention = attention

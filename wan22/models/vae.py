@@ -25,7 +25,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from wan22.arch import VAEArch
-from wan22.ops.conv import causal_conv3d
+from wan22.ops.attention import attend
+from wan22.ops.conv import causal_conv3d, doubled_conv2d
 from wan22.ops.norm import channel_norm
 
 State = tuple[Tensor | None, ...]
@@ -55,7 +56,7 @@ def _recent(past: Tensor | None, x: Tensor, count: int = 2) -> Tensor:
     """The last `count` frames of past and x together; zeros stand for frames before the first."""
     missing = count - x.shape[2]
     if missing <= 0:
-        return x[:, :, -count:]
+        return x[:, :, -count:].clone()  # a view would keep all of x
     past = x.new_zeros(*x.shape[:2], count, *x.shape[3:]) if past is None else past
     return torch.cat([past[:, :, -missing:], x], dim=2)
 
@@ -99,8 +100,8 @@ class ResidualBlock(nn.Module):
         self.shortcut = CausalConv3d(into, out, 1) if into != out else nn.Identity()
 
     def forward(self, x: Tensor, tape: _Tape) -> Tensor:
-        h = self.residual["2"](F.silu(self.residual["0"](x)), tape)
-        h = self.residual["6"](F.silu(self.residual["3"](h)), tape)
+        h = self.residual["2"](F.silu(self.residual["0"](x), inplace=True), tape)
+        h = self.residual["6"](F.silu(self.residual["3"](h), inplace=True), tape)
         return h + self.shortcut(x)
 
 
@@ -117,9 +118,9 @@ class AttentionBlock(nn.Module):
         b, _, _, h, w = x.shape
         frames = rearrange(x, "b c t h w -> (b t) c h w")
         qkv = self.to_qkv(self.norm(frames))
-        q, k, v = rearrange(qkv, "f (three c) h w -> three f 1 (h w) c", three=3)
-        y = F.scaled_dot_product_attention(q, k, v)
-        y = self.proj(rearrange(y, "f 1 (h w) c -> f c h w", h=h, w=w))
+        q, k, v = rearrange(qkv, "f (three c) h w -> three f (h w) 1 c", three=3)
+        y = attend(q, k, v)
+        y = self.proj(rearrange(y, "f (h w) 1 c -> f c h w", h=h, w=w))
         return x + rearrange(y, "(b t) c h w -> b c t h w", b=b)
 
 
@@ -138,7 +139,7 @@ class Downsample(nn.Module):
         if self.time_conv is None:
             return y
         past = tape.past()
-        tape.leave(y[:, :, -1:])
+        tape.leave(y[:, :, -1:].clone())
         if past is not None:
             return self.time_conv(torch.cat([past, y], dim=2))
         return y if y.shape[2] == 1 else torch.cat([y[:, :, :1], self.time_conv(y)], dim=2)
@@ -156,10 +157,9 @@ class Upsample(nn.Module):
         if self.time_conv is not None:
             x = self._double_time(x, tape)
         b = x.shape[0]
-        frames = F.interpolate(
-            rearrange(x, "b c t h w -> (b t) c h w"), scale_factor=2.0, mode="nearest-exact"
-        )
-        return rearrange(self.resample["1"](frames), "(b t) c h w -> b c t h w", b=b)
+        conv = self.resample["1"]
+        y = doubled_conv2d(rearrange(x, "b c t h w -> (b t) c h w"), conv.weight, conv.bias)
+        return rearrange(y, "(b t) c h w -> b c t h w", b=b)
 
     def _double_time(self, x: Tensor, tape: _Tape) -> Tensor:
         past = tape.past()
@@ -262,7 +262,7 @@ class Encoder(nn.Module):
     def whole(self, x: Tensor, past: State | None) -> tuple[Tensor, State]:
         tape = _Tape(past)
         x = _through(self.middle, x, tape)
-        return self.head["2"](F.silu(self.head["0"](x)), tape), tape.state
+        return self.head["2"](F.silu(self.head["0"](x), inplace=True), tape), tape.state
 
 
 class Decoder(nn.Module):
@@ -294,7 +294,7 @@ class Decoder(nn.Module):
     def local(self, x: Tensor, past: State | None) -> tuple[Tensor, State]:
         tape = _Tape(past)
         x = _through(self.upsamples, x, tape)
-        return self.head["2"](F.silu(self.head["0"](x)), tape), tape.state
+        return self.head["2"](F.silu(self.head["0"](x), inplace=True), tape), tape.state
 
 
 @dataclass(frozen=True)
