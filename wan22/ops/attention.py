@@ -36,7 +36,7 @@ def blocked(
     v: Float[Tensor, "b s n e"],
     bias: Float[Tensor, "b 1 1 s"] | None = None,
 ) -> Float[Tensor, "b l n e"]:
-    """Written out, a head and a block of queries at a time, for CPUs, whose fused kernel is far from the machine's rate.
+    """Written out, a head and a block of queries at a time: for CPUs, whose fused kernel is slow.
 
     Scores and softmax are float32, the weights of the values are rounded to v's dtype; no gradient.
     """

@@ -1,0 +1,107 @@
+"""Networks whose weights and inputs are computed from a hash give the numbers that the official release gave.
+
+tests/data/goldens.json holds, for every case, the shape of the output, its mean, standard deviation and norm, and
+eight of its values; float32. Tolerance: 2e-4 of the standard deviation.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from wan22.arch import DiTArch, UMT5Arch, VAEArch
+from wan22.models.dit import NoiseLevels, WanDiT
+from wan22.models.umt5 import UMT5Encoder
+from wan22.models.vae import WanVAE
+
+EXPECTED = json.loads((Path(__file__).parents[1] / "data" / "goldens.json").read_text())
+TOLERANCE = 2e-4
+
+DITS = {"dit_t2v": (16, 16), "dit_i2v": (36, 16), "dit_ti2v": (48, 48)}
+_VAE = dict(z=4, encoder_width=8, multipliers=(1, 2, 4, 4), blocks=2, temporal=(False, True, True))
+_SCALE = dict(mean=(0.1, -0.2, 0.3, 0.0), std=(1.0, 2.0, 0.5, 1.5))
+VAES = {
+    "vae21": VAEArch(**_VAE, decoder_width=8, patch=1, residual=False, **_SCALE),
+    "vae22": VAEArch(**_VAE, decoder_width=12, patch=2, residual=True, **_SCALE),
+}
+
+
+def hashed(k: int, shape) -> torch.Tensor:
+    """Numbers in [-0.5, 0.5), row-major, from the 32-bit hash of (k, index)."""
+    x = np.arange(int(np.prod(shape)), dtype=np.uint64) * 2654435761 + k * 40503 + 12345
+    x &= 0xFFFFFFFF
+    x ^= x >> 16
+    x = (x * 2246822519) & 0xFFFFFFFF
+    x ^= x >> 13
+    return torch.from_numpy(x / 2.0**32 - 0.5).reshape(tuple(shape))
+
+
+def given(j: int, *shape: int) -> torch.Tensor:
+    return (2 * hashed(1000 + j, shape)).float()
+
+
+def with_hashed_weights(module: torch.nn.Module) -> torch.nn.Module:
+    weights = {}
+    for k, (name, like) in enumerate(sorted(module.state_dict().items())):
+        h = hashed(k, like.shape)
+        if name.endswith(".gamma") or ("norm" in name and name.endswith(".weight")):
+            h = 1 + 0.2 * h
+        else:
+            h = (0.2 if like.ndim <= 1 else 0.3) * h
+        weights[name] = h.float()
+    module.load_state_dict(weights)
+    return module.eval()
+
+
+def assert_expected(name: str, y: torch.Tensor) -> None:
+    expected = EXPECTED[name]
+    bound = TOLERANCE * expected["std"]
+    assert list(y.shape) == expected["shape"]
+    seen = y.double().flatten()
+    assert seen[expected["index"]].tolist() == pytest.approx(expected["value"], abs=bound)
+    assert seen.mean().item() == pytest.approx(expected["mean"], abs=bound)
+    assert seen.std(correction=0).item() == pytest.approx(expected["std"], abs=bound)
+    assert seen.norm().item() == pytest.approx(expected["l2"], rel=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", DITS)
+@torch.inference_mode()
+def test_the_transformer_has_the_official_numbers(name):
+    into, out = DITS[name]
+    arch = DiTArch(into, out, dim=256, ffn_dim=320, heads=2, layers=2)
+    network = with_hashed_weights(WanDiT(arch))
+    x = given(0, out, 3, 8, 12)[None]
+    known = given(1, 20, 3, 8, 12)[None] if into == 36 else None
+    text = network.read_text([given(2, 7, 4096)])
+    levels = NoiseLevels.uniform(torch.tensor([777.0]))
+    if name == "dit_ti2v":
+        levels = NoiseLevels.per_token(torch.tensor([0.0] * 24 + [777.0] * 48))
+    assert_expected(name, network(x, levels, text, known)[0])
+
+
+@pytest.mark.parametrize("name", [n for n in EXPECTED if n.startswith("vae")])
+@pytest.mark.parametrize("chunk", [None, 1])
+@torch.inference_mode()
+def test_the_vae_has_the_official_numbers(name, chunk):
+    which, way, frames = name.split("_")
+    vae = with_hashed_weights(WanVAE(VAES[which]))
+    count = int(frames.removeprefix("T"))
+    if way == "encode":
+        assert_expected(name, vae.encode(given(9, 1, 3, count, 32, 48), chunk=chunk))
+        return
+    z, parts, state = vae.conv2(vae.denormalise(given(10, 1, 4, count, 4, 6))), [], None
+    for part in z.split(chunk or count, dim=2):  # the recorded numbers are not clamped
+        y, state = vae.decode_chunk(part, state)
+        parts.append(y)
+    assert_expected(name, torch.cat(parts, dim=2))
+
+
+@torch.inference_mode()
+def test_the_text_encoder_has_the_official_numbers():
+    arch = UMT5Arch(vocab=64, dim=32, dim_attn=32, ffn_dim=48, heads=4, layers=2)
+    encoder = with_hashed_weights(UMT5Encoder(arch))
+    ids = ((7 * torch.arange(200) + 3) % 64)[None]
+    mask = (torch.arange(200) < 150).long()[None]
+    assert_expected("umt5", encoder(ids, mask)[0, :150])
