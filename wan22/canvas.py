@@ -8,6 +8,7 @@ sizes: `draw` is what the network makes, `out` is what the person gets, cut or s
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 
 from wan22.catalog import Size, Variant
 from wan22.errors import SizeError
@@ -53,20 +54,24 @@ def fit(
     seconds: float | None,
     fps: float | None,
     picture: Size | None = None,
+    ends: bool = False,
 ) -> Canvas:
     """Compute the canvas of a request; `picture` is the size of its first image or clip, if it has one.
 
+    `ends` says that the film must end on a picture, so that drawn frames cannot simply be left out at its end.
+
     Raises SizeError, naming the value, the rule and the nearest that works.
     """
-    fps = float(variant.defaults.fps if fps is None else fps)
-    if not (math.isfinite(fps) and 0 < fps <= 240):
+    fps = variant.defaults.fps if fps is None else fps
+    if not (_is_number(fps) and 0 < fps <= 240):
         raise SizeError(
-            f"fps must be above 0 and at most 240, not {fps:g}; this model's own is {variant.defaults.fps:g}"
+            f"fps must be above 0 and at most 240, not {fps}; this model's own is {variant.defaults.fps:g}"
         )
+    fps = float(fps)
     frames = _frame_count(variant, frames, seconds, fps)
     out = _out_size(variant, size, picture)
     if variant.trained.only:
-        return _trained_canvas(variant, out, frames, fps)
+        return _trained_canvas(variant, out, frames, fps, ends)
     side, _ = variant.grid
     draw = (_up(out[0], side), _up(out[1], side))
     drawn = _up(frames - 1, variant.grid[1]) + 1
@@ -84,7 +89,7 @@ def fit(
     return _canvas(variant, draw, out, drawn, frames, fps, notices=tuple(notices))
 
 
-def _trained_canvas(variant: Variant, out: Size, frames: int, fps: float) -> Canvas:
+def _trained_canvas(variant: Variant, out: Size, frames: int, fps: float, ends: bool) -> Canvas:
     """The nearest trained size in shape, scaled to `out`; the shortest trained length that is long enough."""
     draw = min(
         variant.trained.sizes,
@@ -92,13 +97,14 @@ def _trained_canvas(variant: Variant, out: Size, frames: int, fps: float) -> Can
     )
     longer = [n for n in sorted(variant.trained.frames) if n >= frames]
     drawn = longer[0] if longer else max(variant.trained.frames)
+    stretched = drawn != frames if ends else drawn < frames
     notices = []
     if draw != out:
         notices.append(
             f"{variant.name} draws {draw[0]}x{draw[1]}, the nearest size that it was trained on; "
             f"the film is scaled to {out[0]}x{out[1]}"
         )
-    if drawn < frames:
+    if stretched:
         notices.append(
             f"{variant.name} draws {drawn} frames; they are spread over the {frames} that were asked"
         )
@@ -110,7 +116,7 @@ def _trained_canvas(variant: Variant, out: Size, frames: int, fps: float) -> Can
         frames,
         fps,
         scaled=draw != out,
-        stretched=drawn < frames,
+        stretched=stretched,
         notices=tuple(notices),
     )
 
@@ -126,16 +132,17 @@ def _canvas(
 
 def _frame_count(variant: Variant, frames: int | None, seconds: float | None, fps: float) -> int:
     if frames is not None and seconds is not None:
-        raise SizeError(f"give frames ({frames}) or seconds ({seconds:g}), not both")
+        raise SizeError(f"give frames ({frames}) or seconds ({seconds}), not both")
     if seconds is not None:
-        if not (math.isfinite(seconds) and seconds > 0):
-            raise SizeError(f"seconds must be above 0, not {seconds:g}")
+        if not (_is_number(seconds) and seconds > 0):
+            raise SizeError(f"seconds must be above 0, not {seconds}")
         frames = max(1, round(seconds * fps))
     elif frames is None:
         frames = variant.defaults.frames
     most = (MAX_LATENT_FRAMES - 1) * variant.vae.stride_time + 1
-    if isinstance(frames, bool) or frames != int(frames) or not 1 <= frames <= most:
-        raise SizeError(f"frames must be a whole number from 1 to {most}, not {frames}")
+    if not _is_whole(frames) or not 1 <= frames <= most:
+        asked = "" if seconds is None else f" ({seconds:g} seconds at {fps:g} frames a second)"
+        raise SizeError(f"frames must be a whole number from 1 to {most}, not {frames}{asked}")
     return int(frames)
 
 
@@ -146,9 +153,13 @@ def _out_size(variant: Variant, size: Size | None, picture: Size | None) -> Size
         area = variant.defaults.size[0] * variant.defaults.size[1]
         return picture_size(variant, picture, area)
     least = variant.grid[0]
+    if not isinstance(size, tuple | list) or len(size) != 2 or not all(map(_is_number, size)):
+        raise SizeError(
+            f"size must be (width, height) in pixels, such as {variant.defaults.size}, not {size!r}"
+        )
     for name, value in zip(("width", "height"), size, strict=True):
-        if isinstance(value, bool) or value != int(value) or not least <= value <= MAX_SIDE:
-            near = tuple(min(max(_up(int(v), least), least), MAX_SIDE) for v in size)
+        if not _is_whole(value) or not least <= value <= MAX_SIDE:
+            near = tuple(min(max(_up(round(v), least), least), MAX_SIDE) for v in size)
             raise SizeError(
                 f"{name} must be a whole number from {least} to {MAX_SIDE}, not {value}; "
                 f"the nearest size that works is {near[0]}x{near[1]}"
@@ -159,13 +170,15 @@ def _out_size(variant: Variant, size: Size | None, picture: Size | None) -> Size
 def picture_size(variant: Variant, picture: Size, area: int) -> Size:
     """The official size (width, height) for a picture: about `area` pixels in the picture's own shape.
 
+    A model kept to its trained sizes is scaled anyway: whole steps of its grid nearest to the shape.
     A model told by channels rounds down to multiples of 16 (spec: sampling, section 7); one told by known
     latents takes the better of two roundings to multiples of 32 (section 8).
     """
-    if variant.trained.only:
-        return picture
     width, height = picture
     side = variant.grid[0]
+    if variant.trained.only:
+        near = (math.sqrt(area * width / height), math.sqrt(area * height / width))
+        return max(1, round(near[0] / side)) * side, max(1, round(near[1] / side)) * side
     size = known_size(picture, area, side) if variant.image == "known" else channels_size(picture, area)
     if min(size) < side:
         raise SizeError(
@@ -210,3 +223,11 @@ def known_size(picture: Size, area: int, side: int) -> Size:
 
 def _up(value: int, step: int) -> int:
     return -(-value // step) * step
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_whole(value: object) -> bool:
+    return _is_number(value) and value == int(value)

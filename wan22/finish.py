@@ -4,7 +4,7 @@ The VAE gives what the network drew; a canvas says what the person gets. Frames 
 be spread over more frames than were drawn (the small models) is held whole.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,22 @@ def canvas_of(recipe: dict[str, Any], variant: Variant) -> Canvas:
         size, frames, fps = tuple(recipe["size"]), recipe["frames"], recipe["fps"]
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"the recipe does not say what was asked: {error} is missing") from error
-    return fit(variant, size=size, frames=frames, seconds=None, fps=fps)
+    ends = "last_image" in (recipe.get("inputs") or {})
+    return fit(variant, size=size, frames=frames, seconds=None, fps=fps, ends=ends)
+
+
+def check_latents(tensors: Mapping[str, Tensor], canvas: Canvas, variant: Variant) -> Tensor:
+    """The latents (c, t, h, w) among `tensors`; CheckpointError if they are not those of this canvas and model."""
+    wanted = (variant.vae.z, *canvas.latent)
+    if "latents" not in tensors:
+        raise CheckpointError(f"there is no tensor 'latents'; there are: {', '.join(tensors) or 'none'}")
+    found = tuple(tensors["latents"].shape)
+    if found != wanted:
+        raise CheckpointError(
+            f"the latents are {found}, but {variant.name} draws this film as {wanted}: they are another model's, or "
+            "the recipe is another film's"
+        )
+    return tensors["latents"]
 
 
 def _resize(pixels: Tensor, canvas: Canvas) -> Tensor:
@@ -67,7 +82,7 @@ def _resize(pixels: Tensor, canvas: Canvas) -> Tensor:
 
 
 def _stretch(pixels: Tensor, frames: int) -> Tensor:
-    """Spread drawn frames evenly over more frames, blending the two nearest."""
+    """Spread drawn frames evenly over another number of frames, blending the two nearest."""
     at = torch.linspace(0, pixels.shape[1] - 1, frames, device=pixels.device)
     before = at.floor().long().clamp(max=max(0, pixels.shape[1] - 2))
     after = (before + 1).clamp(max=pixels.shape[1] - 1)

@@ -4,7 +4,6 @@ A model is named by the catalogue ("nano", "t2v-A14B"), by its hub id, or by a f
 downloaded here: what is absent is an error that says how to get it.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from wan22.arch import DiTArch, UMT5Arch, VAEArch
 from wan22.catalog import ALIASES, EMBEDDED, NANO, VARIANTS, Variant, from_json, released, variant_names
 from wan22.errors import CheckpointError, OptionError
 from wan22.weights.find import find_layout
-from wan22.weights.reader import open_reader
+from wan22.weights.reader import open_reader, read_json
 from wan22.weights.recognise import recognise
 
 
@@ -54,7 +53,7 @@ def open_model(name: str | os.PathLike[str]) -> Model:
         raise CheckpointError(
             f"{path} is one file; a model is a folder with its experts, VAE, text encoder and tokenizer"
         )
-    if name.count("/") > 1 or name.startswith((".", "~")):
+    if path.is_absolute() or name.count("/") > 1 or name.startswith((".", "~")):
         raise CheckpointError(f"there is no folder {path}")
     try:
         row = released(name)
@@ -74,17 +73,33 @@ def _from_folder(name: str, folder: Path) -> Model:
     layout.require_complete()
     parts = {part: path for part, path in layout.parts.items() if part != "tokenizer"}
     own = layout.folder / "variant.json"
-    row = (
-        from_json(json.loads(own.read_text()))
-        if own.is_file()
-        else _row(name, folder, parts, layout.boundary)
-    )
+    row = from_json(read_json(own)) if own.is_file() else _row(name, folder, parts, layout.boundary)
     missing = [part for part in row.experts if part not in parts]
     if missing:
         raise CheckpointError(
             f"{folder} is {row.name}, which needs {' and '.join(row.experts)}; missing: {missing}"
         )
+    _check_together(folder, row)
     return Model(row.name if name == NANO else name, row, parts, layout.parts["tokenizer"])
+
+
+def _check_together(folder: Path, row: Variant) -> None:
+    """Networks that are whole by themselves may still not be of one model."""
+    if row.dit.out_channels != row.vae.z:
+        raise CheckpointError(
+            f"{folder}: the transformer draws {row.dit.out_channels} channels and the VAE has {row.vae.z}; "
+            "A14B models take the Wan2.1 VAE (16), TI2V-5B the Wan2.2 VAE (48)"
+        )
+    if row.dit.text_dim != row.text.dim:
+        raise CheckpointError(
+            f"{folder}: the transformer reads text of width {row.dit.text_dim}, and the text encoder gives "
+            f"{row.text.dim}; take the text encoder of the same release"
+        )
+    if len(row.experts) == 2 and row.boundary is None:
+        raise CheckpointError(
+            f"{folder} has two experts and does not say at which noise they change (boundary_ratio in "
+            "model_index.json, or boundary in variant.json)"
+        )
 
 
 def _row(name: str, folder: Path, parts: Mapping[str, Path], boundary: float | None) -> Variant:

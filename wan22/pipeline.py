@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from wan22.engine import Engine, load
 from wan22.errors import OptionError
@@ -126,7 +127,8 @@ class Wan22Pipeline:
         guidance_scale: for the high-noise expert; guidance_scale_2 for the low-noise one, the same if left out (as
         in Diffusers).
         generator: a torch.Generator whose initial seed is taken; or give `seed`.
-        callback_on_step_end: called as (pipeline, step, timestep, {"latents": x, "x0": x0}) after every step.
+        callback_on_step_end: called as (pipeline, step, timestep, {"latents": x, "x0": x0}) after every step; it
+        looks on, and may return the same latents but no others. To stop, raise.
         Raises a Wan22Error for what cannot be served, before any expensive work.
         """
         request = Request(
@@ -148,9 +150,13 @@ class Wan22Pipeline:
 
         def on_event(event: Event) -> None:
             if callback_on_step_end is not None and isinstance(event, Progress):
-                callback_on_step_end(
-                    self, event.index - 1, event.sigma * 1000, {"latents": event.x, "x0": event.x0}
-                )
+                given = {"latents": event.x, "x0": event.x0}
+                back = callback_on_step_end(self, event.index - 1, event.sigma * 1000, dict(given))
+                changed = [name for name, value in (back or {}).items() if value is not given.get(name)]
+                if changed:
+                    raise OptionError(
+                        f"callback_on_step_end returned another {changed[0]!r}; it cannot change it"
+                    )
 
         return collect(self.engine.generate(request), on_event)
 
@@ -181,7 +187,9 @@ def _seed(generator: Any, seed: int | None) -> int:
     if generator is not None and seed is not None:
         raise OptionError("give a generator or a seed, not both")
     if generator is not None:
-        return int(generator.initial_seed()) % 2**63
+        if not isinstance(generator, torch.Generator):
+            raise OptionError(f"generator must be a torch.Generator, not {type(generator).__name__}")
+        return generator.initial_seed() % 2**63
     return 0 if seed is None else seed
 
 

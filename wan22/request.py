@@ -6,17 +6,20 @@ It knows the catalogue's numbers and the schedules, no network and no file.
 import hashlib
 import math
 from dataclasses import asdict, dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from wan22.canvas import Canvas, fit
 from wan22.catalog import Variant
-from wan22.errors import OptionError, choose
+from wan22.errors import OptionError, SizeError, choose
 from wan22.sampling import SOLVERS, Schedule, by_expert, levels, start_at
 from wan22.types import Clip, Level, Request
 
 MAX_PROMPT = 20_000
+MAX_RATIO = 32
+"""Of the sides of a picture: to cover a film's shape, a narrower one would be scaled to gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +85,16 @@ class Job:
 def resolve(request: Request, variant: Variant) -> Job:
     """Fill in the model's defaults and check everything; raises RequestError (SizeError, OptionError)."""
     defaults = variant.defaults
-    if not isinstance(request.prompt, str) or not request.prompt.strip():
+    for text in (request.prompt, request.negative):
+        if not isinstance(text, str | None):
+            raise OptionError(f"a prompt is a text, not {type(text).__name__}")
+    if not request.prompt or not request.prompt.strip():
         raise OptionError(
             "the prompt is empty; say what is to be seen, such as 'a red ball rolls left at sunset'"
         )
-    if len(request.prompt) > MAX_PROMPT:
-        raise OptionError(f"the prompt has {len(request.prompt)} characters; at most {MAX_PROMPT} are taken")
+    for text in (request.prompt, request.negative or ""):
+        if len(text) > MAX_PROMPT:
+            raise OptionError(f"the prompt has {len(text)} characters; at most {MAX_PROMPT} are taken")
     _check_inputs(request, variant)
     canvas = fit(
         variant,
@@ -96,21 +103,32 @@ def resolve(request: Request, variant: Variant) -> Job:
         seconds=request.seconds,
         fps=request.fps if request.fps is not None or request.video is None else request.video.fps,
         picture=_picture_size(request),
+        ends=request.last_image is not None,
     )
     notices = list(canvas.notices)
     if request.last_image is not None and variant.image == "known" and not variant.trained.only:
         notices.append(
             f"{variant.name} was not trained to end on a picture; the last one may be met abruptly"
         )
-    if request.last_image is not None and canvas.latent[0] == 1:
-        raise OptionError("a last image needs a film: more than one latent frame, 5 frames or more")
+    pictured = request.image is not None and variant.image == "known"
+    if (pictured or request.last_image is not None) and canvas.latent[0] == 1:
+        raise SizeError(
+            f"{canvas.frames} frame is the image itself: a film from an image needs {1 + canvas.stride_time} frames "
+            "or more"
+        )
     solver = choose("solver", defaults.solver if request.solver is None else request.solver, tuple(SOLVERS))
     steps = defaults.steps if request.steps is None else request.steps
-    shift = defaults.shift if request.shift is None else float(request.shift)
+    shift = defaults.shift if request.shift is None else _number("shift", request.shift)
+    if isinstance(steps, bool):
+        raise OptionError(f"steps must be a whole number, not {steps}")
     schedule = levels(solver, steps, shift)
     if request.video is not None:
         schedule = start_at(schedule, request.strength)
     guidance = by_expert(defaults.guidance if request.guidance is None else request.guidance)
+    if len(variant.experts) == 1 and guidance["low"] != guidance["high"]:
+        raise OptionError(
+            f"{variant.name} is one network: give one number for guidance, not {request.guidance}"
+        )
     if any(not 0 <= g <= 100 for g in guidance.values()):
         raise OptionError(
             f"guidance must be from 0 to 100, not {request.guidance}; this model's own is {defaults.guidance}"
@@ -160,12 +178,12 @@ def _check_inputs(request: Request, variant: Variant) -> None:
             raise OptionError(
                 f"{variant.name} starts from an image and takes no video; take t2v-A14B, ti2v-5B or nano"
             )
-        if not (math.isfinite(request.strength) and 0 < request.strength <= 1):
-            raise OptionError(
-                f"strength must be above 0 and at most 1, not {request.strength}; 0.7 changes much, 0.3 little"
-            )
     elif variant.image_required and not pictures:
         raise OptionError(f"{variant.name} needs an image (the first frame, the last, or both)")
+    if not 0 < _number("strength", request.strength) <= 1:
+        raise OptionError(
+            f"strength must be above 0 and at most 1, not {request.strength}; 0.7 changes much, 0.3 little"
+        )
     if isinstance(request.seed, bool) or not isinstance(request.seed, int) or not 0 <= request.seed < 2**63:
         raise OptionError(f"the seed must be a whole number from 0 to {2**63 - 1}, not {request.seed}")
 
@@ -182,6 +200,17 @@ def _check_pixels(pixels: np.ndarray, axes: int, what: str) -> None:
         raise OptionError(f"{what} must be a numpy array of uint8 {shape}, not {found}")
     if 0 in pixels.shape:
         raise OptionError(f"{what} of shape {pixels.shape} has no pixels")
+    height, width = pixels.shape[-3:-1]
+    if max(height, width) > MAX_RATIO * min(height, width):
+        raise OptionError(
+            f"{what} of {width}x{height} pixels is too narrow: one side may be {MAX_RATIO} times the other; crop it"
+        )
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise OptionError(f"{name} must be a number, not {value!r}")
+    return float(value)
 
 
 def _frames(request: Request) -> int | None:

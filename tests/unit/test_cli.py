@@ -28,6 +28,8 @@ from wan22.types import Finished, Frames, Latents, Notice, Phase, Progress
 VARIANT = replace(
     VARIANTS["ti2v-5B"],
     name="fake",
+    experts=("high", "low"),
+    boundary=0.9,
     defaults=Defaults((64, 32), 5, 8, steps=2, shift=5.0, guidance=(5.0, 5.0), negative="grey"),
     trained=Trained(((64, 32),), (5,)),
 )

@@ -66,17 +66,19 @@ def channels(
     """Tell pictures by channels: four of mask, then the latents of a film that is grey where nothing is known.
 
     The pictures are stretched to the canvas by bicubic interpolation without antialiasing or clamping, as the
-    official release does (spec: sampling, section 7); `exact_shape` cuts them to the canvas's shape before.
+    official release does (spec: sampling, section 7); `exact_shape` cuts them to the canvas's shape before. The
+    last one stands from the last frame that is delivered to the last that is drawn.
     """
     width, height = canvas.draw
     total = canvas.drawn_frames
     film = torch.zeros(3, total, height, width)
     mask = torch.zeros(total)
-    for picture, at in ((first, 0), (last, total - 1)):
+    end = total if canvas.stretched else min(canvas.frames, total)
+    for picture, at in ((first, slice(0, 1)), (last, slice(end - 1, total))):
         if picture is not None:
             shaped = cut_to_shape(picture, canvas.draw) if exact_shape else picture
             stretched = F.interpolate(to_pixels(shaped)[None], size=(height, width), mode="bicubic")
-            film[:, at] = stretched[0]
+            film[:, at] = stretched[0, :, None]
             mask[at] = 1
     latents = encode(film[None])[0].cpu()
     t, h, w = latents.shape[1:]

@@ -1,0 +1,88 @@
+"""A whole model in a few kilobytes: random weights in our own layout, for tests of everything above the networks.
+
+folder = write_tiny(tmp_path / "tiny", image="known")
+engine = wan22.load(folder, device="cpu")
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from wan22.arch import DiTArch, UMT5Arch, VAEArch
+from wan22.catalog import Defaults, Trained, Variant, to_json
+from wan22.models.dit import WanDiT
+from wan22.models.umt5 import UMT5Encoder
+from wan22.models.vae import WanVAE
+from wan22.train.tokenizer import build_word_tokenizer
+
+WORDS = ("a red ball rolls left at sunset", "a blue cube spins")
+TEXT_LEN = 8
+VAE = VAEArch(
+    z=4,
+    encoder_width=4,
+    decoder_width=4,
+    multipliers=(1, 1, 1),
+    blocks=1,
+    temporal=(True, True),
+    patch=2,
+    residual=True,
+    mean=(0.1, -0.1, 0.2, 0.0),
+    std=(0.5, 0.6, 0.7, 0.8),
+)
+"""Like Wan2.2's: 4 frames and 8 pixels a side in one latent, so sizes grow by 16."""
+
+
+def tiny_variant(image: str | None = "known", *, only: bool = False, vocab: int = 16) -> Variant:
+    """A row of two experts; `image` and `only` as in the catalogue (image "channels" needs an image)."""
+    told = VAE.stride_time + VAE.z if image == "channels" else 0
+    return Variant(
+        name="tiny",
+        title="random weights",
+        dit=DiTArch(
+            VAE.z + told, VAE.z, 24, 32, heads=2, layers=1, text_dim=8, text_len=TEXT_LEN, freq_dim=8
+        ),
+        vae=VAE,
+        text=UMT5Arch(vocab=vocab, dim=8, dim_attn=8, ffn_dim=8, heads=2, layers=1),
+        experts=("high", "low"),
+        boundary=0.9,
+        image=image,
+        image_required=image == "channels",
+        defaults=Defaults((48, 32), 5, 8.0, steps=4, shift=5.0, guidance=(3.0, 4.0), negative="a cube"),
+        trained=Trained(((48, 32), (32, 48), (32, 32)), (1, 5, 9), only=only),
+        hub=None,
+    )
+
+
+def write_tiny(folder: Path, image: str | None = "known", *, only: bool = False) -> Path:
+    """Write the model into `folder`, the same bytes every time, and return it."""
+    folder.mkdir(parents=True)
+    tokenizer = build_word_tokenizer(WORDS, 100)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    row = tiny_variant(image, only=only, vocab=tokenizer.get_vocab_size())
+    generator = torch.Generator().manual_seed(0)
+    parts = {
+        "high_noise_model": WanDiT(row.dit),
+        "low_noise_model": WanDiT(row.dit),
+        "vae": WanVAE(row.vae),
+        "text_encoder": UMT5Encoder(row.text),
+    }
+    for name, module in parts.items():
+        save_file(random_weights(module, generator), folder / f"{name}.safetensors")
+    (folder / "variant.json").write_text(json.dumps(to_json(row)))
+    return folder
+
+
+def random_weights(module: torch.nn.Module, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    """Weights of about unit gain, so that a signal neither dies nor explodes on its way."""
+
+    def draw(shape: torch.Size) -> torch.Tensor:
+        if len(shape) < 2:
+            return 1 + 0.1 * torch.randn(shape, generator=generator)
+        return torch.randn(shape, generator=generator) / shape[1:].numel() ** 0.5
+
+    return {
+        name: 0.1 * draw(t.shape) if name.endswith("bias") else draw(t.shape)
+        for name, t in module.state_dict().items()
+    }
