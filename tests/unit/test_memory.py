@@ -1,0 +1,127 @@
+"""Where parts rest: plans from sizes and free memory, and parts that come and go."""
+
+import weakref
+
+import pytest
+import torch
+
+from wan22.errors import DeviceError, OptionError
+from wan22.memory.device import devices, free_memory, pick_device, pick_dtype, wait
+from wan22.memory.placement import Placement, plan
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+SIZES = {"high": 30, "low": 30, "vae": 10, "text": 10}
+
+
+@pytest.mark.parametrize(
+    ("device", "free", "host", "memory", "rest"),
+    [
+        (GPU, 100, 0, "auto", "device"),
+        (GPU, 90, 100, "auto", "host"),  # 80 fits into 90, but leaves no room to work in
+        (GPU, 90, 90, "auto", "disk"),
+        (CPU, 100, 100, "auto", "device"),
+        (CPU, 90, 1000, "auto", "disk"),  # the host is the device
+        (GPU, 0, 0, "device", "device"),
+        (GPU, 1000, 1000, "host", "host"),
+        (CPU, 1000, 1000, "host", "device"),
+        (CPU, 1000, 1000, "disk", "disk"),
+    ],
+)
+def test_parts_rest_where_there_is_room_or_where_they_are_told(device, free, host, memory, rest):
+    assert plan(SIZES, device, free, host, memory) == dict.fromkeys(SIZES, rest)
+
+
+def test_an_unknown_plan_lists_the_known():
+    with pytest.raises(OptionError, match=r"'ram'\. Known: auto, device, host, disk"):
+        plan(SIZES, CPU, 1, 1, "ram")
+
+
+def placement(rest, device=CPU):
+    alive, loads = weakref.WeakSet(), []
+
+    def load(name):
+        def read(where):
+            part = torch.nn.Linear(2, 2, device=where)
+            alive.add(part)
+            loads.append((name, len(alive)))
+            return part
+
+        return read
+
+    names = ("high", "low", "vae")
+    return Placement({n: load(n) for n in names}, dict.fromkeys(names, rest), device), alive, loads
+
+
+def test_on_the_device_every_part_is_read_once_and_stays():
+    place, alive, loads = placement("device")
+    parts = [place.bring(name) for name in ("high", "low", "high", "vae", "low")]
+    assert parts[0] is parts[2] and parts[1] is parts[4]
+    assert loads == [("high", 1), ("low", 2), ("vae", 3)]
+    assert len(alive) == 3
+    place.release()  # nobody is a guest
+    assert place.is_here("high")
+
+
+def test_on_disk_a_part_leaves_before_the_next_one_comes():
+    place, alive, loads = placement("disk")
+    for name in ("high", "high", "low", "vae", "high"):
+        assert place.bring(name) is place.bring(name)
+        assert place.is_here(name)
+    assert loads == [("high", 1), ("low", 1), ("vae", 1), ("high", 1)]
+    place.release()
+    assert len(alive) == 0
+    assert not place.is_here("high")
+
+
+def test_on_the_host_a_part_is_read_once_and_moves():
+    place, alive, loads = placement("host", torch.device("meta"))
+    high = place.bring("high")
+    assert high.weight.device.type == "meta"
+    assert place.is_here("high") and not place.is_here("low")
+    assert loads == [("high", 1)]
+    assert len(alive) == 1
+
+
+def test_a_part_that_cannot_be_read_leaves_nothing_half_done():
+    place, _, _ = placement("disk")
+    place.bring("high")
+    place._loaders = {**place._loaders, "low": lambda device: 1 / 0}
+    with pytest.raises(ZeroDivisionError):
+        place.bring("low")
+    assert not place.is_here("low") and not place.is_here("high")
+    assert isinstance(place.bring("vae"), torch.nn.Module)
+
+
+def test_devices_are_those_of_the_machine():
+    assert devices()[-1] == "cpu"
+    assert pick_device("cpu") == pick_device(CPU) == CPU
+    assert str(pick_device("auto")) == devices()[0]
+    with pytest.raises(DeviceError, match=r"no device 'gpu' on this machine\. Here are: .*cpu"):
+        pick_device("gpu")
+    with pytest.raises(DeviceError, match="'cuda:99'"):
+        pick_device("cuda:99")
+    assert free_memory(CPU) > 0
+    wait(CPU)
+
+
+def test_devices_with_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert devices()[:2] == ["cuda:0", "cuda:1"]
+    assert pick_device("auto") == pick_device("cuda") == torch.device("cuda:0")
+    assert pick_device("cuda:1") == torch.device("cuda:1")
+
+
+def test_precision_follows_size_and_device():
+    assert pick_dtype("auto", CPU, small=True) == torch.float32
+    assert pick_dtype("auto", CPU, small=False) == torch.bfloat16
+    assert pick_dtype("auto", GPU, small=True) == torch.bfloat16
+    assert (
+        pick_dtype("fp32", GPU, small=False) == pick_dtype(torch.float32, CPU, small=False) == torch.float32
+    )
+    assert pick_dtype("bf16", CPU, small=True) == torch.bfloat16
+    assert pick_dtype("fp16", GPU, small=True) == torch.float16
+    with pytest.raises(DeviceError, match="float16 is not usable on the CPU; take bfloat16"):
+        pick_dtype("float16", CPU, small=True)
+    for wrong in ("int8", torch.int8):
+        with pytest.raises(DeviceError, match=r"unknown dtype 'int8'\. Known: auto, float32"):
+            pick_dtype(wrong, CPU, small=True)

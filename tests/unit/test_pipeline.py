@@ -1,0 +1,212 @@
+"""The familiar face: the call that a newcomer writes works, and its names mean what they mean in Diffusers."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny import write_tiny
+
+from wan22 import Video, Wan22Pipeline
+from wan22.catalog import EMBEDDED
+from wan22.errors import CheckpointError, DeviceError, OptionError, OutputError, SizeError
+from wan22.media.recipe import FrameHasher, read_recipe
+from wan22.media.video import read_clip
+from wan22.types import Clip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_tiny(tmp_path_factory.mktemp("pipeline") / "tiny", only=True)
+
+
+@pytest.fixture(scope="module")
+def pipeline(folder):
+    return Wan22Pipeline.from_pretrained(folder, torch_dtype=torch.float32, device="cpu")
+
+
+def make(pipeline, **options):
+    return pipeline(**{"prompt": "a red ball", "num_inference_steps": 2, **options})
+
+
+def seen(pipeline, **options):
+    """The request that a call makes."""
+    requests = []
+    generate = pipeline.engine.generate
+    pipeline.engine.generate = lambda request: (requests.append(request), generate(request))[1]
+    try:
+        make(pipeline, **options)
+    finally:
+        del pipeline.engine.generate
+    return requests[0]
+
+
+def test_the_example_works_as_written(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pipeline = Wan22Pipeline.from_pretrained(folder, torch_dtype=torch.float32, device="cpu")
+    video = pipeline(
+        prompt="...", num_frames=32, fps=8, resolution=(64, 48), guidance_scale=7.5, num_inference_steps=3
+    )
+    video.save("output.mp4")
+    clip = read_clip("output.mp4")
+    assert (clip.frames.shape, clip.fps) == ((32, 48, 64, 3), 8.0)
+    recipe = read_recipe("output.mp4")
+    assert (recipe["prompt"], recipe["frames"], recipe["size"]) == ("...", 32, [64, 48])
+    assert (recipe["guidance"], recipe["steps"]) == (7.5, 3)
+
+
+@pytest.mark.skipif(
+    not (EMBEDDED / "variant.json").is_file(), reason="this checkout has no embedded nano model"
+)
+def test_the_example_works_with_the_embedded_model(tmp_path):
+    pipeline = Wan22Pipeline.from_pretrained("wan22-nano", torch_dtype=torch.float32, device="cpu")
+    video = pipeline(
+        prompt="a red ball rolls left", num_frames=32, fps=8, resolution=(512, 512), num_inference_steps=2
+    )
+    assert video.frames.shape == (32, 512, 512, 3)
+    assert video.save(tmp_path / "output.mp4").stat().st_size > 1000
+
+
+def test_a_video_has_frames_speed_length_and_a_recipe_with_their_hash(pipeline):
+    video = make(pipeline, num_frames=5)
+    assert isinstance(video, Video)
+    assert (len(video), video.frames.shape, video.frames.dtype, video.fps) == (
+        5,
+        (5, 32, 48, 3),
+        np.uint8,
+        8.0,
+    )
+    hasher = FrameHasher()
+    hasher.update(video.frames)
+    assert video.recipe["frames_sha256"] == hasher.hexdigest()
+    assert "frames" not in repr(video)
+
+
+def test_a_notebook_shows_the_film(pipeline):
+    html = make(pipeline)._repr_mimebundle_()["text/html"]
+    assert html.startswith("<video") and "data:video/mp4;base64," in html
+
+
+def test_every_name_reaches_the_request(pipeline):
+    request = seen(
+        pipeline, negative_prompt="", height=32, width=48, num_frames=5, fps=12, num_inference_steps=1,
+        guidance_scale=2.0, guidance_scale_2=3.0, shift=4.0, solver="euler", seed=9,
+    )  # fmt: skip
+    assert (request.negative, request.size, request.frames, request.fps) == ("", (48, 32), 5, 12)
+    assert (request.steps, request.shift, request.solver, request.seed) == (1, 4.0, "euler", 9)
+    assert request.guidance == (3.0, 2.0)  # ours is (low, high); theirs names the high one first
+    assert seen(pipeline, guidance_scale=2.0).guidance == 2.0
+    assert seen(pipeline).guidance is None
+    assert seen(pipeline).negative is None
+    assert seen(pipeline, resolution=[64, 48]).size == (64, 48)
+
+
+def test_a_generator_is_a_seed(pipeline):
+    a = make(pipeline, generator=torch.Generator().manual_seed(3))
+    assert np.array_equal(a.frames, make(pipeline, seed=3).frames)
+    assert not np.array_equal(a.frames, make(pipeline).frames)
+    assert a.recipe["seed"] == 3
+    assert 0 <= seen(pipeline, generator=torch.Generator().manual_seed(-1)).seed < 2**63
+
+
+def test_pictures_are_paths_pil_images_or_arrays(pipeline, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    films = [
+        make(pipeline, image=image, last_image=image).frames
+        for image in (pixels, Image.fromarray(pixels), tmp_path / "a.png", str(tmp_path / "a.png"))
+    ]
+    assert all(np.array_equal(films[0], film) for film in films)
+    assert not np.array_equal(films[0], make(pipeline, image=pixels).frames)
+    clear = Image.fromarray(pixels).convert("RGBA")
+    assert np.array_equal(seen(pipeline, image=clear).image, pixels)
+
+
+def test_clips_are_videos_paths_or_arrays_with_a_speed(pipeline, tmp_path):
+    first = make(pipeline, num_frames=5)
+    path = first.save(tmp_path / "a.mp4")
+    as_video = make(pipeline, video=first, strength=0.5)
+    as_clip = make(pipeline, video=Clip(first.frames, first.fps), strength=0.5)
+    as_array = make(pipeline, video=first.frames, fps=8.0, strength=0.5)
+    assert np.array_equal(as_video.frames, as_clip.frames)
+    assert np.array_equal(as_video.frames, as_array.frames)
+    assert len(make(pipeline, video=path)) == 5
+    assert as_video.recipe["task"] == "v2v"
+
+
+def test_the_callback_sees_every_step_and_can_only_look(pipeline):
+    calls = []
+
+    def look(pipe, step, timestep, values):
+        calls.append((pipe is pipeline, step, timestep, values["latents"].shape, values["x0"].shape))
+        return values
+
+    watched = make(pipeline, callback_on_step_end=look, num_inference_steps=3)
+    assert [call[:2] for call in calls] == [(True, 0), (True, 1), (True, 2)]
+    assert [call[2] for call in calls] == sorted((call[2] for call in calls), reverse=True)
+    assert calls[0][3] == calls[0][4] == (4, 2, 4, 6)
+    assert np.array_equal(watched.frames, make(pipeline, num_inference_steps=3).frames)
+    with pytest.raises(OptionError, match="returned another 'latents'"):
+        make(pipeline, callback_on_step_end=lambda p, i, t, v: {"latents": v["latents"] * 0})
+
+
+def test_a_callback_that_raises_stops_the_film_and_the_pipeline_goes_on(pipeline):
+    class Enough(Exception):
+        pass
+
+    def stop(*_):
+        raise Enough
+
+    with pytest.raises(Enough):
+        make(pipeline, callback_on_step_end=stop)
+    assert len(make(pipeline, num_frames=3)) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"prompt": ""}, OptionError, "prompt is empty"),
+        ({"height": 32}, OptionError, "give both height and width"),
+        ({"width": 32}, OptionError, "give both height and width"),
+        ({"resolution": (48, 32), "height": 32}, OptionError, "give resolution=.* not both"),
+        ({"resolution": 512}, OptionError, r"resolution must be \(width, height\), not 512"),
+        ({"height": 5, "width": 32}, SizeError, "height must be"),
+        ({"num_frames": 0}, SizeError, "frames must be"),
+        ({"guidance_scale_2": 3.0}, OptionError, "guidance_scale_2 needs guidance_scale"),
+        ({"generator": torch.Generator(), "seed": 1}, OptionError, "a generator or a seed, not both"),
+        ({"generator": 7}, OptionError, "must be a torch.Generator, not int"),
+        ({"image": 7}, OptionError, "an image must be a path, a PIL image or a uint8 array, not int"),
+        ({"video": np.zeros((5, 32, 48, 3), np.uint8)}, OptionError, "a video given as an array needs fps"),
+        ({"video": 7}, OptionError, "a video must be a path, .* not int"),
+        ({"num_inference_steps": 0}, OptionError, "steps 0"),
+    ],
+)
+def test_what_cannot_be_served_is_one_clear_error(pipeline, options, kind, message):
+    with pytest.raises(kind, match=message):
+        make(pipeline, **options)
+
+
+def test_an_unknown_name_is_pythons_own_error(pipeline, folder):
+    with pytest.raises(TypeError, match="max_sequence_length"):
+        make(pipeline, max_sequence_length=512)
+    with pytest.raises(TypeError, match="variant"):
+        Wan22Pipeline.from_pretrained(folder, variant="fp16")
+
+
+def test_a_model_device_or_precision_that_is_not_here_is_one_clear_error(folder, tmp_path):
+    with pytest.raises(CheckpointError, match="there is no folder"):
+        Wan22Pipeline.from_pretrained(tmp_path / "absent")
+    with pytest.raises(DeviceError, match="'tpu'"):
+        Wan22Pipeline.from_pretrained(folder, device="tpu")
+    with pytest.raises(DeviceError, match="'int8'"):
+        Wan22Pipeline.from_pretrained(folder, torch_dtype=torch.int8, device="cpu")
+    with pytest.raises(OptionError, match="memory plan 'ram'"):
+        Wan22Pipeline.from_pretrained(folder, device="cpu", memory="ram")
+
+
+def test_a_film_is_not_written_where_it_cannot_be(pipeline, tmp_path):
+    video = make(pipeline, num_frames=1)
+    (tmp_path / "file").write_text("")
+    for wrong in ("file/a.mp4", "a.doc"):
+        with pytest.raises(OutputError):
+            video.save(tmp_path / wrong)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
