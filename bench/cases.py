@@ -1,0 +1,307 @@
+"""What is compared. A case makes, for one contender, a call that returns its result; weights come from a seed.
+
+Both contenders get the same numbers: ours under the official names, Diffusers' under its own, joined by the
+tables of `wan22.weights.dialects`.
+"""
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from wan22.arch import VAEArch
+from wan22.catalog import EMBEDDED, VAE_21, VAE_22
+from wan22.weights.dialects import DIALECTS
+
+Call = Callable[[], Tensor]
+OURS, THEIRS = "ours", "diffusers"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison: what it is, at which sizes, and `make(contender)`."""
+
+    name: str
+    dtype: str
+    shapes: str
+    make: Callable[[str], Call]
+
+
+def official(part: str, names: list[str]) -> Callable[[str], str]:
+    """Return the map from Diffusers' names to the official ones, of the table that knows all of `names`."""
+    for table in DIALECTS[part]:
+        if table.name == "diffusers" and all(table.to_native(n) for n in names if n not in table.ignored):
+            return table.to_native
+    raise LookupError(f"no table of Diffusers' names fits {names[:3]}")
+
+
+@torch.no_grad()
+def draw(module: nn.Module, native: Callable[[str], str]) -> None:
+    """Fill parameters from seeds made of their official names: matrices keep the size of what passes through."""
+    for name, parameter in module.named_parameters():
+        own = native(name)
+        noise = torch.randn(
+            parameter.shape, generator=torch.Generator().manual_seed(zlib.crc32(own.encode()))
+        )
+        if own.endswith((".gamma", "norm_q.weight", "norm_k.weight", "norm3.weight")):
+            noise = 1 + 0.1 * noise
+        elif parameter.ndim > 1 and not own.endswith("modulation"):
+            noise *= parameter[0].numel() ** -0.5
+        else:
+            noise *= 0.1
+        parameter.copy_(noise)
+
+
+def given(seed: int, *shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+# A block of the transformer
+
+GRID = (4, 16, 24)
+TEXT, TEXT_ROWS = 64, 512
+KEEP = ("norm", "modulation", "scale_shift_table")
+"""Parts of names that stay float32 in both."""
+
+
+def _cast(block: nn.Module, dtype: torch.dtype) -> nn.Module:
+    for name, parameter in block.named_parameters():
+        if not any(part in name for part in KEEP):
+            parameter.data = parameter.data.to(dtype)
+    return block.eval()
+
+
+def a14b_block(dtype: torch.dtype, contender: str) -> Call:
+    """One block of A14B's width. The prompt has 64 of 512 rows; its keys and values are made once by us, as in use."""
+    dim, ffn, heads, tokens = 5120, 13824, 40, GRID[0] * GRID[1] * GRID[2]
+    x, text = given(1, 1, tokens, dim).to(dtype), given(2, 1, TEXT, dim).to(dtype)
+    padding, time = given(3, 1, 1, dim).to(dtype), 0.1 * given(4, 1, 6, dim)
+    if contender == OURS:
+        from wan22.models.block import Block, TimeRows
+        from wan22.ops.attention import attend
+        from wan22.ops.rope import rotation
+
+        block = Block(dim, ffn, heads, 1e-6)
+        draw(block, lambda name: f"blocks.0.{name}")
+        _cast(block, dtype)
+        bias = torch.zeros(1, 1, 1, TEXT + 1)
+        bias[..., -1] = torch.tensor(float(TEXT_ROWS - TEXT)).log()
+        memory = block.cross_attn.read(torch.cat([text, padding], dim=1), bias)
+        table = rotation(GRID, dim // heads, torch.device("cpu"))
+        return lambda: block(x, TimeRows(time.unsqueeze(1), None), table, memory, attend)
+    from diffusers.models.transformers.transformer_wan import WanRotaryPosEmbed, WanTransformerBlock
+
+    block = WanTransformerBlock(dim, ffn, heads, cross_attn_norm=True)
+    native = official("dit", [f"blocks.0.{name}" for name in block.state_dict()])
+    draw(block, lambda name: native(f"blocks.0.{name}"))
+    _cast(block, dtype)
+    rotary = WanRotaryPosEmbed(dim // heads, (1, 2, 2), 1024)(
+        torch.zeros(1, 16, GRID[0], 2 * GRID[1], 2 * GRID[2])
+    )
+    rows = torch.cat([text, padding.expand(-1, TEXT_ROWS - TEXT, -1)], dim=1)
+    return lambda: block(x, rows, time, rotary)
+
+
+# The VAEs
+
+
+def their_vae(arch: VAEArch) -> nn.Module:
+    import diffusers
+
+    more = {}
+    if arch.residual:
+        more = dict(is_residual=True, in_channels=3 * arch.patch**2, out_channels=3 * arch.patch**2)
+        more |= dict(patch_size=arch.patch)
+    return diffusers.AutoencoderKLWan(
+        base_dim=arch.encoder_width,
+        decoder_base_dim=arch.decoder_width,
+        z_dim=arch.z,
+        dim_mult=list(arch.multipliers),
+        num_res_blocks=arch.blocks,
+        temperal_downsample=list(arch.temporal),
+        latents_mean=list(arch.mean),
+        latents_std=list(arch.std),
+        scale_factor_temporal=arch.stride_time,
+        scale_factor_spatial=arch.stride_space,
+        **more,
+    )
+
+
+def vae(arch: VAEArch, way: str, frames: int, pixels: int, contender: str) -> Call:
+    """Encode or decode with latents as the networks have them (normalised), a chunk at a time in both."""
+    side, latent_frames = pixels // arch.stride_space, (frames - 1) // arch.stride_time + 1
+    video = given(5, 1, 3, frames, pixels, pixels).clamp(-2, 2) / 2
+    z = given(6, 1, arch.z, latent_frames, side, side)
+    if contender == OURS:
+        from wan22.models.vae import WanVAE
+
+        ours = WanVAE(arch).eval()
+        draw(ours, str)
+        if way == "encode":
+            return lambda: ours.encode(video, chunk=1)
+        return lambda: ours.decode(z, chunk=1)
+    theirs = their_vae(arch).eval()
+    draw(theirs, official("vae", list(theirs.state_dict())))
+    mean = torch.tensor(arch.mean).view(1, -1, 1, 1, 1)
+    inverse = 1 / torch.tensor(arch.std).view(1, -1, 1, 1, 1)
+    if way == "encode":
+        return lambda: (theirs.encode(video).latent_dist.mode() - mean) * inverse
+    return lambda: theirs.decode(z / inverse + mean).sample.clamp(-1, 1)
+
+
+# From prompt to film
+
+PROMPT, NEGATIVE = "a big red ball bounces in the snow at sunset", ""
+STEPS = 20
+
+
+def _engine():
+    """The embedded model, or while there is none, one of its size with weights from a seed."""
+    from wan22.engine import Engine, load
+
+    if (EMBEDDED / "variant.json").is_file():
+        return load("nano", device="cpu", dtype="float32")
+    from wan22.conditioning.text import Tokenizer
+    from wan22.memory.placement import Placement
+    from wan22.train.recipes import nano
+    from wan22.train.tokenizer import build_word_tokenizer
+    from wan22.weights.load import meta_module
+
+    row = nano.variant(nano.VAE, vocab=600)
+    arches = {**dict.fromkeys(row.experts, row.dit), "vae": row.vae, "text": row.text}
+
+    def make(part: str, _: torch.device) -> nn.Module:
+        module = meta_module(arches[part]).to_empty(device="cpu").eval()
+        draw(module, lambda name: f"{part}.{name}")
+        return module
+
+    placement = Placement(
+        {part: partial(make, part) for part in arches}, dict.fromkeys(arches, "device"), torch.device("cpu")
+    )
+    tokenizer = Tokenizer(build_word_tokenizer([PROMPT], 600))
+    return Engine(row.name, row, tokenizer=tokenizer, placement=placement, dtype=torch.float32, weights={})
+
+
+def nano_film(contender: str) -> Call:
+    """The whole way from words to 8-bit frames, with the model's own size, solver and guidance; models are loaded."""
+    from wan22.types import Frames, Request
+
+    engine = _engine()
+    size = engine.variant.trained.sizes[0]
+    frames = engine.variant.defaults.frames
+    if contender == OURS:
+        request = Request(prompt=PROMPT, negative=NEGATIVE, size=size, frames=frames, steps=STEPS, seed=0)
+
+        def film() -> Tensor:
+            engine._texts.clear()  # each film reads its prompt anew
+            parts = [event.frames for event in engine.generate(request) if isinstance(event, Frames)]
+            return torch.cat([torch.from_numpy(p) for p in parts]).float()
+
+        return film
+    return _their_film(engine, size, frames)
+
+
+def _their_film(engine, size: tuple[int, int], frames: int) -> Call:  # noqa: ANN001
+    import diffusers
+    import transformers
+
+    from wan22.sampling import draw_noise
+
+    row = engine.variant
+    bring = engine._placement.bring
+
+    def same(theirs: nn.Module, part: str, kind: str) -> nn.Module:
+        native, weights = official(kind, list(theirs.state_dict())), bring(part).state_dict()
+        theirs.load_state_dict(
+            {n: weights[native(n)] for n in theirs.state_dict() if native(n)}, strict=False
+        )
+        return theirs.eval()
+
+    dit, text = row.dit, row.text
+    experts = [
+        diffusers.WanTransformer3DModel(
+            num_attention_heads=dit.heads,
+            attention_head_dim=dit.dim // dit.heads,
+            in_channels=dit.in_channels,
+            out_channels=dit.out_channels,
+            text_dim=dit.text_dim,
+            freq_dim=dit.freq_dim,
+            ffn_dim=dit.ffn_dim,
+            num_layers=dit.layers,
+        )
+        for _ in row.experts
+    ]
+    experts = [same(e, name, "dit") for e, name in zip(experts, row.experts, strict=True)]
+    config = transformers.UMT5Config(
+        vocab_size=text.vocab,
+        d_model=text.dim,
+        d_kv=text.dim_attn // text.heads,
+        d_ff=text.ffn_dim,
+        num_layers=text.layers,
+        num_heads=text.heads,
+        feed_forward_proj="gated-gelu",
+        tie_word_embeddings=False,
+    )
+    encoder = same(transformers.UMT5EncoderModel(config), "text", "text")
+    pipeline = diffusers.WanPipeline(
+        tokenizer=None,
+        text_encoder=None,
+        vae=same(their_vae(row.vae), "vae", "vae"),
+        scheduler=diffusers.UniPCMultistepScheduler(
+            use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=row.defaults.shift
+        ),
+        transformer=experts[0],
+        transformer_2=experts[1] if len(experts) == 2 else None,
+        boundary_ratio=row.boundary,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    canvas = (row.dit.out_channels, (frames - 1) // row.vae.stride_time + 1)
+    canvas += (size[1] // row.vae.stride_space, size[0] // row.vae.stride_space)
+    noise = draw_noise(canvas, 0)[None]
+    low, high = row.defaults.guidance
+
+    def film() -> Tensor:
+        ids, mask = engine._tokenizer.encode([PROMPT, NEGATIVE], dit.text_len)
+        rows = encoder(ids, mask).last_hidden_state * mask.unsqueeze(-1)
+        return torch.from_numpy(
+            pipeline(
+                prompt_embeds=rows[:1],
+                negative_prompt_embeds=rows[1:],
+                latents=noise,
+                width=size[0],
+                height=size[1],
+                num_frames=frames,
+                num_inference_steps=STEPS,
+                guidance_scale=high,
+                guidance_scale_2=low if len(experts) == 2 else None,
+                output_type="np",
+            ).frames[0]
+            * 255
+        ).round()
+
+    return film
+
+
+_NANO = "the embedded model" if (EMBEDDED / "variant.json").is_file() else "random weights of its size"
+_HALF_22 = replace(VAE_22, encoder_width=80, decoder_width=128)
+
+CASES: dict[str, Case] = {
+    case.name: case
+    for case in (
+        Case("nano film", "float32", f"96x64, 17 frames, {STEPS} steps; {_NANO}", nano_film),
+        Case("A14B block fp32", "float32", "1,536 tokens x 5120", partial(a14b_block, torch.float32)),
+        Case("A14B block bf16", "bfloat16", "1,536 tokens x 5120", partial(a14b_block, torch.bfloat16)),
+        Case("vae 2.1 encode", "float32", "9 frames 128x128", partial(vae, VAE_21, "encode", 9, 128)),
+        Case("vae 2.1 decode", "float32", "9 frames 128x128", partial(vae, VAE_21, "decode", 9, 128)),
+        Case("vae 2.2 encode", "float32", "9 frames 128x128", partial(vae, VAE_22, "encode", 9, 128)),
+        Case(
+            "vae 2.2 decode",
+            "float32",
+            "9 frames 128x128, half width",
+            partial(vae, _HALF_22, "decode", 9, 128),
+        ),
+    )
+}
