@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from wan22.arch import VAEArch
 from wan22.catalog import EMBEDDED, VAE_21, VAE_22
+from wan22.engine import Engine
 from wan22.weights.dialects import DIALECTS
 
 Call = Callable[[], Tensor]
@@ -158,9 +159,9 @@ PROMPT, NEGATIVE = "a big red ball bounces in the snow at sunset", ""
 STEPS = 20
 
 
-def _engine():
+def _engine() -> Engine:
     """The embedded model, or while there is none, one of its size with weights from a seed."""
-    from wan22.engine import Engine, load
+    from wan22.engine import load
 
     if (EMBEDDED / "variant.json").is_file():
         return load("nano", device="cpu", dtype="float32")
@@ -204,7 +205,23 @@ def nano_film(contender: str) -> Call:
     return _their_film(engine, size, frames)
 
 
-def _their_film(engine, size: tuple[int, int], frames: int) -> Call:  # noqa: ANN001
+def _their_scheduler(shift: float) -> object:
+    """Their UniPC on the official release's noise levels: their own differ in the third digit."""
+    import diffusers
+
+    from wan22.sampling.schedule import levels
+
+    class Scheduler(diffusers.UniPCMultistepScheduler):
+        def set_timesteps(self, steps: int, device: object = None) -> None:
+            super().set_timesteps(steps, device)
+            schedule = levels("unipc", steps, shift)
+            self.sigmas = schedule.sigmas
+            self.timesteps = torch.tensor(schedule.timesteps).long()
+
+    return Scheduler(use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=shift)
+
+
+def _their_film(engine: Engine, size: tuple[int, int], frames: int) -> Call:
     import diffusers
     import transformers
 
@@ -250,9 +267,7 @@ def _their_film(engine, size: tuple[int, int], frames: int) -> Call:  # noqa: AN
         tokenizer=None,
         text_encoder=None,
         vae=same(their_vae(row.vae), "vae", "vae"),
-        scheduler=diffusers.UniPCMultistepScheduler(
-            use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=row.defaults.shift
-        ),
+        scheduler=_their_scheduler(row.defaults.shift),
         transformer=experts[0],
         transformer_2=experts[1] if len(experts) == 2 else None,
         boundary_ratio=row.boundary,
