@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wan22.arch import DiTArch, UMT5Arch
@@ -46,6 +47,7 @@ class FlowRecipe:
     seed: int = 22
     train_text: bool = True
     bfloat16: bool = True
+    compiled: bool = True
 
 
 class Writer(nn.Module):
@@ -85,7 +87,7 @@ def flow_loss(
     dit: WanDiT,
     films: Tensor,
     known: Tensor | None,
-    lasts: Tensor,
+    lasts: Tensor | None,
     sigmas: Tensor,
     noise: Tensor,
     memory: tuple,
@@ -101,7 +103,8 @@ def flow_loss(
     levels = NoiseLevels.uniform(sigmas * 1000)
     if known is not None:
         clean = films.clone()
-        clean[:, :, -1] = torch.where(known[-1], lasts, films[:, :, -1])
+        if lasts is not None:
+            clean[:, :, -1] = lasts
         x = torch.where(known.view(1, 1, -1, 1, 1), clean, x)
         tokens = films.shape[3] // 2 * (films.shape[4] // 2)
         index = (~known).long().repeat_interleave(tokens)
@@ -122,7 +125,10 @@ def read_prompts(
     ids, mask = tokenizer.encode(prompts, recipe.dit.text_len)
     strike = torch.rand(ids.shape, generator=generator) < recipe.unknown_words
     ids = torch.where(strike & (mask == 1) & (ids > 2), tokenizer.unknown_id, ids)
-    return writer.dit.read_text(writer.text.contexts(ids, mask))
+    contexts = writer.text.contexts(ids, mask)
+    # Rows of zeros are what padding is: written out for one prompt, they give every batch the same shape.
+    contexts[0] = F.pad(contexts[0], (0, 0, 0, recipe.dit.text_len - 1 - len(contexts[0])))
+    return writer.dit.read_text(contexts)
 
 
 def train_flow(
@@ -145,6 +151,12 @@ def train_flow(
     if start is not None:
         writer.load_state_dict(start)
     writer.text.requires_grad_(recipe.train_text)
+    if recipe.compiled:
+        torch._dynamo.config.recompile_limit = (
+            16  # one graph for each film size, with and without known pictures
+        )
+        for block in writer.dit.blocks:
+            block.compile(dynamic=False)
     state = TrainState(writer, recipe.optimiser, folder, {"seed": recipe.seed, "recipe": repr(recipe)})
     if state.resume():
         log(f"resumed at step {state.step}")
@@ -179,13 +191,12 @@ def _step_loss(
     words = random.Random(f"{recipe.seed} {state.step}")
     shares = torch.tensor([share for _, share in sets])
     data = sets[int(torch.multinomial(shares, 1, generator=generator))][0]
-    rows = torch.randint(len(data.shots), (recipe.batch,), generator=generator)
-    films = data.films[rows].float()
-    known = None
-    if words.random() < recipe.still:
-        films = films[:, :, :1]
-    else:
-        known = _known(recipe, films.shape[2], words)
+    still = words.random() < recipe.still
+    known = None if still else _known(recipe, data.films.shape[2], words)
+    ended = known is not None and bool(known[-1])
+    rows = torch.randint(len(data.lasts if ended else data.films), (recipe.batch,), generator=generator)
+    films = data.films[rows, :, :1].float() if still else data.films[rows].float()
+    lasts = data.lasts[rows].float() if ended else None
     prompts = [
         "" if words.random() < recipe.unprompted else caption(data.shots[i], words) for i in rows.tolist()
     ]
@@ -193,7 +204,7 @@ def _step_loss(
     noise = torch.randn(films.shape, generator=generator)
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
         memory = read_prompts(writer, tokenizer, prompts, recipe, generator)
-        return flow_loss(writer.dit, films, known, data.lasts[rows].float(), sigmas, noise, memory)
+        return flow_loss(writer.dit, films, known, lasts, sigmas, noise, memory)
 
 
 def _known(recipe: FlowRecipe, frames: int, words: random.Random) -> Tensor | None:

@@ -19,7 +19,9 @@ from wan22.train.clips import ClipSet
 
 @dataclass(frozen=True)
 class LatentSet:
-    """`films` float16 (n, c, t, h, w), `lasts` float16 (n, c, h, w), both normalised, and their shots."""
+    """`films` float16 (n, c, t, h, w), and `lasts` float16 (m, c, h, w) of the first m <= n of them, both
+    normalised; and the shots of the n films.
+    """
 
     films: Tensor
     lasts: Tensor
@@ -27,19 +29,24 @@ class LatentSet:
 
 
 @torch.inference_mode()
-def encode_clips(vae: WanVAE, clips: ClipSet, path: Path, *, batch: int = 8) -> None:
-    """Encode a clip set into `path`; latents are as the VAE gives them, before its mean and deviation are known."""
+def encode_clips(vae: WanVAE, clips: ClipSet, path: Path, *, lasts_of: float = 0.2, batch: int = 8) -> None:
+    """Encode a clip set into `path`, the last pictures of the first share `lasts_of` of it.
+
+    Latents are as the VAE gives them, before its mean and deviation are known.
+    """
     films, lasts = [], []
     held = 1 + vae.arch.stride_time
-    for start in range(0, len(clips.shots), batch):
-        pixels = torch.from_numpy(clips.pixels[start : start + batch].copy())
-        video = pixels.permute(0, 4, 1, 2, 3).float() / 127.5 - 1
-        still = video[:, :, -1:].repeat(1, 1, held, 1, 1)
-        films.append(vae.encode(video).half())
-        lasts.append(vae.encode(still)[:, :, -1].half())
+    with torch.autocast("cpu", torch.bfloat16):
+        for start in range(0, len(clips.shots), batch):
+            pixels = torch.from_numpy(clips.pixels[start : start + batch].copy())
+            video = pixels.permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+            films.append(vae.encode(video).half())
+            if start < lasts_of * len(clips.shots):
+                still = video[:, :, -1:].repeat(1, 1, held, 1, 1)
+                lasts.append(vae.encode(still)[:, :, -1].half())
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    save_file({"films": torch.cat(films), "lasts": torch.cat(lasts)}, partial)
+    save_file({"films": torch.cat(films).contiguous(), "lasts": torch.cat(lasts).contiguous()}, partial)
     partial.replace(path)
 
 

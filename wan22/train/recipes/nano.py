@@ -87,8 +87,8 @@ def both(vocab: int) -> FlowRecipe:
     return FlowRecipe(
         dit=DIT,
         text=text(vocab),
-        optimiser=Optimiser(steps=3000, peak=2e-3, warmup=100, average=0.998, floor=0.5),
-        batch=16,
+        optimiser=Optimiser(steps=1800, peak=2e-3, warmup=100, average=0.998, floor=0.4),
+        batch=32,
         shift=SHIFT,
         seed=SEED,
     )
@@ -98,7 +98,7 @@ def high(vocab: int) -> FlowRecipe:
     """The high-noise expert: layout, and with it direction and action."""
     return replace(
         both(vocab),
-        optimiser=Optimiser(steps=4000, peak=1e-3, warmup=50, average=0.998),
+        optimiser=Optimiser(steps=2200, peak=1e-3, warmup=50, average=0.998),
         noise=(BOUNDARY, 1.0),
         train_text=False,
         seed=SEED + 1,
@@ -109,7 +109,7 @@ def low(vocab: int) -> FlowRecipe:
     """The low-noise expert: it refines."""
     return replace(
         both(vocab),
-        optimiser=Optimiser(steps=2500, peak=1e-3, warmup=50, average=0.998),
+        optimiser=Optimiser(steps=1800, peak=1e-3, warmup=50, average=0.998),
         noise=(0.0, BOUNDARY),
         shift=3.0,
         train_text=False,
