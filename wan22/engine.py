@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from wan22 import finish
+from wan22.arch import DiTArch, UMT5Arch, VAEArch
 from wan22.canvas import Canvas
 from wan22.catalog import Variant
 from wan22.conditioning.known import Known, channels, cover, frames, to_pixels
@@ -34,9 +35,12 @@ from wan22.sampling import SOLVERS, add_noise, cfg, draw_noise, hold, velocity_t
 from wan22.sampling.denoise import Denoise
 from wan22.types import Event, Finished, Latents, Level, Notice, Phase, Progress, Request
 from wan22.version import __version__
+from wan22.weights.dialects.comfy import SPIECE
 from wan22.weights.fingerprint import fingerprint
 from wan22.weights.load import load_module, meta_module
-from wan22.weights.reader import open_reader
+from wan22.weights.reader import SUFFIXES, open_reader
+
+Arch = DiTArch | VAEArch | UMT5Arch
 
 SMALL = 200_000_000
 """Parameters up to which a model counts as small: float32 on the CPU, both guidance branches in one batch."""
@@ -337,21 +341,29 @@ def load(
     return Engine(
         found.name,
         found.variant,
-        tokenizer=Tokenizer.open(found.tokenizer),
+        tokenizer=_open_tokenizer(found.tokenizer),
         placement=Placement(loaders, rest, where),
         dtype=precision,
         weights=weights,
     )
 
 
-def _arches(model: Model) -> dict[str, Any]:
+def _arches(model: Model) -> dict[str, Arch]:
     row = model.variant
     return {**dict.fromkeys(row.experts, row.dit), "vae": row.vae, "text": row.text}
 
 
-def _load_part(path: Path, arch: Any, dtype: torch.dtype, device: torch.device) -> nn.Module:
+def _open_tokenizer(path: Path) -> Tokenizer:
+    """From its own file, or from the bytes that ComfyUI keeps within the text encoder's."""
+    if not (path.is_file() and path.suffix in SUFFIXES):
+        return Tokenizer.open(path)
+    with open_reader(path) as reader:
+        return Tokenizer.from_pieces(reader.read(SPIECE).to(torch.uint8).numpy().tobytes())
+
+
+def _load_part(path: Path, arch: Arch, dtype: torch.dtype, device: torch.device) -> nn.Module:
     def dtype_of(name: str) -> torch.dtype:
-        keep = hasattr(arch, "in_channels") and any(part in name for part in _FLOAT32)
+        keep = isinstance(arch, DiTArch) and any(part in name for part in _FLOAT32)
         return torch.float32 if keep else dtype
 
     with open_reader(path) as reader:

@@ -70,10 +70,11 @@ def open_model(name: str | os.PathLike[str]) -> Model:
 
 def _from_folder(name: str, folder: Path) -> Model:
     layout = find_layout(folder)
+    own = layout.folder / "variant.json"
+    said = from_json(read_json(own)) if own.is_file() else None
     layout.require_complete()
     parts = {part: path for part, path in layout.parts.items() if part != "tokenizer"}
-    own = layout.folder / "variant.json"
-    row = from_json(read_json(own)) if own.is_file() else _row(name, folder, parts, layout.boundary)
+    row = said or _row(name, folder, parts, layout.boundary)
     missing = [part for part in row.experts if part not in parts]
     if missing:
         raise CheckpointError(

@@ -127,6 +127,8 @@ def test_a_frozen_text_encoder_stays_and_is_kept(tmp_path, tokenizer, films):
     averaged = high.averaged()
     moved = {name.partition(".")[0] for name in start if not torch.equal(averaged[name], start[name])}
     assert moved == {"dit"}
+    # What an expert's run leaves on disk is what it trained: the text encoder is shipped from the common run.
+    assert {name.partition(".")[0] for name in load_average(tmp_path / "high")} == {"dit"}
 
 
 @settings(max_examples=60, deadline=None, database=None)

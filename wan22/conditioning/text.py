@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from wan22.conditioning.spiece import read_pieces
 from wan22.errors import CheckpointError
 
 FILE = "tokenizer.json"
@@ -52,6 +53,11 @@ class Tokenizer:
         except Exception as error:  # the library raises nothing narrower
             raise CheckpointError(f"{file} is not a tokenizer: {error}. Download it again.") from error
         return cls(tokenizer)
+
+    @classmethod
+    def from_pieces(cls, data: bytes) -> "Tokenizer":
+        """Take the bytes of a SentencePiece model, which ComfyUI's text encoder files carry; else CheckpointError."""
+        return cls(read_pieces(data))
 
     @property
     def size(self) -> int:

@@ -37,7 +37,7 @@ class Layout:
     """The parts of a model: "high" and "low", or "dit"; "vae"; "text"; "tokenizer".
 
     `kind` is "official", "diffusers" or "files". `boundary` (the share of noise at which the experts change)
-    and `shift` are given if the folder says them.
+    and `shift` are given if the folder says them. `unread` says of each weight file that is no part why it is none.
     """
 
     kind: str
@@ -45,6 +45,7 @@ class Layout:
     parts: Mapping[str, Path]
     boundary: float | None = None
     shift: float | None = None
+    unread: tuple[str, ...] = ()
 
     @property
     def missing(self) -> list[str]:
@@ -57,7 +58,8 @@ class Layout:
         """Raise CheckpointError that lists what is missing."""
         if self.missing:
             lacks = "; ".join(_NEEDED[part] for part in self.missing)
-            raise CheckpointError(f"{self.folder} is not a complete model. Missing: {lacks}.")
+            unread = f" Not read: {'; '.join(self.unread[:3])}" if self.unread else ""
+            raise CheckpointError(f"{self.folder} is not a complete model. Missing: {lacks}.{unread}")
 
 
 def find_parts(folder: str | Path) -> dict[str, Path]:
@@ -140,6 +142,7 @@ def _files(folder: Path) -> Layout:
     root = folder / "models" if (folder / "models" / "diffusion_models").is_dir() else folder
     places = [root, *(root / name for name in _TREE if (root / name).is_dir())]
     found: dict[str, list[Path]] = {}
+    unread: list[str] = []
     spiece: Path | None = None
     for file in sorted({file for place in places for file in place.iterdir() if file.suffix in SUFFIXES}):
         try:
@@ -149,7 +152,8 @@ def _files(folder: Path) -> Layout:
                 part = recognise(reader).part
                 if SPIECE in reader.infos:
                     spiece = file
-        except CheckpointError:
+        except CheckpointError as error:
+            unread.append(str(error))
             continue  # models of other families lie in such folders too
         found.setdefault(_expert(file.relative_to(root)) if part == "dit" else part, []).append(file)
     parts = {part: _only(files, part, folder) for part, files in found.items()}
@@ -160,7 +164,8 @@ def _files(folder: Path) -> Layout:
         parts.setdefault("tokenizer", spiece)
     if not parts:
         raise CheckpointError(f"{folder} holds no part of a Wan model. Check the path.")
-    return Layout("files", folder, parts, *_said(root / "variant.json"))
+    boundary, shift = _said(root / "variant.json")
+    return Layout("files", folder, parts, boundary, shift, tuple(unread))
 
 
 def _said(variant: Path) -> tuple[float | None, float | None]:
