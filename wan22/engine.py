@@ -25,7 +25,7 @@ from wan22.canvas import Canvas
 from wan22.catalog import Variant
 from wan22.conditioning.known import Known, channels, cover, frames, to_pixels
 from wan22.conditioning.text import Tokenizer
-from wan22.errors import DecodeError
+from wan22.errors import CheckpointError, DecodeError
 from wan22.library import Model, open_model
 from wan22.memory.device import free_memory, pick_device, pick_dtype, wait
 from wan22.memory.placement import Placement, plan
@@ -96,6 +96,11 @@ class Engine:
             if isinstance(event, Progress):
                 x = event.x
             yield event
+        if not bool(torch.isfinite(x).all()):
+            raise CheckpointError(
+                f"{self.name} gave numbers that are not finite in {self.dtype}; try another dtype, and `wan22 verify` "
+                "its files"
+            )
         latents = {"latents": x.float().cpu()}
         recipe = self._recipe(job)
         yield Latents(latents, recipe)

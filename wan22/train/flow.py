@@ -127,7 +127,8 @@ def read_prompts(
     ids = torch.where(strike & (mask == 1) & (ids > 2), tokenizer.unknown_id, ids)
     contexts = writer.text.contexts(ids, mask)
     # Rows of zeros are what padding is: written out for one prompt, they give every batch the same shape.
-    contexts[0] = F.pad(contexts[0], (0, 0, 0, recipe.dit.text_len - 1 - len(contexts[0])))
+    missing = max(0, recipe.dit.text_len - 1 - len(contexts[0]))
+    contexts[0] = F.pad(contexts[0], (0, 0, 0, missing))
     return writer.dit.read_text(contexts)
 
 
