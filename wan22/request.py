@@ -85,16 +85,7 @@ class Job:
 def resolve(request: Request, variant: Variant) -> Job:
     """Fill in the model's defaults and check everything; raises RequestError (SizeError, OptionError)."""
     defaults = variant.defaults
-    for text in (request.prompt, request.negative):
-        if not isinstance(text, str | None):
-            raise OptionError(f"a prompt is a text, not {type(text).__name__}")
-    if not request.prompt or not request.prompt.strip():
-        raise OptionError(
-            "the prompt is empty; say what is to be seen, such as 'a red ball rolls left at sunset'"
-        )
-    for text in (request.prompt, request.negative or ""):
-        if len(text) > MAX_PROMPT:
-            raise OptionError(f"the prompt has {len(text)} characters; at most {MAX_PROMPT} are taken")
+    _check_texts(request)
     _check_inputs(request, variant)
     canvas = fit(
         variant,
@@ -105,17 +96,6 @@ def resolve(request: Request, variant: Variant) -> Job:
         picture=_picture_size(request),
         ends=request.last_image is not None,
     )
-    notices = list(canvas.notices)
-    if request.last_image is not None and variant.image == "known" and not variant.trained.only:
-        notices.append(
-            f"{variant.name} was not trained to end on a picture; the last one may be met abruptly"
-        )
-    pictured = request.image is not None and variant.image == "known"
-    if (pictured or request.last_image is not None) and canvas.latent[0] == 1:
-        raise SizeError(
-            f"{canvas.frames} frame is the image itself: a film from an image needs {1 + canvas.stride_time} frames "
-            "or more"
-        )
     solver = choose("solver", defaults.solver if request.solver is None else request.solver, tuple(SOLVERS))
     steps = defaults.steps if request.steps is None else request.steps
     shift = defaults.shift if request.shift is None else _number("shift", request.shift)
@@ -124,15 +104,6 @@ def resolve(request: Request, variant: Variant) -> Job:
     schedule = levels(solver, steps, shift)
     if request.video is not None:
         schedule = start_at(schedule, request.strength)
-    guidance = by_expert(defaults.guidance if request.guidance is None else request.guidance)
-    if len(variant.experts) == 1 and guidance["low"] != guidance["high"]:
-        raise OptionError(
-            f"{variant.name} is one network: give one number for guidance, not {request.guidance}"
-        )
-    if any(not 0 <= g <= 100 for g in guidance.values()):
-        raise OptionError(
-            f"guidance must be from 0 to 100, not {request.guidance}; this model's own is {defaults.guidance}"
-        )
     return Job(
         request=request,
         variant=variant,
@@ -141,10 +112,10 @@ def resolve(request: Request, variant: Variant) -> Job:
         solver=solver,
         steps=steps,
         shift=shift,
-        guidance={str(k): v for k, v in guidance.items()},
+        guidance=_guidance(request, variant),
         prompt=request.prompt,
         negative=defaults.negative if request.negative is None else request.negative,
-        notices=tuple(notices),
+        notices=canvas.notices + _picture_notices(request, variant, canvas),
     )
 
 
@@ -162,6 +133,47 @@ def pixel_hash(pixels: np.ndarray) -> str:
     digest = hashlib.sha256(str(pixels.shape).encode())
     digest.update(np.ascontiguousarray(pixels))
     return f"sha256:{digest.hexdigest()}"
+
+
+def _check_texts(request: Request) -> None:
+    for text in (request.prompt, request.negative):
+        if not isinstance(text, str | None):
+            raise OptionError(f"a prompt is a text, not {type(text).__name__}")
+    if not request.prompt or not request.prompt.strip():
+        raise OptionError(
+            "the prompt is empty; say what is to be seen, such as 'a red ball rolls left at sunset'"
+        )
+    for text in (request.prompt, request.negative or ""):
+        if len(text) > MAX_PROMPT:
+            raise OptionError(f"the prompt has {len(text)} characters; at most {MAX_PROMPT} are taken")
+
+
+def _guidance(request: Request, variant: Variant) -> dict[str, float]:
+    """The scale of each expert, or OptionError."""
+    own = variant.defaults.guidance
+    guidance = by_expert(own if request.guidance is None else request.guidance)
+    if len(variant.experts) == 1 and guidance["low"] != guidance["high"]:
+        raise OptionError(
+            f"{variant.name} is one network: give one number for guidance, not {request.guidance}"
+        )
+    if any(not 0 <= g <= 100 for g in guidance.values()):
+        raise OptionError(
+            f"guidance must be from 0 to 100, not {request.guidance}; this model's own is {own}"
+        )
+    return {str(expert): scale for expert, scale in guidance.items()}
+
+
+def _picture_notices(request: Request, variant: Variant, canvas: Canvas) -> tuple[str, ...]:
+    """What is to be said of a film from pictures; SizeError if it is too short for them."""
+    pictured = request.image is not None and variant.image == "known"
+    if (pictured or request.last_image is not None) and canvas.latent[0] == 1:
+        raise SizeError(
+            f"{canvas.frames} frame is the image itself: a film from an image needs {1 + canvas.stride_time} frames "
+            "or more"
+        )
+    if request.last_image is None or variant.image != "known" or variant.trained.only:
+        return ()
+    return (f"{variant.name} was not trained to end on a picture; the last one may be met abruptly",)
 
 
 def _check_inputs(request: Request, variant: Variant) -> None:
