@@ -3,7 +3,8 @@
     clips/      rendered films           vae/      the VAE in training        latents/  films as the VAE sees them
     both/       one network, all noise   high/ low/   the two experts         and the finished model, by `export`
 
-Every stage resumes where it was stopped; `high` and `low` are independent of each other and may run side by side.
+Every stage resumes where it was stopped. `high` teaches the text encoder on, and `low` reads through it as it was when
+`low` was last started: side by side, restart `low` from time to time.
 """
 
 import json
@@ -86,7 +87,10 @@ def _high(folder: Path, log: Log, minutes: float | None) -> None:
 
 def _low(folder: Path, log: Log, minutes: float | None) -> None:
     tokenizer = _tokenizer(folder)
-    _train(nano.low(tokenizer.size), "low", load_average(folder / "both"), folder, log, minutes)
+    start = load_average(folder / "both")
+    newest = load_average(folder / ("high" if (folder / "high").exists() else "both"))
+    start |= {name: value for name, value in newest.items() if name.startswith("text.")}
+    _train(nano.low(tokenizer.size), "low", start, folder, log, minutes)
 
 
 def _train(
@@ -110,7 +114,7 @@ def _export(folder: Path, log: Log, minutes: float | None) -> None:
     high, low = load_average(folder / "high"), load_average(folder / "low")
     parts = {
         "vae": load_average(folder / "vae"),
-        "text_encoder": _under("text.", load_average(folder / "both")),  # the experts leave it as it is
+        "text_encoder": _under("text.", high),  # the low-noise expert only reads it
         "high_noise_model": _under("dit.", high),
         "low_noise_model": _under("dit.", low),
     }

@@ -87,7 +87,7 @@ def both(vocab: int) -> FlowRecipe:
     return FlowRecipe(
         dit=DIT,
         text=text(vocab),
-        optimiser=Optimiser(steps=1800, peak=2e-3, warmup=100, average=0.998, floor=0.4),
+        optimiser=Optimiser(steps=750, peak=2e-3, warmup=100, average=0.998, floor=0.8),
         batch=32,
         shift=SHIFT,
         seed=SEED,
@@ -95,21 +95,24 @@ def both(vocab: int) -> FlowRecipe:
 
 
 def high(vocab: int) -> FlowRecipe:
-    """The high-noise expert: layout, and with it direction and action."""
+    """The high-noise expert: layout, and with it direction and action. It goes on teaching the text encoder, since
+    it is at high noise that words matter.
+    """
     return replace(
         both(vocab),
-        optimiser=Optimiser(steps=2200, peak=1e-3, warmup=50, average=0.998),
+        optimiser=Optimiser(steps=4600, peak=1.5e-3, warmup=50, average=0.998),
+        batch=16,
         noise=(BOUNDARY, 1.0),
-        train_text=False,
         seed=SEED + 1,
     )
 
 
 def low(vocab: int) -> FlowRecipe:
-    """The low-noise expert: it refines."""
+    """The low-noise expert: it refines, and reads through the text encoder of the other."""
     return replace(
         both(vocab),
-        optimiser=Optimiser(steps=1800, peak=1e-3, warmup=50, average=0.998),
+        optimiser=Optimiser(steps=4600, peak=1.5e-3, warmup=50, average=0.998),
+        batch=16,
         noise=(0.0, BOUNDARY),
         shift=3.0,
         train_text=False,
