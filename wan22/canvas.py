@@ -159,7 +159,7 @@ def _out_size(variant: Variant, size: Size | None, picture: Size | None) -> Size
         )
     for name, value in zip(("width", "height"), size, strict=True):
         if not _is_whole(value) or not least <= value <= MAX_SIDE:
-            near = tuple(min(max(_up(round(v), least), least), MAX_SIDE) for v in size)
+            near = tuple(min(max(round(v), least), MAX_SIDE) for v in size)
             raise SizeError(
                 f"{name} must be a whole number from {least} to {MAX_SIDE}, not {value}; "
                 f"the nearest size that works is {near[0]}x{near[1]}"

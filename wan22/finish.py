@@ -1,9 +1,10 @@
 """From decoded pixels to the frames that were asked for: levels, size, length.
 
-The VAE gives what the network drew; a canvas says what the person gets. Frames stream through; only a film that must
-be spread over more frames than were drawn (the small models) is held whole.
+The VAE gives what the network drew; a canvas says what the person gets. Frames stream through, a few at a time; only
+a film that must be spread over more frames than were drawn (the small models) is held whole, at the size it was drawn.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,18 +18,25 @@ from wan22.catalog import Variant
 from wan22.errors import CheckpointError
 from wan22.types import Clip, Event, Frames
 
+_PIXELS_AT_ONCE = 2**23
+"""Pixels that are scaled together: about 400 MB in work, however long and large the film is."""
+
 
 def deliver(stream: Iterator[Tensor], canvas: Canvas) -> Iterator[Event]:
     """Cut or scale decoded parts (3, T, H, W) in [-1, 1] to the canvas, and yield them as Frames."""
+    if canvas.scaled or canvas.stretched:
+        stream = (part.cpu() for part in stream)  # small films; not every device can scale with antialiasing
     if canvas.stretched:
-        stream = iter([_stretch(torch.cat(list(stream), dim=1), canvas.frames)])
+        stream = _stretch(torch.cat(list(stream), dim=1), canvas.frames)
+    few = max(1, _PIXELS_AT_ONCE // math.prod(canvas.out))
     done = 0
     for decoded in stream:
-        part = decoded[:, : canvas.frames - done]
-        if part.shape[1] == 0:
-            continue  # frames beyond those asked complete the last latent frame
-        yield Frames(done, canvas.frames, to_frames(_resize(part, canvas)))
-        done += part.shape[1]
+        # Frames beyond those asked complete the last latent frame.
+        for part in decoded[:, : canvas.frames - done].split(few, dim=1):
+            if part.shape[1] == 0:
+                continue
+            yield Frames(done, canvas.frames, to_frames(_resize(part, canvas)))
+            done += part.shape[1]
 
 
 def to_frames(pixels: Tensor) -> np.ndarray:
@@ -81,10 +89,10 @@ def _resize(pixels: Tensor, canvas: Canvas) -> Tensor:
     return pixels[:, :, top : top + height, left : left + width]
 
 
-def _stretch(pixels: Tensor, frames: int) -> Tensor:
-    """Spread drawn frames evenly over another number of frames, blending the two nearest."""
-    at = torch.linspace(0, pixels.shape[1] - 1, frames, device=pixels.device)
-    before = at.floor().long().clamp(max=max(0, pixels.shape[1] - 2))
-    after = (before + 1).clamp(max=pixels.shape[1] - 1)
-    share = (at - before).view(1, -1, 1, 1)
-    return torch.lerp(pixels[:, before], pixels[:, after], share)
+def _stretch(pixels: Tensor, frames: int) -> Iterator[Tensor]:
+    """Spread drawn frames evenly over another number of frames, one by one, blending the two nearest."""
+    last = pixels.shape[1] - 1
+    for at in torch.linspace(0, last, frames):
+        before = min(int(at), max(0, last - 1))
+        after = min(before + 1, last)
+        yield torch.lerp(pixels[:, before], pixels[:, after], at - before)[:, None]

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import tiny_variant
 
+from wan22 import finish
 from wan22.canvas import MAX_SIDE, fit, picture_size
 from wan22.catalog import VARIANTS
 from wan22.errors import CheckpointError, SizeError
@@ -156,6 +157,14 @@ def test_a_film_is_scaled_from_the_centre_without_bending_its_shape():
     rows, columns = bright.any(axis=1).sum(), bright.any(axis=0).sum()
     assert rows == columns == 16
     assert np.array_equal(bright, bright[::-1, ::-1])
+
+
+def test_a_long_large_film_is_scaled_a_few_frames_at_a_time(monkeypatch):
+    made = canvas(ONLY, (96, 64), 25)
+    whole = np.concatenate([part.frames for part in deliver(fake_decoder(made, 9), made)])
+    monkeypatch.setattr(finish, "_PIXELS_AT_ONCE", 2 * 96 * 64)
+    parts = [part.frames for part in deliver(fake_decoder(made, 9), made)]
+    assert max(map(len, parts)) <= 2 and np.array_equal(np.concatenate(parts), whole)
 
 
 def test_pixels_are_rounded_and_clamped():

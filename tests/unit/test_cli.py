@@ -336,6 +336,8 @@ REFUSED = {
     "no prompt": (["generate"], "there is no prompt"),
     "size without x": (["generate", "p", "--size", "640"], "such as 832x480, not '640'"),
     "size of nothing": (["generate", "p", "--size", "0x32"], "nearest size that works is 32x32"),
+    "one side too small": (["generate", "p", "--size", "3x100"], "nearest size that works is 32x100"),
+    "a last seed too large": (["generate", "p", "--seed", f"{2**63 - 1}", "--count", "2"], "seed must be"),
     "size too large": (["generate", "p", "--size", "99999x64"], "8192"),
     "no frames": (["generate", "p", "--frames", "0"], "frames must be a whole number from 1 to"),
     "negative frames": (["generate", "p", "--frames", "-4"], "-4"),
@@ -414,6 +416,19 @@ def test_what_the_engine_cannot_load_is_one_line_too(run, tmp_path, monkeypatch,
     (tmp_path / "cut.safetensors").write_bytes(b"")
     code, out, err = run("generate", "p", "-o", "out.mp4", *arguments)
     assert (code, out) == (2, "") and expected in err and len(err.splitlines()) == 1, err
+
+
+def test_without_a_command_the_help_is_shown(run):
+    code, out, err = run()
+    assert (code, err) == (0, "") and out.startswith("Usage: wan22") and "generate" in out
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried 9 GiB")])
+def test_memory_that_is_not_enough_is_no_defect(engine, run, error):
+    engine.fail["denoise"] = error
+    code, _, err = run("generate", "p", "-o", "out.mp4")
+    assert code == 1 and "smaller --size" in err and "--memory disk" in err and "defect" not in err
+    assert not Path("out.mp4").exists()
 
 
 def test_a_pickle_that_is_not_plain_tensors_is_refused(run, tmp_path):

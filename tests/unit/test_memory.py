@@ -21,7 +21,7 @@ SIZES = {"high": 30, "low": 30, "vae": 10, "text": 10}
         (GPU, 90, 90, "auto", "disk"),
         (CPU, 100, 100, "auto", "device"),
         (CPU, 90, 1000, "auto", "disk"),  # the host is the device
-        (GPU, 0, 0, "device", "device"),
+        (GPU, 30, 0, "device", "device"),
         (GPU, 1000, 1000, "host", "host"),
         (CPU, 1000, 1000, "host", "device"),
         (CPU, 1000, 1000, "disk", "disk"),
@@ -34,6 +34,12 @@ def test_parts_rest_where_there_is_room_or_where_they_are_told(device, free, hos
 def test_an_unknown_plan_lists_the_known():
     with pytest.raises(OptionError, match=r"'ram'\. Known: auto, device, host, disk"):
         plan(SIZES, CPU, 1, 1, "ram")
+
+
+@pytest.mark.parametrize("memory", ["auto", "device", "host", "disk"])
+def test_a_part_that_can_never_come_to_the_device_is_refused_before_anything_is_read(memory):
+    with pytest.raises(DeviceError, match=r"'high' .* 30\.0 GB, and 29\.0 GB are free on cuda"):
+        plan({name: size * 10**9 for name, size in SIZES.items()}, GPU, 29 * 10**9, 10**12, memory)
 
 
 def placement(rest, device=CPU):
@@ -71,6 +77,17 @@ def test_on_disk_a_part_leaves_before_the_next_one_comes():
     place.release()
     assert len(alive) == 0
     assert not place.is_here("high")
+
+
+def test_a_part_that_rests_on_the_host_stays_there_while_its_copy_works():
+    place, _, loads = placement("host", torch.device("meta"))
+    for name in ("high", "low", "high"):
+        guest = place.bring(name)
+        home = place._resting[name]
+        assert guest is not home and type(guest) is type(home)
+        assert guest.weight.is_meta and not guest.weight.requires_grad and guest.bias.is_meta
+        assert home.weight.device == CPU and home.weight.sum().isfinite()
+    assert [name for name, _ in loads] == ["high", "low"]
 
 
 def test_on_the_host_a_part_is_read_once_and_moves():

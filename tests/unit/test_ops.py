@@ -59,6 +59,19 @@ def test_blocked_attention_in_bfloat16_is_about_as_exact_as_the_kernel():
     assert ours <= 2 * theirs  # squares: one more rounding at most
 
 
+def test_accelerators_get_a_bias_of_the_queries_dtype_and_no_rounded_one(monkeypatch):
+    given, kernel = [], F.scaled_dot_product_attention
+
+    def spy(q, k, v, attn_mask):
+        given.append({q.dtype, k.dtype, v.dtype, attn_mask.dtype})
+        return kernel(q, k, v, attn_mask=attn_mask)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", spy)
+    q, k, v = (torch.empty(1, 8, 2, 16, dtype=torch.bfloat16, device="meta") for _ in range(3))
+    out = sdpa(q, k, v, torch.empty(1, 1, 1, 8, device="meta"))
+    assert given == [{torch.float32}] and out.dtype == torch.bfloat16 and out.shape == q.shape
+
+
 def test_attention_that_is_trained_has_a_gradient():
     q, k, v = (noise(1, 300, 1, 8, seed=i).requires_grad_() for i in range(3))
     attend(q, k, v).sum().backward()

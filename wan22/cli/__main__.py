@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         arguments = sys.argv[1:]
         signal.signal(signal.SIGTERM, _terminate)
     try:
-        return _run(arguments)
+        return _run(arguments or ["--help"])
     except Exception as error:
         if os.environ.get("WAN22_DEBUG") == "1":
             raise
@@ -65,9 +65,13 @@ def _explain(error: Exception, arguments: list[str]) -> tuple[str, int]:
         return " ".join(str(error).split()), 1 if isinstance(error, DecodeError) else 2
     if isinstance(error, _UsageError):
         return _usage(error), 2
-    return f"{type(error).__name__}: {error} (a defect of wan22; WAN22_DEBUG=1 shows where)".replace(
-        "\n", " "
-    ), 1
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    if isinstance(error, MemoryError) or "OutOfMemory" in text or "can't allocate memory" in text:
+        return (
+            "the memory is not enough; ask for a smaller --size or fewer --frames, or let weights wait with --memory "
+            f"disk ({text[:200]})"
+        ), 1
+    return f"{text} (a defect of wan22; WAN22_DEBUG=1 shows where)", 1
 
 
 def _usage(error: Exception) -> str:
@@ -75,7 +79,7 @@ def _usage(error: Exception) -> str:
     import difflib
 
     context = getattr(error, "ctx", None)
-    message = getattr(error, "format_message", error.__str__)().strip()
+    message = getattr(error, "format_message", error.__str__)().strip().rstrip(".")
     if context is None:
         return message
     if option := getattr(error, "option_name", None) if type(error).__name__ == "NoSuchOption" else None:
@@ -84,8 +88,8 @@ def _usage(error: Exception) -> str:
         hint = f" Did you mean {near[0]}?" if near else ""
         return f"unknown option {option}.{hint} Known: {', '.join([*known, '--help'])}"
     if commands := getattr(context.command, "commands", None):
-        return f'{message.rstrip(".")}. Known: {", ".join(commands)}. To make a film: wan22 generate "PROMPT"'
-    return f"{message} See: {context.command_path} --help"
+        return f'{message}. Known: {", ".join(commands)}. To make a film: wan22 generate "PROMPT"'
+    return f"{message}. See: {context.command_path} --help"
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

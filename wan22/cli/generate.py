@@ -212,6 +212,7 @@ def _make(work: Work) -> None:
     request = _request(work)
     with report.choose(work.json) as show:
         engine = work.machine.load(work.recipe)
+        engine.check(replace(request, seed=request.seed + work.count - 1))
         canvas = engine.check(request)
         for turn in range(work.count):
             place = target.tagged(str(turn + 1)) if work.count > 1 else target

@@ -29,7 +29,7 @@ Video = Annotated[
 ]
 Strength = Annotated[
     float | None,
-    typer.Option(help="With --video: 0 keeps the clip, 1 ignores it. [default: 0.7]"),
+    typer.Option(help="With --video: near 0 keeps the clip, 1 ignores it. [default: 0.7]"),
 ]
 Size = Annotated[
     str | None,
@@ -95,7 +95,7 @@ Memory = Annotated[
     str | None,
     typer.Option(
         metavar="PLAN",
-        help="Where weights wait while they are not used. [default: auto, from what is free]",
+        help="Where weights wait for their turn: device, host or disk. [default: auto, from what is free]",
     ),
 ]
 From = Annotated[

@@ -5,17 +5,20 @@ A part is one network (the text encoder, an expert, the VAE). It rests on the de
 experts are resident together only if the plan found room for both.
 """
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
 from torch import nn
 
-from wan22.errors import OptionError
+from wan22.errors import DeviceError, OptionError
 
 Rest = Literal["device", "host", "disk"]
 Load = Callable[[torch.device], nn.Module]
 """Reads a part from its files straight onto a device."""
+
+PLANS = ("auto", "device", "host", "disk")
 
 MARGIN = 0.85
 """The share of free memory that weights may take; the rest is for activations."""
@@ -27,10 +30,17 @@ def plan(
     """Decide where each part rests, from its size in bytes and the free memory of device and host.
 
     "auto" keeps all on the device if they fit; else on the host if they fit there; else on disk. A name of a resting
-    place ("device", "host", "disk") is an order. Raises OptionError for any other word.
+    place ("device", "host", "disk") is an order. Raises OptionError for any other word, and DeviceError if a part
+    is larger than all that is free: wherever it rests, it must come to the device to work.
     """
-    if memory not in ("auto", "device", "host", "disk"):
-        raise OptionError(f"unknown memory plan {memory!r}. Known: auto, device, host, disk")
+    if memory not in PLANS:
+        raise OptionError(f"unknown memory plan {memory!r}. Known: {', '.join(PLANS)}")
+    largest = max(sizes, key=lambda name: sizes[name])
+    if sizes[largest] > free:
+        raise DeviceError(
+            f"the part {largest!r} of this model takes {sizes[largest] / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free "
+            f"on {device}; free some memory, or take another device or a smaller model (`wan22 doctor` says what fits)"
+        )
     total = sum(sizes.values())
     if memory == "auto":
         fits_host = device.type != "cpu" and total <= MARGIN * free_host
@@ -64,20 +74,25 @@ class Placement:
             if rest == "host":
                 if name not in self._resting:
                     self._resting[name] = self._loaders[name](torch.device("cpu"))
-                part = self._resting[name].to(self.device)
+                part = _copy_to(self._resting[name], self.device)
             else:
                 part = self._loaders[name](self.device)
             self._guest = (name, part)
         return self._guest[1]
 
     def release(self) -> None:
-        """Send the guest home: to the host, or away entirely if it rests on disk."""
+        """Let go of the guest; what rests on the host is still there, and need not be copied back."""
         if self._guest is None:
             return
-        name, part = self._guest
         self._guest = None
-        if self._rest[name] == "host":
-            part.to("cpu")
-        del part
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _copy_to(part: nn.Module, device: torch.device) -> nn.Module:
+    """The same network with its weights on another device; those of `part` stay where they are."""
+    there: dict[int, object] = {
+        id(p): nn.Parameter(p.detach().to(device), requires_grad=False) for p in part.parameters()
+    }
+    there |= {id(b): b.to(device) for b in part.buffers()}
+    return copy.deepcopy(part, there)  # it takes what is in its memo for the copies that it need not make

@@ -56,11 +56,14 @@ TextMemory = tuple[Memory, ...]
 
 
 def sinusoid(timesteps: Float[Tensor, "*rest"], width: int) -> Float[Tensor, "*rest width"]:
-    """Cosines then sines of the timestep at geometric frequencies; angles in float64, returned as float32."""
+    """Cosines then sines of the timestep at geometric frequencies; angles in float64, returned as float32.
+
+    Computed on the CPU: there are few, not every device has float64, and all get the same bits.
+    """
     half = width // 2
-    frequency = 10000.0 ** (-torch.arange(half, dtype=torch.float64, device=timesteps.device) / half)
-    angle = timesteps.double().unsqueeze(-1) * frequency
-    return torch.cat([angle.cos(), angle.sin()], dim=-1).float()
+    frequency = 10000.0 ** (-torch.arange(half, dtype=torch.float64, device="cpu") / half)
+    angle = timesteps.to("cpu", torch.float64).unsqueeze(-1) * frequency
+    return torch.cat([angle.cos(), angle.sin()], dim=-1).float().to(timesteps.device)
 
 
 class PatchEmbedding(nn.Module):

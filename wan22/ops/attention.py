@@ -25,7 +25,13 @@ def sdpa(
     v: Float[Tensor, "b s n e"],
     bias: Float[Tensor, "b 1 1 s"] | None = None,
 ) -> Float[Tensor, "b l n e"]:
-    """PyTorch's scaled_dot_product_attention, which picks a kernel for the device."""
+    """PyTorch's scaled_dot_product_attention, which picks a kernel for the device.
+
+    The kernels of accelerators take a bias in the queries' dtype only (one refuses another, cuDNN misreads it), and
+    log(count) in bfloat16 would weigh the text's padding wrongly by a percent: with a float32 bias all is float32.
+    """
+    if bias is not None and bias.dtype != q.dtype and q.device.type != "cpu":
+        return sdpa(q.to(bias.dtype), k.to(bias.dtype), v.to(bias.dtype), bias).to(v.dtype)
     q, k, v = (a.transpose(1, 2) for a in (q, k, v))
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2)
 
