@@ -100,7 +100,7 @@ def high(vocab: int) -> FlowRecipe:
     """
     return replace(
         both(vocab),
-        optimiser=Optimiser(steps=4600, peak=1.5e-3, warmup=50, average=0.998),
+        optimiser=Optimiser(steps=6200, peak=1.5e-3, warmup=50, average=0.998),
         batch=16,
         noise=(BOUNDARY, 1.0),
         seed=SEED + 1,
@@ -111,7 +111,7 @@ def low(vocab: int) -> FlowRecipe:
     """The low-noise expert: it refines, and reads through the text encoder of the other."""
     return replace(
         both(vocab),
-        optimiser=Optimiser(steps=4600, peak=1.5e-3, warmup=50, average=0.998),
+        optimiser=Optimiser(steps=5400, peak=1.5e-3, warmup=50, average=0.998),
         batch=16,
         noise=(0.0, BOUNDARY),
         shift=3.0,
