@@ -12,10 +12,11 @@ from tiny import VAE
 
 from wan22.arch import DiTArch, UMT5Arch
 from wan22.conditioning.text import Tokenizer
-from wan22.errors import CheckpointError
+from wan22.errors import CheckpointError, OptionError
 from wan22.models.dit import WanDiT
 from wan22.stage.caption import caption
 from wan22.stage.labels import sample
+from wan22.train import nano
 from wan22.train.flow import FlowRecipe, draw_sigmas, flow_loss, plain_attention, train_flow
 from wan22.train.latents import LatentSet
 from wan22.train.muon import Muon, orthogonal
@@ -253,3 +254,15 @@ def test_muon_leaves_what_has_no_gradient():
     p = torch.nn.Parameter(torch.ones(4, 4))
     Muon([p], lr=0.1).step()
     assert torch.equal(p, torch.ones(4, 4))
+
+
+@pytest.mark.parametrize("stage", ["both", "high", "low", "export"])
+def test_a_stage_out_of_turn_is_refused_before_any_work(tmp_path, stage):
+    with pytest.raises(CheckpointError, match=r"there is no .*: (run|train) "):
+        nano.run(stage, tmp_path, log=print)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_stage_lists_the_known(tmp_path):
+    with pytest.raises(OptionError, match=r"'hi'.*Known: clips, vae"):
+        nano.run("hi", tmp_path, log=print)

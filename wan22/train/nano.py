@@ -76,21 +76,22 @@ def _latents(folder: Path, log: Log, minutes: float | None) -> None:
 
 
 def _both(folder: Path, log: Log, minutes: float | None) -> None:
-    tokenizer = _tokenizer(folder)
-    _train(nano.both(tokenizer.size), "both", None, folder, log, minutes)
+    _require_latents(folder)
+    _train(nano.both(_tokenizer(folder).size), "both", None, folder, log, minutes)
 
 
 def _high(folder: Path, log: Log, minutes: float | None) -> None:
-    tokenizer = _tokenizer(folder)
-    _train(nano.high(tokenizer.size), "high", load_average(folder / "both"), folder, log, minutes)
+    _require_latents(folder)
+    start = load_average(folder / "both")
+    _train(nano.high(_tokenizer(folder).size), "high", start, folder, log, minutes)
 
 
 def _low(folder: Path, log: Log, minutes: float | None) -> None:
-    tokenizer = _tokenizer(folder)
+    _require_latents(folder)
     start = load_average(folder / "both")
     newest = load_average(folder / ("high" if (folder / "high").exists() else "both"))
     start |= {name: value for name, value in newest.items() if name.startswith("text.")}
-    _train(nano.low(tokenizer.size), "low", start, folder, log, minutes)
+    _train(nano.low(_tokenizer(folder).size), "low", start, folder, log, minutes)
 
 
 def _train(
@@ -107,13 +108,15 @@ def _train(
 
 def _export(folder: Path, log: Log, minutes: float | None) -> None:
     """Write the model's own folder: bfloat16 weights, tokenizer and `variant.json`."""
+    vae = load_average(folder / "vae")
+    _require_latents(folder)
+    high, low = load_average(folder / "high"), load_average(folder / "low")
     target = folder / "model"
     target.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer(folder)
     (target / "tokenizer.json").write_text((folder / "tokenizer.json").read_text())
-    high, low = load_average(folder / "high"), load_average(folder / "low")
     parts = {
-        "vae": load_average(folder / "vae"),
+        "vae": vae,
         "text_encoder": _under("text.", high),  # the low-noise expert only reads it
         "high_noise_model": _under("dit.", high),
         "low_noise_model": _under("dit.", low),
@@ -143,11 +146,15 @@ def _normalised(folder: Path) -> VAEArch:
     return replace(nano.VAE, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
 
 
-def _sets(folder: Path) -> list[LatentSet]:
-    paths = [_latents_path(folder, films) for films in nano.FILMS]
-    missing = [str(path) for path in paths if not path.exists()]
+def _require_latents(folder: Path) -> None:
+    """Say before any work that an earlier stage is missing."""
+    missing = [path for films in nano.FILMS if not (path := _latents_path(folder, films)).exists()]
     if missing:
         raise CheckpointError(f"there is no {missing[0]}: run the stages clips, vae and latents first")
+
+
+def _sets(folder: Path) -> list[LatentSet]:
+    paths = [_latents_path(folder, films) for films in nano.FILMS]
     mean, std = statistics(paths[0])
     return [
         latent_set(path, mean=mean, std=std, count=films.count, seed=films.seed)
