@@ -20,6 +20,7 @@ from wan22.catalog import EMBEDDED, VARIANTS
 from wan22.conditioning.spiece import read_pieces
 from wan22.errors import CheckpointError, OptionError
 from wan22.library import cached, open_model
+from wan22.pipeline import collect
 from wan22.types import Frames, Request
 from wan22.weights.convert import convert
 from wan22.weights.dialects.comfy import SPIECE
@@ -266,3 +267,13 @@ def test_a_comfy_tree_without_a_tokenizer_folder_makes_a_film(tmp_path, pieces):
     engine = wan22.load(comfy, device="cpu", dtype="float32")
     events = list(engine.generate(Request(prompt=words[0], size=(32, 16), frames=1, steps=1, guidance=1)))
     assert sum(len(e.frames) for e in events if isinstance(e, Frames)) == 1
+
+
+@pytest.mark.parametrize("dialect", ["diffusers", "comfy"])
+def test_a_converted_model_of_our_own_is_the_same_model(tmp_path, dialect):
+    ours = write_tiny(tmp_path / "tiny", only=True)
+    theirs = convert(ours, tmp_path / dialect, dialect)
+    assert open_model(theirs).variant == open_model(ours).variant
+    request = wan22.Request(prompt="a red ball", steps=2, seed=3)
+    films = [collect(wan22.load(folder, device="cpu").generate(request)).frames for folder in (ours, theirs)]
+    assert (films[0] == films[1]).all()

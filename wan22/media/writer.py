@@ -1,8 +1,9 @@
 """Write films: frame by frame in, one finished file (or folder of pictures) out.
 
 Pictures go through an encoder as they come; the small encoded packets wait in memory and the file is written
-at the end. So its recipe may be known last, a film that is given up leaves nothing on the disk, and the same
-frames give the same bytes: one encoder thread, no dates, no random numbers in the file.
+at the end. So its recipe may be known last, and a film that is given up leaves nothing on the disk. Files repeat as
+far as their encoders do: one encoder thread, no dates, no random numbers. What is promised is the picture: the recipe
+holds the hash of the frames that went in.
 """
 
 from __future__ import annotations

@@ -109,6 +109,9 @@ def convert(
             require_room(target, counter.total)
             with _appearing(target) as folder:
                 _WRITERS[dialect](folder, parts, layout, shard_bytes)
+                own = layout.folder / "variant.json"
+                if own.is_file():  # what a model of our trainer says of itself holds in every dialect
+                    shutil.copyfile(own, folder / own.name)
     return target
 
 
