@@ -1,8 +1,8 @@
 """Everything a training run must remember, and its exact resume.
 
-A run is a folder with `state.safetensors`: parameters, their moving average, the optimiser's moments, and as metadata
-the step and the recipe. Each step draws its randomness from (seed, step) alone, so a resumed run continues with the very
-numbers that an uninterrupted one would have used.
+A run is a folder with `state.safetensors`: parameters, their moving average, the optimiser's moments, and as
+metadata the step and the recipe. Each step draws its randomness from (seed, step) alone, so a resumed run continues
+with the very numbers that an uninterrupted one would have used.
 """
 
 import json
