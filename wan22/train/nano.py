@@ -1,7 +1,7 @@
 """Train the embedded model from nothing: the stages, their order, and what each leaves in the run's folder.
 
     clips/      rendered films           vae/      the VAE in training        latents/  films as the VAE sees them
-    both/       one network, all noise   high/ low/   the two experts         and the finished model, by `export`
+    both/       one network, all noise   high/ more/ low/   the two experts   and the finished model, by `export`
 
 Every stage resumes where it was stopped. `high` teaches the text encoder on, and `low` reads through it as it was when
 `low` was last started: side by side, restart `low` from time to time.
@@ -31,7 +31,7 @@ from wan22.train.state import load_average
 from wan22.train.tokenizer import build_word_tokenizer
 from wan22.train.vae import Log, train_vae
 
-STAGES = ("clips", "vae", "latents", "both", "high", "low", "export")
+STAGES = ("clips", "vae", "latents", "both", "high", "more", "low", "export")
 _CAPTIONS = 20_000
 
 
@@ -86,10 +86,18 @@ def _high(folder: Path, log: Log, minutes: float | None) -> None:
     _train(nano.high(_tokenizer(folder).size), "high", start, folder, log, minutes)
 
 
+def _more(folder: Path, log: Log, minutes: float | None) -> None:
+    _require_latents(folder)
+    start = load_average(folder / "high")
+    _train(nano.more(_tokenizer(folder).size), "more", start, folder, log, minutes)
+
+
 def _low(folder: Path, log: Log, minutes: float | None) -> None:
     _require_latents(folder)
     start = load_average(folder / "both")
-    newest = load_average(folder / ("high" if (folder / "high").exists() else "both"))
+    newest = load_average(
+        next(folder / name for name in ("more", "high", "both") if (folder / name).exists())
+    )
     start |= {name: value for name, value in newest.items() if name.startswith("text.")}
     _train(nano.low(_tokenizer(folder).size), "low", start, folder, log, minutes)
 
@@ -110,7 +118,7 @@ def _export(folder: Path, log: Log, minutes: float | None) -> None:
     """Write the model's own folder: bfloat16 weights, tokenizer and `variant.json`."""
     vae = load_average(folder / "vae")
     _require_latents(folder)
-    high, low = load_average(folder / "high"), load_average(folder / "low")
+    high, low = load_average(folder / "more"), load_average(folder / "low")
     target = folder / "model"
     target.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer(folder)
@@ -183,6 +191,7 @@ _RUN: dict[str, Callable[[Path, Log, float | None], None]] = {
     "latents": _latents,
     "both": _both,
     "high": _high,
+    "more": _more,
     "low": _low,
     "export": _export,
 }

@@ -107,6 +107,13 @@ def high(vocab: int) -> FlowRecipe:
     )
 
 
+def more(vocab: int) -> FlowRecipe:
+    """The high-noise expert once more, from its moving average: motion is what it learns last."""
+    return replace(
+        high(vocab), optimiser=Optimiser(steps=950, peak=1e-3, warmup=30, average=0.995), seed=SEED + 3
+    )
+
+
 def low(vocab: int) -> FlowRecipe:
     """The low-noise expert: it refines, and reads through the text encoder of the other."""
     return replace(
@@ -133,7 +140,7 @@ def variant(vae: VAEArch, vocab: int) -> Variant:
         image="known",
         image_required=False,
         defaults=Defaults(
-            (96 * 4, 64 * 4), FRAMES, FPS, steps=20, shift=SHIFT, guidance=(3.0, 4.0), negative=""
+            (96 * 4, 64 * 4), FRAMES, FPS, steps=20, shift=SHIFT, guidance=(4.0, 8.0), negative=""
         ),
         trained=Trained(tuple((f.width, f.height) for f in FILMS), (1, FRAMES), only=True),
         hub=None,
