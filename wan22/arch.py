@@ -7,8 +7,30 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
+class SpeechArch:
+    """What a transformer has beyond the base to be driven by sound (spec: speech_to_video, sections 1 and 2).
+
+    `audio_dim` and `audio_states` are the width and number of hidden states of the sound's encoder, `audio_tokens`
+    the tokens of each latent frame made from them (one more is learned), `inject` the blocks after which they are
+    read, `pose_channels` the latent channels of a pose film, `history` the latent frames of motion history, newest
+    first, that are packed one, two and four times as coarsely.
+    """
+
+    audio_dim: int
+    audio_states: int
+    audio_tokens: int
+    inject: tuple[int, ...]
+    pose_channels: int = 16
+    history: tuple[int, int, int] = (1, 2, 16)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "inject", tuple(self.inject))  # as JSON gives them: lists
+        object.__setattr__(self, "history", tuple(self.history))
+
+
+@dataclass(frozen=True)
 class DiTArch:
-    """The sizes of a transformer (spec: transformer, section 1)."""
+    """The sizes of a transformer (spec: transformer, section 1); `speech` is None without sound."""
 
     in_channels: int
     out_channels: int
@@ -20,6 +42,11 @@ class DiTArch:
     text_len: int = 512
     freq_dim: int = 256
     eps: float = 1e-6
+    speech: SpeechArch | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.speech, dict):  # as JSON gives it
+            object.__setattr__(self, "speech", SpeechArch(**self.speech))
 
 
 @dataclass(frozen=True)

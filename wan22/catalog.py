@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from wan22.arch import DiTArch, UMT5Arch, VAEArch
+from wan22.arch import DiTArch, SpeechArch, UMT5Arch, VAEArch
 from wan22.errors import CheckpointError, choose
 
 Size = tuple[int, int]
@@ -18,6 +18,11 @@ DEFAULT_NEGATIVE = "，".join(  # the official default; a real prompt to the mod
     "色调艳丽 过曝 静态 细节模糊不清 字幕 风格 作品 画作 画面 静止 整体发灰 最差质量 低质量 JPEG压缩残留 丑陋的 残缺的 "
     "多余的手指 画得不好的手部 画得不好的脸部 畸形的 毁容的 形态畸形的肢体 手指融合 静止不动的画面 杂乱的背景 三条腿 "
     "背景人很多 倒着走".split()
+)
+
+SPEECH_NEGATIVE = "，".join(
+    "画面模糊 最差质量 画面模糊 细节模糊不清 情绪激动剧烈 手快速抖动 字幕 丑陋的 残缺的 多余的手指 画得不好的手部 画得不好的脸部 "
+    "畸形的 毁容的 形态畸形的肢体 手指融合 静止不动的画面 杂乱的背景 三条腿 背景人很多 倒着走".split()
 )
 
 
@@ -49,13 +54,30 @@ class Trained:
 
 
 @dataclass(frozen=True)
+class Speech:
+    """How a model that is driven by sound makes its film, clip by clip (spec: speech_to_video, section 8).
+
+    Every clip has `clip_frames` (a multiple of the VAE's time stride), and is told the last `motion_frames` before
+    it. Of the first clip, which has no past, `settle` frames are dropped. Sizes are multiples of `side`. `audio` is
+    the hub id of the encoder of sound, if it is not in the model's folder.
+    """
+
+    clip_frames: int = 80
+    motion_frames: int = 73
+    settle: int = 3
+    side: int = 64
+    audio: str | None = "jonatasgrosman/wav2vec2-large-xlsr-53-english"
+
+
+@dataclass(frozen=True)
 class Variant:
     """A row of the catalogue.
 
     `experts` names the networks from high noise to low: ("high", "low") or ("dit",); `boundary` is the timestep
     fraction at and above which the first one works. `image` says how a known picture is told to the network:
     "channels" (a mask and latents beside the noisy channels), "known" (its latent frame is given at noise level
-    zero and kept), or None (this model takes no picture).
+    zero and kept), "reference" (latents beside the film, of whom it shows; speech to video), or None (this model
+    takes no picture). `speech` says how sound drives it, if it does.
     """
 
     name: str
@@ -65,15 +87,18 @@ class Variant:
     text: UMT5Arch
     experts: tuple[str, ...]
     boundary: float | None
-    image: Literal["channels", "known"] | None
+    image: Literal["channels", "known", "reference"] | None
     image_required: bool
     defaults: Defaults
     trained: Trained
     hub: str | None
+    speech: Speech | None = None
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """What this model can be asked for."""
+        if self.speech is not None:
+            return ("speech to video",)
         base = () if self.image_required else ("text to video", "text to image", "video to video")
         return base + (("image to video",) if self.image else ())
 
@@ -119,6 +144,9 @@ VAE_22 = VAEArch(
 
 UMT5_XXL = UMT5Arch(vocab=256384, dim=4096, dim_attn=4096, ffn_dim=10240, heads=64, layers=24)
 
+_S2V = SpeechArch(
+    audio_dim=1024, audio_states=25, audio_tokens=4, inject=(0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39)
+)
 _A14B = DiTArch(in_channels=16, out_channels=16, dim=5120, ffn_dim=13824, heads=40, layers=40)
 _A14B_TRAINED = Trained(sizes=((1280, 720), (720, 1280), (832, 480), (480, 832)), frames=(81,))
 
@@ -167,6 +195,23 @@ VARIANTS: dict[str, Variant] = {
             trained=Trained(sizes=((1280, 704), (704, 1280)), frames=(121,)),
             hub="Wan-AI/Wan2.2-TI2V-5B",
         ),
+        Variant(
+            name="s2v-14B",
+            title="Wan2.2 speech to video, one 14B network driven by sound",
+            dit=replace(_A14B, speech=_S2V),
+            vae=VAE_21,
+            text=UMT5_XXL,
+            experts=("dit",),
+            boundary=None,
+            image="reference",
+            image_required=True,
+            defaults=Defaults(
+                (1024, 704), 80, 16, steps=40, shift=3.0, guidance=(4.5, 4.5), negative=SPEECH_NEGATIVE
+            ),
+            trained=Trained(sizes=((1024, 704), (704, 1024), (832, 480), (480, 832)), frames=(80,)),
+            hub="Wan-AI/Wan2.2-S2V-14B",
+            speech=Speech(),
+        ),
     )
 }
 
@@ -204,6 +249,8 @@ def from_json(values: dict) -> Variant:
             ("dit", DiTArch), ("vae", VAEArch), ("text", UMT5Arch), ("defaults", Defaults), ("trained", Trained),
         ):  # fmt: skip
             values[name] = kind(**{k: _tuples(v) for k, v in values[name].items()})
+        if values.get("speech") is not None:
+            values["speech"] = Speech(**values["speech"])
         return Variant(**{k: _tuples(v) for k, v in values.items()})
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"variant.json does not describe a model: {error}") from error

@@ -32,6 +32,19 @@ class Clip:
     fps: float
 
 
+@dataclass(frozen=True)
+class Sound:
+    """Sound in time: `samples` float32 (n,), one channel, within [-1, 1], `rate` of them a second."""
+
+    samples: np.ndarray
+    rate: int
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasts."""
+        return len(self.samples) / self.rate
+
+
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """What someone wants. `None` always means: the model's own default.
