@@ -3,8 +3,9 @@
 import torch
 from torch import nn
 
-from wan22.arch import DiTArch, VAEArch
+from wan22.arch import DiTArch, SpeechArch, VAEArch
 from wan22.models.dit import WanDiT
+from wan22.models.speech import SpeechDiT
 from wan22.models.vae import WanVAE
 
 
@@ -20,6 +21,17 @@ def dit_arch(config: dict) -> DiTArch:
         text_len=config["text_len"],
         freq_dim=config["freq_dim"],
         eps=config["eps"],
+        speech=speech_arch(config) if "audio_dim" in config else None,
+    )
+
+
+def speech_arch(config: dict) -> SpeechArch:
+    return SpeechArch(
+        audio_dim=config["audio_dim"],
+        audio_states=25,
+        audio_tokens=config["num_audio_token"],
+        inject=tuple(config["audio_inject_layers"]),
+        pose_channels=config["cond_dim"],
     )
 
 
@@ -39,6 +51,9 @@ def vae_arch(config: dict, *, residual: bool) -> VAEArch:
 
 
 def build(arch: DiTArch | VAEArch, weights: dict[str, torch.Tensor]) -> nn.Module:
-    module = WanDiT(arch) if isinstance(arch, DiTArch) else WanVAE(arch)
+    if isinstance(arch, DiTArch):
+        module = WanDiT(arch) if arch.speech is None else SpeechDiT(arch)
+    else:
+        module = WanVAE(arch)
     module.load_state_dict(weights)
     return module.eval()

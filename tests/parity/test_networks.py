@@ -57,3 +57,17 @@ def test_encoding_and_decoding_are_the_official_ones(golden, relative_error, chu
         assert relative_error(latent, golden.outputs[f"latent.{length}"]) <= BOUND
         decoded = vae.decode(golden.outputs[f"latent.{length}"], chunk=chunk)
         assert relative_error(decoded, golden.outputs[f"decoded.{length}"]) <= BOUND
+
+
+@pytest.mark.golden("s2v_transformer*")
+@torch.inference_mode()
+def test_the_velocity_of_speech_is_the_official_one(golden, relative_error):
+    network = build(dit_arch(golden.config), golden.weights())
+    given = golden.inputs
+    text = network.read_text([given["context.0"]])
+    levels = NoiseLevels.uniform(given["timestep"])
+    assert {"velocity", "velocity.drop_motion"} <= golden.outputs.keys()
+    for name, motion in (("velocity", given["motion_latents"]), ("velocity.drop_motion", None)):
+        beside = network.read_speech(given["ref_latents"], given["audio"], motion, given["pose_latents"])
+        velocity = network(given["latents"], levels, text, beside=beside)
+        assert relative_error(velocity, golden.outputs[name]) <= BOUND, name

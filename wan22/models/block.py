@@ -70,6 +70,10 @@ class TimeRows(NamedTuple):
         rows = self.rows[:, :, i]
         return rows if self.index is None else rows[:, self.index]
 
+    def first(self, tokens: int) -> "TimeRows":
+        """The rows of the first `tokens`."""
+        return TimeRows(self.rows, None if self.index is None else self.index[:tokens])
+
     def plus(self, bias: Float[Tensor, "1 parts d"]) -> "TimeRows":
         return TimeRows(self.rows + bias.float().unsqueeze(1), self.index)
 

@@ -4,14 +4,18 @@ It knows no device, file, rank or step. Latents become tokens (`embed`), the blo
 (`trunk`), the head predicts, and tokens become a velocity again (`fold`); `forward` is their composition, and
 the four verbs are public because wrappers (caches, context parallelism) stand between them.
 
+A task with more to tell than text and noise level hands in `Beside`: tokens that stand behind the film's own, and taps
+that change the film's tokens after chosen blocks (see speech.py). There is one forward pass for all.
+
 Two savings are exact in algebra. A film has one or two distinct noise levels, not one per token: they are
 embedded once and indexed (`NoiseLevels`). And the text's padding rows, all equal after the embedding, become one
 key whose score is raised by log(count); with its keys and values made once per text (`read_text`), cross-attention
 costs as much as the prompt is long.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from einops import rearrange
@@ -23,10 +27,13 @@ from wan22.models.block import Block, Linear, Linear32, Memory, TimeRows
 from wan22.ops.attention import Attention, attend
 from wan22.ops.linear import linear
 from wan22.ops.norm import layer_norm
-from wan22.ops.rope import rotation
+from wan22.ops.rope import Rotation, rotation
 
-PATCH = (1, 2, 2)
-"""Frames, rows and columns of latents in one token; the same in every released model."""
+Patch = tuple[int, int, int]
+"""Frames, rows and columns of latents in one token."""
+
+PATCH: Patch = (1, 2, 2)
+"""The patch of the noisy latents; the same in every released model."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +57,31 @@ class NoiseLevels:
         values, index = timesteps.unique(return_inverse=True)
         return cls(values[None], index)
 
+    def followed_by_clean(self, tokens: int, clean: int) -> "NoiseLevels":
+        """The same for the first `tokens`, and level zero for `clean` more that stand behind them."""
+        values = torch.cat([self.values, torch.zeros_like(self.values[:, :1])], dim=1)
+        first = self.values.new_zeros(tokens, dtype=torch.int64) if self.index is None else self.index
+        return NoiseLevels(values, torch.cat([first, first.new_full((clean,), values.shape[1] - 1)]))
+
 
 TextMemory = tuple[Memory, ...]
 """What each block knows of the text, one entry per block."""
+
+Tap = Callable[[Float[Tensor, "b l d"]], Float[Tensor, "b l d"]]
+"""What happens to the film's own tokens after a block."""
+
+
+class Beside(NamedTuple):
+    """What stands beside the noisy tokens of a clip; made once, read at every step.
+
+    `added` is added to the noisy tokens; `tokens` stand behind them in the row, clean (noise level zero), at positions
+    `table`; `taps` name what follows a block. Only the noisy tokens pass the head.
+    """
+
+    added: Float[Tensor, "b #l d"]
+    tokens: Float[Tensor, "b m d"]
+    table: Rotation
+    taps: Mapping[int, Tap]
 
 
 def sinusoid(timesteps: Float[Tensor, "*rest"], width: int) -> Float[Tensor, "*rest width"]:
@@ -69,14 +98,15 @@ def sinusoid(timesteps: Float[Tensor, "*rest"], width: int) -> Float[Tensor, "*r
 class PatchEmbedding(nn.Module):
     """A convolution whose stride is its kernel, computed as a linear map of patches."""
 
-    def __init__(self, channels: int, dim: int) -> None:
+    def __init__(self, channels: int, dim: int, patch: Patch = PATCH) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(dim, channels, *PATCH))
+        self.patch = patch
+        self.weight = nn.Parameter(torch.empty(dim, channels, *patch))
         self.bias = nn.Parameter(torch.zeros(dim))
         nn.init.xavier_uniform_(self.weight.flatten(1))
 
     def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b l d"]:
-        pt, ph, pw = PATCH
+        pt, ph, pw = self.patch
         patches = rearrange(x, "b c (t i) (h j) (w k) -> b (t h w) (c i j k)", i=pt, j=ph, k=pw)
         return linear(patches.to(self.weight.dtype), self.weight.flatten(1), self.bias)
 
@@ -118,17 +148,24 @@ class WanDiT(nn.Module):
         levels: NoiseLevels,
         text: TextMemory,
         channels: Float[Tensor, "b y t h w"] | None = None,
+        beside: Beside | None = None,
     ) -> Float[Tensor, "b o t h w"]:
         """Predict the flow velocity (noise - clean) of noisy latents `x`, in float32.
 
         `channels` are known channels told beside the noisy ones (first-image mask and latents); c + y must be
-        `arch.in_channels`. h and w must be even.
+        `arch.in_channels`. h and w must be even. `levels` are those of the noisy tokens.
         """
         grid = self.grid(x)
-        embedded, projected = self.read_time(levels)
         tokens = self.embed(x, channels)
-        tokens = self.trunk(tokens, projected, text, grid)
-        return self.fold(self.head(tokens, embedded), grid)
+        table, taps = rotation(grid, self.arch.dim // self.arch.heads, tokens.device), {}
+        own = tokens.shape[1]
+        if beside is not None:
+            tokens = torch.cat([tokens + beside.added, beside.tokens], dim=1)
+            table = _joined(table, beside.table)
+            levels, taps = levels.followed_by_clean(own, beside.tokens.shape[1]), beside.taps
+        embedded, projected = self.read_time(levels)
+        tokens = self.trunk(tokens, projected, text, table, taps, own)
+        return self.fold(self.head(tokens[:, :own], embedded.first(own)), grid)
 
     @torch.no_grad()
     def init_weights(self) -> None:
@@ -158,12 +195,19 @@ class WanDiT(nn.Module):
         return self.patch_embedding(x if channels is None else torch.cat([x, channels.to(x.dtype)], dim=1))
 
     def trunk(
-        self, tokens: Float[Tensor, "b l d"], time: TimeRows, text: TextMemory, grid: tuple[int, int, int]
+        self,
+        tokens: Float[Tensor, "b l d"],
+        time: TimeRows,
+        text: TextMemory,
+        table: Rotation,
+        taps: Mapping[int, Tap],
+        own: int,
     ) -> Float[Tensor, "b l d"]:
-        """All blocks, in order."""
-        table = rotation(grid, self.arch.dim // self.arch.heads, tokens.device)
-        for block, memory in zip(self.blocks, text, strict=True):
+        """All blocks, in order; after block i, tap i changes the first `own` tokens."""
+        for i, (block, memory) in enumerate(zip(self.blocks, text, strict=True)):
             tokens = block(tokens, time, table, memory, self.attention)
+            if i in taps:
+                tokens = torch.cat([taps[i](tokens[:, :own]), tokens[:, own:]], dim=1)
         return tokens
 
     def fold(self, y: Float[Tensor, "b l p"], grid: tuple[int, int, int]) -> Float[Tensor, "b o t h w"]:
@@ -203,3 +247,7 @@ class WanDiT(nn.Module):
         if all(c.shape[0] == self.arch.text_len for c in contexts):
             return text[:, :-1], None
         return text, bias
+
+
+def _joined(first: Rotation, second: Rotation) -> Rotation:
+    return torch.cat([first[0], second[0]]), torch.cat([first[1], second[1]])

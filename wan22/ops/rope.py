@@ -7,7 +7,7 @@ last to the column; each axis counts its frequencies over its own width (spec: t
 from functools import lru_cache
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor
 
 Rotation = tuple[Tensor, Tensor]
@@ -20,19 +20,33 @@ def axis_widths(head: int) -> tuple[int, int, int]:
     return head - 2 * side, side, side
 
 
+def angles(positions: Float[Tensor, "l axes"], head: int) -> Rotation:
+    """The rotation of tokens at (frame, row, column) positions, whole numbers that may be negative.
+
+    Angles in float64, kept in float32. `positions` float64 on the CPU.
+    """
+    parts = []
+    for at, width in zip(positions.unbind(1), axis_widths(head), strict=True):
+        frequency = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+        parts.append(at[:, None] * frequency)
+    table = torch.cat(parts, dim=-1).unsqueeze(1)
+    return table.cos().float(), table.sin().float()
+
+
+def grid_positions(
+    frames: Num[Tensor, " t"], rows: Num[Tensor, " h"], columns: Num[Tensor, " w"]
+) -> Float[Tensor, "l axes"]:
+    """The (frame, row, column) of every token of a grid, columns fastest."""
+    return torch.cartesian_prod(frames.double(), rows.double(), columns.double())
+
+
 @lru_cache(maxsize=8)
 def rotation(grid: tuple[int, int, int], head: int, device: torch.device) -> Rotation:
-    """The rotation of every token of a (frames, rows, columns) grid; angles in float64, kept in float32."""
+    """The rotation of every token of a (frames, rows, columns) grid, float32 on the device."""
     with torch.inference_mode(False):  # the table outlives the call that asked first
-        angles = []
-        for axis, (count, width) in enumerate(zip(grid, axis_widths(head), strict=True)):
-            frequency = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
-            angle = torch.arange(count, dtype=torch.float64)[:, None] * frequency
-            shape = [1, 1, 1, width // 2]
-            shape[axis] = count
-            angles.append(angle.view(shape).expand(*grid, width // 2))
-        table = torch.cat(angles, dim=-1).flatten(0, 2).unsqueeze(1)
-        return table.cos().float().to(device), table.sin().float().to(device)
+        frames, rows, columns = (torch.arange(count, dtype=torch.float64) for count in grid)
+        cos, sin = angles(grid_positions(frames, rows, columns), head)
+        return cos.to(device), sin.to(device)
 
 
 def rotate(x: Float[Tensor, "b l n e"], table: Rotation) -> Float[Tensor, "b l n e"]:
