@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import av
 import av.filter
 import numpy as np
+from av.container import OutputContainer
 from av.video.reformatter import Interpolation
 
 from wan22.errors import OptionError, OutputError, SizeError, choose
@@ -44,6 +45,9 @@ are no multiple of 32."""
 MIN_SIDE, MAX_SIDE = 16, 4096  # x265 breaks down below 16
 
 QUALITIES = ("high", "good", "draft")
+
+HEVC_TAG = "hvc1"
+"""Apple's players know HEVC in mp4 only by this name."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +82,54 @@ CONTAINERS = {  # the first codec is the default
     "gif": ("gif",),
     place.SEQUENCE: ("png",),
 }
-_MUX_OPTIONS = {
+MUX_OPTIONS = {
     # Without use_metadata_tags the recipe is lost silently; faststart lets a player begin before the end.
     "mp4": {"movflags": "use_metadata_tags+faststart", "fflags": "+bitexact"},
     "mov": {"movflags": "use_metadata_tags+faststart", "fflags": "+bitexact"},
     "webm": {"fflags": "+bitexact"},
     "gif": {"fflags": "+bitexact"},
 }
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What a film is encoded as: a container, a codec, and what the encoder is told."""
+
+    kind: str
+    codec: str
+    quality: str
+    rate: Fraction
+    size: tuple[int, int]
+    """Width, height."""
+
+    @classmethod
+    def of(
+        cls, path: PathLike, fps: float | Fraction, size: tuple[int, int], quality: str, codec: str | None
+    ) -> Encoding:
+        """Check what was asked, as VideoWriter says; the extension of `path` names the container."""
+        kind = place.target_kind(path)
+        if kind not in CONTAINERS:
+            raise OutputError(
+                f"{path} names one picture, not a film. Use {', '.join(place.VIDEO_KINDS)}, "
+                "a folder ending in '/', or a name like shot-%04d.png; write_image writes one picture."
+            )
+        if not all(MIN_SIDE <= side <= MAX_SIDE for side in size):
+            raise SizeError(
+                f"a film of {size[0]}x{size[1]} cannot be written; sides are {MIN_SIDE} to {MAX_SIDE} pixels."
+            )
+        choose("quality", quality, QUALITIES)
+        codec = CONTAINERS[kind][0] if codec is None else choose(f"codec for {kind}", codec, CONTAINERS[kind])
+        return cls(kind, codec, quality, _rate(fps, kind), size)
+
+    def checked(self, frames: np.ndarray) -> np.ndarray:
+        """Return uint8 frames (T, H, W, 3), or one (H, W, 3), as (T, H, W, 3). Raises ValueError for others."""
+        frames = frames[None] if frames.ndim == 3 else frames
+        width, height = self.size
+        if frames.dtype != np.uint8 or frames.shape[1:] != (height, width, 3):
+            raise ValueError(
+                f"frames must be uint8 (T, {height}, {width}, 3), not {frames.dtype} {frames.shape}"
+            )
+        return frames
 
 
 class _Sink(Protocol):
@@ -128,44 +173,23 @@ class VideoWriter:
         quality: str = "high",
         codec: str | None = None,
     ) -> None:
-        kind = place.target_kind(path)
-        if kind not in CONTAINERS:
-            raise OutputError(
-                f"{path} names one picture, not a film. Use {', '.join(place.VIDEO_KINDS)}, "
-                "a folder ending in '/', or a name like shot-%04d.png; write_image writes one picture."
-            )
-        if not all(MIN_SIDE <= side <= MAX_SIDE for side in size):
-            raise SizeError(
-                f"a film of {size[0]}x{size[1]} cannot be written; sides are {MIN_SIDE} to {MAX_SIDE} pixels."
-            )
-        choose("quality", quality, QUALITIES)
-        codec = CONTAINERS[kind][0] if codec is None else choose(f"codec for {kind}", codec, CONTAINERS[kind])
+        encoding = Encoding.of(path, fps, size, quality, codec)
         place.check_output(path, bytes_needed=0)
         self.path = Path(path)
         self.frames = 0
-        self._size = size
+        self._encoding = encoding
         self._recipe = recipe
         self._open = True
-        rate = _rate(fps, kind)
-        self._sink: _Sink
-        if kind == place.SEQUENCE:
-            self._sink = _Pictures(path)
-        else:
-            self._sink = _Film(self.path, kind, codec, quality, rate, size)
+        self._sink: _Sink = _Pictures(path) if encoding.kind == place.SEQUENCE else _Film(self.path, encoding)
 
     def add(self, frames: np.ndarray) -> None:
         """Add uint8 frames (T, H, W, 3) or one frame (H, W, 3) of exactly the size given at the beginning."""
         if not self._open:
             raise ValueError(f"the writer of {self.path} is closed")
-        frames = frames[None] if frames.ndim == 3 else frames
-        width, height = self._size
-        if frames.dtype != np.uint8 or frames.shape[1:] != (height, width, 3):
-            raise ValueError(
-                f"frames must be uint8 (T, {height}, {width}, 3), not {frames.dtype} {frames.shape}"
-            )
+        frames = self._encoding.checked(frames)
         try:
             for frame in frames:
-                self._sink.add(np.ascontiguousarray(frame))
+                self._sink.add(frame)
                 self.frames += 1
         except BaseException as error:
             self.abort()
@@ -225,44 +249,59 @@ def _encoder_options(codec: Codec, quality: str) -> dict[str, str]:
     return codec.options | crf
 
 
-class _Film:
-    """An encoder, and its packets in memory until the recipe is known."""
+class Encoder:
+    """The encoder of one stream in `container`: uint8 frames (H, W, 3) in, packets out; times count frames."""
 
-    def __init__(
-        self, target: Path, kind: str, codec: str, quality: str, rate: Fraction, size: tuple[int, int]
-    ) -> None:
-        if codec == "av1":
+    def __init__(self, container: OutputContainer, encoding: Encoding) -> None:
+        if encoding.codec == "av1":
             os.environ.setdefault("SVT_LOG", "1")  # its encoder prints a banner; there is no other switch
-        row = CODECS[codec]
-        pixels = row.odd if size[0] % 2 or size[1] % 2 else row.even
-        self._target, self._kind, self._codec, self._rate = target, kind, codec, rate
-        self._convert = _Palette(size, rate) if kind == "gif" else _Yuv(pixels)
-        self._packets: list[av.Packet] = []
-        self._count = 0
-        # PyAV creates the file with the first packet that is muxed: nothing is on the disk until `finish`.
-        self._part = place.hidden(target)
-        self._container = av.open(str(self._part), "w", format=kind, options=_MUX_OPTIONS[kind])
-        stream = self._container.add_stream(row.encoder, rate=rate, options=_encoder_options(row, quality))
+        row = CODECS[encoding.codec]
+        width, height = encoding.size
+        pixels = row.odd if width % 2 or height % 2 else row.even
+        self._rate, self._count = encoding.rate, 0
+        self._convert = _Palette(encoding.size, self._rate) if encoding.kind == "gif" else _Yuv(pixels)
+        options = _encoder_options(row, encoding.quality)
+        stream = container.add_stream(row.encoder, rate=self._rate, options=options)
         assert isinstance(stream, av.VideoStream)
         self._stream = stream
-        stream.width, stream.height = size
+        stream.width, stream.height = width, height
         stream.pix_fmt = pixels
         context = stream.codec_context
         context.thread_count = 1  # the number of threads changes the bytes of some encoders
-        if codec == "hevc":
-            context.codec_tag = "hvc1"  # Apple's players know HEVC in mp4 only by this name
-        if kind != "gif":
+        if encoding.codec == "hevc":
+            context.codec_tag = HEVC_TAG
+        if encoding.kind != "gif":
             context.color_range = _TV_RANGE
             context.colorspace = context.color_primaries = context.color_trc = _BT709
 
-    def add(self, frame: np.ndarray) -> None:
-        picture = self._convert(av.VideoFrame.from_ndarray(frame, format="rgb24"))
+    def encode(self, frame: np.ndarray) -> list[av.Packet]:
+        """Take the next frame; packets come when the encoder has seen enough."""
+        picture = self._convert(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24"))
         picture.pts, picture.time_base, picture.duration = self._count, 1 / self._rate, 1
-        self._packets += self._stream.encode(picture)
         self._count += 1
+        return self._stream.encode(picture)
+
+    def flush(self) -> list[av.Packet]:
+        """Return the packets that are still missing. No frame can follow."""
+        return self._stream.encode(None)
+
+
+class _Film:
+    """An encoder, and its packets in memory until the recipe is known."""
+
+    def __init__(self, target: Path, encoding: Encoding) -> None:
+        self._target, self._kind, self._codec = target, encoding.kind, encoding.codec
+        self._packets: list[av.Packet] = []
+        # PyAV creates the file with the first packet that is muxed: nothing is on the disk until `finish`.
+        self._part = place.hidden(target)
+        self._container = av.open(str(self._part), "w", format=self._kind, options=MUX_OPTIONS[self._kind])
+        self._encoder = Encoder(self._container, encoding)
+
+    def add(self, frame: np.ndarray) -> None:
+        self._packets += self._encoder.encode(frame)
 
     def finish(self, recipe: dict[str, Any] | None) -> None:
-        self._packets += self._stream.encode(None)
+        self._packets += self._encoder.flush()
         if self._codec == "hevc":
             _stamp(self._packets)
         if recipe is not None and self._kind != "gif":

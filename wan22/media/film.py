@@ -1,0 +1,566 @@
+"""Long films: made clip by clip, safe on the disk after each, playable while they grow, resumed after any end.
+
+VideoWriter keeps a film's packets in memory until it is finished, which is right for minutes of work. A long film
+has a working folder beside its target instead, OUT.unfinished:
+
+    film.mp4     the clips so far, as fragmented MP4 (film.mov for a .mov; numbered pictures for a sequence):
+                 every clip begins with a key frame and is appended whole, so it plays at any time
+    film.json    what was asked, and for each finished clip its frames, their hash, and where it ends in film.mp4
+    carry-0007   what the caller needs to go on after the last finished clip (7)
+    lock         held while a process works here
+
+A clip is finished when film.json says so. It is written last, by an atomic rename, after the bytes it speaks of
+have reached the disk; whatever lies behind the last end is cut off when the film is resumed. In the end the packets
+are copied, not encoded again, to an ordinary file that takes the target's name by one rename.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from errno import EWOULDBLOCK
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import av
+import numpy as np
+
+from wan22.errors import OutputError
+from wan22.media import place
+from wan22.media.image import read_image, save
+from wan22.media.recipe import RECIPE_KEY, FrameHasher, dump_recipe
+from wan22.media.sniff import PathLike
+from wan22.media.writer import HEVC_TAG, MUX_OPTIONS, Encoder, Encoding
+
+__all__ = ["LongFilm", "working_folder"]
+
+Finish = Callable[[Path, Path], None]
+"""Makes the film in its second argument (a name not yet taken) from the silent one in its first."""
+
+_FORMAT = 1  # of film.json
+_LEFTOVERS = ("carry-*", "silent.*", "whole.*", ".*.part")  # what an interrupted process may leave behind
+
+# One fragment for a clip, whose header is the same for every clip: it holds no length, bit rate or first time.
+_FRAGMENT = "frag_custom+empty_moov+delay_moov+default_base_moof+frag_discont+skip_trailer"
+# Frames that decoding runs ahead of showing, where frames are reordered. The same for every clip, so that the
+# decoding times of one clip go on where those of the clip before end.
+_REORDER = {"h264": 2, "hevc": 2}
+
+
+def working_folder(path: PathLike) -> Path:
+    """Return the folder in which the film for `path` is made; it exists while the film is unfinished."""
+    target = Path(path)
+    if target.name in ("", ".."):
+        target = target.resolve()
+    return target.with_name(f"{target.name}.unfinished")
+
+
+@dataclass(frozen=True)
+class _Clip:
+    frames: int
+    sha256: str
+    end: int
+    """Where its store ends after it: bytes of film.mp4, or pictures of a sequence."""
+
+
+class LongFilm:
+    """A film made clip by clip. Path, fps, size, quality and codec are those of VideoWriter, except GIF.
+
+        with LongFilm("out.mp4", fps=16, size=(832, 480), identity=request) as film:
+            for clip in range(film.finished, clips):     # 0 for a new film
+                for frames in make(clip, film.carry):    # uint8 (T, 480, 832, 3)
+                    film.add(frames)
+                film.finish_clip(carry)                  # from here on the clip is safe
+            film.close(recipe | {"clips_sha256": film.digest()})
+
+    `identity` is a JSON-able dict of everything that the pictures depend on. If an unfinished film lies there, it
+    is resumed, or refused if its identity differs; `afresh` throws it away instead. Memory does not grow with
+    length. Leaving the block without `close`, by an error or not, keeps the finished clips, as does the end of
+    the process, however it comes.
+
+    After an error the film is closed; open it again to go on. Raises OutputError if the place cannot be written, is
+    in use, or holds another or a damaged film, and what VideoWriter raises.
+    """
+
+    def __init__(
+        self,
+        path: PathLike,
+        *,
+        fps: float,
+        size: tuple[int, int],
+        identity: dict[str, Any],
+        quality: str = "high",
+        codec: str | None = None,
+        afresh: bool = False,
+    ) -> None:
+        encoding = Encoding.of(path, fps, size, quality, codec)
+        if encoding.kind == "gif":
+            raise OutputError(
+                f"{path}: a GIF cannot be made clip by clip. Use .mp4, .mov, .webm or a PNG sequence, "
+                "and convert the finished film."
+            )
+        place.check_output(path, bytes_needed=0)
+        self.path = Path(path)
+        self.folder = working_folder(path)
+        self._encoding = encoding
+        self._asked = _plain(
+            film={
+                "fps": str(encoding.rate),
+                "size": encoding.size,
+                "container": encoding.kind,
+                "codec": encoding.codec,
+                "quality": encoding.quality,
+            },
+            identity=identity,
+        )
+        self._clips: list[_Clip] = []
+        self._carry: str | None = None
+        self._hasher = FrameHasher()
+        self._store: _Store = (
+            _Pictures(path, self.folder)
+            if encoding.kind == place.SEQUENCE
+            else _Fragments(self.folder, encoding)
+        )
+        self._lock = self._take(afresh)
+        self._open = True
+        try:
+            self._resume()
+        except BaseException:
+            self._leave()
+            raise
+
+    @property
+    def finished(self) -> int:
+        """Number of finished clips."""
+        return len(self._clips)
+
+    @property
+    def frames(self) -> int:
+        """Number of frames in the finished clips."""
+        return sum(clip.frames for clip in self._clips)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Number of frames of each finished clip."""
+        return tuple(clip.frames for clip in self._clips)
+
+    @property
+    def carry(self) -> Path | None:
+        """The file that holds what was given to the last `finish_clip`, until the next one; None if nothing was."""
+        return None if self._carry is None else self.folder / self._carry
+
+    @property
+    def growing(self) -> Path:
+        """What can be played while the film grows: a file, or a name with a number pattern. It ends with `close`."""
+        return self._store.path
+
+    def digest(self) -> str:
+        """Return the SHA-256 (hex) of the finished clips: that of their hashes (FrameHasher, hex) in one row.
+
+        A film that was interrupted has the same digest as one that was not. It depends on where clips begin
+        (`lengths`), so it is not the `frames_sha256` of short films, whose state could not be kept on the disk.
+        """
+        return hashlib.sha256("".join(clip.sha256 for clip in self._clips).encode("ascii")).hexdigest()
+
+    def add(self, frames: np.ndarray) -> None:
+        """Add uint8 frames (T, H, W, 3), or one (H, W, 3), to the clip in progress."""
+        self._check_open()
+        frames = self._encoding.checked(frames)
+        with self._guard():
+            for frame in frames:
+                self._store.add(frame)
+            self._hasher.update(frames[None] if frames.ndim == 3 else frames)
+
+    def finish_clip(self, carry: bytes | None = None) -> None:
+        """End the clip in progress; when this returns, it and `carry` have reached the disk.
+
+        Raises ValueError for a clip without frames. If the disk is full, OutputError; the clip is lost then,
+        those before it are not.
+        """
+        self._check_open()
+        if not self._hasher.frames:
+            raise ValueError("a clip without frames cannot be finished")
+        with self._guard():
+            end = self._store.end_clip(self._clips[-1].end if self._clips else 0, self.frames)
+            clips = [*self._clips, _Clip(self._hasher.frames, self._hasher.hexdigest(), end)]
+            name = None if carry is None else f"carry-{len(clips):04d}"
+            if carry is not None and name is not None:
+                _write(self.folder / name, carry)
+            index = {
+                "format": _FORMAT,
+                "asked": self._asked,
+                "carry": name,
+                "clips": [asdict(c) for c in clips],
+            }
+            _write(self._index, json.dumps(index, indent=1).encode("ascii"))
+            old = self.carry
+            self._clips, self._carry, self._hasher = clips, name, FrameHasher()
+            if old is not None:
+                old.unlink(missing_ok=True)
+
+    def close(self, recipe: dict[str, Any] | None = None, finish: Finish | None = None) -> None:
+        """Make the film from its finished clips, put it in its place with `recipe` inside, and clean up.
+
+        `finish(silent, whole)`, if given, makes the file that is published from the silent one that carries the
+        recipe; both names have the target's extension. It adds the sound. ValueError for a sequence, which has none.
+        A second call does nothing. If it fails, all clips are kept, and the film can be opened and closed again.
+        Raises OutputError if there is no clip or no room, ValueError if a clip is in progress.
+        """
+        if not self._open:
+            return
+        if self._hasher.frames:
+            raise ValueError("a clip is in progress: finish it, or abort")
+        with self._guard():
+            if not self._clips:
+                raise OutputError(f"{self.path} was not written: there was not a single clip.")
+            self._store.publish(self.path, self.frames, recipe, finish)
+            self._index.unlink()
+        self._leave()
+
+    def abort(self) -> None:
+        """Stop here: finished clips are kept for another time, the clip in progress is dropped."""
+        if self._open:
+            self._leave()
+
+    def __enter__(self) -> LongFilm:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.abort()
+
+    @property
+    def _index(self) -> Path:
+        return self.folder / "film.json"
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise ValueError(f"the film {self.path} is closed")
+
+    def _take(self, afresh: bool) -> int:
+        """Make the folder if need be, and lock it; the lock ends with the process."""
+        handle = -1
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if handle < 0:
+                raise OutputError(f"{self.folder} cannot be written: {error.strerror or error}.") from error
+            if error.errno == EWOULDBLOCK:
+                os.close(handle)
+                raise OutputError(
+                    f"{self.path} is being made by another process, in {self.folder}. "
+                    "Wait for it, or use another name."
+                ) from None
+            # Some network file systems know no locks; that is no reason to make no film.
+        if afresh:
+            for entry in self.folder.iterdir():
+                if entry.name != "lock":
+                    entry.unlink()
+        return handle
+
+    def _resume(self) -> None:
+        """Read the index, if there is one, and cut off what it does not know."""
+        if self._index.exists():
+            there = self._read_index()
+            differences = [
+                line for part, asked in self._asked.items() for line in _differences(there[part], asked)
+            ]
+            if differences:
+                raise OutputError(
+                    f"{self.folder} holds {_count(self.finished)} of another film: {'; '.join(differences)}. "
+                    "Ask for that one to go on with it, use another name, or begin afresh and lose it."
+                )
+        for leftover in (entry for pattern in _LEFTOVERS for entry in self.folder.glob(pattern)):
+            if leftover != self.carry:
+                leftover.unlink()
+        if self.carry is not None and not self.carry.exists():
+            raise self._damaged(f"{self._carry} is missing")
+        if fault := self._store.rewind(self._clips[-1].end if self._clips else 0):
+            raise self._damaged(fault)
+
+    def _read_index(self) -> dict[str, Any]:
+        """Take clips and carry from film.json, and return what was asked then."""
+        try:
+            index = json.loads(self._index.read_bytes())
+            if index["format"] != _FORMAT:
+                raise self._damaged(
+                    f"film.json has format {index['format']}, and this version knows {_FORMAT}"
+                )
+            self._clips = [_Clip(**clip) for clip in index["clips"]]
+            self._carry = index["carry"]
+            return {part: index["asked"][part] for part in self._asked}
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._damaged(f"film.json cannot be read ({error})") from None
+
+    def _damaged(self, fault: str) -> OutputError:
+        return OutputError(
+            f"the unfinished film in {self.folder} cannot be resumed: {fault}. "
+            "Begin afresh, or use another name."
+        )
+
+    @contextmanager
+    def _guard(self) -> Generator[None]:
+        """After an error the film is closed, and the message says what is kept."""
+        try:
+            yield
+        except BaseException as error:
+            self.abort()
+            if not isinstance(error, (OSError, av.error.FFmpegError, OutputError)):
+                raise
+            what = (
+                f"{error}"
+                if isinstance(error, OutputError)
+                else f"{self.path} cannot be written: {error.strerror or error}."
+            )
+            if not self._clips:
+                raise OutputError(what) from error
+            seconds = float(self.frames / self._encoding.rate)
+            raise OutputError(
+                f"{what} {_count(self.finished)} ({seconds:.1f} s) of it are kept in {self.folder}; "
+                "the same request goes on from there."
+            ) from error
+
+    def _leave(self) -> None:
+        """Give the lock back, and the folder too if it holds no clip."""
+        self._open = False
+        if not self._index.exists():
+            shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(self._lock)
+
+
+class _Store(Protocol):
+    """Where the frames of a long film lie. An end is what `end_clip` returned: where a finished clip ends."""
+
+    path: Path
+
+    def rewind(self, end: int) -> str | None:
+        """Drop everything behind `end`; say what is wrong if something before it is missing."""
+
+    def add(self, frame: np.ndarray) -> None: ...
+
+    def end_clip(self, at: int, first: int) -> int:
+        """Bring the clip in progress to the disk, behind `at`; `first` is the number of its first frame."""
+        ...
+
+    def publish(
+        self, target: Path, frames: int, recipe: dict[str, Any] | None, finish: Finish | None
+    ) -> None: ...
+
+
+class _Fragments:
+    """A fragmented MP4 or MOV, one fragment for a clip; the packets of the clip in progress are in memory."""
+
+    def __init__(self, folder: Path, encoding: Encoding) -> None:
+        self._folder, self._encoding = folder, encoding
+        # VP9 and AV1 grow in MP4 too: its times are exact, and one way of appending is enough.
+        self._kind = "mov" if encoding.kind == "mov" else "mp4"
+        self.path = folder / f"film.{self._kind}"
+        self._clip: _EncodedClip | None = None
+
+    def rewind(self, end: int) -> str | None:
+        size = self.path.stat().st_size if self.path.exists() else 0
+        if size < end:
+            return f"{self.path.name} has {size:,} bytes, and its clips need {end:,}"
+        if size > end:
+            os.truncate(self.path, end)
+        return None
+
+    def add(self, frame: np.ndarray) -> None:
+        if self._clip is None:
+            self._clip = _EncodedClip(self._kind, self._encoding)
+        self._clip.add(frame)
+
+    def end_clip(self, at: int, first: int) -> int:
+        assert self._clip is not None
+        header, fragment = self._clip.finish(first)
+        self._clip = None
+        if not at:
+            return _append(self.path, _append(self.path, 0, header), fragment)
+        with self.path.open("rb") as file:
+            if file.read(len(header)) != header:
+                raise OutputError(
+                    f"{self.path} was begun with another version of the {self._encoding.codec} encoder, "
+                    "so it cannot grow. Go on with that version, or begin afresh."
+                )
+        return _append(self.path, at, fragment)
+
+    def publish(
+        self, target: Path, frames: int, recipe: dict[str, Any] | None, finish: Finish | None
+    ) -> None:
+        silent, whole = (self._folder / f"{name}.{self._encoding.kind}" for name in ("silent", "whole"))
+        with place.written(target, whole):
+            if finish is None:
+                self._copy(whole, frames, recipe)
+                return
+            try:
+                self._copy(silent, frames, recipe)
+                finish(silent, whole)
+            finally:
+                silent.unlink(missing_ok=True)
+
+    def _copy(self, to: Path, frames: int, recipe: dict[str, Any] | None) -> None:
+        """Copy the packets into an ordinary file of the target's kind."""
+        kind = self._encoding.kind
+        metadata = {} if recipe is None else {RECIPE_KEY: dump_recipe(recipe)}
+        with (
+            av.open(str(self.path), format="mov") as source,
+            av.open(str(to), "w", format=kind, options=MUX_OPTIONS[kind]) as film,
+        ):
+            grown = source.streams.video[0]
+            stream = film.add_stream_from_template(grown, opaque=True)
+            assert isinstance(stream, av.VideoStream)
+            stream.time_base = 1 / self._encoding.rate
+            stream.codec_context.framerate = self._encoding.rate
+            if self._encoding.codec == "hevc":
+                stream.codec_context.codec_tag = HEVC_TAG
+            film.metadata.update(metadata)
+            assert grown.time_base is not None
+            frame = int(1 / (self._encoding.rate * grown.time_base))
+            count = 0
+            for packet in source.demux(grown):
+                if packet.size:  # the last one is empty
+                    packet.stream = stream
+                    packet.duration = frame  # the demuxer loses that of VP9
+                    film.mux(packet)
+                    count += 1
+        if count != frames:
+            raise OutputError(f"{self.path} is damaged: it holds {count} of {frames} frames.")
+
+
+class _EncodedClip:
+    """One clip on its way through an encoder of its own, so that it begins with a key frame."""
+
+    def __init__(self, kind: str, encoding: Encoding) -> None:
+        options = {"movflags": _FRAGMENT, "fflags": "+bitexact", "write_btrt": "0"}
+        self._file = io.BytesIO()
+        self._container = av.open(self._file, "w", format=kind, options=options)
+        self._encoder = Encoder(self._container, encoding)
+        self._delay = _REORDER.get(encoding.codec, 0)
+        self._packets: list[av.Packet] = []
+
+    def add(self, frame: np.ndarray) -> None:
+        self._packets += self._encoder.encode(frame)
+
+    def finish(self, first: int) -> tuple[bytes, memoryview]:
+        """Return the film's header and the clip's fragment, whose times begin with frame `first`."""
+        self._packets += self._encoder.flush()
+        for index, packet in enumerate(self._packets):
+            assert packet.pts is not None and packet.pts >= index - self._delay
+            packet.pts += first
+            packet.dts = first + index - self._delay
+            packet.duration = 1
+            self._container.mux(packet)
+        self._container.close()
+        content = self._file.getbuffer()
+        end = 0
+        while (
+            content[end + 4 : end + 8] != b"moof"
+        ):  # over the boxes before it: size, type (ISO 14496-12, 4.2)
+            end += int.from_bytes(content[end : end + 4], "big")
+        return bytes(content[:end]), content[end:]
+
+
+class _Pictures:
+    """Numbered PNG files in the working folder; the recipe is put into the first in the end."""
+
+    def __init__(self, path: PathLike, folder: Path) -> None:
+        self._target, self._name = place.split_sequence(path)
+        self._folder = folder
+        self.path = folder / self._name
+        self._count = 0
+        self._sequence = path
+
+    def rewind(self, end: int) -> str | None:
+        there = {picture.name for picture in place.numbered(self.path)}
+        names = {self._name % index for index in range(end)}
+        for name in there - names:
+            (self._folder / name).unlink()
+        # A process that ended while it published has moved some already.
+        lost = [name for name in sorted(names - there) if not (self._target / name).exists()]
+        self._count = end
+        return f"{lost[0]} is missing" if lost else None
+
+    def add(self, frame: np.ndarray) -> None:
+        save(self._folder / (self._name % self._count), frame, "png", None)
+        self._count += 1
+
+    def end_clip(self, at: int, first: int) -> int:
+        for index in range(at, self._count):
+            place.sync(self._folder / (self._name % index))
+        return self._count
+
+    def publish(
+        self, target: Path, frames: int, recipe: dict[str, Any] | None, finish: Finish | None
+    ) -> None:
+        if finish is not None:
+            raise ValueError("a sequence of pictures has no sound to finish")
+        names = [self._name % index for index in range(frames)]
+        first = self._folder / names[0]
+        if recipe is not None and first.exists():
+            with place.written(first) as part:
+                save(part, read_image(first), "png", recipe)
+        self._target.mkdir(parents=True, exist_ok=True)
+        for old in place.numbered(self._sequence):
+            if old.name not in names:
+                old.unlink()  # the tail of a longer film would become a part of this one
+        for name in names:
+            if (self._folder / name).exists():
+                (self._folder / name).replace(self._target / name)
+        place.sync(self._target)
+
+
+def _append(path: Path, at: int, content: bytes | memoryview) -> int:
+    """Write `content` at byte `at`, the end of what counts; return the new end. After an error, nothing is new."""
+    # Unbuffered: a buffer would try again on closing what a full disk has refused.
+    with path.open("r+b" if at else "wb", buffering=0) as file:
+        try:
+            file.seek(at)
+            rest = memoryview(content)
+            while rest:
+                rest = rest[file.write(rest) :]
+            os.fsync(file.fileno())
+        except OSError:
+            os.ftruncate(file.fileno(), at)
+            raise
+    if not at:
+        place.sync(path.parent)
+    return at + len(content)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Replace a file at once and for good."""
+    with place.written(path) as part:
+        part.write_bytes(content)
+
+
+def _plain(**asked: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what was asked as it will come back from JSON."""
+    return json.loads(json.dumps(asked, allow_nan=False))
+
+
+def _differences(there: dict[str, Any], asked: dict[str, Any], prefix: str = "") -> list[str]:
+    """Name what differs between two identities, with both values where they are short."""
+    found = []
+    for key in sorted(there.keys() | asked.keys()):
+        old, new = there.get(key), asked.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            values = f"{json.dumps(old)} there, {json.dumps(new)} asked"
+            found.append(f"{prefix}{key} differs" if len(values) > 100 else f"{prefix}{key} is {values}")
+    return found
+
+
+def _count(clips: int) -> str:
+    return f"{clips} finished clip{'s' * (clips != 1)}"
