@@ -7,7 +7,7 @@ sizes: `draw` is what the network makes, `out` is what the person gets, cut or s
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 
 from wan22.catalog import Size, Variant
@@ -17,15 +17,25 @@ MAX_SIDE = 8192
 MAX_LATENT_FRAMES = 1024
 """The positions that the official rotation tables hold (spec: transformer, section 4)."""
 
+MAX_FRAMES = 1_000_000
+"""Of a film: many hours."""
+
+LONGER = 1.5
+"""A film of more than so many times the trained length is made in several clips."""
+
+OVERLAP = 1
+"""Frames at the beginning of a clip that show the end of the one before: models were trained to go on from one."""
+
 
 @dataclass(frozen=True)
 class Canvas:
     """The sizes of one job.
 
     `draw` and `out` are (width, height); `scaled` says that `out` is a resize of `draw` (a model kept to its
-    trained sizes), else it is cut from its centre. `drawn_frames` >= 1 are made; `frames` are delivered:
-    resampled over the same time if `stretched`, else the first ones. `latent` is the grid (t, h, w) of latents, each of
-    `stride_time` pixel frames but the first.
+    trained sizes), else it is cut from its centre. `frames` are delivered. They are made in `clips`, one after another,
+    of `drawn_frames` each, of which all but the first clip begin with `overlap` frames that show the end of the one
+    before. A film of one clip is resampled over the same time if `stretched`, else its first frames are delivered.
+    `latent` is the grid (t, h, w) of a clip's latents, each of `stride_time` pixel frames but the first.
     """
 
     draw: Size
@@ -37,7 +47,16 @@ class Canvas:
     stride_time: int
     scaled: bool
     stretched: bool
+    clips: int = 1
+    overlap: int = 0
     notices: tuple[str, ...] = ()
+
+    def span(self, clip: int) -> tuple[int, int]:
+        """The first frame that clip `clip` (from 0) delivers, and the first that it does not."""
+        fresh = self.drawn_frames - self.overlap
+        begin = 0 if clip == 0 else self.overlap + clip * fresh
+        end = self.overlap + (clip + 1) * fresh
+        return begin, self.frames if clip == self.clips - 1 else end
 
     @property
     def tokens(self) -> int:
@@ -55,10 +74,12 @@ def fit(
     fps: float | None,
     picture: Size | None = None,
     ends: bool = False,
+    chain: bool = True,
 ) -> Canvas:
     """Compute the canvas of a request; `picture` is the size of its first image or clip, if it has one.
 
-    `ends` says that the film must end on a picture, so that drawn frames cannot simply be left out at its end.
+    `ends` says that the film must end on a picture, so that drawn frames cannot simply be left out at its end. A film
+    that is much longer than the model was trained on is made in several clips, unless `chain` is false.
 
     Raises SizeError, naming the value, the rule and the nearest that works.
     """
@@ -70,11 +91,15 @@ def fit(
     fps = float(fps)
     frames = _frame_count(variant, frames, seconds, fps)
     out = _out_size(variant, size, picture)
+    long = max(variant.trained.frames)
+    chained = chain and not ends and frames > LONGER * long
+    if not chained:
+        _check_one_clip(variant, frames)
     if variant.trained.only:
-        return _trained_canvas(variant, out, frames, fps, ends)
+        return _trained_canvas(variant, out, frames, fps, ends, chained)
     side, _ = variant.grid
     draw = (_up(out[0], side), _up(out[1], side))
-    drawn = _up(frames - 1, variant.grid[1]) + 1
+    drawn = long if chained else _up(frames - 1, variant.grid[1]) + 1
     notices = []
     if draw != out:
         notices.append(f"drawn at {draw[0]}x{draw[1]} (multiples of {side}) and cut to {out[0]}x{out[1]}")
@@ -82,28 +107,159 @@ def fit(
     if not 0.9 * min(areas) <= draw[0] * draw[1] <= 1.1 * max(areas):
         names = ", ".join(f"{w}x{h}" for w, h in variant.trained.sizes)
         notices.append(f"{variant.name} was trained at {names}; {draw[0]}x{draw[1]} may look worse")
-    if drawn > max(variant.trained.frames):
-        notices.append(
-            f"{variant.name} was trained on {max(variant.trained.frames)} frames; {drawn} may drift or repeat"
-        )
+    if drawn > long:
+        notices.append(f"{variant.name} was trained on {long} frames; {drawn} may drift or repeat")
+    if chained:
+        return _chained(variant, draw, out, frames, fps, notices=notices)
     return _canvas(variant, draw, out, drawn, frames, fps, notices=tuple(notices))
 
 
-def _trained_canvas(variant: Variant, out: Size, frames: int, fps: float, ends: bool) -> Canvas:
-    """The nearest trained size in shape, scaled to `out`; the shortest trained length that is long enough."""
-    draw = min(
+def fit_speech(
+    variant: Variant,
+    *,
+    size: Size | None,
+    frames: int | None,
+    seconds: float | None,
+    fps: float | None,
+    picture: Size,
+    sound_seconds: float,
+    clips: int | None = None,
+) -> Canvas:
+    """Compute the canvas of a film that sound drives: as long as the sound, or as asked, in at most `clips` clips.
+
+    Raises SizeError, naming the value, the rule and what works.
+    """
+    speech = variant.speech
+    assert speech is not None
+    rate = variant.defaults.fps
+    if fps is not None and fps != rate:
+        raise SizeError(f"{variant.name} hears {rate:g} frames a second; fps cannot be {fps}")
+    if clips is not None and (not _is_whole(clips) or clips < 1):
+        raise SizeError(f"clips must be a whole number from 1, not {clips}")
+    if frames is None and seconds is None:
+        if sound_seconds * rate < 1:
+            raise SizeError(
+                f"the sound lasts {sound_seconds:.3f} s, less than one frame at {rate:g} frames a second; "
+                "give a longer one, or say with seconds how long the film is to be"
+            )
+        frames = max(1, round(sound_seconds * rate))
+    frames = _frame_count(variant, frames, seconds, rate)
+    if clips is not None:
+        frames = min(frames, clips * speech.clip_frames)
+    out = _speech_size(variant, size, picture)
+    if variant.trained.only:
+        draw = _nearest_trained(variant, out)
+        notices = _scaled_notice(variant, draw, out)
+    else:
+        draw = (_up(out[0], speech.side), _up(out[1], speech.side))
+        notices = () if draw == out else (
+            f"drawn at {draw[0]}x{draw[1]} (multiples of {speech.side}) and cut to {out[0]}x{out[1]}",
+        )  # fmt: skip
+    canvas = _canvas(
+        variant,
+        draw,
+        out,
+        speech.clip_frames,
+        frames,
+        rate,
+        scaled=variant.trained.only and draw != out,
+        clips=-(-frames // speech.clip_frames),
+        notices=notices,
+    )
+    # The latent frame that stands for one picture is the reference's or the history's.
+    return replace(canvas, latent=(speech.clip_frames // variant.vae.stride_time, *canvas.latent[1:]))
+
+
+def speech_size(picture: Size, area: int, side: int) -> Size:
+    """S2V's rule: the first of a hundred scales from large to small whose sides, rounded up to multiples of `side`,
+    have no more than `area` pixels (spec: speech_to_video, section 9).
+    """
+    width, height = picture
+    if width * height <= area:
+        low, high = 0.1, 1.0
+    else:
+        d = side - 1
+        a, b, c = height * width, d * (height + width), d * d - area
+        low = (-b + math.sqrt(b * b - 2 * a * c)) / (
+            2 * a
+        )  # 2ac as in the release: it makes the grid of scales
+        high = math.sqrt(area / a)
+    for i in range(100):
+        scale = high - (high - low) * i / 100
+        h, w = _up(int(height * scale), side), _up(int(width * scale), side)
+        if h * w <= area:
+            return w, h
+    ratio = width / height
+    w, h = math.sqrt(area * ratio), math.sqrt(area / ratio)
+    return min(int(w // side * side), width // side * side), min(int(h // side * side), height // side * side)
+
+
+def _speech_size(variant: Variant, size: Size | None, picture: Size) -> Size:
+    assert variant.speech is not None
+    if size is not None or variant.trained.only:
+        return _out_size(variant, size, picture)
+    area = variant.defaults.size[0] * variant.defaults.size[1]
+    out = speech_size(picture, area, variant.speech.side)
+    if min(out) < variant.speech.side:
+        raise SizeError(
+            f"a {picture[0]}x{picture[1]} picture is too narrow for {area} pixels; crop it, or give a size"
+        )
+    return out
+
+
+def _check_one_clip(variant: Variant, frames: int) -> None:
+    most = (MAX_LATENT_FRAMES - 1) * variant.vae.stride_time + 1
+    if frames > most:
+        raise SizeError(
+            f"{frames} frames are too many for the one clip that a last picture or a clip to start from asks for; "
+            f"at most {most}"
+        )
+
+
+def _chained(
+    variant: Variant, draw: Size, out: Size, frames: int, fps: float, *, notices: list[str], **flags: object
+) -> Canvas:
+    """Clips of the trained length, each beginning with the end of the one before."""
+    drawn = max(variant.trained.frames)
+    overlap = min(OVERLAP, drawn - 1)
+    clips = 1 + -(-max(0, frames - drawn) // (drawn - overlap))
+    notices = [
+        *notices,
+        f"{frames} frames are made in {clips} clips of {drawn}, each going on from the one before",
+    ]
+    return _canvas(
+        variant, draw, out, drawn, frames, fps, clips=clips, overlap=overlap, notices=tuple(notices), **flags
+    )
+
+
+def _nearest_trained(variant: Variant, out: Size) -> Size:
+    """The trained size that is nearest in shape."""
+    return min(
         variant.trained.sizes,
         key=lambda s: (abs(math.log(s[0] / s[1] * out[1] / out[0])), abs(s[0] - out[0])),
     )
+
+
+def _scaled_notice(variant: Variant, draw: Size, out: Size) -> tuple[str, ...]:
+    if draw == out:
+        return ()
+    return (
+        f"{variant.name} draws {draw[0]}x{draw[1]}, the nearest size that it was trained on; "
+        f"the film is scaled to {out[0]}x{out[1]}",
+    )
+
+
+def _trained_canvas(
+    variant: Variant, out: Size, frames: int, fps: float, ends: bool, chained: bool
+) -> Canvas:
+    """The nearest trained size in shape, scaled to `out`; the shortest trained length that is long enough."""
+    draw = _nearest_trained(variant, out)
+    notices = list(_scaled_notice(variant, draw, out))
+    if chained:
+        return _chained(variant, draw, out, frames, fps, notices=notices, scaled=draw != out)
     longer = [n for n in sorted(variant.trained.frames) if n >= frames]
     drawn = longer[0] if longer else max(variant.trained.frames)
     stretched = drawn != frames if ends else drawn < frames
-    notices = []
-    if draw != out:
-        notices.append(
-            f"{variant.name} draws {draw[0]}x{draw[1]}, the nearest size that it was trained on; "
-            f"the film is scaled to {out[0]}x{out[1]}"
-        )
     if stretched:
         notices.append(
             f"{variant.name} draws {drawn} frames; they are spread over the {frames} that were asked"
@@ -139,10 +295,9 @@ def _frame_count(variant: Variant, frames: int | None, seconds: float | None, fp
         frames = max(1, round(seconds * fps))
     elif frames is None:
         frames = variant.defaults.frames
-    most = (MAX_LATENT_FRAMES - 1) * variant.vae.stride_time + 1
-    if not _is_whole(frames) or not 1 <= frames <= most:
+    if not _is_whole(frames) or not 1 <= frames <= MAX_FRAMES:
         asked = "" if seconds is None else f" ({seconds:g} seconds at {fps:g} frames a second)"
-        raise SizeError(f"frames must be a whole number from 1 to {most}, not {frames}{asked}")
+        raise SizeError(f"frames must be a whole number from 1 to {MAX_FRAMES}, not {frames}{asked}")
     return int(frames)
 
 

@@ -1,6 +1,9 @@
 """The engine: a request in, events out. The one file that puts conditioning, sampling, weights and memory together.
 
-    check -> text -> known pictures -> noise -> steps (expert by noise level) -> latents -> frames
+    check -> text -> for every clip: what it is told -> noise -> steps (expert by noise level) -> latents -> frames
+
+Most films are one clip. A long one is made of several, each of which goes on from what the one before left
+(conditioning/take.py), so that memory does not grow with length.
 
 `Engine.generate` is a generator: the caller owns progress, and cancels by closing it, which takes effect before the
 next step and leaves nothing behind. It writes no file; the edges do.
@@ -24,16 +27,18 @@ from wan22.arch import DiTArch, UMT5Arch, VAEArch
 from wan22.canvas import Canvas
 from wan22.catalog import Variant
 from wan22.conditioning.known import Known, channels, cover, frames, to_pixels
+from wan22.conditioning.speech import Hearing, Performance, hidden_states
+from wan22.conditioning.take import Carry, Chain, Story, Take
 from wan22.conditioning.text import Tokenizer
-from wan22.errors import CheckpointError, DecodeError
+from wan22.errors import CheckpointError, DecodeError, OptionError
 from wan22.library import Model, open_model
 from wan22.memory.device import free_memory, pick_device, pick_dtype, wait
 from wan22.memory.placement import Placement, plan
-from wan22.models.dit import NoiseLevels, TextMemory
+from wan22.models.dit import Beside, NoiseLevels, TextMemory
 from wan22.request import Job, resolve
-from wan22.sampling import SOLVERS, add_noise, cfg, draw_noise, hold, velocity_to_x0
+from wan22.sampling import SOLVERS, add_noise, cfg, draw_noise, hold, hold_noisy, velocity_to_x0
 from wan22.sampling.denoise import Denoise
-from wan22.types import Event, Finished, Latents, Level, Notice, Phase, Progress, Request
+from wan22.types import ClipDone, Event, Finished, Latents, Level, Notice, Phase, Progress, Request
 from wan22.version import __version__
 from wan22.weights.dialects.comfy import SPIECE
 from wan22.weights.fingerprint import fingerprint
@@ -49,14 +54,6 @@ _BATCH_TOKENS = 4096
 _REMEMBERED_TEXTS = 16
 _FLOAT32 = ("norm", "modulation", "time_embedding", "time_projection", "head.")
 """Parts of parameter names that stay float32 in every precision (spec: transformer, section 5)."""
-
-
-@dataclass(frozen=True)
-class _Texts:
-    """The encoded prompt and negative prompt, each (s, d)."""
-
-    positive: Tensor
-    negative: Tensor
 
 
 class Engine:
@@ -82,29 +79,73 @@ class Engine:
         """Validate a request and return its sizes; raises a RequestError before any expensive work."""
         return resolve(request, self.variant).canvas
 
-    def generate(self, request: Request) -> Iterator[Event]:
-        """Make a film, one event after another (see types.Event).
+    def generate(self, request: Request, done: ClipDone | None = None) -> Iterator[Event]:
+        """Make a film, one event after another (see types.Event); of a long one that was interrupted, what follows the
+        clip `done`.
 
         Raises RequestError for a request that cannot be served, before anything is loaded; DecodeError if the VAE
         fails after the latents were handed out.
         """
         job = resolve(request, self.variant)
+        if done is not None and done.clips != job.canvas.clips:
+            raise OptionError(
+                f"clip {done.clip} is of a film of {done.clips} clips, and this one has {job.canvas.clips}"
+            )
         yield from self._notices(job)
         texts = yield from self._encode_texts(job)
-        known, x = yield from self._condition(job)
-        for event in self._denoise(job, texts, known, x):
-            if isinstance(event, Progress):
-                x = event.x
-            yield event
-        if not bool(torch.isfinite(x).all()):
-            raise CheckpointError(
-                f"{self.name} gave numbers that are not finite in {self.dtype}; try another dtype, and `wan22 verify` "
-                "its files"
-            )
-        latents = {"latents": x.float().cpu()}
         recipe = self._recipe(job)
-        yield Latents(latents, recipe)
-        yield from self.decode_latents(latents, recipe)
+        clock = _Clock(len(job.schedule), job.canvas.clips)
+        if job.canvas.clips == 1 and request.sound is None:
+            known, x = yield from self._condition(job)
+            x = yield from self._denoise(job, 0, texts, Take(known), x, clock)
+            latents = {"latents": x.float().cpu()}
+            yield Latents(latents, recipe)
+            yield from self.decode_latents(latents, recipe)
+            return
+        story = yield from self._story(job)
+        carry = {} if done is None else done.carry
+        for clip in range(0 if done is None else done.clip, job.canvas.clips):
+            carry = yield from self._clip(job, clip, texts, story, carry, clock)
+            clock.next_clip()
+            yield ClipDone(clip + 1, job.canvas.clips, carry)
+        yield Finished(job.canvas.fps, recipe)
+
+    def _clip(
+        self, job: Job, clip: int, texts: dict[str, Tensor], story: Story, carry: Carry, clock: "_Clock"
+    ) -> Generator[Event, None, Carry]:
+        """Make one clip of several, and return what it leaves to the next."""
+        if clip > 0 or self.variant.speech is not None:
+            yield Phase("condition", "going on from the clip before" if clip else "hearing the sound")
+        take = story.take(clip, carry)
+        x = draw_noise((self.variant.dit.out_channels, *job.canvas.latent), job.request.seed + clip)
+        if self.variant.speech is not None:
+            x = x.to(self.dtype)  # as the release: each update is rounded to it (spec: quirk 46)
+        x = (yield from self._denoise(job, clip, texts, take, x, clock)).float()
+        yield Phase("decode", f"{job.canvas.latent[0]} latent frames")
+        kept = _Kept(story.keep)
+        try:
+            before = [] if take.before is None else [take.before.to(x)]
+            stream = finish.own_frames(self._decode(self.vae(), torch.cat([*before, x], dim=1)[None]), take)
+            stream, colour = _held_colour(stream, carry, job.request.hold_colour)
+            yield from finish.deliver(finish.stand_first(kept(stream), take.stand), job.canvas, clip)
+        except (RuntimeError, MemoryError) as error:
+            raise DecodeError(f"the VAE could not decode clip {clip + 1}: {error}") from error
+        if clip + 1 == job.canvas.clips:
+            return {}
+        return {**story.carry(kept.frames(), carry), **colour}
+
+    def _story(self, job: Job) -> Generator[Event, None, Story]:
+        """How the clips of a film follow one another."""
+        speech, sound = self.variant.speech, job.request.sound
+        if speech is None or sound is None:
+            known, _ = yield from self._condition(job)
+            return Chain(self.variant, job.canvas, self.encode_pixels, known)
+        yield Phase("condition", "encoding the picture")
+        return Performance(speech, job.canvas, self.encode_pixels, Hearing(sound, self._hear), job.request)
+
+    def _hear(self, samples: Tensor) -> Tensor:
+        """Normalised samples (1, n) to the states of the sound's encoder (states, T, a)."""
+        return hidden_states(self._placement.bring("audio"), samples)
 
     def decode_latents(self, tensors: dict[str, Tensor], recipe: dict[str, Any]) -> Iterator[Event]:
         """Turn the content of a Latents event into Frames and Finished; also long after it was made.
@@ -164,7 +205,8 @@ class Engine:
     def _notices(self, job: Job) -> Iterator[Event]:
         for text in job.notices:
             yield Notice(text)
-        for what, text in (("prompt", job.prompt), ("negative prompt", job.request.negative or "")):
+        prompts = [("prompt", text) for _, text in job.prompts]
+        for what, text in (*prompts, ("negative prompt", job.request.negative or "")):
             unread = self._tokenizer.unread(text, self.variant.dit.text_len)
             if unread:
                 yield Notice(f"the {what} is too long; this part is not read: {unread!r}")
@@ -172,11 +214,11 @@ class Engine:
             if unknown:
                 yield Notice(f"{self.name} does not know these words of the {what}: {', '.join(unknown)}")
 
-    def _encode_texts(self, job: Job) -> Generator[Event, None, _Texts]:
-        detail = "" if self._placement.is_here("text") else "loading the text encoder"
-        yield Phase("text", detail)
-        positive, negative = self.encode_text([job.prompt, job.negative])
-        return _Texts(positive, negative)
+    def _encode_texts(self, job: Job) -> Generator[Event, None, dict[str, Tensor]]:
+        """Encode every text of the film."""
+        yield Phase("text", "" if self._placement.is_here("text") else "loading the text encoder")
+        texts = list(dict.fromkeys([*(text for _, text in job.prompts), job.negative]))
+        return dict(zip(texts, self.encode_text(texts), strict=True))
 
     def _condition(self, job: Job) -> Generator[Event, None, tuple[Known, Tensor]]:
         """Encode what is known of the film; return it and the sample to start from."""
@@ -202,26 +244,41 @@ class Engine:
             x = add_noise(self.encode_pixels(film[None])[0].cpu(), x, job.schedule[0])
         return known, x
 
-    def _denoise(self, job: Job, texts: _Texts, known: Known, x: Tensor) -> Iterator[Event]:
-        """Walk the sample through the schedule; the expert in charge is brought in when its turn comes."""
+    def _denoise(
+        self, job: Job, clip: int, texts: dict[str, Tensor], take: Take, x: Tensor, clock: "_Clock"
+    ) -> Generator[Event, None, Tensor]:
+        """Walk the sample of a clip through the schedule, and return it; the expert in charge is brought in when its
+        turn comes.
+        """
         yield Phase("denoise", f"{len(job.schedule)} steps, {job.solver}")
         x = x.to(self.device)
-        experts = _Experts(self._placement, job, texts, known)
-        denoise: Denoise = experts.denoise
-        if known.latents is not None and known.frames is not None:
-            where = known.frames.view(1, -1, 1, 1).to(self.device)
-            denoise = hold(denoise, known.latents.to(self.device), where)
+        experts = _Experts(self._placement, job, (texts[job.prompt(clip)], texts[job.negative]), take)
+        denoise = _holding(experts.denoise, take.known, x)
         steps = SOLVERS[job.solver](denoise, x, job.schedule)
-        clock = _Clock(len(job.schedule))
         for level in job.schedule:
             yield from experts.arrive(level)
             with clock, torch.inference_mode():
                 step = next(steps)
                 wait(self.device)  # so that seconds are true, and closing stops at once
-            seconds, left = clock.read()
+            x = step.x
             yield Progress(
-                clock.done, clock.total, experts.name, float(level.sigma), seconds, left, step.x, step.x0
+                index=clock.done,
+                steps=clock.steps,
+                expert=experts.name,
+                sigma=float(level.sigma),
+                seconds=clock.last,
+                left=clock.left(clip),
+                x=step.x,
+                x0=step.x0,
+                clip=clip + 1,
+                clips=job.canvas.clips,
             )
+        if not bool(torch.isfinite(x).all()):
+            raise CheckpointError(
+                f"{self.name} gave numbers that are not finite in {self.dtype}; try another dtype, and `wan22 verify` "
+                "its files"
+            )
+        return x
 
     def _recipe(self, job: Job) -> dict[str, Any]:
         return {
@@ -236,15 +293,64 @@ class Engine:
         }
 
 
-class _Experts:
-    """The networks of one job: which one works at a level, with the text read once for each."""
+def _holding(denoise: Denoise, known: Known, noise: Tensor) -> Denoise:
+    """A denoise that keeps the latents that are known, if there are any."""
+    if known.latents is None or known.frames is None:
+        return denoise
+    where = known.frames.view(1, -1, 1, 1).to(noise.device)
+    latents = known.latents.to(noise.device)
+    return hold_noisy(denoise, latents, where, noise) if known.noisy else hold(denoise, latents, where)
 
-    def __init__(self, placement: Placement, job: Job, texts: _Texts, known: Known) -> None:
-        self.placement, self.job, self.texts, self.known = placement, job, texts, known
+
+_COLOUR = "colour."
+"""Begins the names of the tensors that hold a film's colours, in what a clip leaves to the next."""
+
+
+def _held_colour(stream: Iterator[Tensor], carry: Carry, strength: float) -> tuple[Iterator[Tensor], Carry]:
+    """Keep a clip's colours to the first one's, if asked; return its frames, and the colours for the next clip."""
+    if not strength:
+        return stream, {}
+    from wan22.conditioning.hold import ColourHold
+
+    whole = torch.cat(list(stream), dim=1)
+    held = {name.removeprefix(_COLOUR): t for name, t in carry.items() if name.startswith(_COLOUR)}
+    if held:
+        hold = ColourHold.from_tensors(held)
+        whole = hold.correct(whole, strength)
+    else:
+        hold = ColourHold.from_frames(whole)
+    return iter([whole]), {f"{_COLOUR}{name}": tensor for name, tensor in hold.as_tensors().items()}
+
+
+class _Kept:
+    """Remembers the last frames of a stream of parts (3, T, H, W), on the CPU."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._parts: list[Tensor] = []
+
+    def __call__(self, stream: Iterator[Tensor]) -> Iterator[Tensor]:
+        for part in stream:
+            self._parts.append(part[:, -self._count :].cpu())
+            while sum(p.shape[1] for p in self._parts[1:]) >= self._count:
+                self._parts.pop(0)
+            yield part
+
+    def frames(self) -> Tensor:
+        """The last frames, as many as there were of them."""
+        return torch.cat(self._parts, dim=1)[:, -self._count :].float()
+
+
+class _Experts:
+    """The networks of one clip: which one works at a level, with everything that does not depend on noise read once."""
+
+    def __init__(self, placement: Placement, job: Job, texts: tuple[Tensor, Tensor], take: Take) -> None:
+        self.placement, self.job, self.texts, self.take = placement, job, texts, take
+        known = take.known
         self.channels = None if known.channels is None else known.channels[None].to(placement.device)
         self.name = ""
         self.network: nn.Module | None = None
-        self.memories: tuple[TextMemory, ...] = ()
+        self.branches: tuple[_Branch, ...] = ()
 
     def arrive(self, level: Level) -> Iterator[Event]:
         """Bring in the expert of a level, if it is not the one at work."""
@@ -253,59 +359,92 @@ class _Experts:
             return
         if not self.placement.is_here(name):
             yield Phase("load", f"the {name}-noise expert" if name != "dit" else "the transformer")
-        self.network, self.memories = None, ()  # let go of the old one before the new one comes
+        self.network, self.branches = None, ()  # let go of the old one before the new one comes
         self.network = self.placement.bring(name)
         self.name = name
         with torch.inference_mode():
-            self.memories = self._read_texts(self.network)
+            self.branches = self._read(self.network)
 
-    def _read_texts(self, network: nn.Module) -> tuple[TextMemory, ...]:
-        """One memory for both branches in a batch, or one for each, or the prompt's alone without guidance."""
-        both = [self.texts.positive, self.texts.negative]
-        if self.job.scale(self.name) == 1:
-            both = both[:1]
-        if len(both) == 2 and self.job.canvas.tokens <= _BATCH_TOKENS:
-            return (network.read_text(both),)
-        return tuple(network.read_text([text]) for text in both)
+    def _read(self, network: nn.Module) -> tuple["_Branch", ...]:
+        """Both branches of guidance in a batch, or one after the other, or the prompt's alone without guidance."""
+        groups = [(0,)] if self.job.scale(self.name) == 1 else [(0,), (1,)]
+        if len(groups) == 2 and self.job.canvas.tokens <= _BATCH_TOKENS:
+            groups = [(0, 1)]
+        return tuple(
+            _Branch(len(group), network.read_text([self.texts[i] for i in group]), self._hear(network, group))
+            for group in groups
+        )
+
+    def _hear(self, network: nn.Module, group: tuple[int, ...]) -> Beside | None:
+        """What stands beside the noisy tokens; the branch without the prompt hears nothing."""
+        heard = self.take.heard
+        if heard is None:
+            return None
+        device = self.placement.device
+        told = {
+            name: value.to(device, network.patch_embedding.weight.dtype).expand(len(group), *value.shape)
+            for name in ("reference", "motion", "pose")
+            if (value := getattr(heard, name)) is not None
+        }
+        sound = heard.sound.to(device)
+        return network.read_speech(sound=torch.stack([sound * (1 - i) for i in group]), **told)
 
     def denoise(self, x: Tensor, level: Level) -> Tensor:
         """The clean sample that the expert in charge sees: guided velocity, turned into x0."""
         levels = self._levels(level, x)
-        known = self.channels
-        if len(self.memories) == 1 and self.job.scale(self.name) != 1:
-            doubled = NoiseLevels(levels.values.expand(2, -1), levels.index)
-            twice = None if known is None else known.expand(2, -1, -1, -1, -1)
-            velocities = self.network(x.expand(2, *x.shape), doubled, self.memories[0], twice)
-        else:
-            velocities = torch.cat([self.network(x[None], levels, memory, known) for memory in self.memories])
+        velocities = torch.cat([self._velocities(x, levels, branch) for branch in self.branches])
         velocity = velocities[0]
         if len(velocities) == 2:
             velocity = cfg(velocity, velocities[1], self.job.scale(self.name))
         return velocity_to_x0(x, velocity, level)
 
+    def _velocities(self, x: Tensor, levels: NoiseLevels, branch: "_Branch") -> Tensor:
+        n = branch.count
+        known = None if self.channels is None else self.channels.expand(n, -1, -1, -1, -1)
+        levels = NoiseLevels(levels.values.expand(n, -1), levels.index)
+        return self.network(x.expand(n, *x.shape), levels, branch.text, known, branch.beside)
+
     def _levels(self, level: Level, x: Tensor) -> NoiseLevels:
         now = torch.tensor([[level.timestep]], dtype=torch.float32, device=x.device)
-        if self.known.frames is None:
+        known = self.take.known
+        if known.frames is None or known.noisy:
             return NoiseLevels(now)
-        unknown = (~self.known.frames).to(x.device, torch.int64)
+        unknown = (~known.frames).to(x.device, torch.int64)
         index = unknown.repeat_interleave(self.job.canvas.tokens // len(unknown))
         return NoiseLevels(torch.cat([torch.zeros_like(now), now], dim=1), index)
 
 
+@dataclass(frozen=True)
+class _Branch:
+    """What one call of the network is told of text and sound, for `count` samples."""
+
+    count: int
+    text: TextMemory
+    beside: Beside | None
+
+
 class _Clock:
-    """Times steps and tells how long the others will take. What lies between them (an expert's loading, the caller's
-    own work) is not counted, and the first one's warm-up does not spoil the estimate.
+    """Times steps and tells how long the rest of the film will take. Within a clip, what lies between steps (an expert's
+    loading, the caller's own work) is not counted, and the first one's warm-up does not spoil the estimate; later clips
+    are expected to take as long as those before them, all in all.
     """
 
-    def __init__(self, total: int) -> None:
-        self.total = total
+    def __init__(self, steps: int, clips: int) -> None:
+        self.steps, self.clips = steps, clips
         self._began = 0.0
         self._taken: list[float] = []
+        self._clip_began = time.monotonic()
+        self._clip_seconds: list[float] = []
 
     @property
     def done(self) -> int:
-        """Steps that were timed."""
+        """Steps of this clip that were timed."""
         return len(self._taken)
+
+    @property
+    def last(self) -> float:
+        """Seconds of the last step."""
+        return self._taken[-1]
 
     def __enter__(self) -> None:
         self._began = time.monotonic()
@@ -313,10 +452,20 @@ class _Clock:
     def __exit__(self, *_: object) -> None:
         self._taken.append(time.monotonic() - self._began)
 
-    def read(self) -> tuple[float, float]:
-        """The seconds of the last step, and those that are left."""
+    def next_clip(self) -> None:
+        """A clip is finished."""
+        now = time.monotonic()
+        self._clip_seconds.append(now - self._clip_began)
+        self._clip_began = now
+        self._taken = []
+
+    def left(self, clip: int) -> float:
+        """Seconds that are left, in clip `clip` (from 0) and in those after it."""
         recent = self._taken[1:][-5:] or self._taken
-        return self._taken[-1], sum(recent) / len(recent) * (self.total - self.done)
+        step = sum(recent) / len(recent)
+        whole = self._clip_seconds[-5:] or [step * self.steps]
+        later = (self.clips - clip - 1) * sum(whole) / len(whole)
+        return step * (self.steps - self.done) + later
 
 
 def load(
@@ -338,11 +487,17 @@ def load(
     dtypes = {part: torch.float32 if part == "vae" else precision for part in arches}
     sizes = {part: counts[part] * dtypes[part].itemsize for part in arches}
     host = torch.device("cpu")
+    if found.variant.speech is not None:
+        from wan22.weights.wav2vec2 import audio_parameters, load_audio_encoder
+
+        sizes["audio"] = audio_parameters(found.parts["audio"]) * torch.float32.itemsize
     rest = plan(sizes, where, free_memory(where), free_memory(host), memory)
     loaders: dict[str, Callable[[torch.device], nn.Module]] = {
         part: partial(_load_part, found.parts[part], arches[part], dtypes[part]) for part in arches
     }
-    weights = {part: fingerprint(found.parts[part]) for part in arches}
+    if found.variant.speech is not None:
+        loaders["audio"] = partial(load_audio_encoder, found.parts["audio"])
+    weights = {part: fingerprint(found.parts[part]) for part in loaders}
     return Engine(
         found.name,
         found.variant,

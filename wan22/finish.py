@@ -15,6 +15,7 @@ from torch import Tensor
 
 from wan22.canvas import Canvas, fit
 from wan22.catalog import Variant
+from wan22.conditioning.take import Take
 from wan22.errors import CheckpointError
 from wan22.types import Clip, Event, Frames
 
@@ -22,17 +23,47 @@ _PIXELS_AT_ONCE = 2**23
 """Pixels that are scaled together: about 400 MB in work, however long and large the film is."""
 
 
-def deliver(stream: Iterator[Tensor], canvas: Canvas) -> Iterator[Event]:
-    """Cut or scale decoded parts (3, T, H, W) in [-1, 1] to the canvas, and yield them as Frames."""
+SEAM = 4
+"""Frames over which what is left of a seam between two clips is faded out."""
+
+
+def own_frames(stream: Iterator[Tensor], take: Take) -> Iterator[Tensor]:
+    """What is a clip's own of its decoded parts (3, T, H, W): without the frames that show its past, and with the
+    difference to what was shown of the past faded out.
+    """
+    skip, shown = take.drop, 0
+    left: Tensor | None = None
+    for part in stream:
+        if skip and take.seam is not None and part.shape[1] >= skip:
+            left = take.seam.to(part) - part[:, skip - 1]
+        skip, part = max(0, skip - part.shape[1]), part[:, skip:]
+        if part.shape[1] == 0:
+            continue
+        if left is not None and shown < SEAM:
+            at = torch.arange(shown + 1, shown + 1 + part.shape[1], device=part.device)
+            part = part + left[:, None] * (1 - at / (SEAM + 1)).clamp(min=0).view(1, -1, 1, 1)
+        shown += part.shape[1]
+        yield part
+
+
+def stand_first(stream: Iterator[Tensor], count: int) -> Iterator[Tensor]:
+    """Show the first frame of decoded parts `count` times more."""
+    for part in stream:
+        yield torch.cat([part[:, :1].expand(-1, count, -1, -1), part], dim=1) if count else part
+        count = 0
+
+
+def deliver(stream: Iterator[Tensor], canvas: Canvas, clip: int = 0) -> Iterator[Event]:
+    """Cut or scale decoded parts (3, T, H, W) in [-1, 1] of a clip to the canvas, and yield them as Frames."""
     if canvas.scaled or canvas.stretched:
         stream = (part.cpu() for part in stream)  # small films; not every device can scale with antialiasing
     if canvas.stretched:
         stream = _stretch(torch.cat(list(stream), dim=1), canvas.frames)
     few = max(1, _PIXELS_AT_ONCE // math.prod(canvas.out))
-    done = 0
+    done, end = canvas.span(clip)
     for decoded in stream:
         # Frames beyond those asked complete the last latent frame.
-        for part in decoded[:, : canvas.frames - done].split(few, dim=1):
+        for part in decoded[:, : end - done].split(few, dim=1):
             if part.shape[1] == 0:
                 continue
             yield Frames(done, canvas.frames, to_frames(_resize(part, canvas)))
@@ -59,8 +90,9 @@ def canvas_of(recipe: dict[str, Any], variant: Variant) -> Canvas:
         size, frames, fps = tuple(recipe["size"]), recipe["frames"], recipe["fps"]
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"the recipe does not say what was asked: {error} is missing") from error
-    ends = "last_image" in (recipe.get("inputs") or {})
-    return fit(variant, size=size, frames=frames, seconds=None, fps=fps, ends=ends)
+    inputs = recipe.get("inputs") or {}
+    ends, chain = "last_image" in inputs, "video" not in inputs
+    return fit(variant, size=size, frames=frames, seconds=None, fps=fps, ends=ends, chain=chain)
 
 
 def check_latents(tensors: Mapping[str, Tensor], canvas: Canvas, variant: Variant) -> Tensor:

@@ -5,26 +5,34 @@ It knows the catalogue's numbers and the schedules, no network and no file.
 
 import hashlib
 import math
+import re
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from wan22.canvas import Canvas, fit
+from wan22.canvas import Canvas, fit, fit_speech
 from wan22.catalog import Variant
 from wan22.errors import OptionError, SizeError, choose
 from wan22.sampling import SOLVERS, Schedule, by_expert, levels, start_at
-from wan22.types import Clip, Level, Request
+from wan22.types import Clip, Level, Request, Sound
 
 MAX_PROMPT = 20_000
+HEARD_RATE = 16_000
+"""Samples a second of the sound that drives a film."""
+
 MAX_RATIO = 32
 """Of the sides of a picture: to cover a film's shape, a narrower one would be scaled to gigabytes."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A request with nothing left open. `guidance` is by expert: {"low": ..., "high": ...}."""
+    """A request with nothing left open. `guidance` is by expert: {"low": ..., "high": ...}.
+
+    `prompts` are the texts of the film with the second from which each holds, the first from 0.
+    """
 
     request: Request
     variant: Variant
@@ -34,7 +42,7 @@ class Job:
     steps: int
     shift: float
     guidance: dict[str, float]
-    prompt: str
+    prompts: tuple[tuple[float, str], ...]
     negative: str
     notices: tuple[str, ...]
 
@@ -49,13 +57,19 @@ class Job:
         """The guidance scale of a part; a lone network has the same for both."""
         return self.guidance["high" if expert == "high" else "low"]
 
+    def prompt(self, clip: int) -> str:
+        """The text that holds in the middle of a clip (from 0)."""
+        begin, end = self.canvas.span(clip)
+        middle = (begin + end) / 2 / self.canvas.fps
+        return [text for since, text in self.prompts if since <= middle][-1]
+
     def as_recipe(self) -> dict[str, Any]:
         """Every resolved setting as JSON values; `from_recipe` makes the request again."""
         request = self.request
         low, high = self.guidance["low"], self.guidance["high"]
         values: dict[str, Any] = {
             "task": task_of(request, self.canvas),
-            "prompt": self.prompt,
+            "prompt": request.prompt,
             "negative": self.negative,
             "seed": request.seed,
             "size": list(self.canvas.out),
@@ -70,14 +84,16 @@ class Job:
         }
         if request.video is not None:
             values["strength"] = request.strength
+        if self.canvas.clips > 1:
+            values["clips"] = [self.canvas.span(clip)[0] for clip in range(self.canvas.clips)]
+            values["hold_colour"] = request.hold_colour
+        if request.sound is not None:
+            values["from_image"] = request.from_image
+            values["sound_seconds"] = round(request.sound.seconds, 6)
         inputs = {
-            name: pixel_hash(value.frames if isinstance(value, Clip) else value)
-            for name, value in (
-                ("image", request.image),
-                ("last_image", request.last_image),
-                ("video", request.video),
-            )
-            if value is not None
+            name: pixel_hash(_array(value))
+            for name in ("image", "last_image", "video", "sound", "pose")
+            if (value := getattr(request, name)) is not None
         }
         return {**values, "inputs": inputs} if inputs else values
 
@@ -87,15 +103,8 @@ def resolve(request: Request, variant: Variant) -> Job:
     defaults = variant.defaults
     _check_texts(request)
     _check_inputs(request, variant)
-    canvas = fit(
-        variant,
-        size=request.size,
-        frames=_frames(request),
-        seconds=request.seconds,
-        fps=request.fps if request.fps is not None or request.video is None else request.video.fps,
-        picture=_picture_size(request),
-        ends=request.last_image is not None,
-    )
+    prompts = parse_prompt(request.prompt)
+    canvas = _canvas(request, variant)
     solver = choose("solver", defaults.solver if request.solver is None else request.solver, tuple(SOLVERS))
     steps = defaults.steps if request.steps is None else request.steps
     shift = defaults.shift if request.shift is None else _number("shift", request.shift)
@@ -113,14 +122,75 @@ def resolve(request: Request, variant: Variant) -> Job:
         steps=steps,
         shift=shift,
         guidance=_guidance(request, variant),
-        prompt=request.prompt,
+        prompts=prompts,
         negative=defaults.negative if request.negative is None else request.negative,
-        notices=canvas.notices + _picture_notices(request, variant, canvas),
+        notices=(
+            *canvas.notices,
+            *_picture_notices(request, variant, canvas),
+            *_sound_notices(request, canvas),
+            *_prompt_notices(prompts, canvas),
+        ),
     )
 
 
+def _canvas(request: Request, variant: Variant) -> Canvas:
+    if variant.speech is not None:
+        assert request.sound is not None
+        return fit_speech(
+            variant,
+            size=request.size,
+            frames=request.frames,
+            seconds=request.seconds,
+            fps=request.fps,
+            picture=_picture_size(request) or variant.defaults.size,
+            sound_seconds=request.sound.seconds,
+            clips=request.clips,
+        )
+    return fit(
+        variant,
+        size=request.size,
+        frames=_frames(request),
+        seconds=request.seconds,
+        fps=request.fps if request.fps is not None or request.video is None else request.video.fps,
+        picture=_picture_size(request),
+        ends=request.last_image is not None,
+        chain=request.video is None,
+    )
+
+
+_SINCE = re.compile(r"@(\d+(?:\.\d+)?)\s*s(?![\w.])")
+
+
+def parse_prompt(prompt: str) -> tuple[tuple[float, str], ...]:
+    """Read "@0s one text @5s another": the second from which each text holds. Without times, one text from 0 on.
+
+    Raises OptionError for times that do not grow, and for a time without a text.
+    """
+    pieces = _SINCE.split(prompt)
+    before, times, texts = (
+        pieces[0].strip(),
+        [float(t) for t in pieces[1::2]],
+        [t.strip() for t in pieces[2::2]],
+    )
+    if before or not times:
+        times, texts = [0.0, *times], [before, *texts]
+    if times[0] != 0:
+        raise OptionError(f"the prompt says nothing before @{times[0]:g}s; begin it with @0s")
+    for since, text in zip(times, texts, strict=True):
+        if not text and len(times) > 1:
+            raise OptionError(
+                f"the prompt says nothing from @{since:g}s on; write what is to be seen after it"
+            )
+    for earlier, later in pairwise(times):
+        if later <= earlier:
+            raise OptionError(f"the times of the prompt must grow, and @{later:g}s follows @{earlier:g}s")
+    return tuple(zip(times, texts, strict=True))
+
+
 def task_of(request: Request, canvas: Canvas) -> str:
-    """The task in the words of the field: t2v, i2v, v2v or t2i."""
+    """The task in the words of the field: t2v, i2v, v2v, t2i or s2v."""
+    if request.sound is not None:
+        return "s2v"
     if request.video is not None:
         return "v2v"
     if request.image is not None or request.last_image is not None:
@@ -133,6 +203,40 @@ def pixel_hash(pixels: np.ndarray) -> str:
     digest = hashlib.sha256(str(pixels.shape).encode())
     digest.update(np.ascontiguousarray(pixels))
     return f"sha256:{digest.hexdigest()}"
+
+
+def _array(value: np.ndarray | Clip | Sound) -> np.ndarray:
+    if isinstance(value, Clip):
+        return value.frames
+    return value.samples if isinstance(value, Sound) else value
+
+
+def _sound_notices(request: Request, canvas: Canvas) -> tuple[str, ...]:
+    """What is to be said of a sound and a pose film whose lengths are not the film's."""
+    notices = []
+    seconds = canvas.frames / canvas.fps
+    if request.sound is not None and request.sound.seconds < seconds - 1.5 / canvas.fps:
+        notices.append(
+            f"the sound ends after {request.sound.seconds:.2f} s; the film goes on in silence to {seconds:.2f} s"
+        )
+    if request.pose is not None:
+        posed = len(request.pose.frames) / request.pose.fps
+        if posed < seconds - 1.5 / canvas.fps:
+            notices.append(
+                f"the pose film ends after {posed:.2f} s of {seconds:.2f} s; after it the body is free"
+            )
+    return tuple(notices)
+
+
+def _prompt_notices(prompts: tuple[tuple[float, str], ...], canvas: Canvas) -> tuple[str, ...]:
+    """Say which texts no clip will read: a clip reads the one that holds in its middle."""
+    middles = [sum(canvas.span(clip)) / 2 / canvas.fps for clip in range(canvas.clips)]
+    ends = [since for since, _ in prompts[1:]] + [math.inf]
+    return tuple(
+        f"no clip lies between @{since:g}s and the next time, so this is not read: {text!r}"
+        for (since, text), end in zip(prompts, ends, strict=True)
+        if not any(since <= middle < end for middle in middles)
+    )
 
 
 def _check_texts(request: Request) -> None:
@@ -176,7 +280,42 @@ def _picture_notices(request: Request, variant: Variant, canvas: Canvas) -> tupl
     return (f"{variant.name} was not trained to end on a picture; the last one may be met abruptly",)
 
 
+def _check_sound(request: Request, variant: Variant) -> None:
+    """What drives a film must be there for a model that hears, and only for one."""
+    told = [name for name in ("sound", "pose", "clips") if getattr(request, name) is not None]
+    if variant.speech is None:
+        if told:
+            raise OptionError(
+                f"{variant.name} hears no sound and takes no {told[0]}; take s2v-14B or nano-s2v"
+            )
+        if request.from_image:
+            raise OptionError(
+                f"from_image is for films driven by sound; {variant.name} always begins with its image"
+            )
+        return
+    sound = request.sound
+    if sound is None:
+        raise OptionError(f"{variant.name} needs a sound that drives the film")
+    if not isinstance(sound, Sound) or sound.samples.dtype != np.float32 or sound.samples.ndim != 1:
+        raise OptionError("a sound must be a Sound with float32 samples (n,) of one channel")
+    if sound.rate != HEARD_RATE:
+        raise OptionError(
+            f"the sound must have {HEARD_RATE} samples a second, not {sound.rate}; "
+            "wan22.media.audio.read_sound makes it so"
+        )
+    if not np.isfinite(sound.samples).all():
+        raise OptionError("the sound holds numbers that are not finite")
+    if request.video is not None or request.last_image is not None:
+        what = "video" if request.video is not None else "last image"
+        raise OptionError(f"{variant.name} takes no {what}; it is told by an image, a sound and a pose film")
+    if request.pose is not None:
+        _check_pixels(request.pose.frames, 4, "a pose film")
+
+
 def _check_inputs(request: Request, variant: Variant) -> None:
+    _check_sound(request, variant)
+    if not 0 <= _number("hold_colour", request.hold_colour) <= 1:
+        raise OptionError(f"hold_colour must be from 0 (free) to 1 (held), not {request.hold_colour}")
     pictures = [p for p in (request.image, request.last_image) if p is not None]
     for picture in pictures:
         _check_pixels(picture, 3, "an image")

@@ -53,6 +53,12 @@ class Request:
     `guidance` is one number for both experts, or (low, high) as the official configuration writes it.
     `size` is (width, height). `seconds` is an alternative to `frames`.
     `strength` (0 < s <= 1) says how far an existing `video` is taken back towards noise.
+
+    A prompt may change on the way: "@0s a cat sleeps @5s it wakes and stretches".
+    `hold_colour` (0..1) keeps the colours of the later clips of a long film to those of the first.
+
+    Speech to video: `image` shows who is seen, `sound` (16,000 samples a second) drives the film, `pose` is a film of
+    the body's pose, `clips` limits how many clips are made. With `from_image` the film begins with the image itself.
     """
 
     prompt: str
@@ -70,6 +76,11 @@ class Request:
     shift: float | None = None
     guidance: float | tuple[float, float] | None = None
     seed: int = 0
+    hold_colour: float = 0.0
+    sound: Sound | None = None
+    pose: Clip | None = None
+    clips: int | None = None
+    from_image: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,7 +125,8 @@ class Notice:
 
 @dataclass(frozen=True)
 class Progress:
-    """Step `index` of `steps` is done (1..steps), by `expert`, in `seconds`; `left` seconds are expected.
+    """Step `index` of `steps` is done (1..steps), by `expert`, in `seconds`; `left` seconds are expected, for the whole
+    film. It is a step of clip `clip` of `clips`, from 1.
 
     `x` and `x0` are latents (c, t, h, w): the sample and the current guess of the clean film.
     """
@@ -127,11 +139,13 @@ class Progress:
     left: float
     x: Tensor = field(repr=False)
     x0: Tensor = field(repr=False)
+    clip: int = 1
+    clips: int = 1
 
 
 @dataclass(frozen=True)
 class Latents:
-    """Denoising is finished and nothing is decoded yet: the moment to put the work in a safe place.
+    """A film of one clip is denoised and nothing is decoded yet: the moment to put the work in a safe place.
 
     `tensors` and `recipe` are all that `Engine.decode_latents` needs to finish the film later.
     """
@@ -150,6 +164,19 @@ class Frames:
 
 
 @dataclass(frozen=True)
+class ClipDone:
+    """Clip `clip` of `clips`, from 1, is whole: all its frames were given.
+
+    `carry` is everything that the next clip needs to know of this one; `Engine.generate` goes on from it. It is empty
+    after the last clip.
+    """
+
+    clip: int
+    clips: int
+    carry: dict[str, Tensor] = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Finished:
     """The film is complete. `recipe` makes it again (see media/recipe.py)."""
 
@@ -157,5 +184,5 @@ class Finished:
     recipe: dict[str, Any]
 
 
-Event = Phase | Notice | Progress | Latents | Frames | Finished
+Event = Phase | Notice | Progress | Latents | Frames | ClipDone | Finished
 Events = Iterator[Event]

@@ -1,5 +1,6 @@
 """Networks and engines from the numbers and weights of a recorded case."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -57,3 +58,18 @@ def build(arch: DiTArch | VAEArch, weights: dict[str, torch.Tensor]) -> nn.Modul
         module = WanVAE(arch)
     module.load_state_dict(weights)
     return module.eval()
+
+
+def wav2vec2(config: dict, weights: dict[str, torch.Tensor]) -> nn.Module:
+    """The encoder of sound, from a state dict with the old names of the weight norm."""
+    transformers = pytest.importorskip("transformers")
+    model = transformers.Wav2Vec2Model(transformers.Wav2Vec2Config(**config)).eval()
+    new = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
+    renamed = {}
+    for name, tensor in weights.items():
+        for old, parametrised in new.items():
+            name = name.replace(old, parametrised)
+        renamed[name.removeprefix("wav2vec2.")] = tensor
+    missing, _ = model.load_state_dict(renamed, strict=False)
+    assert not missing
+    return model

@@ -9,13 +9,13 @@ from dataclasses import replace
 import pytest
 import tokenizers
 import torch
-from builders import build, dit_arch, vae_arch
+from builders import build, dit_arch, vae_arch, wav2vec2
 
 from wan22.catalog import VARIANTS
 from wan22.conditioning.text import Tokenizer
 from wan22.engine import Engine
 from wan22.memory.placement import Placement
-from wan22.types import Frames, Latents, Progress, Request
+from wan22.types import Frames, Latents, Progress, Request, Sound
 
 PROMPT, NEGATIVE = "yes", "no"
 
@@ -32,28 +32,34 @@ class RecordedText(torch.nn.Module):
         return [self.by_id[int(row[0])] for row in ids]
 
 
-def engine_of(golden):
+def engine_of(golden, audio=None):
     config = golden.config
     row = VARIANTS[config["task"]]
-    dit, vae = dit_arch(config["dit"]), vae_arch(config["vae"], residual=row.image == "known")
+    dit = dit_arch(config["transformer" if row.speech else "dit"])
+    vae = vae_arch(config["vae"], residual=row.image == "known")
     area = config.get("max_area") or config["width"] * config["height"]
     low = config.get("guide_scale_low", config.get("guide_scale"))
     defaults = replace(
         row.defaults,
         size=(area, 1),
-        frames=config["frame_num"],
+        frames=config.get("frame_num", row.defaults.frames),
         steps=config["steps"],
         shift=config["shift"],
         guidance=(low, config.get("guide_scale_high", low)),
         solver=config.get("solver", "unipc"),
     )
     row = replace(row, dit=dit, vae=vae, boundary=config.get("boundary"), defaults=defaults)
+    if row.speech:
+        speech = replace(row.speech, clip_frames=config["clip_frames"], motion_frames=config["motion_frames"])
+        row = replace(row, speech=speech)
     words = {"</s>": 0, "<pad>": 1, "<unk>": 2, PROMPT: 3, NEGATIVE: 4}
     model = tokenizers.models.WordLevel(words, unk_token="<unk>")
     text = RecordedText({3: golden.inputs["context"], 4: golden.inputs["context_null"]})
     prefix = {"high": "high_noise_model.", "low": "low_noise_model.", "dit": "model."}
     loaders = {name: (lambda _, n=name: build(dit, golden.weights(prefix[n]))) for name in row.experts}
     loaders |= {"vae": lambda _: build(vae, golden.weights("vae.")), "text": lambda _: text}
+    if audio is not None:
+        loaders["audio"] = lambda _: audio
     placement = Placement(loaders, dict.fromkeys(loaders, "device"), torch.device("cpu"))
     return Engine(
         "recorded",
@@ -101,6 +107,42 @@ def test_the_film_is_the_official_one(golden, relative_error):
         assert (shown - golden.outputs[f"video{ending}"]).abs().max() <= 1 / 127.5
         seen += 1
     assert seen == sum(name.startswith("video") for name in golden.outputs)
+
+
+@pytest.mark.golden("pipeline_s2v*")
+def test_the_film_of_a_sound_is_the_official_one(golden, read_golden, relative_error):
+    config = golden.config
+    audio = wav2vec2(read_golden("s2v_audio").config["wav2vec2"], golden.weights("wav2vec2."))
+    engine = engine_of(golden, audio)
+    request = Request(
+        prompt=PROMPT,
+        negative=NEGATIVE,
+        seed=config["seed"],
+        image=golden.inputs["image_uint8_hwc"].numpy(),
+        sound=Sound(golden.inputs["waveform"].numpy(), 16_000),
+        clips=config["num_clips"],
+    )
+    clip, clips, decode = config["clip_frames"], [], engine._decode
+
+    def decode_and_note(vae, latents):
+        whole = torch.cat(list(decode(vae, latents)), dim=1)
+        clips.append(whole[:, -clip:])
+        yield whole
+
+    engine._decode = decode_and_note
+    frames = torch.cat(
+        [torch.from_numpy(e.frames) for e in engine.generate(request) if isinstance(e, Frames)]
+    )
+    expected = golden.outputs["video"]
+    settled = (
+        config["num_clips"] * clip - expected.shape[1]
+    )  # frames that the release leaves out of the first clip
+    video = torch.cat([clips[0][:, settled:], *clips[1:]], dim=1)
+    assert relative_error(video, expected) <= 1e-3
+    # What is delivered is in step with the sound: the first good frame stands for those left out.
+    shown = frames.permute(3, 0, 1, 2).float() / 127.5 - 1
+    assert (shown[:, settled:] - expected).abs().max() <= 1 / 127.5
+    assert torch.equal(frames[:settled], frames[settled : settled + 1].expand(settled, -1, -1, -1))
 
 
 @pytest.mark.golden("pipeline_t2v")

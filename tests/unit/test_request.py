@@ -12,7 +12,7 @@ from wan22.catalog import VARIANTS
 from wan22.errors import OptionError, RequestError, SizeError
 from wan22.request import MAX_PROMPT, resolve
 from wan22.sampling import levels
-from wan22.types import Clip, Request
+from wan22.types import Clip, Request, Sound
 
 KNOWN, CHANNELS, TEXT = (tiny_variant(image) for image in ("known", "channels", None))
 ASK = Request(prompt="a red ball")
@@ -40,8 +40,11 @@ BAD = {
     "size is no pair": (KNOWN, ask(size=64), SizeError, r"size must be \(width, height\).* not 64"),
     "size that is no number": (KNOWN, ask(size=(math.nan, 64)), SizeError, "size must be"),
     "truth as a size": (KNOWN, ask(size=(True, 64)), SizeError, "size must be"),
-    "no frames": (KNOWN, ask(frames=0), SizeError, "frames must be a whole number from 1 to 4093, not 0"),
-    "too many frames": (KNOWN, ask(frames=5000), SizeError, "from 1 to 4093, not 5000"),
+    "no frames": (KNOWN, ask(frames=0), SizeError, "frames must be a whole number from 1 to 1000000, not 0"),
+    "too many frames": (KNOWN, ask(frames=5_000_000), SizeError, "from 1 to 1000000, not 5000000"),
+    "too many for one clip": (
+        KNOWN, ask(frames=5000, image=PICTURE, last_image=PICTURE), SizeError, "5000 .* one clip .* at most 4093"
+    ),
     "half a frame": (KNOWN, ask(frames=4.5), SizeError, "whole number .* not 4.5"),
     "frames of words": (KNOWN, ask(frames="many"), SizeError, "whole number .* not many"),
     "endless frames": (KNOWN, ask(frames=math.inf), SizeError, "whole number .* not inf"),
@@ -49,7 +52,7 @@ BAD = {
     "no seconds": (KNOWN, ask(seconds=0), SizeError, "seconds must be above 0, not 0"),
     "negative seconds": (KNOWN, ask(seconds=-1), SizeError, "not -1"),
     "seconds nan": (KNOWN, ask(seconds=math.nan), SizeError, "not nan"),
-    "an hour": (KNOWN, ask(seconds=3600), SizeError, r"not 28800 \(3600 seconds at 8 frames a second\)"),
+    "days": (KNOWN, ask(seconds=3e5), SizeError, r"not 2400000 \(300000 seconds at 8 frames a second\)"),
     "no fps": (KNOWN, ask(fps=0), SizeError, "fps must be above 0 and at most 240, not 0; .* own is 8"),
     "fast fps": (KNOWN, ask(fps=241), SizeError, "not 241"),
     "fps of words": (KNOWN, ask(fps="fast"), SizeError, "not fast"),
@@ -104,11 +107,15 @@ def test_what_cannot_be_done_is_one_error_with_value_and_rule(case):
     assert len(str(caught.value).splitlines()) == 1
 
 
+SECONDS_5 = Sound(np.zeros(5 * 16_000, np.float32), 16_000)
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_what_is_left_open_is_the_models_own(name):
     row = VARIANTS[name]
     image = PICTURE if row.image_required else None
-    job = resolve(ask(image=image, size=row.defaults.size), row)
+    sound = SECONDS_5 if row.speech else None
+    job = resolve(ask(image=image, size=row.defaults.size, sound=sound), row)
     low, high = row.defaults.guidance
     assert job.guidance == {"low": low, "high": high}
     assert (job.steps, job.shift, job.solver) == (row.defaults.steps, row.defaults.shift, "unipc")
@@ -117,7 +124,7 @@ def test_what_is_left_open_is_the_models_own(name):
     )  # fmt: skip
     assert job.negative == row.defaults.negative
     assert job.notices == ()
-    assert resolve(ask(image=image, negative=""), row).negative == ""
+    assert resolve(ask(image=image, negative="", sound=sound), row).negative == ""
 
 
 @pytest.mark.parametrize(("name", "high"), [("t2v-A14B", 26), ("i2v-A14B", 15)])

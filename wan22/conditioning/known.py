@@ -4,7 +4,7 @@ It knows pixels and latents, no network: encoding is a function that it is given
 (`Variant.image`): "channels" beside the noisy ones (I2V-A14B), or "known" latent frames at noise level zero (TI2V-5B).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,12 +26,14 @@ class Known:
     """What the network is told besides text, noise level and the noisy latents.
 
     `channels` (y, t, h, w) go beside the noisy ones. Or `latents` (c, t, h, w) are given at noise level zero
-    wherever `frames` (t,) says so. All None: nothing is known.
+    wherever `frames` (t,) says so; if `noisy`, they are given at the noise level of the moment instead. All None:
+    nothing is known.
     """
 
     channels: Float[Tensor, "y t h w"] | None = None
     latents: Float[Tensor, "c t h w"] | None = None
     frames: Bool[Tensor, " t"] | None = None
+    noisy: bool = False
 
 
 def to_pixels(picture: Image) -> Float[Tensor, "3 H W"]:
@@ -71,15 +73,24 @@ def channels(
     """
     width, height = canvas.draw
     total = canvas.drawn_frames
-    film = torch.zeros(3, total, height, width)
-    mask = torch.zeros(total)
     end = total if canvas.stretched else min(canvas.frames, total)
-    for picture, at in ((first, slice(0, 1)), (last, slice(end - 1, total))):
+    shown = {}
+    for picture, begin, count in ((first, 0, 1), (last, end - 1, total - end + 1)):
         if picture is not None:
             shaped = cut_to_shape(picture, canvas.draw) if exact_shape else picture
             stretched = F.interpolate(to_pixels(shaped)[None], size=(height, width), mode="bicubic")
-            film[:, at] = stretched[0, :, None]
-            mask[at] = 1
+            shown[begin] = stretched[0, :, None].expand(-1, count, -1, -1)
+    return channels_of(shown, canvas, encode)
+
+
+def channels_of(shown: Mapping[int, Float[Tensor, "3 _ H W"]], canvas: Canvas, encode: Encode) -> Known:
+    """Tell pieces of a film by channels; `shown` has their frames by the number of the first."""
+    width, height = canvas.draw
+    film = torch.zeros(3, canvas.drawn_frames, height, width)
+    mask = torch.zeros(canvas.drawn_frames)
+    for begin, pixels in shown.items():
+        film[:, begin : begin + pixels.shape[1]] = pixels
+        mask[begin : begin + pixels.shape[1]] = 1
     latents = encode(film[None])[0].cpu()
     t, h, w = latents.shape[1:]
     # The first pixel frame stands for as many as the others have in a latent frame.

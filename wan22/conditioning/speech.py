@@ -14,9 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
+from PIL import Image as PIL
 from torch import Tensor
 
-from wan22.types import Sound
+from wan22.canvas import Canvas
+from wan22.catalog import Speech
+from wan22.conditioning.known import Encode, to_pixels
+from wan22.conditioning.take import Carry, Heard, Take
+from wan22.types import Image, Request, Sound
 
 RATE = 16_000
 """Samples a second that the encoder takes."""
@@ -24,6 +29,9 @@ RATE = 16_000
 FEATURE_RATE, VIDEO_RATE = 50, 30
 _HOP, _FIELD = 320, 400
 """Samples from one of the encoder's frames to the next, and samples that each sees."""
+
+_SHOWN_BEFORE = 6
+"""Frames of the past that show the picture, if the film begins with it."""
 
 PIECE, CONTEXT = 40 * FEATURE_RATE, 10 * FEATURE_RATE
 """Encoder frames that are made together, and how many more it hears on either side. A sound of up to a minute is heard
@@ -121,6 +129,88 @@ class Hearing:
         return self._hear(torch.zeros(1, _FIELD)).cpu()
 
 
-def clips_of(seconds: float, clip_frames: int, fps: float) -> int:
-    """Clips that a sound fills; the release adds a silent one when it fills the last exactly (quirk 48), we do not."""
-    return max(1, math.ceil(round(seconds * fps, 6) / clip_frames))
+def fit_reference(picture: Image, size: tuple[int, int]) -> Image:
+    """Scale a picture so that its shorter side is the shorter one of `size` (width, height), and cut the centre.
+
+    As the official release does (spec: speech_to_video, section 8), which leaves black bars where that does not cover
+    the size; here it is scaled until it does.
+    """
+    height, width = picture.shape[:2]
+    short = min(size)
+    scaled = (short, int(short * height / width)) if width <= height else (int(short * width / height), short)
+    if scaled[0] < size[0] or scaled[1] < size[1]:
+        scale = max(size[0] / width, size[1] / height)
+        scaled = max(size[0], round(width * scale)), max(size[1], round(height * scale))
+    resized = PIL.fromarray(picture).resize(scaled, PIL.Resampling.BILINEAR)
+    left, top = round((scaled[0] - size[0]) / 2), round((scaled[1] - size[1]) / 2)
+    return np.asarray(resized.crop((left, top, left + size[0], top + size[1])))
+
+
+class Performance:
+    """The story of a film that sound drives: a reference picture, a sound, a memory of motion, perhaps a pose film.
+
+    The loop of the official release (spec: speech_to_video, section 8), with one difference: the first clip, whose
+    first frames the release drops, shows its first good frame in their place, so that picture and sound stay together.
+    """
+
+    def __init__(
+        self, speech: Speech, canvas: Canvas, encode: Encode, hearing: Hearing, request: Request
+    ) -> None:
+        assert request.image is not None
+        self._speech, self._canvas, self._encode, self._hearing = speech, canvas, encode, hearing
+        self.keep = speech.motion_frames
+        self._pose = request.pose
+        self._from_image = request.from_image
+        self._pixels = to_pixels(fit_reference(request.image, canvas.draw))
+        self._reference = encode(self._pixels[None, :, None])[0].cpu()
+
+    def take(self, clip: int, carry: Carry) -> Take:
+        """The first clip has no past, unless it begins with the picture; then its past is the picture."""
+        if clip == 0 and self._from_image:
+            carry = self._remember(self._begun())
+        motion = carry.get("motion")
+        before = self._reference if motion is None else motion
+        decoded = 1 + (before.shape[1] - 1) * self._canvas.stride_time
+        heard = Heard(
+            self._reference,
+            self._hearing.clip(clip, self._speech.clip_frames, self._canvas.fps)[0],
+            motion,
+            self._posed(clip),
+        )
+        stand = self._speech.settle if motion is None else 0
+        return Take(heard=heard, before=before, drop=decoded + stand, stand=stand)
+
+    def carry(self, shown: Float[Tensor, "3 T H W"], carry: Carry) -> Carry:
+        """The motion history: the last frames of all that was shown, as latents, and as pixels if clips are short."""
+        before = carry.get("pixels")
+        if before is None:
+            before = self._begun()
+        return self._remember(torch.cat([before, shown], dim=1)[:, -self._speech.motion_frames :])
+
+    def _remember(self, pixels: Tensor) -> Carry:
+        carry = {"motion": self._encode(pixels[None])[0].cpu()}
+        if self._speech.clip_frames - self._speech.settle < self._speech.motion_frames:
+            carry["pixels"] = pixels
+        return carry
+
+    def _begun(self) -> Tensor:
+        """The pixels before the first clip: grey, or the picture at last."""
+        past = torch.zeros(3, self._speech.motion_frames, *self._pixels.shape[1:])
+        if self._from_image:
+            past[:, -_SHOWN_BEFORE:] = self._pixels[:, None]
+        return past
+
+    def _posed(self, clip: int) -> Tensor | None:
+        """Latents of the body's pose in a clip; None where the pose film has ended."""
+        if self._pose is None:
+            return None
+        count, film = self._speech.clip_frames, self._pose
+        times = np.arange(clip * count, (clip + 1) * count) / self._canvas.fps
+        index = np.floor(times * film.fps + 1e-6).astype(np.int64)
+        index = index[index < len(film.frames)]
+        if not len(index):
+            return None
+        shown = [to_pixels(fit_reference(film.frames[i], self._canvas.draw)) for i in index]
+        black = torch.full_like(shown[0], -1.0)
+        pixels = torch.stack([shown[0], *shown, *[black] * (count - len(shown))], dim=1)
+        return self._encode(pixels[None])[0, :, 1:].cpu()

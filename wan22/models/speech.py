@@ -215,7 +215,7 @@ class SpeechDiT(WanDiT):
         `motion` the clip has no past; without `pose` the body is free.
         """
         role = self.trainable_cond_mask.weight
-        noisy = self.cond_encoder.bias if pose is None else self.cond_encoder(pose)
+        noisy = self.cond_encoder.bias[None, None] if pose is None else self.cond_encoder(pose)
         noisy = (noisy + role[_NOISY]).expand(reference.shape[0], -1, -1)
         tokens, positions = (
             [self.patch_embedding(reference) + role[_REFERENCE]],

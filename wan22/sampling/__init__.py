@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
-from wan22.sampling.denoise import Denoise, hold, velocity_to_x0
+from wan22.sampling.denoise import Denoise, hold, hold_noisy, velocity_to_x0
 from wan22.sampling.dpmpp import dpmpp
 from wan22.sampling.euler import euler
 from wan22.sampling.guidance import by_expert, cfg
@@ -38,6 +38,7 @@ __all__ = [
     "draw_noise",
     "high_noise_steps",
     "hold",
+    "hold_noisy",
     "levels",
     "start_at",
     "velocity_to_x0",

@@ -25,6 +25,19 @@ def velocity_to_x0(
     return x - level.sigma * velocity
 
 
+def hold_noisy(
+    denoise: Denoise, known: Float[Tensor, "..."], where: Bool[Tensor, "..."], noise: Float[Tensor, "..."]
+) -> Denoise:
+    """As `hold`, for a model that knows one noise level only: it sees `known` with `noise`, at that level."""
+
+    def held(x: Tensor, level: Level) -> Tensor:
+        noisy = (1 - level.sigma) * known + level.sigma * noise
+        clean = denoise(torch.where(where, noisy.to(x.dtype), x), level)
+        return torch.where(where, known.to(clean.dtype), clean)
+
+    return held
+
+
 def hold(denoise: Denoise, known: Float[Tensor, "..."], where: Bool[Tensor, "..."]) -> Denoise:
     """Return a denoise that sees, and gives back, the latents `known` wherever `where` is true.
 
