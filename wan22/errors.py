@@ -6,6 +6,7 @@
     │   ├── OptionError        an unknown or impossible option; lists the known ones
     │   └── DeviceError        a device or dtype that is not here
     ├── MediaError             an image, clip or sound that cannot be read
+    ├── SpeechError            a text that could not be spoken: no program, or a server that fails
     ├── OutputError            a place that cannot be written, or has no room
     ├── CheckpointError        weights that are missing, truncated, or not what was expected
     │   └── KeysError          tensors missing, unexpected or misshapen
@@ -39,6 +40,10 @@ class DeviceError(RequestError):
 
 class MediaError(Wan22Error):
     """An image, clip or sound that cannot be read."""
+
+
+class SpeechError(Wan22Error):
+    """A text that could not be spoken: the program is not here, or the server is down, slow or wrong."""
 
 
 class OutputError(Wan22Error):

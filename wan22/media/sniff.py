@@ -15,9 +15,11 @@ from wan22.errors import MediaError
 PathLike = str | os.PathLike[str]
 
 IMAGES = ("png", "jpeg", "webp", "gif", "bmp", "tiff")
-VIDEOS = ("mov", "matroska", "avi")  # names of FFmpeg demuxers; "mov" reads mp4 too
+VIDEOS = ("mov", "matroska", "avi")  # names of FFmpeg demuxers; "mov" reads mp4 and m4a too
+SOUNDS = ("wav", "flac", "mp3", "ogg", "aac", "aiff")  # likewise
 
 _KNOWN = "pictures: PNG, JPEG, WebP, GIF, BMP, TIFF; clips: MP4, MOV, WebM, MKV, AVI, GIF"
+_KNOWN_SOUNDS = "WAV, FLAC, MP3, OGG, Opus, M4A, AAC, AIFF, and the sound of MP4, MOV, WebM, MKV, AVI"
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "png"),
     (b"\xff\xd8\xff", "jpeg"),
@@ -59,14 +61,47 @@ def sniff(path: PathLike) -> str:
     raise MediaError(f"{path} is {_describe(head)}, not a picture or clip. What can be read: {_KNOWN}.")
 
 
+def sniff_sound(path: PathLike) -> str:
+    """Tell the kind of a file that may hold sound: one of `SOUNDS` or `VIDEOS`.
+
+    Raises MediaError as `sniff` does, and for pictures.
+    """
+    head = _head(path)
+    if kind := _sound_kind(first_frame(path, head)):
+        return kind
+    if any(head.startswith(magic) for magic in (b"\x1a\x45\xdf\xa3", b"RIFF")) or head[4:8] in _BOXES:
+        kind = sniff(path)
+        if kind in VIDEOS:
+            return kind
+    if any(head.startswith(magic) for magic, _ in _MAGIC) or head[8:12] == b"WEBP":
+        raise MediaError(f"{path} is a picture and holds no sound. What can be heard: {_KNOWN_SOUNDS}.")
+    raise MediaError(f"{path} is {_describe(head)}, not a sound. What can be heard: {_KNOWN_SOUNDS}.")
+
+
+def first_frame(path: PathLike, head: bytes | None = None) -> bytes:
+    """Return the first 64 bytes behind an ID3v2 tag (its length has 7 bits a byte), or of the file."""
+    head = head or _head(path)
+    if head[:3] != b"ID3" or len(head) < 10:
+        return head
+    length = 0
+    for byte in head[6:10]:
+        length = length << 7 | byte & 0x7F
+    with Path(path).open("rb") as file:
+        file.seek(10 + length)
+        return file.read(64) or head
+
+
 def check_whole(path: PathLike, kind: str) -> None:
-    """Raise MediaError if a clip's own structure says that it is longer than the file: it was cut off.
+    """Raise MediaError if a file's own structure says that it is longer than it is: it was cut off.
 
     Without this, a demuxer ends a cut file quietly and half a clip would pass for a whole one.
     """
+    ends = {"mov": _mov_end, "matroska": _matroska_end, "avi": _riff_end, "wav": _riff_end, "ogg": _ogg_end}
+    if kind not in ends:
+        return
     size = Path(path).stat().st_size
     with Path(path).open("rb") as file:
-        claimed = {"mov": _mov_end, "matroska": _matroska_end, "avi": _riff_end}[kind](file, size)
+        claimed = ends[kind](file, size)
     if claimed > size:
         raise MediaError(
             f"{path} is cut off: it should have {claimed:,} bytes and has {size:,}. "
@@ -104,13 +139,29 @@ def _describe(head: bytes) -> str:
     for magic, name in _REFUSED:
         if start.startswith(magic):
             return name
-    if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
-        return "a sound (WAV)"
+    if kind := _sound_kind(head):
+        return f"a sound ({kind.upper()})"
     try:
         head.decode("ascii")
     except UnicodeDecodeError:
         return "of an unknown kind"
     return "text"
+
+
+def _sound_kind(head: bytes) -> str | None:
+    if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
+        return "wav"
+    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        return "aiff"
+    if head[:4] in (b"fLaC", b"OggS"):
+        return "flac" if head[:4] == b"fLaC" else "ogg"
+    if head[:1] == b"\xff" and len(head) > 1:  # frame sync, version, layer (ISO 11172-3, 2.4.1.3)
+        version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
+        if head[1] & 0xF6 == 0xF0:  # layer 0 is AAC's (ISO 13818-7, 6.2)
+            return "aac"
+        if head[1] & 0xE0 == 0xE0 and version != 1 and layer in (1, 2):
+            return "mp3"
+    return "mp3" if head[:3] == b"ID3" else None
 
 
 def _mov_end(file: BinaryIO, size: int) -> int:
@@ -151,5 +202,22 @@ def _matroska_end(file: BinaryIO, size: int) -> int:
 
 
 def _riff_end(file: BinaryIO, size: int) -> int:
+    """Read the length of a RIFF; one written to a pipe has 0 or about 2 or 4 GiB there, for "not known".
+
+    It counts from byte 8 on, but many writers count those eight bytes in, so they are not asked for.
+    """
     length = int.from_bytes(file.read(8)[4:], "little")
-    return length + 8 if length else size
+    unknown = not length or 0x7FFFF000 <= length <= 0x7FFFFFFF or length >= 0xFFFFF000
+    return size if unknown else length
+
+
+def _ogg_end(file: BinaryIO, size: int) -> int:
+    """Walk the pages (RFC 3533, 6): a header of 27 bytes, a table of segment lengths, the segments."""
+    end = 0
+    while end + 27 <= size:
+        file.seek(end)
+        header = file.read(27)
+        if header[:4] != b"OggS":  # damage is the demuxer's matter
+            return size
+        end += 27 + header[26] + sum(file.read(header[26]))
+    return end
