@@ -26,6 +26,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from errno import EWOULDBLOCK
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -94,7 +95,7 @@ class LongFilm:
         self,
         path: PathLike,
         *,
-        fps: float,
+        fps: float | Fraction,
         size: tuple[int, int],
         identity: dict[str, Any],
         quality: str = "high",
@@ -191,15 +192,12 @@ class LongFilm:
         with self._guard():
             end = self._store.end_clip(self._clips[-1].end if self._clips else 0, self.frames)
             clips = [*self._clips, _Clip(self._hasher.frames, self._hasher.hexdigest(), end)]
-            name = None if carry is None else f"carry-{len(clips):04d}"
-            if carry is not None and name is not None:
+            name = None
+            if carry is not None:
+                name = f"carry-{len(clips):04d}"
                 _write(self.folder / name, carry)
-            index = {
-                "format": _FORMAT,
-                "asked": self._asked,
-                "carry": name,
-                "clips": [asdict(c) for c in clips],
-            }
+            rows = [asdict(clip) for clip in clips]
+            index = {"format": _FORMAT, "asked": self._asked, "carry": name, "clips": rows}
             _write(self._index, json.dumps(index, indent=1).encode("ascii"))
             old = self.carry
             self._clips, self._carry, self._hasher = clips, name, FrameHasher()
@@ -318,16 +316,14 @@ class LongFilm:
             self.abort()
             if not isinstance(error, (OSError, av.error.FFmpegError, OutputError)):
                 raise
-            what = (
-                f"{error}"
-                if isinstance(error, OutputError)
-                else f"{self.path} cannot be written: {error.strerror or error}."
-            )
+            what = f"{error}"
+            if not isinstance(error, OutputError):
+                what = f"{self.path} cannot be written: {error.strerror or error}."
             if not self._clips:
                 raise OutputError(what) from error
             seconds = float(self.frames / self._encoding.rate)
             raise OutputError(
-                f"{what} {_count(self.finished)} ({seconds:.1f} s) of it are kept in {self.folder}; "
+                f"{what} Kept in {self.folder}: {_count(self.finished)} ({seconds:.1f} s); "
                 "the same request goes on from there."
             ) from error
 
