@@ -25,6 +25,7 @@ from wan22.media.audio import RESAMPLER, SoundReader
 from wan22.media.place import target_kind
 from wan22.media.sniff import PathLike, sniff
 from wan22.media.video import opened, probe
+from wan22.media.writer import MUX_OPTIONS
 
 __all__ = ["SoundEncoder", "add_sound", "can_carry_sound"]
 
@@ -50,23 +51,14 @@ class _Track:
     encoder: str
     rates: tuple[int, ...]
     """Rates that the encoder takes; sounds of another rate are resampled to 48 kHz."""
-    options: dict[str, str]
 
 
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 _PCM = ("pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le")
-# Without use_metadata_tags the recipe is lost silently; faststart lets a player begin before the end.
-_MOV_OPTIONS = {"movflags": "use_metadata_tags+faststart", "fflags": "+bitexact"}
 _TRACKS = {
-    "mp4": _Track("mov", ("aac", "mp3"), "aac", _AAC_RATES, _MOV_OPTIONS),
-    "mov": _Track("mov", ("aac", "mp3", "alac", *_PCM), "aac", _AAC_RATES, _MOV_OPTIONS),
-    "webm": _Track(
-        "matroska",
-        ("opus", "vorbis"),
-        "libopus",
-        (8000, 12000, 16000, 24000, 48000),
-        {"fflags": "+bitexact"},
-    ),
+    "mp4": _Track("mov", ("aac", "mp3"), "aac", _AAC_RATES),
+    "mov": _Track("mov", ("aac", "mp3", "alac", *_PCM), "aac", _AAC_RATES),
+    "webm": _Track("matroska", ("opus", "vorbis"), "libopus", (8000, 12000, 16000, 24000, 48000)),
 }
 _MADE_BY_MUXER = ("major_brand", "minor_version", "compatible_brands", "encoder")
 
@@ -185,7 +177,12 @@ def _moved(
     end: float = float("inf"),
 ) -> Iterator[av.Packet]:
     """Add a stream like `stream` to `out`, and yield its packets, `shift` seconds later, up to `end`."""
-    copy = out.add_stream_from_template(stream)
+    copy = out.add_stream_from_template(stream, opaque=True)  # else PyAV looks for an encoder of that name
+    if isinstance(stream, av.VideoStream) and isinstance(copy, av.VideoStream):
+        # The container stays, so the codec keeps its name there ("hvc1", "ap4h").
+        copy.codec_context.codec_tag = stream.codec_context.codec_tag
+        copy.codec_context.framerate = stream.average_rate
+        copy.time_base = stream.time_base
 
     def packets() -> Iterator[av.Packet]:
         for packet in container.demux(stream):
@@ -237,7 +234,7 @@ def _refused(target: Path) -> Generator[None]:
 def _writing(target: Path, part: Path, kind: str) -> Generator[OutputContainer]:
     """Lend the open output; close it, which writes its index, only if all went well."""
     with _refused(target):
-        out = av.open(str(part), "w", format=kind, options=_TRACKS[kind].options)
+        out = av.open(str(part), "w", format=kind, options=MUX_OPTIONS[kind])
     try:
         yield out
         with _refused(target):

@@ -271,6 +271,39 @@ def test_a_film_keeps_its_pictures_and_recipe_and_gets_sound_in_sync(tmp_path, k
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([silent.name, source.name, result.name])
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "size"),
+    [
+        ("f.mp4", "hevc", (34, 32)),
+        ("f.mp4", "av1", (64, 64)),
+        ("f.mov", "prores", (33, 35)),
+        ("f.mov", "hevc", (32, 32)),
+        ("f.webm", "av1", (64, 64)),
+    ],
+)
+def test_pictures_are_copied_to_the_byte(tmp_path, name, codec, size):
+    with VideoWriter(tmp_path / name, fps=Fraction(24000, 1001), size=size, codec=codec) as writer:
+        writer.add(np.random.default_rng(0).integers(0, 255, (30, size[1], size[0], 3), dtype=np.uint8))
+    source = wav(tmp_path / "s.wav", clicks(48000, 2))
+    result = tmp_path / f"r{name[1:]}"
+    add_sound(tmp_path / name, source, result)
+
+    def pictures(path):
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            told = (stream.codec_tag, stream.width, stream.height, stream.average_rate, stream.pix_fmt)
+            context = stream.codec_context
+            colours = (context.color_range, context.colorspace, context.color_primaries, context.color_trc)
+            packets = [
+                (packet.pts, packet.dts, packet.is_keyframe, bytes(packet))
+                for packet in container.demux(stream)
+                if packet.size
+            ]
+            return told, colours, stream.time_base, packets
+
+    assert pictures(result) == pictures(tmp_path / name)
+
+
 @pytest.mark.parametrize("kind", ["mp4", "webm"])
 def test_sound_does_not_drift_in_two_minutes(tmp_path, kind):
     source = encode(tmp_path / "s.wav", "pcm_s16le", 12000, clicks(12000, 120))
