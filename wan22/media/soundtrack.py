@@ -181,7 +181,7 @@ def _moved(
     if isinstance(stream, av.VideoStream) and isinstance(copy, av.VideoStream):
         # The container stays, so the codec keeps its name there ("hvc1", "ap4h").
         copy.codec_context.codec_tag = stream.codec_context.codec_tag
-        copy.codec_context.framerate = stream.average_rate
+        copy.codec_context.framerate = stream.average_rate or Fraction(0)
         copy.time_base = stream.time_base
 
     def packets() -> Iterator[av.Packet]:
