@@ -20,6 +20,7 @@ FROZEN = {
     "convert": "source target --dtype --to",
     "verify": "path --hashes --json --no-hashes",
     "show": "file --json",
+    "drift": "file --json --output --plot -o",
     "doctor": "--json --no-test --test",
 }
 

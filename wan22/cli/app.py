@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from wan22.cli.doctor import doctor
+from wan22.cli.drift import drift
 from wan22.cli.generate import decode, generate, image
 from wan22.cli.models import download, models
 from wan22.cli.show import show
@@ -19,7 +20,11 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help starts three times as fast
 )
 
-MAKE, MODELS, ABOUT = (generate, image, decode), (models, download, inspect, convert, verify), (show, doctor)
+MAKE, MODELS, ABOUT = (
+    (generate, image, decode),
+    (models, download, inspect, convert, verify),
+    (show, drift, doctor),
+)
 for command in (*MAKE, *MODELS, *ABOUT):
     app.command()(command)
 

@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -23,12 +24,22 @@ from wan22.media.sniff import IMAGES, PathLike, check_whole, sniff
 from wan22.media.writer import EXACT, VideoWriter
 from wan22.types import Clip
 
-__all__ = ["MAX_PIXELS", "MAX_SECONDS", "MAX_SIDE", "ClipInfo", "VideoWriter", "probe", "read_clip"]
+__all__ = [
+    "MAX_PIXELS",
+    "MAX_SECONDS",
+    "MAX_SIDE",
+    "ClipInfo",
+    "VideoWriter",
+    "probe",
+    "read_clip",
+    "stream_clip",
+]
 
 MAX_SIDE = 4096
 MAX_SECONDS = 600.0
 MAX_PIXELS = 2_000_000_000
 """Largest clip that is decoded: width x height x frames read."""
+_PIECE_PIXELS = 64_000_000  # of a piece while streaming: 200 MB
 
 _BT709, _UNSPECIFIED = 1, 2  # ITU-T H.273, table 4
 _STILL_FPS = 1.0  # a picture is a clip of one frame, shown for one second
@@ -119,6 +130,26 @@ def read_clip(
     return Clip(frames[:read], info.fps)
 
 
+def stream_clip(path: PathLike, piece: int = 64) -> Iterator[np.ndarray]:
+    """Read all frames of a clip of any length in pieces of at most `piece`, uint8 (n, H, W, 3), upright.
+
+    Pieces of large frames are shorter, so that memory is bounded whatever the clip. Colours as `read_clip`; `probe`
+    tells the rate. Raises MediaError as `probe`, and on the way where the clip is damaged or changes its size.
+    """
+    if piece < 1:
+        raise MediaError(f"cannot read pieces of {piece} frames: at least 1.")
+    info = probe(path)
+    count = max(1, min(piece, _PIECE_PIXELS // (info.width * info.height)))
+    if sniff(path) in IMAGES:
+        for first in range(0, info.frames, count):
+            yield _image_frames(path, first, min(count, info.frames - first))
+        return
+    with opened(path) as container:
+        frames = _frames_from(container, path, 0.0, info.fps)
+        while part := list(islice(frames, count)):
+            yield np.stack([_to_rgb(frame, path, (info.height, info.width)) for frame in part])
+
+
 @contextmanager
 def opened(path: PathLike) -> Generator[InputContainer]:
     """Open a clip with the demuxer of its kind; whatever breaks, here or in the caller, is a MediaError."""
@@ -190,12 +221,12 @@ def _frames_from(
     if start:
         container.seek(int((float(origin) + start) * av.time_base), backward=True)
     for index, frame in enumerate(container.decode(stream)):
-        if index > MAX_SECONDS * fps + MAX_PIXELS / (frame.width * frame.height):
+        if not start or frame.time is None or frame.time >= wanted:
+            yield frame
+        elif index > MAX_SECONDS * fps + MAX_PIXELS / (frame.width * frame.height):
             raise MediaError(
                 f"{path} has no key frame within {MAX_SECONDS:.0f} s before {start} s. Cut it first."
             )
-        if not start or frame.time is None or frame.time >= wanted:
-            yield frame
 
 
 def _to_rgb(frame: av.VideoFrame, path: PathLike, shape: tuple[int, int]) -> np.ndarray:

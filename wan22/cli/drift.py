@@ -1,0 +1,147 @@
+"""`wan22 drift`: how a film's colour, light, contrast, sharpness and identity drift, as a table, numbers and a plot."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from wan22.cli import options as o
+from wan22.errors import MediaError, OptionError
+
+if TYPE_CHECKING:
+    from wan22.director.drift import Drift
+
+SUFFIX = ".drift"
+_MOVED = 0.1  # picture widths; beyond, the scene itself may be another one
+_PIECE = 16
+
+
+def drift(
+    file: Annotated[str, typer.Argument(help="A film of any length and origin.", show_default=False)],
+    plot: Annotated[
+        str | None, typer.Option(metavar="PNG", help="Where the plot goes. [default: FILE.drift.png]")
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="JSON", help="Where numbers go. [default: FILE.drift.json]"),
+    ] = None,
+    json: o.Json = False,
+) -> None:
+    """Measure how a film drifts, per second.
+
+    Brightness, contrast, colour, sharpness, identity, and the seams between clips if its recipe names them.
+    """
+    from wan22.director.drift import plot_drift
+    from wan22.media.place import written
+
+    picture = _plot_target(file, plot)
+    numbers = Path(output or f"{file}{SUFFIX}.json")
+    found = _measure(file)
+    with written(numbers) as part:
+        part.write_text(jsonlib.dumps(found.as_json(), indent=1) + "\n")
+    if picture is not None:
+        with written(picture) as part:
+            plot_drift(found, part)
+    if json:
+        print(jsonlib.dumps(found.as_json()))
+        return
+    for line in (*table(found), "", *remarks(found), str(numbers)):
+        print(line)
+    print(picture or "no plot: it needs matplotlib, pip install 'wan22[eval]'")
+
+
+def table(found: Drift) -> list[str]:
+    """Put the axes into lines: where each begins and ends, its slope, and whether people notice."""
+    lines = ["axis            start      end   per second   over the film   noticed from   verdict"]
+    for name, axis in found.axes.items():
+        lines.append(
+            f"{name:12} {axis.start:8.2f} {axis.end:8.2f} {axis.per_second:+8.3f} {axis.unit:>5}"
+            f" {axis.total:+13.2f} {axis.visible:14.2f}   {axis.verdict}"
+        )
+    return lines
+
+
+def remarks(found: Drift) -> list[str]:
+    """Say what the numbers rest on: cuts, seams, a camera that moves."""
+    lines = [f"{found.seconds:.1f} s, {found.frames} frames of {found.size[0]}x{found.size[1]}"]
+    if found.cuts:
+        where = _some([cut / found.fps for cut in found.cuts])
+        lines.append(f"{_count(len(found.cuts), 'cut')}, at {where}: slopes are those within takes")
+    if found.seams:
+        worst = max(found.seams, key=lambda seam: seam.times)
+        lines.append(
+            f"{_count(len(found.seams), 'seam')} between clips; the largest step is {worst.times:.1f} times an "
+            f"ordinary one, at {worst.seconds:.1f} s ({worst.brightness:+.2f} L*, {worst.colour:.2f} dE, "
+            f"sharpness {worst.sharpness:+.1f} %)"
+        )
+    if found.travel > _MOVED:
+        lines.append(
+            f"the camera moved by {found.travel:.2f} of the picture's width: colour and identity may follow the scene"
+        )
+    return lines
+
+
+def _measure(file: str) -> Drift:
+    from rich.console import Console
+    from rich.progress import track
+
+    from wan22.director.drift import MIN_SECONDS, DriftMeter
+    from wan22.media.sniff import sniff
+    from wan22.media.video import probe, stream_clip
+
+    info = probe(file)
+    if info.frames == 1 and sniff(file) not in ("mov", "matroska", "avi"):
+        raise MediaError(f"{file} is a picture; drift is measured on a film.")
+    if info.seconds < MIN_SECONDS - 0.5 / info.fps:
+        raise MediaError(f"{file} lasts {info.seconds:.2f} s; drift is measured from {MIN_SECONDS:g} s on.")
+    meter = DriftMeter(info.fps, borders=_borders(file, info.frames))
+    pieces = track(
+        stream_clip(file, _PIECE),
+        description="measuring",
+        total=info.frames / _PIECE,
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
+    for piece in pieces:
+        meter.add(piece)
+    return meter.result()
+
+
+def _borders(file: str, frames: int) -> list[int]:
+    """First frames of the clips after the first, from the recipe; none if it has no such entry."""
+    from wan22.media.recipe import read_recipe
+
+    starts: Any = (read_recipe(file) or {}).get("clips", [])
+    if not isinstance(starts, list) or any(type(start) is not int for start in starts):
+        raise MediaError(f"{file}: the recipe's clips must be a list of frame numbers, not {starts!r}.")
+    return [start for start in starts if 0 < start < frames]
+
+
+def _plot_target(file: str, plot: str | None) -> Path | None:
+    """Where the plot goes; None if it was not asked for and cannot be drawn here."""
+    from wan22.media.place import check_output
+
+    here = find_spec("matplotlib") is not None
+    if plot is None:
+        return Path(f"{file}{SUFFIX}.png") if here else None
+    if not here:
+        raise OptionError("--plot needs matplotlib: pip install 'wan22[eval]'")
+    if Path(plot).suffix.lower() != ".png":
+        raise OptionError(f"--plot writes PNG: give a name that ends in .png, not {plot!r}")
+    check_output(plot, bytes_needed=1_000_000)
+    return Path(plot)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _some(seconds: list[float], most: int = 5) -> str:
+    told = ", ".join(f"{second:.1f} s" for second in seconds[:most])
+    return told if len(seconds) <= most else f"{told}, ..."
