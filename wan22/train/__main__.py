@@ -10,7 +10,7 @@ from wan22.errors import Wan22Error, choose
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m wan22.train", description=__doc__)
-    parser.add_argument("recipe", help="the recipe: nano")
+    parser.add_argument("recipe", help="the recipe: nano, nano-speech")
     parser.add_argument("--stage", default="all", help="one stage of it, or all (the default)")
     parser.add_argument(
         "--folder", type=Path, default=None, help="where the run is kept (default: runs/RECIPE)"
@@ -21,15 +21,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=None, help="threads of torch (default: all cores)")
     options = parser.parse_args(arguments)
     try:
-        choose("recipe", options.recipe, ("nano",))
+        choose("recipe", options.recipe, ("nano", "nano-speech"))
         import torch
 
-        from wan22.train import nano
+        from wan22.train import nano, nano_speech
 
         if options.threads:
             torch.set_num_threads(options.threads)
         folder = options.folder or Path("runs") / options.recipe
-        nano.run(options.stage, folder, log=_say, minutes=options.minutes)
+        run = nano.run if options.recipe == "nano" else nano_speech.run
+        run(options.stage, folder, log=_say, minutes=options.minutes)
     except Wan22Error as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 2

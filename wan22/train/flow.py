@@ -9,7 +9,7 @@ at noise level zero, and carry no loss.
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,15 +72,20 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None)
 
 
 def draw_sigmas(recipe: FlowRecipe, count: int, generator: torch.Generator) -> Tensor:
-    """Noise levels (count,) within the recipe's range, spread evenly before the shift and stratified over the batch."""
+    """Noise levels (count,) within the recipe's range."""
+    return draw_levels(recipe.shift, recipe.noise, count, generator)
+
+
+def draw_levels(shift: float, noise: tuple[float, float], count: int, generator: torch.Generator) -> Tensor:
+    """Noise levels (count,) of a range, spread evenly before the shift and stratified over the batch."""
 
     def unshift(sigma: float) -> float:
-        return sigma / (recipe.shift - (recipe.shift - 1) * sigma)
+        return sigma / (shift - (shift - 1) * sigma)
 
-    low, high = (unshift(s) for s in recipe.noise)
+    low, high = (unshift(s) for s in noise)
     even = (torch.arange(count) + torch.rand(count, generator=generator)) / count
     base = low + (high - low) * even[torch.randperm(count, generator=generator)]
-    return recipe.shift * base / (1 + (recipe.shift - 1) * base)
+    return shift * base / (1 + (shift - 1) * base)
 
 
 def flow_loss(
@@ -114,22 +119,23 @@ def flow_loss(
     return (velocity - (noise - films))[:, :, error_of].square().mean()
 
 
-def read_prompts(
-    writer: Writer,
+def encode_prompts(
+    encoder: UMT5Encoder,
     tokenizer: Tokenizer,
     prompts: Sequence[str],
-    recipe: FlowRecipe,
+    text_len: int,
+    unknown_words: float,
     generator: torch.Generator,
-) -> tuple:
-    """Encode prompts to the blocks' text memory; some words are struck out, so that unknown ones do no harm."""
-    ids, mask = tokenizer.encode(prompts, recipe.dit.text_len)
-    strike = torch.rand(ids.shape, generator=generator) < recipe.unknown_words
+) -> list[Tensor]:
+    """Encode prompts to contexts; some words are struck out, so that unknown ones do no harm."""
+    ids, mask = tokenizer.encode(prompts, text_len)
+    strike = torch.rand(ids.shape, generator=generator) < unknown_words
     ids = torch.where(strike & (mask == 1) & (ids > 2), tokenizer.unknown_id, ids)
-    contexts = writer.text.contexts(ids, mask)
+    contexts = encoder.contexts(ids, mask)
     # Rows of zeros are what padding is: written out for one prompt, they give every batch the same shape.
-    missing = max(0, recipe.dit.text_len - 1 - len(contexts[0]))
+    missing = max(0, text_len - 1 - len(contexts[0]))
     contexts[0] = F.pad(contexts[0], (0, 0, 0, missing))
-    return writer.dit.read_text(contexts)
+    return contexts
 
 
 def train_flow(
@@ -153,31 +159,40 @@ def train_flow(
         writer.load_state_dict(start)
     writer.text.requires_grad_(recipe.train_text)
     if recipe.compiled:
-        # One graph for each film size, with and without known pictures.
-        setattr(torch._dynamo.config, "recompile_limit", 64)  # noqa: B010 - typed as the constant 8
-        for block in writer.dit.blocks:
-            block.compile(dynamic=False)
+        compile_blocks(writer.dit)
     state = TrainState(writer, recipe.optimiser, folder, {"seed": recipe.seed, "recipe": repr(recipe)})
+    walk(state, lambda: _step_loss(writer, recipe, sets, tokenizer, state), log=log, minutes=minutes)
+    return state
+
+
+def compile_blocks(dit: WanDiT) -> None:
+    """Compile each block, with one graph for each shape of a batch."""
+    setattr(torch._dynamo.config, "recompile_limit", 64)  # noqa: B010 - typed as the constant 8
+    for block in dit.blocks:
+        block.compile(dynamic=False)
+
+
+def walk(state: TrainState, loss_of: Callable[[], Tensor], *, log: Log, minutes: float | None) -> None:
+    """Take steps until the recipe's are done, or `minutes` have passed; save on the way, and at the end."""
     if state.resume():
         log(f"resumed at step {state.step}")
     started = last = time.monotonic()
     losses: list[float] = []
     while not state.done:
-        loss = _step_loss(writer, recipe, sets, tokenizer, state)
+        loss = loss_of()
         losses.append(loss.item())
         state.update(loss)
         if state.step % 50 == 0:
             now = time.monotonic()
             mean = math.fsum(losses) / len(losses)
             rate = (now - last) / len(losses)
-            log(f"step {state.step}/{recipe.optimiser.steps}  loss {mean:.4f}  {rate:.2f} s/step")
+            log(f"step {state.step}/{state.settings.steps}  loss {mean:.4f}  {rate:.2f} s/step")
             last, losses = now, []
         if state.step % 250 == 0:
             state.save()
         if minutes and time.monotonic() - started > minutes * 60:
             break
     state.save()
-    return state
 
 
 def _step_loss(
@@ -203,7 +218,10 @@ def _step_loss(
     sigmas = draw_sigmas(recipe, recipe.batch, generator)
     noise = torch.randn(films.shape, generator=generator)
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
-        memory = read_prompts(writer, tokenizer, prompts, recipe, generator)
+        contexts = encode_prompts(
+            writer.text, tokenizer, prompts, recipe.dit.text_len, recipe.unknown_words, generator
+        )
+        memory = writer.dit.read_text(contexts)
         return flow_loss(writer.dit, films, known, lasts, sigmas, noise, memory)
 
 

@@ -1,0 +1,177 @@
+"""Run the nano model's speech recipe, stage by stage; every stage can be stopped and goes on where it was.
+
+ear      the encoder of sound learns what the puppet makes of it
+films    puppets are rendered, and encoded by the nano model's VAE
+hear     their sounds go through the ear
+decoder  the VAE's decoder learns to show puppets; its encoder, and so the latents, stay
+speak    the transformer learns, and the text encoder with it
+export   the model's folder is written
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from wan22.arch import VAEArch
+from wan22.catalog import EMBEDDED, from_json, to_json
+from wan22.conditioning.speech import hidden_states
+from wan22.conditioning.text import Tokenizer
+from wan22.errors import CheckpointError, choose
+from wan22.models.vae import WanVAE
+from wan22.stage.labels import sample
+from wan22.stage.puppet import puppet_caption, sample_puppets
+from wan22.stage.render import render
+from wan22.train.ear import Listener, train_ear
+from wan22.train.puppets import hear_puppets, make_puppets, puppet_pixels, puppet_set
+from wan22.train.recipes import nano_speech as recipe
+from wan22.train.speak import train_speak
+from wan22.train.state import load_average
+from wan22.train.tokenizer import build_word_tokenizer
+from wan22.train.vae import Log, train_vae
+from wan22.weights.load import load_module, meta_module
+from wan22.weights.reader import open_reader, read_json
+
+STAGES = ("ear", "films", "hear", "decoder", "speak", "export")
+_CAPTIONS = 20_000
+
+
+def run(stage: str, folder: Path, *, log: Log, minutes: float | None = None) -> None:
+    """Run one stage, or "all" of them in order. Raises OptionError for an unknown one."""
+    for each in STAGES if stage == "all" else (choose("stage", stage, STAGES),):
+        log(f"stage {each}")
+        _RUN[each](folder, log, minutes)
+
+
+def _ear(folder: Path, log: Log, minutes: float | None) -> None:
+    train_ear(recipe.ear(), folder / "ear", log=log, minutes=minutes)
+
+
+def _films(folder: Path, log: Log, minutes: float | None) -> None:
+    make_puppets(recipe.FILMS, _vae(), folder / "films", log=log)
+
+
+def _hear(folder: Path, log: Log, minutes: float | None) -> None:
+    listener = Listener(recipe.ear().config)
+    listener.load_state_dict(load_average(folder / "ear"), strict=False)
+    ear = listener.ear.eval()
+    hear_puppets(recipe.FILMS, lambda samples: hidden_states(ear, samples), folder / "films", log=log)
+
+
+def _decoder(folder: Path, log: Log, minutes: float | None) -> None:
+    settings = recipe.decoder(_nano_vae())
+    start = {name: tensor.float() for name, tensor in _vae().state_dict().items()}
+    train_vae(settings, _shown(folder), folder / "decoder", log=log, start=start, minutes=minutes)
+
+
+def _shown(folder: Path) -> np.ndarray:
+    """Clips of puppets and of the film set, uint8 (n, 17, 64, 64, 3), rendered once."""
+    path = folder / "shown.npy"
+    if path.exists():
+        return np.load(path, mmap_mode="r")
+    films, frames, parts = recipe.FILMS, 17, []
+    shots = sample_puppets(films.count, films.seed)
+    per_film = films.frames // frames
+    for begin in range(0, recipe.SHOWN // per_film, 8):
+        pixels = puppet_pixels(films, shots[begin : begin + 8], range(begin, begin + 8)).numpy()
+        cut = pixels[:, : per_film * frames]
+        parts.append(cut.reshape(-1, frames, *cut.shape[2:]))
+    clips = sample(recipe.SHOWN, seed=recipe.SEED)
+    for begin in range(0, recipe.SHOWN, 32):
+        parts.append(
+            render(
+                clips[begin : begin + 32],
+                height=recipe.SIZE,
+                width=recipe.SIZE,
+                frames=frames,
+                seed=recipe.SEED + begin,
+            ).numpy()
+        )
+    whole = np.concatenate(parts)
+    np.save(path, whole[np.random.default_rng(recipe.SEED).permutation(len(whole))])
+    return np.load(path, mmap_mode="r")
+
+
+def _speak(folder: Path, log: Log, minutes: float | None) -> None:
+    if not (folder / "films" / "heard.safetensors").is_file():
+        raise CheckpointError(
+            f"nothing is heard in {folder / 'films'}: run the stages ear, films and hear first"
+        )
+    data = puppet_set(recipe.FILMS, folder / "films")
+    tokenizer = _tokenizer(folder)
+    arch = _nano_vae()
+    normal = torch.tensor(arch.mean), torch.tensor(arch.std)
+    train_speak(
+        recipe.speak(tokenizer.size), data, normal, tokenizer, folder / "speak", log=log, minutes=minutes
+    )
+
+
+def _export(folder: Path, log: Log, minutes: float | None) -> None:
+    """Write the model's own folder: bfloat16 weights, tokenizer and `variant.json`; it shares the nano model's VAE."""
+    speaker = load_average(folder / "speak")
+    ear = {
+        name.removeprefix("ear."): t
+        for name, t in load_average(folder / "ear").items()
+        if name.startswith("ear.")
+    }
+    target = folder / "model"
+    (target / "audio_encoder").mkdir(parents=True, exist_ok=True)
+    tokenizer = _tokenizer(folder)
+    (target / "tokenizer.json").write_text((folder / "tokenizer.json").read_text())
+    parts = {
+        "transformer.safetensors": _under("dit.", speaker),
+        "text_encoder.safetensors": _under("text.", speaker),
+        "audio_encoder/model.safetensors": ear,
+    }
+    for name, tensors in parts.items():
+        half = {key: value.bfloat16().contiguous() for key, value in tensors.items()}
+        save_file(half, target / name, metadata={"format": "pt"})
+        log(f"{name}: {sum(t.numel() for t in half.values()) / 1e6:.2f} M parameters")
+    config = {"model_type": "wav2vec2", "architectures": ["Wav2Vec2Model"], **recipe.ear().config}
+    (target / "audio_encoder" / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    row = to_json(recipe.variant(_nano_vae(), tokenizer.size)) | {"parts": {"vae": "../nano/vae.safetensors"}}
+    (target / "variant.json").write_text(json.dumps(row, indent=1, ensure_ascii=False) + "\n")
+    log(f"the model is in {target}")
+
+
+def _nano_vae() -> VAEArch:
+    return from_json(read_json(EMBEDDED / "variant.json")).vae
+
+
+def _vae() -> WanVAE:
+    with open_reader(EMBEDDED / "vae.safetensors") as reader:
+        network = load_module(
+            meta_module(_nano_vae()), reader, dtype=lambda name: torch.float32, device=torch.device("cpu")
+        )
+    assert isinstance(network, WanVAE)
+    return network.eval()
+
+
+def _tokenizer(folder: Path) -> Tokenizer:
+    """The words of the captions, built once."""
+    path = folder / "tokenizer.json"
+    if not path.exists():
+        words = Random(recipe.SEED)
+        captions = [puppet_caption(shot, words) for shot in sample_puppets(_CAPTIONS, recipe.SEED)]
+        folder.mkdir(parents=True, exist_ok=True)
+        build_word_tokenizer(captions, max_vocab=1024).save(str(path))
+    return Tokenizer.open(path)
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+_RUN: dict[str, Callable[[Path, Log, float | None], None]] = {
+    "ear": _ear,
+    "films": _films,
+    "hear": _hear,
+    "decoder": _decoder,
+    "speak": _speak,
+    "export": _export,
+}

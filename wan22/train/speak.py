@@ -1,0 +1,129 @@
+"""Train a transformer that sound drives, by flow matching on latents of puppet films (see flow.py and puppets.py).
+
+A batch is of clips with a past or of first clips. Text and sound are left out now and then, together and alone, so that
+guidance can be made from their absence.
+"""
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wan22.arch import DiTArch, UMT5Arch
+from wan22.conditioning.text import Tokenizer
+from wan22.models.dit import NoiseLevels
+from wan22.models.speech import SpeechDiT
+from wan22.models.umt5 import UMT5Encoder
+from wan22.stage.puppet import puppet_caption
+from wan22.train.flow import compile_blocks, draw_levels, encode_prompts, plain_attention, walk
+from wan22.train.puppets import PuppetSet
+from wan22.train.state import Optimiser, TrainState
+from wan22.train.vae import Log
+
+
+@dataclass(frozen=True)
+class SpeakRecipe:
+    """What makes a network that sound drives. `chained` is the share of batches whose clips have a past; `silenced` are
+    the shares of clips without text and sound, without text, without sound. `worn` is how noisy, at most, a past is
+    made: a model's own past is not as clean as a film.
+    """
+
+    dit: DiTArch
+    text: UMT5Arch
+    optimiser: Optimiser
+    batch: int
+    shift: float
+    chained: float = 0.6
+    silenced: tuple[float, float, float] = (0.1, 0.05, 0.05)
+    worn: float = 0.15
+    unknown_words: float = 0.02
+    seed: int = 22
+    compiled: bool = True
+
+
+class Speaker(nn.Module):
+    """What a run trains: a transformer and the text encoder that it reads through."""
+
+    def __init__(self, dit: DiTArch, text: UMT5Arch) -> None:
+        super().__init__()
+        self.dit = SpeechDiT(dit, attention=plain_attention)
+        self.text = UMT5Encoder(text)
+
+    def init_weights(self) -> None:
+        self.dit.init_weights()
+        self.text.init_weights()
+
+
+def train_speak(
+    recipe: SpeakRecipe,
+    data: PuppetSet,
+    normal: tuple[Tensor, Tensor],
+    tokenizer: Tokenizer,
+    folder: Path,
+    *,
+    log: Log,
+    minutes: float | None = None,
+) -> TrainState:
+    """Train until the recipe's steps are done, or `minutes` have passed (run again to continue exactly).
+
+    normal: mean and deviation of the latents' channels, (c,).
+    """
+    torch.manual_seed(recipe.seed)
+    speaker = Speaker(recipe.dit, recipe.text)
+    speaker.init_weights()
+    if recipe.compiled:
+        compile_blocks(speaker.dit)
+    state = TrainState(speaker, recipe.optimiser, folder, {"seed": recipe.seed, "recipe": repr(recipe)})
+    walk(state, lambda: _step_loss(speaker, recipe, data, normal, tokenizer, state), log=log, minutes=minutes)
+    return state
+
+
+def _step_loss(
+    speaker: Speaker,
+    recipe: SpeakRecipe,
+    data: PuppetSet,
+    normal: tuple[Tensor, Tensor],
+    tokenizer: Tokenizer,
+    state: TrainState,
+) -> Tensor:
+    generator = state.generator()
+    words = random.Random(f"{recipe.seed} {state.step}")
+    rows = torch.randint(len(data.chained), (recipe.batch,), generator=generator)
+    take = torch.randint(2, (recipe.batch,), generator=generator)
+    mean, std = (value.view(1, -1, 1, 1, 1) for value in normal)
+    shown = data.first[rows, take]
+    motion = None
+    reference = (shown[:, :, :1].float() - mean) / std
+    if words.random() < recipe.chained:
+        whole = (data.chained[rows].float() - mean) / std
+        past = whole.shape[2] - (shown.shape[2] - 1)
+        motion, clips = whole[:, :, :past], whole[:, :, past:]
+        wear = recipe.worn * torch.rand(recipe.batch, 1, 1, 1, 1, generator=generator)
+        motion = motion + wear * torch.randn(motion.shape, generator=generator)
+        heard = data.heard[rows, 0].float()
+    else:
+        clips = (shown[:, :, 1:].float() - mean) / std
+        heard = data.heard[rows, 1 + take].float()
+    both, text, sound = (
+        torch.rand(3, recipe.batch, generator=generator) < torch.tensor(recipe.silenced)[:, None]
+    )
+    heard = heard * (~(both | sound)).view(-1, 1, 1, 1)
+    prompts = [
+        "" if silent else puppet_caption(data.shots[i], words)
+        for i, silent in zip(rows.tolist(), (both | text).tolist(), strict=True)
+    ]
+    sigmas = draw_levels(recipe.shift, (0.0, 1.0), recipe.batch, generator)
+    noise = torch.randn(clips.shape, generator=generator)
+    s = sigmas.view(-1, 1, 1, 1, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        contexts = encode_prompts(
+            speaker.text, tokenizer, prompts, recipe.dit.text_len, recipe.unknown_words, generator
+        )
+        memory = speaker.dit.read_text(contexts)
+        beside = speaker.dit.read_speech(reference, heard, motion)
+        x = (1 - s) * clips + s * noise
+        velocity = speaker.dit(x, NoiseLevels.uniform(sigmas * 1000), memory, beside=beside)
+    return F.mse_loss(velocity.float(), noise - clips)
