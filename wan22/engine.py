@@ -424,9 +424,9 @@ class _Branch:
 
 
 class _Clock:
-    """Times steps and tells how long the rest of the film will take. Within a clip, what lies between steps (an expert's
-    loading, the caller's own work) is not counted, and the first one's warm-up does not spoil the estimate; later clips
-    are expected to take as long as those before them, all in all.
+    """Times steps and tells how long the rest of the film will take. Within a clip, what lies between steps (an
+    expert's loading, the caller's own work) is not counted, and the first one's warm-up does not spoil the estimate;
+    later clips are expected to take as long as those before them, all in all.
     """
 
     def __init__(self, steps: int, clips: int) -> None:

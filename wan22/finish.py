@@ -35,15 +35,16 @@ def own_frames(stream: Iterator[Tensor], take: Take) -> Iterator[Tensor]:
     left: Tensor | None = None
     for part in stream:
         if skip and take.seam is not None and part.shape[1] >= skip:
-            left = take.seam.to(part) - part[:, skip - 1]
-        skip, part = max(0, skip - part.shape[1]), part[:, skip:]
-        if part.shape[1] == 0:
+            left = take.seam.to(part.device) - part[:, skip - 1]
+        own = part[:, skip:]
+        skip = max(0, skip - part.shape[1])
+        if own.shape[1] == 0:
             continue
         if left is not None and shown < SEAM:
-            at = torch.arange(shown + 1, shown + 1 + part.shape[1], device=part.device)
-            part = part + left[:, None] * (1 - at / (SEAM + 1)).clamp(min=0).view(1, -1, 1, 1)
-        shown += part.shape[1]
-        yield part
+            at = torch.arange(shown + 1, shown + 1 + own.shape[1], device=own.device)
+            own = own + left[:, None] * (1 - at / (SEAM + 1)).clamp(min=0).view(1, -1, 1, 1)
+        shown += own.shape[1]
+        yield own
 
 
 def stand_first(stream: Iterator[Tensor], count: int) -> Iterator[Tensor]:

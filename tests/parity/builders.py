@@ -67,9 +67,9 @@ def wav2vec2(config: dict, weights: dict[str, torch.Tensor]) -> nn.Module:
     new = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
     renamed = {}
     for name, tensor in weights.items():
-        for old, parametrised in new.items():
-            name = name.replace(old, parametrised)
-        renamed[name.removeprefix("wav2vec2.")] = tensor
+        bare = name.removeprefix("wav2vec2.")
+        old = bare.rpartition(".")[2]
+        renamed[bare.replace(old, new[old]) if old in new else bare] = tensor
     missing, _ = model.load_state_dict(renamed, strict=False)
     assert not missing
     return model

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import wan22
 from tiny import write_tiny
 
+import wan22
 from wan22.errors import OptionError
 from wan22.types import ClipDone, Finished, Frames, Latents, Progress, Request
 

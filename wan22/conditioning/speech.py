@@ -46,8 +46,9 @@ def hidden_states(encoder: torch.nn.Module, samples: Float[Tensor, "1 n"]) -> Fl
 
     transformers 4 returns the last one so, transformers 5 before the norm (spec: quirk 51).
     """
+    device = next(encoder.parameters()).device
     with torch.inference_mode():
-        out = encoder(samples.to(encoder.device), output_hidden_states=True)
+        out = encoder(samples.to(device), output_hidden_states=True)
     return torch.cat([*out.hidden_states[:-1], out.last_hidden_state]).float()
 
 
