@@ -12,14 +12,16 @@ from pathlib import Path
 from wan22.arch import DiTArch, UMT5Arch, VAEArch
 from wan22.catalog import ALIASES, EMBEDDED, NANO, VARIANTS, Variant, from_json, released, variant_names
 from wan22.errors import CheckpointError, OptionError
-from wan22.weights.find import find_layout
+from wan22.weights.find import cached_folder, find_layout
 from wan22.weights.reader import open_reader, read_json
-from wan22.weights.recognise import recognise
+from wan22.weights.recognise import AudioArch, recognise
 
 
 @dataclass(frozen=True)
 class Model:
-    """A complete model on disk: its row, and the path of each part ("high" and "low", or "dit"; "vae"; "text")."""
+    """A complete model on disk: its row, and the path of each part ("high" and "low", or "dit"; "vae"; "text"; and
+    "audio" if sound drives it).
+    """
 
     name: str
     variant: Variant
@@ -29,13 +31,7 @@ class Model:
 
 def cached(variant: Variant) -> Path | None:
     """The folder of a released model in the hub's cache, in the official layout or Diffusers', if one is there."""
-    from huggingface_hub import constants
-
-    for name in (variant.hub, f"{variant.hub}-Diffusers"):
-        folder = Path(constants.HF_HUB_CACHE) / f"models--{str(name).replace('/', '--')}"
-        if (folder / "snapshots").is_dir() and any((folder / "snapshots").iterdir()):
-            return folder
-    return None
+    return cached_folder(str(variant.hub)) or cached_folder(f"{variant.hub}-Diffusers")
 
 
 def open_model(name: str | os.PathLike[str]) -> Model:
@@ -70,18 +66,47 @@ def open_model(name: str | os.PathLike[str]) -> Model:
 
 def _from_folder(name: str, folder: Path) -> Model:
     layout = find_layout(folder)
-    own = layout.folder / "variant.json"
-    said = from_json(read_json(own)) if own.is_file() else None
+    said = _said(layout.folder / "variant.json")
     layout.require_complete()
     parts = {part: path for part, path in layout.parts.items() if part != "tokenizer"}
     row = said or _row(name, folder, parts, layout.boundary)
-    missing = [part for part in row.experts if part not in parts]
+    needed = row.experts if row.speech is None else (*row.experts, "audio")
+    missing = [part for part in needed if part not in parts]
     if missing:
         raise CheckpointError(
-            f"{folder} is {row.name}, which needs {' and '.join(row.experts)}; missing: {missing}"
+            f"{folder} is {row.name}, which needs {' and '.join(needed)}; missing: {missing}"
         )
     _check_together(folder, row)
+    if row.speech is not None:
+        _check_audio(folder, row, parts["audio"])
     return Model(row.name if name == NANO else name, row, parts, layout.parts["tokenizer"])
+
+
+def _said(file: Path) -> Variant | None:
+    """The row that a folder of our own says it is, if it does."""
+    if not file.is_file():
+        return None
+    values = read_json(file)
+    values.pop("parts", None)  # where shared parts lie: find_layout has read it
+    return from_json(values)
+
+
+def _check_audio(folder: Path, row: Variant, audio: Path) -> None:
+    """The transformer hears with the encoder of sound that it was trained on."""
+    with open_reader(audio) as reader:
+        arch = recognise(reader).arch
+    if not isinstance(arch, AudioArch):
+        raise CheckpointError(f"{folder}: {audio} is no encoder of sound (wav2vec2)")
+    if row.dit.speech is None:
+        raise CheckpointError(
+            f"{folder} is said to be driven by sound, and its transformer hears none (dit.speech)"
+        )
+    wanted = row.dit.speech.audio_states, row.dit.speech.audio_dim
+    if (arch.num_hidden_layers + 1, arch.hidden_size) != wanted:
+        raise CheckpointError(
+            f"{folder}: the transformer hears {wanted[0]} hidden states of width {wanted[1]}, and {audio} gives "
+            f"{arch.num_hidden_layers + 1} of width {arch.hidden_size}; take the encoder of sound of the same release"
+        )
 
 
 def _check_together(folder: Path, row: Variant) -> None:
@@ -117,7 +142,8 @@ def _row(name: str, folder: Path, parts: Mapping[str, Path], boundary: float | N
                     f"the experts in {folder} differ in size: {arches['dit']} and {identity.arch}"
                 )
             task = identity.task
-        arches[identity.part] = identity.arch
+        if not isinstance(identity.arch, AudioArch):
+            arches[identity.part] = identity.arch
     two = "dit" not in parts
     rows = [row for row in VARIANTS.values() if row.name.partition("-")[0] == task]
     if not rows:

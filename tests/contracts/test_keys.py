@@ -1,14 +1,18 @@
 """Names and shapes of every released file, at full size, without a byte of weights."""
 
+import math
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import torch
 
 from wan22.catalog import VAE_21, VAE_22, VARIANTS
+from wan22.errors import CheckpointError
 from wan22.weights.dialects import DIALECTS
 from wan22.weights.load import meta_module
 from wan22.weights.reader import TensorInfo
-from wan22.weights.recognise import recognise
+from wan22.weights.recognise import RELEASED_AUDIO, recognise
 from wan22.weights.released import structure_hash
 
 KEYS = Path(__file__).parent.parent / "data" / "keys"
@@ -16,6 +20,7 @@ FILES = {
     "t2v_A14B": ("dit", "t2v", "t2v-A14B", VARIANTS["t2v-A14B"].dit),
     "i2v_A14B": ("dit", "i2v", "i2v-A14B", VARIANTS["i2v-A14B"].dit),
     "ti2v_5B": ("dit", "ti2v", "ti2v-5B", VARIANTS["ti2v-5B"].dit),
+    "s2v_14B": ("dit", "s2v", "s2v-14B", VARIANTS["s2v-14B"].dit),
     "vae21": ("vae", None, "vae-2.1", VAE_21),
     "vae22": ("vae", None, "vae-2.2", VAE_22),
     "umt5": ("text", None, "umt5-xxl", VARIANTS["t2v-A14B"].text),
@@ -77,14 +82,32 @@ def test_no_two_names_of_a_dialect_mean_the_same(part):
             assert len(set(known)) == len(known)
 
 
-@pytest.mark.parametrize(("file", "task"), [("s2v_14B", "s2v"), ("animate_14B", "animate")])
-def test_a_network_of_another_task_is_recognised_and_refused_by_name(file, task):
-    from wan22.errors import CheckpointError
-
-    found = recognise(Headers(released(file)))
-    assert (found.part, found.task) == ("dit", task)
-    with pytest.raises(CheckpointError, match=f"{task}.*not supported"):
+def test_a_network_of_another_task_is_recognised_and_refused_by_name():
+    found = recognise(Headers(released("animate_14B")))
+    assert (found.part, found.task) == ("dit", "animate")
+    with pytest.raises(
+        CheckpointError, match=r"animate.*not supported yet. Supported are t2v, i2v, ti2v and s2v"
+    ):
         found.require_supported()
+
+
+@pytest.mark.parametrize("table", DIALECTS["audio"])
+def test_the_released_encoder_of_sound_is_recognised_under_each_of_its_names(table):
+    transformers = pytest.importorskip("transformers")
+    arch = asdict(RELEASED_AUDIO)
+    with torch.device("meta"):
+        theirs = transformers.Wav2Vec2ForCTC(transformers.Wav2Vec2Config(**arch)).state_dict()
+    newest = next(d for d in DIALECTS["audio"] if all(d.to_native(name) for name in theirs))
+    shapes = {newest.to_native(name): tuple(tensor.shape) for name, tensor in theirs.items()}
+    found = recognise(Headers({table.from_native(name): shape for name, shape in shapes.items()}))
+    assert (found.part, found.variant, found.arch) == (
+        "audio",
+        "wav2vec2-large-xlsr-53-english",
+        RELEASED_AUDIO,
+    )
+    # spec: checkpoints, section 1
+    assert len(shapes) == 424 and sum(math.prod(shape) for shape in shapes.values()) == 315_472_545
+    assert structure_hash(shapes) == "06be60f3a4526586d8431cd038a71486"
 
 
 def test_the_structure_hash_is_the_published_one():

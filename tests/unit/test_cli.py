@@ -473,9 +473,15 @@ def test_json_tells_errors_to_machines_too(engine, run):
 
 def test_parameters_are_counted_as_released():
     counts = {name: dit_parameters(row.dit) for name, row in VARIANTS.items()}
-    assert counts == {"t2v-A14B": 14_288_491_584, "i2v-A14B": 14_288_901_184, "ti2v-5B": 4_999_787_712}
+    assert counts == {
+        "t2v-A14B": 14_288_491_584,
+        "i2v-A14B": 14_288_901_184,
+        "ti2v-5B": 4_999_787_712,
+        "s2v-14B": 16_295_755_609,
+    }
     assert weigh(VARIANTS["t2v-A14B"]).download == pytest.approx((2 * 57.15 + 0.508 + 11.36) * 1e9, rel=1e-3)
     assert weigh(VARIANTS["ti2v-5B"]).download == pytest.approx((20 + 2.82 + 11.36) * 1e9, rel=1e-3)
+    assert weigh(VARIANTS["s2v-14B"]).download == pytest.approx((32.6 + 0.508 + 11.36 + 1.26) * 1e9, rel=1e-3)
 
 
 def test_models_lists_the_catalogue_and_each_default(run, monkeypatch):
@@ -493,7 +499,8 @@ def test_models_lists_the_catalogue_and_each_default(run, monkeypatch):
     ):
         assert words in out
     values = json.loads(run("models", "ti2v-5B", "--json")[1])
-    assert values["here"] == "absent" and values["defaults"]["fps"] == "24"
+    assert values["here"] == "absent" and values["defaults"]["fps"] == "24" and values["hears_with"] is None
+    assert "hears with   jonatasgrosman/wav2vec2-large-xlsr-53-english" in run("models", "s2v-14B")[1]
 
 
 def test_a_download_asks_for_the_needed_files_only(run, monkeypatch, tmp_path):
@@ -508,6 +515,9 @@ def test_a_download_asks_for_the_needed_files_only(run, monkeypatch, tmp_path):
     assert run("download", "Wan-AI/Wan2.2-TI2V-5B", "--to", tmp_path)[:2] == (0, f"{tmp_path}\n")
     assert asked["repo"] == "Wan-AI/Wan2.2-TI2V-5B" and asked["local_dir"] == str(tmp_path)
     assert "diffusion_pytorch_model*" in asked["allow_patterns"] and "assets/*" not in asked["allow_patterns"]
+    assert not any("wav2vec2" in pattern for pattern in asked["allow_patterns"])
+    assert run("download", "s2v-14B", "--to", tmp_path)[0] == 0
+    assert "wav2vec2-large-xlsr-53-english/model.safetensors" in asked["allow_patterns"]
 
 
 def test_a_failed_download_is_one_line(run, monkeypatch, tmp_path):

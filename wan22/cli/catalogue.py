@@ -16,6 +16,7 @@ from wan22.catalog import EMBEDDED, NANO, VAE_21, VAE_22, VARIANTS, Variant, fro
 
 _VAE_PARAMETERS = {VAE_21: 126_892_531, VAE_22: 704_688_668}  # spec: checkpoints, section 1
 _TOKENIZER_BYTES = 25_000_000
+_AUDIO_PARAMETERS = 315_472_545  # of the released encoder of sound
 
 
 @cache
@@ -28,7 +29,11 @@ def rows() -> dict[str, Variant]:
 def embedded() -> Variant | None:
     """The embedded model's row, or None in a source tree where it is not trained yet."""
     file = EMBEDDED / "variant.json"
-    return from_json(json.loads(file.read_text())) if file.is_file() else None
+    if not file.is_file():
+        return None
+    values = json.loads(file.read_text())
+    values.pop("parts", None)  # where it shares parts with another model
+    return from_json(values)
 
 
 def own(field: str) -> str:
@@ -63,7 +68,24 @@ def dit_parameters(arch: DiTArch) -> int:
     patch, head = 4 * arch.in_channels * d + d, d * 4 * arch.out_channels + 4 * arch.out_channels + 2 * d
     text = (arch.text_dim * d + d) + (d * d + d)
     time = (arch.freq_dim * d + d) + (d * d + d) + (6 * d * d + 6 * d)
-    return patch + text + time + arch.layers * block + head
+    return patch + text + time + arch.layers * block + head + speech_parameters(arch)
+
+
+def speech_parameters(arch: DiTArch) -> int:
+    """Count what a transformer has to be driven by sound (spec: speech_to_video, section 2)."""
+    speech, d = arch.speech, arch.dim
+    if speech is None:
+        return 0
+    quarter = d // 4
+    narrow = 3 * speech.audio_dim * quarter + quarter
+    heard = (
+        speech.audio_states + (speech.audio_tokens + 1) * narrow + d
+    )  # both first convolutions, the learned token
+    heard += (3 * quarter * (d // 2) + d // 2) + (3 * (d // 2) * d + d) + (d * d + d)
+    tap = 4 * (d * d + d) + 2 * d + (d * 2 * d + 2 * d)
+    pose = 4 * speech.pose_channels * d + d
+    packer = (4 + 32 + 256) * arch.in_channels * d + 3 * d
+    return heard + len(speech.inject) * tap + pose + packer + 3 * d
 
 
 def text_parameters(arch: UMT5Arch) -> int:
@@ -89,29 +111,36 @@ class Weight:
 
 
 def weigh(row: Variant, folder: Path = EMBEDDED) -> Weight:
-    """Estimate what a row needs. The download is the official release: float32 networks, bfloat16 text encoder.
+    """Estimate what a row needs. The download is the official release: float32 networks, bfloat16 text encoder, and
+    a bfloat16 transformer if sound drives it.
 
-    A VAE that is no release's is counted from the files in `folder`.
+    A VAE and an encoder of sound that are no release's are counted from the files in `folder`.
     """
     dit, text = dit_parameters(row.dit), text_parameters(row.text)
     dits = dit * len(row.experts)
-    vae = _VAE_PARAMETERS.get(row.vae) or max(_stored_parameters(folder) - dits - text, 0)
+    audio = _AUDIO_PARAMETERS if row.speech is not None and row.speech.audio is not None else 0
+    vae = _VAE_PARAMETERS.get(row.vae) or max(_stored_parameters(folder) - dits - text - audio, 0)
     width, height = row.defaults.size
     side, stride = row.grid
     tokens = (width // side) * (height // side) * ((row.defaults.frames - 1) // stride + 1)
     working = tokens * (8 * row.dit.dim + 2 * row.dit.ffn_dim) * 2 + 4 * vae
     return Weight(
-        parameters=dits + text + vae,
-        download=4 * dits + 4 * vae + 2 * text + _TOKENIZER_BYTES,
-        together=2 * (dits + text) + working,
+        parameters=dits + text + vae + audio,
+        download=(4 if row.speech is None else 2) * dits + 4 * (vae + audio) + 2 * text + _TOKENIZER_BYTES,
+        together=2 * (dits + text) + 4 * audio + working,
         in_turn=2 * max(dit, text) + working,
     )
 
 
 def _stored_parameters(folder: Path) -> int:
-    """Count the numbers in a folder's safetensors from their headers (8 bytes of length, then JSON)."""
+    """Count the numbers in a folder's safetensors, and in those that it shares with another model, from their headers
+    (8 bytes of length, then JSON).
+    """
+    own = folder / "variant.json"
+    shared = (json.loads(own.read_text()).get("parts") or {}) if own.is_file() else {}
+    files = [*folder.glob("**/*.safetensors"), *(folder / path for path in shared.values())]
     total = 0
-    for file in folder.glob("**/*.safetensors"):
+    for file in (file for file in files if file.suffix == ".safetensors" and file.is_file()):
         with file.open("rb") as stream:
             header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
         total += sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 HUBS = ("huggingface", "modelscope")
+AUDIO = "wav2vec2-large-xlsr-53-english"  # the folder of the encoder of sound in the official release
 _SPARE = 1 << 30  # a disk that is full to the last byte breaks other programs
 
 
@@ -106,6 +107,7 @@ def _facts(row: Variant, place: Place) -> dict[str, Any]:
         "bytes": place.bytes,
         "needs": asdict(weigh(row, place.path or EMBEDDED)),
         "hub": row.hub,
+        "hears_with": row.speech.audio if row.speech else None,
     }
 
 
@@ -143,12 +145,14 @@ def _in_full(row: Variant, place: Place) -> None:
         "title": row.title,
         "makes": ", ".join(row.tasks),
         "here": where,
-        "parameters": f"{count(need.parameters)} in {len(row.experts)} transformer(s), VAE and text encoder",
+        "parameters": f"{count(need.parameters)} in {_networks(row)}",
         "memory": f"about {gigabytes(need.in_turn)} (part by part) to {gigabytes(need.together)} (all at once)",
         "trained at": f"{sizes}; {', '.join(map(str, row.trained.frames))} frames",
     }
     if row.boundary is not None:
         facts["experts"] = f"high noise from {row.boundary:g} of the noise range upwards, low noise below"
+    if row.speech is not None:
+        facts["hears with"] = row.speech.audio or "an encoder of sound of its own"
     if row.hub:
         facts["download"] = f"{row.hub}, {gigabytes(need.download)}"
     for name, value in facts.items():
@@ -156,6 +160,13 @@ def _in_full(row: Variant, place: Place) -> None:
     print("\ndefaults")
     for name, value in defaults_in_words(row).items():
         print(f"  --{name:10} {value or '(nothing)'}")
+
+
+def _networks(row: Variant) -> str:
+    names = [f"{len(row.experts)} transformer(s)", "VAE", "text encoder"]
+    if row.speech is not None:
+        names.append("encoder of sound")
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def download(
@@ -192,7 +203,8 @@ def needed_files(row: Variant) -> list[str]:
         if len(row.experts) == 2
         else ["config.json", "diffusion_pytorch_model*"]
     )
-    return [*transformers, "Wan2.?_VAE.pth", "models_t5_umt5-xxl-enc-bf16.pth", "google/umt5-xxl/*"]
+    audio = [f"{AUDIO}/*.json", f"{AUDIO}/model.safetensors"] if row.speech is not None else []
+    return [*transformers, "Wan2.?_VAE.pth", "models_t5_umt5-xxl-enc-bf16.pth", "google/umt5-xxl/*", *audio]
 
 
 def _target(row: Variant, source: str, to: str | None) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -57,9 +57,18 @@ def _network(found: dict[str, Any]) -> None:
     for name, value in facts.items():
         if value is not None:
             print(f"  {name:11} {value}")
-    for name, value in (found.get("arch") or {}).items():
+    for name, value in _flat(found.get("arch") or {}):
         if name not in ("mean", "std"):
             print(f"    {name:18} {value}")
+
+
+def _flat(arch: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Sizes, those of a part of the network by its own name ("speech.audio_dim"); without what it has not."""
+    for name, value in arch.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{inner}", size) for inner, size in value.items())
+        elif value is not None:
+            yield name, value
 
 
 def convert(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from wan22.arch import DiTArch, UMT5Arch, VAEArch
 from wan22.catalog import VAE_21, VAE_22, VARIANTS
 from wan22.errors import CheckpointError
-from wan22.weights.recognise import Identity
+from wan22.weights.recognise import HISTORY, AudioArch, Identity
 
 _DIFFUSERS_VERSION = "0.35.0"  # the first with all that these configs say
 
@@ -18,16 +19,19 @@ TOKENIZER = {
     "unk_token": "<unk>",
 }
 
-# The shift of the released Diffusers folders; the official code has defaults of its own.
-_FLOW_SHIFT = {"t2v": 3.0, "i2v": 3.0, "ti2v": 5.0}
+# The shift of the released Diffusers folders (of s2v, the official one); the official code has defaults of its own.
+_FLOW_SHIFT = {"t2v": 3.0, "i2v": 3.0, "ti2v": 5.0, "s2v": 3.0}
+_PIPELINES = {"i2v": "WanImageToVideoPipeline", "s2v": "WanSpeechToVideoPipeline"}
 
 
 def official(identity: Identity) -> dict[str, Any]:
     """The official config.json of a transformer; our own field names for the others, which have none."""
     arch = identity.arch
+    if isinstance(arch, AudioArch):
+        return _transformers_audio(arch)
     if isinstance(arch, DiTArch):
         return {
-            "_class_name": "WanModel",
+            "_class_name": "WanModel" if arch.speech is None else "WanModel_S2V",
             "_diffusers_version": "0.33.0",
             "dim": arch.dim,
             "eps": arch.eps,
@@ -39,10 +43,36 @@ def official(identity: Identity) -> dict[str, Any]:
             "num_layers": arch.layers,
             "out_dim": arch.out_channels,
             "text_len": arch.text_len,
+            **_official_speech(arch),
         }
     if isinstance(arch, VAEArch):
         return {"latents_mean": list(arch.mean), "latents_std": list(arch.std)}
     return {"relative_attention_max_distance": arch.max_distance}
+
+
+def _official_speech(arch: DiTArch) -> dict[str, Any]:
+    """What the official WanModel_S2V is told beside the base."""
+    if arch.speech is None:
+        return {}
+    if arch.speech.history != HISTORY:
+        raise CheckpointError(
+            f"this network packs a motion history of {arch.speech.history} latent frames; the official code knows "
+            f"{HISTORY} only. Convert to diffusers or comfy instead."
+        )
+    return {
+        "add_last_motion": True,
+        "adain_mode": "attn_norm",
+        "audio_dim": arch.speech.audio_dim,
+        "audio_inject_layers": list(arch.speech.inject),
+        "cond_dim": arch.speech.pose_channels,
+        "enable_adain": True,
+        "enable_framepack": True,
+        "enable_motioner": False,
+        "enable_tsm": False,
+        "framepack_drop_mode": "padd",
+        "num_audio_token": arch.speech.audio_tokens,
+        "zero_timestep": True,
+    }
 
 
 def official_vae_file(identity: Identity) -> str:
@@ -53,6 +83,11 @@ def official_vae_file(identity: Identity) -> str:
 def comfy_vae_stem(identity: Identity) -> str:
     """The name of this VAE's file among ComfyUI's."""
     return "wan2.2_vae" if _vae(identity).residual else "wan_2.1_vae"
+
+
+def comfy_audio_stem(identity: Identity) -> str:
+    """The name of this encoder of sound among ComfyUI's files, without its dtype."""
+    return "wav2vec2" if identity.variant is None else "wav2vec2_large_english"
 
 
 def require_released_statistics(identity: Identity) -> None:
@@ -67,16 +102,30 @@ def require_released_statistics(identity: Identity) -> None:
 
 
 def diffusers(identity: Identity) -> dict[str, Any]:
-    """The config.json of WanTransformer3DModel, AutoencoderKLWan or UMT5EncoderModel."""
+    """The config.json of WanTransformer3DModel, AutoencoderKLWan, UMT5EncoderModel or Wav2Vec2ForCTC."""
     arch = identity.arch
+    if isinstance(arch, AudioArch):
+        return _transformers_audio(arch)
     if isinstance(arch, DiTArch):
         return _diffusers_dit(arch)
     return _diffusers_vae(arch) if isinstance(arch, VAEArch) else _transformers_text(arch)
 
 
 def _diffusers_dit(arch: DiTArch) -> dict[str, Any]:
+    speech = arch.speech
+    heard = (
+        {}
+        if speech is None
+        else {
+            "audio_dim": speech.audio_dim,
+            "audio_inject_layers": list(speech.inject),
+            "history": list(speech.history),  # a word of ours: the pull request packs the released one only
+            "num_weighted_avg_layers": speech.audio_states,
+            "pose_dim": speech.pose_channels,
+        }
+    )
     return {
-        "_class_name": "WanTransformer3DModel",
+        "_class_name": _diffusers_class(arch),
         "_diffusers_version": _DIFFUSERS_VERSION,
         "added_kv_proj_dim": None,
         "attention_head_dim": arch.dim // arch.heads,
@@ -94,7 +143,12 @@ def _diffusers_dit(arch: DiTArch) -> dict[str, Any]:
         "qk_norm": "rms_norm_across_heads",
         "rope_max_seq_len": 1024,
         "text_dim": arch.text_dim,
+        **heard,
     }
+
+
+def _diffusers_class(arch: DiTArch) -> str:
+    return "WanTransformer3DModel" if arch.speech is None else "WanS2VTransformer3DModel"
 
 
 def _diffusers_vae(arch: VAEArch) -> dict[str, Any]:
@@ -147,6 +201,10 @@ def _transformers_text(arch: UMT5Arch) -> dict[str, Any]:
     }
 
 
+def _transformers_audio(arch: AudioArch) -> dict[str, Any]:
+    return {"architectures": ["Wav2Vec2ForCTC"], "model_type": "wav2vec2", **asdict(arch)}
+
+
 def scheduler(identity: Identity, shift: float | None) -> dict[str, Any]:
     """The scheduler_config.json; `shift` None means that of the released folder of this task."""
     return {
@@ -170,11 +228,12 @@ def model_index(
 ) -> dict[str, Any]:
     """The model_index.json; `boundary` None means that of the release of this task, `tokenizer` is a class."""
     task = _task(identity)
-    transformer = ["diffusers", "WanTransformer3DModel"]
+    assert isinstance(identity.arch, DiTArch)
+    transformer = ["diffusers", _diffusers_class(identity.arch)]
     if boundary is None:
         boundary = next(row.boundary for row in VARIANTS.values() if row.name.startswith(f"{task}-"))
     index: dict[str, Any] = {
-        "_class_name": "WanImageToVideoPipeline" if task == "i2v" else "WanPipeline",
+        "_class_name": _PIPELINES.get(task, "WanPipeline"),
         "_diffusers_version": _DIFFUSERS_VERSION,
         "boundary_ratio": boundary if experts == 2 else None,
         "expand_timesteps": task == "ti2v",
@@ -185,6 +244,8 @@ def model_index(
         "transformer_2": transformer if experts == 2 else [None, None],
         "vae": ["diffusers", "AutoencoderKLWan"],
     }
+    if task == "s2v":
+        index["audio_encoder"] = ["transformers", "Wav2Vec2ForCTC"]
     if task == "i2v":
         index |= {"image_encoder": [None, None], "image_processor": [None, None]}
     return index

@@ -19,11 +19,11 @@ from torch import Tensor
 from wan22.arch import DiTArch
 from wan22.errors import CheckpointError, OutputError, choose
 from wan22.weights import configs
-from wan22.weights.dialects import DIALECTS, Dialect, comfy, official
-from wan22.weights.find import Layout, find_layout
+from wan22.weights.dialects import DIALECTS, Dialect, comfy, official, wav2vec2
+from wan22.weights.find import DIFFUSERS_AUDIO, OFFICIAL_AUDIO, Layout, find_layout
 from wan22.weights.load import Native, Progress, check_fits, meta_module
 from wan22.weights.reader import DTYPE_NAMES, DTYPES, TensorInfo, open_reader, read_json
-from wan22.weights.recognise import ARCH_KEY, Identity, identify, open_native
+from wan22.weights.recognise import ARCH_KEY, AudioArch, Identity, identify, open_native
 from wan22.weights.writer import SHARD_BYTES, require_room, write_json, write_safetensors, write_shards
 
 TARGETS = ("official", "diffusers", "comfy")
@@ -34,6 +34,13 @@ _TOKENIZER_FILES = (
     "special_tokens_map.json",
     "spiece.model",
     "added_tokens.json",
+)
+_AUDIO_FILES = (
+    "config.json",
+    "preprocessor_config.json",
+    "vocab.json",
+    "special_tokens_map.json",
+    "tokenizer_config.json",
 )
 _STEM = "diffusion_pytorch_model"
 
@@ -82,8 +89,8 @@ def convert(
 
     A model's folder becomes a folder in that layout. One network (a file, or a folder of shards) becomes one
     file if the target ends in `.safetensors`, else a folder with its config. `dtype` casts transformers and
-    text encoders, and a VAE if it is converted alone; without it tensors keep theirs, and quantised ones
-    become bfloat16. `progress` is called with (bytes written, bytes in all).
+    text encoders, and a VAE or an encoder of sound if it is converted alone; without it tensors keep theirs, and
+    quantised ones become bfloat16. `progress` is called with (bytes written, bytes in all).
 
     Raises CheckpointError if the source is not complete, OutputError if the target exists or has no room,
     OptionError for an unknown dialect.
@@ -101,7 +108,7 @@ def convert(
         else:
             layout.require_complete()
             parts = {
-                name: _open(path, dialect, None if name == "vae" else dtype, counter, stack)
+                name: _open(path, dialect, None if name in ("vae", "audio") else dtype, counter, stack)
                 for name, path in layout.parts.items()
                 if name != "tokenizer"
             }
@@ -111,7 +118,9 @@ def convert(
                 _WRITERS[dialect](folder, parts, layout, shard_bytes)
                 own = layout.folder / "variant.json"
                 if own.is_file():  # what a model of our trainer says of itself holds in every dialect
-                    shutil.copyfile(own, folder / own.name)
+                    said = read_json(own)
+                    said.pop("parts", None)  # parts that it shared lie in the new folder now
+                    write_json(folder / own.name, said)
     return target
 
 
@@ -130,7 +139,8 @@ def _open(path: Path, dialect: str, dtype: torch.dtype | None, counter: _Counter
     view = open_native(stack.enter_context(open_reader(path)))
     identity = identify(view)
     identity.require_supported()
-    check_fits(view, meta_module(identity.arch))
+    if not isinstance(identity.arch, AudioArch):  # of which all is known by now, without transformers
+        check_fits(view, meta_module(identity.arch))
     names = _names(view, _target_dialect(dialect, view))
     infos = {theirs: _info_out(view, ours, dtype) for theirs, ours in names.items()}
 
@@ -145,8 +155,11 @@ def _open(path: Path, dialect: str, dtype: torch.dtype | None, counter: _Counter
 def _target_dialect(name: str, view: Native) -> Dialect:
     """The dialect of this name that has a word for every tensor."""
     part = view.dialect.part
-    if name == "comfy":
-        candidates: tuple[Dialect, ...] = (comfy.TEXT if part == "text" else official.DIT,)
+    candidates: tuple[Dialect, ...]
+    if part == "audio":
+        candidates = (wav2vec2.RELEASED,)  # every layout has these names
+    elif name == "comfy":
+        candidates = (comfy.TEXT if part == "text" else official.DIT,)
     else:
         candidates = tuple(dialect for dialect in DIALECTS[part] if dialect.name == name)
     for dialect in candidates:
@@ -177,7 +190,8 @@ def _write_one(part: _Part, target: Path, dialect: str, counter: _Counter, shard
         raise OutputError(f"{target}: one network is written as .safetensors or as a folder.")
     else:
         with _appearing(target) as folder:
-            stem = "model" if dialect == "diffusers" and part.identity.part == "text" else _STEM
+            transformers = {"diffusers": ("text", "audio")}.get(dialect, ("audio",))
+            stem = "model" if part.identity.part in transformers else _STEM
             write_shards(folder, stem, part.infos, part.read, shard_bytes=shard_bytes)
             make = configs.diffusers if dialect == "diffusers" else configs.official
             write_json(folder / "config.json", make(part.identity))
@@ -214,6 +228,17 @@ def _write_official(folder: Path, parts: Mapping[str, _Part], layout: Layout, sh
     _write_pth(folder / configs.official_vae_file(vae), parts["vae"])
     _write_pth(folder / "models_t5_umt5-xxl-enc-bf16.pth", parts["text"])
     _write_tokenizer(layout.parts["tokenizer"], folder / "google" / "umt5-xxl")
+    if "audio" in parts:
+        _write_audio(folder / OFFICIAL_AUDIO, parts["audio"], layout.parts["audio"], shard_bytes)
+
+
+def _write_audio(folder: Path, part: _Part, source: Path, shard_bytes: int) -> None:
+    """A folder as transformers reads it, with the small files of the source's, if that is one."""
+    write_shards(folder, "model", part.infos, part.read, shard_bytes=shard_bytes)
+    write_json(folder / "config.json", configs.diffusers(part.identity))
+    for name in _AUDIO_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
 
 
 def _write_pth(path: Path, part: _Part) -> None:
@@ -231,6 +256,9 @@ def _write_diffusers(folder: Path, parts: Mapping[str, _Part], layout: Layout, s
         "text": ("text_encoder", "model"),
     }
     for name, part in parts.items():
+        if name == "audio":
+            _write_audio(folder / DIFFUSERS_AUDIO, part, layout.parts[name], shard_bytes)
+            continue
         place, stem = places[name]
         write_shards(folder / place, stem, part.infos, part.read, shard_bytes=shard_bytes)
         write_json(folder / place / "config.json", configs.diffusers(part.identity))
@@ -256,6 +284,8 @@ def _write_comfy(folder: Path, parts: Mapping[str, _Part], layout: Layout, shard
             infos, read = _with_spiece(infos, read, layout.parts["tokenizer"])
         elif name == "vae":
             place, stem = "vae", configs.comfy_vae_stem(part.identity)
+        elif name == "audio":
+            place, stem = "audio_encoders", f"{configs.comfy_audio_stem(part.identity)}_{part.dtype}"
         else:
             place, stem = "diffusion_models", _comfy_stem(name, part)
         path = folder / place / f"{stem}.safetensors"

@@ -104,12 +104,13 @@ def load_module(
 def meta_module(arch: DiTArch | VAEArch | UMT5Arch) -> nn.Module:
     """The network of these sizes on the meta device: names and shapes, no memory."""
     from wan22.models.dit import WanDiT
+    from wan22.models.speech import SpeechDiT
     from wan22.models.umt5 import UMT5Encoder
     from wan22.models.vae import WanVAE
 
     with torch.device("meta"):
         if isinstance(arch, DiTArch):
-            return WanDiT(arch)
+            return WanDiT(arch) if arch.speech is None else SpeechDiT(arch)
         return WanVAE(arch) if isinstance(arch, VAEArch) else UMT5Encoder(arch)
 
 

@@ -186,6 +186,8 @@ def _files_of_folder(folder: Path) -> list[Path]:
     stems = {(match["stem"], match["count"]) for match in shards}
     if len(shards) == len(files) and len(stems) == 1:
         return _files_of_shards(folder, shards[0])
+    if [file.name for file in files] == ["model.safetensors", "pytorch_model.bin"]:
+        return files[:1]  # transformers' two formats of one checkpoint, of which it too reads the first
     if not files:
         raise CheckpointError(f"{folder} holds no weights ({', '.join(SUFFIXES)}). Check the path.")
     if len(files) > 1:

@@ -1,8 +1,8 @@
 """Say what a checkpoint is from its tensors alone: part, task, variant, dialect, sizes.
 
 A file's name and folder play no role. The few numbers that tensors do not show (the number of heads, the
-latents' statistics) come from what the file says of itself, from the `variant.json` or `config.json` beside
-it, or, where every release agrees, from the releases.
+latents' statistics, the blocks that hear) come from what the file says of itself, from the `variant.json` or
+`config.json` beside it, or, where every release agrees, from the releases.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from wan22.arch import DiTArch, UMT5Arch, VAEArch
+from wan22.arch import DiTArch, SpeechArch, UMT5Arch, VAEArch
 from wan22.catalog import VAE_21, VAE_22
+from wan22.catalog import VARIANTS as CATALOGUE
 from wan22.errors import CheckpointError
-from wan22.weights.dialects import DIALECTS
+from wan22.weights.dialects import DIALECTS, wav2vec2
 from wan22.weights.load import Native, native
 from wan22.weights.reader import DTYPES, Reader
 from wan22.weights.released import VARIANTS, structure_hash
@@ -26,26 +27,74 @@ from wan22.weights.released import VARIANTS, structure_hash
 ARCH_KEY = "wan22.arch"
 """Metadata of our own single files: JSON of the Arch's fields. It comes before any other source."""
 
+HISTORY = (1, 2, 16)
+"""Latent frames of motion history that every release packs, newest first."""
+
 _HEAD_WIDTH = 128  # of every released DiT
-_FUTURE = {"s2v": "speech to video", "animate": "character animation", "i2v-2.1": "Wan2.1's image to video"}
+_S2V = CATALOGUE["s2v-14B"].dit
+_FUTURE = {"animate": "character animation", "i2v-2.1": "Wan2.1's image to video"}
+_HEARS = "casual_audio_encoder.weights"  # the release spells it so
 
 Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class AudioArch:
+    """The sizes of an encoder of sound: fields of transformers' Wav2Vec2Config, by its names.
+
+    The network is transformers' own (`weights/wav2vec2.py`), so this is no Arch of `wan22.arch`.
+    """
+
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int
+    conv_dim: tuple[int, ...]
+    conv_kernel: tuple[int, ...]
+    conv_stride: tuple[int, ...]
+    conv_bias: bool
+    feat_extract_norm: str
+    num_conv_pos_embeddings: int
+    num_conv_pos_embedding_groups: int
+    do_stable_layer_norm: bool
+    vocab_size: int
+    layer_norm_eps: float = 1e-5
+    hidden_act: str = "gelu"
+    feat_extract_activation: str = "gelu"
+
+
+RELEASED_AUDIO = AudioArch(
+    hidden_size=1024,
+    num_hidden_layers=24,
+    num_attention_heads=16,
+    intermediate_size=4096,
+    conv_dim=(512,) * 7,
+    conv_kernel=(10, 3, 3, 3, 3, 2, 2),
+    conv_stride=(5, 2, 2, 2, 2, 2, 2),
+    conv_bias=True,
+    feat_extract_norm="layer",
+    num_conv_pos_embeddings=128,
+    num_conv_pos_embedding_groups=16,
+    do_stable_layer_norm=True,
+    vocab_size=33,
+)
+"""wav2vec2-large-xlsr-53-english, which S2V-14B was trained on (spec: speech_to_video, section 3)."""
 
 
 @dataclass(frozen=True)
 class Identity:
     """What a checkpoint is.
 
-    `task` is that of a DiT: "t2v", "i2v", "ti2v"; "s2v", "animate" and "i2v-2.1" are known but cannot be run.
+    `task` is that of a DiT: "t2v", "i2v", "ti2v", "s2v"; "animate" and "i2v-2.1" are known but cannot be run.
     `variant` names the release that has exactly these tensors, such as "t2v-A14B", if one has.
     `quantised` is "fp8", "int8" or a GGUF kind.
     """
 
-    part: Literal["dit", "vae", "text"]
+    part: Literal["dit", "vae", "text", "audio"]
     task: str | None
     variant: str | None
     dialect: str
-    arch: DiTArch | VAEArch | UMT5Arch
+    arch: DiTArch | VAEArch | UMT5Arch | AudioArch
     quantised: str | None
 
     def require_supported(self) -> None:
@@ -53,7 +102,7 @@ class Identity:
         if self.task in _FUTURE:
             raise CheckpointError(
                 f"this is a {_FUTURE[self.task]} network ({self.task}), which is not supported yet. "
-                "Supported are t2v, i2v and ti2v."
+                "Supported are t2v, i2v, ti2v and s2v."
             )
 
 
@@ -73,10 +122,15 @@ def open_native(reader: Reader) -> Native:
     if not views:
         known = ", ".join(sorted({dialect.name for dialects in DIALECTS.values() for dialect in dialects}))
         raise CheckpointError(
-            f"{reader.path} is not recognised as a Wan transformer, VAE or text encoder in any dialect "
-            f"({known}). It holds {', '.join(list(reader.infos)[:5])}, ..."
+            f"{reader.path} is not recognised as a Wan transformer, VAE, text encoder or encoder of sound in any "
+            f"dialect ({known}). It holds {', '.join(list(reader.infos)[:5])}, ..."
         )
     return max(views, key=lambda view: len(view.source) - len(view.unknown))
+
+
+def hears(view: Native) -> bool:
+    """Whether this is a transformer that sound drives."""
+    return view.dialect.part == "dit" and _HEARS in view.source
 
 
 def identify(view: Native) -> Identity:
@@ -125,22 +179,58 @@ def _dit(shapes: Shapes, told: _Told) -> DiTArch:
             'Put a config.json with "num_heads" beside it.'
         )
     eps, text_len = told.get("eps"), told.get("text_len")
+    layers = _count(shapes, r"blocks\.(\d+)\.")
     return DiTArch(
         in_channels=in_channels,
         out_channels=shapes["head.head.weight"][0] // 4,
         dim=dim,
         ffn_dim=shapes["blocks.0.ffn.0.weight"][0],
         heads=dim // _HEAD_WIDTH if heads is None else int(heads),
-        layers=_count(shapes, r"blocks\.(\d+)\."),
+        layers=layers,
         text_dim=shapes["text_embedding.0.weight"][1],
         text_len=512 if text_len is None else int(text_len),
         freq_dim=shapes["time_embedding.0.weight"][1],
         eps=1e-6 if eps is None else float(eps),
+        speech=_speech(shapes, told, layers) if _HEARS in shapes else None,
     )
 
 
+def _speech(shapes: Shapes, told: _Told, layers: int) -> SpeechArch:
+    tokens = "casual_audio_encoder.encoder"
+    width, audio_dim = shapes[f"{tokens}.conv1_local.conv.weight"][:2]
+    history = (told.get("speech") or {}).get("history") or told.get("history") or HISTORY
+    return SpeechArch(
+        audio_dim=audio_dim,
+        audio_states=shapes[_HEARS][1],
+        audio_tokens=width // shapes[f"{tokens}.conv1_global.conv.weight"][0],
+        inject=_inject(shapes, told, layers),
+        pose_channels=shapes["cond_encoder.weight"][1],
+        history=tuple(history),
+    )
+
+
+def _inject(shapes: Shapes, told: _Told, layers: int) -> tuple[int, ...]:
+    """The block after which each injector works, by its number (spec: quirk 57)."""
+    count = _count(shapes, r"audio_injector\.injector\.(\d+)\.")
+    said = (told.get("speech") or {}).get("inject") or told.get("audio_inject_layers")
+    if said is None and _S2V.speech is not None and (count, layers) == (len(_S2V.speech.inject), _S2V.layers):
+        return _S2V.speech.inject
+    if said is None:
+        raise CheckpointError(
+            f"{told.path}: the blocks after which its {count} injectors of sound work cannot be told from tensors. "
+            f'Put a config.json with "audio_inject_layers": [..] ({count} of the numbers 0 to {layers - 1}) beside it.'
+        )
+    blocks = tuple(int(block) for block in said)
+    if len(set(blocks)) != count or len(blocks) != count or not set(blocks) <= set(range(layers)):
+        raise CheckpointError(
+            f"{told.path} has {count} injectors of sound and {layers} blocks, and is said to inject after the blocks "
+            f"{list(blocks)}. Say {count} different numbers from 0 to {layers - 1} in audio_inject_layers."
+        )
+    return blocks
+
+
 def _task(shapes: Shapes, arch: DiTArch) -> str | None:
-    if any(name.startswith("casual_audio_encoder.") for name in shapes):
+    if arch.speech is not None:
         return "s2v"
     if any(name.startswith("face_adapter.") for name in shapes):
         return "animate"
@@ -225,7 +315,55 @@ def _text(shapes: Shapes, told: _Told) -> UMT5Arch:
     )
 
 
-_ARCH = {"dit": _dit, "vae": _vae, "text": _text}
+def _audio(shapes: Shapes, told: _Told) -> AudioArch:
+    convolutions = range(_count(shapes, r"wav2vec2\.feature_extractor\.conv_layers\.(\d+)\."))
+    kernels = [shapes[f"wav2vec2.feature_extractor.conv_layers.{i}.conv.weight"] for i in convolutions]
+    hidden, grouped, width = shapes["wav2vec2.encoder.pos_conv_embed.conv.weight_v"]
+    vocab = shapes.get("lm_head.weight")
+    bias = "wav2vec2.feature_extractor.conv_layers.0.conv.bias" in shapes
+    norms = _count(shapes, r"wav2vec2\.feature_extractor\.conv_layers\.(\d+)\.layer_norm\.")
+    layers = _count(shapes, r"wav2vec2\.encoder\.layers\.(\d+)\.")
+    missing = set(wav2vec2.names(layers, len(kernels), bias=bias, norms=norms)) - shapes.keys()
+    if missing:
+        raise ValueError(f"it lacks {len(missing)} tensors, such as {min(missing)}")
+    shown = {
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "intermediate_size": shapes["wav2vec2.encoder.layers.0.feed_forward.intermediate_dense.weight"][0],
+        "conv_dim": tuple(shape[0] for shape in kernels),
+        "conv_kernel": tuple(shape[2] for shape in kernels),
+        "conv_bias": bias,
+        "feat_extract_norm": "layer" if norms > 1 else "group",
+        "num_conv_pos_embeddings": width,
+        "num_conv_pos_embedding_groups": hidden // grouped,
+        "vocab_size": RELEASED_AUDIO.vocab_size if vocab is None else vocab[0],
+    }
+    said = {name: value for name in _NOT_SHOWN if (value := told.get(name)) is not None}
+    if isinstance(said.get("conv_stride"), list):
+        said["conv_stride"] = tuple(said["conv_stride"])
+    arch = replace(RELEASED_AUDIO, **shown, **said)
+    if (
+        "num_attention_heads" not in said
+        and replace(arch, vocab_size=RELEASED_AUDIO.vocab_size) != RELEASED_AUDIO
+    ):
+        raise CheckpointError(
+            f"{told.path} is a wav2vec2 encoder of other sizes than wav2vec2-large-xlsr-53-english, and its number of "
+            "heads cannot be told from its tensors. Put its config.json beside it."
+        )
+    return arch
+
+
+_NOT_SHOWN = (
+    "num_attention_heads",
+    "conv_stride",
+    "do_stable_layer_norm",
+    "layer_norm_eps",
+    "hidden_act",
+    "feat_extract_activation",
+)
+"""Fields of AudioArch that no tensor shows."""
+
+_ARCH = {"dit": _dit, "vae": _vae, "text": _text, "audio": _audio}
 
 
 def _count(shapes: Shapes, pattern: str) -> int:

@@ -16,6 +16,7 @@ VARIANTS: Mapping[str, str] = {
     "ccc42284ea13e1ad04693284c7a09be6": "vae-2.1",
     "e1de6c02cdac79f8b739f4d3698cd216": "vae-2.2",
     "9c8818c2cbea55eca56c7b447df170da": "umt5-xxl",
+    "06be60f3a4526586d8431cd038a71486": "wav2vec2-large-xlsr-53-english",
 }
 
 

@@ -2,6 +2,8 @@
 
 All are pure renames: shapes and values are the same. Diffusers numbers norms in the order of the call, hence
 norm3 here is norm2 there. Its VAE folds levels of both kinds into "blocks", so 2.1 and 2.2 need a table each.
+
+No release of Diffusers has speech to video; those names are of its open pull request 12258 (WanS2VTransformer3DModel).
 """
 
 from wan22.weights.dialects.table import Dialect, Table, with_suffixes
@@ -27,10 +29,34 @@ _DIT_NORMS = {
     for ours, theirs in (("self_attn", "attn1"), ("cross_attn", "attn2"))
     for norm in ("norm_q", "norm_k")
 }
+_HEARD, _HEARD_THERE = "casual_audio_encoder", "condition_embedder.causal_audio_encoder"
+_DIT_LINEARS |= {
+    "cond_encoder": "condition_embedder.pose_embedder",
+    **{f"frame_packer.{proj}": f"frame_packer.{proj}" for proj in ("proj", "proj_2x", "proj_4x")},
+    f"{_HEARD}.encoder.final_linear": f"{_HEARD_THERE}.encoder.final_linear",
+    # There the later convolutions stand in a layer with their norm, hence one level deeper.
+    **{
+        f"{_HEARD}.encoder.{conv}.conv": f"{_HEARD_THERE}.encoder.{conv}.{deeper}conv"
+        for conv, deeper in (
+            ("conv1_local", ""),
+            ("conv1_global", ""),
+            ("conv2", "conv."),
+            ("conv3", "conv."),
+        )
+    },
+    **{f"audio_injector.injector.*.{a}": f"audio_injector.injector.*.{b}" for a, b in _ATTENTION.items()},
+    "audio_injector.injector_adain_layers.*.linear": "audio_injector.injector_adain_layers.*.linear",
+}
+_DIT_NORMS |= {
+    f"audio_injector.injector.*.{n}": f"audio_injector.injector.*.{n}" for n in ("norm_q", "norm_k")
+}
 _DIT = Table(
     [
         *with_suffixes(_DIT_LINEARS, ".weight", ".bias"),
         *with_suffixes(_DIT_NORMS, ".weight"),
+        (f"{_HEARD}.weights", f"{_HEARD_THERE}.weighted_avg.weights"),
+        (f"{_HEARD}.encoder.padding_tokens", f"{_HEARD_THERE}.encoder.padding_tokens"),
+        ("trainable_cond_mask.weight", "trainable_condition_mask.weight"),
         ("blocks.*.modulation", "blocks.*.scale_shift_table"),
         ("head.modulation", "scale_shift_table"),
     ]
