@@ -79,6 +79,13 @@ class Engine:
         """Validate a request and return its sizes; raises a RequestError before any expensive work."""
         return resolve(request, self.variant).canvas
 
+    def recipe(self, request: Request) -> dict[str, Any]:
+        """What makes a request again: every setting resolved, the model and the machine, as JSON values.
+
+        Raises a RequestError as `check`.
+        """
+        return self._recipe(resolve(request, self.variant))
+
     def generate(self, request: Request, done: ClipDone | None = None) -> Iterator[Event]:
         """Make a film, one event after another (see types.Event); of a long one that was interrupted, what follows the
         clip `done`.

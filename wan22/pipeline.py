@@ -5,8 +5,9 @@ It adds nothing to the engine: it turns names into a Request, collects the event
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,15 @@ import torch
 
 from wan22.engine import Engine, load
 from wan22.errors import OptionError
+from wan22.media.audio import read_sound, resample, write_sound
 from wan22.media.image import read_image
 from wan22.media.place import check_output, estimate_bytes
 from wan22.media.recipe import FrameHasher
+from wan22.media.soundtrack import add_sound, can_carry_sound
 from wan22.media.video import read_clip
 from wan22.media.writer import VideoWriter
-from wan22.types import Clip, Event, Finished, Frames, Progress, Request
+from wan22.request import HEARD_RATE
+from wan22.types import Clip, Event, Finished, Frames, Progress, Request, Sound
 
 PathLike = str | os.PathLike[str]
 OnStep = Callable[["Wan22Pipeline", int, float, dict[str, Any]], dict[str, Any] | None]
@@ -27,22 +31,31 @@ OnStep = Callable[["Wan22Pipeline", int, float, dict[str, Any]], dict[str, Any] 
 
 @dataclass(frozen=True)
 class Video:
-    """A film in memory: `frames` uint8 (T, H, W, 3), shown at `fps`, and the recipe that makes it again."""
+    """A film in memory: `frames` uint8 (T, H, W, 3), shown at `fps`, the recipe that makes it again, and its sound: a
+    Sound, or the path of a sound or a film that has one.
+    """
 
     frames: np.ndarray = field(repr=False)
     fps: float
     recipe: dict[str, Any] = field(repr=False)
+    sound: Sound | PathLike | None = None
 
     def save(self, path: PathLike, *, quality: str = "high", codec: str | None = None) -> Path:
-        """Write the film with its recipe; the ending chooses the container (mp4, mov, webm, gif, png...).
+        """Write the film with its recipe and sound; the ending chooses the container (mp4, mov, webm, gif, png...).
 
-        Raises OutputError if the place cannot be written, before anything is encoded.
+        A GIF and pictures have no sound. Raises OutputError if the place cannot be written, before anything is encoded.
         """
         height, width = self.frames.shape[1:3]
         check_output(path, bytes_needed=estimate_bytes((width, height), len(self.frames), path))
         with VideoWriter(path, fps=self.fps, size=(width, height), quality=quality, codec=codec) as writer:
             writer.add(self.frames)
             writer.close(self.recipe)
+        if self.sound is not None and can_carry_sound(path):
+            with TemporaryDirectory() as folder:
+                source = self.sound
+                if isinstance(source, Sound):
+                    write_sound(source := Path(folder) / "sound.wav", self.sound, exact=True)
+                add_sound(path, source, path)
         return Path(path)
 
     def __len__(self) -> int:
@@ -51,9 +64,8 @@ class Video:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         """Show the film in a notebook."""
         import base64
-        import tempfile
 
-        with tempfile.TemporaryDirectory() as folder:
+        with TemporaryDirectory() as folder:
             data = base64.b64encode(self.save(Path(folder) / "video.mp4").read_bytes()).decode()
         return {
             "text/html": f'<video controls loop autoplay muted src="data:video/mp4;base64,{data}"></video>'
@@ -106,6 +118,11 @@ class Wan22Pipeline:
         last_image: Any = None,
         video: Any = None,
         strength: float = 0.7,
+        audio: Any = None,
+        pose_video: Any = None,
+        num_clips: int | None = None,
+        init_first_frame: bool = False,
+        hold_colour: float = 0.0,
         height: int | None = None,
         width: int | None = None,
         resolution: tuple[int, int] | None = None,
@@ -124,6 +141,9 @@ class Wan22Pipeline:
 
         resolution: (width, height), in place of `width` and `height`.
         image, last_image: a path, a PIL image, or uint8 (H, W, 3). video: a path, a Clip, or uint8 (T, H, W, 3).
+        audio: what drives the film (speech to video): a path, a Sound, or (samples, rate) with float samples (n,) or
+        (n, channels); pose_video: a film of the body's pose; num_clips: at most so many clips; init_first_frame: begin
+        with the image itself. hold_colour: 0..1, keep a long film's colours to those of its first clip.
         guidance_scale: for the high-noise expert; guidance_scale_2 for the low-noise one, the same if left out (as
         in Diffusers).
         generator: a torch.Generator whose initial seed is taken; or give `seed`.
@@ -138,6 +158,11 @@ class Wan22Pipeline:
             last_image=_picture(last_image),
             video=_clip(video, fps),
             strength=strength,
+            sound=_heard(audio),
+            pose=_clip(pose_video, fps),
+            clips=num_clips,
+            from_image=init_first_frame,
+            hold_colour=hold_colour,
             size=_size(height, width, resolution),
             frames=num_frames,
             fps=fps,
@@ -158,7 +183,8 @@ class Wan22Pipeline:
                         f"callback_on_step_end returned another {changed[0]!r}; it cannot change it"
                     )
 
-        return collect(self.engine.generate(request), on_event)
+        made = collect(self.engine.generate(request), on_event)
+        return made if audio is None else replace(made, sound=_original(audio))
 
 
 def _size(
@@ -181,6 +207,23 @@ def _guidance(high: float | None, low: float | None) -> float | tuple[float, flo
             raise OptionError("guidance_scale_2 needs guidance_scale")
         return None
     return high if low is None else (low, high)
+
+
+def _original(audio: Any) -> Sound | PathLike:
+    """A sound at its own rate, to be put under a film."""
+    if isinstance(audio, Sound | str | os.PathLike):
+        return audio
+    if isinstance(audio, tuple) and len(audio) == 2 and isinstance(audio[0], np.ndarray):
+        samples = np.asarray(audio[0], dtype=np.float32)
+        return Sound(samples.mean(axis=1) if samples.ndim == 2 else samples, int(audio[1]))
+    raise OptionError(f"audio must be a path, a Sound or (samples, rate), not {type(audio).__name__}")
+
+
+def _heard(audio: Any) -> Sound | None:
+    if audio is None:
+        return None
+    original = _original(audio)
+    return resample(original, HEARD_RATE) if isinstance(original, Sound) else read_sound(original)
 
 
 def _seed(generator: Any, seed: int | None) -> int:

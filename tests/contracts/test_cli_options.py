@@ -10,8 +10,9 @@ COMMANDS = typer.main.get_command(app).commands
 MACHINE = "--device --dtype --memory --model"
 SAMPLING = "--guidance --negative --seed --shift --size --solver --steps"
 FROZEN = {
-    "generate": f"prompt --codec --count --fps --frames --from --image --json --last-image --no-overwrite --output "
-    f"--overwrite --quality --seconds --strength --video -o {MACHINE} {SAMPLING}",
+    "generate": f"prompt --afresh --audio --audio-start --clips --codec --count --fps --frames --from --from-image "
+    f"--hold-colour --image --json --language --last-image --no-overwrite --output --overwrite --pose --quality "
+    f"--say --seconds --speaker --strength --task --video --voice --voice-sample -o {MACHINE} {SAMPLING}",
     "image": f"prompt --count --from --json --no-overwrite --output --overwrite -o {MACHINE} {SAMPLING}",
     "decode": f"latents --codec --json --no-overwrite --output --overwrite --quality -o {MACHINE}",
     "models": "name --json",

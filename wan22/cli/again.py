@@ -5,15 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from wan22.cli.sound import Asked
 from wan22.errors import MediaError
 
 SETTINGS = (
-    "prompt", "negative", "size", "frames", "fps", "steps", "solver", "shift", "guidance", "strength", "seed"
+    "prompt", "negative", "size", "frames", "fps", "steps", "solver", "shift", "guidance", "strength", "seed",
+    "from_image", "hold_colour",
 )  # fmt: skip
 """Entries of a recipe that are asked for; they have the names of Request's fields."""
 
 _NO_CAUSE = frozenset(
-    {"frames_sha256", "canvas", "task", "size_given"}
+    {"frames_sha256", "clips_sha256", "drift_per_second", "canvas", "task", "size_given"}
 )  # the outcome, and what follows from settings
 _FILES = "files"  # our note in a recipe: the names of the pictures and clips that were given
 
@@ -53,27 +55,53 @@ def find_files(recipe: dict[str, Any], source: str, given: dict[str, str]) -> di
     """
     found = dict(given)
     for name in recipe.get("inputs") or {}:
-        if name in found:
+        if name in found or name == "sound":
             continue
         option = f"--{name.replace('_', '-')}"
-        file = (recipe.get(_FILES) or {}).get(name)
-        if file is None:
-            raise MediaError(
-                f"{source} was made from a picture or clip that has no name; give it with {option}"
-            )
-        here = [place for place in (Path(source).parent / file, Path(file)) if place.is_file()]
-        if not here:
-            raise MediaError(f"{source} was made from {file}, which is not beside it; give it with {option}")
-        found[name] = str(here[0])
+        found[name] = _find(recipe, source, name, option)
     return found
+
+
+def _find(recipe: dict[str, Any], source: str, name: str, option: str) -> str:
+    file = (recipe.get(_FILES) or {}).get(name)
+    if file is None:
+        raise MediaError(f"{source} was made from a file that has no name; give it with {option}")
+    here = [place for place in (Path(source).parent / file, Path(file)) if place.is_file()]
+    if not here:
+        raise MediaError(f"{source} was made from {file}, which is not beside it; give it with {option}")
+    return str(here[0])
+
+
+def find_sound(recipe: dict[str, Any], source: str, asked: Asked) -> Asked:
+    """What was heard: as `asked` now, else as the recipe says: a file beside `source` or here, or a text to speak.
+
+    Raises MediaError, naming the option, if it is not found.
+    """
+    if asked.given or "sound" not in (recipe.get("inputs") or {}):
+        return asked
+    noted = recipe.get("sound") or {}
+    said = noted.get("said")
+    if said is None:
+        file = _find(recipe, source, "sound", "--audio")
+        return Asked(audio=file, start=noted.get("start"), seconds=asked.seconds or noted.get("seconds"))
+    return Asked(
+        say=said.get("text"),
+        speaker=said.get("url") or said.get("engine"),
+        voice=said.get("voice"),
+        language=said.get("language"),
+        voice_sample=asked.voice_sample,
+        start=noted.get("start"),
+        seconds=asked.seconds or noted.get("seconds"),
+    )
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str] | None:
     """None if both films have the same frames; else what their recipes say is different."""
-    if old.get("frames_sha256") and old.get("frames_sha256") == new.get("frames_sha256"):
+    hashes = [[recipe.get(name) for name in ("frames_sha256", "clips_sha256")] for recipe in (old, new)]
+    if any(hashes[0]) and hashes[0] == hashes[1]:
         return None
     lines = []
-    if not old.get("frames_sha256"):
+    if not any(hashes[0]):
         lines.append("its recipe does not say what its frames were")
     flat_old, flat_new = (
         _flat({k: v for k, v in recipe.items() if k not in _NO_CAUSE}) for recipe in (old, new)

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wan22.catalog import NANO
+from wan22.catalog import NANO, NANO_SPEECH
 from wan22.cli import again, report
 from wan22.cli import options as o
+from wan22.cli.long import LongWork, publish_long
 from wan22.cli.publish import LATENTS_SUFFIX, Target, is_picture, publish, read_latents
-from wan22.errors import CheckpointError, OptionError, OutputError
+from wan22.cli.sound import Asked, Soundtrack
+from wan22.errors import CheckpointError, OptionError, OutputError, choose
 
 if TYPE_CHECKING:
     from wan22.engine import Engine
@@ -61,6 +63,8 @@ class Work:
     overwrite: bool = True
     json: bool = False
     recipe: dict[str, Any] = field(default_factory=dict)
+    sound: Asked = field(default_factory=Asked)
+    afresh: bool = False
 
 
 def generate(
@@ -71,6 +75,18 @@ def generate(
     last_image: o.LastImage = None,
     video: o.Video = None,
     strength: o.Strength = None,
+    task: o.Task = None,
+    audio: o.Audio = None,
+    audio_start: o.AudioStart = None,
+    say: o.Say = None,
+    speaker: o.SpeakerName = None,
+    voice: o.Voice = None,
+    language: o.Language = None,
+    voice_sample: o.VoiceSample = None,
+    pose: o.Pose = None,
+    clips: o.Clips = None,
+    from_image: o.FromImage = False,
+    hold_colour: o.HoldColour = 0.0,
     size: o.Size = None,
     frames: o.FrameCount = None,
     seconds: o.Seconds = None,
@@ -86,12 +102,16 @@ def generate(
     quality: o.Quality = "high",
     codec: o.CodecName = None,
     overwrite: o.Overwrite = True,
+    afresh: o.Afresh = False,
     device: o.Device = None,
     dtype: o.Dtype = None,
     memory: o.Memory = None,
     json: o.Json = False,
 ) -> None:
-    """Make a film from a prompt, pictures, or a film.
+    """Make a film from a prompt, pictures, a film, or a sound.
+
+    A film longer than the model makes at once is made in clips; interrupted, the same command goes on after the last
+    finished one.
 
     Prints the path of the file; progress goes to stderr. What is left out is the model's own default: see
     `wan22 models NAME`.
@@ -99,12 +119,18 @@ def generate(
     asked = {
         "prompt": prompt, "negative": negative, "strength": strength, "size": o.parse_size(size), "frames": frames,
         "seconds": seconds, "fps": fps, "steps": steps, "solver": solver, "shift": shift,
-        "guidance": o.parse_guidance(guidance), "seed": seed,
+        "guidance": o.parse_guidance(guidance), "seed": seed, "clips": clips, "from_image": from_image or None,
+        "hold_colour": hold_colour or None,
     }  # fmt: skip
+    sound = Asked(audio, say, audio_start, seconds, speaker, voice, language, voice_sample)
+    files = {"image": image, "last_image": last_image, "video": video, "pose": pose}
+    check_task(task, sound, files)
+    if model is None and source is None and (sound.given or task == "s2v"):
+        model = NANO_SPEECH
     _make(
         Work(
             given=_present(asked),
-            files=_present({"image": image, "last_image": last_image, "video": video}),
+            files=_present(files),
             source=source,
             output=output,
             suffix=".mp4",
@@ -114,8 +140,31 @@ def generate(
             count=count,
             overwrite=overwrite,
             json=json,
+            sound=sound,
+            afresh=afresh,
         )
     )
+
+
+TASKS = ("t2v", "i2v", "v2v", "s2v")
+
+
+def check_task(task: str | None, sound: Asked, files: dict[str, str | None]) -> None:
+    """Raise OptionError if a task is named and the options ask for another."""
+    if task is None:
+        return
+    choose("task", task, TASKS)
+    pictured = files["image"] is not None or files["last_image"] is not None
+    asked = "s2v" if sound.given else "v2v" if files["video"] else "i2v" if pictured else "t2v"
+    if task == asked:
+        return
+    needs = {
+        "s2v": "a sound: --audio FILE, or --say TEXT",
+        "v2v": "a clip: --video FILE",
+        "i2v": "a picture: --image FILE",
+        "t2v": "a prompt alone",
+    }
+    raise OptionError(f"--task {task} takes {needs[task]}; what is given asks for {asked}")
 
 
 def image(
@@ -200,6 +249,7 @@ def _make(work: Work) -> None:
             recipe=recipe,
             given=again.settings(recipe, work.given),
             files=again.find_files(recipe, work.source, work.files),
+            sound=again.find_sound(recipe, work.source, work.sound),
         )
     if "prompt" not in work.given:
         raise OptionError(
@@ -209,29 +259,46 @@ def _make(work: Work) -> None:
         raise OptionError("--strength says how far a clip is changed; give the clip with --video")
     target = _target(work)
     _check_place(target, (1, 1), 1, work.overwrite)
-    request = _request(work)
     with report.choose(work.json) as show:
+        track = work.sound.open()
+        request = _request(work, track)
         engine = work.machine.load(work.recipe)
         engine.check(replace(request, seed=request.seed + work.count - 1))
         canvas = engine.check(request)
+        notes = again.note_files(work.files | ({"sound": track.path} if track and not track.said else {}))
+        notes |= _of_sound(track)
         for turn in range(work.count):
             place = target.tagged(str(turn + 1)) if work.count > 1 else target
             _check_place(place, canvas.out, canvas.frames * (work.count - turn), work.overwrite)
-            events = engine.generate(replace(request, seed=request.seed + turn))
-            notes = again.note_files(work.files)
-            made = publish(events, place, show, size=canvas.out, fps=canvas.fps, notes=notes)
+            now = replace(request, seed=request.seed + turn)
+            if canvas.clips > 1 or request.sound is not None:
+                made = publish_long(engine, now, LongWork(place, canvas, track, notes, work.afresh), show)
+            else:
+                made = publish(
+                    engine.generate(now), place, show, size=canvas.out, fps=canvas.fps, notes=notes
+                )
             if work.source is not None and turn == 0:
                 show.compared(work.source, again.differences(work.recipe, made))
 
 
-def _request(work: Work) -> Request:
-    """Read the pictures and clips, and put the request together."""
+def _of_sound(track: Soundtrack | None) -> dict[str, Any]:
+    """What a recipe notes of a film's sound: the piece of a file, or what was said by whom."""
+    if track is None:
+        return {}
+    piece = {"start": track.start or None, "seconds": track.seconds}
+    return {"sound": {**({"said": track.said} if track.said else {}), **_present(piece)}}
+
+
+def _request(work: Work, track: Soundtrack | None) -> Request:
+    """Read the pictures, clips and sound, and put the request together."""
     from wan22.media.image import read_image
     from wan22.media.video import read_clip
     from wan22.types import Request
 
-    readers = {"image": read_image, "last_image": read_image, "video": read_clip}
-    media = {name: readers[name](path) for name, path in work.files.items()}
+    readers = {"image": read_image, "last_image": read_image, "video": read_clip, "pose": read_clip}
+    media: dict[str, Any] = {name: readers[name](path) for name, path in work.files.items()}
+    if track is not None:
+        media["sound"] = track.heard()
     return Request(**work.given, **media)
 
 

@@ -15,7 +15,11 @@ from wan22.cli.catalogue import own
 from wan22.errors import OptionError, SizeError
 
 Prompt = Annotated[
-    str | None, typer.Argument(help="What the film shows. May be left out with --from.", show_default=False)
+    str | None,
+    typer.Argument(
+        help="What the film shows; '@0s ... @5s ...' to change on the way. May be left out with --from.",
+        show_default=False,
+    ),
 ]
 Model = Annotated[
     str | None,
@@ -30,6 +34,57 @@ Video = Annotated[
 Strength = Annotated[
     float | None,
     typer.Option(help="With --video: near 0 keeps the clip, 1 ignores it. [default: 0.7]"),
+]
+Task = Annotated[
+    str | None,
+    typer.Option(
+        metavar="T",
+        help="t2v, i2v, v2v or s2v (speech to video). [default: what the other options ask for]",
+    ),
+]
+Audio = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="The sound that drives the film: a sound, or a film that has one."),
+]
+AudioStart = Annotated[
+    float | None,
+    typer.Option(metavar="S", help="Begin so many seconds into the sound; --seconds says where it ends."),
+]
+Say = Annotated[str | None, typer.Option(metavar="TEXT", help="Speak this text, and let it drive the film.")]
+SpeakerName = Annotated[
+    str | None,
+    typer.Option(
+        "--speaker",
+        metavar="NAME|URL",
+        help="Who speaks: espeak, or a server that knows /v1/audio/speech (its key: $WAN22_SPEECH_KEY). "
+        "[default: espeak]",
+    ),
+]
+Voice = Annotated[str | None, typer.Option(metavar="NAME", help="The speaker's voice.")]
+Language = Annotated[str | None, typer.Option(metavar="L", help="The language to speak: en, de, zh, ...")]
+VoiceSample = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="A recording of the voice to imitate, for servers that can."),
+]
+Pose = Annotated[
+    str | None, typer.Option(metavar="FILE", help="A film of the body's pose, for a film that sound drives.")
+]
+Clips = Annotated[
+    int | None, typer.Option(metavar="N", help="Make at most N clips of a film that sound drives.")
+]
+FromImage = Annotated[
+    bool,
+    typer.Option("--from-image", help="A film that sound drives begins with the image itself."),
+]
+HoldColour = Annotated[
+    float,
+    typer.Option(
+        metavar="0..1", help="Keep the colours of later clips of a long film to those of the first."
+    ),
+]
+Afresh = Annotated[
+    bool,
+    typer.Option("--afresh", help="Throw an unfinished long film of that name away instead of going on."),
 ]
 Size = Annotated[
     str | None,

@@ -124,9 +124,11 @@ class JsonReport(LineReport):
     """One JSON object per event on stdout; nothing on stderr but errors."""
 
     def event(self, event: Event) -> None:
-        from wan22.types import Frames, Latents, Notice, Phase, Progress
+        from wan22.types import ClipDone, Frames, Latents, Notice, Phase, Progress
 
         match event:
+            case ClipDone():
+                self._print(event="clip", clip=event.clip, clips=event.clips)
             case Phase(name, detail):
                 self._print(event="phase", name=name, detail=detail)
             case Notice(text):
@@ -140,6 +142,8 @@ class JsonReport(LineReport):
                     sigma=event.sigma,
                     seconds=event.seconds,
                     left=event.left,
+                    clip=event.clip,
+                    clips=event.clips,
                 )
             case Latents():
                 self._print(event="latents")
@@ -220,9 +224,8 @@ class LiveReport(LineReport):
 def _step(event: Progress) -> str:
     """Step, expert (a model's only network needs no name), pace, and time left."""
     expert = {"high": "high-noise expert, ", "low": "low-noise expert, "}.get(event.expert, "")
-    return (
-        f"step {event.index} of {event.steps}, {expert}{event.seconds:.2f} s/step, {clock(event.left)} left"
-    )
+    clip = f"clip {event.clip} of {event.clips}, " if event.clips > 1 else ""
+    return f"{clip}step {event.index} of {event.steps}, {expert}{event.seconds:.2f} s/step, {clock(event.left)} left"
 
 
 def _phase(name: str, detail: str) -> str:

@@ -1,0 +1,111 @@
+"""The sound of a film from the command line: a file, or a text that is spoken.
+
+What is spoken is kept in the user's cache, so that a film that is made again, or goes on after an interruption, has the
+same sound, and a server is asked once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wan22.errors import OptionError
+
+if TYPE_CHECKING:
+    from wan22.types import Sound
+
+KEY = "WAN22_SPEECH_KEY"
+"""The environment variable with the key of a speech server."""
+
+
+@dataclass(frozen=True)
+class Soundtrack:
+    """The sound under a film: a file, and the piece of it from `start` on for `seconds`.
+
+    `said` is the recipe's entry of a spoken one.
+    """
+
+    path: str
+    start: float = 0.0
+    seconds: float | None = None
+    said: dict[str, Any] = field(default_factory=dict)
+
+    def heard(self) -> Sound:
+        """The sound as a network hears it."""
+        from wan22.media.audio import read_sound
+
+        return read_sound(self.path, start=self.start, seconds=self.seconds)
+
+    def under(self, silent: Path, whole: Path) -> None:
+        """Write the film `silent` to `whole` with this sound under it."""
+        from wan22.media.soundtrack import add_sound
+
+        add_sound(silent, self.path, whole, start=self.start, seconds=self.seconds)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked of a film's sound, as typed."""
+
+    audio: str | None = None
+    say: str | None = None
+    start: float | None = None
+    seconds: float | None = None
+    speaker: str | None = None
+    voice: str | None = None
+    language: str | None = None
+    voice_sample: str | None = None
+
+    @property
+    def given(self) -> bool:
+        return self.audio is not None or self.say is not None
+
+    def open(self) -> Soundtrack | None:
+        """The soundtrack; speaks the text if one was given. Raises OptionError for options that do not go together."""
+        if self.audio is not None and self.say is not None:
+            raise OptionError("give a sound with --audio, or a text with --say, not both")
+        if self.say is None:
+            for name in ("speaker", "voice", "language", "voice_sample"):
+                if getattr(self, name) is not None:
+                    raise OptionError(
+                        f"--{name.replace('_', '-')} is for a text that is spoken; give one with --say"
+                    )
+        if self.start is not None and not self.given:
+            raise OptionError(
+                "--audio-start says where in a sound the film begins; give the sound with --audio"
+            )
+        if self.say is not None:
+            return self._spoken(self.say)
+        return None if self.audio is None else Soundtrack(self.audio, self.start or 0.0, self.seconds)
+
+    def _spoken(self, text: str) -> Soundtrack:
+        from wan22.media.audio import write_sound
+        from wan22.media.say import open_speaker
+
+        speaker = open_speaker(
+            self.speaker or "espeak",
+            voice=self.voice,
+            language=self.language,
+            key=os.environ.get(KEY) if (self.speaker or "").startswith("http") else None,
+            sample=self.voice_sample,
+        )
+        said = speaker.describe(text)
+        path = (
+            speech_folder()
+            / f"{hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:32]}.wav"
+        )
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_sound(path, speaker.say(text), exact=True)
+        return Soundtrack(str(path), self.start or 0.0, self.seconds, said)
+
+
+def speech_folder() -> Path:
+    """Where spoken texts are kept."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("wan22") / "speech"
