@@ -219,6 +219,10 @@ NANO = "nano"
 EMBEDDED = Path(__file__).parent / "assets" / "nano"
 """The folder of the model that this package ships; its row is the `variant.json` in it."""
 
+NANO_SPEECH = "nano-s2v"
+EMBEDDED_SPEECH = Path(__file__).parent / "assets" / "nano-s2v"
+"""Likewise of the one that sound drives; it draws into the latents of the other's VAE."""
+
 ALIASES = {"wan22-nano": NANO, "wan2.2-nano": NANO}
 
 

@@ -418,7 +418,6 @@ def test_any_size_and_length_asked_is_delivered(engines, name, frames, width, he
     request = replace(ASK, steps=1, guidance=1, frames=frames, size=(width, height))
     events = list(engines[name].generate(request))
     assert frames_of(events).shape == (frames, height, width, 3)
-    assert tiny_variant().vae.z == len(latents_of(events))
 
 
 def test_notices_come_first_and_are_text(engine):

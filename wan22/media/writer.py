@@ -67,7 +67,11 @@ class Codec:
 # Without cutree=0, x265 4.1 writes past its buffers when the picture is small.
 _X265 = "log-level=none:pools=none:frame-threads=1:cutree=0"
 CODECS = {
-    "h264": Codec("libx264", "yuv420p", "yuv444p", (12, 18, 28), {"preset": "medium"}),
+    # With its macroblock tree, x264 165 gives other packets for equal pictures where a row is not a multiple of 256
+    # wide (it reads beyond the row's end); without it, files repeat.
+    "h264": Codec(
+        "libx264", "yuv420p", "yuv444p", (12, 18, 28), {"preset": "medium", "x264-params": "mbtree=0"}
+    ),
     "hevc": Codec("libx265", "yuv420p", "yuv444p", (13, 20, 30), {"preset": "fast", "x265-params": _X265}),
     "av1": Codec("libsvtav1", "yuv420p", "yuv420p", (18, 28, 40), {"preset": "8", "svtav1-params": "lp=1"}),
     "vp9": Codec("libvpx-vp9", "yuv420p", "yuv420p", (15, 24, 36), {"b:v": "0", "cpu-used": "4"}),
