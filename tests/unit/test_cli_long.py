@@ -1,3 +1,4 @@
+# ruff: noqa: F811 - a test's arguments are named as the fixtures that are imported
 """Long films and films with sound on the command line: kept clip by clip, resumed, heard."""
 
 import json
@@ -103,7 +104,7 @@ def test_a_full_disk_keeps_the_clips_that_are_finished(engine, run, monkeypatch)
 
 
 def test_a_film_has_its_sound_as_long_as_the_sound(speaking, run):
-    code, out, err = run("generate", "p", "-o", "x.mp4", "--image", "who.png", "--audio", "a.wav")
+    code, _, err = run("generate", "p", "-o", "x.mp4", "--image", "who.png", "--audio", "a.wav")
     assert code == 0, err
     assert probe("x.mp4").frames == 20 and probe("x.mp4").has_audio  # 2.5 s at 8 frames a second
     heard = read_sound("x.mp4")

@@ -21,7 +21,7 @@ SHIFT = 3.0
 TEXT_LEN = 48
 SEED = 44
 
-FILMS = PuppetFilms(count=1440, size=SIZE, past=PAST, clip=CLIP, spare=24, fps=FPS, seed=7)
+FILMS = PuppetFilms(count=1344, size=SIZE, past=PAST, clip=CLIP, spare=24, fps=FPS, seed=7)
 
 _LAYERS, _WIDTH = 4, 64
 
@@ -96,7 +96,7 @@ def speak(vocab: int) -> SpeakRecipe:
     return SpeakRecipe(
         dit=DIT,
         text=text(vocab),
-        optimiser=Optimiser(steps=8000, peak=2e-3, warmup=100, average=0.998),
+        optimiser=Optimiser(steps=4600, peak=2e-3, warmup=100, average=0.998),
         batch=16,
         shift=SHIFT,
         seed=SEED,
