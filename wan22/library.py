@@ -10,7 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wan22.arch import DiTArch, UMT5Arch, VAEArch
-from wan22.catalog import ALIASES, EMBEDDED, NANO, VARIANTS, Variant, from_json, released, variant_names
+from wan22.catalog import (
+    ALIASES,
+    EMBEDDED,
+    EMBEDDED_SPEECH,
+    NANO,
+    NANO_SPEECH,
+    VARIANTS,
+    Variant,
+    from_json,
+    released,
+    variant_names,
+)
 from wan22.errors import CheckpointError, OptionError
 from wan22.weights.find import cached_folder, find_layout
 from wan22.weights.reader import open_reader, read_json
@@ -40,8 +51,9 @@ def open_model(name: str | os.PathLike[str]) -> Model:
     Raises OptionError for a name that is neither, and CheckpointError if the model is not here or not whole.
     """
     name = os.fspath(name)
-    if ALIASES.get(name, name) == NANO:
-        return _from_folder(NANO, EMBEDDED)
+    known = ALIASES.get(name, name)
+    if known in (NANO, NANO_SPEECH):
+        return _from_folder(known, EMBEDDED if known == NANO else EMBEDDED_SPEECH)
     path = Path(name).expanduser()
     if path.is_dir():
         return _from_folder(path.name, path)
@@ -79,7 +91,7 @@ def _from_folder(name: str, folder: Path) -> Model:
     _check_together(folder, row)
     if row.speech is not None:
         _check_audio(folder, row, parts["audio"])
-    return Model(row.name if name == NANO else name, row, parts, layout.parts["tokenizer"])
+    return Model(row.name if name in (NANO, NANO_SPEECH) else name, row, parts, layout.parts["tokenizer"])
 
 
 def _said(file: Path) -> Variant | None:

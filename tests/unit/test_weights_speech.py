@@ -12,8 +12,10 @@ from safetensors.torch import load_file, save_file
 from test_weights_folders import official, same, save, values
 from test_weights_load import DIT, TEXT, VAE, _fp8, equal, loaded, weights
 
+from wan22 import library
 from wan22.arch import SpeechArch
-from wan22.catalog import VARIANTS, to_json
+from wan22.catalog import VARIANTS, Speech, to_json
+from wan22.cli.catalogue import weigh
 from wan22.errors import CheckpointError, KeysError
 from wan22.library import open_model
 from wan22.weights.convert import convert
@@ -319,6 +321,18 @@ def test_a_folder_of_ours_may_share_a_part_with_another(tmp_path, recorded):
     made = convert(mine, tmp_path / "made", "comfy")  # where it has a copy of its own
     assert find_parts(made)["vae"].parent == made / "vae"
     assert open_model(made).variant == model.variant
+
+
+def test_the_embedded_model_that_speaks_is_opened_by_its_name_and_weighed_with_what_it_shares(
+    tmp_path, recorded, monkeypatch
+):
+    mine = sharing(tmp_path, recorded, {"vae": "../other/vae.safetensors"})
+    monkeypatch.setattr(library, "EMBEDDED_SPEECH", mine)
+    model = open_model("nano-s2v")
+    assert (model.name, model.variant.name) == ("mine", "mine")
+    row = replace(model.variant, speech=Speech(audio=None))  # with an encoder of its own
+    tensors = [weights(S2V), weights(VAE), weights(TEXT), recorded[1], {"spiece_model": torch.zeros(2)}]
+    assert weigh(row, mine).parameters == sum(t.numel() for part in tensors for t in part.values())
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wan22.catalog import ALIASES, EMBEDDED, NANO, Variant, released
+from wan22.catalog import ALIASES, EMBEDDED, Variant, released
 from wan22.cli import options as o
-from wan22.cli.catalogue import count, defaults_in_words, gigabytes, rows, weigh
+from wan22.cli.catalogue import count, defaults_in_words, embedded_folders, gigabytes, rows, weigh
 from wan22.cli.report import Cancelled
 from wan22.errors import CheckpointError, OptionError, OutputError, choose
 
@@ -59,8 +59,9 @@ def locate(row: Variant) -> Place:
     """Find a catalogue model on this machine: in the package, or in the hub's cache."""
     from wan22.library import cached
 
-    if row.name == NANO:
-        return Place("embedded", EMBEDDED, _bytes(EMBEDDED.rglob("*")))
+    if row.name in embedded_folders():
+        folder = embedded_folders()[row.name]
+        return Place("embedded", folder, _bytes(folder.rglob("*")))
     folder = cached(row)
     return _in_folder(folder, "cache") if folder is not None else Place("absent")
 
@@ -123,7 +124,7 @@ def here_in_words(place: Place) -> str:
 def _table(found: dict[str, tuple[Variant, Place]]) -> None:
     lines = [("MODEL", "HERE", "ON DISK", "PARAMETERS", "MEMORY", "MAKES")]
     for name, (row, place) in found.items():
-        need = weigh(row)
+        need = weigh(row, place.path or EMBEDDED)
         disk = gigabytes(place.bytes) if place.bytes else f"{gigabytes(need.download)} to download"
         memory = f"{gigabytes(need.in_turn)} to {gigabytes(need.together)}"
         lines.append((name, here_in_words(place), disk, count(need.parameters), memory, ", ".join(row.tasks)))
@@ -184,8 +185,8 @@ def download(
     Free disk is checked first; an interrupted download goes on where it stopped.
     """
     choose("hub", source, HUBS)
-    if ALIASES.get(name, name) == NANO:
-        raise OptionError(f"{NANO} is embedded in this package; there is nothing to download")
+    if (known := ALIASES.get(name, name)) in embedded_folders():
+        raise OptionError(f"{known} is embedded in this package; there is nothing to download")
     row = released(name)
     target = _target(row, source, to)
     _check_room(row, target)

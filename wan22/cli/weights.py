@@ -59,7 +59,7 @@ def _network(found: dict[str, Any]) -> None:
             print(f"  {name:11} {value}")
     for name, value in _flat(found.get("arch") or {}):
         if name not in ("mean", "std"):
-            print(f"    {name:18} {value}")
+            print(f"    {name:29} {value}")
 
 
 def _flat(arch: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -82,7 +82,8 @@ def _parameters(view: Native) -> dict[str, str]:
 
 
 def _check(view: Native, ours: dict[str, str], wanted: dict[str, Tensor]) -> None:
-    shapes = {theirs: view.shapes[name] for name, theirs in ours.items()}
+    native = view.shapes
+    shapes = {theirs: native[name] for name, theirs in ours.items()}
     problems = [f"{name} is missing" for name in wanted if name not in shapes]
     problems += [f"{name} is unknown" for name in (*view.unknown, *(shapes.keys() - wanted.keys()))]
     problems += [
