@@ -163,10 +163,10 @@ def _loudness(samples: np.ndarray, rate: int, centres: np.ndarray) -> tuple[np.n
     """
     size = round(_WINDOW * rate)
     window = np.hanning(size)
-    padded = np.pad(samples.astype(np.float64), (size // 2, size))
+    padded = np.pad(samples.astype(np.float64), (size // 2, 2 * size))
 
     def spectra(at: np.ndarray) -> np.ndarray:
-        starts = np.round(at * rate).astype(np.int64).clip(0, len(samples))
+        starts = np.round(at * rate).astype(np.int64).clip(0, len(samples) + size)
         return np.abs(np.fft.rfft(padded[starts[:, None] + np.arange(size)] * window)) ** 2
 
     frequency = np.fft.rfftfreq(size, 1 / rate)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import io
 import random
+import re
 import shutil
 import subprocess
 import wave
+from functools import cache
 
 import numpy as np
 
@@ -71,7 +73,9 @@ _WIDTHS = np.array([80.0, 100.0, 130.0, 180.0])
 _SCALE = (0, 2, 4, 7, 9, 12)
 
 
-def speech(text: str, *, voice: str = "en", pitch: int = 50, speed: int = 160, rate: int = RATE) -> np.ndarray:
+def speech(
+    text: str, *, voice: str = "en", pitch: int = 50, speed: int = 160, rate: int = RATE
+) -> np.ndarray:
     """Speak `text` with the `espeak-ng` program; `pitch` 0..99, `speed` in words a minute.
 
     Raises SpeechError if the program is not installed, does not know the voice or says nothing.
@@ -79,6 +83,8 @@ def speech(text: str, *, voice: str = "en", pitch: int = 50, speed: int = 160, r
     program = shutil.which("espeak-ng")
     if program is None:
         raise SpeechError("cannot speak: no program espeak-ng; install it (apt install espeak-ng)")
+    if voice.partition("+")[0] not in _voices(program):
+        raise SpeechError(f"espeak-ng has no voice {voice!r}; `espeak-ng --voices` lists what it has")
     command = [program, "--stdout", "-v", voice, "-p", str(pitch), "-s", str(speed), "--", text]
     spoken = subprocess.run(command, capture_output=True, check=False)
     if spoken.returncode or not spoken.stdout:
@@ -88,6 +94,13 @@ def speech(text: str, *, voice: str = "en", pitch: int = 50, speed: int = 160, r
         # The header of a stream has no true length: what came is read.
         samples = np.frombuffer(file.readframes(len(spoken.stdout) // 2), "<i2").astype(np.float32) / 32768
         return _resampled(samples, file.getframerate(), rate)
+
+
+@cache
+def _voices(program: str) -> set[str]:
+    """Names of the voices: espeak-ng itself takes another one, silently, for a name that it does not know."""
+    table = subprocess.run([program, "--voices"], capture_output=True, check=True, text=True).stdout
+    return {line.split()[1] for line in table.splitlines()[1:]} | set(re.findall(r"\((\S+) \d+\)", table))
 
 
 def singing(seconds: float, *, seed: int = 0, rate: int = RATE) -> np.ndarray:
@@ -140,7 +153,9 @@ def sound_track(seed: int, seconds: float, *, split: Split = "train", rate: int 
     """
     choose("split", split, ("train", "held-out"))
     if not 0 < seconds <= 3600:
-        raise OptionError(f"cannot make a sound track of {seconds} s: it must be more than 0 and at most 3600")
+        raise OptionError(
+            f"cannot make a sound track of {seconds} s: it must be more than 0 and at most 3600"
+        )
     rng = random.Random(f"{split} {seed}")
     track = np.zeros(round(seconds * rate), np.float32)
     at, speaker = round(rng.uniform(0, 0.3) * rate), _speaker(rng, split)
@@ -181,11 +196,12 @@ def _say(speaker: dict, seconds: float, rng: random.Random, rate: int) -> np.nda
 
 
 def _note(count: int, hertz: float, vowels: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
-    """One sung note that glides between two vowels (2, 4): the sum of its harmonics, as loud as the formants let pass."""
+    """One sung note that glides between two vowels (2, 4): its harmonics, as loud as the formants let pass."""
     time = np.arange(count) / rate
     vibrato = 1 + rng.uniform(0.004, 0.012) * np.sin(2 * np.pi * rng.uniform(4.5, 6.0) * time)
     phase = 2 * np.pi * np.cumsum(hertz * vibrato) / rate
-    glide = np.clip((time / time[-1] - 0.3) / 0.4, 0, 1)[::80]  # formants move slowly: every 80 samples will do
+    # Formants move slowly: every 80 samples will do.
+    glide = np.clip((time / time[-1] - 0.3) / 0.4, 0, 1)[::80]
     formants = vowels[0] + (vowels[1] - vowels[0]) * glide[:, None]
     sound = np.zeros(count)
     for harmonic in range(1, int(min(4500, 0.45 * rate) / hertz) + 1):
@@ -222,4 +238,6 @@ def _resampled(samples: np.ndarray, old: int, new: int) -> np.ndarray:
     kept = np.zeros(target // 2 + 1, complex)
     shared = min(len(kept), len(spectrum))
     kept[:shared] = spectrum[:shared]
-    return (np.fft.irfft(kept, target)[: round(len(samples) * new / old)] * (target / size)).astype(np.float32)
+    return (np.fft.irfft(kept, target)[: round(len(samples) * new / old)] * (target / size)).astype(
+        np.float32
+    )
