@@ -61,7 +61,7 @@ class ColourHold:
         """Take the colours of the first clip, or of a reference picture (T of 1); frames are in [-1, 1]."""
         total, squares, count = torch.zeros(3).double(), torch.zeros(3).double(), 0
         for lab in _in_pieces(frames):
-            flat = lab.flatten(1).double()
+            flat = lab.flatten(1)
             total += flat.sum(dim=1).cpu()
             squares += flat.square().sum(dim=1).cpu()
             count += flat.shape[1]
