@@ -227,8 +227,8 @@ ALIASES = {"wan22-nano": NANO, "wan2.2-nano": NANO}
 
 
 def variant_names() -> list[str]:
-    """The known names, the embedded model first."""
-    return [NANO, *VARIANTS]
+    """The known names, the embedded models first."""
+    return [NANO, NANO_SPEECH, *VARIANTS]
 
 
 def released(name: str) -> Variant:

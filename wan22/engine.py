@@ -374,13 +374,19 @@ class _Experts:
 
     def _read(self, network: nn.Module) -> tuple["_Branch", ...]:
         """Both branches of guidance in a batch, or one after the other, or the prompt's alone without guidance."""
-        groups = [(0,)] if self.job.scale(self.name) == 1 else [(0,), (1,)]
+        groups = [(0,)] if self._unguided else [(0,), (1,)]
         if len(groups) == 2 and self.job.canvas.tokens <= _BATCH_TOKENS:
             groups = [(0, 1)]
         return tuple(
             _Branch(len(group), network.read_text([self.texts[i] for i in group]), self._hear(network, group))
             for group in groups
         )
+
+    @property
+    def _unguided(self) -> bool:
+        """Whether the prompt's branch works alone; a model that hears needs no other up to 1, as in the release."""
+        scale = self.job.scale(self.name)
+        return scale == 1 or (self.take.heard is not None and scale < 1)
 
     def _hear(self, network: nn.Module, group: tuple[int, ...]) -> Beside | None:
         """What stands beside the noisy tokens; the branch without the prompt hears nothing."""
