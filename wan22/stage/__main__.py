@@ -1,4 +1,7 @@
-"""`python -m wan22.stage`: a contact sheet of sampled shots, four moments of each, with their captions."""
+"""`python -m wan22.stage`: a contact sheet of sampled shots, four moments of each, with their captions.
+
+With `--puppets`, of puppets that sing; with `--puppet`, the picture of one at rest, for a film that sound drives.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ from PIL import Image, ImageDraw
 
 from wan22.stage.caption import caption
 from wan22.stage.labels import sample
+from wan22.stage.puppet import PuppetShot, perform, puppet_caption, sample_puppets
+from wan22.stage.puppet_render import render_puppet
 from wan22.stage.render import render
+from wan22.stage.voice import RATE, singing
 
 _MOMENTS = 4
 _TEXT = 44  # pixels for three lines of caption
@@ -40,12 +46,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=16, metavar="N", help="shots on the sheet")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path, default=Path("sheet.png"))
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--puppets", action="store_true", help="puppets that sing instead of shots")
+    kind.add_argument("--puppet", action="store_true", help="one picture of a puppet at rest")
     options = parser.parse_args(arguments)
-    shots = sample(options.count, options.seed)
     rng = random.Random(options.seed)
-    clips = render(shots, height=96, width=144, seed=options.seed).numpy()
-    contact_sheet(clips, [caption(shot, rng) for shot in shots]).save(options.output)
+    if options.puppet:
+        clips = _puppets(sample_puppets(1, options.seed), np.zeros(RATE, np.float32), 256, options.seed)
+        Image.fromarray(clips[0, 0]).save(options.output)
+    elif options.puppets:
+        puppets = sample_puppets(options.count, options.seed)
+        clips = _puppets(puppets, singing(2.0, seed=options.seed), 96, options.seed)
+        contact_sheet(clips, [puppet_caption(shot, rng) for shot in puppets]).save(options.output)
+    else:
+        shots = sample(options.count, options.seed)
+        clips = render(shots, height=96, width=144, seed=options.seed).numpy()
+        contact_sheet(clips, [caption(shot, rng) for shot in shots]).save(options.output)
     print(options.output)  # noqa: T201
+
+
+def _puppets(shots: Sequence[PuppetShot], samples: np.ndarray, side: int, seed: int) -> np.ndarray:
+    """Puppets that perform a sound, square films of its length, uint8 (b, T, side, side, 3)."""
+    frames = len(samples) * 16 // RATE
+    parts = [perform(samples, RATE, frames, 16.0, seed=seed + i) for i in range(len(shots))]
+    return render_puppet(shots, parts, height=side, width=side, frames=frames, seed=seed).numpy()
 
 
 if __name__ == "__main__":
