@@ -26,6 +26,7 @@ from wan22 import finish
 from wan22.arch import DiTArch, UMT5Arch, VAEArch
 from wan22.canvas import Canvas
 from wan22.catalog import Variant
+from wan22.conditioning.hold import ColourHold
 from wan22.conditioning.known import Known, channels, cover, frames, to_pixels
 from wan22.conditioning.speech import Hearing, Performance, hidden_states
 from wan22.conditioning.take import Carry, Chain, Story, Take
@@ -317,8 +318,6 @@ def _held_colour(stream: Iterator[Tensor], carry: Carry, strength: float) -> tup
     """Keep a clip's colours to the first one's, if asked; return its frames, and the colours for the next clip."""
     if not strength:
         return stream, {}
-    from wan22.conditioning.hold import ColourHold
-
     whole = torch.cat(list(stream), dim=1)
     held = {name.removeprefix(_COLOUR): t for name, t in carry.items() if name.startswith(_COLOUR)}
     if held:
