@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from wan22.director.drift import Drift
 
 SUFFIX = ".drift"
-_MOVED = 0.1  # picture widths; beyond, the scene itself may be another one
+_MOVED = 0.1  # picture widths, or growth; beyond, the scene itself may be another one
 _PIECE = 16
 
 
@@ -79,9 +79,10 @@ def remarks(found: Drift) -> list[str]:
             f"ordinary one, at {worst.seconds:.1f} s ({worst.brightness:+.2f} L*, {worst.colour:.2f} dE, "
             f"sharpness {worst.sharpness:+.1f} %)"
         )
-    if found.travel > _MOVED:
+    if found.travel > _MOVED or found.growth > 1 + _MOVED:
         lines.append(
-            f"the camera moved by {found.travel:.2f} of the picture's width: colour and identity may follow the scene"
+            f"the camera moved: {found.travel:.2f} of the picture's width, {found.growth:.2f} times nearer or farther; "
+            "what drifts may be the scene's"
         )
     return lines
 

@@ -7,15 +7,14 @@
     drift.axes["brightness"].per_second     # L* a second
 
 One pass; no picture is kept but the last one and small descriptors of the first second, so memory does not grow with
-the length (some bytes a frame for the seams, a few hundred a second for the series).
+the length (24 bytes a frame for the seams, less than a kilobyte a second for the series).
 
-What it cannot know: why a picture changes. A sunset, a pan into the shade and a drifting model look alike here. So
-cuts are found and nothing is compared across them except with the first second; `camera` says how far the picture
-as a whole has moved, beyond which colour and identity may simply follow the scene; and a slope is the median over
-pairs of seconds, which movement to and fro leaves alone. Not seen: dissolves, zooms, the subject behind something.
-Identity without a face network is how well the detailed patches of the first second, the middle ones above all, are
-found again, wherever they went: it tells a changed shape or pattern, not one face from a similar one. Give
-`features` (pictures to vectors: a face network, DINO) to measure with those instead.
+What it cannot know is why a picture changes: a sunset, a pan into the shade and a drifting model look alike. So a
+slope is the median over pairs of seconds, which movement to and fro leaves alone; cuts are found, and slopes do not
+cross them; `camera` and `zoom` say how far the picture as a whole has moved and grown, beyond which all may simply
+follow the scene. Not seen are dissolves, and a camera that turns around the subject. Identity, without a network for
+faces, is how well what the first second shows is found again, wherever it went: it tells a changed shape or pattern,
+not one face from a similar one. Give `features` (pictures to vectors: a face network, DINO) to measure with those.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from wan22.director.look import Look, cells, ciede2000, edge_width, lab, likeness, shift
+from wan22.director.look import MAX_ZOOM, Look, cells, ciede2000, edge_width, lab, likeness, shift, zoom
 from wan22.errors import MediaError, OptionError
 
 __all__ = [
@@ -132,8 +131,8 @@ class Drift:
     """What `DriftMeter` found.
 
     `times` are the middles of the seconds. `camera` is how far the picture as a whole has moved from the first frame,
-    in widths of it. `ordinary` is the median step between neighbouring frames, seams and cuts aside: brightness, colour
-    and picture, as in `Seam`.
+    in widths of it; `zoom` how many times its middle has grown since. `ordinary` is the median step between
+    neighbouring frames, seams and cuts aside: brightness, colour and picture, as in `Seam`.
     """
 
     fps: float
@@ -142,6 +141,7 @@ class Drift:
     times: tuple[float, ...]
     axes: dict[str, Axis]
     camera: tuple[float, ...]
+    zoom: tuple[float, ...]
     takes: tuple[Take, ...]
     seams: tuple[Seam, ...]
     ordinary: dict[str, float]
@@ -159,11 +159,21 @@ class Drift:
     @property
     def travel(self) -> float:
         """How far the camera has been from where it was at first, in widths of the picture."""
-        return max((abs(place) for place in self.camera if not math.isnan(place)), default=0.0)
+        return max(self.camera)
+
+    @property
+    def growth(self) -> float:
+        """How many times the middle of the picture has grown or shrunk at most: 1 for a camera at its place."""
+        return max(max(factor, 1 / factor) for factor in self.zoom)
 
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON-able values; what could not be measured is null."""
-        found = asdict(self) | {"seconds": self.seconds, "cuts": self.cuts, "travel": self.travel}
+        found = asdict(self) | {
+            "seconds": self.seconds,
+            "cuts": self.cuts,
+            "travel": self.travel,
+            "growth": self.growth,
+        }
         return _plain(found)
 
 
@@ -253,7 +263,8 @@ class DriftMeter:
             size=self._size,
             times=tuple(times.tolist()),
             axes={name: _axis(AXES[name], times, values, takes) for name, values in series.items()},
-            camera=tuple(row.camera for row in rows),
+            camera=tuple(row.travel for row in rows),
+            zoom=tuple(math.exp(row.growth) for row in rows),
             takes=tuple(
                 Take(a, b, {name: _slope(times, values, [members]) for name, values in series.items()})
                 for (a, b), members in zip(bounds, takes, strict=True)
@@ -279,7 +290,7 @@ class DriftMeter:
         self._second.add(colours)
         if index % self._step == 0:
             width, alike = edge_width(frame), self._likeness.add(frame)
-            self._second.sample(width, alike, self._camera.add(colours[..., 0]))
+            self._second.sample(width, alike, *self._camera.add(colours[..., 0]))
         self._last_cells = colours
 
     def _series(self, rows: list[_Row]) -> dict[str, np.ndarray]:
@@ -345,10 +356,11 @@ def plot_drift(drift: Drift, path: str | os.PathLike[str]) -> None:
         panel.set_title(f"{name}: {axis.per_second:+.3f} {axis.unit}/s, {axis.verdict}", fontsize=10)
         panel.set_ylabel(axis.unit)
         panel.margins(x=0)
-    panels[9].plot(times, drift.camera, color="0.3", lw=1.6)
-    panels[9].set_title("camera: how far from the start", fontsize=10)
-    panels[9].set_ylabel("picture widths")
-    panels[9].set_ylim(bottom=0, top=max(0.1, 1.1 * drift.travel))
+    panels[9].plot(times, drift.camera, color="0.3", lw=1.6, label="way, in picture widths")
+    panels[9].plot(times, np.array(drift.zoom) - 1, color="tab:blue", lw=1.2, label="growth of the middle")
+    panels[9].set_title(f"camera: {drift.travel:.2f} widths, {drift.growth:.2f} times", fontsize=10)
+    panels[9].margins(x=0, y=0.1)
+    panels[9].legend(fontsize=7)
     if drift.seams:
         panels[10].stem(
             [seam.seconds for seam in drift.seams], [seam.times for seam in drift.seams], basefmt=" "
@@ -398,7 +410,8 @@ class _Row(NamedTuple):
     mean: tuple[float, ...]  # L*, a*, b*, C*, contrast
     edges: float
     likeness: float
-    camera: float
+    travel: float
+    growth: float
     turn: float
 
 
@@ -410,7 +423,7 @@ class _Second:
         self.count = 0
         self._chroma: np.ndarray = np.zeros((), np.complex128)
         self._sum = np.zeros(5)
-        self._samples: list[tuple[float, float, float]] = []
+        self._samples: list[tuple[float, float, float, float]] = []
 
     def add(self, colours: np.ndarray) -> None:
         light, chroma = colours[..., 0], colours[..., 1] + 1j * colours[..., 2]
@@ -418,8 +431,8 @@ class _Second:
         self._chroma = self._chroma + chroma
         self.count += 1
 
-    def sample(self, edges: float, likeness: float, camera: float) -> None:
-        self._samples.append((edges, likeness, camera))
+    def sample(self, edges: float, likeness: float, travel: float, growth: float) -> None:
+        self._samples.append((edges, likeness, travel, growth))
 
     @property
     def layout(self) -> np.ndarray:
@@ -429,9 +442,11 @@ class _Second:
     def row(self, layout: np.ndarray | None) -> _Row:
         """Sum up; `layout` is that of the first second, None in it."""
         mean = self._sum / self.count
-        edges, alike, camera = (_median(np.array(column)) for column in zip(*self._samples, strict=True))
+        edges, alike, travel, growth = (
+            _median(np.array(column)) for column in zip(*self._samples, strict=True)
+        )
         turn = _turn(self.layout if layout is None else layout, self.layout)
-        return _Row(self.first, self.count, tuple(mean.tolist()), edges, alike, camera, turn)
+        return _Row(self.first, self.count, tuple(mean.tolist()), edges, alike, travel, growth, turn)
 
 
 class _Likeness:
@@ -471,20 +486,29 @@ class _Likeness:
 
 
 class _Camera:
-    """Follows the picture as a whole from key to key: the shift from one key is measured until it is large."""
+    """Follows the picture as a whole from key to key: shift and growth from a key are measured until they are large."""
 
     def __init__(self) -> None:
-        self._key: np.ndarray | None = None
-        self._key_place = self._place = np.zeros(2)
+        self._shift_key: np.ndarray | None = None
+        self._shift_at = self._place = np.zeros(2)
+        self._zoom_key: np.ndarray | None = None
+        self._zoom_at = self._growth = 0.0
 
-    def add(self, light: np.ndarray) -> float:
-        """Take the next grid of light (h, w); return how far the picture has moved, in widths of it."""
-        moved = None if self._key is None else shift(self._key, light)
+    def add(self, light: np.ndarray) -> tuple[float, float]:
+        """Take the next grid of light (h, w); return how far it moved, in its widths, and the log of its growth."""
+        if self._zoom_key is None:
+            self._zoom_key = light
+        growth = zoom(self._zoom_key, light)
+        if growth:
+            self._growth = self._zoom_at + growth
+        if abs(growth) > MAX_ZOOM / 2:
+            self._zoom_key, self._zoom_at = light, self._growth
+        moved = None if self._shift_key is None else shift(self._shift_key, light)
         if moved is not None:
-            self._place = self._key_place + moved
+            self._place = self._shift_at + moved
         if moved is None or max(np.abs(moved)) > min(light.shape) / 6:
-            self._key, self._key_place = light, self._place
-        return float(np.hypot(*self._place)) / light.shape[1]
+            self._shift_key, self._shift_at = light, self._place
+        return float(np.hypot(*self._place)) / light.shape[1], self._growth
 
 
 def _turn(first: np.ndarray, now: np.ndarray) -> float:

@@ -16,6 +16,9 @@ _COARSE, _FINE = 32, 64  # cells along the shorter side: for colour and light; f
 _PATCH = 12  # fine cells: a fifth of the shorter side
 _LEAST_SPREAD = 2.0  # L* or C*: what varies less is not stretched
 _LEAST_SHOWN = 0.01  # of the spread, squared: less is a flat picture
+MAX_ZOOM = 0.15
+"""Largest logarithm of a growth that `zoom` finds."""
+_EXPLAINED = 0.8  # of a difference may be left, if a movement is to explain it
 _MIN_ENERGY = 0.02  # grey levels squared per pixel: less is rounding, not detail
 _TO_XYZ = np.array(  # IEC 61966-2-1, each row over its white point (D65)
     [[0.433953, 0.376219, 0.189828], [0.212671, 0.715160, 0.072169], [0.017758, 0.109477, 0.872765]],
@@ -164,8 +167,7 @@ def _rms(values: np.ndarray) -> float:
 def shift(one: np.ndarray, two: np.ndarray) -> tuple[float, float] | None:
     """By how many cells (right, down) the whole picture moved between two grids of light (h, w): phase correlation.
 
-    None if no shift explains the difference. A subject that moves before a background that rests does not count;
-    a zoom is not seen.
+    None if no shift explains the difference. A subject that moves before a background that rests does not count.
     """
     h, w = one.shape
     window = np.hanning(h + 2)[1:-1, None] * np.hanning(w + 2)[1:-1]
@@ -188,11 +190,41 @@ def _explains(one: np.ndarray, two: np.ndarray, right: float, down: float) -> bo
     h, w = one.shape
     top, left = min(int(abs(down)) + 1, h // 3), min(int(abs(right)) + 1, w // 3)
     inner = (slice(top, h - top), slice(left, w - left))
-    across = np.arange(w) - right
-    moved = np.stack([np.interp(across, np.arange(w), row) for row in one])
-    moved = np.stack([np.interp(np.arange(h) - down, np.arange(h), column) for column in moved.T], axis=1)
+    moved = _sampled(one, np.arange(h) - down, np.arange(w) - right)
     rest, plain = np.abs(two - moved)[inner], np.abs(two - one)[inner]
-    return float(np.median(rest)) < 0.8 * float(np.median(plain))
+    return float(np.median(rest)) < _EXPLAINED * float(np.median(plain))
+
+
+def zoom(one: np.ndarray, two: np.ndarray) -> float:
+    """Logarithm of how much the middle of the picture has grown between two grids of light (h, w); 0 if it has not.
+
+    Up to `MAX_ZOOM` either way; a cell to any side is allowed besides.
+    """
+    h, w = one.shape
+    inner = (slice(h // 5, h - h // 5), slice(w // 5, w - w // 5))
+    scales = np.linspace(-MAX_ZOOM, MAX_ZOOM, 7)
+    rests = []
+    for scale in scales:
+        rows, columns = (np.exp(-scale) * (np.arange(n) - (n - 1) / 2) + (n - 1) / 2 for n in (h, w))
+        grown = _sampled(one, rows, columns)
+        rests.append(
+            min(
+                float(np.abs(np.roll(grown, (down, right), axis=(0, 1)) - two)[inner].mean())
+                for down in (-1, 0, 1)
+                for right in (-1, 0, 1)
+            )
+        )
+    best, still = int(np.argmin(rests)), len(scales) // 2
+    return float(scales[best]) if rests[best] < _EXPLAINED * rests[still] else 0.0
+
+
+def _sampled(grid: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Read a grid between its points, bilinearly; beyond its edge it goes on as at the edge."""
+    y, x = (np.clip(at, 0, n - 1) for at, n in ((rows, grid.shape[0]), (columns, grid.shape[1])))
+    top, left = (np.minimum(at.astype(int), n - 2) for at, n in ((y, grid.shape[0]), (x, grid.shape[1])))
+    down, right = (y - top)[:, None], x - left
+    lines = grid[top] * (1 - down) + grid[top + 1] * down
+    return lines[:, left] * (1 - right) + lines[:, left + 1] * right
 
 
 def _vertex(index: int, period: int, before: float, top: float, after: float) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wan22.director.drift import AXES, DriftMeter, measure_drift, plot_drift
-from wan22.director.look import Look, cells, ciede2000, edge_width, lab, likeness, shift
+from wan22.director.look import Look, cells, ciede2000, edge_width, lab, likeness, shift, zoom
 from wan22.errors import MediaError
 from wan22.stage import AXES as LABELS
 from wan22.stage import Shot, render
@@ -127,6 +127,16 @@ def test_the_shift_of_a_whole_picture_is_found_and_that_of_a_subject_is_not():
     assert abs(right) < 0.5 and abs(down) < 0.5
 
 
+@pytest.mark.parametrize("growth", [-0.1, 0.0, 0.1])
+def test_the_growth_of_a_picture_is_found(growth):
+    y, x = np.mgrid[-24:24, -36:36].astype(float)
+
+    def scene(scale):
+        return 50 + 20 * np.sin(x / scale / 5) * np.cos(y / scale / 4)
+
+    assert zoom(scene(1), scene(np.exp(growth))) == pytest.approx(growth, abs=0.01)
+
+
 # Known drifts
 
 
@@ -144,6 +154,13 @@ def test_a_film_that_rests_measures_zero_in_every_axis():
 def test_movement_and_a_slow_pan_are_no_drift(labels):
     drift = measure_drift(stage(**labels), FPS)
     assert {name: axis.verdict for name, axis in drift.axes.items()} == dict.fromkeys(AXES, "steady")
+
+
+@pytest.mark.parametrize("camera", ["static", "dolly in", "dolly out"])
+def test_a_dolly_is_told_as_a_camera_that_comes_nearer_or_goes(camera):
+    drift = measure_drift(stage(camera=camera, shot="close-up", action="bounce"), FPS)
+    sign = {"static": 0, "dolly in": 1, "dolly out": -1}[camera]
+    assert (drift.growth > 1.15) == bool(sign) and np.sign(np.log(drift.zoom[-1])) == sign
 
 
 def test_a_pan_is_told_as_a_camera_that_moves():
