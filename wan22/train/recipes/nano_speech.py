@@ -96,7 +96,7 @@ def speak(vocab: int) -> SpeakRecipe:
     return SpeakRecipe(
         dit=DIT,
         text=text(vocab),
-        optimiser=Optimiser(steps=4600, peak=2e-3, warmup=100, average=0.998),
+        optimiser=Optimiser(steps=4400, peak=2e-3, warmup=100, average=0.998),
         batch=16,
         shift=SHIFT,
         seed=SEED,
