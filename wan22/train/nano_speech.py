@@ -9,17 +9,18 @@ export   the model's folder is written
 """
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from wan22.arch import VAEArch
-from wan22.catalog import EMBEDDED, from_json, to_json
+from wan22.catalog import EMBEDDED, EMBEDDED_SPEECH, from_json, to_json
 from wan22.conditioning.speech import hidden_states
 from wan22.conditioning.text import Tokenizer
 from wan22.errors import CheckpointError, choose
@@ -37,13 +38,13 @@ from wan22.train.vae import Log, train_vae
 from wan22.weights.load import load_module, meta_module
 from wan22.weights.reader import open_reader, read_json
 
-STAGES = ("ear", "films", "hear", "decoder", "speak", "export")
+STAGES = ("ear", "films", "hear", "decoder", "speak", "export", "ship")
 _CAPTIONS = 20_000
 
 
 def run(stage: str, folder: Path, *, log: Log, minutes: float | None = None) -> None:
-    """Run one stage, or "all" of them in order. Raises OptionError for an unknown one."""
-    for each in STAGES if stage == "all" else (choose("stage", stage, STAGES),):
+    """Run one stage, or "all" of them but the last, in order. Raises OptionError for an unknown one."""
+    for each in STAGES[:-1] if stage == "all" else (choose("stage", stage, STAGES),):
         log(f"stage {each}")
         _RUN[each](folder, log, minutes)
 
@@ -112,21 +113,19 @@ def _speak(folder: Path, log: Log, minutes: float | None) -> None:
 
 
 def _export(folder: Path, log: Log, minutes: float | None) -> None:
-    """Write the model's own folder: bfloat16 weights, tokenizer and `variant.json`; it shares the nano model's VAE."""
+    """Write the model's own folder: bfloat16 weights, tokenizer and `variant.json`."""
     speaker = load_average(folder / "speak")
-    ear = {
-        name.removeprefix("ear."): t
-        for name, t in load_average(folder / "ear").items()
-        if name.startswith("ear.")
-    }
+    ear = _under("ear.", load_average(folder / "ear"))
     target = folder / "model"
     (target / "audio_encoder").mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer(folder)
     (target / "tokenizer.json").write_text((folder / "tokenizer.json").read_text())
+    vae = dict(_vae().state_dict()) | load_average(folder / "decoder")
     parts = {
         "transformer.safetensors": _under("dit.", speaker),
         "text_encoder.safetensors": _under("text.", speaker),
         "audio_encoder/model.safetensors": ear,
+        "vae.safetensors": vae,
     }
     for name, tensors in parts.items():
         half = {key: value.bfloat16().contiguous() for key, value in tensors.items()}
@@ -134,9 +133,30 @@ def _export(folder: Path, log: Log, minutes: float | None) -> None:
         log(f"{name}: {sum(t.numel() for t in half.values()) / 1e6:.2f} M parameters")
     config = {"model_type": "wav2vec2", "architectures": ["Wav2Vec2Model"], **recipe.ear().config}
     (target / "audio_encoder" / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-    row = to_json(recipe.variant(_nano_vae(), tokenizer.size)) | {"parts": {"vae": "../nano/vae.safetensors"}}
-    (target / "variant.json").write_text(json.dumps(row, indent=1, ensure_ascii=False) + "\n")
+    _write_row(to_json(recipe.variant(_nano_vae(), tokenizer.size)), target)
     log(f"the model is in {target}")
+
+
+def _ship(folder: Path, log: Log, minutes: float | None) -> None:
+    """Copy the model to the package's assets. The VAE's encoder must be bit for bit the one that is there."""
+    made, shared = folder / "model", EMBEDDED / "vae.safetensors"
+    old, new = load_file(shared), load_file(made / "vae.safetensors")
+    changed = [n for n in old if n.startswith(("encoder.", "conv1.")) and not torch.equal(old[n], new[n])]
+    if changed:
+        raise CheckpointError(
+            f"the VAE in {made} has another encoder ({changed[0]}): the nano model's experts draw in other latents"
+        )
+    shutil.copytree(
+        made, EMBEDDED_SPEECH, dirs_exist_ok=True, ignore=shutil.ignore_patterns("vae.safetensors")
+    )
+    shutil.copyfile(made / "vae.safetensors", shared)
+    row = read_json(made / "variant.json")
+    _write_row({**row, "parts": {"vae": f"../{EMBEDDED.name}/{shared.name}"}}, EMBEDDED_SPEECH)
+    log(f"the model is in {EMBEDDED_SPEECH}, and its VAE in {EMBEDDED}")
+
+
+def _write_row(row: dict, folder: Path) -> None:
+    (folder / "variant.json").write_text(json.dumps(row, indent=1, ensure_ascii=False) + "\n")
 
 
 def _nano_vae() -> VAEArch:
@@ -174,4 +194,5 @@ _RUN: dict[str, Callable[[Path, Log, float | None], None]] = {
     "decoder": _decoder,
     "speak": _speak,
     "export": _export,
+    "ship": _ship,
 }

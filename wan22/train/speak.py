@@ -28,7 +28,7 @@ class SpeakRecipe:
     """What makes a network that sound drives. `chained` is the share of batches whose clips have a past; `silenced` are
     the shares of clips without text and sound, without text, without sound. `worn` is how noisy, at most, a past is
     made: a model's own past is not as clean as a film. A mouth is a small part of a picture: where a clip moves in time
-    by `moving` (deviations of the latents), its error counts double, and up to `most` times as much where it moves more.
+    by `moving` (deviations of the latents), its error counts double, and up to `most` times where it moves more.
     """
 
     dit: DiTArch
