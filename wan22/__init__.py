@@ -7,22 +7,35 @@ from typing import TYPE_CHECKING, Any
 
 from wan22.version import __version__
 
-__all__ = ["Engine", "Request", "Video", "Wan22Error", "Wan22Pipeline", "__version__", "load"]
+__all__ = [
+    "Engine",
+    "Request",
+    "Sound",
+    "Video",
+    "Wan22Error",
+    "Wan22Pipeline",
+    "__version__",
+    "load",
+    "read_sound",
+]
 
 _HOME = {
     "Engine": "wan22.engine",
     "Request": "wan22.types",
+    "Sound": "wan22.types",
     "Video": "wan22.pipeline",
     "Wan22Error": "wan22.errors",
     "Wan22Pipeline": "wan22.pipeline",
     "load": "wan22.engine",
+    "read_sound": "wan22.media.audio",
 }
 
 if TYPE_CHECKING:
     from wan22.engine import Engine, load
     from wan22.errors import Wan22Error
+    from wan22.media.audio import read_sound
     from wan22.pipeline import Video, Wan22Pipeline
-    from wan22.types import Request
+    from wan22.types import Request, Sound
 
 
 def __getattr__(name: str) -> Any:

@@ -223,7 +223,12 @@ NANO_SPEECH = "nano-s2v"
 EMBEDDED_SPEECH = Path(__file__).parent / "assets" / "nano-s2v"
 """Likewise of the one that sound drives; it draws into the latents of the other's VAE."""
 
-ALIASES = {"wan22-nano": NANO, "wan2.2-nano": NANO}
+ALIASES = {
+    "wan22-nano": NANO,
+    "wan2.2-nano": NANO,
+    "wan22-nano-s2v": NANO_SPEECH,
+    "wan2.2-nano-s2v": NANO_SPEECH,
+}
 
 
 def variant_names() -> list[str]:
