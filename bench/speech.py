@@ -22,7 +22,6 @@ import torch
 import wan22
 from wan22 import engine as engine_module
 from wan22.conditioning.speech import RATE, Performance
-from wan22.director.measure import measure
 from wan22.director.mouth import agreement, face_of, mouth_opening
 from wan22.engine import Engine
 from wan22.media.image import write_image
@@ -36,6 +35,12 @@ LIPS, LAG = 0.8, 1
 """The bars: correlation of the mouth's opening with the true one, and the lag in frames."""
 
 CAMERAS = ("static", "pan left", "dolly in")
+
+PAN, DOLLY = 0.05, 0.065
+"""Travel of a face in picture widths, and logarithm of its growth, over two seconds, from which a camera moves.
+
+They lie between what stage films with and without that move show.
+"""
 
 
 class Forgetful(Performance):
@@ -189,12 +194,14 @@ def control(judge: Judge, count: int, sheet: Path | None) -> dict[str, Any]:
     """Sound and words act apart: cameras by the prompt, mouths by the sound."""
     shots = sample_puppets(count, 400 + judge.seed, split="held-out")
     cameras: dict[str, list[bool]] = {camera: [] for camera in CAMERAS}
-    same_sound, other_sound, rows = [], [], []
+    same_sound, other_sound, stage, rows = [], [], [], []
     for i, shot in enumerate(shots):
         sounds = [_voiced(2000 + 10 * i + k, 2.0) for k in range(3)]
         filmed = {camera: judge.film(replace(shot, camera=camera), sounds[0], seed=i) for camera in CAMERAS}
         for camera, film in filmed.items():
-            cameras[camera].append(_camera(film, judge.fps) == camera)
+            cameras[camera].append(_camera(film) == camera)
+            truth = judge.truth(replace(shot, camera=camera), sounds[0], 8.0, i)[: len(film)]
+            stage.append(_camera(truth) == camera)
         spoken = [judge.film(replace(shot, camera="static"), sound, seed=i) for sound in sounds]
         still = mouth_opening(filmed["static"])
         same_sound += [agreement(mouth_opening(filmed[c]), still).correlation for c in CAMERAS[1:]]
@@ -204,13 +211,27 @@ def control(judge: Judge, count: int, sheet: Path | None) -> dict[str, Any]:
         _write_sheet(sheet, rows[:4])
     return {
         "camera obeyed": {camera: round(float(np.mean(found)), 3) for camera, found in cameras.items()},
+        "camera, stage": round(float(np.mean(stage)), 3),
         "mouths, same sound, other camera": round(float(np.nanmean(same_sound)), 3),
         "mouths, same prompt, other sound": round(float(np.nanmean(other_sound)), 3),
     }
 
 
-def _camera(film: np.ndarray, fps: float) -> str:
-    return measure(film, fps).camera
+def _camera(film: np.ndarray) -> str:
+    """The camera's move, from the path of the face: the puppet itself does not travel."""
+    faces = face_of(film)
+    across = _slope(faces.centre[:, 0]) / film.shape[2]
+    growth = _slope(np.log(faces.height))
+    if abs(across) > PAN:
+        return "pan left" if across > 0 else "pan right"
+    if abs(growth) > DOLLY:
+        return "dolly in" if growth > 0 else "dolly out"
+    return "static"
+
+
+def _slope(values: np.ndarray) -> float:
+    """How far a course goes from its beginning to its end, by a straight line through it."""
+    return float(np.polyfit(np.arange(len(values)), values, 1)[0]) * (len(values) - 1)
 
 
 def _write_sheet(path: Path, rows: list[list[np.ndarray]]) -> None:
