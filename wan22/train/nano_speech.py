@@ -11,6 +11,7 @@ export   the model's folder is written
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -133,7 +134,7 @@ def _export(folder: Path, log: Log, minutes: float | None) -> None:
         log(f"{name}: {sum(t.numel() for t in half.values()) / 1e6:.2f} M parameters")
     config = {"model_type": "wav2vec2", "architectures": ["Wav2Vec2Model"], **recipe.ear().config}
     (target / "audio_encoder" / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-    _write_row(to_json(recipe.variant(_nano_vae(), tokenizer.size)), target)
+    _write_row(to_json(recipe.variant(_twice_normalised(_nano_vae()), tokenizer.size)), target)
     log(f"the model is in {target}")
 
 
@@ -161,6 +162,12 @@ def _write_row(row: dict, folder: Path) -> None:
 
 def _nano_vae() -> VAEArch:
     return from_json(read_json(EMBEDDED / "variant.json")).vae
+
+
+def _twice_normalised(vae: VAEArch) -> VAEArch:
+    """The latents that the transformer learns: those of the films, which the VAE normalised, normalised once more."""
+    mean = tuple(m * s + m for m, s in zip(vae.mean, vae.std, strict=True))
+    return replace(vae, mean=mean, std=tuple(s * s for s in vae.std))
 
 
 def _vae() -> WanVAE:

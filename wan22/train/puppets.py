@@ -44,7 +44,7 @@ class PuppetFilms:
 
 @dataclass(frozen=True)
 class PuppetSet:
-    """`chained` (n, c, past + clip, h, w), `first` (n, 2, c, 1 + clip, h, w), latents as the VAE gives them, float16;
+    """`chained` (n, c, past + clip, h, w), `first` (n, 2, c, 1 + clip, h, w), normalised latents, float16;
     `heard` (n, 3, states, a, T) float16 of the three clips; and the shots.
     """
 
