@@ -1,4 +1,4 @@
-"""Load a checkpoint into a module: read a tensor, rename it, undo its quantisation, cast it, place it.
+"""Load a checkpoint into a module: read a tensor, rename it, undo its quantisation, add LoRAs, cast it, place it.
 
 One tensor is in flight at a time, so a network is never in memory twice. Everything that can be wrong with
 names and shapes is said before any data is read.
@@ -21,6 +21,9 @@ from wan22.weights.reader import Reader
 
 DtypeOf = Callable[[str], torch.dtype]
 """The dtype that the parameter of this (official) name is to have."""
+
+Edit = Callable[[str, Tensor], Tensor]
+"""Called with an official name and its tensor, dequantised; returns the one to use, of the same shape."""
 
 Progress = Callable[[int, int], None]
 """Called with (bytes read, bytes in all)."""
@@ -75,12 +78,13 @@ def load_module(
     *,
     dtype: torch.dtype | DtypeOf,
     device: str | torch.device = "cpu",
+    edit: Edit | None = None,
     progress: Progress | None = None,
 ) -> Module:
     """Fill `module`, which is on the meta device and has the official names, and return it in eval mode.
 
-    `dtype` is one dtype for all, or a function of the official name. The dialect is the one in which most
-    names are the module's. Parameters do not require gradients afterwards.
+    `dtype` is one dtype for all, or a function of the official name. `edit` may change a tensor before it is cast.
+    The dialect is the one in which most names are the module's. Parameters do not require gradients afterwards.
 
     Raises KeysError, before reading data, if a tensor is missing, unexpected or misshapen; CheckpointError if
     the file is quantised in a way not known here, or damaged.
@@ -89,11 +93,12 @@ def load_module(
     view = _nearest(reader, wanted)
     check_fits(view, module)
     dtype_of = (lambda name: dtype) if isinstance(dtype, torch.dtype) else dtype
+    change = edit or (lambda name, tensor: tensor)
     total = sum(reader.infos[view.source[name]].nbytes for name in wanted)
     done = 0
     # In the order of the files: disks like that.
     for name in view.source:
-        _assign(module, name, view.read(name).to(device=device, dtype=dtype_of(name)))
+        _assign(module, name, change(name, view.read(name)).to(device=device, dtype=dtype_of(name)))
         done += reader.infos[view.source[name]].nbytes
         if progress:
             progress(done, total)

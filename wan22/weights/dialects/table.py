@@ -23,6 +23,11 @@ class Table:
         self._ours = {theirs: ours for ours, theirs in pairs}
         assert len(self._theirs) == len(self._ours) == len(pairs), "a name stands twice in a dialect's table"
 
+    @property
+    def pairs(self) -> Iterable[tuple[str, str]]:
+        """Every pair (ours, theirs), with its `*`."""
+        return self._theirs.items()
+
     def theirs(self, name: str) -> str | None:
         """Their name for our `name`, or None."""
         return _look(self._theirs, name)

@@ -1,0 +1,73 @@
+"""LoRAs: add to each weight, while it loads, what every adapter adds to it.
+
+It knows names, shapes and numbers only: what a file's tensors mean is for `weights/lora/` to say. Everything is added
+up in float32 on the CPU, in an order that does not depend on who named which file first, so that a film is the same
+wherever its weights rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from wan22.weights.reader import Reader
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a file adds to one parameter: `scale` times `up @ down`, or times `up` alone, a full difference.
+
+    `up` and `down` are names in the file; `shape` is that of what is added.
+    """
+
+    up: str
+    down: str | None
+    scale: float
+    shape: tuple[int, ...]
+
+    def add_to(self, total: Tensor, reader: Reader, strength: float) -> None:
+        """Add to `total`, float32 of as many elements as `shape`."""
+        factor = self.scale * strength
+        up = reader.read(self.up).float()
+        if self.down is None:
+            total.add_(up.reshape(total.shape), alpha=factor)
+            return
+        down = reader.read(self.down).float().flatten(1)
+        rows = total.view(self.shape[0], -1)
+        rows.addmm_(up.flatten(1), down, alpha=factor)
+
+
+Changes = Mapping[str, tuple[Change, ...]]
+"""What a file adds, by the official name of the parameter."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An open file, what it adds to the network at hand, and how strongly."""
+
+    reader: Reader
+    changes: Changes
+    strength: float
+
+
+class AddLoRAs:
+    """Called with the official name of a parameter and its weight: returns the weight with everything added."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = sources
+
+    def __call__(self, name: str, weight: Tensor) -> Tensor:
+        sources = [source for source in self._sources if name in source.changes]
+        if not sources:
+            return weight
+        total = torch.zeros(weight.shape, dtype=torch.float32)
+        for source in sources:
+            for change in source.changes[name]:
+                change.add_to(total, source.reader, source.strength)
+        return weight.float() + total
