@@ -14,6 +14,7 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -43,7 +44,8 @@ from wan22.types import ClipDone, Event, Finished, Latents, Level, Notice, Phase
 from wan22.version import __version__
 from wan22.weights.dialects.comfy import SPIECE
 from wan22.weights.fingerprint import fingerprint
-from wan22.weights.load import load_module, meta_module
+from wan22.weights.load import Edit, load_module, meta_module
+from wan22.weights.lora import Fitted, LoRA, fit, merging
 from wan22.weights.reader import SUFFIXES, open_reader
 
 Arch = DiTArch | VAEArch | UMT5Arch
@@ -69,12 +71,29 @@ class Engine:
         placement: Placement,
         dtype: torch.dtype,
         weights: Mapping[str, str],
+        experts: Mapping[str, "_Read"] | None = None,
     ) -> None:
         self.name, self.variant = name, variant
         self.device, self.dtype = placement.device, dtype
         self.weights = dict(weights)
+        self.loras = Fitted()
+        self._read_expert = dict(experts or {})
         self._tokenizer, self._placement = tokenizer, placement
         self._texts: OrderedDict[str, Tensor] = OrderedDict()
+
+    def use_loras(self, loras: Sequence[LoRA | str | os.PathLike[str]]) -> None:
+        """Merge these LoRAs, in place of those before, when the experts are next read; an empty list takes all away.
+
+        Raises OptionError or CheckpointError, and changes nothing, if one does not fit the model (`weights.lora.fit`).
+        """
+        self._merge(fit(loras, self.variant.experts, self.variant.dit, self.name))
+
+    def _merge(self, fitted: Fitted) -> None:
+        for expert in self.variant.experts:
+            if (mine := fitted.on(expert)) != self.loras.on(expert):
+                read = self._read_expert[expert]
+                self._placement.reread(expert, partial(read, lend=partial(merging, mine)) if mine else read)
+        self.loras = fitted
 
     def check(self, request: Request) -> Canvas:
         """Validate a request and return its sizes; raises a RequestError before any expensive work."""
@@ -211,7 +230,7 @@ class Engine:
         return math.prod(video.shape[2:]) <= _BATCH_TOKENS * 256
 
     def _notices(self, job: Job) -> Iterator[Event]:
-        for text in job.notices:
+        for text in (*self.loras.notices, *job.notices):
             yield Notice(text)
         prompts = [("prompt", text) for _, text in job.prompts]
         for what, text in (*prompts, ("negative prompt", job.request.negative or "")):
@@ -293,6 +312,7 @@ class Engine:
             "wan22": __version__,
             "model": self.name,
             "weights": self.weights,
+            **({"loras": self.loras.recipe()} if self.loras.uses else {}),
             **job.as_recipe(),
             "torch": torch.__version__,
             "device": _device_name(self.device),
@@ -481,17 +501,24 @@ class _Clock:
 
 
 def load(
-    model: str | os.PathLike[str] = "nano", *, device: str = "auto", dtype: str = "auto", memory: str = "auto"
+    model: str | os.PathLike[str] = "nano",
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    memory: str = "auto",
+    loras: Sequence[LoRA | str | os.PathLike[str]] = (),
 ) -> Engine:
     """Assemble a model: find its files, choose device, precision and where its parts rest. Weights come when needed.
 
     model: a catalogue name ("nano", "t2v-A14B"...), a hub id that is in the local cache, or a folder.
     device: "auto", "cpu", "cuda", "cuda:1", "mps". dtype: "auto", "float32", "bfloat16", "float16".
     memory: "auto", or where the parts rest: "device", "host", "disk".
+    loras: files, folders with a file for each expert, or `LoRA`s, which also say a strength and an expert.
     Raises OptionError, DeviceError or CheckpointError.
     """
     where = pick_device(device)
     found = open_model(model)
+    fitted = fit(loras, found.variant.experts, found.variant.dit, found.name)
     arches = _arches(found)
     counts = {part: sum(p.numel() for p in meta_module(arch).parameters()) for part, arch in arches.items()}
     precision = pick_dtype(dtype, where, small=sum(counts.values()) <= SMALL)
@@ -504,20 +531,22 @@ def load(
 
         sizes["audio"] = audio_parameters(found.parts["audio"]) * torch.float32.itemsize
     rest = plan(sizes, where, free_memory(where), free_memory(host), memory)
-    loaders: dict[str, Callable[[torch.device], nn.Module]] = {
-        part: partial(_load_part, found.parts[part], arches[part], dtypes[part]) for part in arches
-    }
+    read = {part: partial(_load_part, found.parts[part], arches[part], dtypes[part]) for part in arches}
+    loaders: dict[str, Callable[[torch.device], nn.Module]] = dict(read)
     if found.variant.speech is not None:
         loaders["audio"] = partial(load_audio_encoder, found.parts["audio"])
     weights = {part: fingerprint(found.parts[part]) for part in loaders}
-    return Engine(
+    engine = Engine(
         found.name,
         found.variant,
         tokenizer=_open_tokenizer(found.tokenizer),
         placement=Placement(loaders, rest, where),
         dtype=precision,
         weights=weights,
+        experts={part: read[part] for part in found.variant.experts},
     )
+    engine._merge(fitted)
+    return engine
 
 
 def _arches(model: Model) -> dict[str, Arch]:
@@ -533,13 +562,20 @@ def _open_tokenizer(path: Path) -> Tokenizer:
         return Tokenizer.from_pieces(reader.read(SPIECE).to(torch.uint8).numpy().tobytes())
 
 
-def _load_part(path: Path, arch: Arch, dtype: torch.dtype, device: torch.device) -> nn.Module:
+_LendEdit = Callable[[], AbstractContextManager[Edit | None]]
+_Read = Callable[..., nn.Module]
+"""Reads a part onto a device; with `lend`, through the edit that it lends meanwhile."""
+
+
+def _load_part(
+    path: Path, arch: Arch, dtype: torch.dtype, device: torch.device, lend: _LendEdit = nullcontext
+) -> nn.Module:
     def dtype_of(name: str) -> torch.dtype:
         keep = isinstance(arch, DiTArch) and any(part in name for part in _FLOAT32)
         return torch.float32 if keep else dtype
 
-    with open_reader(path) as reader:
-        return load_module(meta_module(arch), reader, dtype=dtype_of, device=device)
+    with open_reader(path) as reader, lend() as edit:
+        return load_module(meta_module(arch), reader, dtype=dtype_of, device=device, edit=edit)
 
 
 def _device_name(device: torch.device) -> str:

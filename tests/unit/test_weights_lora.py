@@ -2,16 +2,20 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny import tiny_variant, write_tiny
 
+import wan22
 from wan22.arch import DiTArch
 from wan22.errors import CheckpointError, KeysError, OptionError, OutputError
+from wan22.types import Frames, Notice, Request
 from wan22.weights.load import load_module, meta_module
-from wan22.weights.lora import LoRA, fit, open_adapters
+from wan22.weights.lora import LoRA, fit, merging, open_adapters
 from wan22.weights.lora.fitting import shapes_of
 from wan22.weights.lora.names import diffusers_name
 from wan22.weights.lora.write import TARGETS, convert_lora, write_lora
@@ -127,7 +131,7 @@ def base(tmp_path_factory):
 
 def merged(base, *loras, expert="high", dtype=torch.float32, experts=EXPERTS, arch=DIT):
     fitted = fit(loras, experts, arch, "tiny")
-    with open_reader(base) as reader, fitted.edit(expert) as edit:
+    with open_reader(base) as reader, merging(fitted.on(expert)) as edit:
         return load_module(meta_module(arch), reader, dtype=dtype, edit=edit).state_dict()
 
 
@@ -256,11 +260,10 @@ def test_the_sum_is_taken_in_float32_before_the_cast_and_after_dequantising(tmp_
     assert torch.equal(got, wanted.to(torch.bfloat16))
 
 
-def test_an_expert_without_a_lora_has_no_edit(tmp_path):
+def test_an_expert_that_no_lora_changes_is_said(tmp_path):
     path = written(tmp_path / "x.safetensors", pairs())
     fitted = fit([LoRA(path, expert="high")], EXPERTS, DIT, "tiny")
-    with fitted.edit("low") as edit:
-        assert edit is None
+    assert [use.expert for use in fitted.on("high")] == ["high"] and fitted.on("low") == ()
     assert any("no LoRA changes the low-noise expert" in notice for notice in fitted.notices)
 
 
@@ -539,3 +542,71 @@ def test_the_recipe_names_file_fingerprint_and_strengths(tmp_path):
     }
     assert recipe["x.safetensors (2)"]["high"] == 1.0
     assert recipe["x.safetensors"]["weights"].startswith("sha256:")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return write_tiny(tmp_path_factory.mktemp("model") / "tiny")
+
+
+def style(path, names=("blocks.0.self_attn.q.weight", "blocks.0.ffn.0.weight"), seed=0):
+    return written(path, pairs(names, seed=seed, arch=tiny_variant().dit), "comfy", alpha=RANK)
+
+
+def film(engine):
+    request = Request(prompt="a red ball rolls left at sunset", size=(32, 32), frames=5, steps=2)
+    events = list(engine.generate(request))
+    frames = torch.cat([torch.from_numpy(event.frames) for event in events if isinstance(event, Frames)])
+    return frames, events[-1].recipe, [event.text for event in events if isinstance(event, Notice)]
+
+
+def test_an_engine_merges_loras_as_if_its_weights_had_been_so(tmp_path, tiny):
+    path = style(tmp_path / "style.safetensors")
+    lora = pairs(("blocks.0.self_attn.q.weight", "blocks.0.ffn.0.weight"), arch=tiny_variant().dit)
+    explicit = tmp_path / "explicit"
+    shutil.copytree(tiny, explicit)
+    for expert, strength in (("high", 0.5), ("low", 0.25)):
+        file = explicit / f"{expert}_noise_model.safetensors"
+        save_file(expected(file, deltas(lora, strength)), file)
+    wanted, _, _ = film(wan22.load(explicit, device="cpu"))
+    got, recipe, notices = film(
+        wan22.load(tiny, device="cpu", loras=[LoRA(path, 0.5, "high"), LoRA(path, 0.25, "low")])
+    )
+    assert (got.int() - wanted.int()).abs().max() <= 1
+    assert recipe["loras"]["style.safetensors"]["high"] == 0.5
+    assert any("strength 0.25" in notice for notice in notices)
+    plain, recipe, notices = film(wan22.load(tiny, device="cpu"))
+    assert not torch.equal(got, plain)
+    assert "loras" not in recipe and not any("LoRA" in notice for notice in notices)
+
+
+def test_loras_come_and_go_without_opening_the_model_again(tmp_path, tiny):
+    path = style(tmp_path / "style.safetensors")
+    engine = wan22.load(tiny, device="cpu")
+    plain, _, _ = film(engine)
+    vae = engine.vae()
+    engine.use_loras([path])
+    changed, recipe, _ = film(engine)
+    assert recipe["loras"]["style.safetensors"] | {"weights": ""} == {
+        "file": "style.safetensors",
+        "weights": "",
+        "high": 1.0,
+        "low": 1.0,
+    }
+    with pytest.raises(CheckpointError):
+        engine.use_loras([tiny / "vae.safetensors"])
+    assert torch.equal(film(engine)[0], changed)  # a refusal changes nothing
+    engine.use_loras([])
+    assert torch.equal(film(engine)[0], plain)
+    assert engine.vae() is vae
+
+
+def test_a_lora_that_does_not_fit_is_refused_before_a_weight_is_read(tmp_path, tiny, monkeypatch):
+    path = written(tmp_path / "x.safetensors", pairs(TRAINED[:1]), "down and up")
+    monkeypatch.setattr("wan22.weights.lora.fitting.VARIANTS", {})
+    monkeypatch.setattr(Reader, "read", lambda self, name: pytest.fail("data was read"))
+    monkeypatch.setattr("wan22.engine.fingerprint", lambda path: pytest.fail("weights were read"))
+    with pytest.raises(
+        KeysError, match=r"was made for another model than tiny.*\[128, 128\], tiny has \[24, 24\]"
+    ):
+        wan22.load(tiny, device="cpu", loras=[path])

@@ -54,7 +54,7 @@ class Placement:
     """The parts of one model. `bring(name)` gives a part on the device; it is there until another guest comes."""
 
     def __init__(self, loaders: Mapping[str, Load], rest: Mapping[str, Rest], device: torch.device) -> None:
-        self._loaders, self._rest, self.device = loaders, rest, device
+        self._loaders, self._rest, self.device = dict(loaders), rest, device
         self._resting: dict[str, nn.Module] = {}  # on the device or on the host, as their rest says
         self._guest: tuple[str, nn.Module] | None = None  # the one part that is on the device for the moment
 
@@ -79,6 +79,13 @@ class Placement:
                 part = self._loaders[name](self.device)
             self._guest = (name, part)
         return self._guest[1]
+
+    def reread(self, name: str, load: Load) -> None:
+        """From now on read a part by `load`; what is here of it is let go."""
+        self._loaders[name] = load
+        self._resting.pop(name, None)
+        if self._guest is not None and self._guest[0] == name:
+            self.release()
 
     def release(self) -> None:
         """Let go of the guest; what rests on the host is still there, and need not be copied back."""

@@ -55,19 +55,9 @@ class Fitted:
     uses: tuple[Use, ...] = ()
     notices: tuple[str, ...] = ()
 
-    @contextmanager
-    def edit(self, expert: str) -> Generator[Edit | None]:
-        """Lend the edit that adds everything for one expert to its weights; None if there is nothing."""
-        mine = sorted(
-            (use for use in self.uses if use.expert == expert),
-            key=lambda use: (use.fingerprint, use.strength),
-        )
-        with ExitStack() as stack:
-            sources = [
-                Source(stack.enter_context(open_reader(use.adapter.path)), use.adapter.changes, use.strength)
-                for use in mine
-            ]
-            yield AddLoRAs(sources) if sources else None
+    def on(self, expert: str) -> tuple[Use, ...]:
+        """What changes one expert, in an order that does not depend on who was named first."""
+        return tuple(sorted((u for u in self.uses if u.expert == expert), key=lambda use: use.fingerprint))
 
     def recipe(self) -> dict[str, dict[str, Any]]:
         """For each file: its name, its fingerprint, and its strength for each expert, as JSON values."""
@@ -78,8 +68,20 @@ class Fitted:
                 count += 1
                 label = f"{file} ({count})"
             entry = entries.setdefault(label, {"file": file, "weights": use.fingerprint})
-            entry[use.expert] = entry.get(use.expert, 0.0) + use.strength
+            entry[use.expert] = use.strength
         return entries
+
+
+@contextmanager
+def merging(uses: Sequence[Use]) -> Generator[Edit]:
+    """Lend the edit that adds all of this to the weights of a network while they load."""
+    with ExitStack() as stack:
+        yield AddLoRAs(
+            [
+                Source(stack.enter_context(open_reader(use.adapter.path)), use.adapter.changes, use.strength)
+                for use in uses
+            ]
+        )
 
 
 def fit(
@@ -90,8 +92,12 @@ def fit(
     Raises OptionError for a strength or an expert that cannot be; CheckpointError for a file that is no plain LoRA,
     or says that it is for the other expert; KeysError for one that was made for another model.
     """
+    if not loras:
+        return Fitted()
     shapes = shapes_of(arch)
-    uses: list[Use] = []
+    uses: dict[
+        tuple[str, str], Use
+    ] = {}  # by file and expert: what is asked for twice is added once, more strongly
     notices: list[str] = []
     for asked in loras:
         lora = asked if isinstance(asked, LoRA) else LoRA(asked)
@@ -99,14 +105,16 @@ def fit(
         for adapter in _asked(lora, experts, model):
             check_fits(adapter, shapes, model)
             chosen = _experts(adapter, lora, experts, notices)
-            print_ = fingerprint(adapter.path)
-            uses += [Use(adapter, expert, float(lora.strength), print_) for expert in chosen]
-    notices += [_coverage(use) for use in uses]
-    reached = {use.expert for use in uses}
+            name = fingerprint(adapter.path)
+            for expert in chosen:
+                before = uses[name, expert].strength if (name, expert) in uses else 0.0
+                uses[name, expert] = Use(adapter, expert, before + lora.strength, name)
+    notices += [_coverage(use) for use in uses.values()]
+    reached = {expert for _, expert in uses}
     left = [expert for expert in experts if expert not in reached]
     if uses and left:
         notices.append(f"no LoRA changes the {left[0]}-noise expert")
-    return Fitted(tuple(uses), tuple(notices))
+    return Fitted(tuple(uses.values()), tuple(notices))
 
 
 def _check(lora: LoRA, experts: Sequence[str], model: str) -> None:
