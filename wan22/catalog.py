@@ -58,14 +58,16 @@ class Speech:
     """How a model that is driven by sound makes its film, clip by clip (spec: speech_to_video, section 8).
 
     Every clip has `clip_frames` (a multiple of the VAE's time stride), and is told the last `motion_frames` before
-    it. Of the first clip, which has no past, `settle` frames are dropped. Sizes are multiples of `side`. `audio` is
-    the hub id of the encoder of sound, if it is not in the model's folder.
+    it. Of the first clip, which has no past, `settle` frames are dropped. Where a past is longer than what was shown,
+    what came before is grey, as in the official release, or the picture standing still (`begins_still`). Sizes are
+    multiples of `side`. `audio` is the hub id of the encoder of sound, if it is not in the model's folder.
     """
 
     clip_frames: int = 80
     motion_frames: int = 73
     settle: int = 3
     side: int = 64
+    begins_still: bool = False
     audio: str | None = "jonatasgrosman/wav2vec2-large-xlsr-53-english"
 
 

@@ -9,7 +9,6 @@ It knows samples, no file; the encoder is a function that it is given.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -52,33 +51,25 @@ def hidden_states(encoder: torch.nn.Module, samples: Float[Tensor, "1 n"]) -> Fl
     return torch.cat([*out.hidden_states[:-1], out.last_hidden_state]).float()
 
 
-@dataclass
-class _Heard:
-    """Hidden states of the encoder's frames from `begin` on."""
-
-    begin: int
-    states: Tensor
-
-    def holds(self, first: int, last: int) -> bool:
-        return self.begin <= first and last < self.begin + self.states.shape[1]
-
-
 class Hearing:
-    """A sound as a model hears it. `sound` must have RATE samples a second."""
+    """A sound as a model hears it. `sound` must have RATE samples a second, and one at least."""
 
     def __init__(self, sound: Sound, hear: Hear) -> None:
         if sound.rate != RATE:
             raise ValueError(f"the encoder hears {RATE} samples a second, not {sound.rate}")
         self._hear = hear
-        # Normalised over the whole sound, as Wav2Vec2's processor does; in float64, since it may last hours.
-        mean, deviation = sound.samples.mean(dtype=np.float64), sound.samples.std(dtype=np.float64)
-        self._samples = sound.samples
-        self._mean, self._scale = mean, 1 / math.sqrt(deviation**2 + 1e-7)
+        # Normalised over the whole sound, as Wav2Vec2's processor does. It may last hours: sums in float64, and no
+        # copy of it.
+        x = sound.samples
+        mean = x.mean(dtype=np.float64)
+        variance = max(0.0, np.einsum("n,n", x, x, dtype=np.float64) / len(x) - mean**2)
+        self._samples, self._mean, self._scale = x, mean, 1 / math.sqrt(variance + 1e-7)
         self.frames = max(0, (len(sound.samples) - _FIELD) // _HOP + 1)
         """Frames of the encoder, 50 a second."""
         self.ticks = int(self.frames / FEATURE_RATE * VIDEO_RATE)
         """Frames at 30 a second."""
-        self._last: _Heard | None = None
+        self._piece = self.frames if self.frames <= PIECE + 2 * CONTEXT else PIECE
+        self._pieces: dict[int, Tensor] = {}
 
     def at_ticks(self, ticks: np.ndarray) -> Float[Tensor, "states n a"]:
         """The states at frames of 30 a second, linear between the encoder's; zero at and beyond `ticks`.
@@ -106,19 +97,23 @@ class Hearing:
         return self.at_ticks(ticks).transpose(1, 2)[None]
 
     def _between(self, first: int, last: int) -> Tensor:
-        """States of the encoder's frames first..last; a piece is made once for the clips within it."""
-        if self._last is None or not self._last.holds(first, last):
-            self._last = self._heard(first, last)
-        begin = self._last.begin
-        return self._last.states[:, first - begin : last + 1 - begin]
+        """States of the encoder's frames first..last. Pieces are cut alike whichever clip asks first, so that a film
+        that goes on hears what it would have heard; each is kept while the clips within it ask.
+        """
+        wanted = range(first // self._piece, last // self._piece + 1)
+        self._pieces = {i: states for i, states in self._pieces.items() if i in wanted}
+        parts = []
+        for i in wanted:
+            if i not in self._pieces:
+                self._pieces[i] = self._made(i)
+            begin = i * self._piece
+            parts.append(self._pieces[i][:, max(0, first - begin) : last + 1 - begin])
+        return torch.cat(parts, dim=1)
 
-    def _heard(self, first: int, last: int) -> _Heard:
-        if self.frames <= PIECE + 2 * CONTEXT:
-            return _Heard(0, self._encode(0, self.frames))
-        end = min(self.frames, max(first + PIECE, last + 1))
-        from_, to = max(0, first - CONTEXT), min(self.frames, end + CONTEXT)
-        states = self._encode(from_, to)
-        return _Heard(first, states[:, first - from_ : end - from_].clone())
+    def _made(self, piece: int) -> Tensor:
+        begin, end = piece * self._piece, min(self.frames, (piece + 1) * self._piece)
+        from_, to = max(0, begin - CONTEXT), min(self.frames, end + CONTEXT)
+        return self._encode(from_, to)[:, begin - from_ : end - from_].clone()
 
     def _encode(self, begin: int, end: int) -> Tensor:
         piece = self._samples[begin * _HOP : (end - 1) * _HOP + _FIELD if end < self.frames else None]
@@ -167,9 +162,11 @@ class Performance:
 
     def take(self, clip: int, carry: Carry) -> Take:
         """The first clip has no past, unless it begins with the picture; then its past is the picture."""
-        if clip == 0 and self._from_image:
-            carry = self._remember(self._begun())
-        motion = carry.get("motion")
+        motion = None
+        if clip > 0:
+            motion = carry["motion"]
+        elif self._from_image:
+            motion = self._remember(self._begun())["motion"]
         before = self._reference if motion is None else motion
         decoded = 1 + (before.shape[1] - 1) * self._canvas.stride_time
         heard = Heard(
@@ -195,7 +192,9 @@ class Performance:
         return carry
 
     def _begun(self) -> Tensor:
-        """The pixels before the first clip: grey, or the picture at last."""
+        """The pixels before the first clip: grey, and the picture at last; or the picture all along."""
+        if self._speech.begins_still:
+            return self._pixels[:, None].expand(-1, self._speech.motion_frames, -1, -1)
         past = torch.zeros(3, self._speech.motion_frames, *self._pixels.shape[1:])
         if self._from_image:
             past[:, -_SHOWN_BEFORE:] = self._pixels[:, None]

@@ -120,5 +120,7 @@ def variant(vae: VAEArch, vocab: int) -> Variant:
         ),
         trained=Trained(((SIZE, SIZE),), (CLIP,), only=True),
         hub=None,
-        speech=Speech(clip_frames=CLIP, motion_frames=PAST, settle=3, side=SIZE, audio=None),
+        speech=Speech(
+            clip_frames=CLIP, motion_frames=PAST, settle=3, side=SIZE, begins_still=True, audio=None
+        ),
     )
