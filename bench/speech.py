@@ -141,21 +141,38 @@ def silence(judge: Judge, count: int, seconds: float = 2.0) -> dict[str, float]:
 
 
 def drift(judge: Judge, count: int, clips: int = 6) -> dict[str, Any]:
-    """How colour and shape of the face move away over chained clips, with and without motion history."""
+    """What the motion history is good for: chained clips with it and without, of a still camera and of a panning one.
+
+    Without it every clip begins anew from the picture: it cannot wander far from there, but jumps where clips meet, and
+    cannot follow a camera. So three things are told: how far the face is from where the first clip had it (drift), how
+    abrupt the seams are, and, while the camera pans, how far the face is from where the stage's own film has it.
+    """
     seconds = clips * judge.engine.variant.speech.clip_frames / judge.fps
     result: dict[str, Any] = {}
     original = engine_module.Performance
     for name, story in (("with history", original), ("without", Forgetful)):
         engine_module.Performance = story
         try:
-            rows = []
+            rows, errors = [], []
             for i, shot in enumerate(sample_puppets(count, 300 + judge.seed, split="held-out")):
                 still = replace(shot, camera="static")
                 rows.append(_moved(judge.film(still, _voiced(900 + i, seconds), seed=i), clips))
+                pan = replace(shot, camera=("pan left", "pan right")[i % 2])
+                errors.append(_astray(judge, pan, i))
         finally:
             engine_module.Performance = original
         result[name] = {key: round(float(np.mean([row[key] for row in rows])), 3) for key in rows[0]}
+        result[name]["astray while the camera pans"] = round(float(np.mean(errors)), 3)
     return result
+
+
+def _astray(judge: Judge, shot: PuppetShot, i: int, seconds: float = 6.0) -> float:
+    """How far the face is from where the stage's film of the same move has it, in hundredths of the picture's width."""
+    samples = _voiced(1900 + i, 8.0)
+    film = judge.film(shot, samples, seed=i, seconds=seconds)
+    truth = judge.truth(shot, samples, 8.0, i)[: len(film)]
+    away = face_of(film).centre[:, 0] - face_of(truth).centre[:, 0]
+    return float(np.abs(away).mean()) * 100 / film.shape[2]
 
 
 def _moved(film: np.ndarray, clips: int) -> dict[str, float]:
