@@ -23,6 +23,7 @@ class Row:
     """Seconds and bytes of both, and the largest difference of results as a share of their standard deviation."""
 
     case: str
+    peer: str
     dtype: str
     shapes: str
     ours: float
@@ -31,6 +32,17 @@ class Row:
     ours_peak: int
     theirs_peak: int
     difference: float
+    seconds: float | None
+    """Of sound, where one is heard."""
+
+    @property
+    def real_time(self) -> str:
+        """Seconds of sound that a second of work is enough for: ours, theirs."""
+        return (
+            ""
+            if self.seconds is None
+            else f"{self.seconds / self.ours:.1f}, {self.seconds / self.theirs:.1f}"
+        )
 
 
 def run(case: Case, repeats: int, clock: str, threads: int) -> Row:
@@ -43,12 +55,24 @@ def run(case: Case, repeats: int, clock: str, threads: int) -> Row:
     del calls
     gc.collect()
     peaks = [peak_of(case.name, contender, threads) for contender in CONTENDERS]
-    return Row(case.name, case.dtype, case.shapes, ours, theirs, theirs / ours, *peaks, difference)
+    return Row(
+        case.name,
+        case.peer,
+        case.dtype,
+        case.shapes,
+        ours,
+        theirs,
+        theirs / ours,
+        *peaks,
+        difference,
+        case.seconds,
+    )
 
 
 def machine(threads: int, clock: str) -> dict[str, str]:
     """What the numbers were measured on."""
     import diffusers
+    import transformers
 
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
@@ -60,19 +84,21 @@ def machine(threads: int, clock: str) -> dict[str, str]:
         "clock": clock,
         "torch": torch.__version__,
         "diffusers": diffusers.__version__,
+        "transformers": transformers.__version__,
     }
 
 
 def table(rows: list[Row]) -> str:
     """Markdown."""
     lines = [
-        "| case | dtype | shapes | ours s | Diffusers s | ratio | ours MiB | Diffusers MiB | max difference / std |",
-        "|---|---|---|--:|--:|--:|--:|--:|--:|",
+        "| case | peer | dtype | shapes | ours s | peer s | ratio | ours MiB | peer MiB | max difference / std "
+        "| times real time: ours, peer |",
+        "|---|---|---|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for r in rows:
         lines.append(
-            f"| {r.case} | {r.dtype} | {r.shapes} | {r.ours:.3f} | {r.theirs:.3f} | {r.ratio:.2f} "
-            f"| {r.ours_peak >> 20:,} | {r.theirs_peak >> 20:,} | {r.difference:.1e} |"
+            f"| {r.case} | {r.peer} | {r.dtype} | {r.shapes} | {r.ours:.3f} | {r.theirs:.3f} | {r.ratio:.2f} "
+            f"| {r.ours_peak >> 20:,} | {r.theirs_peak >> 20:,} | {r.difference:.1e} | {r.real_time} |"
         )
     return "\n".join(lines)
 

@@ -1,34 +1,37 @@
 """What is compared. A case makes, for one contender, a call that returns its result; weights come from a seed.
 
-Both contenders get the same numbers: ours under the official names, Diffusers' under its own, joined by the
+Both contenders get the same numbers: ours under the official names, the peer's under its own, joined by the
 tables of `wan22.weights.dialects`.
 """
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from wan22.arch import VAEArch
-from wan22.catalog import EMBEDDED, VAE_21, VAE_22
+from wan22.catalog import EMBEDDED, EMBEDDED_SPEECH, VAE_21, VAE_22
 from wan22.engine import Engine
 from wan22.weights.dialects import DIALECTS
 
 Call = Callable[[], Tensor]
-OURS, THEIRS = "ours", "diffusers"
+OURS, THEIRS = "ours", "theirs"
 
 
 @dataclass(frozen=True)
 class Case:
-    """One comparison: what it is, at which sizes, and `make(contender)`."""
+    """One comparison: what it is, at which sizes, and `make(contender)`. `seconds` is how long a sound lasts."""
 
     name: str
     dtype: str
     shapes: str
     make: Callable[[str], Call]
+    peer: str = "Diffusers"
+    seconds: float | None = None
 
 
 def official(part: str, names: list[str]) -> Callable[[str], str]:
@@ -47,7 +50,7 @@ def draw(module: nn.Module, native: Callable[[str], str]) -> None:
         noise = torch.randn(
             parameter.shape, generator=torch.Generator().manual_seed(zlib.crc32(own.encode()))
         )
-        if own.endswith((".gamma", "norm_q.weight", "norm_k.weight", "norm3.weight")):
+        if own.endswith((".gamma", "norm_q.weight", "norm_k.weight", "norm3.weight", "layer_norm.weight")):
             noise = 1 + 0.1 * noise
         elif parameter.ndim > 1 and not own.endswith("modulation"):
             noise *= parameter[0].numel() ** -0.5
@@ -300,6 +303,77 @@ def _their_film(engine: Engine, size: tuple[int, int], frames: int) -> Call:
     return film
 
 
+# From a sound to what a film is told of it
+
+FPS = 16
+
+
+def released_ear() -> nn.Module:
+    """The encoder of sound of S2V-14B, with weights from a seed."""
+    from wan22.weights.recognise import RELEASED_AUDIO
+
+    return _drawn_ear(asdict(RELEASED_AUDIO))
+
+
+def nano_ear() -> nn.Module:
+    """The embedded model's encoder of sound, or while there is none, one of its size with weights from a seed."""
+    from wan22.train.recipes import nano_speech
+    from wan22.weights.wav2vec2 import load_audio_encoder
+
+    if EMBEDDED_SPEECH.is_dir():
+        return load_audio_encoder(EMBEDDED_SPEECH / "audio_encoder")
+    return _drawn_ear(nano_speech.ear().config)
+
+
+def _drawn_ear(config: dict[str, object]) -> nn.Module:
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+    with torch.device("meta"):
+        ear = Wav2Vec2Model(Wav2Vec2Config(**{**config, "mask_time_prob": 0.0, "mask_feature_prob": 0.0}))
+    ear = ear.to_empty(device="cpu").eval()
+    draw(ear, str)
+    return ear
+
+
+def hearing(ear: Callable[[], nn.Module], seconds: int, clip: int, contender: str) -> Call:
+    """All hidden states at every frame of a film, (1, states, a, T), `clip` frames at a time where clips are made.
+
+    The peer is the official release's way: transformers hears the whole sound, all states are stacked, taken to 30 a
+    second, and from there to the film's frames.
+    """
+    from wan22.conditioning.speech import FEATURE_RATE, RATE, VIDEO_RATE, Hearing, hidden_states
+    from wan22.types import Sound
+
+    encoder, frames = ear(), seconds * FPS
+    samples = 0.1 * given(7, seconds * RATE).numpy()
+    if contender == OURS:
+        sound = Sound(samples, RATE)
+
+        def heard() -> Tensor:
+            hearing = Hearing(sound, partial(hidden_states, encoder))
+            clips = [hearing.clip(i, clip, FPS) for i in range(-(-frames // clip))]
+            return torch.cat(clips, dim=-1)[..., :frames]
+
+        return heard
+    from transformers import Wav2Vec2FeatureExtractor
+
+    extractor = Wav2Vec2FeatureExtractor(sampling_rate=RATE, do_normalize=True)
+
+    def whole() -> Tensor:
+        told = extractor(samples, sampling_rate=RATE, return_tensors="pt").input_values
+        out = encoder(told, output_hidden_states=True)
+        states = torch.cat([*out.hidden_states[:-1], out.last_hidden_state]).transpose(1, 2)
+        ticks = int(states.shape[2] / FEATURE_RATE * VIDEO_RATE)
+        states = torch.nn.functional.interpolate(states, size=ticks, mode="linear", align_corners=True)
+        index = np.round(np.arange(frames) / FPS * VIDEO_RATE).astype(np.int64)
+        film = states.new_zeros(*states.shape[:2], frames)
+        film[..., index < ticks] = states[..., index[index < ticks]]
+        return film[None]
+
+    return whole
+
+
+_EAR = "the embedded encoder" if EMBEDDED_SPEECH.is_dir() else "random weights of its size"
 _NANO = "the embedded model" if (EMBEDDED / "variant.json").is_file() else "random weights of its size"
 _HALF_22 = replace(VAE_22, encoder_width=80, decoder_width=128)
 
@@ -317,6 +391,25 @@ CASES: dict[str, Case] = {
             "float32",
             "9 frames 128x128, half width",
             partial(vae, _HALF_22, "decode", 9, 128),
+        ),
+        Case(
+            "hearing, S2V-14B",
+            "float32",
+            "10 s of sound; 24 layers x 1024",
+            partial(hearing, released_ear, 10, 80),
+            peer="transformers",
+            seconds=10,
+        ),
+        *(
+            Case(
+                f"hearing, nano, {minutes} min",
+                "float32",
+                f"4 layers x 64; {_EAR}",
+                partial(hearing, nano_ear, 60 * minutes, 32),
+                peer="transformers",
+                seconds=60 * minutes,
+            )
+            for minutes in (1, 10)
         ),
     )
 }

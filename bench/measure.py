@@ -37,14 +37,22 @@ def reset_peak() -> bool:
     return True
 
 
+def high_water(pid: int | str = "self") -> int | None:
+    """The highest resident memory of a process in bytes, as Linux notes it; None elsewhere, or if it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), None)
+
+
 def peak() -> int:
     """The highest memory use of this process in bytes, since the last reset where there was one."""
-    try:
-        line = next(s for s in Path("/proc/self/status").read_text().splitlines() if s.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    except (OSError, StopIteration):
-        scale = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+    found = high_water()
+    if found is not None:
+        return found
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 
 
 def peak_of(case: str, contender: str, threads: int) -> int:
