@@ -9,6 +9,7 @@ from wan22.version import __version__
 
 __all__ = [
     "Engine",
+    "LoRA",
     "Request",
     "Sound",
     "Video",
@@ -21,6 +22,7 @@ __all__ = [
 
 _HOME = {
     "Engine": "wan22.engine",
+    "LoRA": "wan22.weights.lora",
     "Request": "wan22.types",
     "Sound": "wan22.types",
     "Video": "wan22.pipeline",
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from wan22.media.audio import read_sound
     from wan22.pipeline import Video, Wan22Pipeline
     from wan22.types import Request, Sound
+    from wan22.weights.lora import LoRA
 
 
 def __getattr__(name: str) -> Any:

@@ -24,6 +24,7 @@ from wan22.media.video import read_clip
 from wan22.media.writer import VideoWriter
 from wan22.request import HEARD_RATE
 from wan22.types import Clip, Event, Finished, Frames, Progress, Request, Sound
+from wan22.weights.lora import LoRA
 
 PathLike = str | os.PathLike[str]
 OnStep = Callable[["Wan22Pipeline", int, float, dict[str, Any]], dict[str, Any] | None]
@@ -93,6 +94,7 @@ class Wan22Pipeline:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._loras: list[LoRA] = []
 
     @classmethod
     def from_pretrained(
@@ -108,6 +110,22 @@ class Wan22Pipeline:
         torch_dtype: a torch dtype or its name. Raises OptionError, DeviceError or CheckpointError.
         """
         return cls(load(model, device=str(device), dtype=torch_dtype, memory=memory))
+
+    def load_lora(self, path: PathLike, strength: float = 1.0, expert: str | None = None) -> None:
+        """Add a LoRA to those in use: a file, or a folder with a file for each expert; any common dialect.
+
+        strength: how much of it; 1 is as trained. expert: "high" or "low"; if left out, the one that the file says,
+        else both. It is merged when the experts are next read, which happens once. Raises OptionError or
+        CheckpointError, and changes nothing, if it does not fit the model.
+        """
+        loras = [*self._loras, LoRA(path, strength, expert)]
+        self.engine.use_loras(loras)
+        self._loras = loras
+
+    def unload_loras(self) -> None:
+        """Take every LoRA away."""
+        self.engine.use_loras([])
+        self._loras = []
 
     def __call__(
         self,

@@ -11,9 +11,9 @@ MACHINE = "--device --dtype --memory --model"
 SAMPLING = "--guidance --negative --seed --shift --size --solver --steps"
 FROZEN = {
     "generate": f"prompt --afresh --audio --audio-start --clips --codec --count --fps --frames --from --from-image "
-    f"--hold-colour --image --json --language --last-image --no-overwrite --output --overwrite --pose --quality "
+    f"--hold-colour --image --json --language --last-image --lora --no-overwrite --output --overwrite --pose --quality "
     f"--say --seconds --speaker --strength --task --video --voice --voice-sample -o {MACHINE} {SAMPLING}",
-    "image": f"prompt --count --from --json --no-overwrite --output --overwrite -o {MACHINE} {SAMPLING}",
+    "image": f"prompt --count --from --json --lora --no-overwrite --output --overwrite -o {MACHINE} {SAMPLING}",
     "decode": f"latents --codec --json --no-overwrite --output --overwrite --quality -o {MACHINE}",
     "models": "name --json",
     "download": "name --from --to",

@@ -410,7 +410,7 @@ REFUSED = {
     "download of nothing": (["download", "t2v-A14C"], "Did you mean 't2v-A14B'"),
     "download of what is here": (["download", "nano"], "is embedded"),
     "unknown hub": (["download", "t2v-A14B", "--from", "elsewhere"], "Known: huggingface, modelscope"),
-    "unknown dialect": (["convert", "a", "b", "--to", "kohya"], "Known: official, diffusers, comfy"),
+    "unknown dialect": (["convert", "a", "b", "--to", "klingon"], "Known: official, diffusers, comfy"),
     "inspect nothing": (["inspect", "nowhere.safetensors"], "nowhere.safetensors"),
     "verify nothing": (["verify", "nowhere"], "there is no nowhere"),
 }  # fmt: skip

@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from wan22.cli.sound import Asked
-from wan22.errors import MediaError
+from wan22.errors import CheckpointError, MediaError
+
+AskedLoRA = tuple[str, float, str | None]
+"""Path, strength, and expert, if one is named."""
 
 SETTINGS = (
     "prompt", "negative", "size", "frames", "fps", "steps", "solver", "shift", "guidance", "strength", "seed",
@@ -70,6 +73,35 @@ def _find(recipe: dict[str, Any], source: str, name: str, option: str) -> str:
     if not here:
         raise MediaError(f"{source} was made from {file}, which is not beside it; give it with {option}")
     return str(here[0])
+
+
+def find_loras(recipe: dict[str, Any], source: str) -> tuple[AskedLoRA, ...]:
+    """The LoRAs that a recipe names, found beside `source` or here, known by their bytes.
+
+    Raises CheckpointError, naming the option, if one is not found.
+    """
+    asked: list[AskedLoRA] = []
+    for entry in (recipe.get("loras") or {}).values():
+        path = _find_lora(entry, source)
+        strengths = {name: entry[name] for name in ("high", "low", "dit") if name in entry}
+        asked += [(path, strength, None if name == "dit" else name) for name, strength in strengths.items()]
+    return tuple(asked)
+
+
+def _find_lora(entry: dict[str, Any], source: str) -> str:
+    from wan22.weights.fingerprint import fingerprint
+
+    file, wanted = entry["file"], entry["weights"]
+    here = [place for place in (Path(source).parent / file, Path(file)) if place.is_file()]
+    for place in here:
+        if fingerprint(place) == wanted:
+            return str(place)
+    found = f"{here[0]} is another one" if here else "which is not beside it"
+    strengths = ", ".join(f"{name} {entry[name]:g}" for name in ("high", "low", "dit") if name in entry)
+    raise CheckpointError(
+        f"{source} was made with the LoRA {file} ({wanted[:19]}...), {found}; give it with --lora "
+        f"(strength: {strengths})"
+    )
 
 
 def find_sound(recipe: dict[str, Any], source: str, asked: Asked) -> Asked:

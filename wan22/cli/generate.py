@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,8 +32,16 @@ class Machine:
     dtype: str | None = None
     memory: str | None = None
 
-    def load(self, recipe: dict[str, Any]) -> Engine:
-        """Assemble the engine."""
+    def load(self, recipe: dict[str, Any], loras: Sequence[again.AskedLoRA] = ()) -> Engine:
+        """Assemble the engine, with LoRAs as (path, strength, expert)."""
+        engine = self._load(recipe)
+        if loras:
+            from wan22.weights.lora import LoRA
+
+            engine.use_loras([LoRA(*lora) for lora in loras])
+        return engine
+
+    def _load(self, recipe: dict[str, Any]) -> Engine:
         from wan22.engine import load
 
         device, memory = self.device or "auto", self.memory or "auto"
@@ -65,6 +74,7 @@ class Work:
     recipe: dict[str, Any] = field(default_factory=dict)
     sound: Asked = field(default_factory=Asked)
     afresh: bool = False
+    loras: tuple[again.AskedLoRA, ...] = ()
 
 
 def generate(
@@ -99,6 +109,7 @@ def generate(
     guidance: o.Guidance = None,
     seed: o.Seed = None,
     count: o.Count = 1,
+    lora: o.Lora = None,
     quality: o.Quality = "high",
     codec: o.CodecName = None,
     overwrite: o.Overwrite = True,
@@ -142,6 +153,7 @@ def generate(
             json=json,
             sound=sound,
             afresh=afresh,
+            loras=_loras(lora),
         )
     )
 
@@ -180,6 +192,7 @@ def image(
     guidance: o.Guidance = None,
     seed: o.Seed = None,
     count: o.Count = 1,
+    lora: o.Lora = None,
     overwrite: o.Overwrite = True,
     device: o.Device = None,
     dtype: o.Dtype = None,
@@ -205,6 +218,7 @@ def image(
             count=count,
             overwrite=overwrite,
             json=json,
+            loras=_loras(lora),
         )
     )
 
@@ -250,6 +264,7 @@ def _make(work: Work) -> None:
             given=again.settings(recipe, work.given),
             files=again.find_files(recipe, work.source, work.files),
             sound=again.find_sound(recipe, work.source, work.sound),
+            loras=work.loras or again.find_loras(recipe, work.source),
         )
     if "prompt" not in work.given:
         raise OptionError(
@@ -262,7 +277,7 @@ def _make(work: Work) -> None:
     with report.choose(work.json) as show:
         track = work.sound.open()
         request = _request(work, track)
-        engine = work.machine.load(work.recipe)
+        engine = work.machine.load(work.recipe, work.loras)
         engine.check(replace(request, seed=request.seed + work.count - 1))
         canvas = engine.check(request)
         notes = again.note_files(work.files | ({"sound": track.path} if track and not track.said else {}))
@@ -332,6 +347,10 @@ def slug(prompt: str) -> str:
     """A file name from a prompt: its first words, letters of any language, at most 48 characters."""
     words = "-".join(re.findall(r"\w+", prompt.lower()))[:48].strip("-_")
     return words or "film"
+
+
+def _loras(texts: list[str] | None) -> tuple[again.AskedLoRA, ...]:
+    return tuple(o.parse_lora(text) for text in texts or ())
 
 
 def _present(values: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ The names are frozen by tests/contracts/test_cli_options.py: people's scripts de
 from __future__ import annotations
 
 import math
+import re
 from typing import Annotated
 
 import typer
@@ -135,6 +136,16 @@ Count = Annotated[
         help="Make N films, with seeds from --seed on, into out-1.mp4, out-2.mp4, ...",
     ),
 ]
+Lora = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--lora",
+        metavar="FILE[:STRENGTH][@high|low]",
+        help="Add a LoRA, of any common dialect; again for more, or for another strength on the other expert. "
+        "A folder with a file for each expert is a pair. [default: strength 1, on the expert that the file says]",
+        show_default=False,
+    ),
+]
 Device = Annotated[
     str | None,
     typer.Option(metavar="D", help="cpu, cuda, cuda:1, mps. [default: auto, the fastest here]"),
@@ -197,6 +208,17 @@ Json = Annotated[
     bool,
     typer.Option("--json", help="Print one JSON object per event, for machines."),
 ]
+
+
+_LORA = re.compile(r"(?P<path>.+?)(?::(?P<strength>[-+]?(?:\d+\.?\d*|\.\d+)))?(?:@(?P<expert>[A-Za-z]+))?")
+
+
+def parse_lora(text: str) -> tuple[str, float, str | None]:
+    """Read "style.safetensors:0.8@high": path, strength (1 if left out), expert (None if left out)."""
+    match = _LORA.fullmatch(text)
+    if match is None:
+        raise OptionError("--lora is empty; give FILE, FILE:0.8 or FILE:0.8@high")
+    return match["path"], float(match["strength"] or 1.0), match["expert"]
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:

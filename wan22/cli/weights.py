@@ -13,7 +13,7 @@ import typer
 
 from wan22.cli import options as o
 from wan22.cli.catalogue import count, gigabytes
-from wan22.errors import choose
+from wan22.errors import OptionError, choose
 
 PathArgument = Annotated[
     str, typer.Argument(metavar="PATH", help="A weight file or folder.", show_default=False)
@@ -57,9 +57,24 @@ def _network(found: dict[str, Any]) -> None:
     for name, value in facts.items():
         if value is not None:
             print(f"  {name:11} {value}")
+    for adapter in found.get("lora") or []:
+        _adapter(adapter)
     for name, value in _flat(found.get("arch") or {}):
         if name not in ("mean", "std"):
             print(f"    {name:29} {value}")
+
+
+def _adapter(lora: dict[str, Any]) -> None:
+    """Print what `describe` says of a LoRA, for one expert."""
+    expert = f"{lora['expert']}-noise ({lora['said_by']})" if lora["expert"] else "not said"
+    ranks = ", ".join(f"{number} of rank {rank}" for rank, number in lora["ranks"].items())
+    changes = ", ".join(f"{kind} {number}x" for kind, number in lora["changes"].items())
+    print(f"  {'expert':11} {expert}")
+    print(f"  {'pairs':11} {lora['pairs']}{f' ({ranks})' if ranks else ''}")
+    if lora["differences"]:
+        print(f"  {'differences':11} {lora['differences']}")
+    print(f"  {'changes':11} {changes}")
+    print(f"  {'fits':11} {', '.join(lora['fits']) or 'no model of the catalogue'}")
 
 
 def _flat(arch: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -75,21 +90,36 @@ def convert(
     source: Annotated[str, typer.Argument(metavar="SRC", help="A file or folder.", show_default=False)],
     target: Annotated[str, typer.Argument(metavar="DST", help="A new file or folder.", show_default=False)],
     to: Annotated[
-        str, typer.Option("--to", metavar="DIALECT", help="official, diffusers or comfy.", show_default=False)
+        str,
+        typer.Option(
+            "--to",
+            metavar="DIALECT",
+            help="official, diffusers or comfy; of a LoRA diffusers, comfy, kohya or lightx2v.",
+            show_default=False,
+        ),
     ],
     dtype: Annotated[
         str | None,
         typer.Option(metavar="T", help="float32, bfloat16, float16. [default: as it is]", show_default=False),
     ] = None,
 ) -> None:
-    """Convert weights between three dialects.
+    """Convert weights between three dialects, and LoRAs between four.
 
-    Those of the official release, of Diffusers, and of ComfyUI.
+    Weights: those of the official release, of Diffusers, and of ComfyUI. LoRAs: those of Diffusers (and PEFT), ComfyUI,
+    kohya (and musubi), and LightX2V, one file or a pair.
     """
     from wan22.weights.convert import TARGETS
     from wan22.weights.convert import convert as convert_weights
+    from wan22.weights.lora.file import holds_lora
+    from wan22.weights.lora.write import TARGETS as LORA_TARGETS
+    from wan22.weights.lora.write import convert_lora
 
-    choose("dialect", to, TARGETS)
+    choose("dialect", to, tuple(dict.fromkeys(TARGETS + LORA_TARGETS)))
+    if holds_lora(source):
+        if dtype is not None:
+            raise OptionError("--dtype is of whole networks; the matrices of a LoRA keep theirs")
+        print(convert_lora(source, target, to))
+        return
     with _bar("converting") as progress:
         made = convert_weights(source, target, to, dtype=_dtype(dtype), progress=progress)
     print(made)

@@ -84,6 +84,15 @@ class Adapter:
         return sum(change.down is None for changes in self.changes.values() for change in changes)
 
 
+def holds_lora(path: str | Path) -> bool:
+    """Whether there is an adapter of any kind at `path`, a file or a folder. Raises CheckpointError for no place."""
+    path = Path(path).expanduser()
+    for file in (_weights_in(path) if path.is_dir() else [path])[:1]:
+        with open_reader(file) as reader:
+            return names.is_lora(reader.infos)
+    return False
+
+
 def open_adapters(path: str | Path) -> list[Adapter]:
     """The adapters at `path`: one file's, or those of a folder with a file for each expert. A file may hold both
     experts' too.
@@ -112,9 +121,14 @@ def _stem(file: Path, folder: Path) -> str:
     return str(file.relative_to(folder).with_suffix(""))
 
 
-def _files(folder: Path) -> list[Path]:
+def _weights_in(folder: Path) -> list[Path]:
+    """The weight files of a folder, or, if it has none, of its folders."""
     found = sorted(file for file in folder.iterdir() if file.suffix in SUFFIXES)
-    found = found or sorted(file for file in folder.glob("*/*") if file.suffix in SUFFIXES)
+    return found or sorted(file for file in folder.glob("*/*") if file.suffix in SUFFIXES)
+
+
+def _files(folder: Path) -> list[Path]:
+    found = _weights_in(folder)
     if not found:
         raise CheckpointError(f"{folder} holds no LoRA ({', '.join(SUFFIXES)}). Check the path.")
     return found

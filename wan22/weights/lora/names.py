@@ -100,6 +100,12 @@ def module_of(parameter: str) -> str:
     return parameter.rpartition(".")[0]
 
 
+def kind_of(parameter: str) -> str:
+    """What kind of module a parameter is of, over all blocks: `self_attn.q` of `blocks.7.self_attn.q.weight`."""
+    parts = parameter.split(".")
+    return ".".join(parts[2:] if parts[0] == "blocks" else parts).removesuffix(".weight")
+
+
 def flat(name: str) -> str:
     """A name as kohya writes it: `blocks_0_self_attn_q`."""
     return name.replace(".", "_")
