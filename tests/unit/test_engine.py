@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import TEXT_LEN, tiny_variant, write_tiny
+from tiny import TEXT_LEN, write_tiny
 
 import wan22
 from wan22 import engine as engine_module
