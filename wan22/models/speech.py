@@ -93,9 +93,10 @@ class SoundEncoder(nn.Module):
     def forward(
         self, sound: Float[Tensor, "b states a T"]
     ) -> tuple[Float[Tensor, "b t m d"], Float[Tensor, "b t d"]]:
-        # Product in the weights' dtype, sum and quotient in float32 (spec: speech_to_video, section 4 a).
+        # Product in the weights' dtype, sum and quotient in float32 (spec: speech_to_video, section 4 a): the divisor
+        # keeps its axes, for a number without any would not raise the dtype.
         weight = F.silu(self.weights)
-        mixed = ((sound.to(weight.dtype) * weight) / weight.float().sum()).sum(dim=1)
+        mixed = ((sound.to(weight.dtype) * weight) / weight.float().sum(dim=1, keepdim=True)).sum(dim=1)
         return self.encoder(mixed.transpose(1, 2))
 
 
