@@ -145,7 +145,7 @@ def fit_speech(
         frames = max(1, round(sound_seconds * rate))
     frames = _frame_count(variant, frames, seconds, rate)
     if clips is not None:
-        frames = min(frames, clips * speech.clip_frames)
+        frames = min(frames, int(clips) * speech.clip_frames)
     out = _speech_size(variant, size, picture)
     if variant.trained.only:
         draw = _nearest_trained(variant, out)

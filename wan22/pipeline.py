@@ -6,6 +6,7 @@ It adds nothing to the engine: it turns names into a Request, collects the event
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,14 +16,14 @@ import torch
 
 from wan22.engine import Engine, load
 from wan22.errors import OptionError
-from wan22.media.audio import read_sound, resample, write_sound
+from wan22.media.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, read_sound, resample, write_sound
 from wan22.media.image import read_image
 from wan22.media.place import check_output, estimate_bytes
 from wan22.media.recipe import FrameHasher
 from wan22.media.soundtrack import add_sound, can_carry_sound
 from wan22.media.video import read_clip
 from wan22.media.writer import VideoWriter
-from wan22.request import HEARD_RATE
+from wan22.request import HEARD_RATE, check_samples
 from wan22.types import Clip, Event, Finished, Frames, Progress, Request, Sound
 from wan22.weights.lora import LoRA
 
@@ -232,16 +233,35 @@ def _original(audio: Any) -> Sound | PathLike:
     if isinstance(audio, Sound | str | os.PathLike):
         return audio
     if isinstance(audio, tuple) and len(audio) == 2 and isinstance(audio[0], np.ndarray):
-        samples = np.asarray(audio[0], dtype=np.float32)
-        return Sound(samples.mean(axis=1) if samples.ndim == 2 else samples, int(audio[1]))
+        return _mixed(*audio)
     raise OptionError(f"audio must be a path, a Sound or (samples, rate), not {type(audio).__name__}")
+
+
+def _mixed(samples: np.ndarray, rate: Any) -> Sound:
+    """Float samples (n,) or (n, channels) as one channel, the mean of all."""
+    channels = samples.shape[1] if samples.ndim == 2 else samples.ndim
+    if not np.issubdtype(samples.dtype, np.floating) or not 1 <= channels <= MAX_CHANNELS or samples.ndim > 2:
+        raise OptionError(
+            f"audio must be (samples, rate) with float samples (n,) or (n, channels), at most {MAX_CHANNELS} of them, "
+            f"not {samples.dtype} {samples.shape}"
+        )
+    if not isinstance(rate, Real) or not float(rate).is_integer():
+        raise OptionError(f"the rate of audio must be a whole number of samples a second, not {rate!r}")
+    return Sound(samples.reshape(-1, channels).mean(axis=1, dtype=np.float32), int(rate))
 
 
 def _heard(audio: Any) -> Sound | None:
     if audio is None:
         return None
     original = _original(audio)
-    return resample(original, HEARD_RATE) if isinstance(original, Sound) else read_sound(original)
+    if not isinstance(original, Sound):
+        return read_sound(original)
+    check_samples(original)
+    if not MIN_RATE <= original.rate <= MAX_RATE:
+        raise OptionError(
+            f"a sound cannot have {original.rate} samples a second; {MIN_RATE} to {MAX_RATE} work"
+        )
+    return resample(original, HEARD_RATE)
 
 
 def _seed(generator: Any, seed: int | None) -> int:

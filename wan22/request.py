@@ -296,20 +296,39 @@ def _check_sound(request: Request, variant: Variant) -> None:
     sound = request.sound
     if sound is None:
         raise OptionError(f"{variant.name} needs a sound that drives the film")
-    if not isinstance(sound, Sound) or sound.samples.dtype != np.float32 or sound.samples.ndim != 1:
-        raise OptionError("a sound must be a Sound with float32 samples (n,) of one channel")
+    check_samples(sound)
     if sound.rate != HEARD_RATE:
         raise OptionError(
             f"the sound must have {HEARD_RATE} samples a second, not {sound.rate}; "
             "wan22.media.audio.read_sound makes it so"
         )
-    if not np.isfinite(sound.samples).all():
-        raise OptionError("the sound holds numbers that are not finite")
     if request.video is not None or request.last_image is not None:
         what = "video" if request.video is not None else "last image"
         raise OptionError(f"{variant.name} takes no {what}; it is told by an image, a sound and a pose film")
     if request.pose is not None:
-        _check_pixels(request.pose.frames, 4, "a pose film")
+        _check_pose(request.pose)
+
+
+def check_samples(sound: Sound) -> None:
+    """Raise OptionError if this is no sound: float32 samples of one channel, all finite; of any rate."""
+    if not isinstance(sound, Sound):
+        raise OptionError(f"a sound must be a Sound, not {type(sound).__name__}")
+    x = sound.samples
+    if not isinstance(x, np.ndarray) or x.dtype != np.float32 or x.ndim != 1:
+        found = f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
+        raise OptionError(f"a sound must have float32 samples (n,) of one channel, not {found}")
+    if not len(x):
+        raise OptionError("the sound is empty; give one of at least a frame of the film")
+    if not np.isfinite(x).all():
+        raise OptionError("the sound holds numbers that are not finite")
+
+
+def _check_pose(pose: Clip) -> None:
+    if not isinstance(pose, Clip):
+        raise OptionError(f"a pose film must be a Clip, not {type(pose).__name__}")
+    _check_pixels(pose.frames, 4, "a pose film")
+    if _number("the rate of a pose film", pose.fps) <= 0:
+        raise OptionError(f"a pose film must have more than 0 frames a second, not {pose.fps}")
 
 
 def _check_inputs(request: Request, variant: Variant) -> None:
@@ -329,6 +348,8 @@ def _check_inputs(request: Request, variant: Variant) -> None:
             raise OptionError(
                 f"{variant.name} starts from an image and takes no video; take t2v-A14B, ti2v-5B or nano"
             )
+    elif variant.speech is not None and not pictures:
+        raise OptionError(f"{variant.name} needs an image of whom it shows")
     elif variant.image_required and not pictures:
         raise OptionError(f"{variant.name} needs an image (the first frame, the last, or both)")
     if not 0 < _number("strength", request.strength) <= 1:
