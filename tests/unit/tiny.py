@@ -2,17 +2,21 @@
 
 folder = write_tiny(tmp_path / "tiny", image="known")
 engine = wan22.load(folder, device="cpu")
+
+`write_tiny_speech` writes one that sound drives, with its encoder of sound.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
-from wan22.arch import DiTArch, UMT5Arch, VAEArch
-from wan22.catalog import Defaults, Trained, Variant, to_json
+from wan22.arch import DiTArch, SpeechArch, UMT5Arch, VAEArch
+from wan22.catalog import Defaults, Speech, Trained, Variant, to_json
 from wan22.models.dit import WanDiT
+from wan22.models.speech import SpeechDiT
 from wan22.models.umt5 import UMT5Encoder
 from wan22.models.vae import WanVAE
 from wan22.train.tokenizer import build_word_tokenizer
@@ -70,6 +74,65 @@ def write_tiny(folder: Path, image: str | None = "known", *, only: bool = False)
     }
     for name, module in parts.items():
         save_file(random_weights(module, generator), folder / f"{name}.safetensors")
+    (folder / "variant.json").write_text(json.dumps(to_json(row)))
+    return folder
+
+
+def tiny_speech_variant(vocab: int = 16) -> Variant:
+    """A row of one network that sound drives: clips of one second at 8 frames a second, drawn at 64x64 pixels."""
+    speech = SpeechArch(
+        audio_dim=8, audio_states=3, audio_tokens=4, inject=(0, 1), pose_channels=VAE.z, history=(1, 2, 4)
+    )
+    return replace(
+        tiny_variant(vocab=vocab),
+        name="tiny-s2v",
+        dit=DiTArch(
+            VAE.z, VAE.z, 24, 32, heads=2, layers=2, text_dim=8, text_len=TEXT_LEN, freq_dim=8, speech=speech
+        ),
+        experts=("dit",),
+        boundary=None,
+        image="reference",
+        image_required=True,
+        defaults=Defaults((64, 64), 8, 8.0, steps=2, shift=3.0, guidance=(3.0, 3.0), negative="a cube"),
+        trained=Trained(((64, 64),), (8,)),
+        speech=Speech(clip_frames=8, motion_frames=25, side=64, audio=None),
+    )
+
+
+def write_tiny_speech(folder: Path) -> Path:
+    """Write a model that sound drives into `folder`, as `write_tiny` does. It needs the package transformers."""
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+    folder.mkdir(parents=True)
+    tokenizer = build_word_tokenizer(WORDS, 100)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    row = tiny_speech_variant(tokenizer.get_vocab_size())
+    assert row.dit.speech is not None
+    generator = torch.Generator().manual_seed(0)
+    parts = {"vae": WanVAE(row.vae), "text_encoder": UMT5Encoder(row.text)}
+    for name, module in parts.items():
+        save_file(random_weights(module, generator), folder / f"{name}.safetensors")
+    network = random_weights(SpeechDiT(row.dit), generator)
+    network["casual_audio_encoder.weights"].abs_()  # of a mean, so that their sum is not near zero
+    save_file(network, folder / "transformer.safetensors")
+    config = Wav2Vec2Config(
+        hidden_size=row.dit.speech.audio_dim,
+        num_hidden_layers=row.dit.speech.audio_states - 1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        conv_dim=(8,) * 7,  # their kernels and strides are the released ones
+        num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2,
+        conv_bias=True,
+        feat_extract_norm="layer",
+        do_stable_layer_norm=True,
+        mask_time_prob=0.0,
+        mask_feature_prob=0.0,
+    )
+    audio = folder / "audio_encoder"
+    audio.mkdir()
+    save_file(random_weights(Wav2Vec2Model(config), generator), audio / "model.safetensors")
+    (audio / "config.json").write_text(config.to_json_string())
     (folder / "variant.json").write_text(json.dumps(to_json(row)))
     return folder
 
