@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import tiny_variant, write_tiny
+from tiny import tiny_speech_variant, tiny_variant, write_tiny
 
 import wan22
 from wan22.arch import DiTArch
@@ -19,7 +19,7 @@ from wan22.types import Frames, Notice, Request
 from wan22.weights.load import load_module, meta_module
 from wan22.weights.lora import LoRA, fit, merging, open_adapters
 from wan22.weights.lora.fitting import shapes_of
-from wan22.weights.lora.names import diffusers_name
+from wan22.weights.lora.names import diffusers_name, read_key
 from wan22.weights.lora.write import TARGETS, convert_lora, write_lora
 from wan22.weights.reader import Reader, open_reader
 
@@ -647,9 +647,9 @@ def test_a_film_with_loras_is_made_again_from_its_recipe(tmp_path, tiny, run):
     assert code == 0, err
     assert "added to both" in err and "at strength 0.5" in err
     again = ("image", "--from", "a.png", "-o", "b.png", *machine)
-    code, out, err = run(*again)
+    code, _, err = run(*again)
     assert code == 0 and "identical: every frame has the same bits" in err
-    code, out, err = run(*again, "--lora", f"{one}:0.4@high", "--lora", two)
+    code, _, err = run(*again, "--lora", f"{one}:0.4@high", "--lora", two)
     assert code == 0 and "loras.style.safetensors.high 0.5 -> 0.4" in err
     style(one, seed=3)
     code, _, err = run(*again)
@@ -715,3 +715,15 @@ def test_convert_knows_a_lora_from_a_network(tmp_path, run, base):
     assert "unknown LoRA dialect 'official'" in run("convert", path, "c.safetensors", "--to", "official")[2]
     assert "unknown dialect 'kohya'" in run("convert", base, "c.safetensors", "--to", "kohya")[2]
     assert "keep theirs" in run("convert", path, "c.safetensors", "--to", "comfy", "--dtype", "float16")[2]
+
+
+def test_every_matrix_of_a_network_that_sound_drives_has_its_name_in_every_dialect():
+    shapes = shapes_of(tiny_speech_variant().dit)
+    matrices = [name for name, shape in shapes.items() if name.endswith(".weight") and len(shape) > 1]
+    assert any("audio_injector" in name for name in matrices)
+    for form, keys in KEYS.items():
+        for name in matrices:
+            for key, role in zip(keys(name), ("down", "up", "alpha"), strict=True):
+                if key is not None:
+                    found = read_key(key)
+                    assert found and (found.parameter, found.role) == (name, role), (form, key)
