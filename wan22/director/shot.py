@@ -11,13 +11,14 @@ vocabulary is understood, and not said twice.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from typing import Any
 
 from wan22.director.vocabulary import (
     AXES,
+    PROMPT_LANGUAGES,
     TERMS,
     Term,
     axis,
@@ -29,7 +30,7 @@ from wan22.director.vocabulary import (
 )
 from wan22.errors import OptionError, choose
 
-__all__ = ["ShotSpec", "parse"]
+__all__ = ["ShotSpec", "add_terms", "parse"]
 
 _TEXTS = ("subject", "motion", "scene")
 _SCENE = re.compile(r"(?:^|(?<=[.!?…。！？])\s*)(?:The setting is |场景是)(?=\S)")
@@ -70,7 +71,7 @@ class ShotSpec:
     camera: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        answers = [(found, f"{row.name()} {found.key!r}") for row in AXES for found in self._given(row.key)]
+        answers: list[tuple[Term, str]] = []
         texts: dict[str, str] = {}
         for name in _TEXTS:
             texts[name], tags = _strip(getattr(self, name))
@@ -80,6 +81,9 @@ class ShotSpec:
         for name, text in texts.items():
             _check_text(name, text)
             answers += [(said.term, f"{said.words!r} in the prompt") for said in said_in(text)]
+        for row in AXES:
+            given = (find(word, row.key) for word in _several(getattr(self, row.key)))
+            answers += [(found, f"{row.name()} {found.key!r}") for found in given]
         check_together(answers)
         chosen = {found.key for found, _ in answers}
         for name, text in texts.items():
@@ -98,19 +102,12 @@ class ShotSpec:
 
         What the texts say already is not said again. Raises OptionError for another language.
         """
-        texts = [getattr(self, name) for name in _TEXTS]
-        language = language or language_of("".join(texts))
-        choose("language of prompts", language, ("en", "zh"))
-        unsaid = [row for row in self.terms() if row.key not in _said(texts)]
-        tags = [row.phrase(language) for row in unsaid if row.axis != "camera"]
-        moves = [row.phrase(language) for row in unsaid if row.axis == "camera"]
-        subject, motion, scene = texts
-        if language == "zh":
-            what, where, comma = f"{subject}；{motion}", f"场景是{scene}", "，"
-        else:
-            what, where, comma = f"{subject}; {motion}", f"The setting is {scene}", ", "
-        sentences = [comma.join(tags), what if motion else subject, where if scene else "", *moves]
-        return _join([sentence for sentence in sentences if sentence], language)
+        subject, motion, scene = texts = [getattr(self, name) for name in _TEXTS]
+        language = choose("language of prompts", language or language_of("".join(texts)), PROMPT_LANGUAGES)
+        pause, setting = ("；", "场景是") if language == "zh" else ("; ", "The setting is ")
+        said = {said.term for text in texts for said in said_in(text)}
+        sentences = [f"{subject}{pause}{motion}" if motion else subject, f"{setting}{scene}" if scene else ""]
+        return _around(sentences, [row for row in self.terms() if row not in said], language)
 
     def to_json(self) -> dict[str, Any]:
         """What a recipe keeps: the texts and answers that are not empty."""
@@ -142,10 +139,6 @@ class ShotSpec:
         }
         return replace(self, **{name: tuple(keys) for name, keys in answers.items()})
 
-    def _given(self, name: str) -> Iterator[Term]:
-        for word in _several(getattr(self, name)):
-            yield find(word, name)
-
 
 def parse(prompt: str) -> ShotSpec:
     """Read a prompt of any form, in any of the four languages: the inverse of `ShotSpec.render`.
@@ -158,6 +151,28 @@ def parse(prompt: str) -> ShotSpec:
     text, scene = _cut(text, _SCENE)
     subject, motion = _cut(text, _MOTION)
     return ShotSpec(subject, motion, scene).with_terms(tags)
+
+
+def add_terms(prompt: str, more: Iterable[Term], language: str | None = None) -> str:
+    """A prompt with more terms around it, where `ShotSpec.render` puts them; itself it stays letter for letter.
+
+    What it says already is not said again. Raises OptionError for a term that excludes what it says, and for terms
+    that exclude one another.
+    """
+    there = parse(prompt)
+    spec = there.with_terms(more)
+    language = choose("language of prompts", language or language_of(prompt), PROMPT_LANGUAGES)
+    added = [row for row in spec.terms() if row not in there.terms()]
+    return _around([prompt.strip()], added, language) if added else prompt
+
+
+def _around(sentences: Iterable[str], terms: Sequence[Term], language: str) -> str:
+    """Tags before the sentences, the camera's movements after them, each a sentence of its own."""
+    stop, space, comma = ("。", "", "，") if language == "zh" else (".", " ", ", ")
+    tags = comma.join(row.phrase(language) for row in terms if row.axis != "camera")
+    moves = [row.phrase(language) for row in terms if row.axis == "camera"]
+    whole = [sentence for sentence in (tags, *sentences, *moves) if sentence]
+    return space.join(text if text.endswith(_SENTENCES_END) else text + stop for text in whole)
 
 
 def _strip(text: str) -> tuple[str, list[Term]]:
@@ -199,17 +214,8 @@ def _check_text(name: str, text: str) -> None:
         )
 
 
-def _said(texts: Iterable[str]) -> set[str]:
-    return {said.term.key for text in texts for said in said_in(text)}
-
-
 def _several(value: str | Iterable[str] | None) -> tuple[str, ...]:
     return () if value is None else (value,) if isinstance(value, str) else tuple(value)
-
-
-def _join(sentences: Iterable[str], language: str) -> str:
-    stop, space = ("。", "") if language == "zh" else (".", " ")
-    return space.join(text if text.endswith(_SENTENCES_END) else text + stop for text in sentences)
 
 
 @cache

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wan22.director.shot import ShotSpec, parse
-from wan22.director.vocabulary import AXES, TERMS, check_together
+from wan22.director.shot import ShotSpec, add_terms, parse
+from wan22.director.vocabulary import AXES, TERMS, check_together, find
 from wan22.errors import OptionError
 
 PIECES = (
@@ -124,10 +124,10 @@ def test_free_text_is_read_in_four_languages():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ShotSpec("a wide shot of a fox", shot_size="close-up"), "shot size 'close-up' and 'wide shot' in the"),
+        (lambda: ShotSpec("a wide shot of a fox", shot_size="close-up"), "'wide shot' in the prompt and shot size"),
         (lambda: ShotSpec("a fox", camera=("static", "pan left")), "'static' and camera movement 'pan-left'"),
         (lambda: parse("a close-up, then a wide shot"), "'close-up' in the prompt and 'wide shot' in the prompt"),
-        (lambda: ShotSpec("a fox at night", light_source="sunny"), "light source 'sunny' and 'at night' in the prompt"),
+        (lambda: ShotSpec("a fox at night", light_source="sunny"), "'at night' in the prompt and light source 'sunny'"),
         (lambda: ShotSpec("a fox", shot_size="huge"), "unknown shot size 'huge'"),
         (lambda: ShotSpec("a fox; runs"), "holds ';', where its motion begins"),
         (lambda: ShotSpec("a fox", "runs. The setting is here"), "give what follows as its scene"),
@@ -147,3 +147,16 @@ def test_what_cannot_be_is_one_error_that_names_it(make, message):
 def test_a_motion_without_a_subject_stands_in_its_place():
     assert ShotSpec(motion="waves break") == ShotSpec("waves break")
     assert ShotSpec().render() == "" and parse("") == ShotSpec()
+
+
+def test_terms_around_a_prompt_leave_it_letter_for_letter():
+    more = [find("close up", "shot_size"), find("pan left", "camera"), find("night", "time")]
+    prompt = "Night, a  fox;\nit runs!"
+    assert add_terms(prompt, more) == f"Close-up shot. {prompt} The camera pans left."
+    assert add_terms("狐狸", more) == "夜晚，近景。狐狸。镜头向左摇。"
+    assert (
+        add_terms("a close-up at night, the camera pans left", more)
+        == "a close-up at night, the camera pans left"
+    )
+    with pytest.raises(OptionError, match="'wide' in the prompt and shot size 'close-up'"):
+        add_terms("wide, a fox", more)
