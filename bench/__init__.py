@@ -1,7 +1,9 @@
-"""Speed and memory beside Diffusers: the same weights, the same inputs, in the same run.
+"""Speed and memory beside Diffusers and transformers: the same weights, the same inputs, in the same run.
 
     python -m bench                      all cases, as a table
     python -m bench --only vae --json out.json
 
-`cases.py` says what is compared, `measure.py` how, `__main__.py` prints it. Diffusers is a development dependency.
+`cases.py` says what is compared, `measure.py` how, `__main__.py` prints it. The peers are development dependencies.
+Commands of their own: `bench.clips` (what a clip of a long film costs), `bench.long` (memory and sync of ten minutes),
+`bench.quality` and `bench.speech` (what the embedded models draw).
 """

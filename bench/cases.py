@@ -345,7 +345,7 @@ def hearing(ear: Callable[[], nn.Module], seconds: int, clip: int, contender: st
     from wan22.types import Sound
 
     encoder, frames = ear(), seconds * FPS
-    samples = 0.1 * given(7, seconds * RATE).numpy()
+    samples = given(7, seconds * RATE).mul_(0.1).numpy()
     if contender == OURS:
         sound = Sound(samples, RATE)
 

@@ -24,6 +24,7 @@ from wan22.cli.long import LongWork, publish_long
 from wan22.cli.publish import Target
 from wan22.cli.report import LineReport
 from wan22.cli.sound import Soundtrack
+from wan22.director.drift import DriftMeter
 from wan22.engine import Engine
 from wan22.media.audio import write_sound
 from wan22.types import ClipDone, Event, Finished, Frames, Phase, Progress, Request
@@ -36,9 +37,9 @@ TELL, READ = (
     "telling it: the sound heard, or the last frame encoded",
     "the network reads text, sound and history",
 )
-KEEP, WRITE = "history encoded for the next clip", "frames to the video encoder, drift measured"
+KEEP, WRITE, DRIFT = "history encoded for the next clip", "frames to the video encoder", "drift measured"
 STORE, ONCE = "the clip to the disk", "once a film: opening, closing, the sound put under it"
-PARTS = (DENOISE, DECODE, TELL, READ, KEEP, WRITE, STORE)
+PARTS = (DENOISE, DECODE, TELL, READ, KEEP, WRITE, DRIFT, STORE)
 
 
 class Quiet(LineReport):
@@ -56,6 +57,7 @@ class Timed:
 
     def __init__(self, engine: Engine, clock: Callable[[], float]) -> None:
         self._engine, self._clock = engine, clock
+        self._meter = DriftMeter(engine.variant.defaults.fps)
         self.recipe = engine.recipe
         self.spent: Counter[str] = Counter()
 
@@ -85,6 +87,12 @@ class Timed:
             yield event
             before, now = now, self._clock()
             self.spent[STORE if isinstance(event, ClipDone) else WRITE] += now - before
+            if isinstance(event, Frames):
+                # Whoever took the frames has measured their drift; a meter of our own tells how long that took.
+                self._meter.add(event.frames)
+                before, now = now, self._clock()
+                self.spent[DRIFT] += now - before
+                self.spent[WRITE] -= now - before
 
 
 def film(engine: Engine, clips: int, steps: int | None, folder: Path) -> tuple[Request, Soundtrack | None]:

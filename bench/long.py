@@ -124,8 +124,8 @@ def frame_times(film: Path) -> np.ndarray:
     """When each frame is shown, in seconds from where a player begins."""
     with av.open(str(film)) as container:
         stream = container.streams.video[0]
-        stamps = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None)
-    return np.array([float(pts * stream.time_base - SoundReader(film).origin) for pts in stamps])
+        stamps = sorted(packet.pts * stream.time_base for packet in container.demux(stream) if packet.size)
+    return np.array([float(stamp) for stamp in stamps]) - float(SoundReader(film).origin)
 
 
 def offsets(film: Path, seconds: int, moments: np.ndarray, fps: float) -> Ends:
@@ -139,7 +139,7 @@ def offsets(film: Path, seconds: int, moments: np.ndarray, fps: float) -> Ends:
         return (first + int(likeness.argmax())) / heard.rate - moments[round(second * fps)]
 
     def worst(which: list[int]) -> float:
-        return 1000 * max(map(late, which), key=abs)
+        return 1000 * float(max(map(late, which), key=abs))
 
     known = list(range(1, seconds))
     return Ends(worst(known[:_CLICKS]), worst(known[-_CLICKS:]))
