@@ -274,6 +274,16 @@ def test_a_film_that_begins_with_its_picture_has_it_in_its_past():
     assert torch.equal(take.before, take.heard.motion)
 
 
+@pytest.mark.parametrize("from_image", [False, True])
+def test_a_past_that_was_never_shown_may_be_the_picture_standing_still(from_image):
+    tale, eye = story(speech=replace(VARIANT.speech, begins_still=True), from_image=from_image)
+    still = to_pixels(PICTURE)[:, None]
+    assert (tale.take(0, {}).heard.motion is None) == (not from_image)
+    shown = torch.rand(3, 5, 64, 64)
+    tale.carry(shown, {})
+    assert torch.equal(eye.seen[-1][0], torch.cat([still.expand(-1, 20, -1, -1), shown], dim=1))
+
+
 def test_motion_history_is_the_last_frames_of_all_that_was_shown():
     tale, eye = story()
     assert tale.keep == 25
