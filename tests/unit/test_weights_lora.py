@@ -269,6 +269,11 @@ def test_an_expert_that_no_lora_changes_is_said(tmp_path):
     assert any("no LoRA changes the low-noise expert" in notice for notice in fitted.notices)
 
 
+def know(monkeypatch, models):
+    """Let the catalogue be these."""
+    monkeypatch.setattr("wan22.weights.lora.fitting._catalogue", lambda: models)
+
+
 def uses(*loras, experts=EXPERTS):
     return [(use.adapter.path.stem, use.expert) for use in fit(loras, experts, DIT, "tiny").uses]
 
@@ -438,12 +443,8 @@ def test_matrices_that_do_not_multiply_are_refused(tmp_path):
 def test_a_lora_of_another_model_is_refused_with_both_shapes_and_the_model_that_it_fits(
     tmp_path, monkeypatch
 ):
-    from wan22.catalog import VARIANTS
-
     i2v = replace(DIT, in_channels=36)
-    rows = {"tiny-t2v": replace(VARIANTS["t2v-A14B"], name="tiny-t2v", dit=DIT)}
-    rows["tiny-i2v"] = replace(VARIANTS["i2v-A14B"], name="tiny-i2v", dit=i2v)
-    monkeypatch.setattr("wan22.weights.lora.fitting.VARIANTS", rows)
+    know(monkeypatch, {"tiny-t2v": DIT, "tiny-i2v": i2v})
     extra = {"diffusion_model.patch_embedding.diff": draw(128, 36, 1, 2, 2)}
     path = written(tmp_path / "x.safetensors", pairs(), "down and up", extra=extra)
     monkeypatch.setattr(Reader, "read", lambda self, name: pytest.fail("data was read"))
@@ -455,7 +456,7 @@ def test_a_lora_of_another_model_is_refused_with_both_shapes_and_the_model_that_
 
 
 def test_a_lora_of_a_deeper_network_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("wan22.weights.lora.fitting.VARIANTS", {})
+    know(monkeypatch, {})
     deeper = replace(DIT, layers=3)
     path = written(tmp_path / "x.safetensors", pairs(["blocks.2.self_attn.q.weight"], arch=deeper))
     with pytest.raises(
@@ -605,7 +606,7 @@ def test_loras_come_and_go_without_opening_the_model_again(tmp_path, tiny):
 
 def test_a_lora_that_does_not_fit_is_refused_before_a_weight_is_read(tmp_path, tiny, monkeypatch):
     path = written(tmp_path / "x.safetensors", pairs(TRAINED[:1]), "down and up")
-    monkeypatch.setattr("wan22.weights.lora.fitting.VARIANTS", {})
+    know(monkeypatch, {})
     monkeypatch.setattr(Reader, "read", lambda self, name: pytest.fail("data was read"))
     monkeypatch.setattr("wan22.engine.fingerprint", lambda path: pytest.fail("weights were read"))
     with pytest.raises(
@@ -679,10 +680,7 @@ def test_a_lora_on_the_command_line_is_a_path_a_strength_and_an_expert(text, val
 
 
 def test_inspect_says_what_a_lora_is(tmp_path, run, monkeypatch):
-    from wan22.catalog import VARIANTS
-
-    rows = {"tiny-t2v": replace(VARIANTS["t2v-A14B"], name="tiny-t2v", dit=DIT)}
-    monkeypatch.setattr("wan22.weights.lora.fitting.VARIANTS", rows)
+    know(monkeypatch, {"tiny-t2v": DIT})
     _, extra, _ = lightx2v()
     path = written(tmp_path / "pair" / "a_high_noise.safetensors", pairs(), "down and up", extra=extra)
     code, out, _ = run("inspect", path)

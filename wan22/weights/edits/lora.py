@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -57,7 +55,9 @@ class Source:
 
 
 class AddLoRAs:
-    """Called with the official name of a parameter and its weight: returns the weight with everything added."""
+    """Called with the official name of a parameter and its weight, as it was read: returns it with everything added, in
+    float32. It may use the memory of the weight.
+    """
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = sources
@@ -66,8 +66,8 @@ class AddLoRAs:
         sources = [source for source in self._sources if name in source.changes]
         if not sources:
             return weight
-        total = torch.zeros(weight.shape, dtype=torch.float32)
+        total = weight.float()
         for source in sources:
             for change in source.changes[name]:
                 change.add_to(total, source.reader, source.strength)
-        return weight.float() + total
+        return total

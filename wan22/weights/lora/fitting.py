@@ -14,13 +14,13 @@ from functools import lru_cache
 from typing import Any
 
 from wan22.arch import DiTArch
-from wan22.catalog import VARIANTS
+from wan22.catalog import EMBEDDED, EMBEDDED_SPEECH, VARIANTS, from_json
 from wan22.errors import CheckpointError, KeysError, OptionError, choose
 from wan22.weights.edits.lora import AddLoRAs, Source
 from wan22.weights.fingerprint import fingerprint
 from wan22.weights.load import Edit, meta_module
 from wan22.weights.lora.file import Adapter, open_adapters
-from wan22.weights.reader import open_reader
+from wan22.weights.reader import open_reader, read_json
 
 EXPERTS = ("high", "low")
 
@@ -198,15 +198,25 @@ def check_fits(adapter: Adapter, shapes: Mapping[str, tuple[int, ...]], model: s
 
 def fits(adapter: Adapter) -> list[str]:
     """The models of the catalogue that have every parameter which an adapter changes, in its shape."""
-    return [
-        row.name
-        for row in VARIANTS.values()
-        if all(
-            name in shapes and all(_same(change.shape, shapes[name]) for change in changes)
-            for shapes in (shapes_of(row.dit),)
-            for name, changes in adapter.changes.items()
-        )
-    ]
+    return [name for name, arch in _catalogue().items() if _has_all(shapes_of(arch), adapter)]
+
+
+def _has_all(shapes: Mapping[str, tuple[int, ...]], adapter: Adapter) -> bool:
+    return all(
+        name in shapes and all(_same(change.shape, shapes[name]) for change in changes)
+        for name, changes in adapter.changes.items()
+    )
+
+
+def _catalogue() -> dict[str, DiTArch]:
+    """The transformers of all known models: the embedded ones and the releases."""
+    rows = {}
+    for folder in (EMBEDDED, EMBEDDED_SPEECH):
+        if (folder / "variant.json").is_file():
+            said = read_json(folder / "variant.json")
+            said.pop("parts", None)  # where shared parts lie
+            rows[folder.name] = from_json(said).dit
+    return rows | {row.name: row.dit for row in VARIANTS.values()}
 
 
 @lru_cache(maxsize=8)
