@@ -10,11 +10,14 @@ COMMANDS = typer.main.get_command(app).commands
 MACHINE = "--device --dtype --memory --model"
 SAMPLING = "--guidance --negative --seed --shift --size --solver --steps"
 FROZEN = {
-    "generate": f"prompt --afresh --audio --audio-start --clips --codec --count --fps --frames --from --from-image "
-    f"--hold-colour --image --json --language --last-image --lora --no-overwrite --output --overwrite --pose --quality "
-    f"--say --seconds --speaker --strength --task --video --voice --voice-sample -o {MACHINE} {SAMPLING}",
+    "generate": f"prompt --afresh --angle --audio --audio-start --camera --clips --codec --composition --count "
+    f"--extend --fps --frames --from --from-image --hold-colour --image --json --language --last-image --lens --light "
+    f"--lora --no-overwrite --output --overwrite --pose --quality --say --seconds --shot-size --speaker --strength "
+    f"--style --task --time --tone --video --voice --voice-sample -o {MACHINE} {SAMPLING}",
     "image": f"prompt --count --from --json --lora --no-overwrite --output --overwrite -o {MACHINE} {SAMPLING}",
     "decode": f"latents --codec --json --no-overwrite --output --overwrite --quality -o {MACHINE}",
+    "vocabulary": "axis --json --language",
+    "extend": "prompt --engine --image --json --language --seed",
     "models": "name --json",
     "download": "name --from --to",
     "inspect": "path --json",

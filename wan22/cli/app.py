@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from wan22.cli.direct import extend, vocabulary
 from wan22.cli.doctor import doctor
 from wan22.cli.drift import drift
 from wan22.cli.generate import decode, generate, image
@@ -21,7 +22,7 @@ app = typer.Typer(
 )
 
 MAKE, MODELS, ABOUT = (
-    (generate, image, decode),
+    (generate, image, decode, vocabulary, extend),
     (models, download, inspect, convert, verify),
     (show, drift, doctor),
 )

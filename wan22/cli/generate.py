@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wan22.catalog import NANO, NANO_SPEECH
-from wan22.cli import again, report
+from wan22.cli import again, direct, report
 from wan22.cli import options as o
 from wan22.cli.long import LongWork, publish_long
 from wan22.cli.publish import LATENTS_SUFFIX, Target, is_picture, publish, read_latents
@@ -75,6 +75,7 @@ class Work:
     sound: Asked = field(default_factory=Asked)
     afresh: bool = False
     loras: tuple[again.AskedLoRA, ...] = ()
+    direction: direct.Direction = field(default_factory=direct.Direction)
 
 
 def generate(
@@ -85,6 +86,16 @@ def generate(
     last_image: o.LastImage = None,
     video: o.Video = None,
     strength: o.Strength = None,
+    shot_size: direct.ShotSize = None,
+    angle: direct.Angle = None,
+    lens: direct.Lens = None,
+    composition: direct.Composition = None,
+    light: direct.Light = None,
+    time: direct.Time = None,
+    tone: direct.Tone = None,
+    camera: direct.Camera = None,
+    style: direct.Style = None,
+    extend: direct.Extend = None,
     task: o.Task = None,
     audio: o.Audio = None,
     audio_start: o.AudioStart = None,
@@ -154,6 +165,9 @@ def generate(
             sound=sound,
             afresh=afresh,
             loras=_loras(lora),
+            direction=direct.Direction(
+                shot_size, angle, lens, composition, light, time, tone, camera, style, extend
+            ),
         )
     )
 
@@ -275,13 +289,14 @@ def _make(work: Work) -> None:
     target = _target(work)
     _check_place(target, (1, 1), 1, work.overwrite)
     with report.choose(work.json) as show:
+        work, told = _directed(work, show)
         track = work.sound.open()
         request = _request(work, track)
         engine = work.machine.load(work.recipe, work.loras)
         engine.check(replace(request, seed=request.seed + work.count - 1))
         canvas = engine.check(request)
         notes = again.note_files(work.files | ({"sound": track.path} if track and not track.said else {}))
-        notes |= _of_sound(track)
+        notes |= _of_sound(track) | told
         for turn in range(work.count):
             place = target.tagged(str(turn + 1)) if work.count > 1 else target
             _check_place(place, canvas.out, canvas.frames * (work.count - turn), work.overwrite)
@@ -294,6 +309,18 @@ def _make(work: Work) -> None:
                 )
             if work.source is not None and turn == 0:
                 show.compared(work.source, again.differences(work.recipe, made))
+
+
+def _directed(work: Work, show: report.Report) -> tuple[Work, dict[str, Any]]:
+    """The work with its prompt directed and extended, and what the recipe keeps of that."""
+    given = work.given
+    if not work.direction.given:
+        return work, direct.kept(work.recipe, given)
+    prompt, told = direct.directed(
+        given["prompt"], work.direction, seed=given.get("seed", 0), image=work.files.get("image")
+    )
+    direct.show_change(told, show)
+    return replace(work, given=given | {"prompt": prompt}), told
 
 
 def _of_sound(track: Soundtrack | None) -> dict[str, Any]:

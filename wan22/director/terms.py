@@ -397,7 +397,7 @@ def _excludes() -> frozenset[frozenset[str]]:
     opposites = (
         "pan-left pan-right", "tilt-up tilt-down", "dolly-in dolly-out", "truck-left truck-right",
         "crane-up crane-down", "orbit-left orbit-right", "zoom-in zoom-out", "roll-clockwise roll-counterclockwise",
-        "overcast sunny", "day moonlight", "night daylight", "night sunny",
+        "overcast sunny", "moonlight sunny", "moonlight daylight", "day moonlight", "night daylight", "night sunny",
         "aerial eye-level", "aerial low-angle",
         "eye-level low-angle", "eye-level high-angle", "eye-level overhead",
         "low-angle high-angle", "low-angle overhead", "high-angle overhead",
