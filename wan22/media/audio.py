@@ -96,7 +96,7 @@ def read_sound(
 
 def resample(sound: Sound, rate: int) -> Sound:
     """Return a sound at another rate (OptionError if impossible); n samples become ceil(n x new / old)."""
-    rate = _checked_rate(rate)
+    rate, _ = _checked_rate(rate), _checked_rate(sound.rate)
     pieces = list(_resampled(iter([sound.samples[:, None]]), sound.rate, rate))
     return Sound(np.clip(np.concatenate(pieces)[:, 0], -1, 1), rate)
 
