@@ -60,7 +60,8 @@ class Speech:
     Every clip has `clip_frames` (a multiple of the VAE's time stride), and is told the last `motion_frames` before
     it. Of the first clip, which has no past, `settle` frames are dropped. Where a past is longer than what was shown,
     what came before is grey, as in the official release, or the picture standing still (`begins_still`). Sizes are
-    multiples of `side`. `audio` is the hub id of the encoder of sound, if it is not in the model's folder.
+    multiples of `side`. A sound whose deviation is under `hush` is taken for a silence's noise and not raised to full
+    loudness. `audio` is the hub id of the encoder of sound, if it is not in the model's folder.
     """
 
     clip_frames: int = 80
@@ -68,6 +69,7 @@ class Speech:
     settle: int = 3
     side: int = 64
     begins_still: bool = False
+    hush: float = 0.0
     audio: str | None = "jonatasgrosman/wav2vec2-large-xlsr-53-english"
 
 

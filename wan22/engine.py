@@ -168,7 +168,9 @@ class Engine:
             known, _ = yield from self._condition(job)
             return Chain(self.variant, job.canvas, self.encode_pixels, known)
         yield Phase("condition", "encoding the picture")
-        return Performance(speech, job.canvas, self.encode_pixels, Hearing(sound, self._hear), job.request)
+        return Performance(
+            speech, job.canvas, self.encode_pixels, Hearing(sound, self._hear, speech.hush), job.request
+        )
 
     def _hear(self, samples: Tensor) -> Tensor:
         """Normalised samples (1, n) to the states of the sound's encoder (states, T, a)."""

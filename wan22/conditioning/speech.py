@@ -52,9 +52,11 @@ def hidden_states(encoder: torch.nn.Module, samples: Float[Tensor, "1 n"]) -> Fl
 
 
 class Hearing:
-    """A sound as a model hears it. `sound` must have RATE samples a second, and one at least."""
+    """A sound as a model hears it: normalised to a deviation of 1, unless its own is less than `least`, which is what a
+    silence's noise has. `sound` must have RATE samples a second, and one at least.
+    """
 
-    def __init__(self, sound: Sound, hear: Hear) -> None:
+    def __init__(self, sound: Sound, hear: Hear, least: float = 0.0) -> None:
         if sound.rate != RATE:
             raise ValueError(f"the encoder hears {RATE} samples a second, not {sound.rate}")
         self._hear = hear
@@ -63,7 +65,7 @@ class Hearing:
         x = sound.samples
         mean = x.mean(dtype=np.float64)
         variance = max(0.0, np.einsum("n,n", x, x, dtype=np.float64) / len(x) - mean**2)
-        self._samples, self._mean, self._scale = x, mean, 1 / math.sqrt(variance + 1e-7)
+        self._samples, self._mean, self._scale = x, mean, 1 / max(least, math.sqrt(variance + 1e-7))
         self.frames = max(0, (len(sound.samples) - _FIELD) // _HOP + 1)
         """Frames of the encoder, 50 a second."""
         self.ticks = int(self.frames / FEATURE_RATE * VIDEO_RATE)

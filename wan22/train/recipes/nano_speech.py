@@ -116,11 +116,17 @@ def variant(vae: VAEArch, vocab: int) -> Variant:
         image="reference",
         image_required=True,
         defaults=Defaults(
-            (SIZE * 4, SIZE * 4), CLIP, FPS, steps=12, shift=SHIFT, guidance=(3.0, 3.0), negative=""
+            (SIZE * 4, SIZE * 4), CLIP, FPS, steps=10, shift=SHIFT, guidance=(2.0, 2.0), negative=""
         ),
         trained=Trained(((SIZE, SIZE),), (CLIP,), only=True),
         hub=None,
         speech=Speech(
-            clip_frames=CLIP, motion_frames=PAST, settle=3, side=SIZE, begins_still=True, audio=None
+            clip_frames=CLIP,
+            motion_frames=PAST,
+            settle=3,
+            side=SIZE,
+            begins_still=True,
+            hush=0.01,
+            audio=None,
         ),
     )
