@@ -181,11 +181,10 @@ class SoundReader:
         Decoding always begins at the beginning: jumping into an MP3 or AAC is a guess, and never exact.
         Raises MediaError and OptionError as `read_sound`, partly while it runs.
         """
-        if start < 0 or (seconds is not None and seconds <= 0) or not math.isfinite(start):
-            raise OptionError(
-                f"cannot read sound from {start} s on for {seconds} s: "
-                "start must be at least 0, seconds more than 0."
-            )
+        if not 0 <= start < math.inf:
+            raise OptionError(f"sound cannot be read from {start} s on; its beginning is at 0 s.")
+        if seconds is not None and not seconds > 0:  # neither is what is no number
+            raise OptionError(f"{seconds} s of sound cannot be read; ask for more than 0 s.")
         if start >= self.info.seconds:
             raise MediaError(
                 f"{self.path} lasts {self.info.seconds:.2f} s, so it cannot be read from {start} s on."

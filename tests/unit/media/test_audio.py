@@ -1,5 +1,6 @@
 """Sound in and out: true samples at the true time, from any file; and under a film, in sync."""
 
+import math
 import struct
 from fractions import Fraction
 
@@ -246,7 +247,8 @@ def test_impossible_pieces_are_refused(tmp_path):
     path = wav(tmp_path / "a.wav", tone(440, 48000))
     with pytest.raises(MediaError, match=r"lasts 1.00 s, so it cannot be read from 1.5 s on"):
         read_sound(path, start=1.5)
-    for options in ({"start": -1}, {"seconds": 0}, {"seconds": 0.001}, {"rate": 500}):
+    no_number = [{"start": math.nan}, {"start": math.inf}, {"seconds": math.nan}]
+    for options in (*no_number, {"start": -1}, {"seconds": 0}, {"seconds": 0.001}, {"rate": 500}):
         with pytest.raises(OptionError):
             read_sound(path, **options)
     with pytest.raises(OutputError, match="ends in"):
