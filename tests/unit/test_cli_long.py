@@ -11,7 +11,9 @@ from PIL import Image
 from test_cli import VARIANT, engine, everything, run  # noqa: F401 - fixtures
 
 from wan22.catalog import Speech
-from wan22.errors import DecodeError
+from wan22.cli import again
+from wan22.cli.sound import Asked
+from wan22.errors import DecodeError, MediaError
 from wan22.media.audio import probe_sound, read_sound, write_sound
 from wan22.media.film import LongFilm
 from wan22.media.recipe import read_recipe
@@ -159,6 +161,39 @@ def test_a_text_is_spoken_once_and_kept(speaking, run, monkeypatch, tmp_path):
     code, _, err = run("generate", "--from", "x.mp4", "-o", "z.mp4", "--model", "fake")
     assert code == 0, err
     assert "identical" in err
+
+
+def test_a_film_made_again_takes_the_sound_that_is_asked_now(speaking, run):
+    assert run("generate", "p", "-o", "x.mp4", "--image", "who.png", "--audio", "a.wav")[0] == 0  # 2.5 s
+    write_sound("b.wav", tone(1.5))
+    ask = ("generate", "--from", "x.mp4", "--model", "fake", "-o")
+    for options, seconds in [
+        (("--audio", "b.wav"), 1.5),
+        (("--audio-start", 2), 0.5),
+        (("--frames", 4), 2.5),
+    ]:
+        code, _, err = run(*ask, "y.mp4", *options)
+        assert code == 0, err
+        assert speaking.requests[-1].sound.seconds == pytest.approx(seconds)
+        assert probe("y.mp4").frames == (4 if "--frames" in options else seconds * 8)
+    code, _, err = run(*ask, "z.mp4", "--voice", "f3")
+    assert code == 2 and "--voice is for a text" in err
+
+
+def test_what_a_recipe_says_of_a_voice_is_asked_again():
+    said = {"engine": "espeak", "voice": "de+f3", "text": "Guten Tag"}
+    recipe = {"inputs": {"sound": "sha256:0"}, "sound": {"said": said, "start": 0.5}}
+    told = Asked(say="Guten Tag", start=0.5, language="de", voice="f3")
+    assert again.find_sound(recipe, "x.mp4", Asked()) == told
+    assert again.find_sound(recipe, "x.mp4", Asked(voice="m1")) == replace(told, voice="m1")
+    server = Asked(speaker="http://here")
+    assert again.find_sound(recipe, "x.mp4", server) == replace(server, say="Guten Tag", start=0.5)
+    entry = {"engine": "server", "url": "http://a/v1/audio/speech", "voice": "v", "text": "Hi"}
+    recipe["sound"]["said"] = entry | {"sample": {"name": "gone.wav", "sha256": "0"}}
+    with pytest.raises(MediaError, match=r"gone\.wav, which is not beside it; give it with --voice-sample"):
+        again.find_sound(recipe, "x.mp4", Asked())
+    found = again.find_sound(recipe, "x.mp4", Asked(voice_sample="b.wav"))
+    assert (found.speaker, found.voice, found.voice_sample) == (entry["url"], "v", "b.wav")
 
 
 SAID_NO = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +36,24 @@ def read(path: str) -> dict[str, Any]:
     return recipe
 
 
-def settings(recipe: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a request: those of a recipe, with what is `given` in their place."""
+def settings(recipe: dict[str, Any], given: dict[str, Any], sound: Asked) -> dict[str, Any]:
+    """The fields of a request: those of a recipe, with what is `given` in their place.
+
+    A film that was as long as its sound becomes as long as the `sound` that is asked now.
+    """
     found = {name: recipe[name] for name in SETTINGS if recipe.get(name) is not None}
     if not recipe.get("size_given", True):
         del found["size"]  # the engine chose it; from the same picture it chooses the same
-    if "seconds" in given:
+    if "seconds" in given or (sound != Asked() and _follows_sound(recipe)):
         found.pop("frames", None)
     pairs = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
     return pairs | given
+
+
+def _follows_sound(recipe: dict[str, Any]) -> bool:
+    if "sound_seconds" not in recipe or "seconds" in (recipe.get("sound") or {}):
+        return False
+    return recipe["frames"] == max(1, round(recipe["sound_seconds"] * recipe["fps"]))
 
 
 def note_files(files: dict[str, str]) -> dict[str, Any]:
@@ -60,13 +70,15 @@ def find_files(recipe: dict[str, Any], source: str, given: dict[str, str]) -> di
     for name in recipe.get("inputs") or {}:
         if name in found or name == "sound":
             continue
-        option = f"--{name.replace('_', '-')}"
-        found[name] = _find(recipe, source, name, option)
+        found[name] = _find(_file(recipe, name), source, f"--{name.replace('_', '-')}")
     return found
 
 
-def _find(recipe: dict[str, Any], source: str, name: str, option: str) -> str:
-    file = (recipe.get(_FILES) or {}).get(name)
+def _file(recipe: dict[str, Any], name: str) -> str | None:
+    return (recipe.get(_FILES) or {}).get(name)
+
+
+def _find(file: str | None, source: str, option: str) -> str:
     if file is None:
         raise MediaError(f"{source} was made from a file that has no name; give it with {option}")
     here = [place for place in (Path(source).parent / file, Path(file)) if place.is_file()]
@@ -105,7 +117,8 @@ def _find_lora(entry: dict[str, Any], source: str) -> str:
 
 
 def find_sound(recipe: dict[str, Any], source: str, asked: Asked) -> Asked:
-    """What was heard: as `asked` now, else as the recipe says: a file beside `source` or here, or a text to speak.
+    """What was heard: what is `asked` now, the rest as the recipe says: a file beside `source` or here, or a text to
+    speak.
 
     Raises MediaError, naming the option, if it is not found.
     """
@@ -114,16 +127,29 @@ def find_sound(recipe: dict[str, Any], source: str, asked: Asked) -> Asked:
     noted = recipe.get("sound") or {}
     said = noted.get("said")
     if said is None:
-        file = _find(recipe, source, "sound", "--audio")
-        return Asked(audio=file, start=noted.get("start"), seconds=asked.seconds or noted.get("seconds"))
+        found = Asked(audio=_find(_file(recipe, "sound"), source, "--audio"))
+    elif asked.speaker is not None:  # another one has other voices
+        found = Asked(say=said.get("text"))
+    else:
+        found = _spoken(said, source, asked)
+    found = replace(found, start=noted.get("start"), seconds=noted.get("seconds"))
+    return replace(found, **{name: value for name, value in vars(asked).items() if value is not None})
+
+
+def _spoken(said: dict[str, Any], source: str, asked: Asked) -> Asked:
+    """The text and the speaker of a recipe's entry."""
+    if said.get("engine") == "espeak":
+        language, _, variant = said.get("voice", "").partition("+")
+        return Asked(say=said.get("text"), language=language or None, voice=variant or None)
+    sample = asked.voice_sample
+    if sample is None and "sample" in said:
+        sample = _find(said["sample"].get("name"), source, "--voice-sample")
     return Asked(
         say=said.get("text"),
-        speaker=said.get("url") or said.get("engine"),
+        speaker=said.get("url"),
         voice=said.get("voice"),
         language=said.get("language"),
-        voice_sample=asked.voice_sample,
-        start=noted.get("start"),
-        seconds=asked.seconds or noted.get("seconds"),
+        voice_sample=sample,
     )
 
 

@@ -275,7 +275,7 @@ def _make(work: Work) -> None:
         work = replace(
             work,
             recipe=recipe,
-            given=again.settings(recipe, work.given),
+            given=again.settings(recipe, work.given, work.sound),
             files=again.find_files(recipe, work.source, work.files),
             sound=again.find_sound(recipe, work.source, work.sound),
             loras=work.loras or again.find_loras(recipe, work.source),

@@ -70,8 +70,8 @@ def open_speaker(
 ) -> Speaker:
     """Return the speaker that `spec` names: "espeak", or the http(s) address of a server.
 
-    With espeak, `voice` is one of `EspeakSpeaker.voices()`; together with `language` it is a variant of that
-    language's voice ("f3"). `model`, `key`, `sample` (a recording of the voice to imitate) and `sample_text`
+    With espeak, `voice` is one of `EspeakSpeaker.voices()`, or one of its `variants()` ("f3") of the voice for
+    `language`. `model`, `key`, `sample` (a recording of the voice to imitate) and `sample_text`
     (what is said in it) are for servers. Raises OptionError for a spec or option that cannot be, SpeechError
     if espeak-ng is not installed, MediaError for a sample that is no sound.
     """
@@ -94,6 +94,8 @@ def open_speaker(
     for name, value in given.items():
         if value is not None:
             raise OptionError(f"espeak knows no {name}; only a speech server does.")
+    if voice and not language and voice in EspeakSpeaker().variants():
+        language = EspeakSpeaker.voice
     name = f"{language}+{voice}" if language and voice else voice or language or EspeakSpeaker.voice
     return EspeakSpeaker(name, speed=speed)
 

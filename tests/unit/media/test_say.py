@@ -322,6 +322,7 @@ def test_espeak_speaks_languages_at_its_own_rate():
         "engine": "espeak", "voice": "de+f3", "speed": 1.0, "pitch": 50, "text": "Guten Tag",
     }  # fmt: skip
     assert speaker.say("Guten Tag").seconds > 0.4
+    assert open_speaker("espeak", voice="f3").describe("Hi")["voice"] == "en+f3"
 
 
 @with_espeak
