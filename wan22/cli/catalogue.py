@@ -61,16 +61,17 @@ def defaults_in_words(row: Variant) -> dict[str, str]:
     """Every default of a model, as the command line's options spell it."""
     d = row.defaults
     low, high = d.guidance
+    strength = {"strength": "0.7"} if "video to video" in row.tasks else {}
     return {
         "size": f"{d.size[0]}x{d.size[1]}",
-        "frames": str(d.frames),
+        "frames": str(d.frames) if row.speech is None else "as many as the sound lasts",
         "fps": f"{d.fps:g}",
         "steps": str(d.steps),
         "solver": d.solver,
         "shift": f"{d.shift:g}",
         "guidance": f"{low:g}" if low == high else f"{low:g},{high:g}",
         "negative": d.negative,
-        "strength": "0.7",
+        **strength,
         "seed": "0",
     }
 
