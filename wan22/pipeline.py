@@ -16,7 +16,7 @@ import torch
 
 from wan22.engine import Engine, load
 from wan22.errors import OptionError
-from wan22.media.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, read_sound, resample, write_sound
+from wan22.media.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, probe_sound, read_sound, resample, write_sound
 from wan22.media.image import read_image
 from wan22.media.place import check_output, estimate_bytes
 from wan22.media.recipe import FrameHasher
@@ -45,14 +45,18 @@ class Video:
     def save(self, path: PathLike, *, quality: str = "high", codec: str | None = None) -> Path:
         """Write the film with its recipe and sound; the ending chooses the container (mp4, mov, webm, gif, png...).
 
-        A GIF and pictures have no sound. Raises OutputError if the place cannot be written, before anything is encoded.
+        A GIF and pictures have no sound. Raises OutputError if the place cannot be written, and MediaError if the sound
+        cannot be read, before anything is encoded.
         """
         height, width = self.frames.shape[1:3]
         check_output(path, bytes_needed=estimate_bytes((width, height), len(self.frames), path))
+        sounding = self.sound is not None and can_carry_sound(path)
+        if sounding and not isinstance(self.sound, Sound):
+            probe_sound(self.sound)
         with VideoWriter(path, fps=self.fps, size=(width, height), quality=quality, codec=codec) as writer:
             writer.add(self.frames)
             writer.close(self.recipe)
-        if self.sound is not None and can_carry_sound(path):
+        if sounding:
             with TemporaryDirectory() as folder:
                 source = self.sound
                 if isinstance(source, Sound):
@@ -234,7 +238,12 @@ def _original(audio: Any) -> Sound | PathLike:
         return audio
     if isinstance(audio, tuple) and len(audio) == 2 and isinstance(audio[0], np.ndarray):
         return _mixed(*audio)
-    raise OptionError(f"audio must be a path, a Sound or (samples, rate), not {type(audio).__name__}")
+    found = type(audio).__name__
+    if isinstance(audio, tuple):
+        found = f"({', '.join(type(part).__name__ for part in audio)})"
+    raise OptionError(
+        f"audio must be a path, a Sound or (samples, rate), not {found}; samples are a numpy array"
+    )
 
 
 def _mixed(samples: np.ndarray, rate: Any) -> Sound:

@@ -8,7 +8,7 @@ from tiny import write_tiny
 
 from wan22 import Video, Wan22Pipeline
 from wan22.catalog import EMBEDDED
-from wan22.errors import CheckpointError, DeviceError, OptionError, OutputError, SizeError
+from wan22.errors import CheckpointError, DeviceError, MediaError, OptionError, OutputError, SizeError
 from wan22.media.recipe import FrameHasher, read_recipe
 from wan22.media.video import read_clip
 from wan22.types import Clip
@@ -210,3 +210,12 @@ def test_a_film_is_not_written_where_it_cannot_be(pipeline, tmp_path):
         with pytest.raises(OutputError):
             video.save(tmp_path / wrong)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_film_whose_sound_is_gone_is_not_saved_in_place_of_another(tmp_path):
+    frames = np.zeros((4, 32, 32, 3), np.uint8)
+    place = Video(frames, 8.0, {}).save(tmp_path / "x.mp4")
+    before = place.read_bytes()
+    with pytest.raises(MediaError, match=r"gone\.wav does not exist"):
+        Video(frames, 8.0, {}, tmp_path / "gone.wav").save(place)
+    assert place.read_bytes() == before
