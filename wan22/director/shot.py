@@ -33,7 +33,7 @@ from wan22.errors import OptionError, choose
 __all__ = ["ShotSpec", "add_terms", "parse"]
 
 _TEXTS = ("subject", "motion", "scene")
-_SCENE = re.compile(r"(?:^|(?<=[.!?…。！？])\s*)(?:The setting is |场景是)(?![\s;；]|[.。](?:\s|$)|$)")
+_SCENE = re.compile(r"(?:^|(?<=[.!?…。！？])\s*)(?:The setting is |场景是)(?=[^\s;；])")
 _MOTION = re.compile(r"\s*[;；]\s*")
 _TAG = re.compile(r"([^,.;:\n，。；：、]+)(?:[,.;:\n，。；：、]|$)")
 _LAST = re.compile(r"(?:^|(?<=[.!?…。！？]))([^.!?…。！？]+)$")
