@@ -149,7 +149,7 @@ def fit_speech(
     out = _speech_size(variant, size, picture)
     if variant.trained.only:
         draw = _nearest_trained(variant, out)
-        notices = _scaled_notice(variant, draw, out)
+        notices = (*_scaled_notice(variant, draw, out), *_cut_notice(picture, draw))
     else:
         draw = (_up(out[0], speech.side), _up(out[1], speech.side))
         notices = () if draw == out else (
@@ -196,9 +196,14 @@ def speech_size(picture: Size, area: int, side: int) -> Size:
 
 def _speech_size(variant: Variant, size: Size | None, picture: Size) -> Size:
     assert variant.speech is not None
-    if size is not None or variant.trained.only:
+    if size is not None:
         return _out_size(variant, size, picture)
     area = variant.defaults.size[0] * variant.defaults.size[1]
+    if variant.trained.only:
+        # The picture is cut to the shape that is drawn: cutting the film to the picture's would cut twice.
+        draw = _nearest_trained(variant, picture)
+        scale = math.sqrt(area / math.prod(draw))
+        return round(draw[0] * scale), round(draw[1] * scale)
     out = speech_size(picture, area, variant.speech.side)
     if min(out) < variant.speech.side:
         raise SizeError(
@@ -247,6 +252,15 @@ def _scaled_notice(variant: Variant, draw: Size, out: Size) -> tuple[str, ...]:
         f"{variant.name} draws {draw[0]}x{draw[1]}, the nearest size that it was trained on; "
         f"the film is scaled to {out[0]}x{out[1]}",
     )
+
+
+def _cut_notice(picture: Size, draw: Size) -> tuple[str, ...]:
+    """Say that much of a picture will not be seen."""
+    scale = max(draw[0] / picture[0], draw[1] / picture[1])
+    seen = round(draw[0] / scale), round(draw[1] / scale)
+    if math.prod(seen) > 0.9 * math.prod(picture):
+        return ()
+    return (f"of the {picture[0]}x{picture[1]} picture the middle {seen[0]}x{seen[1]} is shown",)
 
 
 def _trained_canvas(

@@ -64,7 +64,7 @@ class Job:
         return [text for since, text in self.prompts if since <= middle][-1]
 
     def as_recipe(self) -> dict[str, Any]:
-        """Every resolved setting as JSON values; `from_recipe` makes the request again."""
+        """Every resolved setting as JSON values, and hashes of what was given."""
         request = self.request
         low, high = self.guidance["low"], self.guidance["high"]
         values: dict[str, Any] = {
@@ -91,7 +91,7 @@ class Job:
             values["from_image"] = request.from_image
             values["sound_seconds"] = round(request.sound.seconds, 6)
         inputs = {
-            name: pixel_hash(_array(value))
+            name: array_hash(_array(value))
             for name in ("image", "last_image", "video", "sound", "pose")
             if (value := getattr(request, name)) is not None
         }
@@ -198,10 +198,10 @@ def task_of(request: Request, canvas: Canvas) -> str:
     return "t2i" if canvas.frames == 1 else "t2v"
 
 
-def pixel_hash(pixels: np.ndarray) -> str:
-    """A hash of uint8 pixels and their shape."""
-    digest = hashlib.sha256(str(pixels.shape).encode())
-    digest.update(np.ascontiguousarray(pixels))
+def array_hash(values: np.ndarray) -> str:
+    """A hash of pixels or samples and their shape."""
+    digest = hashlib.sha256(str(values.shape).encode())
+    digest.update(np.ascontiguousarray(values))
     return f"sha256:{digest.hexdigest()}"
 
 
@@ -233,7 +233,8 @@ def _prompt_notices(prompts: tuple[tuple[float, str], ...], canvas: Canvas) -> t
     middles = [sum(canvas.span(clip)) / 2 / canvas.fps for clip in range(canvas.clips)]
     ends = [since for since, _ in prompts[1:]] + [math.inf]
     return tuple(
-        f"no clip lies between @{since:g}s and the next time, so this is not read: {text!r}"
+        f"no clip lies between @{since:g}s and {'the end' if end == math.inf else f'@{end:g}s'} with its middle, "
+        f"so this is not read: {text!r}"
         for (since, text), end in zip(prompts, ends, strict=True)
         if not any(since <= middle < end for middle in middles)
     )

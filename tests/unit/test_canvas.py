@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tiny import tiny_variant
 
 from wan22 import finish
-from wan22.canvas import MAX_SIDE, fit, picture_size
-from wan22.catalog import VARIANTS
+from wan22.canvas import MAX_SIDE, fit, fit_speech, picture_size
+from wan22.catalog import VARIANTS, Speech
 from wan22.errors import CheckpointError, SizeError
 from wan22.finish import canvas_of, deliver, spread, to_frames
 from wan22.types import Clip
@@ -133,6 +133,16 @@ def test_a_picture_without_a_size_is_served_near_the_models_own_area(row, width,
     if max(width, height) <= 3 * min(width, height) and area > 10_000:
         assert 0.8 * area < size[0] * size[1] <= 1.001 * area
     assert canvas(row, picture=(width, height)).out == size
+
+
+def test_a_film_that_sound_drives_is_not_cut_to_a_picture_that_was_cut_already():
+    row = replace(ONLY, speech=Speech(clip_frames=8, side=16))
+    ask = {"size": None, "frames": None, "seconds": None, "fps": None, "sound_seconds": 1.0}
+    made = fit_speech(row, picture=(600, 130), **ask)
+    assert made.draw[0] / made.draw[1] == pytest.approx(made.out[0] / made.out[1], rel=0.02)
+    seen = round(130 * made.draw[0] / made.draw[1])
+    assert f"of the 600x130 picture the middle {seen}x130 is shown" in made.notices
+    assert not any("picture" in notice for notice in fit_speech(row, picture=made.draw, **ask).notices)
 
 
 def test_a_large_photo_does_not_make_a_small_model_paint_a_large_film():
