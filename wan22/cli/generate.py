@@ -327,8 +327,8 @@ def _of_sound(track: Soundtrack | None) -> dict[str, Any]:
     """What a recipe notes of a film's sound: the piece of a file, or what was said by whom."""
     if track is None:
         return {}
-    piece = {"start": track.start or None, "seconds": track.seconds}
-    return {"sound": {**({"said": track.said} if track.said else {}), **_present(piece)}}
+    entry = _present({"said": track.said or None, "start": track.start or None, "seconds": track.seconds})
+    return {"sound": entry} if entry else {}
 
 
 def _request(work: Work, track: Soundtrack | None) -> Request:

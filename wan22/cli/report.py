@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PHASES = {
     "text": "reading the prompt",
-    "condition": "reading the pictures",
+    "condition": "preparing",
     "load": "loading weights",
     "denoise": "denoising",
     "decode": "decoding",

@@ -112,7 +112,7 @@ def check_whole(path: PathLike, kind: str) -> None:
 def _head(path: PathLike) -> bytes:
     path = Path(path)
     if path.is_dir():
-        raise MediaError(f"{path} is a folder. Name one picture or clip in it.")
+        raise MediaError(f"{path} is a folder. Name one file in it.")
     try:
         with path.open("rb") as file:
             head = file.read(64)

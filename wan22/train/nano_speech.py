@@ -6,6 +6,7 @@ hear     their sounds go through the ear
 decoder  the VAE's decoder learns to show puppets; its encoder, and so the latents, stay
 speak    the transformer learns, and the text encoder with it
 export   the model's folder is written
+ship     it is copied to the package's assets (asked for by name, not a part of "all")
 """
 
 import json
