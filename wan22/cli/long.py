@@ -70,6 +70,12 @@ def publish_long(engine: Engine, request: Request, work: LongWork, report: Repor
         raise Cancelled(f"cancelled; {_kept(film, work)}") from error
     except DecodeError as error:
         raise DecodeError(f"{error}. {_kept(film, work)}", error.latents) from error
+    except OutputError:
+        raise  # it says what is kept
+    except BaseException:
+        if film.finished:
+            report.note(_kept(film, work))
+        raise
     report.made(target.path, recipe)
     return recipe
 
