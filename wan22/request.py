@@ -223,7 +223,8 @@ def _sound_notices(request: Request, canvas: Canvas) -> tuple[str, ...]:
         posed = len(request.pose.frames) / request.pose.fps
         if posed < seconds - 1.5 / canvas.fps:
             notices.append(
-                f"the pose film ends after {posed:.2f} s of {seconds:.2f} s; after it the body is free"
+                f"the pose film ends after {posed:.2f} s of {seconds:.2f} s; "
+                "the rest of that clip is told black, and after it the body is free"
             )
     return tuple(notices)
 

@@ -405,8 +405,8 @@ def test_a_pose_film_of_another_shape_is_fitted_and_moves_the_body(engine, whole
 
 def test_a_pose_film_shorter_than_the_sound_is_said_and_leaves_the_body_free(engine, monkeypatch):
     assert (
-        told(engine, pose=pose(8, 8.0))
-        == "the pose film ends after 1.00 s of 2.50 s; after it the body is free"
+        told(engine, pose=pose(8, 8.0)) == "the pose film ends after 1.00 s of 2.50 s; "
+        "the rest of that clip is told black, and after it the body is free"
     )
     heard, _ = calls_of(engine, monkeypatch)
     made(engine, pose=pose(8, 8.0))
