@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from wan22.errors import SizeError
-from wan22.stage.labels import Shot
+from wan22.stage.backdrop_labels import Shot
 from wan22.stage.puppet import Performance, PuppetShot
-from wan22.stage.render import _ground, _props, _Rays, _rays, _sky
-from wan22.stage.scene import FOCAL, Scene, plan
+from wan22.stage.backdrop_render import _ground, _props, _Rays, _rays, _sky
+from wan22.stage.backdrop_scene import FOCAL, Scene, plan
 
 _COAT = {
     "blue": (0.15, 0.34, 0.85),

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from wan22.stage.labels import AXES, Shot
+from wan22.stage.backdrop_labels import AXES, Shot
 
 CAMERA_HEIGHT = 0.84
 FOCAL = 2.5  # in units; long enough that a box keeps its proportions

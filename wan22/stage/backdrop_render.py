@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from wan22.errors import SizeError
-from wan22.stage.labels import AXES, Shot
-from wan22.stage.scene import BOX, CAMERA_HEIGHT, CLOUDS, CONE, PROPS, Scene, plan
+from wan22.stage.backdrop_labels import AXES, Shot
+from wan22.stage.backdrop_scene import BOX, CAMERA_HEIGHT, CLOUDS, CONE, PROPS, Scene, plan
 
 _FAR = 400.0
 
