@@ -212,6 +212,10 @@ class Engine:
         """The VAE, on the device."""
         return self._placement.bring("vae")
 
+    def expert(self, name: str) -> nn.Module:
+        """One of the model's networks, on the device; `variant.experts` names them."""
+        return self._placement.bring(name)
+
     def encode_pixels(self, video: Tensor) -> Tensor:
         """Encode pixels (b, 3, T, H, W) in [-1, 1] to normalised latents, float32."""
         vae = self.vae()

@@ -1,0 +1,279 @@
+"""What an evaluation is to do, read from a small TOML file and checked before anything is loaded or made.
+
+    model = "nano"                 # a catalogue name, a folder, a run's output
+    prompts = "held-out"           # or a file: one prompt a line, or JSON lines {"prompt", "image", "sound", "labels"}
+    count = 64
+    references = "clips/"          # real clips; NAME.txt beside NAME.mp4 says what it shows
+
+docs/evaluation.md has every key.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wan22.errors import MediaError, OptionError, choose
+from wan22.train.bands import SIGMAS, check_bands
+from wan22.train.extractors import KINDS, Extractor, open_extractor
+from wan22.weights.lora import LoRA
+
+HELD_OUT = "held-out"
+TASKS = ("text", "picture")
+SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".gif", ".avi")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One film to make: its prompt, the labels that it is judged by (None: what the prompt says), its files."""
+
+    prompt: str
+    labels: Mapping[str, str] | None = None
+    image: Path | None = None
+    sound: Path | None = None
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Validation loss: at which noise levels, over how many noises and how many held-out clips."""
+
+    sigmas: tuple[float, ...] = SIGMAS
+    seeds: int = 1
+    clips: int = 16
+
+
+@dataclass(frozen=True)
+class EvalRecipe:
+    """An evaluation. None is the model's own, as in a Request.
+
+    `task` "picture" gives each film its first frame: the prompt's own image, else that of the reference of the same
+    number. `asked` is empty for the film set's held-out list, whose references are the set's own renders.
+    """
+
+    model: str = "nano"
+    loras: tuple[LoRA, ...] = ()
+    prompts: str = HELD_OUT
+    count: int | None = None
+    seed: int = 0
+    task: str = "text"
+    negative: str | None = None
+    size: tuple[int, int] | None = None
+    frames: int | None = None
+    fps: float | None = None
+    steps: int | None = None
+    solver: str | None = None
+    shift: float | None = None
+    guidance: float | tuple[float, float] | None = None
+    references: Path | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    loss: Bands | None = field(default_factory=Bands)
+    extractors: Mapping[str, Extractor] = field(default_factory=dict)
+    asked: tuple[Asked, ...] = ()
+    clips: tuple[Path, ...] = ()
+
+    @property
+    def films(self) -> int:
+        """How many films are made."""
+        return self.count or len(self.asked) or 32
+
+
+def load_eval_recipe(path: Path) -> EvalRecipe:
+    """Read and check a recipe; files in it are relative to its folder.
+
+    Raises OptionError for an unknown key (naming the nearest), a value of another type, or files that are not there,
+    and MediaError for a recipe, prompts or references that cannot be read.
+    """
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise MediaError(f"the recipe {path} cannot be read: {error}") from error
+    for key in values:
+        choose("key of an evaluation", key, tuple(_READ))
+    folder = path.parent
+    found = {key: _READ[key](key, value, folder) for key, value in values.items()}
+    if "prompts" in found:
+        found["prompts"], found["asked"] = found["prompts"]
+    if "references" in found:
+        found["clips"] = _clips(found["references"])
+    recipe = EvalRecipe(**found)
+    _check(recipe)
+    return recipe
+
+
+def _check(recipe: EvalRecipe) -> None:
+    """What no key can say alone."""
+    from wan22.train.metrics import MIN_SAMPLES
+
+    real = recipe.clips or not recipe.asked
+    for kind in ("fid", "fvd"):
+        if kind in recipe.extractors and not real:
+            raise OptionError(f"extractors.{kind} compares with real clips: give references = 'FOLDER'")
+    if "fvd" in recipe.extractors:
+        for what, number in (("films (count)", recipe.films), ("references", len(recipe.clips) or recipe.films)):
+            if number < MIN_SAMPLES:
+                raise OptionError(f"FVD needs at least {MIN_SAMPLES} {what}, not {number}")
+    if recipe.task == "picture" and not real and any(each.image is None for each in recipe.asked):
+        raise OptionError("task = 'picture' needs an image for every prompt, or references whose first frames are given")
+    if "sync" in recipe.extractors and not any(each.sound for each in recipe.asked):
+        raise OptionError('extractors.sync needs prompts as JSON lines that name a sound: {"prompt": ..., "sound": ...}')
+
+
+def _clips(folder: Path) -> tuple[Path, ...]:
+    if not folder.is_dir():
+        raise OptionError(f"there is no folder of references {folder}")
+    found = tuple(sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES))
+    if not found:
+        raise OptionError(f"{folder} holds no clips; references end in {', '.join(SUFFIXES)}")
+    return found
+
+
+def caption_of(clip: Path) -> str:
+    """What the text file beside a clip says it shows; empty if there is none."""
+    beside = clip.with_suffix(".txt")
+    return beside.read_text("utf-8").strip() if beside.is_file() else ""
+
+
+# How each key is read: (key, value, the recipe's folder) to a field of EvalRecipe.
+
+
+def _of(*types: type, least: float | None = None) -> Callable[[str, Any, Path], Any]:
+    names = " or ".join(t.__name__ for t in types)
+
+    def read(key: str, value: Any, folder: Path) -> Any:
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            raise OptionError(f"{key} must be {names}, not {value!r}")
+        if least is not None and value < least:
+            raise OptionError(f"{key} must be {least:g} or more, not {value!r}")
+        return value
+
+    return read
+
+
+def _pair(key: str, value: Any, folder: Path) -> Any:
+    """[width, height], or two guidances (low noise, high noise), or one number for both."""
+    if key == "guidance" and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if not (isinstance(value, list) and len(value) == 2 and all(isinstance(v, (int, float)) for v in value)):
+        raise OptionError(f"{key} must be a list of two numbers, not {value!r}")
+    return tuple(value)
+
+
+def _task(key: str, value: Any, folder: Path) -> str:
+    return choose("task", str(value), TASKS)
+
+
+def _model(key: str, value: Any, folder: Path) -> str:
+    """A folder beside the recipe, or what the catalogue makes of the name."""
+    name = _of(str)(key, value, folder)
+    return str(folder / name) if (folder / name).is_dir() else name
+
+
+def _references(key: str, value: Any, folder: Path) -> Path:
+    return folder / Path(_of(str)(key, value, folder)).expanduser()
+
+
+def _loras(key: str, value: Any, folder: Path) -> tuple[LoRA, ...]:
+    found = []
+    for each in value if isinstance(value, list) else [value]:
+        table = {"file": each} if isinstance(each, str) else each
+        if not isinstance(table, dict) or not isinstance(table.get("file"), str):
+            raise OptionError(f"loras holds paths, or tables with file, strength and expert; not {each!r}")
+        for name in table:
+            choose("key of a LoRA", name, ("file", "strength", "expert"))
+        path = folder / Path(table["file"]).expanduser()
+        if not path.exists():
+            raise OptionError(f"there is no LoRA {path}")
+        strength = _of(int, float)("strength", table.get("strength", 1.0), folder)
+        found.append(LoRA(path, float(strength), table.get("expert")))
+    return tuple(found)
+
+
+def _loss(key: str, value: Any, folder: Path) -> Bands | None:
+    if value is False:
+        return None
+    table = _of(dict)(key, {} if value is True else value, folder)
+    for name in table:
+        choose("key of loss", name, ("sigmas", "seeds", "clips"))
+    sigmas = table.get("sigmas", list(SIGMAS))
+    numbers = [_of(int, float)("sigmas", s, folder) for s in _of(list)("loss.sigmas", sigmas, folder)]
+    bands = Bands(
+        tuple(float(s) for s in numbers),
+        _of(int, least=1)("loss.seeds", table.get("seeds", 1), folder),
+        _of(int, least=1)("loss.clips", table.get("clips", 16), folder),
+    )
+    check_bands(bands.sigmas, bands.seeds)
+    return bands
+
+
+def _extractors(key: str, value: Any, folder: Path) -> dict[str, Extractor]:
+    table = _of(dict)(key, value, folder)
+    for kind in table:
+        choose("extractor", kind, KINDS)
+    return {kind: open_extractor(kind, said, folder) for kind, said in table.items()}
+
+
+def _prompts(key: str, value: Any, folder: Path) -> tuple[str, tuple[Asked, ...]]:
+    name = _of(str)(key, value, folder)
+    if name == HELD_OUT:
+        return name, ()
+    path = folder / Path(name).expanduser()
+    try:
+        lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise MediaError(f"the prompts {path} cannot be read: {error}; or say prompts = '{HELD_OUT}'") from error
+    json_lines = path.suffix.lower() in (".jsonl", ".ndjson")
+    asked = [
+        _json_line(path, number, line) if json_lines else Asked(line)
+        for number, line in enumerate(lines, 1)
+        if line
+    ]
+    if not asked:
+        raise MediaError(f"{path} holds no prompt: give one a line")
+    return name, tuple(asked)
+
+
+def _json_line(path: Path, number: int, line: str) -> Asked:
+    try:
+        table = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise MediaError(f"{path}, line {number} is not JSON: {error}") from error
+    if not isinstance(table, dict) or not isinstance(table.get("prompt"), str):
+        raise MediaError(f'{path}, line {number}: needs an object with a "prompt", not {line[:60]!r}')
+    for name in table:
+        choose(f"key in {path.name}, line {number},", name, ("prompt", "labels", "image", "sound"))
+    files = {name: path.parent / Path(table[name]).expanduser() for name in ("image", "sound") if name in table}
+    for name, file in files.items():
+        if not file.is_file():
+            raise MediaError(f"{path}, line {number}: there is no {name} {file}")
+    return Asked(table["prompt"], table.get("labels"), **files)
+
+
+_READ: Mapping[str, Callable[[str, Any, Path], Any]] = {
+    "model": _model,
+    "loras": _loras,
+    "prompts": _prompts,
+    "count": _of(int, least=1),
+    "seed": _of(int, least=0),
+    "task": _task,
+    "negative": _of(str),
+    "size": _pair,
+    "frames": _of(int, least=1),
+    "fps": _of(int, float, least=0.1),
+    "steps": _of(int, least=1),
+    "solver": _of(str),
+    "shift": _of(int, float),
+    "guidance": _pair,
+    "references": _references,
+    "device": _of(str),
+    "dtype": _of(str),
+    "loss": _loss,
+    "extractors": _extractors,
+}
+
+KEYS: Sequence[str] = tuple(_READ)
+"""Every key that a recipe may have."""
