@@ -134,9 +134,9 @@ def sample(count: int, seed: int = 0, *, split: Split = "train") -> list[Shot]:
     rng = random.Random(f"{split} {seed}")
     shots: list[Shot] = []
     while len(shots) < count:
-        drawn = {
-            axis: rng.choices(tuple(values), tuple(values.values()))[0] for axis, values in AXES.items()
-        }
+        drawn = {axis: rng.choices(tuple(values), tuple(values.values()))[0] for axis, values in AXES.items()}
+        if drawn["light_source"] == "overcast":
+            drawn["light_quality"] = "soft-light"  # a covered sky casts no hard shadow
         if drawn["camera"] == "follow" and not drawn["action"].startswith("travel"):
             drawn["action"] = rng.choice(("travel-left", "travel-right"))
         shot = Shot(**drawn)
