@@ -28,6 +28,7 @@ def clip_set(
     seed: int,
     split: str = "train",
     batch: int = 32,
+    compile: bool = False,
 ) -> ClipSet:
     """Open the clips of these settings, rendering those that are not there yet; resumable."""
     name = f"{split}-{width}x{height}x{frames}-{seed}"
@@ -43,7 +44,14 @@ def clip_set(
     pixels = np.memmap(path, np.uint8, mode, shape=(count, frames, height, width, 3))
     for start in range(done, count, batch):
         part = shots[start : start + batch]
-        clips = render(part, height=height, width=width, frames=frames, seed=seed * 1_000_003 + start)
+        clips = render(
+            part,
+            height=height,
+            width=width,
+            frames=frames,
+            seed=seed * 1_000_003 + start,
+            compile=compile,
+        )
         pixels[start : start + len(part)] = clips.numpy()
         done_path.write_text(json.dumps({"identity": identity, "done": start + len(part)}))
     return ClipSet(pixels, shots)

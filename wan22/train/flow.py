@@ -213,7 +213,8 @@ def _step_loss(
     films = data.films[rows, :, :1].float() if still else data.films[rows].float()
     lasts = data.lasts[rows].float() if ended else None
     prompts = [
-        "" if words.random() < recipe.unprompted else caption(data.shots[i], words) for i in rows.tolist()
+        "" if words.random() < recipe.unprompted else caption(data.shots[i], words).text
+        for i in rows.tolist()
     ]
     sigmas = draw_sigmas(recipe, recipe.batch, generator)
     noise = torch.randn(films.shape, generator=generator)

@@ -40,7 +40,7 @@ def encode_clips(vae: WanVAE, clips: ClipSet, path: Path, *, lasts_of: float = 0
         for start in range(0, len(clips.shots), batch):
             pixels = torch.from_numpy(clips.pixels[start : start + batch].copy())
             video = pixels.permute(0, 4, 1, 2, 3).float() / 127.5 - 1
-            films.append(vae.encode(video).half())
+            films.append(vae.encode(video, chunk=1).half())
             if start < lasts_of * len(clips.shots):
                 still = video[:, :, -1:].repeat(1, 1, held, 1, 1)
                 lasts.append(vae.encode(still)[:, :, -1].half())

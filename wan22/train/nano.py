@@ -1,48 +1,49 @@
-"""Train the embedded model from nothing: the stages, their order, and what each leaves in the run's folder.
+"""Train the embedded model's next edition: the stages, their order, and what each leaves in the run's folder.
 
-    clips/      rendered films           vae/      the VAE in training        latents/  films as the VAE sees them
-    both/       one network, all noise   high/ more/ low/   the two experts   and the finished model, by `export`
+    clips/    rendered films        latents/  films as the VAE sees them     text/  tokenizer and text encoder
+    sketch/   the high-noise expert on small films    high/  low/  the two experts    decoder/  the VAE's decoder
+    model/    the finished model, by `export`
 
-Every stage resumes where it was stopped. `high` teaches the text encoder on, and `low` reads through it as it was when
-`low` was last started: side by side, restart `low` from time to time.
+Every stage resumes where it was stopped. `low` and `decoder` wait for no other expert: a second core may train them
+beside `high`.
 """
 
 import json
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from random import Random
 
-from safetensors.torch import save_file
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from wan22.arch import VAEArch
-from wan22.catalog import to_json
+from wan22.catalog import EMBEDDED, from_json, to_json
 from wan22.conditioning.text import Tokenizer
 from wan22.errors import CheckpointError, choose
 from wan22.models.vae import WanVAE
-from wan22.stage.caption import caption
-from wan22.stage.labels import sample
+from wan22.stage.puppet import sample_puppets
 from wan22.train.clips import ClipSet, clip_set
 from wan22.train.flow import FlowRecipe, train_flow
-from wan22.train.latents import LatentSet, encode_clips, latent_set, statistics
-from wan22.train.recipes import nano
+from wan22.train.latents import LatentSet, encode_clips, latent_set
+from wan22.train.puppets import puppet_pixels
+from wan22.train.recipes import nano, nano_speech
 from wan22.train.state import load_average
-from wan22.train.tokenizer import build_word_tokenizer
 from wan22.train.vae import Log, train_vae
+from wan22.train.words import train_words
+from wan22.weights.load import load_module, meta_module
+from wan22.weights.reader import open_reader, read_json
 
-STAGES = ("clips", "vae", "latents", "both", "high", "more", "low", "export")
-_CAPTIONS = 20_000
+STAGES = ("clips", "latents", "words", "sketch", "high", "low", "decoder", "export")
+_SHOWN = 1200
+"""Clips of either kind, films and puppets, that the decoder learns from."""
 
 
 def run(stage: str, folder: Path, *, log: Log, minutes: float | None = None) -> None:
     """Run one stage, or "all" of them in order. Raises OptionError for an unknown one."""
-    if stage == "all":
-        for each in STAGES:
-            log(f"stage {each}")
-            _RUN[each](folder, log, minutes)
-        return
-    _RUN[choose("stage", stage, STAGES)](folder, log, minutes)
+    for each in STAGES if stage == "all" else (choose("stage", stage, STAGES),):
+        log(f"stage {each}")
+        _RUN[each](folder, log, minutes)
 
 
 def _films(folder: Path, films: nano.Films) -> ClipSet:
@@ -53,79 +54,112 @@ def _films(folder: Path, films: nano.Films) -> ClipSet:
         width=films.width,
         frames=nano.FRAMES,
         seed=films.seed,
+        compile=True,
     )
 
 
 def _clips(folder: Path, log: Log, minutes: float | None) -> None:
-    for films in nano.FILMS:
+    for films in (nano.SMALL, *nano.FILMS):
         _films(folder, films)
         log(f"{films.count} clips of {films.width}x{films.height}")
 
 
-def _vae(folder: Path, log: Log, minutes: float | None) -> None:
-    train_vae(nano.vae(), _films(folder, nano.FILMS[0]).pixels, folder / "vae", log=log, minutes=minutes)
-
-
 def _latents(folder: Path, log: Log, minutes: float | None) -> None:
-    vae = _trained_vae(folder, nano.VAE)
-    for films in nano.FILMS:
+    vae = _vae()
+    for films in (nano.SMALL, *nano.FILMS):
         path = _latents_path(folder, films)
         if not path.exists():
             encode_clips(vae, _films(folder, films), path)
         log(f"latents of {films.count} films of {films.width}x{films.height}")
 
 
-def _both(folder: Path, log: Log, minutes: float | None) -> None:
-    _require_latents(folder)
-    _train(nano.both(_tokenizer(folder).size), "both", None, folder, log, minutes)
+def _words(folder: Path, log: Log, minutes: float | None) -> None:
+    train_words(nano.text, nano.WORDS, folder / "text", seed=nano.SEED, log=log)
+
+
+def _sketch(folder: Path, log: Log, minutes: float | None) -> None:
+    start = _begin("high", folder)
+    _train(nano.sketch(_tokenizer(folder).size), "sketch", start, (nano.SMALL,), folder, log, minutes)
 
 
 def _high(folder: Path, log: Log, minutes: float | None) -> None:
-    _require_latents(folder)
-    start = load_average(folder / "both")
-    _train(nano.high(_tokenizer(folder).size), "high", start, folder, log, minutes)
-
-
-def _more(folder: Path, log: Log, minutes: float | None) -> None:
-    _require_latents(folder)
-    start = load_average(folder / "high")
-    _train(nano.more(_tokenizer(folder).size), "more", start, folder, log, minutes)
+    start = load_average(folder / "sketch") | _text(folder)
+    _train(nano.high(_tokenizer(folder).size), "high", start, nano.FILMS, folder, log, minutes)
 
 
 def _low(folder: Path, log: Log, minutes: float | None) -> None:
-    _require_latents(folder)
-    start = load_average(folder / "both")
-    newest = load_average(
-        next(folder / name for name in ("more", "high", "both") if (folder / name).exists())
-    )
-    start |= {name: value for name, value in newest.items() if name.startswith("text.")}
-    _train(nano.low(_tokenizer(folder).size), "low", start, folder, log, minutes)
+    start = _begin("low", folder)
+    _train(nano.low(_tokenizer(folder).size), "low", start, nano.FILMS, folder, log, minutes)
 
 
 def _train(
     recipe: FlowRecipe,
     name: str,
     start: dict[str, Tensor] | None,
+    films: Sequence[nano.Films],
     folder: Path,
     log: Log,
     minutes: float | None,
 ) -> None:
-    sets = [(latents, films.share) for latents, films in zip(_sets(folder), nano.FILMS, strict=True)]
+    sets = [(_latent_set(folder, each), each.share) for each in films]
     train_flow(recipe, sets, _tokenizer(folder), folder / name, log=log, start=start, minutes=minutes)
+
+
+def _begin(expert: str, folder: Path) -> dict[str, Tensor]:
+    """What an expert starts from: the last edition's, reading through the new text encoder."""
+    old = load_file(EMBEDDED / f"{expert}_noise_model.safetensors")
+    return {f"dit.{name}": value.float() for name, value in old.items()} | _text(folder)
+
+
+def _text(folder: Path) -> dict[str, Tensor]:
+    path = folder / "text" / "text.safetensors"
+    if not path.exists():
+        raise CheckpointError(f"there is no {path}: run the stage words first")
+    return {f"text.{name}": value for name, value in load_file(path).items()}
+
+
+def _decoder(folder: Path, log: Log, minutes: float | None) -> None:
+    start = dict(_vae().state_dict())
+    train_vae(
+        nano.decoder(_arch()), _shown(folder), folder / "decoder", log=log, start=start, minutes=minutes
+    )
+
+
+def _shown(folder: Path) -> np.ndarray:
+    """Pictures for the decoder, uint8 (n, T, 64, 64, 3): windows of the largest films, and as many puppets."""
+    path, side = folder / "shown.npy", nano_speech.SIZE
+    if not path.exists():
+        films = _films(folder, nano.FILMS[0]).pixels[:_SHOWN]
+        rng = np.random.default_rng(nano.SEED)
+        corners = zip(
+            rng.integers(films.shape[2] - side + 1, size=_SHOWN),
+            rng.integers(films.shape[3] - side + 1, size=_SHOWN),
+            strict=True,
+        )
+        windows = [film[:, y : y + side, x : x + side] for film, (y, x) in zip(films, corners, strict=True)]
+        shots = sample_puppets(nano_speech.FILMS.count, nano_speech.FILMS.seed)
+        per_film = nano_speech.FILMS.frames // nano.FRAMES
+        puppets = []
+        for i in range(-(-_SHOWN // per_film)):
+            film = puppet_pixels(nano_speech.FILMS, shots[i : i + 1], range(i, i + 1))[0].numpy()
+            puppets += [film[k * nano.FRAMES : (k + 1) * nano.FRAMES] for k in range(per_film)]
+        np.save(path, np.stack(windows + puppets[:_SHOWN]))
+    return np.load(path, mmap_mode="r")
 
 
 def _export(folder: Path, log: Log, minutes: float | None) -> None:
     """Write the model's own folder: bfloat16 weights, tokenizer and `variant.json`."""
-    vae = load_average(folder / "vae")
-    _require_latents(folder)
-    high, low = load_average(folder / "more"), load_average(folder / "low")
+    high, low = load_average(folder / "high"), load_average(folder / "low")
+    vae = dict(_vae().state_dict())
+    if (folder / "decoder").exists():
+        vae |= load_average(folder / "decoder")
     target = folder / "model"
     target.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer(folder)
-    (target / "tokenizer.json").write_text((folder / "tokenizer.json").read_text())
+    (target / "tokenizer.json").write_text((folder / "text" / "tokenizer.json").read_text())
     parts = {
         "vae": vae,
-        "text_encoder": _under("text.", high),  # the low-noise expert only reads it
+        "text_encoder": load_file(folder / "text" / "text.safetensors"),
         "high_noise_model": _under("dit.", high),
         "low_noise_model": _under("dit.", low),
     }
@@ -133,14 +167,21 @@ def _export(folder: Path, log: Log, minutes: float | None) -> None:
         half = {key: value.bfloat16().contiguous() for key, value in tensors.items()}
         save_file(half, target / f"{name}.safetensors", metadata={"format": "pt"})
         log(f"{name}: {sum(t.numel() for t in half.values()) / 1e6:.2f} M parameters")
-    row = nano.variant(_normalised(folder), tokenizer.size)
+    row = nano.variant(_arch(), tokenizer.size)
     (target / "variant.json").write_text(json.dumps(to_json(row), indent=1, ensure_ascii=False) + "\n")
     log(f"the model is in {target}")
 
 
-def _trained_vae(folder: Path, arch: VAEArch) -> WanVAE:
-    vae = WanVAE(arch)
-    vae.load_state_dict(load_average(folder / "vae"))
+def _arch() -> VAEArch:
+    """The VAE's sizes with the mean and deviation of its latents, as the shipped row has them."""
+    return from_json(read_json(EMBEDDED / "variant.json")).vae
+
+
+def _vae() -> WanVAE:
+    arch = _arch()
+    vae = meta_module(lambda: WanVAE(arch))
+    with open_reader(EMBEDDED / "vae.safetensors") as reader:
+        load_module(vae, reader, dtype=torch.float32)
     return vae.eval()
 
 
@@ -148,37 +189,16 @@ def _latents_path(folder: Path, films: nano.Films) -> Path:
     return folder / "latents" / f"{films.width}x{films.height}.safetensors"
 
 
-def _normalised(folder: Path) -> VAEArch:
-    """The VAE's sizes, with the mean and deviation of the latents of its largest set of films."""
-    mean, std = statistics(_latents_path(folder, nano.FILMS[0]))
-    return replace(nano.VAE, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
-
-
-def _require_latents(folder: Path) -> None:
-    """Say before any work that an earlier stage is missing."""
-    missing = [path for films in nano.FILMS if not (path := _latents_path(folder, films)).exists()]
-    if missing:
-        raise CheckpointError(f"there is no {missing[0]}: run the stages clips, vae and latents first")
-
-
-def _sets(folder: Path) -> list[LatentSet]:
-    paths = [_latents_path(folder, films) for films in nano.FILMS]
-    mean, std = statistics(paths[0])
-    return [
-        latent_set(path, mean=mean, std=std, count=films.count, seed=films.seed)
-        for path, films in zip(paths, nano.FILMS, strict=True)
-    ]
+def _latent_set(folder: Path, films: nano.Films) -> LatentSet:
+    path, arch = _latents_path(folder, films), _arch()
+    if not path.exists():
+        raise CheckpointError(f"there is no {path}: run the stages clips and latents first")
+    mean, std = torch.tensor(arch.mean), torch.tensor(arch.std)
+    return latent_set(path, mean=mean, std=std, count=films.count, seed=films.seed)
 
 
 def _tokenizer(folder: Path) -> Tokenizer:
-    """The words of the captions, built once."""
-    path = folder / "tokenizer.json"
-    if not path.exists():
-        words = Random(nano.SEED)
-        captions = [caption(shot, words) for shot in sample(_CAPTIONS, seed=nano.SEED)]
-        folder.mkdir(parents=True, exist_ok=True)
-        build_word_tokenizer(captions, max_vocab=1024).save(str(path))
-    return Tokenizer.open(path)
+    return Tokenizer.open(folder / "text" / "tokenizer.json")
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -187,11 +207,11 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 _RUN: dict[str, Callable[[Path, Log, float | None], None]] = {
     "clips": _clips,
-    "vae": _vae,
     "latents": _latents,
-    "both": _both,
+    "words": _words,
+    "sketch": _sketch,
     "high": _high,
-    "more": _more,
     "low": _low,
+    "decoder": _decoder,
     "export": _export,
 }
