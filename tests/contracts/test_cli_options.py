@@ -25,6 +25,7 @@ FROZEN = {
     "verify": "path --hashes --json --no-hashes",
     "show": "file --json",
     "drift": "file --json --output --plot -o",
+    "eval": "recipe --afresh --json --output -o",
     "doctor": "--json --no-test --test",
 }
 

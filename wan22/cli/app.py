@@ -7,6 +7,7 @@ import typer
 from wan22.cli.direct import extend, vocabulary
 from wan22.cli.doctor import doctor
 from wan22.cli.drift import drift
+from wan22.cli.eval import eval
 from wan22.cli.generate import decode, generate, image
 from wan22.cli.models import download, models
 from wan22.cli.show import show
@@ -24,7 +25,7 @@ app = typer.Typer(
 MAKE, MODELS, ABOUT = (
     (generate, image, decode, vocabulary, extend),
     (models, download, inspect, convert, verify),
-    (show, drift, doctor),
+    (show, drift, eval, doctor),
 )
 for command in (*MAKE, *MODELS, *ABOUT):
     app.command()(command)

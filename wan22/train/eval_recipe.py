@@ -114,13 +114,20 @@ def _check(recipe: EvalRecipe) -> None:
         if kind in recipe.extractors and not real:
             raise OptionError(f"extractors.{kind} compares with real clips: give references = 'FOLDER'")
     if "fvd" in recipe.extractors:
-        for what, number in (("films (count)", recipe.films), ("references", len(recipe.clips) or recipe.films)):
+        for what, number in (
+            ("films (count)", recipe.films),
+            ("references", len(recipe.clips) or recipe.films),
+        ):
             if number < MIN_SAMPLES:
                 raise OptionError(f"FVD needs at least {MIN_SAMPLES} {what}, not {number}")
     if recipe.task == "picture" and not real and any(each.image is None for each in recipe.asked):
-        raise OptionError("task = 'picture' needs an image for every prompt, or references whose first frames are given")
+        raise OptionError(
+            "task = 'picture' needs an image for every prompt, or references whose first frames are given"
+        )
     if "sync" in recipe.extractors and not any(each.sound for each in recipe.asked):
-        raise OptionError('extractors.sync needs prompts as JSON lines that name a sound: {"prompt": ..., "sound": ...}')
+        raise OptionError(
+            'extractors.sync needs prompts as JSON lines that name a sound: {"prompt": ..., "sound": ...}'
+        )
 
 
 def _clips(folder: Path) -> tuple[Path, ...]:
@@ -225,7 +232,9 @@ def _prompts(key: str, value: Any, folder: Path) -> tuple[str, tuple[Asked, ...]
     try:
         lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise MediaError(f"the prompts {path} cannot be read: {error}; or say prompts = '{HELD_OUT}'") from error
+        raise MediaError(
+            f"the prompts {path} cannot be read: {error}; or say prompts = '{HELD_OUT}'"
+        ) from error
     json_lines = path.suffix.lower() in (".jsonl", ".ndjson")
     asked = [
         _json_line(path, number, line) if json_lines else Asked(line)
@@ -246,7 +255,9 @@ def _json_line(path: Path, number: int, line: str) -> Asked:
         raise MediaError(f'{path}, line {number}: needs an object with a "prompt", not {line[:60]!r}')
     for name in table:
         choose(f"key in {path.name}, line {number},", name, ("prompt", "labels", "image", "sound"))
-    files = {name: path.parent / Path(table[name]).expanduser() for name in ("image", "sound") if name in table}
+    files = {
+        name: path.parent / Path(table[name]).expanduser() for name in ("image", "sound") if name in table
+    }
     for name, file in files.items():
         if not file.is_file():
             raise MediaError(f"{path}, line {number}: there is no {name} {file}")

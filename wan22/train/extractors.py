@@ -42,7 +42,9 @@ class Extractor:
         given = np.asarray(found.detach().cpu() if hasattr(found, "detach") else found, np.float64)
         result, rule = _shaped(given, self.kind, len(frames))
         if result is None:
-            raise MediaError(f"{self.kind} extractor {self.source} gave {given.shape} for {len(frames)} frames: {rule}")
+            raise MediaError(
+                f"{self.kind} extractor {self.source} gave {given.shape} for {len(frames)} frames: {rule}"
+            )
         if not np.isfinite(result).all():
             raise MediaError(f"{self.kind} extractor {self.source} gave numbers that are not finite")
         return result
@@ -69,11 +71,15 @@ def open_extractor(kind: str, said: str | Mapping[str, Any], folder: Path) -> Ex
         choose(f"key of extractor {kind}", key, _KEYS)
     source = table.get("extractor")
     if not isinstance(source, str) or not source:
-        raise OptionError(f"extractor {kind} needs extractor = 'module:function' or a .pt or .onnx file, not {source!r}")
+        raise OptionError(
+            f"extractor {kind} needs extractor = 'module:function' or a .pt or .onnx file, not {source!r}"
+        )
     if Path(source).suffix.lower() in (".pt", ".pth", ".ts", ".torchscript", ".onnx"):
         return Extractor(kind, source, _file(source, folder, table))
     if len(table) > 1:
-        raise OptionError(f"extractor {kind}: layout, scale and arguments are for files; {source} is a function")
+        raise OptionError(
+            f"extractor {kind}: layout, scale and arguments are for files; {source} is a function"
+        )
     return Extractor(kind, source, _function(kind, source, folder))
 
 
@@ -99,10 +105,14 @@ def _file(source: str, folder: Path, table: Mapping[str, Any]) -> Callable[[np.n
     path = Path(source).expanduser()
     path = path if path.is_absolute() else folder / path
     if not path.is_file():
-        raise OptionError(f"there is no extractor {path}; give the file's path, relative to the recipe or whole")
+        raise OptionError(
+            f"there is no extractor {path}; give the file's path, relative to the recipe or whole"
+        )
     layout = str(table.get("layout", "t h w c"))
     if sorted(set(layout.split()) - {"1"}) != ["c", "h", "t", "w"]:
-        raise OptionError(f"layout must name t, h, w and c once, and 1 for a batch, as in '1 c t h w'; not {layout!r}")
+        raise OptionError(
+            f"layout must name t, h, w and c once, and 1 for a batch, as in '1 c t h w'; not {layout!r}"
+        )
     scale = choose("scale", str(table.get("scale", "uint8")), SCALES)
     arguments = table.get("arguments", {})
     run = _onnx(path, arguments) if path.suffix.lower() == ".onnx" else _torchscript(path, arguments)

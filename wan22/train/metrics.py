@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -36,7 +37,7 @@ _PIECE = 16  # frames at a time
 def psnr(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Peak signal-to-noise ratio of every frame in dB, (T,); infinite where frames are equal.
 
-    a, b: uint8 (T, H, W, 3). Average squared errors, not decibels: `mean_psnr` does. Raises MediaError for other shapes.
+    a, b: uint8 (T, H, W, 3). Average them by `mean_psnr`. Raises MediaError for other shapes.
     """
     _same(a, b)
     error = np.array(
@@ -59,7 +60,9 @@ def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """
     _same(a, b)
     if min(a.shape[1:3]) < _WINDOW:
-        raise MediaError(f"SSIM needs pictures of {_WINDOW} pixels a side or more, not {a.shape[2]}x{a.shape[1]}")
+        raise MediaError(
+            f"SSIM needs pictures of {_WINDOW} pixels a side or more, not {a.shape[2]}x{a.shape[1]}"
+        )
     pieces = range(0, len(a), _PIECE)
     return np.concatenate([_ssim(a[i : i + _PIECE] * 1.0, b[i : i + _PIECE] * 1.0) for i in pieces])
 
@@ -157,7 +160,9 @@ def cosines(features: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """
     features, reference = np.asarray(features, np.float64), np.asarray(reference, np.float64)
     if features.ndim != 2 or reference.ndim != 2 or features.shape[1] != reference.shape[1]:
-        raise OptionError(f"cosines need features (T, d) and (k, d), not {features.shape} and {reference.shape}")
+        raise OptionError(
+            f"cosines need features (T, d) and (k, d), not {features.shape} and {reference.shape}"
+        )
     one, other = (
         x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (features, reference)
     )
@@ -180,7 +185,9 @@ def best_lag(seen: np.ndarray, heard: np.ndarray, most: int) -> Lag:
     """
     seen, heard = np.asarray(seen, np.float64), np.asarray(heard, np.float64)
     if seen.ndim != 1 or seen.shape != heard.shape or len(seen) < 4:
-        raise OptionError(f"two series of one length, 4 or more, are needed, not {seen.shape} and {heard.shape}")
+        raise OptionError(
+            f"two series of one length, 4 or more, are needed, not {seen.shape} and {heard.shape}"
+        )
     most = min(most, len(seen) // 2)
     found = []
     for lag in sorted(range(-most, most + 1), key=abs):  # of equals the smallest shift is taken
@@ -210,7 +217,7 @@ def motion_amount(frames: np.ndarray) -> float:
         raise OptionError("measuring motion needs OpenCV: pip install 'wan22[eval]'") from error
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
     total = 0.0
-    for before, after in zip(grey, grey[1:], strict=False):
+    for before, after in pairwise(grey):
         flow = cv2.calcOpticalFlowFarneback(before, after, None, 0.5, 3, 11, 3, 5, 1.1, 0)  # ty: ignore[no-matching-overload]
         total += float(np.linalg.norm(flow, axis=-1).mean())
     return 100 * total / (len(grey) - 1) / frames.shape[2]

@@ -1,0 +1,62 @@
+"""`wan22 eval`: make films by a recipe and measure them: a table, numbers and a plot."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wan22.cli import options as o
+
+
+def eval(
+    recipe: Annotated[
+        Path, typer.Argument(help="A TOML file that says what to make and measure.", show_default=False)
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="Where films and results go. [default: RECIPE's name, .eval]",
+        ),
+    ] = None,
+    afresh: Annotated[
+        bool, typer.Option("--afresh", help="Throw away what is there instead of going on.")
+    ] = False,
+    json: o.Json = False,
+) -> None:
+    """Make films by a recipe, and measure them.
+
+    What they obey, how they move and drift, validation loss by noise band, PSNR and SSIM, and FID, FVD, identity and
+    sync with extractors of your own. Stopped and started again, it goes on.
+    """
+    from wan22.train.eval_recipe import load_eval_recipe
+
+    asked = load_eval_recipe(recipe)
+    folder = output or recipe.with_suffix(".eval")
+
+    from wan22.media.place import written
+    from wan22.train.eval_report import plot, table
+    from wan22.train.evaluate import evaluate
+
+    result = evaluate(asked, folder, log=_say, afresh=afresh)
+    picture = folder / "eval.png"
+    if find_spec("matplotlib") is not None:
+        with written(picture) as part:
+            plot(result, part)
+    if json:
+        print(jsonlib.dumps(result))
+        return
+    for line in (*table(result), "", str(folder / "eval.json")):
+        print(line)
+    print(picture if picture.exists() else "no plot: it needs matplotlib, pip install 'wan22[eval]'")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

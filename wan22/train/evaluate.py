@@ -1,0 +1,304 @@
+"""Evaluate a model by a recipe: make its films, measure each as it is made, put it all into numbers, a table, a plot.
+
+    FOLDER/films/00000.json .mp4 .npz     what each film shows, the film, its features (a stop loses none)
+    FOLDER/references/00000.json .npz     the same of the real clips
+    FOLDER/loss.json                      validation loss by noise band
+    FOLDER/eval.json eval.png             the result
+
+Run again after a stop, it goes on. Everything that can be wrong with a recipe is found before the first film.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import torch
+
+from wan22.canvas import Canvas
+from wan22.conditioning.known import channels, cover
+from wan22.engine import Engine, load
+from wan22.errors import MediaError, OptionError
+from wan22.finish import to_frames
+from wan22.media.audio import read_sound
+from wan22.media.image import read_image
+from wan22.media.place import written
+from wan22.media.video import VideoWriter, probe
+from wan22.request import HEARD_RATE
+from wan22.train.bands import band_losses, expert_at
+from wan22.train.eval_film import Features, Numbers, compare, look
+from wan22.train.eval_material import Reference, material, to_video
+from wan22.train.eval_recipe import EvalRecipe
+from wan22.train.eval_report import summary
+from wan22.train.losses import Batch
+from wan22.train.metrics import MIN_SAMPLES
+from wan22.types import Clip, Finished, Frames, Request
+
+Log = Callable[[str], None]
+
+
+def evaluate(recipe: EvalRecipe, folder: Path, *, log: Log, afresh: bool = False) -> dict[str, Any]:
+    """Run a recipe into `folder` and return what `eval.json` holds.
+
+    Raises a Wan22Error, before any film is made, for what cannot be served; OptionError if the folder holds another
+    recipe's films and not `afresh`.
+    """
+    work = _Work(recipe, folder, log)
+    work.claim(afresh)
+    references = list(work.references())
+    films = list(work.films())
+    result = {
+        **work.identity,
+        **summary(films, references, work.losses()),
+        "notes": work.notes,
+    }
+    _write_json(folder / "eval.json", result)
+    return result
+
+
+class _Work:
+    """One evaluation under way: the model, what is asked of it, and where results go."""
+
+    def __init__(self, recipe: EvalRecipe, folder: Path, log: Log) -> None:
+        self.recipe, self.folder, self.log = recipe, folder, log
+        self.engine: Engine = load(recipe.model, device=recipe.device, dtype=recipe.dtype, loras=recipe.loras)
+        self.notes: list[str] = []
+        self.asked, self.real = material(recipe)
+        self.canvas = self._check()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What results depend on; films of another one are not mixed with these."""
+        recipe = self.recipe
+        settings = {
+            name: getattr(recipe, name)
+            for name in (
+                "prompts",
+                "seed",
+                "task",
+                "negative",
+                "frames",
+                "fps",
+                "steps",
+                "solver",
+                "shift",
+                "guidance",
+            )
+        }
+        return json.loads(
+            json.dumps({
+                "model": self.engine.name,
+                "weights": self.engine.weights,
+                "loras": self.engine.loras.recipe(),
+                **settings,
+                "size": self.canvas.out,
+                "count": recipe.films,
+                "asked": [_hash(asdict(each)) for each in self.asked],
+                "references": [p.name for p in recipe.clips],
+                "extractors": {kind: each.source for kind, each in recipe.extractors.items()},
+                "loss": None if recipe.loss is None else asdict(recipe.loss),
+            }, default=str)
+        )  # fmt: skip
+
+    def claim(self, afresh: bool) -> None:
+        """Take the folder, or go on in it. `count` alone may differ: more films join those that are there."""
+        path = self.folder / "recipe.json"
+        if path.exists() and not afresh:
+            there = json.loads(path.read_text())
+            differs = [
+                k for k, v in self.identity.items() if there.get(k) != v and k not in ("count", "asked")
+            ]
+            both = zip(there.get("asked", []), self.identity["asked"], strict=False)
+            differs += ["asked"] if any(a != b for a, b in both) else []
+            if differs:
+                raise OptionError(
+                    f"{self.folder} holds films of another recipe ({', '.join(differs)} differ); "
+                    "give another --output, or --afresh to throw them away"
+                )
+        if afresh:
+            for old in (
+                *self.folder.glob("films/*"),
+                *self.folder.glob("references/*"),
+                self.folder / "loss.json",
+            ):
+                old.unlink(missing_ok=True)
+        _write_json(path, self.identity)
+
+    def request(self, i: int, *, first: bool = True) -> Request:
+        """What is asked of the engine for film `i`; without the `first` frame of a real clip, a grey one stands in."""
+        recipe, asked = self.recipe, self.asked[i]
+        only = self.engine.variant.trained.only and recipe.size is None
+        request = Request(
+            prompt=asked.prompt,
+            negative=recipe.negative,
+            size=self.engine.variant.trained.sizes[0] if only else recipe.size,
+            frames=recipe.frames,
+            fps=recipe.fps,
+            steps=recipe.steps,
+            solver=recipe.solver,
+            shift=recipe.shift,
+            guidance=recipe.guidance,
+            seed=recipe.seed + i,
+            sound=None if asked.sound is None else read_sound(asked.sound, rate=HEARD_RATE),
+        )
+        if asked.image is not None:
+            return replace(request, image=read_image(asked.image))
+        if recipe.task != "picture":
+            return request
+        grey = replace(request, image=np.full((64, 64, 3), 128, np.uint8))
+        if not first:
+            return grey
+        canvas, real = self.engine.check(grey), self.real[i % len(self.real)]
+        return replace(request, image=real.frames(canvas.out, canvas.frames, canvas.fps)[0])
+
+    def _check(self) -> Canvas:
+        """Everything that can be known to fail, before any film."""
+        canvas = self.engine.check(self.request(0, first=False))
+        for i in range(1, len(self.asked)):
+            self.engine.check(self.request(i, first=False))
+        for path in self.recipe.clips:
+            info = probe(path)
+            if info.seconds + 0.5 / info.fps < canvas.frames / canvas.fps:
+                raise MediaError(
+                    f"reference {path} lasts {info.seconds:.2f} s; films are {canvas.frames / canvas.fps:.2f} s. "
+                    "Remove it, or ask for fewer frames."
+                )
+        for what, number in (("films", len(self.asked)), ("references", len(self.real))):
+            if "fid" in self.recipe.extractors and number * canvas.frames < MIN_SAMPLES:
+                raise OptionError(
+                    f"FID needs at least {MIN_SAMPLES} frames of {what}, not {number * canvas.frames}"
+                )
+        grey = np.full((canvas.frames, canvas.out[1], canvas.out[0], 3), 128, np.uint8)
+        for extractor in self.recipe.extractors.values():
+            extractor(grey)
+        return canvas
+
+    def references(self) -> Iterator[tuple[Numbers, Features]]:
+        """Measure the real clips, those that are not measured yet."""
+        canvas = self.canvas
+        for i, real in enumerate(self.real):
+            yield self._kept("references", i, lambda real=real: self._real(real, canvas))
+
+    def _real(self, real: Reference, canvas: Canvas) -> tuple[Numbers, Features]:
+        frames = real.frames(canvas.out, canvas.frames, canvas.fps)
+        numbers, features = look(Clip(frames, canvas.fps), real.labels or real.prompt, self._judging_real)
+        drawn = real.frames(canvas.draw, canvas.drawn_frames, canvas.fps)
+        latents = self.engine.encode_pixels(to_video(drawn))
+        with torch.inference_mode():
+            back = torch.cat(list(self.engine.vae().decode_stream(latents, chunk=1)), dim=2)[0]
+        return {"name": real.name, **numbers, "vae": compare(to_frames(back), drawn)}, features
+
+    @property
+    def _judging_real(self) -> dict[str, Any]:
+        return {kind: each for kind, each in self.recipe.extractors.items() if kind in ("fid", "fvd")}
+
+    def films(self) -> Iterator[tuple[Numbers, Features]]:
+        """Make and measure the films that are not there yet."""
+        for i in range(len(self.asked)):
+            yield self._kept("films", i, lambda i=i: self._film(i))
+
+    def _film(self, i: int) -> tuple[Numbers, Features]:
+        request, asked = self.request(i), self.asked[i]
+        began = monotonic()
+        clip, recipe = _made(self.engine, request)
+        seconds = monotonic() - began
+        path = self.folder / "films" / f"{i:05}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with VideoWriter(path, fps=clip.fps, size=(clip.frames.shape[2], clip.frames.shape[1])) as writer:
+            writer.add(clip.frames)
+            writer.close(recipe)
+        shown = (
+            None
+            if request.image is None
+            else cover(request.image, (clip.frames.shape[2], clip.frames.shape[1]))
+        )
+        first = None if self.engine.variant.speech is not None else shown  # a reference is no first frame
+        like = None if shown is None else shown[None]
+        numbers, features = look(
+            clip,
+            asked.labels or asked.prompt,
+            self.recipe.extractors,
+            first=first,
+            like=like,
+            sound=request.sound,
+        )
+        self.log(f"film {i + 1} of {len(self.asked)}, {seconds:.1f} s: {asked.prompt[:70]}")
+        return {"prompt": asked.prompt, "seed": request.seed, "seconds": seconds, **numbers}, features
+
+    def _kept(
+        self, kind: str, i: int, make: Callable[[], tuple[Numbers, Features]]
+    ) -> tuple[Numbers, Features]:
+        """What is on the disk already, else what `make` gives, put there: the numbers last, which say it is whole."""
+        path = self.folder / kind / f"{i:05}.json"
+        if not path.exists():
+            numbers, features = make()
+            with written(path.with_suffix(".npz")) as part, part.open("wb") as file:
+                np.savez(file, **features)
+            _write_json(path, numbers)
+        with np.load(path.with_suffix(".npz"), allow_pickle=False) as file:
+            return json.loads(path.read_text()), {name: file[name] for name in file.files}
+
+    def losses(self) -> dict[str, Any] | None:
+        """Validation loss of each expert at the levels at which it works; None if it cannot be had, which is noted."""
+        bands, variant, path = self.recipe.loss, self.engine.variant, self.folder / "loss.json"
+        if bands is None:
+            return None
+        if variant.speech is not None or not self.real:
+            why = "the model is driven by sound" if variant.speech is not None else "there are no references"
+            self.notes.append(f"no validation loss: {why}")
+            return None
+        rows = json.loads(path.read_text()) if path.exists() else {}
+        turns: dict[str, list[float]] = {}
+        for sigma in bands.sigmas:
+            turns.setdefault(expert_at(sigma, variant), []).append(sigma)
+        missing = {
+            name: todo for name, all_ in turns.items() if (todo := [s for s in all_ if str(s) not in rows])
+        }
+        held = self._held(bands.clips) if missing else None
+        for name, sigmas in missing.items():
+            assert held is not None
+            self.log(f"validation loss of {name} at {len(sigmas)} noise levels")
+            found = band_losses(self.engine.expert(name), held, variant, sigmas=sigmas, seeds=bands.seeds)
+            for sigma, losses in zip(sigmas, found.tolist(), strict=True):
+                rows[str(sigma)] = {"expert": name, "losses": losses}
+            _write_json(path, rows)
+        return {str(sigma): rows[str(sigma)] for sigma in bands.sigmas}
+
+    def _held(self, count: int) -> Batch:
+        canvas, engine = self.canvas, self.engine
+        real = self.real[:count]
+        clips = [each.frames(canvas.draw, canvas.drawn_frames, canvas.fps) for each in real]
+        films = torch.cat([engine.encode_pixels(to_video(clip)) for clip in clips])
+        told = engine.variant.image_required or self.recipe.task == "picture"
+        beside = None
+        if told and engine.variant.image == "channels":
+            each = [
+                channels(c[0], None, canvas, engine.encode_pixels, exact_shape=True).channels for c in clips
+            ]
+            beside = torch.stack([c for c in each if c is not None]).to(films.device)
+        return Batch(films, engine.encode_text([r.prompt for r in real]), beside, told)
+
+
+def _made(engine: Engine, request: Request) -> tuple[Clip, dict[str, Any]]:
+    parts: list[np.ndarray] = []
+    for event in engine.generate(request):
+        if isinstance(event, Frames):
+            parts.append(event.frames)
+        if isinstance(event, Finished):
+            return Clip(np.concatenate(parts), event.fps), event.recipe
+    raise RuntimeError("the engine ended without finishing a film")
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, default=str).encode()).hexdigest()[:16]
+
+
+def _write_json(path: Path, value: Any) -> None:
+    with written(path) as part:
+        part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", "utf-8")
