@@ -60,8 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         contact_sheet(clips, [puppet_caption(shot, rng) for shot in puppets]).save(options.output)
     else:
         shots = sample(options.count, options.seed)
-        clips = render(shots, height=96, width=144, seed=options.seed).numpy()
-        contact_sheet(clips, [caption(shot, rng) for shot in shots]).save(options.output)
+        clips = render(shots, height=80, width=128, seed=options.seed).numpy()
+        contact_sheet(clips, [caption(shot, rng).text for shot in shots]).save(options.output)
     print(options.output)  # noqa: T201
 
 
