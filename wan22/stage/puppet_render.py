@@ -13,10 +13,8 @@ import torch
 from torch import Tensor
 
 from wan22.errors import SizeError
-from wan22.stage.backdrop_labels import Shot
+from wan22.stage.backdrop import FOCAL, Backdrop, Rays, draw_backdrop, plan_backdrop
 from wan22.stage.puppet import Performance, PuppetShot
-from wan22.stage.backdrop_render import _ground, _props, _Rays, _rays, _sky
-from wan22.stage.backdrop_scene import FOCAL, Scene, plan
 
 _COAT = {
     "blue": (0.15, 0.34, 0.85),
@@ -78,26 +76,16 @@ def render_puppet(
         raise SizeError(f"every shot needs a performance of {frames} frames")
     films = torch.empty(len(shots), frames, height, width, 3, dtype=torch.uint8)
     for i, (shot, performance) in enumerate(zip(shots, performances, strict=True)):
-        scene = _scene(shot, height, width, frames, fps, seed * 10_007 + i)
+        scene = _scene(shot, height, width, frames, seed * 10_007 + i)
         films[i] = _draw(scene, shot, performance, height, width)[0]
     return films
 
 
-def _scene(shot: PuppetShot, height: int, width: int, frames: int, fps: float, seed: int) -> Scene:
+def _scene(shot: PuppetShot, height: int, width: int, frames: int, seed: int) -> Backdrop:
     """The world of a shot, with the camera at a portrait's height and its move stretched over the film."""
-    world = Shot(
-        "ball",
-        "red",
-        "large",
-        shot.surroundings,
-        "still",
-        shot.time,
-        shot.light,
-        shot.tone,
-        "close-up",
-        shot.camera,
+    world = plan_backdrop(
+        shot.surroundings, shot.time, shot.light, shot.tone, height=height, width=width, seed=seed
     )
-    scene = plan([world], height=height, width=width, frames=frames, fps=fps, seed=seed)
     unit = min(height, 0.8 * width)
     along = torch.linspace(-0.5, 0.5, frames).view(1, 1, -1, 1, 1)
     pan = {"pan right": 1.0, "pan left": -1.0}.get(shot.camera, 0.0)
@@ -105,24 +93,20 @@ def _scene(shot: PuppetShot, height: int, width: int, frames: int, fps: float, s
     draw = torch.Generator().manual_seed(seed)
     off = 0.04 * (2 * torch.rand(1, generator=draw) - 1)
     away = _METRE * FOCAL
-    return scene._replace(
+    return world._replace(
         yaw=((pan * 2 * PAN * along) * width / unit + off) / FOCAL,
         camera_z=-away * torch.exp(-dolly * DOLLY * along),
-        horizon=torch.full_like(scene.horizon, 0.40 * height),
-        x=torch.full_like(scene.x, 1e4),  # nothing stands where the puppet is, so nothing throws a shadow
-        other_x=torch.full_like(scene.other_x, 1e4),
     )
 
 
-def _draw(s: Scene, shot: PuppetShot, part: Performance, height: int, width: int) -> Tensor:
-    rays = _rays(s, height, width)
-    picture = _props(s, rays, _ground(s, rays, "ball", _sky(s, rays)))
+def _draw(s: Backdrop, shot: PuppetShot, part: Performance, height: int, width: int) -> Tensor:
+    rays, picture = draw_backdrop(s, height, width)
     picture = _puppet(s, _sheet(s, rays, height, width), shot, part, picture)
     picture = (picture * s.grade).clamp(0, 1)
     return (picture * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 4, 1)
 
 
-def _sheet(s: Scene, rays: _Rays, height: int, width: int) -> _Sheet:
+def _sheet(s: Backdrop, rays: Rays, height: int, width: int) -> _Sheet:
     """Meet the plane z = 0; units from the middle of the face, which hangs a little under the horizon."""
     unit = min(height, 0.8 * width)
     depth = -s.camera_z / rays.dz
@@ -132,7 +116,7 @@ def _sheet(s: Scene, rays: _Rays, height: int, width: int) -> _Sheet:
     return _Sheet(x, y + below, -s.camera_z / s.focal / _METRE)
 
 
-def _puppet(s: Scene, sheet: _Sheet, shot: PuppetShot, part: Performance, picture: Tensor) -> Tensor:
+def _puppet(s: Backdrop, sheet: _Sheet, shot: PuppetShot, part: Performance, picture: Tensor) -> Tensor:
     """Paint from back to front: body, hands, head, hair, eyes, brows, nose, mouth."""
     mouth, wide, brow, nod, tilt, blink = (
         _track(getattr(part, name)) for name in ("mouth", "width", "brow", "nod", "tilt", "blink")
@@ -190,11 +174,11 @@ def _cover(sheet: _Sheet, at: Place, radii: Place) -> Tensor:
     return (0.5 + (1 - along) / (slope.clamp(min=1e-4) * sheet.pixel)).clamp(0, 1)
 
 
-def _felt(s: Scene, sheet: _Sheet, picture: Tensor, paint: Tensor, at: Place, radii: Place) -> Tensor:
+def _felt(s: Backdrop, sheet: _Sheet, picture: Tensor, paint: Tensor, at: Place, radii: Place) -> Tensor:
     return torch.lerp(picture, _light(s, sheet, paint), _cover(sheet, at, radii))
 
 
-def _light(s: Scene, sheet: _Sheet, paint: Tensor) -> Tensor:
+def _light(s: Backdrop, sheet: _Sheet, paint: Tensor) -> Tensor:
     """Felt turns away from the light across the whole puppet, as one round body would."""
     nx = (sheet.x / 0.5).clamp(-0.9, 0.9)
     ny = (sheet.y / 0.9).clamp(-0.6, 0.6)
