@@ -78,7 +78,8 @@ def _picture(
     before: Tensor | float = 0.0
     cover: Tensor | float = 0.0
     blur: Tensor | float = 0.0
-    for i, (right, down) in enumerate(_PLACES):
+    places = torch.tensor(_PLACES, device=scene.focal.device)
+    for i, (right, down) in enumerate(places):
         layers = draw(scene.at(i, len(_PLACES)), kind, height, width, unit, right, down)
         behind, before, cover, blur = (
             a + b / len(_PLACES) for a, b in zip((behind, before, cover, blur), layers, strict=True)
@@ -123,7 +124,7 @@ class _Rays(NamedTuple):
     pixel: Tensor  # angle between neighbouring pixels
 
 
-def _rays(s: Scene, height: int, width: int, unit: float, right: float, down: float) -> _Rays:
+def _rays(s: Scene, height: int, width: int, unit: float, right: Tensor, down: Tensor) -> _Rays:
     device = s.focal.device
     column = torch.arange(width, device=device, dtype=torch.float32).view(1, 1, 1, 1, -1)
     row = torch.arange(height, device=device, dtype=torch.float32).view(1, 1, 1, -1, 1)
@@ -147,7 +148,7 @@ def _rays(s: Scene, height: int, width: int, unit: float, right: float, down: fl
 
 
 def _layers(
-    s: Scene, kind: str, height: int, width: int, unit: float, right: float, down: float
+    s: Scene, kind: str, height: int, width: int, unit: float, right: Tensor, down: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Background, foreground times its cover, that cover, and how far out of focus the background is."""
     rays = _rays(s, height, width, unit, right, down)
