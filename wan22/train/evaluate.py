@@ -54,7 +54,8 @@ def evaluate(recipe: EvalRecipe, folder: Path, *, log: Log, afresh: bool = False
     references = list(work.references())
     films = list(work.films())
     result = {
-        **work.identity,
+        "model": work.engine.name,
+        "recipe": work.identity,
         **summary(films, references, work.losses()),
         "notes": work.notes,
     }
