@@ -30,7 +30,6 @@ from wan22.train.puppets import puppet_pixels
 from wan22.train.recipes import nano, nano_speech
 from wan22.train.state import load_average
 from wan22.train.vae import Log, train_vae
-from wan22.train.words import train_words
 from wan22.weights.load import load_module, meta_module
 from wan22.weights.reader import open_reader, read_json
 
@@ -74,6 +73,8 @@ def _latents(folder: Path, log: Log, minutes: float | None) -> None:
 
 
 def _words(folder: Path, log: Log, minutes: float | None) -> None:
+    from wan22.train.words import train_words
+
     train_words(nano.text, nano.WORDS, folder / "text", seed=nano.SEED, log=log)
 
 

@@ -1,0 +1,92 @@
+"""`python -m wan22.train.filmset -o FOLDER`: clips of the film set with their captions, a folder for a recipe.
+
+The labels that are given hold for every clip; the others are drawn. Besides, `labels.jsonl` says all of them.
+"""
+
+import argparse
+import json
+import random
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from wan22.errors import OptionError, Wan22Error, choose
+from wan22.media.writer import VideoWriter
+from wan22.stage.caption import caption
+from wan22.stage.labels import AXES, Shot, Split, labels, sample
+from wan22.stage.render import render
+
+
+def shots_with(count: int, seed: int, fixed: dict[str, str], *, split: Split = "train") -> list[Shot]:
+    """Sampled shots with the labels of `fixed` in place. Raises OptionError for an unknown axis or value."""
+    for axis in fixed:
+        choose("axis of the film set", axis, tuple(AXES))
+    return [replace(shot, **fixed) for shot in sample(count, seed, split=split)]
+
+
+def write_clips(
+    folder: Path,
+    shots: list[Shot],
+    *,
+    seed: int,
+    size: tuple[int, int] = (128, 80),
+    frames: int = 17,
+    fps: int = 8,
+    language: str | None = "en",
+    trigger: dict[str, str] | None = None,
+) -> list[Path]:
+    """Write each shot as NAME.mp4 beside NAME.txt; `trigger` replaces words of the captions.
+
+    Raises OptionError if the folder holds clips already: nothing is overwritten.
+    """
+    if folder.exists() and any(folder.glob("*.mp4")):
+        raise OptionError(f"{folder} holds clips already: name a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    words = random.Random(seed)
+    made, lines = [], []
+    clips = render(shots, height=size[1], width=size[0], frames=frames, fps=fps, seed=seed)
+    for i, (shot, clip) in enumerate(zip(shots, clips, strict=True)):
+        text = caption(shot, words, language=language).text
+        for old, new in (trigger or {}).items():
+            text = text.replace(old, new)
+        path = folder / f"{i:03d}.mp4"
+        with VideoWriter(path, fps=fps, size=size) as writer:
+            writer.add(clip.numpy())
+        path.with_suffix(".txt").write_text(text + "\n", encoding="utf-8")
+        made.append(path)
+        lines.append(json.dumps({"video": path.name, "text": text, **labels(shot)}, ensure_ascii=False))
+    (folder / "labels.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return made
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m wan22.train.filmset", description=__doc__)
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--count", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--held-out", action="store_true", help="combinations that no training sees")
+    parser.add_argument("--language", default="en", choices=("en", "zh", "ko", "ja"))
+    parser.add_argument("label", nargs="*", metavar="AXIS=VALUE", help="labels that hold for every clip")
+    options = parser.parse_args(arguments)
+    try:
+        fixed = dict(_pair(text) for text in options.label)
+        split: Split = "held-out" if options.held_out else "train"
+        shots = shots_with(options.count, options.seed, fixed, split=split)
+        made = write_clips(options.output, shots, seed=options.seed, language=options.language)
+    except Wan22Error as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    print(f"{len(made)} clips in {options.output}")  # noqa: T201
+    return 0
+
+
+def _pair(text: str) -> tuple[str, str]:
+    axis, equals, value = text.partition("=")
+    if not equals:
+        raise OptionError(f"{text!r} is no label: say AXIS=VALUE, as in subject=mushroom")
+    return axis, value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
