@@ -169,10 +169,10 @@ class Engine:
             return Chain(self.variant, job.canvas, self.encode_pixels, known)
         yield Phase("condition", "encoding the picture")
         return Performance(
-            speech, job.canvas, self.encode_pixels, Hearing(sound, self._hear, speech.hush), job.request
+            speech, job.canvas, self.encode_pixels, Hearing(sound, self.hear, speech.hush), job.request
         )
 
-    def _hear(self, samples: Tensor) -> Tensor:
+    def hear(self, samples: Tensor) -> Tensor:
         """Normalised samples (1, n) to the states of the sound's encoder (states, T, a)."""
         return hidden_states(self._placement.bring("audio"), samples)
 

@@ -174,7 +174,7 @@ def test_silence_music_and_clicks_make_finite_films(engine):
 def test_each_clip_is_told_what_is_heard_in_its_frames(engine, monkeypatch):
     heard, _ = calls_of(engine, monkeypatch)
     made(engine)
-    hearing = Hearing(ASK.sound, engine._hear)
+    hearing = Hearing(ASK.sound, engine.hear)
     assert len(heard) == 3
     for clip, call in enumerate(heard):
         expected = hearing.clip(clip, CLIP, FPS)[0]
@@ -322,7 +322,7 @@ def test_guidance_is_the_formula_and_up_to_one_only_what_is_heard_works(engine, 
     network = engine._placement.bring("dit")
     level = levels("unipc", 1, 3.0)[0]
     x = draw_noise((4, 2, 8, 8), 5)
-    hearing = Hearing(request.sound, engine._hear)
+    hearing = Hearing(request.sound, engine.hear)
     velocities = []
     for text, share in ((request.prompt, 1), ("a cube", 0)):
         with torch.inference_mode():
@@ -366,7 +366,7 @@ def test_in_bfloat16_it_is_another_precision_of_the_same_film(engine, folder):
     network = half._placement.bring("dit").casual_audio_encoder
     assert network.weights.dtype == torch.bfloat16
     with torch.inference_mode():
-        tokens = network(Hearing(ASK.sound, half._hear).clip(0, CLIP, FPS))
+        tokens = network(Hearing(ASK.sound, half.hear).clip(0, CLIP, FPS))
     assert {t.dtype for t in tokens} == {torch.float32}  # as the release computes them
 
 

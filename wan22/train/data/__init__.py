@@ -1,0 +1,27 @@
+"""Training data as people have it: found, looked at, reported on, and encoded once.
+
+plan = DataPlan((Path("clips"),), size=(832, 480), frames=(81,), fps=16.0)
+found = survey(plan)                                    # no model needed
+write_report(found, Path("report"))
+dataset = prepare(found, engine, Path("cache"), task="t2v", log=print)
+row = dataset.row(0)                                    # latents, text, extra
+"""
+
+from wan22.train.data.plan import DataPlan, Item, Problem, Window
+from wan22.train.data.prepare import Dataset, Row, prepare
+from wan22.train.data.report import write_report
+from wan22.train.data.survey import Film, Survey, survey
+
+__all__ = [
+    "DataPlan",
+    "Dataset",
+    "Film",
+    "Item",
+    "Problem",
+    "Row",
+    "Survey",
+    "Window",
+    "prepare",
+    "survey",
+    "write_report",
+]

@@ -1,0 +1,277 @@
+"""Encode what a survey found, once: every piece of every clip, and every distinct text, into a folder.
+
+It streams: one piece of one clip is in memory at a time. A run that is killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from wan22.catalog import Variant
+from wan22.engine import Engine
+from wan22.errors import CheckpointError, MediaError, OptionError, SizeError, choose
+from wan22.train.data.cache import Contents, Shapes, Store, check_room, key_of
+from wan22.train.data.encode import Encoder, Told
+from wan22.train.data.plan import Problem, Window
+from wan22.train.data.survey import Film, Log, Survey, split
+
+TASKS = ("t2v", "i2v", "ti2v", "s2v")
+
+_EVERY = 10.0  # seconds between words about progress
+
+
+@dataclass(frozen=True)
+class Row:
+    """One training example: `latents` (c, t, h, w) float32, normalised; `text` (s, d), the text encoder's rows.
+
+    `extra`, float32: "known" (y, t, h, w) channels beside the noise (i2v); "reference" (c, 1, h, w), "heard"
+    (states, a, T) and, if the clip has a past, "motion" (c, m, h, w) (s2v).
+    """
+
+    latents: Tensor
+    text: Tensor
+    extra: dict[str, Tensor]
+    caption: str
+    source: Path
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where an example lies in the cache."""
+
+    key: str
+    text: str
+    film: Film
+    window: Window
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Examples on the disk. `buckets` are those that can stand in one batch, by name; an index stands there as often as
+    its source repeats it. `empty` (s, d) is the text encoder's answer to an empty prompt, for caption dropout.
+    `dropped` says what the survey had and this has not.
+    """
+
+    clips: Store
+    texts: Store
+    entries: tuple[Entry, ...]
+    buckets: dict[str, list[int]]
+    empty: Tensor
+    dropped: tuple[Problem, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def row(self, i: int) -> Row:
+        """Read an example, checked. Raises CheckpointError if it was damaged since it was prepared."""
+        entry = self.entries[i]
+        tensors = self.clips.read(entry.key)
+        text = self.texts.read(entry.text)["text"]
+        return Row(tensors.pop("latents"), text, tensors, entry.film.item.caption, entry.film.item.path)
+
+
+def prepare(survey: Survey, engine: Engine, folder: Path, *, task: str, log: Log) -> Dataset:
+    """Encode everything that is not in `folder` yet, for a task: "t2v", "i2v", "ti2v" or "s2v".
+
+    Clips that break on the way are dropped with a word. Raises OptionError or SizeError if engine, task and survey do
+    not fit, OutputError without room, MediaError if no clip is left.
+    """
+    told = _told(task, engine.variant)
+    wanted, dropped = _fitting(survey, engine.variant, told)
+    for problem in dropped:
+        log(f"not used: {problem}")
+    folder = Path(folder)
+    texts = Store(folder / "texts")
+    keys = _encode_texts([survey.films[w.film].item.caption for w in wanted], engine, texts, log)
+    clips = _Clips(Encoder(engine, told, survey.plan.fps), Store(folder / "clips"), log)
+    entries = clips.make(survey.films, wanted, keys)
+    dropped += clips.dropped.values()
+    if not entries:
+        raise MediaError(f"no clip could be encoded. {dropped[-1]}")
+    buckets: dict[str, list[int]] = defaultdict(list)
+    for index, entry in enumerate(entries):
+        buckets[entry.window.bucket] += [index] * entry.film.item.repeats
+    return Dataset(
+        clips=clips.store,
+        texts=texts,
+        entries=tuple(entries),
+        buckets=dict(sorted(buckets.items(), key=lambda pair: (-len(pair[1]), pair[0]))),
+        empty=texts.read(keys[""])["text"],
+        dropped=tuple(dropped),
+    )
+
+
+def _told(task: str, row: Variant) -> Told:
+    """How a model is told what it is told; OptionError if it cannot do the task."""
+    choose("task", task, TASKS)
+    fits = {
+        "t2v": row.speech is None and not row.image_required,
+        "i2v": row.speech is None and row.image in ("channels", "known"),
+        "ti2v": row.speech is None and row.image == "known",
+        "s2v": row.speech is not None,
+    }
+    if not fits[task]:
+        known = ", ".join(name for name, fit in fits.items() if fit)
+        raise OptionError(f"{row.name} cannot be trained for {task}; it can for {known}")
+    if task == "s2v":
+        return "speech"
+    return "channels" if task == "i2v" and row.image == "channels" else "plain"
+
+
+def _fitting(survey: Survey, row: Variant, told: Told) -> tuple[list[Window], list[Problem]]:
+    """The windows that the model can be trained on, and why others cannot. Raises SizeError if none can."""
+    side = row.speech.side if row.speech is not None else row.grid[0]
+    kept: list[Window] = []
+    dropped: dict[tuple[int, str], Problem] = {}
+    for window in survey.windows:
+        film = survey.films[window.film]
+        if any(length % side for length in window.size):
+            raise SizeError(
+                f"{row.name} draws multiples of {side} pixels, and a bucket is {window.size[0]}x{window.size[1]}. "
+                f"Plan a size whose sides are multiples of {side}."
+            )
+        reason = _unfit(film, window, told, row.grid[1])
+        if reason is None:
+            kept.append(window)
+        else:
+            dropped[window.film, reason[0]] = Problem(str(film.item.path), *reason)
+    if not kept:
+        raise SizeError(f"{row.name} cannot be trained on any of the clips: {next(iter(dropped.values()))}")
+    return kept, list(dropped.values())
+
+
+def _unfit(film: Film, window: Window, told: Told, group: int) -> tuple[str, str] | None:
+    if told == "speech":
+        if window.frames % group:
+            return (
+                f"has a piece of {window.frames} frames",
+                f"With sound, lengths are multiples of {group}: plan 80.",
+            )
+        if film.item.sound is None and not film.facts.has_sound:
+            return "has no sound", "Give a clip with sound, or name its sound in the column audio."
+    elif window.frames % group != 1:
+        near = window.frames // group * group + 1
+        return (
+            f"has a piece of {window.frames} frames",
+            f"Without sound, lengths are {group}n + 1: plan {near}.",
+        )
+    elif told == "channels" and window.frames == 1:
+        return "is one picture", "A film that goes on from its first picture needs more than one frame."
+    return None
+
+
+def _encode_texts(captions: Sequence[str], engine: Engine, store: Store, log: Log) -> dict[str, str]:
+    """Encode every distinct text, and the empty one; return the keys by text."""
+    keys: dict[str, str] = {}
+    missing = []
+    for caption in dict.fromkeys(["", *captions]):
+        settings = {
+            "text": caption,
+            "encoder": engine.weights["text"],
+            "dtype": str(engine.dtype),
+            "length": engine.variant.dit.text_len,
+        }
+        keys[caption] = key = key_of(settings)
+        if not _ready(store, key, None, log):
+            missing.append((caption, key, settings))
+    if missing:
+        log(f"texts: {len(keys) - len(missing)} ready, {len(missing)} to encode")
+    progress = _Progress(len(missing), "texts", log)
+    for caption, key, settings in missing:
+        store.write(key, {"text": engine.encode_text([caption])[0]}, settings)
+        progress.step()
+    return keys
+
+
+class _Clips:
+    """The making of the clips' entries; `dropped` tells by film which broke on the way, and why."""
+
+    def __init__(self, encoder: Encoder, store: Store, log: Log) -> None:
+        self._encoder, self.store, self._log = encoder, store, log
+        self.dropped: dict[int, Problem] = {}
+
+    def make(self, films: Sequence[Film], windows: Sequence[Window], texts: dict[str, str]) -> list[Entry]:
+        """Encode what is not there. A clip that breaks loses its other pieces too, for they are as suspect."""
+        contents = Contents(self.store.folder.parent / "contents.json")
+        before = self.store.keys()
+        plan: dict[str, tuple[Entry, dict[str, Any]]] = {}
+        for window in windows:
+            film = films[window.film]
+            try:
+                settings = self._encoder.settings(film, window, contents)
+            except OSError as error:
+                self._drop(window.film, film, f"cannot be read: {error.strerror or error}", "Survey again.")
+                continue
+            key = key_of(settings)
+            plan[key] = Entry(key, texts[film.item.caption], film, window), settings
+        contents.save()
+        missing = [
+            key
+            for key, (entry, _) in plan.items()
+            if not _ready(self.store, key, self._encoder.shapes(entry.window), self._log)
+        ]
+        self._say(len(plan), len(missing), len(before - plan.keys()))
+        check_room(self.store.folder, sum(self._bytes(plan[key][0].window) for key in missing))
+        progress = _Progress(len(missing), "clips", self._log)
+        for key in missing:
+            entry, settings = plan[key]
+            if entry.window.film not in self.dropped:
+                self._encode(entry, settings)
+            progress.step()
+        return [entry for entry, _ in plan.values() if entry.window.film not in self.dropped]
+
+    def _encode(self, entry: Entry, settings: dict[str, Any]) -> None:
+        try:
+            tensors = self._encoder.encode(entry.film, entry.window)
+        except MediaError as error:
+            self._drop(entry.window.film, entry.film, *split(str(error), entry.film.item.path))
+            return
+        self.store.write(entry.key, tensors, settings)
+
+    def _drop(self, index: int, film: Film, reason: str, help_: str) -> None:
+        if index not in self.dropped:
+            self.dropped[index] = Problem(str(film.item.path), reason, help_)
+            self._log(f"not used: {self.dropped[index]}")
+
+    def _say(self, wanted: int, missing: int, others: int) -> None:
+        self._log(f"clips: {wanted - missing} ready, {missing} to encode")
+        if others:
+            self._log(f"made by other settings: {others} kept, {missing} made")
+
+    def _bytes(self, window: Window) -> int:
+        return 4 * sum(math.prod(shape) for shape in self._encoder.shapes(window).values())
+
+
+def _ready(store: Store, key: str, shapes: Shapes | None, log: Log) -> bool:
+    """Whether an entry is there and whole; a damaged one is told, and made again."""
+    if not store.path(key).exists():
+        return False
+    try:
+        store.read(key, shapes)
+    except CheckpointError:
+        log(f"damaged, made again: {store.path(key)}")
+        return False
+    return True
+
+
+class _Progress:
+    """A word now and then."""
+
+    def __init__(self, count: int, what: str, log: Log) -> None:
+        self._count, self._what, self._log = count, what, log
+        self._done, self._said = 0, time.monotonic()
+
+    def step(self) -> None:
+        """One more is done."""
+        self._done += 1
+        if time.monotonic() - self._said > _EVERY:
+            self._said = time.monotonic()
+            self._log(f"{self._done} of {self._count} {self._what} encoded")
