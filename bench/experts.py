@@ -1,0 +1,354 @@
+"""Do two experts in time beat one network of the same active parameters? Wan2.2's claim, on the film set.
+
+    python -m bench.experts --train --steps N --folder F     train, from F/both, into F/experts
+    python -m bench.experts --folder F [--films 40]          compare them; writes JSON and docs/images/experts.png
+
+All start from the same parameters and learn from the same latents with the same recipe; the text encoder stays as it
+was. `one` takes N steps over all noise; `high` and `low` N steps each on their own side of the boundary; `long` is the
+control: one network for 2N steps, so that both sides have cost the same to train. Compared are the flow matching loss
+on the same held-out films with the same noise, at each noise level (film by film, so that chance cancels), and what
+the films obey.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+import wan22
+from bench.quality import renders, scoreboard
+from wan22.catalog import Variant, to_json
+from wan22.conditioning.text import Tokenizer
+from wan22.engine import Engine
+from wan22.errors import CheckpointError, OptionError
+from wan22.train.bands import SIGMAS, band_losses, expert_at
+from wan22.train.eval_material import held_out, to_video
+from wan22.train.flow import FlowRecipe, train_flow
+from wan22.train.latents import LatentSet
+from wan22.train.losses import Batch
+from wan22.train.state import load_average
+
+Log = Callable[[str], None]
+
+MODELS = {"both": ("both",), "one": ("one",), "long": ("long",), "two": ("high", "low")}
+"""What is compared, and the runs that each is made of; `both` is where all began."""
+
+
+def recipes(base: FlowRecipe, steps: int, boundary: float) -> dict[str, FlowRecipe]:
+    """The runs of the experiment: equal but for the noise that they see, and `long` for its length.
+
+    An expert draws its noise levels as `one` does, of those on its own side.
+    """
+    if steps < 1:
+        raise OptionError(f"at least one step is needed, not {steps}")
+
+    def run(length: int, noise: tuple[float, float]) -> FlowRecipe:
+        warmup = min(base.optimiser.warmup, max(1, length // 10))
+        optimiser = replace(base.optimiser, steps=length, warmup=warmup)
+        return replace(base, optimiser=optimiser, noise=noise, train_text=False)
+
+    return {
+        "one": run(steps, (0.0, 1.0)),
+        "high": run(steps, (boundary, 1.0)),
+        "low": run(steps, (0.0, boundary)),
+        "long": run(2 * steps, (0.0, 1.0)),
+    }
+
+
+def train(
+    runs: Mapping[str, FlowRecipe],
+    start: dict[str, Tensor],
+    sets: Sequence[tuple[LatentSet, float]],
+    tokenizer: Tokenizer,
+    folder: Path,
+    *,
+    log: Log,
+    minutes: float | None = None,
+) -> dict[str, dict[str, float]]:
+    """Train each run into `folder`/NAME, from the same start; resumable. Returns and stores what each has cost."""
+    path = folder / "costs.json"
+    costs = json.loads(path.read_text()) if path.exists() else {}
+    for name, recipe in runs.items():
+        log(f"{name}: {recipe.optimiser.steps} steps at noise {recipe.noise[0]:g} to {recipe.noise[1]:g}")
+        began = monotonic()
+        state = train_flow(recipe, sets, tokenizer, folder / name, log=log, start=start, minutes=minutes)
+        before = costs.get(name, {}).get("seconds", 0.0)
+        costs[name] = {
+            "steps": state.step,
+            "of": recipe.optimiser.steps,
+            "films": state.step * recipe.batch,
+            "seconds": round(before + monotonic() - began, 1),
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(costs, indent=1) + "\n")
+    return costs
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What models of one experiment share: the catalogue's row of two experts, the VAE, the tokenizer's file, and the
+    run from which all start.
+    """
+
+    row: Variant
+    vae: dict[str, Tensor]
+    tokenizer: Path
+    start: Path
+
+
+def export(folder: Path, name: str, parts: Parts) -> Path:
+    """Write the model `name` of `MODELS` as a folder that `wan22.load` opens, in float32, and return it.
+
+    An average of a run whose text encoder was frozen holds none; then it is that of the start.
+    """
+    runs = [load_average(where(folder, run, parts.start)) for run in MODELS[name]]
+    texts = [_under("text.", run) for run in (*runs, load_average(parts.start))]
+    two = len(runs) == 2
+    files = ("high_noise_model", "low_noise_model") if two else ("transformer",)
+    tensors = {"vae": parts.vae, "text_encoder": next(text for text in texts if text)}
+    tensors |= {file: _under("dit.", run) for file, run in zip(files, runs, strict=True)}
+    target = folder / "models" / name
+    target.mkdir(parents=True, exist_ok=True)
+    for file, weights in tensors.items():
+        whole = {key: value.float().contiguous() for key, value in weights.items()}
+        save_file(whole, target / f"{file}.safetensors", metadata={"format": "pt"})
+    (target / "tokenizer.json").write_text(parts.tokenizer.read_text())
+    row = parts.row if two else replace(parts.row, experts=("dit",), boundary=None)
+    row = replace(row, name=f"nano-{name}", trained=replace(row.trained, only=True))
+    (target / "variant.json").write_text(json.dumps(to_json(row), ensure_ascii=False) + "\n")
+    return target
+
+
+def trained(folder: Path, start: Path) -> list[str]:
+    """The models of `MODELS` whose runs are all there."""
+    return [
+        name
+        for name, runs in MODELS.items()
+        if all((where(folder, run, start) / "state.safetensors").exists() for run in runs)
+    ]
+
+
+def where(folder: Path, run: str, start: Path) -> Path:
+    """The folder of a run: `both` is the start; in a nano run, the high-noise expert went on in `more`."""
+    if run == "both":
+        return start
+    return folder / "more" if run == "high" and (folder / "more").exists() else folder / run
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def losses(
+    engine: Engine,
+    clips: Sequence[np.ndarray],
+    prompts: Sequence[str],
+    *,
+    sigmas: Sequence[float],
+    seeds: int,
+) -> Tensor:
+    """The loss of every film at every level (levels, n), each level by the expert that works there."""
+    films = torch.cat([engine.encode_pixels(to_video(clip)) for clip in clips])
+    batch = Batch(films, engine.encode_text(list(prompts)))
+    found = torch.empty(len(sigmas), len(films), dtype=torch.float64)
+    for name in engine.variant.experts:
+        mine = [i for i, sigma in enumerate(sigmas) if expert_at(sigma, engine.variant) == name]
+        if mine:
+            levels = [sigmas[i] for i in mine]
+            found[mine] = band_losses(engine.expert(name), batch, engine.variant, sigmas=levels, seeds=seeds)
+    return found
+
+
+def gain(of: Tensor, over: Tensor) -> dict[str, float]:
+    """By how much losses `of` (n) lie below those `over` (n) of the same films: the share, and its standard error."""
+    apart = over - of
+    error = apart.std() / math.sqrt(len(apart)) if len(apart) > 1 else torch.tensor(0.0)
+    return {"share": float(apart.mean() / over.mean()), "error": float(error / over.mean())}
+
+
+def compare(
+    models: Mapping[str, Path],
+    boundary: float,
+    *,
+    count: int = 32,
+    seeds: int = 2,
+    films: int = 0,
+    sigmas: Sequence[float] = SIGMAS,
+    log: Log,
+) -> dict[str, Any]:
+    """Compare exported models by name: losses on `count` held-out films, and what `films` films obey (0: none made).
+
+    Raises OptionError without the models "one" and "two".
+    """
+    for name in ("one", "two"):
+        if name not in models:
+            raise OptionError(
+                f"a comparison needs the models one and two; there are {', '.join(models) or 'none'}"
+            )
+    listed = held_out(count, seed=7)
+    clips, prompts = renders([shot for shot, _ in listed]), [asked.prompt for _, asked in listed]
+    found, boards = {}, {}
+    for name, folder in models.items():
+        log(f"{name}: loss on {count} held-out films, {len(sigmas)} noise levels, {seeds} noises")
+        engine = wan22.load(folder, device="cpu")
+        found[name] = losses(engine, clips, prompts, sigmas=sigmas, seeds=seeds)
+        if films:
+            log(f"{name}: {films} films")
+            boards[name] = scoreboard(engine, films)["obeyed"]
+    others = [name for name in ("one", "long") if name in found]
+    bands = [
+        {
+            "sigma": sigma,
+            "loss": {name: float(rows[i].mean()) for name, rows in found.items()},
+            "gain_of_two": {name: gain(found["two"][i], found[name][i]) for name in others},
+        }
+        for i, sigma in enumerate(sigmas)
+    ]
+    sides = {
+        "all": range(len(sigmas)),
+        "high": [i for i, s in enumerate(sigmas) if s >= boundary],
+        "low": [i for i, s in enumerate(sigmas) if s < boundary],
+    }
+    return {
+        "boundary": boundary,
+        "held_out_films": count,
+        "noises": seeds,
+        "bands": bands,
+        "means": {
+            side: {
+                "loss": {name: float(rows[list(at)].mean()) for name, rows in found.items()},
+                "gain_of_two": {
+                    name: gain(found["two"][list(at)].mean(0), found[name][list(at)].mean(0))
+                    for name in others
+                },
+            }
+            for side, at in sides.items()
+            if at
+        },
+        "adherence": boards,
+    }
+
+
+def lines(result: Mapping[str, Any]) -> list[str]:
+    """The comparison for people."""
+    names = list(result["bands"][0]["loss"])
+    others = list(result["bands"][0]["gain_of_two"])
+    head = " ".join(f"{name:>9}" for name in names)
+    found = [f"{'sigma':>7} {head}   " + "   ".join(f"two against {name}" for name in others)]
+    rows = [(f"{band['sigma']:7.3f}", band) for band in result["bands"]]
+    for label, row in [*rows, *((f"{side:>7}", row) for side, row in result["means"].items())]:
+        gains = "   ".join(
+            f"{-100 * row['gain_of_two'][name]['share']:+6.2f} % +-{100 * row['gain_of_two'][name]['error']:.2f}"
+            for name in others
+        )
+        found.append(f"{label} " + " ".join(f"{row['loss'][name]:9.5f}" for name in names) + f"   {gains}")
+    if boards := result["adherence"]:
+        axes = list(next(iter(boards.values())))
+        found += ["", f"{'obeyed':18} " + " ".join(f"{name:>7}" for name in boards)]
+        for axis in axes:
+            cells = [f"{b[axis]['films']:7.1%}" if axis in b else f"{'-':>7}" for b in boards.values()]
+            found.append(f"{axis:18} " + " ".join(cells))
+    for name, cost in result.get("costs", {}).items():
+        found.append(f"{name}: {cost['steps']} steps, {cost['films']} films, {cost['seconds'] / 60:.1f} min")
+    return found
+
+
+def plot(result: Mapping[str, Any], path: Path) -> None:
+    """Draw loss by noise level, and by how much two experts lie below one network, into a PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 7), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.2, 1))
+    levels = [band["sigma"] for band in result["bands"]]
+    colours = {"both": "0.6", "one": "tab:blue", "long": "tab:green", "two": "tab:red"}
+    said = {"both": "start", "one": "one network", "long": "one network, twice as long", "two": "two experts"}
+    for name in result["bands"][0]["loss"]:
+        values = [band["loss"][name] for band in result["bands"]]
+        above.plot(levels, values, color=colours.get(name), label=said.get(name, name), lw=1.6)
+    above.set_yscale("log")
+    above.set_ylabel("loss on held-out films")
+    above.legend(fontsize=9)
+    for name in result["bands"][0]["gain_of_two"]:
+        gains = [band["gain_of_two"][name] for band in result["bands"]]
+        below.errorbar(
+            levels,
+            [-100 * g["share"] for g in gains],
+            [100 * g["error"] for g in gains],
+            color=colours.get(name),
+            label=f"against {said.get(name, name)}",
+            capsize=2,
+            lw=1.4,
+        )
+    below.axhline(0, color="0.3", lw=0.9)
+    below.set_ylabel("loss of two experts, % more or less")
+    below.set_xlabel("sigma: 0 is the film, 1 is noise")
+    below.legend(fontsize=9)
+    for panel in (above, below):
+        panel.axvline(result["boundary"], color="0.5", ls=":", lw=1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110, format="png")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--folder", type=Path, required=True, help="a run of the nano model, with both/ in it"
+    )
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        help="where one, high, low and long are [default: FOLDER/experts, if there, or FOLDER]",
+    )
+    parser.add_argument("--train", action="store_true", help="train the runs first")
+    parser.add_argument("--steps", type=int, default=500, help="of one, and of each expert")
+    parser.add_argument("--minutes", type=float, help="stop each run after this time; run again to go on")
+    parser.add_argument("--count", type=int, default=32, help="held-out films for the loss")
+    parser.add_argument("--noises", type=int, default=2)
+    parser.add_argument("--films", type=int, default=0, help="films whose obedience is measured (0: none)")
+    parser.add_argument("--plot", type=Path, default=Path("docs/images/experts.png"))
+    parser.add_argument("-o", "--output", type=Path, help="[default: experts.json among the runs]")
+    options = parser.parse_args(arguments)
+    from wan22.train import nano
+    from wan22.train.recipes import nano as numbers
+
+    start, mine = options.folder / "both", options.folder / "experts"
+    if not start.exists():
+        raise CheckpointError(f"there is no {start}: train that run first (python -m wan22.train nano)")
+    runs = options.runs or (mine if options.train or mine.exists() else options.folder)
+    tokenizer = nano._tokenizer(options.folder)
+    if options.train:
+        planned = recipes(numbers.both(tokenizer.size), options.steps, numbers.BOUNDARY)
+        sets = [(s, f.share) for s, f in zip(nano._sets(options.folder), numbers.FILMS, strict=True)]
+        train(planned, load_average(start), sets, tokenizer, runs, log=print, minutes=options.minutes)
+    row = numbers.variant(nano._normalised(options.folder), tokenizer.size)
+    parts = Parts(row, load_average(options.folder / "vae"), options.folder / "tokenizer.json", start)
+    models = {name: export(runs, name, parts) for name in trained(runs, start)}
+    result = compare(
+        models, numbers.BOUNDARY, count=options.count, seeds=options.noises, films=options.films, log=print
+    )
+    costs = runs / "costs.json"
+    if costs.exists():
+        result["costs"] = json.loads(costs.read_text())
+    print("\n".join(lines(result)))
+    output = options.output or runs / "experts.json"
+    output.write_text(json.dumps(result, indent=1) + "\n")
+    plot(result, options.plot)
+    print(output, options.plot, sep="\n")
+
+
+if __name__ == "__main__":
+    main()

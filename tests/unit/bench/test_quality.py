@@ -1,0 +1,75 @@
+"""The scoreboard: what is judged, how it is counted, and how it reads; with a tiny model and the real measure."""
+
+import numpy as np
+import pytest
+from unit.tiny import write_tiny
+
+import wan22
+from bench import quality
+from wan22.errors import OptionError
+from wan22.train.eval_recipe import Asked
+
+pytest.importorskip("cv2")
+
+FILM = np.random.default_rng(0).integers(0, 256, (17, 80, 128, 3), dtype=np.uint8)
+
+
+class Verdict:
+    def __init__(self, axis, asked, measured, obeyed):
+        self.axis, self.asked, self.measured, self.obeyed = axis, asked, measured, obeyed
+
+
+def saying(monkeypatch, *rows):
+    monkeypatch.setattr(quality, "measure", lambda frames, fps: None)
+    monkeypatch.setattr(quality, "judge", lambda measured, asked: [Verdict(*row) for row in rows])
+
+
+def test_times_are_also_read_by_their_family_and_cameras_by_whether_they_move(monkeypatch):
+    saying(monkeypatch, ("time", "dawn", "dusk", False), ("camera", "pan-left", "pan-right", False))
+    found = {each["axis"]: each["obeyed"] for each in quality.verdicts(FILM, Asked("x", {}))}
+    assert found == {"time": False, "camera": False, "time family": True, "still or moving": True}
+
+
+def test_what_could_not_be_judged_has_no_coarser_reading_either(monkeypatch):
+    saying(monkeypatch, ("camera", "static", "", None))
+    assert [each["axis"] for each in quality.verdicts(FILM, Asked("x", {}))] == ["camera"]
+
+
+def test_the_board_has_films_beside_perfect_ones_with_counts_and_bars(monkeypatch):
+    saying(monkeypatch, ("tone", "warm", "warm", True), ("lens", "fisheye", "normal-lens", False))
+    board = quality.board([Asked("x", {})] * 2, [FILM] * 2, [FILM] * 2)
+    assert board["tone"] == {"films": 1.0, "perfect": 1.0, "of": 2, "target": 0.95}
+    assert board["lens"]["target"] == quality.OTHERS and board["lens"]["films"] == 0
+
+
+def test_every_target_is_an_axis_or_a_view():
+    from wan22.stage.labels import AXES
+
+    assert set(quality.TARGETS) <= {*AXES, *quality.VIEWS}
+
+
+def test_a_scoreboard_of_a_tiny_model_is_whole(tmp_path, monkeypatch):
+    engine = wan22.load(write_tiny(tmp_path / "tiny"), device="cpu")
+    monkeypatch.setattr(quality, "SIZE", (48, 32))
+    monkeypatch.setattr(quality, "FRAMES", 5)
+    listed = [("shot", Asked("a red ball", {"tone": "warm"}))] * 2
+    monkeypatch.setattr(quality, "held_out", lambda count, seed: listed[:count])
+    monkeypatch.setattr(quality, "renders", lambda shots: [FILM[:5, :32, :48] for _ in shots])
+    monkeypatch.setattr(quality, "vae_psnr", lambda engine, seed: [33.0, 31.0])
+    saying(monkeypatch, ("tone", "warm", "cool", False), ("camera", "static", "static", True))
+    settings = {"steps": 2}
+    result = quality.scoreboard(engine, 2, pictures=1, settings=settings, sheet=tmp_path / "sheet.png")
+    assert result["obeyed"]["tone"] == {"films": 0.0, "perfect": 0.0, "of": 2, "target": 0.95}
+    assert result["picture"]["films"] == 1 and result["picture"]["moves"]["camera"]["films"] == 1
+    assert (tmp_path / "sheet.png").exists()
+    shown = quality.lines(result, only=["tone"])
+    assert any(line.startswith("tone") and line.endswith("missed") for line in shown)
+    assert any("VAE: 31.89 dB (bar 32  missed), worst frame 31.00 dB" in line for line in shown)
+    assert not any(line.startswith("camera") for line in shown[:5])
+
+
+def test_what_cannot_be_is_refused_before_a_model_is_loaded():
+    with pytest.raises(OptionError, match="Did you mean 'tone'"):
+        quality.main(["--only", "tome"])
+    with pytest.raises(OptionError, match="guidance"):
+        quality._guidance("1,2,3")
