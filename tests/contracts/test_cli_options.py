@@ -27,6 +27,7 @@ FROZEN = {
     "drift": "file --json --output --plot -o",
     "eval": "recipe --afresh --json --output -o",
     "doctor": "--json --no-test --test",
+    "data": "",
 }
 
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from wan22.cli.data import data
 from wan22.cli.direct import extend, vocabulary
 from wan22.cli.doctor import doctor
 from wan22.cli.drift import drift
@@ -29,6 +30,7 @@ MAKE, MODELS, ABOUT = (
 )
 for command in (*MAKE, *MODELS, *ABOUT):
     app.command()(command)
+app.add_typer(data, name="data")
 
 
 def _version(wanted: bool) -> None:

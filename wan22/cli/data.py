@@ -1,0 +1,76 @@
+"""`wan22 data`: look at training data before anything is trained."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wan22.cli import options as o
+from wan22.errors import OptionError
+
+data = typer.Typer(help="Look at training data before anything is trained.", no_args_is_help=True)
+
+
+@data.callback()
+def group() -> None:
+    """Hold what comes before the command."""
+
+
+@data.command()
+def survey(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Folders of clips with .txt files, tables (.csv, .jsonl), dataset files (.toml), or clips.",
+            show_default=False,
+        ),
+    ],
+    size: Annotated[
+        str, typer.Option(metavar="WxH", help="Size to train at; other shapes get buckets of its area.")
+    ] = "832x480",
+    frames: Annotated[
+        str, typer.Option(metavar="N,N", help="Lengths to train, 4n + 1 frames (4n with sound).")
+    ] = "81",
+    fps: Annotated[float, typer.Option(metavar="F", help="Frames a second to train at.")] = 16.0,
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FOLDER", help="Where report.html and report.json go.")
+    ] = "data-report",
+    json: o.Json = False,
+) -> None:
+    """Say what would be trained, at which size and length, and what is wrong with the rest.
+
+    No model is needed. Writes a page with three pictures of every clip. See docs/data.md.
+    """
+    from wan22.train.data import DataPlan, write_report
+    from wan22.train.data import survey as look
+    from wan22.train.data.report import as_json
+
+    wanted = o.parse_size(size)
+    assert wanted is not None
+    plan = DataPlan(tuple(Path(source) for source in sources), wanted, parse_frames(frames), fps)
+    found = look(plan, _say)
+    page = write_report(found, Path(output))
+    if json:
+        print(jsonlib.dumps(as_json(found), ensure_ascii=False))
+        return
+    for line in (*found.table(), "", str(page)):
+        print(line)
+
+
+def parse_frames(text: str) -> tuple[int, ...]:
+    """Read "81" or "1,33,81". Raises OptionError for any other form."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise OptionError(
+            f"frames must be whole numbers with commas, such as 1,33,81, not {text!r}"
+        ) from None
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
