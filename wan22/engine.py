@@ -35,7 +35,7 @@ from wan22.conditioning.text import Tokenizer
 from wan22.errors import CheckpointError, DecodeError, OptionError
 from wan22.library import Model, open_model
 from wan22.memory.device import free_memory, pick_device, pick_dtype, wait
-from wan22.memory.placement import Placement, plan
+from wan22.memory.placement import Load, Placement, plan
 from wan22.models.dit import Beside, NoiseLevels, TextMemory
 from wan22.request import Job, resolve
 from wan22.sampling import SOLVERS, add_noise, cfg, draw_noise, hold, hold_noisy, velocity_to_x0
@@ -55,7 +55,7 @@ SMALL = 200_000_000
 
 _BATCH_TOKENS = 4096
 _REMEMBERED_TEXTS = 16
-_FLOAT32 = ("norm", "modulation", "time_embedding", "time_projection", "head.")
+FLOAT32 = ("norm", "modulation", "time_embedding", "time_projection", "head.")
 """Parts of parameter names that stay float32 in every precision (spec: transformer, section 5)."""
 
 
@@ -94,6 +94,14 @@ class Engine:
                 read = self._read_expert[expert]
                 self._placement.reread(expert, partial(read, lend=partial(merging, mine)) if mine else read)
         self.loras = fitted
+
+    def show(self, part: str, load: Load) -> None:
+        """From now on get a part from `load`: a network that is in training, for instance."""
+        self._placement.reread(part, load)
+
+    def release(self) -> None:
+        """Let go of the part that came to the device from elsewhere."""
+        self._placement.release()
 
     def check(self, request: Request) -> Canvas:
         """Validate a request and return its sizes; raises a RequestError before any expensive work."""
@@ -577,7 +585,7 @@ def _load_part(
     path: Path, arch: Arch, dtype: torch.dtype, device: torch.device, lend: _LendEdit = nullcontext
 ) -> nn.Module:
     def dtype_of(name: str) -> torch.dtype:
-        keep = isinstance(arch, DiTArch) and any(part in name for part in _FLOAT32)
+        keep = isinstance(arch, DiTArch) and any(part in name for part in FLOAT32)
         return torch.float32 if keep else dtype
 
     with open_reader(path) as reader, lend() as edit:

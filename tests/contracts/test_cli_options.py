@@ -23,6 +23,7 @@ FROZEN = {
     "inspect": "path --json",
     "convert": "source target --dtype --to",
     "verify": "path --hashes --json --no-hashes",
+    "train": "recipe --check --device --minutes --steps",
     "show": "file --json",
     "drift": "file --json --output --plot -o",
     "eval": "recipe --afresh --json --output -o",

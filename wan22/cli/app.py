@@ -12,6 +12,7 @@ from wan22.cli.eval import eval
 from wan22.cli.generate import decode, generate, image
 from wan22.cli.models import download, models
 from wan22.cli.show import show
+from wan22.cli.train import train
 from wan22.cli.weights import convert, inspect, verify
 
 app = typer.Typer(
@@ -23,12 +24,13 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help starts three times as fast
 )
 
-MAKE, MODELS, ABOUT = (
+MAKE, MODELS, TRAIN, ABOUT = (
     (generate, image, decode, vocabulary, extend),
     (models, download, inspect, convert, verify),
+    (train,),
     (show, drift, eval, doctor),
 )
-for command in (*MAKE, *MODELS, *ABOUT):
+for command in (*MAKE, *MODELS, *TRAIN, *ABOUT):
     app.command()(command)
 app.add_typer(data, name="data")
 

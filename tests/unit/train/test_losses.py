@@ -1,0 +1,176 @@
+import tomllib
+from dataclasses import dataclass, field, replace
+
+import pytest
+import torch
+from unit.tiny import random_weights, tiny_speech_variant, tiny_variant
+from unit.train.small import SMALL
+
+from wan22.errors import OptionError
+from wan22.models.dit import NoiseLevels, WanDiT
+from wan22.models.speech import SpeechDiT
+from wan22.train.flow import flow_loss
+from wan22.train.losses import Batch, draw_batch, for_training, task_of, velocity_errors
+from wan22.train.recipe import parse_recipe
+from wan22.train.sides import generator
+
+DATA = parse_recipe(tomllib.loads(SMALL)).data
+CPU = torch.device("cpu")
+
+
+def draw(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def network_of(variant):
+    made = (WanDiT if variant.dit.speech is None else SpeechDiT)(variant.dit)
+    made.load_state_dict(random_weights(made, torch.Generator().manual_seed(1)))
+    return made
+
+
+@dataclass
+class Row:
+    latents: torch.Tensor
+    text: torch.Tensor
+    extra: dict = field(default_factory=dict)
+
+
+@dataclass
+class Rows:
+    rows: list
+    buckets: dict
+
+    def row(self, i):
+        return self.rows[i]
+
+    def __len__(self):
+        return len(self.rows)
+
+
+def plain_rows(extras=None):
+    extras = extras or [{}] * 5
+    rows = [Row(draw(4, 2, 4, 6, seed=i), draw(3, 8, seed=i), extra) for i, extra in enumerate(extras)]
+    return Rows(rows, {"a": list(range(len(rows)))})
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_the_error_is_that_of_the_projects_own_loss(told):
+    """wan22.train.flow.flow_loss is written for the nano model; where both apply they are one formula."""
+    variant = tiny_variant("known")
+    network = network_of(variant)
+    films, noise, sigmas = draw(2, 4, 3, 4, 6), draw(2, 4, 3, 4, 6, seed=1), torch.tensor([0.3, 0.95])
+    texts = [draw(3, 8), draw(5, 8, seed=2)]
+    errors = velocity_errors(network, Batch(films, texts, told=told), variant, sigmas, noise)
+    known = torch.tensor([True, False, False]) if told else None
+    wanted = flow_loss(network, films, known, None, sigmas, noise, network.read_text(texts))
+    assert errors.shape == (2,) and torch.allclose(errors.mean(), wanted, rtol=1e-5)
+
+
+def test_channels_stand_beside_the_noise():
+    variant = tiny_variant("channels")
+    network = network_of(variant)
+    films, noise, sigmas = draw(2, 4, 2, 4, 6), draw(2, 4, 2, 4, 6, seed=1), torch.tensor([0.4, 0.8])
+    told = draw(2, 8, 2, 4, 6, seed=3)
+    batch = Batch(films, [draw(3, 8)] * 2, channels=told, told=True)
+    errors = velocity_errors(network, batch, variant, sigmas, noise)
+    s = sigmas.view(-1, 1, 1, 1, 1)
+    text = network.read_text(batch.texts)
+    velocity = network((1 - s) * films + s * noise, NoiseLevels.uniform(sigmas * 1000), text, told)
+    assert torch.allclose(errors, (velocity - (noise - films)).square().mean(dim=(1, 2, 3, 4)))
+    # Every latent frame carries error: what is known is told beside, not held.
+    other = velocity_errors(network, replace(batch, channels=told + 1), variant, sigmas, noise)
+    assert not torch.allclose(errors, other)
+
+
+@pytest.mark.parametrize("past", [False, True])
+def test_a_network_that_hears_is_told_whom_it_shows_what_was_and_what_sounds(past):
+    variant = tiny_speech_variant()
+    network = network_of(variant)
+    films, noise = draw(2, 4, 2, 8, 8), draw(2, 4, 2, 8, 8, seed=1)
+    batch = Batch(
+        films,
+        [draw(3, 8)] * 2,
+        reference=draw(2, 4, 1, 8, 8, seed=2),
+        heard=draw(2, 3, 8, 8, seed=3),
+        motion=draw(2, 4, 7, 8, 8, seed=4) if past else None,
+    )
+    sigmas = torch.tensor([0.2, 0.7])
+    errors = velocity_errors(network, batch, variant, sigmas, noise)
+    s = sigmas.view(-1, 1, 1, 1, 1)
+    beside = network.read_speech(batch.reference, batch.heard, batch.motion)
+    text = network.read_text(batch.texts)
+    velocity = network((1 - s) * films + s * noise, NoiseLevels.uniform(sigmas * 1000), text, beside=beside)
+    assert torch.allclose(errors, (velocity - (noise - films)).square().mean(dim=(1, 2, 3, 4)))
+    errors.mean().backward()
+    assert network.casual_audio_encoder.weights.grad.abs().sum() > 0
+
+
+def test_texts_are_dropped_as_often_as_asked_and_sound_with_them():
+    extras = [{"heard": torch.ones(3, 8, 8), "reference": torch.ones(4, 1, 4, 6)} for _ in range(4)]
+    data, empty = plain_rows(extras), torch.full((1, 8), 9.0)
+    dropped = 0
+    for step in range(200):
+        batch = draw_batch(
+            data, replace(DATA, caption_dropout=0.25), 4, "s2v", empty, generator(0, "dit", step, 0)
+        )
+        for text, heard in zip(batch.texts, batch.heard, strict=True):
+            silent = torch.equal(text, empty)
+            dropped += silent
+            assert bool((heard == 0).all()) == silent
+    assert 0.18 < dropped / 800 < 0.32
+
+
+def test_a_first_picture_is_told_by_the_task_and_never_of_a_still():
+    data, empty = plain_rows(), torch.zeros(1, 8)
+
+    def share(task, rows=data, told=0.5):
+        drawn = [
+            draw_batch(rows, replace(DATA, told=told), 2, task, empty, generator(1, "x", i, 0))
+            for i in range(60)
+        ]
+        return sum(batch.told for batch in drawn) / 60
+
+    assert share("t2v") == 0 and share("i2v") == 1 and 0.3 < share("ti2v") < 0.7
+    stills = Rows([Row(draw(4, 1, 4, 6), draw(3, 8))], {"s": [0]})
+    assert share("i2v", stills) == 0
+
+
+def test_buckets_are_drawn_by_their_share_and_never_mixed():
+    rows = [Row(draw(4, 2, 4, 6), draw(3, 8)) for _ in range(6)] + [
+        Row(draw(4, 2, 6, 4), draw(3, 8)) for _ in range(2)
+    ]
+    data, shapes = Rows(rows, {"wide": list(range(6)), "high": [6, 7]}), []
+    for step in range(200):
+        batch = draw_batch(data, DATA, 4, "t2v", torch.zeros(1, 8), generator(2, "x", step, 0))
+        shapes.append(tuple(batch.films.shape))
+    assert set(shapes) == {(4, 4, 2, 4, 6), (2, 4, 2, 6, 4)}
+    assert 0.65 < shapes.count((4, 4, 2, 4, 6)) / 200 < 0.85
+
+
+def test_clips_with_and_without_a_past_stand_in_different_batches():
+    past = {"motion": torch.ones(4, 3, 4, 6)}
+    data = plain_rows([past, {}, past, {}, {}, past])
+    for step in range(20):
+        batch = draw_batch(data, DATA, 3, "s2v", torch.zeros(1, 8), generator(3, "x", step, 0))
+        assert len(batch.films) == 3 and (batch.motion is None or batch.motion.shape[0] == 3)
+
+
+def test_what_is_float32_stays_so_under_autocast():
+    variant = tiny_variant("known")
+    plain, ready = network_of(variant), for_training(network_of(variant), CPU)
+    levels = NoiseLevels.uniform(torch.tensor([873.0]))
+    with torch.autocast("cpu", torch.bfloat16):
+        _, kept = ready.read_time(levels)
+        _, rounded = plain.read_time(levels)
+    _, exact = plain.read_time(levels)
+    assert torch.equal(kept.rows, exact.rows) and not torch.equal(rounded.rows, exact.rows)
+    assert ready.training
+
+
+def test_a_task_that_a_model_cannot_learn_is_refused():
+    assert (
+        task_of(None, tiny_variant("known")) == "ti2v" and task_of("i2v", tiny_variant("channels")) == "i2v"
+    )
+    assert task_of(None, tiny_variant(None)) == "t2v" and task_of(None, tiny_speech_variant()) == "s2v"
+    with pytest.raises(OptionError, match=r'model\.task = "i2v" is not one of tiny; it can learn t2v'):
+        task_of("i2v", tiny_variant(None))

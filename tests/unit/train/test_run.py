@@ -1,0 +1,346 @@
+import errno
+import json
+import shutil
+from dataclasses import dataclass, replace
+from itertools import chain, repeat
+
+import pytest
+import torch
+from safetensors import safe_open
+from unit.tiny import write_tiny
+from unit.train.media import write_clip
+
+import wan22
+from wan22.errors import CheckpointError, DeviceError, OptionError, OutputError
+from wan22.media.recipe import read_recipe
+from wan22.media.video import read_clip
+from wan22.train import checkpoint as checkpoint_module
+from wan22.train import run as run_module
+from wan22.train.crew import next_turn
+from wan22.train.recipe import (
+    AdapterPart,
+    DataPart,
+    LogPart,
+    MemoryPart,
+    ModelPart,
+    NoisePart,
+    OptimiserPart,
+    Recipe,
+    ValidationPart,
+)
+from wan22.train.run import make_plan, train
+
+STEPS = 4
+
+
+@dataclass
+class _Need:
+    total: int = 10**6
+
+    def lines(self):
+        return ["all of it"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _need():
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(run_module, "_need", lambda *_: (_Need(), 1000))
+        yield
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A tiny model of two experts, clips, and a recipe that trains everything of it."""
+    folder = tmp_path_factory.mktemp("base")
+    write_tiny(folder / "model")
+    texts = ("a red ball rolls left", "a blue cube spins", "a red cube at sunset")
+    for i, text in enumerate(texts):
+        write_clip(folder / "clips" / f"{i}.mp4", frames=9 + 4 * i, text=text)
+    return Recipe(
+        model=ModelPart(name="model"),
+        data=DataPart(
+            sources=("clips",), size=(48, 32), frames=(5,), fps=8.0, cache="cache", caption_dropout=0.3
+        ),
+        optimiser=OptimiserPart(steps=STEPS, rate=1e-3, warmup=1, batch=2, accumulate=2, ema=0.9),
+        output="out",
+        noise=NoisePart(shift=3.0),
+        memory=MemoryPart(dtype="fp32", stretch=3, rest="device"),
+        log=LogPart(every=2),
+        seed=5,
+        save=3,
+        folder=folder,
+    )
+
+
+def go(recipe, output, *, said=None, **how):
+    return train(
+        replace(recipe, output=str(output)), device="cpu", log=([] if said is None else said).append, **how
+    )
+
+
+def stop_after(steps):
+    """Ask to stop when so many steps have been done."""
+    answers = chain(repeat(False, steps), repeat(True))
+    return lambda: next(answers)
+
+
+def state(folder):
+    """Every tensor of the newest checkpoint of each expert, and the log without its times."""
+    tensors = {}
+    for expert in ("high", "low"):
+        newest = sorted((folder / "checkpoints").glob(f"{expert}-*.safetensors"))[-1]
+        with safe_open(newest, "pt") as file:
+            tensors |= {(newest.name, name): file.get_tensor(name) for name in file.keys()}
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return tensors, sorted(
+        ({**line, "seconds": 0} for line in lines), key=lambda line: (line["expert"], line["step"])
+    )
+
+
+def same(a, b):
+    (first, lines), (second, others) = a, b
+    assert first.keys() == second.keys() and lines == others
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.fixture(scope="module")
+def whole(base, tmp_path_factory):
+    """The folder of a run that was never interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    outcome = go(base, folder)
+    assert outcome.end == "done" and outcome.steps == {"high": STEPS, "low": STEPS}
+    return folder
+
+
+def test_both_experts_are_trained_in_turns_and_each_writes_its_own_curve(base, whole):
+    tensors, lines = state(whole)
+    assert [(line["expert"], line["step"]) for line in lines] == [
+        ("high", 2),
+        ("high", 4),
+        ("low", 2),
+        ("low", 4),
+    ]
+    for line in lines:
+        drawn = [band for band, loss in enumerate(line["bands"]) if loss is not None]
+        # The tiny model's boundary is 0.9: the last of ten bands.
+        assert drawn == [9] if line["expert"] == "high" else max(drawn) < 9 or line["bands"][9] is None
+        assert line["loss"] > 0 and line["norm"] > 0 and 0 <= line["rate"] <= 1e-3
+    kinds = {name.partition("/")[0] for _, name in tensors}
+    assert kinds == {"parameter", "average", "exp_avg", "exp_avg_sq", "step"}
+    parameter = "parameter/blocks.0.self_attn.q.weight"
+    high, low = (tensors[f"{e}-{STEPS:08d}.safetensors", parameter] for e in ("high", "low"))
+    assert not torch.equal(high, low)
+
+
+@pytest.mark.parametrize("rest", ["device", "host", "disk"])
+def test_a_run_in_pieces_equals_a_run_in_one_to_the_last_bit(base, whole, tmp_path, rest):
+    recipe = replace(base, memory=replace(base.memory, rest=rest))
+    ends = []
+    for _ in range(2 * STEPS):
+        outcome = go(recipe, tmp_path, stop=stop_after(1))
+        ends.append((outcome.end, sum(outcome.steps.values())))
+    assert ends == [*(("stopped", done) for done in range(1, 2 * STEPS)), ("done", 2 * STEPS)]
+    same(state(tmp_path), state(whole))
+    model = "model/high_noise_model.safetensors"
+    assert (tmp_path / model).read_bytes()[-1000:] == (whole / model).read_bytes()[-1000:]
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 4])
+def test_a_run_that_is_killed_while_it_saves_ends_at_the_same_bits(base, whole, tmp_path, monkeypatch, at):
+    """The kill comes with the file half written, under its other name; nothing of Python's is run for the partial."""
+    saves = iter(range(1, 100))
+    real = checkpoint_module.write_safetensors
+
+    def killed(path, *args):
+        if next(saves) == at:
+            path.with_name(path.name + ".partial").write_bytes(b"half")
+            raise Killed
+        real(path, *args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint_module, "write_safetensors", killed)
+        with pytest.raises(Killed):
+            go(base, tmp_path)
+    go(base, tmp_path)
+    same(state(tmp_path), state(whole))
+
+
+def test_a_damaged_checkpoint_costs_steps_and_no_bit(base, whole, tmp_path):
+    often = replace(base, save=1)
+    go(often, tmp_path, stop=stop_after(5))
+    names = [path.name for path in sorted((tmp_path / "checkpoints").glob("*"))]
+    assert names == [
+        f"{expert}-{step:08d}.safetensors"
+        for expert, step in (("high", 2), ("high", 3), ("low", 1), ("low", 2))
+    ]
+    newest = tmp_path / "checkpoints" / names[1]
+    newest.write_bytes(newest.read_bytes()[:-5])
+    said = []
+    assert go(often, tmp_path, said=said).end == "done"
+    assert any(line.startswith("the checkpoint high-00000003.safetensors is damaged") for line in said)
+    assert "going on     high at step 2, low at step 2" in said
+    same(state(tmp_path), state(whole))
+
+
+def test_a_full_disk_ends_the_run_with_the_last_checkpoint_whole(base, whole, tmp_path, monkeypatch):
+    go(base, tmp_path, stop=stop_after(2))
+
+    real = checkpoint_module.write_safetensors
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def on_a_full_disk(*arguments):
+        with monkeypatch.context() as patched:
+            patched.setattr("wan22.weights.writer.os.fsync", full)
+            real(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint_module, "write_safetensors", on_a_full_disk)
+        with pytest.raises(
+            OutputError, match=r"No space left on device.*the last good one is of step 2; make room"
+        ):
+            go(base, tmp_path)
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["high-00000002.safetensors"]
+    assert go(base, tmp_path).end == "done"
+    same(state(tmp_path), state(whole))
+
+
+def test_the_trained_model_is_a_model(base, whole):
+    engine = wan22.load(whole / "model", device="cpu")
+    trained, before = (
+        engine._placement.bring("high"),
+        wan22.load(base.folder / "model", device="cpu")._placement,
+    )
+    assert not torch.equal(trained.head.head.weight, before.bring("high").head.head.weight)
+    request = wan22.Request(prompt="a red ball", frames=5, size=(48, 32), steps=2)
+    assert any(type(event).__name__ == "Frames" for event in engine.generate(request))
+
+
+def test_a_run_goes_on_only_with_its_own_recipe_and_may_be_lengthened(base, whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "run")
+    with pytest.raises(
+        CheckpointError, match=r"optimiser\.rate was 0\.001 and is 0\.01; seed was 5 and is 6"
+    ):
+        go(replace(base, optimiser=replace(base.optimiser, rate=1e-2), seed=6), tmp_path / "run")
+    longer = replace(base, optimiser=replace(base.optimiser, steps=STEPS + 1))
+    assert go(longer, tmp_path / "run").steps == {"high": STEPS + 1, "low": STEPS + 1}
+
+
+def test_films_are_made_on_the_way_with_what_was_learned_so_far_and_change_nothing(base, whole, tmp_path):
+    part = ValidationPart(every=4, prompts=("a red ball", "a blue cube"), seed=3, steps=2)
+    for rest in ("device", "disk"):
+        folder = tmp_path / rest
+        go(replace(base, validation=part, memory=replace(base.memory, rest=rest)), folder)
+        films = sorted(str(path.relative_to(folder)) for path in folder.rglob("validation/**/*.mp4"))
+        moments = ("high-000003_low-000001", "high-000004_low-000004")
+        assert films == [f"validation/{moment}/{i:02}.mp4" for moment in moments for i in range(2)]
+        same(state(folder), state(whole))
+        recipes = [read_recipe(folder / film) for film in films]
+        assert [r["seed"] for r in recipes] == [3, 4, 3, 4] and recipes[0]["prompt"] == "a red ball"
+        first, last = (read_clip(folder / films[i]).frames for i in (0, 2))
+        assert first.shape == last.shape == (5, 32, 48, 3) and (first != last).any()
+
+
+def test_time_ends_a_run_with_a_checkpoint(base, tmp_path):
+    outcome = go(base, tmp_path, minutes=1e-9)
+    assert outcome.end == "time" and outcome.steps == {"high": 1, "low": 0} and outcome.made is None
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["high-00000001.safetensors"]
+
+
+def test_one_expert_alone_can_be_trained_and_ends_where_both_do(base, whole, tmp_path):
+    outcome = go(replace(base, model=ModelPart(name="model", experts=("low",))), tmp_path)
+    assert outcome.steps == {"low": STEPS}
+    with safe_open(tmp_path / "checkpoints" / f"low-{STEPS:08d}.safetensors", "pt") as alone:
+        both = state(whole)[0]
+        assert all(
+            torch.equal(alone.get_tensor(name), both[f"low-{STEPS:08d}.safetensors", name])
+            for name in alone.keys()
+        )
+    wan22.load(tmp_path / "model", device="cpu")  # the other expert is the base's
+
+
+def test_turns_follow_from_the_steps_alone():
+    steps, order = {"high": 0, "low": 0}, ""
+    while (name := next_turn(steps, total=5, stretch=2)) is not None:
+        steps[name] += 1
+        order += name[0]
+    assert order == "hhllhhllhl"
+    assert next_turn({"high": 1, "low": 0}, total=5, stretch=2) == "high"
+    assert next_turn({"high": 5, "low": 3}, total=5, stretch=2) == "low"
+
+
+def test_a_batch_or_a_size_that_cannot_be_is_refused_before_anything_is_read(base):
+    with pytest.raises(OptionError, match=r"optimiser\.batch = 99 is more than the \d+ clips that there are"):
+        make_plan(replace(base, optimiser=replace(base.optimiser, batch=99)), "cpu")
+    with pytest.raises(OptionError, match=r"data\.size = \[40, 32\]: sides of .* are multiples of 16"):
+        make_plan(replace(base, data=replace(base.data, size=(40, 32))), "cpu")
+    with pytest.raises(OptionError, match=r"data\.frames = 6: the frames of a clip of .* are 4n \+ 1"):
+        make_plan(replace(base, data=replace(base.data, frames=(6,))), "cpu")
+    with pytest.raises(
+        OptionError, match=r'model\.task = "s2v" is not one of tiny; it can learn ti2v, t2v, i2v'
+    ):
+        make_plan(replace(base, model=ModelPart(name="model", task="s2v")), "cpu")
+
+
+def test_what_does_not_fit_into_memory_is_refused_with_what_helps(base, monkeypatch):
+    monkeypatch.setattr(run_module, "free_memory", lambda device: 1000)
+    with pytest.raises(
+        DeviceError, match=r"training needs .* GB on cpu, and 0\.0 GB are free.*memory\.checkpointing"
+    ):
+        make_plan(base, "cpu")
+
+
+def test_the_plan_says_experts_ranges_parameters_memory_and_buckets(base):
+    lines = "\n".join(make_plan(base, "cpu").lines())
+    for said in (
+        "expert       high: sigma 0.9 to 1, shift 3",
+        "expert       low: sigma 0 to below 0.9, shift 3",
+        "M parameters of each expert",
+        "memory       ",
+        "48x32x5",
+        "steps        4 of each expert, 2 x 2 clips a step, adamw",
+    ):
+        assert said in lines, said
+
+
+@pytest.mark.parametrize("dialect", ["comfy", "diffusers", "kohya"])
+def test_a_lora_pair_knows_which_is_which(base, tmp_path, dialect):
+    recipe = replace(base, adapter=AdapterPart(rank=2, alpha=4.0, dialect=dialect))
+    recipe = replace(recipe, memory=MemoryPart(dtype="fp32", base="fp32", stretch=2, rest="disk"))
+    outcome = go(recipe, tmp_path)
+    assert outcome.made == tmp_path / "lora"
+    assert sorted(p.name for p in outcome.made.iterdir()) == [
+        "high_noise.safetensors",
+        "low_noise.safetensors",
+    ]
+    engine = wan22.load(base.folder / "model", device="cpu", loras=[outcome.made])
+    assert engine.loras.on("high") and engine.loras.on("low")
+    from wan22.weights.lora.file import open_adapters
+
+    adapters = {adapter.expert: adapter for adapter in open_adapters(outcome.made)}
+    assert adapters.keys() == {"high", "low"} and adapters["high"].ranks.keys() == {2}
+
+
+def test_tensorboard_that_is_asked_for_and_absent_is_an_error_that_says_what_to_install(
+    base, tmp_path, monkeypatch
+):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(OptionError, match=r"needs the package tensorboard: pip install 'wan22\[train\]'"):
+        go(replace(base, log=LogPart(tensorboard=True)), tmp_path)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_a_word(base, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        run_module, "velocity_errors", lambda *_: torch.tensor([float("nan")], requires_grad=True)
+    )
+    with pytest.raises(
+        OptionError, match=r"the loss of step 0 of the expert 'high' is nan; lower optimiser\.rate"
+    ):
+        go(base, tmp_path)

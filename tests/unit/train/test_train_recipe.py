@@ -1,0 +1,117 @@
+import tomllib
+from dataclasses import replace
+
+import pytest
+from unit.train.small import SMALL
+
+from wan22.errors import OptionError
+from wan22.train.recipe import OptimiserPart, parse_recipe, read_recipe
+
+
+def parse(more="", **_):
+    return parse_recipe(tomllib.loads(SMALL + more))
+
+
+def test_a_small_recipe_is_whole_and_says_what_is_left_open(tmp_path):
+    (tmp_path / "r.toml").write_text(SMALL)
+    recipe = read_recipe(tmp_path / "r.toml")
+    assert recipe.data.sources == ("clips",) and recipe.data.frames == (17,) and recipe.data.fps == 8.0
+    assert recipe.model.task is None and recipe.model.experts is None and recipe.adapter is None
+    assert recipe.base == "fp32" and recipe.memory.dtype == "bf16" and recipe.noise.shift is None
+    assert recipe.path(recipe.output) == tmp_path / "out"
+    assert recipe.path("/elsewhere").as_posix() == "/elsewhere"
+
+
+def test_an_adapter_lets_the_base_be_held_in_half():
+    recipe = parse("[adapter]\nrank = 8\n")
+    assert recipe.base == "bf16" and recipe.adapter.rank == 8 and recipe.adapter.alpha is None
+    assert parse('[adapter]\n[memory]\nbase = "int8"\n').base == "int8"
+
+
+def test_every_setting_has_a_dotted_name_and_a_value_that_json_knows():
+    table = parse('[adapter]\ntargets = ["q", "k"]\n[noise]\nhigh = [0.9, 1]\n').as_table()
+    assert table["optimiser.steps"] == 400 and table["data.size"] == [96, 64]
+    assert table["adapter.targets"] == ["q", "k"] and table["noise.high"] == [0.9, 1.0]
+    assert table["model.name"] == "nano" and "folder" not in table
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("rte = 1e-4", r"unknown setting optimiser\.rte\. Did you mean optimiser\.rate\?"),
+        ("[optimizer]\nsteps = 1", r"unknown setting optimizer\. Did you mean optimiser\?"),
+        ("[memory]\nrests = 'host'", r"unknown setting memory\.rests\. Did you mean memory\.rest\?"),
+        ("rate = 'fast'", r"optimiser\.rate = 'fast' should be a number"),
+        ("rate = true", r"optimiser\.rate = true should be a number"),
+        ("rate = nan", r"optimiser\.rate = nan should be a number"),
+        ("batch = 1.5", r"optimiser\.batch = 1\.5 should be a whole number"),
+        ("batch = 0", r"optimiser\.batch = 0 should be at least 1"),
+        ("rate = 0", r"optimiser\.rate = 0\.0 should be more than 0"),
+        ("ema = 1.0", r"optimiser\.ema = 1\.0 should be less than 1"),
+        ("name = 'adam'", r"optimiser\.name = 'adam' is not known\. Did you mean 'adamw'\? Known: adamw, muon"),
+        ("warmup = 400", r"optimiser\.warmup = 400 leaves nothing of optimiser\.steps = 400"),
+        ("[model2]\nx = 1", r"unknown setting model2\. Did you mean model\?"),
+        ("[adapter]\nrank = 0", r"adapter\.rank = 0 should be at least 1"),
+        ("[adapter]\ntargets = []", r"adapter\.targets names nothing"),
+        ("[adapter]\ndialect = 'peft'", r"adapter\.dialect = 'peft' is not known"),
+        ("[noise]\nhigh = [0.9]", r"noise\.high = \[0\.9\] should be a list of 2"),
+        ("[noise]\nhigh = [0.9, 1.5]", r"noise\.high = 1\.5 should be at most 1"),
+        ("[memory]\nbase = 'bf16'", r"memory\.base = \"bf16\" is for adapters: full training needs \"fp32\""),
+        ("[adapter]\n[memory]\ndtype = 'fp32'\nbase = 'bf16'", r"memory\.dtype = .fp32. needs memory\.base = .fp32."),
+        ("[memory]\ncheckpointing = 1", r"memory\.checkpointing = 1 should be true or false"),
+        ("[validation]\nevery = 5", r"validation\.every = 5 and validation\.prompts is empty"),
+        ("[validation]\nprompts = ['a', 'b']\nimages = ['x.png']", r"validation\.images has 1 files for 2 prompts"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_one_line_that_names_it(more, said):
+    with pytest.raises(OptionError, match=said):
+        parse(more)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("steps = 400", "rate = 1e-3", r"there is no optimiser\.steps, which is needed"),
+        ('[model]\nname = "nano"', "", r"there is no section \[model\], which is needed"),
+        ("[96, 64]", "[96, 8]", r"data\.size = \[96, 8\] is \[width, height\] in pixels, each at least 16"),
+        ("[96, 64]", '"96x64"', r"data\.size = '96x64' should be a list of 2: a whole number each"),
+        ('"clips"', "[]", r"data\.sources names nothing"),
+        ("frames = 17", "frames = [17, 0]", r"data\.frames = 0 should be at least 1"),
+        (
+            'name = "nano"',
+            'name = "nano"\ntask = "v2v"',
+            r"model\.task = 'v2v' is not known.*t2v, i2v, ti2v, s2v",
+        ),
+        ('[model]\nname = "nano"', "model = 'nano'", r"model = 'nano' should be a section: \[model\]"),
+    ],
+)
+def test_what_is_missing_or_misshapen_is_named(old, new, said):
+    assert old in SMALL
+    text = SMALL.replace(old, new)
+    if new.startswith("model ="):  # a top-level key stands before the sections
+        text = new + "\n" + SMALL.replace(old, "")
+    with pytest.raises(OptionError, match=said):
+        parse_recipe(tomllib.loads(text))
+
+
+def test_a_file_that_is_none_is_named(tmp_path):
+    with pytest.raises(OptionError, match=r"the recipe .*none\.toml cannot be read: No such file"):
+        read_recipe(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("output = 1\noutput = 2\n")
+    with pytest.raises(OptionError, match=r"bad\.toml is no TOML: Cannot overwrite a value .at line 2"):
+        read_recipe(tmp_path / "bad.toml")
+    (tmp_path / "wrong.toml").write_text(SMALL + "stepz = 1")
+    with pytest.raises(
+        OptionError, match=r"wrong\.toml: unknown setting optimiser\.stepz\. Did you mean optimiser\.steps"
+    ):
+        read_recipe(tmp_path / "wrong.toml")
+
+
+def test_the_rate_rises_and_falls_as_asked():
+    part = OptimiserPart(steps=110, rate=2.0e-3, warmup=10, decay="cosine")
+    assert part.rate_at(0) == pytest.approx(2e-4) and part.rate_at(9) == pytest.approx(2e-3)
+    assert part.rate_at(60) == pytest.approx(1e-3) and part.rate_at(110) == pytest.approx(0, abs=1e-12)
+    linear = replace(part, decay="linear", floor=0.5)
+    assert linear.rate_at(60) == pytest.approx(1.5e-3) and linear.rate_at(110) == pytest.approx(1e-3)
+    assert replace(part, decay="constant").rate_at(109) == 2e-3
+    assert replace(part, warmup=0, decay="constant").rate_at(0) == 2e-3

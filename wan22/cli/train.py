@@ -1,0 +1,107 @@
+"""`wan22 train`: train a model's experts on one's own films, by a recipe."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import replace
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wan22.errors import OptionError
+
+if TYPE_CHECKING:
+    from wan22.train.recipe import Recipe
+
+CANCELLED = 130
+
+
+def train(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="A recipe: a TOML file.", show_default=False)
+    ],
+    check: Annotated[
+        bool, typer.Option("--check", help="Look at recipe, model and films, show the plan, and stop.")
+    ] = False,
+    steps: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Steps of each expert. [default: the recipe's]", show_default=False),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            metavar="M", help="Stop after so many minutes; the same command goes on.", show_default=False
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="D", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+) -> None:
+    """Train both experts on your own films, by a recipe.
+
+    One run trains both, each on its own side of the noise, and makes a LoRA pair or a whole model. It goes on after any
+    end with the same command; Ctrl-C saves first. See docs/training.md.
+    """
+    from wan22.train.recipe import read_recipe
+    from wan22.train.run import make_plan
+    from wan22.train.run import train as run
+
+    if minutes is not None and not minutes > 0:
+        raise OptionError(f"--minutes {minutes:g} should be more than 0")
+    read = _lengthened(read_recipe(recipe), steps)
+    if check:
+        for line in make_plan(read, device, _say).lines():
+            _say(line)
+        return
+    with _asked_to_stop() as stop:
+        outcome = run(read, device=device, minutes=minutes, log=_say, stop=stop)
+    done = ", ".join(f"{name} {step}" for name, step in outcome.steps.items())
+    if outcome.made is not None:
+        _say(f"done         {outcome.made}")
+        return
+    print(f"saved at step {done}; the same command goes on", file=sys.stderr)
+    if outcome.end == "stopped":
+        raise typer.Exit(CANCELLED)
+
+
+def _lengthened(recipe: Recipe, steps: int | None) -> Recipe:
+    """The recipe with the steps that the command line asks for."""
+    from wan22.train.recipe import check_together
+
+    if steps is None:
+        return recipe
+    if steps < 1:
+        raise OptionError(f"--steps {steps} should be at least 1")
+    changed = replace(recipe, optimiser=replace(recipe.optimiser, steps=steps))
+    check_together(changed)
+    return changed
+
+
+@contextmanager
+def _asked_to_stop() -> Generator[Callable[[], bool]]:
+    """Lend a function that says whether Ctrl-C (or SIGTERM) asked for an end; the second one ends at once."""
+    asked = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+        print("stopping after this step; once more to stop at once", file=sys.stderr)
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set  # only the main thread may listen to signals
+        return
+    before = [signal.signal(number, ask) for number in numbers]
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,178 @@
+"""Checkpoints of an expert in training: written under another name, brought to the disk, then renamed.
+
+The last two of every expert are kept. Each holds a checksum of every tensor; a damaged one is passed over, with a
+notice, for the one before. Randomness needs no keeping: it is a function of the step (see sides.generator).
+"""
+
+import json
+import re
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from wan22.errors import CheckpointError, OutputError
+from wan22.media.place import sync
+from wan22.train.recipe import Recipe
+from wan22.weights.reader import DTYPE_NAMES, TensorInfo
+from wan22.weights.writer import write_safetensors
+
+KEPT = 2
+"""Checkpoints that are kept of every expert."""
+
+_FREE = ("log.every", "log.tensorboard", "memory.rest", "memory.stretch", "save", "output", "data.cache")
+"""Settings that change no number of what is learned; and all of [validation]."""
+
+_NAME = re.compile(r"(?P<expert>[a-z]+)-(?P<step>\d{8})\.safetensors")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A state that was read: its step, tensors by name, and the notes beside them."""
+
+    path: Path
+    step: int
+    tensors: dict[str, Tensor]
+    notes: dict[str, Any]
+
+
+def save(
+    folder: Path, expert: str, step: int, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]
+) -> Path:
+    """Write a checkpoint into `folder`, let all but the last two go, and return its path.
+
+    Raises OutputError if it cannot be written (a full disk); those that were there before stay.
+    """
+    path = folder / f"{expert}-{step:08d}.safetensors"
+    infos = {
+        name: TensorInfo(tuple(t.shape), DTYPE_NAMES[t.dtype], t.numel() * t.itemsize)
+        for name, t in tensors.items()
+    }
+    metadata = {
+        "expert": expert,
+        "step": str(step),
+        "notes": json.dumps(notes),
+        "checksums": json.dumps({name: _checksum(t) for name, t in tensors.items()}),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_safetensors(path, infos, lambda name: tensors[name].detach().cpu(), metadata)
+        sync(folder)
+    except (OutputError, OSError) as error:
+        good = steps_of(folder, expert)
+        left = f"the last good one is of step {good[-1]}" if good else "there is none yet"
+        why = (
+            error
+            if isinstance(error, OutputError)
+            else f"{path} cannot be written: {error.strerror or error}"
+        )
+        raise OutputError(
+            f"the checkpoint of step {step} was not saved: {why}. Of the expert {expert!r} {left}; make room, and the "
+            "same command goes on from there"
+        ) from error
+    for old in steps_of(folder, expert)[:-KEPT]:
+        (folder / f"{expert}-{old:08d}.safetensors").unlink(missing_ok=True)
+    return path
+
+
+def steps_of(folder: Path, expert: str) -> list[int]:
+    """The steps of which there are checkpoints, rising."""
+    found = [_NAME.fullmatch(path.name) for path in folder.glob(f"{expert}-*.safetensors")]
+    return sorted(int(match["step"]) for match in found if match and match["expert"] == expert)
+
+
+def newest(folder: Path, expert: str, log: Callable[[str], None]) -> Checkpoint | None:
+    """The newest whole checkpoint of an expert, or None if there is none; a damaged one is told to `log`.
+
+    Raises CheckpointError if there are some and all are damaged.
+    """
+    for partial in folder.glob(f"{expert}-*.partial"):
+        partial.unlink()  # what an end in the middle of writing has left
+    steps = steps_of(folder, expert)
+    for step in reversed(steps):
+        path = folder / f"{expert}-{step:08d}.safetensors"
+        try:
+            whole = _read(path, expert, step)
+        except (SafetensorError, CheckpointError, ValueError, KeyError) as error:
+            log(f"the checkpoint {path.name} is damaged ({error}); going back to the one before")
+            continue
+        for damaged in (other for other in steps if other > step):
+            (folder / f"{expert}-{damaged:08d}.safetensors").unlink()
+        return whole
+    if steps:
+        raise CheckpointError(
+            f"all checkpoints of the expert {expert!r} in {folder} are damaged; remove that folder to begin anew"
+        )
+    return None
+
+
+def _read(path: Path, expert: str, step: int) -> Checkpoint:
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    checksums = json.loads(metadata["checksums"])
+    wrong = [name for name, tensor in tensors.items() if checksums[name] != _checksum(tensor)]
+    if (
+        wrong
+        or checksums.keys() != tensors.keys()
+        or (metadata["expert"], metadata["step"]) != (expert, str(step))
+    ):
+        raise CheckpointError(f"its checksums are wrong{f', first that of {wrong[0]}' if wrong else ''}")
+    return Checkpoint(path, step, tensors, json.loads(metadata["notes"]))
+
+
+def _checksum(tensor: Tensor) -> int:
+    flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return zlib.crc32(memoryview(flat.numpy()))
+
+
+def claim(folder: Path, recipe: Recipe, facts: Mapping[str, Any]) -> None:
+    """Begin a run in `folder`, or go on with it. `facts` are what a run depends on besides its recipe.
+
+    Raises CheckpointError, naming the settings that differ, if the folder is of another recipe, model or data.
+    `optimiser.steps` may grow, and what changes no number may change.
+    """
+    path = folder / "run.json"
+    new = json.loads(json.dumps({"recipe": recipe.as_table(), "facts": dict(facts)}))
+    if path.is_file():
+        try:
+            old = json.loads(path.read_text(encoding="utf-8"))
+            changes = _changes(old["recipe"], new["recipe"]) + _changes(old["facts"], new["facts"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"{path} is damaged ({error}); remove {folder} to begin anew") from error
+        if changes:
+            raise CheckpointError(
+                f"{folder} holds a run of another recipe: {'; '.join(changes)}. Take the former values, or another "
+                "output"
+            )
+        if old == new:
+            return
+    write_json(path, new)
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    changes = []
+    for name in sorted(old.keys() | new.keys()):
+        was, now = old.get(name), new.get(name)
+        longer = name == "optimiser.steps" and isinstance(was, int) and isinstance(now, int) and now > was
+        if was != now and not longer and name not in _FREE and not name.startswith("validation."):
+            changes.append(f"{name} was {json.dumps(was)} and is {json.dumps(now)}")
+    return changes
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a small file so that it is whole or not there. Raises OutputError."""
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        sync(partial)
+        partial.replace(path)
+        sync(path.parent)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,147 @@
+"""The experts of a run: one is at work on the device, and the others rest there, on the host or on the disk.
+
+An expert is built from the model's files and its newest checkpoint; one that rests on the disk is saved and built again
+when its turn comes, so that the run goes on from a stop by the very same way.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wan22.arch import DiTArch
+from wan22.engine import FLOAT32
+from wan22.library import Model
+from wan22.train import checkpoint
+from wan22.train.expert import Expert
+from wan22.train.log import Window
+from wan22.train.losses import for_training, trainable
+from wan22.train.recipe import Recipe
+from wan22.weights.load import load_module, meta_module
+from wan22.weights.reader import open_reader
+
+Build = Callable[[str, torch.device], Expert]
+"""Makes an expert, by name, as it is before its first step."""
+
+_DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "int8": torch.bfloat16}
+
+
+class Crew:
+    """Experts by name. `steps` are those that each has done; `windows` what each has to tell since its last line."""
+
+    def __init__(
+        self,
+        experts: tuple[str, ...],
+        build: Build,
+        folder: Path,
+        device: torch.device,
+        *,
+        rest: str,
+        log: Callable[[str], None],
+    ) -> None:
+        self._build, self._folder, self._device = build, folder, device
+        self._rest, self._log = rest, log
+        self._here: dict[str, Expert] = {}
+        self._at_work = ""
+        self.steps = dict.fromkeys(experts, 0)
+        self.windows = {expert: Window() for expert in experts}
+        for expert in experts:
+            found = checkpoint.newest(folder, expert, log)
+            if found is not None:
+                self.steps[expert] = found.step
+                self.windows[expert] = Window.from_notes(found.notes)
+
+    def wake(self, name: str) -> Expert:
+        """The expert of this name, on the device; another one that was at work goes to rest first."""
+        if name == self._at_work:
+            return self._here[name]
+        if self._at_work:
+            self._lay_down(self._at_work)
+        self._at_work = ""
+        if name not in self._here:
+            expert = self._build(name, self._device)
+            found = checkpoint.newest(self._folder, name, self._log)
+            if found is not None:
+                expert.load(found.tensors, found.step)
+            self._here[name] = expert
+        elif self._rest == "host":
+            self._here[name].to(self._device)
+        self._at_work = name
+        return self._here[name]
+
+    def save(self) -> None:
+        """Write a checkpoint of every expert that has gone on since its last. Raises OutputError."""
+        for expert in self._here.values():
+            self._save(expert)
+
+    def _save(self, expert: Expert) -> None:
+        if expert.step in (expert.saved, 0):
+            return
+        notes = self.windows[expert.name].notes()
+        checkpoint.save(self._folder, expert.name, expert.step, expert.tensors(), notes)
+        expert.saved = expert.step
+
+    def _lay_down(self, name: str) -> None:
+        if self._rest == "disk":
+            self._save(self._here[name])
+            del self._here[name]
+        elif self._rest == "host":
+            self._here[name].to(torch.device("cpu"))
+        if self._device.type == "cuda" and self._rest != "device":
+            torch.cuda.empty_cache()
+
+
+def next_turn(steps: Mapping[str, int], *, total: int, stretch: int) -> str | None:
+    """Whose turn it is: the expert with the fewest whole stretches, the first of equals; None when all are done.
+
+    It follows from the steps alone, so that a run that goes on takes the turns of one that never stopped.
+    """
+    waiting = [name for name, done in steps.items() if done < total]
+    return min(waiting, key=lambda name: steps[name] // stretch, default=None)
+
+
+def builder(recipe: Recipe, model: Model) -> Build:
+    """How the experts of a recipe are made: weights, precision, adapters, checkpointing."""
+
+    def build(name: str, device: torch.device) -> Expert:
+        base: Any = _read(model.parts[name], model.variant.dit, _DTYPES[recipe.base], device)
+        network = for_training(base, device)
+        adapters = None
+        if recipe.adapter is None:
+            network.requires_grad_(True)
+            learned = trainable(network)
+        else:
+            adapters = _attach(recipe, network)
+            learned = trainable(network)
+        if recipe.memory.checkpointing:
+            from wan22.train.adapt import checkpoint_blocks
+
+            checkpoint_blocks(network)
+        return Expert(name, network, learned, recipe.optimiser, adapters)
+
+    return build
+
+
+def _attach(recipe: Recipe, network: Any) -> Any:
+    """Freeze the network, shrink it if asked, and put a LoRA on it."""
+    from wan22.train.adapt import attach, freeze_int8
+
+    part = recipe.adapter
+    assert part is not None
+    network.requires_grad_(False)
+    if recipe.base == "int8":
+        freeze_int8(network)
+    alpha = float(part.rank if part.alpha is None else part.alpha)
+    return attach(network, rank=part.rank, alpha=alpha, targets=part.targets, seed=recipe.seed)
+
+
+def _read(path: Path, arch: DiTArch, dtype: torch.dtype, device: torch.device) -> Any:
+    """The network of an expert, with what the engine keeps in float32 in float32."""
+    with open_reader(path) as reader:
+        return load_module(
+            meta_module(arch),
+            reader,
+            dtype=lambda name: torch.float32 if any(part in name for part in FLOAT32) else dtype,
+            device=device,
+        )

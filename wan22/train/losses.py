@@ -1,0 +1,195 @@
+"""What a network is trained on: batches of latents, what is told beside them, and the error of its velocity.
+
+    x = (1 - sigma) film + sigma noise      velocity = noise - film      (Lipman et al. 2022, arXiv:2210.02747)
+
+Each task is told what it knows as in the engine (conditioning/known.py, models/speech.py): channels beside the noise,
+latent frames at noise level zero, which carry no error, or a reference, a past and a sound.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from wan22.catalog import Variant
+from wan22.errors import CheckpointError, OptionError
+from wan22.models.block import Linear32
+from wan22.models.dit import NoiseLevels, WanDiT
+from wan22.models.speech import SoundEncoder, SpeechDiT
+from wan22.ops.attention import sdpa
+from wan22.train.flow import plain_attention
+from wan22.train.recipe import DataPart
+
+
+class Row(Protocol):
+    """One clip: normalised latents (c, t, h, w), its text (s, d), and what else its task is told."""
+
+    latents: Tensor
+    text: Tensor
+    extra: dict[str, Tensor]
+
+
+class Rows(Protocol):
+    """Clips by their number; `buckets` names the numbers whose latents have one shape."""
+
+    buckets: dict[str, list[int]]
+
+    def row(self, i: int) -> Row: ...
+
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Films (b, c, t, h, w) and what the network is told: contexts, channels (b, y, t, h, w), whether the first latent
+    frame is known; or reference (b, c, 1, h, w), sound (b, states, a, T) and past (b, c, m, h, w).
+    """
+
+    films: Tensor
+    texts: list[Tensor]
+    channels: Tensor | None = None
+    told: bool = False
+    reference: Tensor | None = None
+    heard: Tensor | None = None
+    motion: Tensor | None = None
+
+
+def task_of(asked: str | None, variant: Variant) -> str:
+    """The task that a model is trained for. Raises OptionError if it cannot be told what the task knows."""
+    own = {"channels": ("i2v",), "known": ("ti2v", "t2v", "i2v"), "reference": ("s2v",), None: ("t2v",)}[
+        variant.image
+    ]
+    task = asked or own[0]
+    if task not in own:
+        raise OptionError(
+            f'model.task = "{task}" is not one of {variant.name}; it can learn {", ".join(own)}'
+        )
+    return task
+
+
+def draw_batch(
+    data: Rows, settings: DataPart, size: int, task: str, empty: Tensor, generator: torch.Generator
+) -> Batch:
+    """Draw clips of one bucket, each bucket as often as its share of the clips; `empty` is the context of no text."""
+    buckets = [rows for rows in data.buckets.values() if rows]
+    shares = torch.tensor([len(rows) for rows in buckets], dtype=torch.float64)
+    bucket = buckets[int(torch.multinomial(shares, 1, generator=generator))]
+    order = torch.randperm(len(bucket), generator=generator).tolist()
+    rows = _alike(data, (bucket[i] for i in order), size)
+    silent = torch.rand(len(rows), generator=generator) < settings.caption_dropout
+    texts = [empty if quiet else row.text.float() for row, quiet in zip(rows, silent.tolist(), strict=True)]
+    share = {"t2v": 0.0, "i2v": 1.0}.get(task, settings.told)
+    told = bool(torch.rand(1, generator=generator) < share) and rows[0].latents.shape[1] > 1
+    heard = _stacked(rows, "heard")
+    return Batch(
+        films=torch.stack([row.latents.float() for row in rows]),
+        texts=texts,
+        channels=_stacked(rows, "known"),
+        told=told,
+        reference=_stacked(rows, "reference"),
+        heard=None if heard is None else heard * (~silent).view(-1, *(1,) * (heard.ndim - 1)),
+        motion=_stacked(rows, "motion"),
+    )
+
+
+def _alike(data: Rows, order: Iterable[int], size: int) -> list[Row]:
+    """The first `size` clips that are told the same things as the first one: clips with a past, or without."""
+    rows: list[Row] = []
+    for i in order:
+        row = data.row(i)
+        if not rows or row.extra.keys() == rows[0].extra.keys():
+            rows.append(row)
+        if len(rows) == size:
+            break
+    return rows
+
+
+def _stacked(rows: list[Row], name: str) -> Tensor | None:
+    have = [row.extra[name] for row in rows if name in row.extra]
+    return torch.stack([each.float() for each in have]) if have else None
+
+
+def move(batch: Batch, device: torch.device) -> Batch:
+    """The same batch on a device."""
+
+    def there(value: Tensor | None) -> Tensor | None:
+        return None if value is None else value.to(device)
+
+    return Batch(
+        films=batch.films.to(device),
+        texts=[text.to(device) for text in batch.texts],
+        channels=there(batch.channels),
+        told=batch.told,
+        reference=there(batch.reference),
+        heard=there(batch.heard),
+        motion=there(batch.motion),
+    )
+
+
+def velocity_errors(network: WanDiT, batch: Batch, variant: Variant, sigmas: Tensor, noise: Tensor) -> Tensor:
+    """The mean squared error of the velocity of every clip, float32 (b,); sigmas (b,), noise as the films.
+
+    A first latent frame that is known is given clean at noise level zero and has no error.
+    """
+    s = sigmas.view(-1, 1, 1, 1, 1)
+    x = (1 - s) * batch.films + s * noise
+    levels, first = NoiseLevels.uniform(sigmas * 1000), 0
+    if batch.told and variant.image == "known":
+        x = torch.cat([batch.films[:, :, :1], x[:, :, 1:]], dim=2)
+        t, h, w = network.grid(x)
+        index = (torch.arange(t, device=x.device) > 0).long().repeat_interleave(h * w)
+        levels, first = NoiseLevels(torch.stack([torch.zeros_like(sigmas), sigmas * 1000], dim=1), index), 1
+    text = network.read_text(batch.texts)
+    told = batch.channels if variant.image == "channels" else None
+    velocity = network(x, levels, text, told, _beside(network, batch)).float()
+    return (velocity - (noise - batch.films))[:, :, first:].square().flatten(1).mean(dim=1)
+
+
+def _beside(network: WanDiT, batch: Batch):  # noqa: ANN202 - Beside or None, whose fields jaxtyping would check
+    if not isinstance(network, SpeechDiT):
+        return None
+    if batch.reference is None or batch.heard is None:
+        raise CheckpointError(
+            "a clip of speech to video needs a reference and a sound; prepare the data again"
+        )
+    return network.read_speech(batch.reference, batch.heard, batch.motion)
+
+
+def for_training(network: WanDiT, device: torch.device) -> WanDiT:
+    """Make a network ready for training under autocast: what it keeps in float32 (models/block.py) stays float32.
+
+    Autocast would round the embedding of the noise level, the head, and the bias that weighs the text's padding.
+    """
+    for module in network.modules():
+        if isinstance(module, Linear32 | SoundEncoder):
+            setattr(module, "forward", _outside_autocast(module.forward, device.type))  # noqa: B010 - typed as a method
+    network.attention = plain_attention if device.type == "cpu" else attention
+    return network.train()
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Attention on an accelerator; with a bias in float32, which `sdpa` sees to if autocast does not interfere."""
+    if bias is None:
+        return sdpa(q, k, v)
+    with torch.autocast(q.device.type, enabled=False):
+        return sdpa(q, k, v, bias)
+
+
+def _outside_autocast(forward: Callable[[Tensor], Tensor], kind: str) -> Callable[[Tensor], Tensor]:
+    def exact(x: Tensor) -> Tensor:
+        with torch.autocast(kind, enabled=False):
+            return forward(x)
+
+    return exact
+
+
+def trainable(network: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that learn, by name."""
+    return {name: p for name, p in network.named_parameters() if p.requires_grad}
+
+
+def count(parameters: Iterable[Tensor]) -> int:
+    """How many numbers there are."""
+    return sum(p.numel() for p in parameters)

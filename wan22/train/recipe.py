@@ -1,0 +1,346 @@
+"""A training recipe: a small TOML file, read into frozen values; what is wrong is said before anything is loaded.
+
+It knows no network and no torch. What depends on the model (its experts, its boundary) is checked in sides.py.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from wan22.errors import OptionError
+
+TASKS = ("t2v", "i2v", "ti2v", "s2v")
+EXPERTS = ("high", "low", "dit")
+
+Part = TypeVar("Part")
+
+
+def _rule(
+    default: Any = MISSING,
+    *,
+    low: float | None = None,
+    above: float | None = None,
+    high: float | None = None,
+    below: float | None = None,
+    known: tuple[str, ...] | None = None,
+) -> Any:
+    """A field with a rule: at least `low`, more than `above`, at most `high`, less than `below`, one of `known`."""
+    bounds = {"at least": low, "more than": above, "at most": high, "less than": below}
+    metadata = {
+        "bounds": {word: value for word, value in bounds.items() if value is not None},
+        "known": known,
+    }
+    return field(metadata=metadata) if default is MISSING else field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class ModelPart:
+    """Which model, for which task, and which of its experts; None is all that the model has."""
+
+    name: str
+    task: str | None = _rule(None, known=TASKS)
+    experts: tuple[str, ...] | None = _rule(None, known=EXPERTS)
+
+
+@dataclass(frozen=True)
+class AdapterPart:
+    """A LoRA of scale alpha / rank (alpha is the rank if it is not said), on the matrices `targets` of every block."""
+
+    rank: int = _rule(16, low=1, high=1024)
+    alpha: float | None = _rule(None, above=0)
+    targets: tuple[str, ...] | None = None
+    dialect: str = _rule("comfy", known=("diffusers", "comfy", "kohya", "lightx2v"))
+
+
+@dataclass(frozen=True)
+class DataPart:
+    """Films to learn from. `size` is (width, height), `frames` the lengths of clips, at `fps`.
+
+    `caption_dropout` is the share of clips that are shown without their text (and sound), so that guidance can be made;
+    `told` the share of batches whose first picture is known, for a model that may be told of one.
+    """
+
+    sources: tuple[str, ...]
+    size: tuple[int, int]
+    frames: tuple[int, ...] = _rule(low=1)
+    fps: float = _rule(above=0, high=240)
+    caption_dropout: float = _rule(0.1, low=0, high=1)
+    told: float = _rule(0.5, low=0, high=1)
+    cache: str | None = None
+
+
+@dataclass(frozen=True)
+class NoisePart:
+    """Where noise levels are drawn: shifted as sampling shifts them; an expert's range may be narrowed."""
+
+    shift: float | None = _rule(None, low=0.01, high=100)
+    high: tuple[float, float] | None = _rule(None, low=0, high=1)
+    low: tuple[float, float] | None = _rule(None, low=0, high=1)
+    dit: tuple[float, float] | None = _rule(None, low=0, high=1)
+
+    def of(self, expert: str) -> tuple[float, float] | None:
+        """The range that the recipe gives to an expert."""
+        return {"high": self.high, "low": self.low, "dit": self.dit}[expert]
+
+
+@dataclass(frozen=True)
+class OptimiserPart:
+    """How each expert learns, for `steps` steps of `batch` clips, `accumulate` times.
+
+    The rate rises over `warmup` steps and then falls by `decay` to `floor` of its peak. Gradients are clipped at the
+    norm `clip` (0: not at all). `ema` is the rate of the moving average that is handed out (0: none).
+    """
+
+    steps: int = _rule(low=1)
+    name: str = _rule("adamw", known=("adamw", "muon"))
+    rate: float = _rule(1e-4, above=0, high=1)
+    warmup: int = _rule(100, low=0)
+    decay: str = _rule("cosine", known=("cosine", "constant", "linear"))
+    floor: float = _rule(0.0, low=0, high=1)
+    batch: int = _rule(1, low=1)
+    accumulate: int = _rule(1, low=1)
+    clip: float = _rule(1.0, low=0)
+    ema: float = _rule(0.0, low=0, below=1)
+    weight_decay: float = _rule(0.0, low=0, high=1)
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate of a step (from 0)."""
+        if step < self.warmup:
+            return self.rate * (step + 1) / self.warmup
+        if self.decay == "constant":
+            return self.rate
+        done = min(1.0, (step - self.warmup) / max(1, self.steps - self.warmup))
+        left = 1 - done if self.decay == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+        return self.rate * (self.floor + (1 - self.floor) * left)
+
+
+@dataclass(frozen=True)
+class MemoryPart:
+    """What is kept how. `dtype` is what products are computed in; `base` is how the weights are held (None: bf16 under
+    an adapter, else fp32). The experts take turns of `stretch` steps, and the one that waits is at `rest`.
+    """
+
+    dtype: str = _rule("bf16", known=("bf16", "fp32"))
+    base: str | None = _rule(None, known=("bf16", "fp32", "int8"))
+    checkpointing: bool = False
+    rest: str = _rule("host", known=("device", "host", "disk"))
+    stretch: int = _rule(100, low=1)
+
+
+@dataclass(frozen=True)
+class ValidationPart:
+    """Films that are made every so many steps (0: never), a prompt each; `images` and `sounds` are files for each,
+    where the model takes them. `steps` None is the model's own.
+    """
+
+    every: int = _rule(0, low=0)
+    prompts: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+    sounds: tuple[str, ...] = ()
+    seed: int = _rule(0, low=0)
+    steps: int | None = _rule(None, low=1, high=1000)
+
+
+@dataclass(frozen=True)
+class LogPart:
+    """A line for each expert every so many of its steps, and the same for TensorBoard if asked."""
+
+    every: int = _rule(10, low=1)
+    tensorboard: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that makes a run. `save` is the number of steps between checkpoints; without `adapter` everything is trained.
+
+    `folder` is where the file lies: paths in it are meant from there.
+    """
+
+    model: ModelPart
+    data: DataPart
+    optimiser: OptimiserPart
+    output: str
+    adapter: AdapterPart | None = None
+    noise: NoisePart = field(default_factory=NoisePart)
+    memory: MemoryPart = field(default_factory=MemoryPart)
+    validation: ValidationPart = field(default_factory=ValidationPart)
+    log: LogPart = field(default_factory=LogPart)
+    seed: int = _rule(0, low=0, high=2**63 - 1)
+    save: int = _rule(250, low=1)
+    folder: Path = field(default=Path(), metadata={"inner": True})
+
+    def path(self, said: str) -> Path:
+        """A path of the recipe, from its folder."""
+        return self.folder / Path(said).expanduser()
+
+    @property
+    def base(self) -> str:
+        """How the weights are held."""
+        return self.memory.base or ("bf16" if self.adapter else "fp32")
+
+    def as_table(self) -> dict[str, Any]:
+        """Every setting by its dotted name, as JSON values."""
+        values = {name: value for name, value in asdict(self).items() if name != "folder"}
+        return dict(_dotted(values))
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """Read a recipe file. Raises OptionError that names the file, the setting, the rule and what would work."""
+    path = Path(path).expanduser()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise OptionError(
+            f"the recipe {path} cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from error
+    try:
+        return parse_recipe(tomllib.loads(text), path.resolve().parent)
+    except tomllib.TOMLDecodeError as error:
+        raise OptionError(f"{path} is no TOML: {error}") from error
+    except OptionError as error:
+        raise OptionError(f"{path}: {error}") from error
+
+
+def parse_recipe(table: Mapping[str, Any], folder: Path = Path()) -> Recipe:
+    """Check a table and return the recipe. Raises OptionError."""
+    recipe = _read(Recipe, table, "", {"folder": folder})
+    check_together(recipe)
+    return recipe
+
+
+def check_together(recipe: Recipe) -> None:
+    """Check what single values cannot say. Raises OptionError."""
+    width, height = recipe.data.size
+    if min(width, height) < 16:
+        raise OptionError(f"data.size = {[width, height]} is [width, height] in pixels, each at least 16")
+    if not recipe.data.sources:
+        raise OptionError("data.sources names nothing; give folders or files with films")
+    if recipe.adapter is not None and recipe.adapter.targets == ():
+        raise OptionError("adapter.targets names nothing; leave it out for the usual matrices")
+    _check_precision(recipe)
+    if recipe.optimiser.warmup >= recipe.optimiser.steps:
+        raise OptionError(
+            f"optimiser.warmup = {recipe.optimiser.warmup} leaves nothing of optimiser.steps = "
+            f"{recipe.optimiser.steps}; take fewer, a tenth for instance"
+        )
+    _check_validation(recipe.validation)
+
+
+def _check_precision(recipe: Recipe) -> None:
+    if recipe.adapter is None and recipe.base != "fp32":
+        raise OptionError(
+            f'memory.base = "{recipe.base}" is for adapters: full training needs "fp32", since the small changes of a '
+            "step are lost in fewer bits. Add an [adapter] section, or leave memory.base out"
+        )
+    if recipe.memory.dtype == "fp32" and recipe.base == "bf16":
+        raise OptionError(
+            'memory.dtype = "fp32" needs memory.base = "fp32": products of bfloat16 weights are no float32 ones'
+        )
+
+
+def _check_validation(part: ValidationPart) -> None:
+    if part.every and not part.prompts:
+        raise OptionError(
+            f"validation.every = {part.every} and validation.prompts is empty: say what to show"
+        )
+    for name in ("images", "sounds"):
+        given = getattr(part, name)
+        if given and len(given) != len(part.prompts):
+            raise OptionError(
+                f"validation.{name} has {len(given)} files for {len(part.prompts)} prompts: one each, or none"
+            )
+
+
+def _read(
+    kind: type[Part], table: Mapping[str, Any], where: str, inner: Mapping[str, Any] | None = None
+) -> Part:
+    """A dataclass from a table; `where` begins the names of its settings, `inner` are fields that no file sets."""
+    hints = get_type_hints(kind)
+    known = {f.name: f for f in fields(kind) if not f.metadata.get("inner")}
+    for name in table:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f" Did you mean {where}{near[0]}?" if near else ""
+            raise OptionError(f"unknown setting {where}{name}.{hint} Known here: {', '.join(known)}")
+    values = dict(inner or {})
+    for name, f in known.items():
+        if name in table:
+            values[name] = _value(f"{where}{name}", hints[name], table[name])
+            _check(f"{where}{name}", values[name], f.metadata)
+        elif f.default is MISSING and f.default_factory is MISSING:
+            section = is_dataclass(hints[name])
+            raise OptionError(
+                f"there is no {f'section [{name}]' if section else f'{where}{name}'}, which is needed"
+            )
+    return kind(**values)
+
+
+_WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+
+
+def _value(name: str, hint: Any, value: Any) -> Any:
+    if isinstance(hint, UnionType):
+        hint = next(arm for arm in get_args(hint) if arm is not type(None))
+    if is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise OptionError(f"{name} = {value!r} should be a section: [{name}]")
+        assert isinstance(hint, type)
+        return _read(hint, value, f"{name}.")
+    if get_origin(hint) is tuple:
+        return _row(name, get_args(hint), value)
+    good = isinstance(value, int | float if hint is float else hint)
+    if (
+        not good
+        or (isinstance(value, bool) and hint is not bool)
+        or (hint is float and not math.isfinite(value))
+    ):
+        raise OptionError(f"{name} = {_shown(value)} should be {_WORDS[hint]}")
+    return hint(value)
+
+
+def _row(name: str, arms: tuple[Any, ...], value: Any) -> tuple:
+    if arms[-1] is Ellipsis:
+        values = value if isinstance(value, list) else [value]  # one is a list of one
+        return tuple(_value(name, arms[0], each) for each in values)
+    if not isinstance(value, list) or len(value) != len(arms):
+        raise OptionError(f"{name} = {_shown(value)} should be a list of {len(arms)}: {_WORDS[arms[0]]} each")
+    return tuple(_value(name, arm, each) for arm, each in zip(arms, value, strict=True))
+
+
+def _check(name: str, value: Any, rule: Mapping[str, Any]) -> None:
+    for each in value if isinstance(value, tuple) else (value,):
+        known = rule.get("known")
+        if known and each not in known:
+            near = difflib.get_close_matches(str(each), known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise OptionError(f"{name} = {each!r} is not known.{hint} Known: {', '.join(known)}")
+        for word, bound in rule.get("bounds", {}).items():
+            kept = {
+                "at least": each >= bound,
+                "more than": each > bound,
+                "at most": each <= bound,
+                "less than": each < bound,
+            }[word]
+            if not kept:
+                raise OptionError(f"{name} = {each} should be {word} {bound:g}")
+
+
+def _shown(value: Any) -> str:
+    return {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)
+
+
+def _dotted(table: Mapping[str, Any], where: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for name, value in table.items():
+        if isinstance(value, dict):
+            rows += _dotted(value, f"{where}{name}.")
+        else:
+            rows.append((f"{where}{name}", list(value) if isinstance(value, tuple) else value))
+    return rows

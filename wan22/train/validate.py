@@ -1,0 +1,111 @@
+"""Films of a run at fixed seeds: made by the engine, with the experts as they are at this step."""
+
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from wan22.catalog import Variant
+from wan22.engine import Engine
+from wan22.errors import OptionError, Wan22Error
+from wan22.media.audio import read_sound
+from wan22.media.image import read_image
+from wan22.media.writer import VideoWriter
+from wan22.request import HEARD_RATE
+from wan22.train.crew import Crew
+from wan22.train.recipe import Recipe
+from wan22.types import Finished, Frames, Request
+
+
+def requests(recipe: Recipe, variant: Variant) -> list[Request]:
+    """What is asked of the engine, one request for each prompt. Raises OptionError for what the model cannot be asked.
+
+    Pictures and sounds are read here, so that a missing one is said before the run.
+    """
+    part, data = recipe.validation, recipe.data
+    if part.every and variant.image_required and not part.images:
+        raise OptionError(f"{variant.name} needs pictures: validation.images, one for each prompt")
+    if part.every and variant.speech is not None and not part.sounds:
+        raise OptionError(f"{variant.name} needs sounds: validation.sounds, one for each prompt")
+    made = []
+    for i, prompt in enumerate(part.prompts):
+        sound = read_sound(recipe.path(part.sounds[i]), rate=HEARD_RATE) if part.sounds else None
+        made.append(
+            Request(
+                prompt=prompt,
+                image=read_image(recipe.path(part.images[i])) if part.images else None,
+                sound=sound,
+                clips=1 if sound is not None else None,
+                size=data.size,
+                frames=None if sound is not None else max(data.frames),
+                fps=data.fps,
+                steps=part.steps,
+                seed=part.seed + i,
+            )
+        )
+    return made
+
+
+def show(
+    engine: Engine, crew: Crew, asked: list[Request], folder: Path, *, stop: Callable[[], bool]
+) -> list[Path]:
+    """Make the films of a moment in `folder` and return their files; fewer if `stop` says so meanwhile.
+
+    The expert at work afterwards is the one that the last film needed last; the caller wakes whom it wants.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    made = []
+    with _lent(engine, crew):
+        for i, request in enumerate(asked):
+            path = folder / f"{i:02}.mp4"
+            if path.is_file():
+                continue  # made before the run was stopped; it is the same film
+            if not _film(engine, request, path, stop):
+                break
+            made.append(path)
+    return made
+
+
+def _film(engine: Engine, request: Request, path: Path, stop: Callable[[], bool]) -> bool:
+    canvas = engine.check(request)
+    with VideoWriter(path, fps=canvas.fps, size=canvas.out) as writer:
+        for event in engine.generate(request):
+            if stop():
+                writer.abort()
+                return False
+            if isinstance(event, Frames):
+                writer.add(event.frames)
+            elif isinstance(event, Finished):
+                writer.close(event.recipe)
+    return True
+
+
+@contextmanager
+def _lent(engine: Engine, crew: Crew) -> Generator[None]:
+    """Let the engine draw with the experts of the run; each is as it would be handed out while it is drawn with."""
+    with ExitStack() as shown:
+
+        def bring(name: str) -> Callable[[torch.device], nn.Module]:
+            def load(device: torch.device) -> nn.Module:
+                shown.close()  # the one before goes back to training before it goes to rest
+                return shown.enter_context(crew.wake(name).shown())
+
+            return load
+
+        for name in crew.steps:
+            engine.show(name, bring(name))
+        try:
+            yield
+        finally:
+            engine.release()
+
+
+def check_requests(engine: Engine, asked: list[Request]) -> None:
+    """Raise a Wan22Error, naming the prompt, for what the engine cannot make."""
+    for request in asked:
+        try:
+            engine.check(request)
+        except Wan22Error as error:
+            raise OptionError(f"the validation film {request.prompt!r} cannot be made: {error}") from error
