@@ -42,12 +42,7 @@ def look(
     like: frames (k, H, W, 3) whose identity it should keep; else its own first frame. sound: what drives it.
     """
     frames = film.frames
-    numbers: Numbers = {}
-    if len(frames) >= MIN_FRAMES:
-        numbers["obeyed"] = [
-            {"axis": v.axis, "asked": v.asked, "measured": v.measured, "obeyed": v.obeyed}
-            for v in judge(measure(frames, film.fps), dict(asked) if isinstance(asked, Mapping) else asked)
-        ]
+    numbers: Numbers = {"obeyed": verdicts(film, asked)}
     if len(frames) > 1:
         numbers["motion"] = motion_amount(frames)
     if len(frames) / film.fps >= MIN_SECONDS:
@@ -72,6 +67,14 @@ def look(
             "correlation": lag.correlation,
         }
     return numbers, features
+
+
+def verdicts(film: Clip, asked: str | Mapping[str, str]) -> list[Numbers]:
+    """What a film obeys of what was asked, axis by axis; nothing of a film of less than `MIN_FRAMES`."""
+    if len(film.frames) < MIN_FRAMES:
+        return []
+    found = judge(measure(film.frames, film.fps), dict(asked) if isinstance(asked, Mapping) else asked)
+    return [{"axis": v.axis, "asked": v.asked, "measured": v.measured, "obeyed": v.obeyed} for v in found]
 
 
 def compare(a: np.ndarray, b: np.ndarray) -> Numbers:

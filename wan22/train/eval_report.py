@@ -188,6 +188,7 @@ def _bars(panel: Any, rows: Mapping[str, Any]) -> None:
     panel.barh(at - 0.2, real, 0.4, color="0.75", label="real clips")
     panel.set_yticks(at, [f"{axis} ({row['of']})" for axis, row in rows.items()])
     panel.set_xlim(0, 1)
+    panel.set_ylim(min(-0.6, len(rows) - 8.6), len(rows) - 0.4)  # a few bars are not blown up
     panel.set_xlabel("share", fontsize=8)
     panel.legend(fontsize=8, loc="lower left")
 

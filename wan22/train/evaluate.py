@@ -33,7 +33,7 @@ from wan22.media.place import written
 from wan22.media.video import VideoWriter, probe
 from wan22.request import HEARD_RATE
 from wan22.train.bands import band_losses, expert_at
-from wan22.train.eval_film import Features, Numbers, compare, look
+from wan22.train.eval_film import Features, Numbers, compare, look, verdicts
 from wan22.train.eval_material import Reference, material, to_video
 from wan22.train.eval_recipe import EvalRecipe
 from wan22.train.eval_report import summary
@@ -181,6 +181,10 @@ class _Work:
         grey = np.full((canvas.frames, canvas.out[1], canvas.out[0], 3), 128, np.uint8)
         for extractor in self.recipe.extractors.values():
             extractor(grey)
+        for asked in self.asked:
+            verdicts(
+                Clip(grey, canvas.fps), asked.labels or asked.prompt
+            )  # labels that cannot be judged say so
         return canvas
 
     def references(self) -> Iterator[tuple[Numbers, Features]]:

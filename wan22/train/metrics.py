@@ -195,7 +195,7 @@ def best_lag(seen: np.ndarray, heard: np.ndarray, most: int) -> Lag:
         one = seen[max(lag, 0) :][:count]
         other = heard[max(-lag, 0) :][:count]
         found.append(Lag(lag, _correlation(one, other)))
-    return max(found, key=lambda each: each.correlation)
+    return max(found, key=lambda each: round(each.correlation, 9))
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -16,13 +16,13 @@ from wan22.media.image import write_image
 from wan22.media.video import VideoWriter
 from wan22.models.dit import WanDiT
 from wan22.train.bands import SIGMAS, band_losses, expert_at, fixed_noise
-from wan22.train.eval_film import compare, loudness
+from wan22.train.eval_film import compare, look, loudness
 from wan22.train.eval_recipe import KEYS, load_eval_recipe
 from wan22.train.eval_report import adherence, summary, table
 from wan22.train.evaluate import evaluate
-from wan22.train.extractors import open_extractor
+from wan22.train.extractors import Extractor, open_extractor
 from wan22.train.losses import Batch
-from wan22.types import Sound
+from wan22.types import Clip, Sound
 
 pytest.importorskip("cv2")
 
@@ -243,6 +243,20 @@ def test_loudness_is_taken_over_each_film_frame_and_is_zero_after_the_end():
 def test_equal_films_have_a_finite_decibel():
     film = np.full((2, 16, 16, 3), 9, np.uint8)
     assert compare(film, film) == {"psnr": pytest.approx(100), "worst": 100, "ssim": pytest.approx(1)}
+
+
+def test_identity_and_sync_are_those_of_the_extractors():
+    beat = (np.arange(16) % 4 == 0).astype(np.float64)
+    frames = (40 + 100 * np.roll(beat, 1)[:, None, None, None] * np.ones((16, 32, 32, 3))).astype(np.uint8)
+    sound = Sound(np.repeat(beat, 1000).astype(np.float32), 8000)
+    extractors = {
+        "identity": Extractor("identity", "here", lambda f: f[:, 0, 0].astype(float)),
+        "sync": Extractor("sync", "here", lambda f: f.mean(axis=(1, 2, 3))),
+    }
+    numbers, features = look(Clip(frames, 8.0), {}, extractors, sound=sound)
+    assert numbers["identity"] == {"mean": pytest.approx(1), "least": pytest.approx(1)}
+    assert numbers["sync"] == {"frames": 1, "seconds": 0.125, "correlation": pytest.approx(1)}
+    assert numbers["drift"].keys() >= {"brightness", "identity"} and features == {}
 
 
 def test_adherence_counts_what_was_judged_and_leaves_out_the_rest():
