@@ -1,303 +1,313 @@
-"""How people say a shot: many phrasings for every label, some axes left unsaid, in changing order and length.
+"""How people say a shot in four languages: many phrasings for every label, some axes left unsaid, in changing order.
 
-Phrases of the official vocabulary ("Night time", "Warm colors", "Close-up shot"...) are among them.
-It knows words only; what a label looks like is `scene.py`.
+A caption is a frame ("{thing} {action.sentence} {surroundings}. {sentences}.") filled with phrases of the labels. A
+tenth of the frames, and some phrases, are kept for captions that no training sees. The phrases themselves, those of
+the official vocabulary among them, are in words_en.py and its sisters; what a label looks like is scene.py's.
 """
 
 from __future__ import annotations
 
+import hashlib
 import random
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from types import ModuleType
+from typing import Literal, get_args
 
-from wan22.stage.labels import Shot
+from wan22.errors import choose
+from wan22.stage import words_en, words_ja, words_ko, words_zh
+from wan22.stage.labels import AXES, Shot, labels
 
-LEFT_OUT = 0.15
-"""Share of captions in which an axis is not said (never shape, colour and action)."""
+Kind = Literal["tag", "clause", "sentence", "adjective"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+LANGUAGES = {"en": 0.55, "zh": 0.20, "ko": 0.125, "ja": 0.125}
+"""Shares of the languages among captions."""
+SHORT = 0.08
+"""Share of captions that say little but the subject and what it does."""
+LONGEST = 58
+"""About as many tokens as a caption may have; one that is longer says less."""
+VAGUE = "?"
+"""Ends a phrase that is true of a label but does not tell which it is: "side lighting", from left or right."""
 
-_SHAPE = {
-    "ball": ("ball", "ball", "sphere", "round ball"),
-    "cube": ("cube", "cube", "box", "block"),
-    "cone": ("cone", "cone", "pointed cone", "pylon"),
-}
-_COLOUR = {
-    "red": ("red", "red", "crimson", "scarlet", "bright red"),
-    "orange": ("orange", "orange", "bright orange", "tangerine"),
-    "yellow": ("yellow", "yellow", "bright yellow", "golden yellow", "lemon"),
-    "green": ("green", "green", "emerald", "bright green", "emerald green"),
-    "blue": ("blue", "blue", "royal blue", "azure", "bright blue"),
-    "purple": ("purple", "purple", "violet", "bright purple"),
-}
-_SIZE = {
-    "small": ("small", "small", "little", "tiny"),
-    "large": ("large", "large", "big", "huge"),
-}
-_SURROUNDINGS = {
-    "meadow": ("in a meadow", "on a green meadow", "in a grassy field", "on the grass", "on a lawn"),
-    "desert": (
-        "in the desert",
-        "on the sand",
-        "in a sandy desert",
-        "on desert sand",
-        "among cacti in the desert",
-    ),
-    "snow": ("in the snow", "on snow", "in a snowy landscape", "on snowy ground", "in a white winter field"),
-}
-_TIME = {
-    "day": ("by day", "in daylight", "during the day", "under a blue sky", "in the daytime", "at noon"),
-    "sunset": ("at sunset", "at dusk", "in the golden hour", "in the evening", "under a sunset sky"),
-    "night": ("at night", "by moonlight", "on a moonlit night", "under the moon", "in the dark of night"),
-}
-_TIME_TAG = {
-    "day": ("Day time", "Daylight", "Sunny lighting", "Daytime"),
-    "sunset": ("Sunset", "Sunset time", "Golden hour", "Dusk"),
-    "night": ("Night time", "Moonlight", "Night", "Moonlit night"),
-}
-_LIGHT = (
-    "lit from the {}",
-    "with light from the {}",
-    "the light coming from the {}",
-    "with the {} on the {}",
-)
-_LIGHT_SENTENCE = (
-    "The light comes from the {}",
-    "Light falls in from the {}",
-    "The {source} stands on the {}",
-    "It is lit from the {}",
-)
-_LIGHT_TAG = ("Side lighting from the {}", "Light from the {}", "{source} on the {}")
-_TONE = {
-    "warm": ("in warm colors", "in warm tones", "with a warm tone", "in a warm palette"),
-    "cool": ("in cool colors", "in cool tones", "with a cool tone", "in a cold palette"),
-}
-_TONE_SENTENCE = {
-    "warm": ("The colors are warm", "The picture has a warm tone", "Everything is in warm tones"),
-    "cool": ("The colors are cool", "The picture has a cool tone", "Everything is in cool tones"),
-}
-_TONE_TAG = {
-    "warm": ("Warm colors", "Warm tones", "Warm color tone", "Warm"),
-    "cool": ("Cool colors", "Cool tones", "Cool color tone", "Cold colors"),
-}
-_SHOT = {
-    "close-up": ("A close-up of", "A close-up shot of", "Close-up of", "A close view of"),
-    "medium": ("A medium shot of", "Medium shot of", "A mid shot of"),
-    "wide": ("A wide shot of", "Wide shot of", "A long shot of", "A distant view of"),
-}
-_SHOT_TAG = {
-    "close-up": ("Close-up shot", "Close-up", "Close shot"),
-    "medium": ("Medium shot", "Medium", "Mid shot"),
-    "wide": ("Wide shot", "Wide", "Long shot"),
-}
-_CAMERA = {
-    "static": (
-        "The camera is static",
-        "The camera does not move",
-        "The camera holds still",
-        "A fixed camera",
-        "Static camera",
-    ),
-    "pan left": (
-        "The camera pans left",
-        "The camera pans to the left",
-        "The camera turns left",
-        "Pan to the left",
-    ),
-    "pan right": (
-        "The camera pans right",
-        "The camera pans to the right",
-        "The camera turns right",
-        "Pan to the right",
-    ),
-    "dolly in": (
-        "The camera dollies in",
-        "The camera pushes in",
-        "The camera moves closer",
-        "Slow push in",
-        "The camera moves in",
-    ),
-    "dolly out": (
-        "The camera dollies out",
-        "The camera pulls back",
-        "The camera moves away",
-        "Slow pull back",
-        "The camera moves back",
-    ),
-}
-_CAMERA_TAG = {
-    "static": ("static camera", "fixed camera", "static shot"),
-    "pan left": ("pan left", "camera pans left", "camera turns left"),
-    "pan right": ("pan right", "camera pans right", "camera turns right"),
-    "dolly in": ("dolly in", "push in", "camera moves closer"),
-    "dolly out": ("dolly out", "pull back", "camera moves away"),
-}
-_ACTION = {
-    "still": ("stands still", "does not move", "rests motionless", "lies still", "stays where it is"),
-    "roll left": ("{} left", "{} to the left", "{} from right to left", "{} toward the left"),
-    "roll right": ("{} right", "{} to the right", "{} from left to right", "{} toward the right"),
-    "bounce": ("bounces", "bounces up and down", "jumps up and down", "hops", "keeps bouncing"),
-    "spin": ("spins", "spins in place", "turns around itself", "rotates", "spins on the spot"),
-    "collide": (
-        "is hit by another ball",
-        "collides with another ball",
-        "is struck by a second ball",
-        "is pushed by a ball that rolls into it",
-    ),
-}
-_DOING = {
-    "still": ("standing still", "not moving", "resting motionless"),
-    "roll left": ("{} left", "{} to the left"),
-    "roll right": ("{} right", "{} to the right"),
-    "bounce": ("bouncing", "bouncing up and down", "jumping up and down", "hopping"),
-    "spin": ("spinning", "spinning in place", "rotating", "turning around itself"),
-    "collide": ("hit by another ball", "colliding with another ball", "struck by a second ball"),
-}
-_GO = {"ball": ("rolls", "rolls", "moves", "travels"), "other": ("slides", "glides", "moves", "travels")}
-_GOING = {"ball": ("rolling", "rolling", "moving"), "other": ("sliding", "gliding", "moving")}
+_ORDINARY = {
+    "light_source": "sky", "tone": "neutral", "saturation": "normal", "contrast": "normal", "material": "matte",
+    "camera_angle": "eye-level", "lens": "normal-lens", "focus": "deep", "composition": "center", "grip": "steady",
+}  # fmt: skip
+"""Values that people seldom mention."""
+_SHARES = {
+    "subject": 0.99, "colour": 0.97, "action": 0.89, "camera": 0.89, "surroundings": 0.9, "time": 0.78,
+    "tone": 0.78, "shot_size": 0.78, "light_quality": 0.55, "light_direction": 0.65,
+}  # fmt: skip
+_RARE, _SELDOM, _BRIEF = 0.74, 0.15, 0.4
+_CORE = ("subject", "colour", "action", "camera")
+_COLLECTORS: dict[str, Kind] = {"tags": "tag", "clauses": "clause", "sentences": "sentence"}
+_SLOT = re.compile(r"\{([a-z_.]+)\}")
+_SEGMENT = re.compile(r"\[([^\[\]]*)\]")
 
 
-def full_caption(shot: Shot) -> str:
-    """The plain canonical caption: every axis, one fixed order and wording."""
-    verb = "rolls" if shot.shape == "ball" else "slides"
-    return (
-        f"{_SHOT[shot.shot][1]} a {shot.size} {shot.colour} {shot.shape} "
-        f"{_SURROUNDINGS[shot.surroundings][0]} {_TIME[shot.time][0]}, lit from the {shot.light}, "
-        f"{_TONE[shot.tone][0]}. The {shot.shape} {_ACTION[shot.action][0].format(verb)}. "
-        f"{_CAMERA[shot.camera][0]}."
-    )
+@dataclass(frozen=True)
+class Caption:
+    """A text, its language, and the axes that it says."""
+
+    text: str
+    language: str
+    said: frozenset[str]
 
 
-def caption(shot: Shot, rng: random.Random) -> str:
-    """One of many natural captions of `shot`; shape, colour and action are always said."""
-    said = {
-        axis
-        for axis in ("size", "surroundings", "time", "light", "tone", "shot", "camera")
-        if rng.random() >= LEFT_OUT
+def caption(
+    shot: Shot, rng: random.Random, *, language: str | None = None, held_out: bool = False
+) -> Caption:
+    """Say `shot` in one of many ways, drawn from `rng`.
+
+    language: a key of `LANGUAGES`; None draws one by its share. held_out: a frame that training captions never have,
+    and phrases that they never have wherever there are some. Raises OptionError for an unknown language.
+    """
+    if language is None:
+        language = rng.choices(tuple(LANGUAGES), tuple(LANGUAGES.values()))[0]
+    words = _words(choose("language of captions", language, tuple(LANGUAGES)))
+    said = _draw_said(shot, rng)
+    while True:
+        made = _Telling(words, shot, said, rng, held_out).tell()
+        spare = sorted(said.difference(_CORE))
+        if _length(made.text) <= LONGEST or not spare:
+            return made
+        said = said - {rng.choice(spare)}
+
+
+def phrasings(language: str, *, held_out: bool) -> frozenset[str]:
+    """Every frame and phrase that is kept for training captions, or for held-out ones alone."""
+    words = _words(choose("language of captions", language, tuple(LANGUAGES)))
+    frames = words.held_frames if held_out else words.frames
+    rows = words.held if held_out else words.rows
+    return frozenset(frames) | {f"{'/'.join(key)}: {text}" for key, texts in rows.items() for text in texts}
+
+
+def _draw_said(shot: Shot, rng: random.Random) -> frozenset[str]:
+    brief = rng.random() < SHORT
+    said = set()
+    for axis, value in labels(shot).items():
+        share = _SELDOM if _ORDINARY.get(axis) == value else _SHARES.get(axis, _RARE)
+        if brief and axis not in ("subject", "colour"):
+            share *= _BRIEF if axis in (*_CORE, "surroundings") else 0.1
+        if rng.random() < share:
+            said.add(axis)
+    return frozenset(said)
+
+
+def _length(text: str) -> float:
+    """About the tokens of a text: its Latin words and marks, two for three syllables or ideographs."""
+    wide = len(re.findall(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]", text))
+    return len(re.findall(r"[a-z0-9']+|[^\w\s-]", text.lower())) + wide / 1.5
+
+
+@dataclass
+class _Telling:
+    """One caption in the making; `told` are the axes that stand in it so far."""
+
+    words: _Words
+    shot: Shot
+    said: frozenset[str]
+    rng: random.Random
+    held_out: bool
+    told: set[str] = field(default_factory=set)
+
+    def tell(self) -> Caption:
+        frames = self.words.held_frames if self.held_out else self.words.frames
+        text = self.words.polish(self._fill(self.rng.choice(frames)))
+        return Caption(text, self.words.language, frozenset(self.told))
+
+    def _fill(self, frame: str) -> str:
+        slots = _SLOT.findall(frame)
+        places = {slot.split(".")[0] for slot in slots}
+        within = {"subject", "colour", "material"} if "thing" in places else set()
+        within |= {"shot_size", "camera_angle"} if "view" in places else set()
+        rest = sorted(self.said - places - within)
+        self.rng.shuffle(rest)
+        filled = self._collect([slot for slot in slots if slot in _COLLECTORS], rest)
+        for slot in slots:
+            if slot not in filled:
+                filled[slot] = self._slot(slot)
+        return _put(frame, filled)
+
+    def _slot(self, slot: str) -> str:
+        if slot == "thing":
+            return self._fill_thing()
+        if slot == "view":
+            return self._view()
+        axis, _, kind = slot.partition(".")
+        return self._phrase(axis, choose("kind of phrase", kind, KINDS) if kind else "clause")
+
+    def _collect(self, collectors: Sequence[str], rest: Sequence[str]) -> dict[str, str]:
+        """Share the axes that have no place of their own among the frame's lists."""
+        parts: dict[str, list[str]] = {name: [] for name in collectors}
+        for axis in rest:
+            name = self.rng.choice(collectors)
+            parts[name].append(self._phrase(axis, _COLLECTORS[name]))
+        marks = {"tags": self.words.comma, "clauses": self.words.comma, "sentences": self.words.stop}
+        return {name: marks[name].join(phrases) for name, phrases in parts.items()}
+
+    def _fill_thing(self) -> str:
+        frame = self.rng.choice(self.words.things)
+        return _put(frame, {slot: self._slot(slot) for slot in _SLOT.findall(frame)})
+
+    def _view(self) -> str:
+        """Angle and size in one: "low-angle medium shot"; empty if neither is said."""
+        angle = self._phrase("camera_angle", "adjective")
+        size = self._phrase("shot_size", "clause") or (self.words.shot if angle else "")
+        return self.words.space.join(filter(None, (angle, size)))
+
+    def _phrase(self, axis: str, kind: Kind) -> str:
+        """One of the ways to say the label of an axis; empty if it is not to be said."""
+        if axis in self.said:
+            case = _case(axis, self.shot)
+        elif axis == "subject":
+            case = "unsaid"
+        else:
+            return ""
+        texts = self.words.held.get((axis, case, kind), ()) if self.held_out else ()
+        text = self.rng.choice(texts or self.words.rows[axis, case, kind])
+        if axis in self.said and not text.endswith(VAGUE):
+            self.told.add(axis)
+        return text.removesuffix(VAGUE)
+
+
+def _put(frame: str, filled: Mapping[str, str]) -> str:
+    """Fill a frame; a part in brackets goes if a slot in it is empty."""
+
+    def part(match: re.Match[str]) -> str:
+        whole = all(filled[slot] for slot in _SLOT.findall(match[1]))
+        return match[1] if whole else ""
+
+    return _SLOT.sub(lambda match: filled[match[1]], _SEGMENT.sub(part, frame))
+
+
+def _case(axis: str, shot: Shot) -> str:
+    """The row of a label, which may depend on who acts, or on what shines."""
+    value = getattr(shot, axis)
+    if axis == "action" and value.startswith("travel"):
+        return f"{value}@{shot.subject if shot.subject in ('ball', 'robot') else 'other'}"
+    if axis == "action" and value == "bounce":
+        return f"{value}@{'robot' if shot.subject == 'robot' else 'other'}"
+    if axis == "light_source" and value == "sky":
+        return f"{value}@{shot.time if shot.time in ('day', 'night') else 'golden'}"
+    return value
+
+
+Rows = dict[tuple[str, str, Kind], tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class _Words:
+    """What a language has: phrases by axis, case and kind, and frames; each as trained and as held out."""
+
+    language: str
+    rows: Rows
+    held: Rows
+    frames: tuple[str, ...]
+    held_frames: tuple[str, ...]
+    things: tuple[str, ...]
+    comma: str
+    stop: str
+    space: str
+    shot: str
+    polish: Callable[[str], str]
+
+
+@cache
+def _words(language: str) -> _Words:
+    module, comma, stop, space, shot, polish = _LANGUAGES[language]
+    rows = _read(module.TABLE)
+    held = _hold_out(language, rows)
+    kept = {
+        key: tuple(text for text in texts if text not in held.get(key, ())) for key, texts in rows.items()
     }
-    form = rng.choices((_tags_first, _prose, _title, _keywords), weights=(3, 4, 3, 2))[0]
-    return form(shot, said, rng)
+    ranked = sorted(module.FRAMES, key=lambda frame: _hash(f"{language}|{frame}"))
+    share = max(2, len(ranked) // 10)
+    return _Words(
+        language, kept, held, tuple(ranked[share:]), tuple(ranked[:share]), module.THINGS,
+        comma, stop, space, shot, polish,
+    )  # fmt: skip
 
 
-def held_out_caption(shot: Shot, rng: random.Random) -> str:
-    """A caption in a phrasing that `caption` never makes, of words that it uses. Every axis is said."""
-    thing = _thing(shot, {"size"}, rng)
-    place, time = rng.choice(_SURROUNDINGS[shot.surroundings]), rng.choice(_TIME[shot.time])
-    tone, view = rng.choice(_TONE[shot.tone]), rng.choice(_SHOT_TAG[shot.shot]).lower()
-    move, doing = rng.choice(_CAMERA_TAG[shot.camera]), _doing(shot, rng)
-    light = _source(shot).lower()
-    forms = (
-        f"{_upper(time)} and {place}, {_article(thing)} is {doing}, the {light} on the {shot.light}. "
-        f"The view is a {view} {tone}, the camera: {move}.",
-        f"Camera: {move}. Picture: {view}, {tone}. Light: {shot.light}. "
-        f"{_upper(place)} {time}: {_article(thing)}, {doing}.",
-        f"It is {_article(thing)} {place}, {doing} {time}; light from the {shot.light} falls on it, "
-        f"{tone}, {view}, {move}.",
-    )
-    return rng.choice(forms)
+def _read(table: str) -> Rows:
+    """Read `[axis]` and `value = tags | clauses | sentences | adjectives`; a missing cell is the tags'."""
+    rows: Rows = {}
+    axis = ""
+    for line in filter(None, map(str.strip, table.splitlines())):
+        if line.startswith("["):
+            axis = line.strip("[]")
+            continue
+        case, _, cells = line.partition(" = ")
+        said = [tuple(text.strip() for text in cell.split(";")) for cell in cells.split("|")]
+        for i, kind in enumerate(KINDS):
+            rows[axis, case, kind] = said[i] if i < len(said) else said[0]
+    return rows
 
 
-def _tags_first(shot: Shot, said: set[str], rng: random.Random) -> str:
-    """The official style: aesthetic tags, then the scene."""
-    tags = _tags(shot, said - {"camera", "surroundings", "size"}, rng)
-    rng.shuffle(tags)
-    place = " " + rng.choice(_SURROUNDINGS[shot.surroundings]) if "surroundings" in said else ""
-    scene = f"{_upper(_article(_thing(shot, said, rng)))} {_does(shot, rng)}{place}."
-    camera = f" {rng.choice(_CAMERA[shot.camera])}." if "camera" in said else ""
-    return f"{', '.join(tags)}. {scene}{camera}" if tags else scene + camera
+def _hold_out(language: str, rows: Rows) -> Rows:
+    """A quarter of the phrases, by their hash, as far as their words all stand in other phrases of the same label.
+
+    Tags stay, and so do the first of each cell: they are the official vocabulary.
+    """
+    chosen = {
+        key: tuple(text for text in texts[1:] if _hash(f"{language}|{'|'.join(key)}|{text}") % 4 == 0)
+        for key, texts in rows.items()
+        if key[2] in ("clause", "sentence") and len(texts) > 2
+    }
+    held: Rows = {}
+    for (axis, case, kind), texts in chosen.items():
+        # A phrase that stands in another cell, too, would be seen there.
+        others = [
+            text
+            for other in KINDS
+            for text in rows[axis, case, other]
+            if text not in chosen.get((axis, case, other), ())
+        ]
+        known = {unit for text in others for unit in _units(text)}
+        fine = tuple(text for text in texts if text not in others and known.issuperset(_units(text)))
+        if fine:
+            held[axis, case, kind] = fine
+    return held
 
 
-def _prose(shot: Shot, said: set[str], rng: random.Random) -> str:
-    """A sentence about the subject, then short ones about the rest in any order."""
-    where = [rng.choice(_SURROUNDINGS[shot.surroundings])] if "surroundings" in said else []
-    if "time" in said:
-        where.append(rng.choice(_TIME[shot.time]))
-    rng.shuffle(where)
-    first = " ".join([_article(_thing(shot, said, rng)), _does(shot, rng), *where])
-    if where and rng.random() < 0.3:
-        first = f"{' '.join(where)}, {_article(_thing(shot, said, rng))} {_does(shot, rng)}"
-    rest = []
-    if "light" in said:
-        rest.append(_fill(rng.choice(_LIGHT_SENTENCE), shot))
-    if "tone" in said:
-        rest.append(rng.choice(_TONE_SENTENCE[shot.tone]))
-    if "shot" in said:
-        rest.append(rng.choice(_SHOT_TAG[shot.shot]))
-    if "camera" in said:
-        rest.append(rng.choice(_CAMERA[shot.camera]))
-    rng.shuffle(rest)
-    return " ".join(f"{_upper(part)}." for part in [first, *rest])
+def _units(text: str) -> Iterable[str]:
+    """The words of a text, or its syllables and ideographs."""
+    return re.findall(r"[a-z0-9'+]+|[^\x00-\x7f]", text.lower())
 
 
-def _title(shot: Shot, said: set[str], rng: random.Random) -> str:
-    """One flowing sentence: "A wide shot of a ... , lit from ..., in ...; the camera ..."."""
-    parts = [_doing(shot, rng)]
-    for axis, table in (("surroundings", _SURROUNDINGS), ("time", _TIME)):
-        if axis in said:
-            parts.append(rng.choice(table[getattr(shot, axis)]))
-    head = _article(_thing(shot, said, rng))
-    if "shot" in said:
-        head = f"{rng.choice(_SHOT[shot.shot])} {head}"
-    tail = []
-    if "light" in said:
-        source = _source(shot).lower()
-        light = rng.choice(_LIGHT)
-        tail.append(light.format(source, shot.light) if light.count("{}") == 2 else light.format(shot.light))
-    if "tone" in said:
-        tail.append(rng.choice(_TONE[shot.tone]))
-    if "camera" in said:
-        tail.append(_lower(rng.choice(_CAMERA[shot.camera])))
-    rng.shuffle(tail)
-    return _upper(", ".join([" ".join([head, *parts]), *tail])) + "."
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
 
-def _keywords(shot: Shot, said: set[str], rng: random.Random) -> str:
-    """What people type in a hurry: fragments and commas, in any order."""
-    parts = [f"{_thing(shot, said, rng)} {_doing(shot, rng)}", *_tags(shot, said, rng)]
-    if rng.random() < 0.5:
-        rng.shuffle(parts)
-    return ", ".join(part.lower() for part in parts)
+def _polish_english(text: str) -> str:
+    text = re.sub(r"\ba~(\W*)(?=[aeiou])", r"an \1", text.strip(" ,.:;")).replace("a~", "a ")
+    text = re.sub(r"(^|[.] )(\w)", lambda match: match[1] + match[2].upper(), text)
+    return text if "," in text and "." not in text else f"{text}."
 
 
-def _tags(shot: Shot, said: set[str], rng: random.Random) -> list[str]:
-    tables = {
-        "time": _TIME_TAG, "tone": _TONE_TAG, "shot": _SHOT_TAG, "camera": _CAMERA_TAG,
-        "surroundings": _SURROUNDINGS,
-    }  # fmt: skip
-    tags = [rng.choice(table[getattr(shot, axis)]) for axis, table in tables.items() if axis in said]
-    return tags + ([_fill(rng.choice(_LIGHT_TAG), shot)] if "light" in said else [])
+def _polish_chinese(text: str) -> str:
+    text = re.sub(r"^[,。:]+|[,:]+(?=。|$)", "", text)
+    return text.replace(",", "，").replace(":", "：")
 
 
-def _thing(shot: Shot, said: set[str], rng: random.Random) -> str:
-    size = [rng.choice(_SIZE[shot.size])] if "size" in said else []
-    return " ".join([*size, rng.choice(_COLOUR[shot.colour]), rng.choice(_SHAPE[shot.shape])])
+def _polish_korean(text: str) -> str:
+    text = re.sub(r"~이(?=[.,]|$)", "", text)
+    text = re.sub(r"(.)~이", lambda match: match[1] + ("이" if (ord(match[1]) - 0xAC00) % 28 else "가"), text)
+    return text.strip(" ,")
 
 
-def _does(shot: Shot, rng: random.Random) -> str:
-    return rng.choice(_ACTION[shot.action]).format(_pick(_GO, shot, rng))
+def _polish_japanese(text: str) -> str:
+    return re.sub(r"が(?=[。、]|$)", "", text).strip("、")
 
 
-def _doing(shot: Shot, rng: random.Random) -> str:
-    return rng.choice(_DOING[shot.action]).format(_pick(_GOING, shot, rng))
+_LANGUAGES: dict[str, tuple[ModuleType, str, str, str, str, Callable[[str], str]]] = {
+    "en": (words_en, ", ", ". ", " ", "shot", _polish_english),
+    "zh": (words_zh, ",", "。", "", "镜头", _polish_chinese),
+    "ko": (words_ko, ", ", ". ", " ", "샷", _polish_korean),
+    "ja": (words_ja, "、", "。", "", "ショット", _polish_japanese),
+}
+"""Phrases and frames; the marks between phrases and between sentences; between words; a shot of no size; the polish."""
 
-
-def _pick(table: dict[str, Sequence[str]], shot: Shot, rng: random.Random) -> str:
-    return rng.choice(table["ball" if shot.shape == "ball" else "other"])
-
-
-def _source(shot: Shot) -> str:
-    return "Moon" if shot.time == "night" else "Sun"
-
-
-def _fill(phrase: str, shot: Shot) -> str:
-    source = _source(shot)
-    return phrase.format(shot.light, source=source if phrase.startswith("{source}") else source.lower())
-
-
-def _article(thing: str) -> str:
-    return f"{'an' if thing[0] in 'aeiou' else 'a'} {thing}"
-
-
-def _upper(text: str) -> str:
-    return text[0].upper() + text[1:]
-
-
-def _lower(text: str) -> str:
-    return text[0].lower() + text[1:]
+assert set(_SHARES) | set(_ORDINARY) <= set(AXES)
