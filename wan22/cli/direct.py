@@ -54,18 +54,6 @@ Extend = Annotated[
     ),
 ]
 
-_AXES = {
-    "shot_size": ("shot_size",),
-    "angle": ("camera_angle",),
-    "lens": ("lens",),
-    "composition": ("composition",),
-    "light": ("light_source", "light_quality", "light_direction"),
-    "time": ("time",),
-    "tone": ("tone", "saturation", "contrast"),
-    "camera": ("camera",),
-    "style": ("style",),
-}
-
 
 @dataclass(frozen=True)
 class Direction:
@@ -88,15 +76,14 @@ class Direction:
 
     def terms(self) -> list[Term]:
         """The terms of all options. Raises OptionError for an unknown one, naming the option."""
-        from wan22.director.vocabulary import find
+        from wan22.director.options import OPTIONS, answers
 
         found = []
-        for option, axes in _AXES.items():
-            for word in _words(getattr(self, option)):
-                try:
-                    found.append(find(word, axes))
-                except OptionError as error:
-                    raise OptionError(f"--{option.replace('_', '-')}: {error}") from None
+        for option in OPTIONS:
+            try:
+                found += answers(option, getattr(self, option))
+            except OptionError as error:
+                raise OptionError(f"--{option.replace('_', '-')}: {error}") from None
         return found
 
 
@@ -152,6 +139,7 @@ def vocabulary(
     English, Chinese, Korean and Japanese.
     """
     from wan22.director import vocabulary as words
+    from wan22.director.options import OPTIONS
 
     rows = words.AXES if axis is None else (words.axis(axis.replace("-", "_")),)
     if json:
@@ -161,7 +149,7 @@ def vocabulary(
                 entry = {"axis": row.key, "key": term.key, "en": term.en, "zh": term.zh, "names": names}
                 print(jsonlib.dumps(entry, ensure_ascii=False))
         return
-    options = {key: option.replace("_", "-") for option, keys in _AXES.items() for key in keys}
+    options = {key: option.replace("_", "-") for option, keys in OPTIONS.items() for key in keys}
     for row in rows:
         several = ", several at once" if row.many else ""
         print(f"{row.name(language)} (--{options[row.key]}{several})")
@@ -283,9 +271,3 @@ def _each(prompt: str, change: Callable[[str], str]) -> str:
     if len(pieces) == 1:
         return change(pieces[0][1])
     return " ".join(f"@{since:g}s {change(text)}" for since, text in pieces)
-
-
-def _words(text: str | None) -> list[str]:
-    return [
-        word.strip() for word in (text or "").replace("，", ",").replace("、", ",").split(",") if word.strip()
-    ]
