@@ -7,6 +7,7 @@ import math
 import re
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -50,6 +51,7 @@ def refusals(found):
         ({"fps": 0}, OptionError, "1 to 240"),
         ({"fps": math.nan}, OptionError, "1 to 240"),
         ({"sources": ()}, OptionError, "at least one source"),
+        ({"side": 32}, SizeError, "such as 16"),
     ],
 )
 def test_a_plan_that_cannot_be_is_an_error_that_says_what_works(tmp_path, change, error, told):
@@ -79,6 +81,12 @@ def test_the_plans_own_size_is_taken_for_its_own_shape_and_turned_for_upright_cl
     assert best_size((1080, 1920), (832, 480), 32) == (480, 832)
     width, height = best_size((1000, 1000), (832, 480), 32)
     assert width == height
+
+
+def test_a_finer_grid_gives_more_shapes():
+    assert DataPlan((".",), (320, 192), (1,), 8.0).side == 64
+    assert DataPlan((".",), (320, 192), (1,), 8.0, side=16).side == 16
+    assert best_size((480, 480), (320, 192), 16) == (240, 240)
 
 
 def lengths(windows):
@@ -173,6 +181,32 @@ def test_an_animated_gif_is_a_clip_with_its_own_times(tmp_path):
     assert (facts.frames, facts.seconds, facts.variable) == (3, pytest.approx(1.0), True)
     seen = greens(frames_at(tmp_path / "a.gif", [0, 0.2, 0.5, 0.7], facts.clock, (48, 32), facts.size))
     assert seen == [0, 10, 10, 20]
+
+
+def test_a_last_frame_that_lasts_is_shown_to_its_end(tmp_path):
+    frames = [Image.fromarray(picture(shade=shade)) for shade in (0, 100)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=[100, 4000])
+    facts = probe(tmp_path / "a.gif")
+    seen = greens(frames_at(tmp_path / "a.gif", [0, 4.0], facts.clock, (48, 32), facts.size))
+    assert (facts.seconds, seen) == (pytest.approx(4.1), [0, 10])
+
+
+@pytest.mark.parametrize("name", ["a.avi", "a.mkv", "a.mov", "a.webm"])
+def test_every_container_gives_the_frame_of_a_moment(tmp_path, name):
+    codec = {"a.avi": "mpeg4", "a.webm": "libvpx-vp9"}.get(name, "libx264")
+    with av.open(str(tmp_path / name), "w") as container:
+        stream = container.add_stream(codec, rate=8)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        for index in range(24):
+            container.mux(
+                stream.encode(av.VideoFrame.from_ndarray(picture(shade=index * 10), format="rgb24"))
+            )
+        container.mux(stream.encode(None))
+    facts = probe(tmp_path / name)
+    assert (facts.frames, facts.seconds, facts.variable) == (24, pytest.approx(3.0, abs=0.01), False)
+    seen = greens(frames_at(tmp_path / name, [0, 0.25, 1.5, 2.875], facts.clock, (48, 32), facts.size))
+    assert np.abs(np.array(seen) - [0, 2, 12, 23]).max() <= (1 if name == "a.avi" else 0)
+    assert greens(frames_at(tmp_path / name, [2.5], facts.clock, (48, 32), facts.size))[0] in (19, 20)
 
 
 def test_a_picture_is_cut_to_its_centre_and_not_squeezed(tmp_path):

@@ -26,7 +26,9 @@ EARLY = 0.002
 """Seconds that a frame may come late and count as on time: containers round times to 1 ms."""
 
 _BT709, _UNSPECIFIED = 1, 2  # ITU-T H.273, table 4
-_HELD = 0.5  # seconds that the last frame may stand in for frames that do not come
+HELD = 1.0
+"""Seconds that a clip's last frame is taken to last at most; also what it may stand in for frames that do not come."""
+
 _DEFAULT_STEP = 0.1  # seconds of a GIF's frame that says none, as browsers take it
 
 
@@ -46,7 +48,8 @@ def frames_at(
     `shape` is the size as shown (square pixels). The picture is scaled until it covers `size` (Lanczos, antialiased)
     and cut to its centre, in one step. Raises MediaError where the clip is damaged, or ends before the last time.
     """
-    moments = _image_moments(path) if sniff(path) in IMAGES else _moments(path, times[0], clock)
+    drawn = sniff(path) in IMAGES
+    moments = _image_moments(path) if drawn else _moments(path, times[0], clock)
     held: Moment | None = None
     made: np.ndarray | None = None
     at = 0
@@ -60,7 +63,7 @@ def frames_at(
         held, made = moment, None
     if held is None:
         raise MediaError(f"{path} holds no frame that can be decoded. Export it again.")
-    if times[-1] > held.time + _HELD + 1 / clock.fps:
+    if not drawn and times[-1] > held.time + HELD + 1 / clock.fps:
         raise MediaError(
             f"{path} ends at {held.time:.2f} s, and its header promises {times[-1]:.2f} s. Export it again."
         )

@@ -23,8 +23,9 @@ MAX_FRAMES = 1025
 class DataPlan:
     """What to make of `sources` (folders, tables, dataset files, single clips).
 
-    `size` (width, height) gives the area of every bucket and its grid: what divides both sides divides all buckets, so
-    a size that a model can draw gives buckets that it can draw. `frames` are the lengths to train, at `fps` frames a
+    `size` (width, height) gives the area of every bucket; sides grow by `side` pixels. Without it that is the largest
+    of 64, 32 and 16 that divides both sides of `size`, so that a size that a model can draw gives buckets that it can
+    draw; a model's own grid, if it is finer, gives more shapes. `frames` are the lengths to train, at `fps` frames a
     second: 4n + 1, or multiples of 4 for a model that sound drives, whose clips follow a past.
 
     Raises OptionError or SizeError for what cannot be.
@@ -34,6 +35,7 @@ class DataPlan:
     size: Size
     frames: tuple[int, ...]
     fps: float
+    side: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sources", tuple(Path(source) for source in self.sources))
@@ -46,11 +48,13 @@ class DataPlan:
             raise OptionError(f"fps must be from 1 to 240, not {self.fps}")
         check_size(self.size)
         check_frames(self.frames)
-
-    @property
-    def side(self) -> int:
-        """Pixels by which the sides of buckets grow: the largest of 64, 32 and 16 that divides both of `size`."""
-        return side_of(self.size)
+        if not self.side:
+            object.__setattr__(self, "side", side_of(self.size))
+        if self.side < 1 or self.side % LEAST_SIDE or math.gcd(*self.size) % self.side:
+            raise SizeError(
+                f"sides cannot grow by {self.side} pixels at {self.size[0]}x{self.size[1]}: give a multiple of "
+                f"{LEAST_SIDE} that divides both, such as {side_of(self.size)}"
+            )
 
 
 def side_of(size: Size) -> int:

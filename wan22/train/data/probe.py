@@ -13,7 +13,7 @@ import numpy as np
 from wan22.catalog import Size
 from wan22.media import video
 from wan22.media.sniff import IMAGES, sniff
-from wan22.train.data.frames import Clock, image_times
+from wan22.train.data.frames import HELD, Clock, image_times
 
 FREEZE = 2.0
 """Seconds without a new frame that are worth a word."""
@@ -80,7 +80,7 @@ def probe(path: Path) -> Facts:
         origin = float(shown[0] if begin is None else max(shown[0], begin))
         shown = shown[shown >= origin - 1e-6] - origin
         step = float(np.median(np.diff(shown))) if len(shown) > 1 else 1 / info.fps
-        ends = np.append(shown, shown[-1] + (min(last, 1.0) or step))
+        ends = np.append(shown, shown[-1] + (min(last, HELD) or step))
     return _facts(kind, size, ends, info.has_audio, origin, hdr, interlaced)
 
 
