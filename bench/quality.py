@@ -1,7 +1,7 @@
 """Does a model trained on the film set draw what is said? Measured from pixels, on what no training saw.
 
     python -m bench.quality [--model nano] [--count 200] [--seed 0] [--steps N] [--guidance LOW,HIGH]
-                            [--only tone,camera] [--pictures N] [--sheet FILE] [-o FILE]
+                            [--only tone,camera] [--language en] [--pictures N] [--sheet FILE] [-o FILE]
 
 For each held-out combination of labels a film is made from a held-out phrasing, and `wan22.director.measure` says what
 it shows; only what the phrasing says is judged. Beside it stand the same verdicts on the set's own renders of the same
@@ -73,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         engine,
         options.count,
         seed=options.seed,
+        language=options.language,
         pictures=min(options.count, options.pictures),
         settings={"steps": options.steps, "guidance": _guidance(options.guidance)},
         sheet=options.sheet,
@@ -94,6 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=None)
     parser.add_argument("--guidance", default=None)
     parser.add_argument("--only", default=None, help="show these axes only, with commas between")
+    parser.add_argument(
+        "--language", default=None, help="say all in one: en, zh, ... (default: by their share in training)"
+    )
     parser.add_argument("--pictures", type=int, default=40, help="films from a first frame (0: none)")
     parser.add_argument("--sheet", type=Path, help="write a contact sheet of 24 films here (png)")
     parser.add_argument("-o", "--output", type=Path, help="write the figures here (json)")
@@ -114,6 +118,7 @@ def scoreboard(
     count: int,
     *,
     seed: int = 0,
+    language: str | None = None,
     pictures: int = 0,
     settings: dict[str, Any] | None = None,
     sheet: Path | None = None,
@@ -121,7 +126,7 @@ def scoreboard(
     """Make `count` films of the held-out list, and `pictures` more from a first frame; return every figure."""
     if count < 1:
         raise OptionError(f"at least one film is needed, not {count}")
-    listed = held_out(count, seed)
+    listed = held_out(count, seed, language)
     clips = renders([shot for shot, _ in listed])
     began = monotonic()
     films = [make(engine, asked, seed + i, settings) for i, (_, asked) in enumerate(listed)]
@@ -136,6 +141,7 @@ def scoreboard(
         "weights": engine.weights,
         "films": count,
         "seed": seed,
+        "language": language or "all",
         "settings": {name: value for name, value in (settings or {}).items() if value is not None},
         "seconds_per_film": round(seconds, 2),
         "threads": torch.get_num_threads(),

@@ -32,14 +32,17 @@ class Reference:
     frames: Callable[[tuple[int, int], int, float], np.ndarray]
 
 
-def held_out(count: int, seed: int = 0) -> list[tuple[Shot, Asked]]:
-    """The film set's fixed list: shots that no training sees, in phrasings that none sees; what is said is judged."""
+def held_out(count: int, seed: int = 0, language: str | None = None) -> list[tuple[Shot, Asked]]:
+    """The film set's fixed list: shots that no training sees, in phrasings that none sees; what is said is judged.
+
+    Languages come by their share in training, unless one is named. Raises OptionError for an unknown one.
+    """
     words = random.Random(f"held-out captions {seed}")
     found = []
     for shot in sample(count, STAGE_SEED + seed, split="held-out"):
-        said = caption(shot, words, held_out=True)
-        values = labels(shot)
-        found.append((shot, Asked(said.text, {axis: values[axis] for axis in said.said})))
+        said = caption(shot, words, language=language, held_out=True)
+        asked = {axis: value for axis, value in labels(shot).items() if axis in said.said}
+        found.append((shot, Asked(said.text, asked)))
     return found
 
 

@@ -304,7 +304,7 @@ def _made(engine: Engine, request: Request) -> tuple[Clip, dict[str, Any]]:
 
 
 def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, default=str).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _write_json(path: Path, value: Any) -> None:

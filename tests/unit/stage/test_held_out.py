@@ -5,7 +5,8 @@ import random
 
 import pytest
 
-from wan22.stage.caption import caption
+from wan22.errors import OptionError
+from wan22.stage.caption import LANGUAGES, caption, phrasings
 from wan22.stage.labels import AXES, Shot, labels, sample
 from wan22.train.eval_material import STAGE_SEED, held_out
 
@@ -68,11 +69,26 @@ def test_held_out_phrasings_are_never_said_in_training():
     assert not trained & kept
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_frames_of_the_two_kinds_are_apart_in_every_language(language):
+    trained, kept = (phrasings(language, held_out=held) for held in (False, True))
+    assert trained and kept and not trained & kept
+
+
+def test_a_list_may_be_in_one_language():
+    assert all(asked.prompt.isascii() for _, asked in held_out(20, language="en"))
+    with pytest.raises(OptionError, match="language"):
+        held_out(1, language="xx")
+
+
 def test_the_list_is_fixed_and_grows_at_its_end():
     listed = held_out(12)
     assert held_out(20)[:12] == listed
     assert [shot for shot, _ in listed] == sample(12, seed=STAGE_SEED, split="held-out")
     assert held_out(12, seed=1) != listed
+    assert [list(asked.labels or ()) for _, asked in listed] == [
+        [axis for axis in AXES if axis in (asked.labels or ())] for _, asked in listed
+    ]
 
 
 def test_only_what_is_said_is_judged_and_it_is_the_shots():
