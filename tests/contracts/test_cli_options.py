@@ -14,7 +14,10 @@ FROZEN = {
     f"--extend --fps --frames --from --from-image --hold-colour --image --json --language --last-image --lens --light "
     f"--lora --no-overwrite --output --overwrite --pose --quality --say --seconds --shot-size --speaker --strength "
     f"--style --task --time --tone --video --voice --voice-sample -o {MACHINE} {SAMPLING}",
-    "image": f"prompt --count --from --json --lora --no-overwrite --output --overwrite -o {MACHINE} {SAMPLING}",
+    "image": f"prompt --angle --camera --composition --count --extend --from --json --lens --light --lora "
+    f"--no-overwrite --output --overwrite --shot-size --style --time --tone -o {MACHINE} {SAMPLING}",
+    "storyboard": f"script --fps --from-stills --json --lora --output --plan --quality --retry --still-model -o "
+    f"{MACHINE} {SAMPLING}",
     "decode": f"latents --codec --json --no-overwrite --output --overwrite --quality -o {MACHINE}",
     "vocabulary": "axis --json --language",
     "extend": "prompt --engine --image --json --language --seed",

@@ -9,9 +9,11 @@ from wan22.cli.direct import extend, vocabulary
 from wan22.cli.doctor import doctor
 from wan22.cli.drift import drift
 from wan22.cli.eval import eval
-from wan22.cli.generate import decode, generate, image
+from wan22.cli.generate import decode, generate
+from wan22.cli.image import image
 from wan22.cli.models import download, models
 from wan22.cli.show import show
+from wan22.cli.storyboard import storyboard
 from wan22.cli.train import train
 from wan22.cli.weights import convert, inspect, verify
 
@@ -25,7 +27,7 @@ app = typer.Typer(
 )
 
 MAKE, MODELS, TRAIN, ABOUT = (
-    (generate, image, decode, vocabulary, extend),
+    (generate, image, storyboard, decode, vocabulary, extend),
     (models, download, inspect, convert, verify),
     (train,),
     (show, drift, eval, doctor),

@@ -12,8 +12,8 @@ palette and light only if both ask for the same time, light, tone and style, sin
 A score is the weighted mean of the parts that count; None if none does. The film's is the mean over its pairs.
 
 What stands out is found by histogram backprojection (Swain and Ballard, 1991), weighted towards the middle: colours
-that the border of the picture has are background. So it does not know what a thing is: not its shape, size, face or name,
-nor the place; a subject of its background's colour is not seen; another thing of the same colour is taken for it.
+that the border of the picture has are background. So it does not know what a thing is: not its shape, size, face or
+name, nor the place; a subject of its background's colour is not seen; another thing of that colour is taken for it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A script as it is typed, in plain text or YAML: keys, values, and the line of each. What they mean is script.py's.
 
-Plain text: `Key: value` lines first, then shots, each a paragraph, or each begun by "Shot 1:", "1." or the like. Within a
-shot a line `Key: value` is an option of it; all other lines are its prompt. A line that begins with # is a remark.
+Plain text: `Key: value` lines first, then shots, each a paragraph, or each begun by "Shot 1:", "1." or the like. Within
+a shot a line `Key: value` is an option of it; all other lines are its prompt. A line that begins with # is a remark.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ def read_text(text: str, name: str) -> Raw:
 def _check_number(found: int, expected: int, where: str) -> None:
     if found != expected:
         raise OptionError(
-            f"{where}: this is shot {found}, and {expected} is due; number the shots 1, 2, 3, or begin none with a number"
+            f"{where}: this is shot {found}, and {expected} is due; number the shots 1, 2, 3, "
+            "or begin none with a number"
         )
 
 

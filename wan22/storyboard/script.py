@@ -188,11 +188,9 @@ def _told(prompt: str, subject: str, style: str) -> ShotSpec:
 
 def _says(prompt: str, subject: str) -> bool:
     bare = re.sub(r"(?i)^(?:an?|the)\s+", "", subject.strip()).casefold()
-    return (
-        re.search(rf"(?<!\w){re.escape(bare)}(?!\w)", prompt.casefold()) is not None
-        if bare.isascii()
-        else bare in prompt
-    )
+    if not bare.isascii():
+        return bare in prompt.casefold()
+    return re.search(rf"(?<!\w){re.escape(bare)}(?!\w)", prompt.casefold()) is not None
 
 
 def _with_defaults(spec: ShotSpec, terms: list[Term]) -> ShotSpec:

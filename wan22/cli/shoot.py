@@ -1,0 +1,264 @@
+"""Make the shots of a script: takes that are kept by their recipe, judged, and made again where they fail.
+
+Under OUT/takes/ each film and still has the name of its recipe's hash, and beside it lies what was measured of it. So a
+shot whose recipe is the same is found again, whatever its number, and one that is edited becomes another file. Every
+file appears whole or not at all; a film that was denoised but not decoded is decoded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wan22.errors import MediaError, RequestError, Wan22Error
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from wan22.canvas import Canvas
+    from wan22.cli.report import Report
+    from wan22.director.shot import ShotSpec
+    from wan22.engine import Engine
+    from wan22.storyboard.script import Scene
+    from wan22.types import Event, Request
+
+Verdicts = list[dict[str, Any]]
+"""Rows of axis, asked, measured (texts) and obeyed (True, False, or None: cannot be judged)."""
+Judge = Callable[["np.ndarray", float, "ShotSpec"], Verdicts]
+
+TAKES = "takes"
+FEWEST = 5
+"""Frames that a film needs to be measured."""
+_NOT_OF_THE_FILM = ("wan22", "torch", "device", "threads")
+_FORM = 1  # of a record; another form is measured again
+
+
+def judged(frames: np.ndarray, fps: float, spec: ShotSpec) -> Verdicts:
+    """What a film shows of what was asked: `director.measure` and its judge."""
+    from wan22.director.measure import judge, measure
+
+    return [
+        {"axis": v.axis, "asked": _said(v.asked), "measured": _said(v.measured), "obeyed": v.obeyed}
+        for v in judge(measure(frames, fps), spec)
+    ]
+
+
+def _said(value: Any) -> str:
+    """A verdict's value as text."""
+    return "" if value is None else value if isinstance(value, str) else ", ".join(map(str, value))
+
+
+@dataclass(frozen=True)
+class Take:
+    """One film of a shot. `number` is 1 for the shot's own seed; `still` is its picture, if one was made."""
+
+    number: int
+    seed: int
+    key: str
+    film: Path
+    still: Path | None
+    verdicts: tuple[dict[str, Any], ...]
+
+    @property
+    def failed(self) -> int:
+        """How many axes do not show what was asked."""
+        return sum(row["obeyed"] is False for row in self.verdicts)
+
+    @property
+    def rank(self) -> tuple[int, int, int]:
+        """The smallest is the best: fewest failures, most that obey, the earliest."""
+        return self.failed, -sum(row["obeyed"] is True for row in self.verdicts), self.number
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A scene as a request to the engine; its seed is the first one that is tried."""
+
+    scene: Scene
+    request: Request
+
+
+@dataclass(frozen=True)
+class Studio:
+    """Who makes the takes, and where. `stills` makes a picture of each shot first, with which its film begins."""
+
+    engine: Engine
+    folder: Path
+    report: Report
+    judge: Judge
+    retries: int = 0
+    stills: Engine | None = None
+    quality: str = "high"
+    made: list[Path] = field(default_factory=list)
+
+    def check(self, shots: list[Shot]) -> None:
+        """Raise a RequestError that names the first shot that cannot be made, OutputError for a place without room."""
+        from wan22.media.place import check_output, estimate_bytes
+
+        needed = 0
+        for shot in shots:
+            try:
+                canvas = self._check(shot)
+            except RequestError as error:
+                raise type(error)(f"shot {shot.scene.number}: {error}") from None
+            needed += 3 * estimate_bytes(canvas.out, canvas.frames, "film.mp4")
+        check_output(self.folder / TAKES / "film.mp4", bytes_needed=needed)
+
+    def _check(self, shot: Shot) -> Canvas:
+        import numpy as np
+
+        last = replace(shot.request, seed=shot.request.seed + self.retries)
+        if self.stills is None or shot.scene.image is not None:
+            return self.engine.check(last)
+        canvas = self.stills.check(_as_still(last, self.engine))
+        grey = np.zeros((canvas.out[1], canvas.out[0], 3), np.uint8)
+        return self.engine.check(replace(last, image=grey))
+
+    def shoot(self, shot: Shot) -> tuple[Take, int]:
+        """The best take of a shot, and how many there are.
+
+        A take that is there is kept. While the best one fails, up to `retries` more are made, each with the next seed.
+        """
+        takes: list[Take] = []
+        for turn in range(self.retries + 1):
+            take = self._take(shot, turn)
+            takes.append(take)
+            if not take.failed:
+                break
+        return min(takes, key=lambda take: take.rank), len(takes)
+
+    def _take(self, shot: Shot, turn: int) -> Take:
+        request, still = replace(shot.request, seed=shot.request.seed + turn), None
+        where = f"shot {shot.scene.number}, take {turn + 1}"
+        if self.stills is not None and shot.scene.image is None:
+            from wan22.media.image import read_image
+
+            still = self._made(self.stills, _as_still(request, self.engine), ".png", f"{where}, still")
+            request = replace(request, image=read_image(still))
+        film = self._made(self.engine, request, ".mp4", where)
+        verdicts = self._verdicts(film, shot.scene.spec, where)
+        return Take(turn + 1, request.seed, film.stem, film, still, tuple(verdicts))
+
+    def _made(self, engine: Engine, request: Request, suffix: str, where: str) -> Path:
+        """The file of a request: the one that is there and whole, or a new one."""
+        path = self.folder / TAKES / f"{_key(engine.recipe(request), self.quality)}{suffix}"
+        if _is_whole(path):
+            self.report.note(f"{where}: kept {path.name}")
+            return path
+        self.report.note(f"{where}: seed {request.seed}, {request.prompt}")
+        _record_path(path).unlink(missing_ok=True)
+        _make(engine, request, path, self.quality, self.report)
+        _record(path, {})
+        self.made.append(path)
+        return path
+
+    def _verdicts(self, film: Path, spec: ShotSpec, where: str) -> Verdicts:
+        """What was measured of a film, now or before."""
+        from wan22.media.video import read_clip
+
+        record, asked = _read_record(film), spec.to_json()
+        if record.get("asked") == asked:
+            return record["verdicts"]
+        clip = read_clip(film)
+        verdicts = self.judge(clip.frames, clip.fps, spec) if len(clip.frames) >= FEWEST else []
+        _record(film, {"asked": asked, "verdicts": verdicts})
+        failed = [row["axis"] for row in verdicts if row["obeyed"] is False]
+        self.report.note(f"{where}: {'not as asked: ' + ', '.join(failed) if failed else 'as asked'}")
+        return verdicts
+
+
+def _as_still(request: Request, engine: Engine) -> Request:
+    """The request of a film of `engine` as that of its picture, as large as the film."""
+    size = request.size or engine.variant.defaults.size
+    return replace(request, frames=1, seconds=None, fps=None, size=size)
+
+
+def _key(recipe: dict[str, Any], quality: str) -> str:
+    """The hash of all that makes a film, but not of the machine."""
+    identity = {name: value for name, value in recipe.items() if name not in _NOT_OF_THE_FILM}
+    text = json.dumps([identity, quality], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _make(engine: Engine, request: Request, path: Path, quality: str, report: Report) -> None:
+    """Make one file, going on from what is there of it."""
+    from wan22.cli.long import LongWork, publish_long
+    from wan22.cli.publish import Target, publish
+
+    canvas = engine.check(request)
+    target = Target(str(path), quality)
+    if canvas.clips > 1:
+        publish_long(engine, request, LongWork(target, canvas), report)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    events, kept = _decoded(engine, request, target.latents, report)
+    publish(events, target, report, size=canvas.out, fps=canvas.fps)
+    if kept:
+        target.latents.unlink(missing_ok=True)
+
+
+def _decoded(engine: Engine, request: Request, latents: Path, report: Report) -> tuple[Iterator[Event], bool]:
+    """The film from latents of the same recipe, if they were kept; else from noise."""
+    if latents.is_file():
+        from wan22.cli.publish import read_latents
+
+        try:
+            tensors, recipe, _ = read_latents(str(latents))
+        except MediaError as error:
+            report.note(f"{error}; the film is made again")
+        else:
+            return engine.decode_latents(tensors, recipe), True
+    return iter(engine.generate(request)), False
+
+
+def _record_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")
+
+
+def _record(path: Path, measured: dict[str, Any]) -> None:
+    """Note beside a file what its bytes are, and what was measured."""
+    from wan22.media.place import written
+
+    values = {"form": _FORM, "sha256": digest(path), **measured}
+    with written(_record_path(path)) as part:
+        part.write_text(json.dumps(values, ensure_ascii=False, indent=1) + "\n", "utf-8")
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(_record_path(path).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) and values.get("form") == _FORM else {}
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a take is there and has the bytes that it had; without a record, whether it can be read to its end."""
+    if not path.is_file():
+        return False
+    record = _read_record(path)
+    if "sha256" in record:
+        return record["sha256"] == digest(path)
+    from wan22.media.image import read_image
+    from wan22.media.recipe import read_recipe
+    from wan22.media.video import read_clip
+
+    try:
+        recipe = read_recipe(path)
+        count = 1 if path.suffix == ".png" and read_image(path).size else len(read_clip(path).frames)
+    except Wan22Error:
+        return False
+    if recipe is None or recipe.get("frames", count) != count:
+        return False
+    _record(path, {})
+    return True
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,320 @@
+"""`wan22 storyboard`: a script of several shots as films, stills, and a board of what was asked and what is seen."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import shutil
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from wan22.catalog import NANO
+from wan22.cli import options as o
+from wan22.cli import report, shoot
+from wan22.cli.generate import Machine, _loras
+from wan22.errors import MediaError, OptionError, OutputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from wan22.engine import Engine
+    from wan22.storyboard.board import Board, Card
+    from wan22.storyboard.continuity import Continuity, Portrait
+    from wan22.storyboard.script import Scene, Script
+
+_LOOKED_AT = 5  # frames of a shot for its portrait; the first, middle and last are on the board
+
+
+def storyboard(
+    script: Annotated[
+        str,
+        typer.Argument(
+            help="Text with a shot in each paragraph, or YAML (.yaml). See docs/storyboard.md.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="FOLDER", help="Where everything goes. [default: out/SCRIPT]"),
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Print the prompts, and make nothing.")] = False,
+    retry: Annotated[
+        int, typer.Option(metavar="N", min=0, max=100, help="Make a shot that fails again, up to N times.")
+    ] = 0,
+    from_stills: Annotated[
+        bool, typer.Option("--from-stills", help="Make a picture of each shot, and its film from that.")
+    ] = False,
+    still_model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|PATH", help="What makes those pictures. [default: the film's model]"),
+    ] = None,
+    model: o.Model = None,
+    size: o.Size = None,
+    fps: o.Fps = None,
+    negative: o.Negative = None,
+    steps: o.Steps = None,
+    solver: o.SolverName = None,
+    shift: o.Shift = None,
+    guidance: o.Guidance = None,
+    seed: o.Seed = None,
+    lora: o.Lora = None,
+    quality: o.Quality = "high",
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    memory: o.Memory = None,
+    json: o.Json = False,
+) -> None:
+    """Make the shots of a script, judge them, and put them on a board.
+
+    The same command again makes only what is missing, has changed, or failed (--retry). Options come before what the
+    script says. Prints the path of the board.
+    """
+    from wan22.storyboard.script import read_script
+
+    path = Path(script)
+    told = _overridden(
+        read_script(_text(path), path.name),
+        model=model, size=o.parse_size(size), fps=fps, negative=negative, steps=steps, seed=seed,
+    )  # fmt: skip
+    if plan:
+        _print_plan(told, json)
+        return
+    _check_tools()
+    if still_model is not None and not from_stills:
+        raise OptionError("--still-model says who makes the pictures of --from-stills; give both")
+    folder = Path(output) if output is not None else Path("out") / path.stem
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file; a storyboard needs a folder: -o FOLDER")
+    settings = _present({"solver": solver, "shift": shift, "guidance": o.parse_guidance(guidance)})
+    with report.choose(json) as show:
+        shots = _shots(told, settings, path.parent)
+        machine = Machine(told.model or NANO, device, dtype, memory)
+        engine = machine.load({}, _loras(lora))
+        stills = _stills(engine, replace(machine, model=still_model), from_stills)
+        studio = shoot.Studio(engine, folder, _Quiet(show), shoot.judged, retry, stills, quality)
+        studio.check(shots)
+        board = _make(told, shots, studio, path.stem)
+        _publish(board, folder)
+        show.note(board.summary)
+        show.made(str(folder / "board.html"), board.as_json())
+
+
+@dataclass(frozen=True)
+class _Quiet:
+    """A report for which a take is a step on the way, not what was made."""
+
+    show: report.Report
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.show, name)
+
+    def made(self, path: str, recipe: dict[str, Any]) -> None:
+        del path, recipe
+
+
+def _text(path: Path) -> str:
+    from wan22.storyboard.reading import LIMIT
+
+    try:
+        if path.stat().st_size > 4 * LIMIT:
+            raise OptionError(f"{path} has {path.stat().st_size:,} bytes; that is no script")
+        return path.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise MediaError(f"{path} is no text in UTF-8") from None
+    except OSError as error:
+        raise MediaError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _overridden(script: Script, **given: Any) -> Script:
+    """The script with what the command line says instead."""
+    changed = replace(script, **_present(given))
+    if given.get("seed") is not None:  # one seed for all shots, also those that have their own
+        changed = replace(changed, scenes=tuple(replace(scene, seed=None) for scene in changed.scenes))
+    return changed
+
+
+def _print_plan(script: Script, json: bool) -> None:
+    for scene in script.scenes:
+        seed = script.seed if scene.seed is None else scene.seed
+        if json:
+            entry = {
+                "shot": scene.number,
+                "prompt": scene.prompt,
+                "asked": scene.spec.to_json(),
+                "seed": seed,
+            }
+            more = _present({"seconds": scene.seconds, "image": scene.image})
+            print(jsonlib.dumps({**entry, **more}, ensure_ascii=False))
+            continue
+        about = [f"seed {seed}"]
+        about += [f"{scene.seconds:g} s"] if scene.seconds else []
+        about += [f"from {scene.image}"] if scene.image else []
+        print(f"shot {scene.number} ({', '.join(about)}): {scene.prompt}")
+
+
+def _check_tools() -> None:
+    missing = [
+        package
+        for module, package in (("cv2", "OpenCV"), ("matplotlib", "matplotlib"))
+        if not find_spec(module)
+    ]
+    if missing:
+        raise OptionError(
+            f"a storyboard measures its shots and draws a board, which needs {' and '.join(missing)}: "
+            "pip install 'wan22[eval]'. --plan works without"
+        )
+
+
+def _shots(script: Script, settings: dict[str, Any], beside: Path) -> list[shoot.Shot]:
+    """Each scene as a request. Raises MediaError, naming the shot, for a picture that cannot be read."""
+    from wan22.types import Request
+
+    common = _present(
+        {"size": script.size, "fps": script.fps, "steps": script.steps, "negative": script.negative}
+    )
+    shots = []
+    for scene in script.scenes:
+        seed = script.seed if scene.seed is None else scene.seed
+        own = _present({"seconds": scene.seconds, "image": _picture(scene, beside)})
+        request = Request(prompt=scene.prompt, seed=seed, **common, **settings, **own)
+        shots.append(shoot.Shot(scene, request))
+    return shots
+
+
+def _picture(scene: Scene, beside: Path) -> np.ndarray | None:
+    """A scene's picture, found beside the script or here."""
+    from wan22.media.image import read_image
+
+    if scene.image is None:
+        return None
+    places = [place for place in (beside / scene.image, Path(scene.image)) if place.is_file()]
+    try:
+        return read_image(places[0] if places else scene.image)
+    except MediaError as error:
+        raise MediaError(f"shot {scene.number}: {error}") from None
+
+
+def _stills(engine: Engine, machine: Machine, wanted: bool) -> Engine | None:
+    """What makes the pictures of --from-stills. Raises OptionError for a model that takes none."""
+    if not wanted:
+        return None
+    if engine.variant.image not in ("channels", "known"):
+        raise OptionError(
+            f"{engine.name} takes no picture, so its films cannot begin with stills: leave --from-stills out"
+        )
+    return engine if machine.model is None else machine.load({})
+
+
+def _make(script: Script, shots: list[shoot.Shot], studio: shoot.Studio, stem: str) -> Board:
+    """Make all shots; the board is written after each, so that it shows what is there at any moment."""
+    from wan22.media.place import written
+    from wan22.storyboard.board import Board
+
+    cards: list[Card] = []
+    portraits: list[Portrait] = []
+    board = None
+    for shot in shots:
+        take, takes = studio.shoot(shot)
+        card, portrait = _card(shot, take, takes, studio)
+        cards.append(card)
+        portraits.append(portrait)
+        board = Board(
+            title=script.title or stem.replace("-", " ").replace("_", " "),
+            model=studio.engine.name,
+            subject=script.subject,
+            style=script.style,
+            shots=len(shots),
+            cards=tuple(cards),
+            continuity=_together(portraits, shots),
+        )
+        with written(studio.folder / "board.json") as part:
+            part.write_text(jsonlib.dumps(board.as_json(), ensure_ascii=False, indent=1) + "\n", "utf-8")
+    assert board is not None, "a script has shots"
+    for path in sorted(studio.folder.glob("shot-*.mp4")):
+        if path.name not in {card.video for card in cards}:
+            studio.report.note(f"note: {path} is of an earlier script; it is left as it is")
+    return board
+
+
+def _card(shot: shoot.Shot, take: shoot.Take, takes: int, studio: shoot.Studio) -> tuple[Card, Portrait]:
+    """Put the take in its place, and look at it."""
+    import numpy as np
+
+    from wan22.media.video import read_clip
+    from wan22.storyboard.board import Card
+    from wan22.storyboard.continuity import portrait
+
+    clip = read_clip(take.film)
+    name = f"shot-{shot.scene.number:02d}"
+    _put(take.film, studio.folder / f"{name}.mp4")
+    _put_still(take, clip.frames[0], studio.folder / f"{name}.png")
+    some = clip.frames[np.linspace(0, len(clip.frames) - 1, _LOOKED_AT).round().astype(int)]
+    few = len(clip.frames) < shoot.FEWEST
+    card = Card(
+        number=shot.scene.number,
+        prompt=shot.scene.prompt,
+        asked=shot.scene.spec.to_json(),
+        seed=take.seed,
+        recipe=take.key,
+        video=f"{name}.mp4",
+        still=f"{name}.png",
+        seconds=len(clip.frames) / clip.fps,
+        take=take.number,
+        takes=takes,
+        verdicts=take.verdicts,
+        frames=some[[0, _LOOKED_AT // 2, _LOOKED_AT - 1]],
+        remark=f"too short to be measured: needs {shoot.FEWEST} frames" if few else "",
+    )
+    return card, portrait(some)
+
+
+def _together(portraits: list[Portrait], shots: list[shoot.Shot]) -> Continuity:
+    from wan22.storyboard.continuity import compare
+
+    scenes = [shot.scene for shot in shots[: len(portraits)]]
+    return compare(portraits, [scene.spec for scene in scenes], [bool(scene.subject) for scene in scenes])
+
+
+def _put(source: Path, target: Path) -> None:
+    """Copy a take to its shot's name, unless it is there."""
+    from wan22.media.place import written
+
+    if target.is_file() and shoot.digest(target) == shoot.digest(source):
+        return
+    with written(target) as part:
+        shutil.copyfile(source, part)
+
+
+def _put_still(take: shoot.Take, first: np.ndarray, target: Path) -> None:
+    """The shot's picture: what its film was made from, or else its first frame, with the film's recipe."""
+    from wan22.media.image import read_image, write_image
+    from wan22.media.recipe import read_recipe
+
+    if take.still is not None:
+        _put(take.still, target)
+        return
+    recipe = read_recipe(take.film)
+    try:
+        same = target.is_file() and (read_image(target) == first).all() and read_recipe(target) == recipe
+    except MediaError:
+        same = False
+    if not same:
+        write_image(target, first, recipe)
+
+
+def _publish(board: Board, folder: Path) -> None:
+    from wan22.media.place import written
+    from wan22.storyboard.board import html
+    from wan22.storyboard.sheet import write_sheet
+
+    with written(folder / "board.html") as part:
+        part.write_text(html(board), "utf-8")
+    with written(folder / "board.pdf") as part:
+        write_sheet(board, part)
+
+
+def _present(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
