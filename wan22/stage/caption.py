@@ -41,6 +41,7 @@ _SHARES = {
     "tone": 0.78, "shot_size": 0.78, "light_quality": 0.55, "light_direction": 0.65,
 }  # fmt: skip
 _RARE, _SELDOM, _BRIEF = 0.74, 0.15, 0.4
+_NAME = ("subject", "colour", "material")
 _CORE = ("subject", "colour", "action", "camera")
 _COLLECTORS: dict[str, Kind] = {"tags": "tag", "clauses": "clause", "sentences": "sentence"}
 _SLOT = re.compile(r"\{([a-z_.]+)\}")
@@ -97,9 +98,10 @@ def _draw_said(shot: Shot, rng: random.Random) -> frozenset[str]:
 
 
 def _length(text: str) -> float:
-    """About the tokens of a text: its Latin words and marks, two for three syllables or ideographs."""
-    wide = len(re.findall(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]", text))
-    return len(re.findall(r"[a-z0-9']+|[^\w\s-]", text.lower())) + wide / 1.5
+    """About the tokens of a text: its Latin words and marks, and pieces of one or two wide characters."""
+    wide = len(re.findall(r"[\u3040-\u30ff\u4e00-\u9fff]", text))
+    syllables = len(re.findall(r"[\uac00-\ud7af]", text))
+    return len(re.findall(r"[a-z0-9']+|[^\w\s-]", text.lower())) + wide / 1.5 + syllables / 1.35
 
 
 @dataclass
@@ -121,7 +123,7 @@ class _Telling:
     def _fill(self, frame: str) -> str:
         slots = _SLOT.findall(frame)
         places = {slot.split(".")[0] for slot in slots}
-        within = {"subject", "colour", "material"} if "thing" in places else set()
+        within = set(_NAME) if "thing" in places else set()
         within |= {"shot_size", "camera_angle"} if "view" in places else set()
         rest = sorted(self.said - places - within)
         self.rng.shuffle(rest)
@@ -249,12 +251,13 @@ def _read(table: str) -> Rows:
 def _hold_out(language: str, rows: Rows) -> Rows:
     """A quarter of the phrases, by their hash, as far as their words all stand in other phrases of the same label.
 
-    Tags stay, and so do the first of each cell: they are the official vocabulary.
+    Tags stay, and so do the first of each cell: they are the official vocabulary. So do the words of which the name of
+    the subject is made, which has no other phrases.
     """
     chosen = {
         key: tuple(text for text in texts[1:] if _hash(f"{language}|{'|'.join(key)}|{text}") % 4 == 0)
         for key, texts in rows.items()
-        if key[2] in ("clause", "sentence") and len(texts) > 2
+        if key[0] not in _NAME and key[2] in ("clause", "sentence") and len(texts) > 2
     }
     held: Rows = {}
     for (axis, case, kind), texts in chosen.items():

@@ -2,7 +2,8 @@
 
 A row is `value = tags | clauses | sentences`, its cells parted by ";". A tag stands in a list between commas, a clause
 within a sentence, a sentence for itself; without sentences the tags stand for themselves, too. `value@case` is for one
-kind of subject, or of light; "?" ends a phrase that does not tell the label from all others. How rows and frames are read is caption.py's.
+kind of subject, or of light; "?" ends a phrase that does not tell the label from all others. How rows and frames are
+read is caption.py's.
 """
 
 TABLE = """

@@ -162,4 +162,9 @@ FRAMES = (
     "[{time}、]{thing}が[{surroundings}][{action.sentence}][。{tags}][。{camera.sentence}]。",
     "画面: {thing}が[{surroundings}][{action.sentence}][、{clauses}]。",
     "[カメラワーク: {camera.tag}。]{thing}が[{surroundings}][{action.sentence}][。{tags}]。",
+    "{thing}が[{surroundings}][{action.sentence}][。{sentences}]。",
+    "[{camera.sentence}。]{thing}が[{surroundings}][{action.sentence}][。{sentences}]。",
+    "[{clauses}。]{thing}が[{surroundings}][{action.sentence}][。{sentences}]。",
+    "[{surroundings}]{thing}が[{action.sentence}][。{tags}][。{sentences}]。",
+    "[{view}。]{thing}が[{surroundings}][{action.sentence}][。{sentences}]。",
 )

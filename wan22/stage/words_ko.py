@@ -165,4 +165,9 @@ FRAMES = (
     "[{time} ]{thing}~이[ {surroundings}][ {action.sentence}][. {tags}][. {camera.sentence}].",
     "화면: {thing}~이[ {surroundings}][ {action.sentence}][, {clauses}].",
     "[카메라: {camera.tag}. ]{thing}~이[ {surroundings}][ {action.sentence}][. {tags}].",
+    "{thing}~이[ {surroundings}][ {action.sentence}][. {sentences}].",
+    "[{camera.sentence}. ]{thing}~이[ {surroundings}][ {action.sentence}][. {sentences}].",
+    "[{clauses}. ]{thing}~이[ {surroundings}][ {action.sentence}][. {sentences}].",
+    "[{surroundings} ]{thing}~이[ {action.sentence}][. {tags}][. {sentences}].",
+    "[{view}. ]{thing}~이[ {surroundings}][ {action.sentence}][. {sentences}].",
 )

@@ -167,4 +167,6 @@ FRAMES = (
     "[运镜:{camera.tag}。]{thing}[{surroundings}][{action.sentence}][。{tags}]。",
     "[{time}][{surroundings}],{thing}[{action.sentence}][。{sentences}]。",
     "[{camera},]{thing}[{surroundings}][{action.sentence}][,{tags}]。",
+    "[{clauses}。]{thing}[{surroundings}][{action.sentence}][。{sentences}]。",
+    "[{camera.sentence}。]{thing}[{surroundings}][{action.sentence}][。{sentences}]。",
 )
