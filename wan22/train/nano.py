@@ -30,8 +30,7 @@ from wan22.train.puppets import puppet_pixels
 from wan22.train.recipes import nano, nano_speech
 from wan22.train.state import load_average
 from wan22.train.vae import Log, train_vae
-from wan22.weights.load import load_module, meta_module
-from wan22.weights.reader import open_reader, read_json
+from wan22.weights.reader import read_json
 
 STAGES = ("clips", "latents", "words", "sketch", "high", "low", "decoder", "export")
 _SHOWN = 1200
@@ -179,10 +178,10 @@ def _arch() -> VAEArch:
 
 
 def _vae() -> WanVAE:
-    arch = _arch()
-    vae = meta_module(lambda: WanVAE(arch))
-    with open_reader(EMBEDDED / "vae.safetensors") as reader:
-        load_module(vae, reader, dtype=torch.float32)
+    vae = WanVAE(_arch())
+    vae.load_state_dict(
+        {name: value.float() for name, value in load_file(EMBEDDED / "vae.safetensors").items()}
+    )
     return vae.eval()
 
 
