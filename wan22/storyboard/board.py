@@ -1,6 +1,6 @@
 """The board of a film: each shot with what was asked and what was measured, and how the shots go together.
 
-As JSON, and as one page of HTML that holds its pictures; sheet.py draws it as a PDF. Values in, text out: it opens no file.
+As JSON, and as one page of HTML that holds its pictures; sheet.py draws it as a PDF. Values in, text out.
 """
 
 from __future__ import annotations

@@ -132,8 +132,8 @@ def read_yaml(text: str, name: str) -> Raw:
     """Read YAML. Raises OptionError, naming the line, for what is no YAML, and keys that are unknown or said twice."""
     import yaml
 
-    loader = yaml.SafeLoader(text)
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         top = _mapping(loader, node, (*HEADER, "defaults", "shots"), name, "a script") if node else {}
         raw = Raw(header={key: entry for key, entry in top.items() if key in HEADER})
@@ -149,8 +149,6 @@ def read_yaml(text: str, name: str) -> Raw:
         raise OptionError(f"{name}{line}: this is no YAML: {what}") from None
     except (ValueError, RecursionError) as error:  # such as the date 2024-99-99; lists in lists without end
         raise OptionError(f"{name}: a value cannot be read: {type(error).__name__} {error}") from None
-    finally:
-        loader.dispose()
     return raw
 
 

@@ -195,7 +195,7 @@ def _says(prompt: str, subject: str) -> bool:
 
 def _with_defaults(spec: ShotSpec, terms: list[Term]) -> ShotSpec:
     """The shot with terms on the axes that it leaves open."""
-    return spec.with_terms(term for term in terms if not spec.terms(term.axis))
+    return spec.with_terms([term for term in terms if not spec.terms(term.axis)])
 
 
 def _style(text: str) -> tuple[list[Term], str]:
