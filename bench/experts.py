@@ -1,13 +1,13 @@
 """Do two experts in time beat one network of the same active parameters? Wan2.2's claim, on the film set.
 
-    python -m bench.experts --train --steps N --folder F     train, from F/both, into F/experts
+    python -m bench.experts --train --steps N --folder F     train, on a nano run's small films, into F/experts
     python -m bench.experts --folder F [--films 40]          compare them; writes JSON and docs/images/experts.png
 
-All start from the same parameters and learn from the same latents with the same recipe; the text encoder stays as it
-was. `one` takes N steps over all noise; `high` and `low` N steps each on their own side of the boundary; `long` is the
-control: one network for 2N steps, so that both sides have cost the same to train. Compared are the flow matching loss
-on the same held-out films with the same noise, at each noise level (film by film, so that chance cancels), and what
-the films obey.
+All start from the same parameters (`both`: one network trained on all noise for --begin steps) and learn from the same
+latents with the same recipe; the text encoder stays as it was. `one` takes N steps over all noise; `high` and `low`
+N steps each on their own side of the boundary; `long` is the control: one network for 2N steps, so that both sides
+have cost the same to train. Compared are the flow matching loss on the same held-out films with the same noise, at each
+noise level (film by film, so that chance cancels), and what the films obey.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import wan22
-from bench.quality import renders, scoreboard
-from wan22.catalog import Variant, to_json
+from bench.quality import drawn_size, renders, scoreboard
+from wan22.catalog import Trained, Variant, to_json
 from wan22.conditioning.text import Tokenizer
 from wan22.engine import Engine
 from wan22.errors import CheckpointError, OptionError
@@ -97,26 +97,23 @@ def train(
 
 @dataclass(frozen=True)
 class Parts:
-    """What models of one experiment share: the catalogue's row of two experts, the VAE, the tokenizer's file, and the
-    run from which all start.
+    """What models of one experiment share: the catalogue's row of two experts, the VAE, the text encoder, the
+    tokenizer's file, and the run from which all start.
     """
 
     row: Variant
     vae: dict[str, Tensor]
+    text: dict[str, Tensor]
     tokenizer: Path
     start: Path
 
 
 def export(folder: Path, name: str, parts: Parts) -> Path:
-    """Write the model `name` of `MODELS` as a folder that `wan22.load` opens, in float32, and return it.
-
-    An average of a run whose text encoder was frozen holds none; then it is that of the start.
-    """
+    """Write the model `name` of `MODELS` as a folder that `wan22.load` opens, in float32, and return it."""
     runs = [load_average(where(folder, run, parts.start)) for run in MODELS[name]]
-    texts = [_under("text.", run) for run in (*runs, load_average(parts.start))]
     two = len(runs) == 2
     files = ("high_noise_model", "low_noise_model") if two else ("transformer",)
-    tensors = {"vae": parts.vae, "text_encoder": next(text for text in texts if text)}
+    tensors = {"vae": parts.vae, "text_encoder": parts.text}
     tensors |= {file: _under("dit.", run) for file, run in zip(files, runs, strict=True)}
     target = folder / "models" / name
     target.mkdir(parents=True, exist_ok=True)
@@ -140,10 +137,8 @@ def trained(folder: Path, start: Path) -> list[str]:
 
 
 def where(folder: Path, run: str, start: Path) -> Path:
-    """The folder of a run: `both` is the start; in a nano run, the high-noise expert went on in `more`."""
-    if run == "both":
-        return start
-    return folder / "more" if run == "high" and (folder / "more").exists() else folder / run
+    """The folder of a run; `both` is the start."""
+    return start if run == "both" else folder / run
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -197,11 +192,12 @@ def compare(
                 f"a comparison needs the models one and two; there are {', '.join(models) or 'none'}"
             )
     listed = held_out(count, seed=7)
-    clips, prompts = renders([shot for shot, _ in listed]), [asked.prompt for _, asked in listed]
+    prompts = [asked.prompt for _, asked in listed]
     found, boards = {}, {}
     for name, folder in models.items():
         log(f"{name}: loss on {count} held-out films, {len(sigmas)} noise levels, {seeds} noises")
         engine = wan22.load(folder, device="cpu")
+        clips = renders([shot for shot, _ in listed], drawn_size(engine))
         found[name] = losses(engine, clips, prompts, sigmas=sigmas, seeds=seeds)
         if films:
             log(f"{name}: {films} films")
@@ -306,13 +302,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--folder", type=Path, required=True, help="a run of the nano model, with both/ in it"
+        "--folder", type=Path, required=True, help="a run of the nano model, with its text and latents"
     )
     parser.add_argument(
-        "--runs",
-        type=Path,
-        help="where one, high, low and long are [default: FOLDER/experts, if there, or FOLDER]",
+        "--runs", type=Path, help="where one, high, low and long are [default: FOLDER/experts]"
     )
+    parser.add_argument("--begin", type=int, default=600, help="steps of the network that all start from")
+    parser.add_argument("--threads", type=int, help="threads of torch [default: all cores]")
     parser.add_argument("--train", action="store_true", help="train the runs first")
     parser.add_argument("--steps", type=int, default=500, help="of one, and of each expert")
     parser.add_argument("--minutes", type=float, help="stop each run after this time; run again to go on")
@@ -322,20 +318,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--plot", type=Path, default=Path("docs/images/experts.png"))
     parser.add_argument("-o", "--output", type=Path, help="[default: experts.json among the runs]")
     options = parser.parse_args(arguments)
+    if options.threads:
+        torch.set_num_threads(options.threads)
     from wan22.train import nano
     from wan22.train.recipes import nano as numbers
 
     start, mine = options.folder / "both", options.folder / "experts"
-    if not start.exists():
-        raise CheckpointError(f"there is no {start}: train that run first (python -m wan22.train nano)")
-    runs = options.runs or (mine if options.train or mine.exists() else options.folder)
-    tokenizer = nano._tokenizer(options.folder)
+    runs = options.runs or mine
+    tokenizer = nano.open_tokenizer(options.folder)
     if options.train:
-        planned = recipes(numbers.both(tokenizer.size), options.steps, numbers.BOUNDARY)
-        sets = [(s, f.share) for s, f in zip(nano._sets(options.folder), numbers.FILMS, strict=True)]
-        train(planned, load_average(start), sets, tokenizer, runs, log=print, minutes=options.minutes)
-    row = numbers.variant(nano._normalised(options.folder), tokenizer.size)
-    parts = Parts(row, load_average(options.folder / "vae"), options.folder / "tokenizer.json", start)
+        sets = [(nano.latents_of(options.folder, numbers.SMALL), 1.0)]
+        base = numbers.both(tokenizer.size, options.begin)
+        began = nano.begin_words(options.folder)
+        train_flow(base, sets, tokenizer, start, log=print, start=began, minutes=options.minutes)
+        planned = recipes(base, options.steps, numbers.BOUNDARY)
+        begin = began | load_average(start)
+        train(planned, begin, sets, tokenizer, runs, log=print, minutes=options.minutes)
+    if not start.exists():
+        raise CheckpointError(f"there is no {start}: train the runs first, with --train")
+    row = numbers.variant(nano.shipped_arch(), tokenizer.size)
+    small = ((numbers.SMALL.width, numbers.SMALL.height),)
+    row = replace(row, trained=Trained(small, (1, numbers.FRAMES), only=True))
+    text = load_file(options.folder / "words" / "text.safetensors")
+    parts = Parts(row, nano.shipped_vae(), text, options.folder / "words" / "tokenizer.json", start)
     models = {name: export(runs, name, parts) for name in trained(runs, start)}
     result = compare(
         models, numbers.BOUNDARY, count=options.count, seeds=options.noises, films=options.films, log=print

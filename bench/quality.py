@@ -127,7 +127,7 @@ def scoreboard(
     if count < 1:
         raise OptionError(f"at least one film is needed, not {count}")
     listed = held_out(count, seed, language)
-    clips = renders([shot for shot, _ in listed])
+    clips = renders([shot for shot, _ in listed], drawn_size(engine))
     began = monotonic()
     films = [make(engine, asked, seed + i, settings) for i, (_, asked) in enumerate(listed)]
     seconds = (monotonic() - began) / count
@@ -155,14 +155,20 @@ def make(
     engine: Engine, asked: Asked, seed: int, settings: dict[str, Any] | None, first: np.ndarray | None = None
 ) -> np.ndarray:
     """One film uint8 (T, H, W, 3) at the size of the film set, from its prompt and perhaps its first frame."""
-    request = Request(prompt=asked.prompt, size=SIZE, frames=FRAMES, seed=seed, image=first)
+    request = Request(prompt=asked.prompt, size=drawn_size(engine), frames=FRAMES, seed=seed, image=first)
     return collect(engine.generate(replace(request, **(settings or {})))).frames
 
 
-def renders(shots: Sequence[Shot]) -> list[np.ndarray]:
+def drawn_size(engine: Engine) -> tuple[int, int]:
+    """The size that a model kept to its trained sizes was taught first; of any other, that of the film set."""
+    trained = engine.variant.trained
+    return trained.sizes[0] if trained is not None and trained.only else SIZE
+
+
+def renders(shots: Sequence[Shot], size: tuple[int, int] = SIZE) -> list[np.ndarray]:
     """The film set's own clips of these shots: what a perfect model would draw."""
     return [
-        render([shot], height=SIZE[1], width=SIZE[0], frames=FRAMES, fps=FPS, seed=STAGE_SEED + i)[0].numpy()
+        render([shot], height=size[1], width=size[0], frames=FRAMES, fps=FPS, seed=STAGE_SEED + i)[0].numpy()
         for i, shot in enumerate(shots)
     ]
 
@@ -221,7 +227,8 @@ def picture_scores(
 
 def vae_psnr(engine: Engine, seed: int, count: int = 64) -> list[float]:
     """PSNR of the VAE there and back, of every frame index, over held-out clips other than those of the prompts."""
-    clips = renders(sample(count, seed=STAGE_SEED + 500 + seed, split="held-out"))
+    shots = sample(count, seed=STAGE_SEED + 500 + seed, split="held-out")
+    clips = renders(shots, drawn_size(engine))
     return [round(float(p), 2) for p in psnr_per_frame(engine.vae(), np.stack(clips))]
 
 

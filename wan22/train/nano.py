@@ -1,6 +1,6 @@
 """Train the embedded model's next edition: the stages, their order, and what each leaves in the run's folder.
 
-    clips/    rendered films        latents/  films as the VAE sees them     text/  tokenizer and text encoder
+    clips/    rendered films        latents/  films as the VAE sees them     words/  tokenizer and text encoder
     sketch/   the high-noise expert on small films    high/  low/  the two experts    decoder/  the VAE's decoder
     model/    the finished model, by `export`
 
@@ -30,6 +30,7 @@ from wan22.train.puppets import puppet_pixels
 from wan22.train.recipes import nano, nano_speech
 from wan22.train.state import load_average
 from wan22.train.vae import Log, train_vae
+from wan22.train.words import caption_tokenizer, train_words
 from wan22.weights.reader import read_json
 
 STAGES = ("clips", "latents", "words", "sketch", "high", "low", "decoder", "export")
@@ -72,24 +73,30 @@ def _latents(folder: Path, log: Log, minutes: float | None) -> None:
 
 
 def _words(folder: Path, log: Log, minutes: float | None) -> None:
-    from wan22.train.words import train_words
-
-    train_words(nano.text, nano.WORDS, folder / "text", seed=nano.SEED, log=log)
+    target = folder / "words"
+    target.mkdir(parents=True, exist_ok=True)
+    if not (target / "tokenizer.json").exists():
+        caption_tokenizer(nano.WORDS, nano.SEED).save(str(target / "tokenizer.json"))
+    tokenizer = open_tokenizer(folder)
+    weights = train_words(
+        nano.text(tokenizer.size), tokenizer, target, steps=nano.WORD_STEPS, batch=64, seed=nano.SEED, log=log
+    )
+    save_file(weights, target / "text.safetensors")
 
 
 def _sketch(folder: Path, log: Log, minutes: float | None) -> None:
     start = _begin("high", folder)
-    _train(nano.sketch(_tokenizer(folder).size), "sketch", start, (nano.SMALL,), folder, log, minutes)
+    _train(nano.sketch(open_tokenizer(folder).size), "sketch", start, (nano.SMALL,), folder, log, minutes)
 
 
 def _high(folder: Path, log: Log, minutes: float | None) -> None:
-    start = load_average(folder / "sketch") | _text(folder)
-    _train(nano.high(_tokenizer(folder).size), "high", start, nano.FILMS, folder, log, minutes)
+    start = load_average(folder / "sketch") | begin_words(folder)
+    _train(nano.high(open_tokenizer(folder).size), "high", start, nano.FILMS, folder, log, minutes)
 
 
 def _low(folder: Path, log: Log, minutes: float | None) -> None:
     start = _begin("low", folder)
-    _train(nano.low(_tokenizer(folder).size), "low", start, nano.FILMS, folder, log, minutes)
+    _train(nano.low(open_tokenizer(folder).size), "low", start, nano.FILMS, folder, log, minutes)
 
 
 def _train(
@@ -101,27 +108,33 @@ def _train(
     log: Log,
     minutes: float | None,
 ) -> None:
-    sets = [(_latent_set(folder, each), each.share) for each in films]
-    train_flow(recipe, sets, _tokenizer(folder), folder / name, log=log, start=start, minutes=minutes)
+    sets = [(latents_of(folder, each), each.share) for each in films]
+    train_flow(recipe, sets, open_tokenizer(folder), folder / name, log=log, start=start, minutes=minutes)
 
 
 def _begin(expert: str, folder: Path) -> dict[str, Tensor]:
     """What an expert starts from: the last edition's, reading through the new text encoder."""
     old = load_file(EMBEDDED / f"{expert}_noise_model.safetensors")
-    return {f"dit.{name}": value.float() for name, value in old.items()} | _text(folder)
+    return {f"dit.{name}": value.float() for name, value in old.items()} | begin_words(folder)
 
 
-def _text(folder: Path) -> dict[str, Tensor]:
-    path = folder / "text" / "text.safetensors"
+def begin_words(folder: Path) -> dict[str, Tensor]:
+    """A run's text encoder, as a part of what a transformer is trained with. Raises CheckpointError without one."""
+    path = folder / "words" / "text.safetensors"
     if not path.exists():
         raise CheckpointError(f"there is no {path}: run the stage words first")
     return {f"text.{name}": value for name, value in load_file(path).items()}
 
 
 def _decoder(folder: Path, log: Log, minutes: float | None) -> None:
-    start = dict(_vae().state_dict())
+    start = shipped_vae()
     train_vae(
-        nano.decoder(_arch()), _shown(folder), folder / "decoder", log=log, start=start, minutes=minutes
+        nano.decoder(shipped_arch()),
+        _shown(folder),
+        folder / "decoder",
+        log=log,
+        start=start,
+        minutes=minutes,
     )
 
 
@@ -150,16 +163,16 @@ def _shown(folder: Path) -> np.ndarray:
 def _export(folder: Path, log: Log, minutes: float | None) -> None:
     """Write the model's own folder: bfloat16 weights, tokenizer and `variant.json`."""
     high, low = load_average(folder / "high"), load_average(folder / "low")
-    vae = dict(_vae().state_dict())
+    vae = shipped_vae()
     if (folder / "decoder").exists():
         vae |= load_average(folder / "decoder")
     target = folder / "model"
     target.mkdir(parents=True, exist_ok=True)
-    tokenizer = _tokenizer(folder)
-    (target / "tokenizer.json").write_text((folder / "text" / "tokenizer.json").read_text())
+    tokenizer = open_tokenizer(folder)
+    (target / "tokenizer.json").write_text((folder / "words" / "tokenizer.json").read_text())
     parts = {
         "vae": vae,
-        "text_encoder": load_file(folder / "text" / "text.safetensors"),
+        "text_encoder": load_file(folder / "words" / "text.safetensors"),
         "high_noise_model": _under("dit.", high),
         "low_noise_model": _under("dit.", low),
     }
@@ -167,21 +180,24 @@ def _export(folder: Path, log: Log, minutes: float | None) -> None:
         half = {key: value.bfloat16().contiguous() for key, value in tensors.items()}
         save_file(half, target / f"{name}.safetensors", metadata={"format": "pt"})
         log(f"{name}: {sum(t.numel() for t in half.values()) / 1e6:.2f} M parameters")
-    row = nano.variant(_arch(), tokenizer.size)
+    row = nano.variant(shipped_arch(), tokenizer.size)
     (target / "variant.json").write_text(json.dumps(to_json(row), indent=1, ensure_ascii=False) + "\n")
     log(f"the model is in {target}")
 
 
-def _arch() -> VAEArch:
+def shipped_arch() -> VAEArch:
     """The VAE's sizes with the mean and deviation of its latents, as the shipped row has them."""
     return from_json(read_json(EMBEDDED / "variant.json")).vae
 
 
+def shipped_vae() -> dict[str, Tensor]:
+    """The weights of the VAE that the package ships, float32."""
+    return {name: value.float() for name, value in load_file(EMBEDDED / "vae.safetensors").items()}
+
+
 def _vae() -> WanVAE:
-    vae = WanVAE(_arch())
-    vae.load_state_dict(
-        {name: value.float() for name, value in load_file(EMBEDDED / "vae.safetensors").items()}
-    )
+    vae = WanVAE(shipped_arch())
+    vae.load_state_dict(shipped_vae())
     return vae.eval()
 
 
@@ -189,16 +205,18 @@ def _latents_path(folder: Path, films: nano.Films) -> Path:
     return folder / "latents" / f"{films.width}x{films.height}.safetensors"
 
 
-def _latent_set(folder: Path, films: nano.Films) -> LatentSet:
-    path, arch = _latents_path(folder, films), _arch()
+def latents_of(folder: Path, films: nano.Films) -> LatentSet:
+    """A run's films as latents. Raises CheckpointError if they were not made."""
+    path, arch = _latents_path(folder, films), shipped_arch()
     if not path.exists():
         raise CheckpointError(f"there is no {path}: run the stages clips and latents first")
     mean, std = torch.tensor(arch.mean), torch.tensor(arch.std)
     return latent_set(path, mean=mean, std=std, count=films.count, seed=films.seed)
 
 
-def _tokenizer(folder: Path) -> Tokenizer:
-    return Tokenizer.open(folder / "text" / "tokenizer.json")
+def open_tokenizer(folder: Path) -> Tokenizer:
+    """A run's tokenizer."""
+    return Tokenizer.open(folder / "words" / "tokenizer.json")
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -58,6 +58,8 @@ VAE = VAEArch(
 TEXT_LEN = 64
 WORDS = 1500
 """Entries of the tokenizer, all four languages together."""
+WORD_STEPS = 1500
+"""Steps of 64 captions in which the text encoder learns to say their labels."""
 
 
 def text(vocab: int) -> UMT5Arch:
@@ -88,6 +90,19 @@ def decoder(arch: VAEArch) -> VAERecipe:
         shapes=((4, 17, 64, 64, 1.0),),
         freeze=1.0,
         seed=SEED,
+    )
+
+
+def both(vocab: int, steps: int = 600) -> FlowRecipe:
+    """One network over all noise levels, from nothing: where the comparison of one and two experts starts."""
+    return FlowRecipe(
+        dit=DIT,
+        text=text(vocab),
+        optimiser=Optimiser(steps=steps, peak=2e-3, warmup=50, average=0.99, floor=0.8),
+        batch=16,
+        shift=SHIFT,
+        seed=SEED,
+        train_text=False,
     )
 
 
