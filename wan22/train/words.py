@@ -1,0 +1,171 @@
+"""The text encoder learns to say the labels of a shot, before any film is learned.
+
+    label of an axis = argmax of head(sum over tokens of softmax(query . context) context)
+
+One query and one linear head for each axis, one class for each of its values and one for "not said". After it every
+axis is linearly readable in the contexts, and a transformer that is told by them need not learn to read. The heads are
+thrown away. It knows no film.
+"""
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tokenizers
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wan22.arch import UMT5Arch
+from wan22.conditioning.text import Tokenizer
+from wan22.models.umt5 import UMT5Encoder
+from wan22.stage.caption import LANGUAGES, Caption, caption
+from wan22.stage.labels import AXES, Shot, sample
+from wan22.train.flow import walk
+from wan22.train.state import Optimiser, TrainState
+from wan22.train.tokenizer import build_caption_tokenizer
+from wan22.train.vae import Log
+
+TEXT_LEN = 64
+_STRUCK = 0.02
+"""Share of the words that are struck out in training, so that unknown ones do no harm."""
+_PEAK = 4e-3
+_CAPTIONS = 40_000
+
+
+class Reader(nn.Module):
+    """A text encoder, and what reads the labels off its contexts."""
+
+    def __init__(self, arch: UMT5Arch) -> None:
+        super().__init__()
+        self.text = UMT5Encoder(arch)
+        self.query_embedding = nn.Embedding(len(AXES), arch.dim)
+        self.heads = nn.ModuleList(nn.Linear(arch.dim, len(values) + 1) for values in AXES.values())
+
+    def init_weights(self) -> None:
+        """Draw fresh weights from torch's global generator; the queries start with even attention."""
+        self.text.init_weights()
+        nn.init.zeros_(self.query_embedding.weight)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> list[Tensor]:
+        """Logits (b, values + 1) for each axis in the order of `AXES`, of ids and mask (b, s); the last is "unsaid"."""
+        contexts = self.text(ids, mask)
+        scores = self.query_embedding.weight @ contexts.mT * contexts.shape[-1] ** -0.5
+        share = scores.masked_fill(mask[:, None] == 0, -torch.inf).softmax(dim=-1)
+        pooled = share @ contexts
+        return [head(pooled[:, i]) for i, head in enumerate(self.heads)]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How well one axis is read in one language: the shares that are right where it is said, and where it is not."""
+
+    axis: str
+    language: str
+    said: float
+    unsaid: float
+
+
+def caption_tokenizer(max_vocab: int, seed: int = 0) -> tokenizers.Tokenizer:
+    """Return the tokenizer of training captions in all languages, of at most `max_vocab` entries."""
+    words = random.Random(f"tokenizer {seed}")
+    shots = sample(_CAPTIONS, seed=seed)
+    return build_caption_tokenizer((caption(shot, words).text for shot in shots), max_vocab)
+
+
+def train_words(
+    arch: UMT5Arch,
+    tokenizer: Tokenizer,
+    folder: Path,
+    *,
+    steps: int,
+    batch: int,
+    seed: int,
+    log: Log,
+    read: int = 500,
+) -> dict[str, Tensor]:
+    """Train a text encoder to say labels, and return its state dict, float32.
+
+    The last norm is scaled so that contexts have unit RMS over their elements, as fresh weights give and as the
+    transformer's text embedding expects. `read` captions of each language, of combinations that no training sees, tell
+    the log how well labels are read. The run is kept in `folder` and goes on from there. Raises CheckpointError if
+    another run is in the folder.
+    """
+    torch.manual_seed(seed)
+    reader = Reader(arch)
+    reader.init_weights()
+    identity = {"seed": seed, "arch": repr(arch), "steps": steps, "batch": batch, "words": tokenizer.size}
+    state = TrainState(
+        reader, Optimiser(steps=steps, peak=_PEAK, warmup=min(100, steps // 5)), folder, identity
+    )
+    walk(state, lambda: _step_loss(reader, tokenizer, batch, state), log=log, minutes=None)
+    reader.load_state_dict(state.averaged())
+    for held_out in (False, True):
+        log(f"{'held-out' if held_out else 'training'} phrasings, share right of what is said / not said:")
+        readings = read_labels(reader, tokenizer, count=read, seed=seed, held_out=held_out)
+        for line in table(readings):
+            log(line)
+    _normalise(reader, tokenizer, seed)
+    return {name: tensor.detach().clone() for name, tensor in reader.text.state_dict().items()}
+
+
+def _step_loss(reader: Reader, tokenizer: Tokenizer, batch: int, state: TrainState) -> Tensor:
+    words = random.Random(f"{state.identity['seed']} {state.step}")
+    shots = sample(batch, seed=words.getrandbits(48))
+    captions = [caption(shot, words) for shot in shots]
+    ids, mask = tokenizer.encode([made.text for made in captions], TEXT_LEN)
+    strike = torch.rand(ids.shape, generator=state.generator()) < _STRUCK
+    ids = torch.where(strike & (mask == 1) & (ids > 2), tokenizer.unknown_id, ids)
+    logits, classes = reader(ids, mask), label_classes(shots, captions)
+    losses = [F.cross_entropy(rows, classes[:, i]) for i, rows in enumerate(logits)]
+    return torch.stack(losses).sum()
+
+
+def label_classes(shots: Sequence[Shot], captions: Iterable[Caption]) -> Tensor:
+    """What captions say, int64 (b, axes): the index of the axis's value, or the number of its values if unsaid."""
+    rows = [
+        [
+            list(values).index(getattr(shot, axis)) if axis in made.said else len(values)
+            for axis, values in AXES.items()
+        ]
+        for shot, made in zip(shots, captions, strict=True)
+    ]
+    return torch.tensor(rows)
+
+
+@torch.no_grad()
+def _normalise(reader: Reader, tokenizer: Tokenizer, seed: int) -> None:
+    words = random.Random(f"norm {seed}")
+    texts = [caption(shot, words).text for shot in sample(512, seed=seed)]
+    contexts = torch.cat(reader.text.contexts(*tokenizer.encode(texts, TEXT_LEN)))
+    reader.text.norm.weight.div_(contexts.square().mean().sqrt())
+
+
+@torch.no_grad()
+def read_labels(
+    reader: Reader, tokenizer: Tokenizer, *, count: int, seed: int, held_out: bool
+) -> list[Reading]:
+    """How well `reader` reads `count` captions of each language, of combinations that no training sees."""
+    readings = []
+    for language in LANGUAGES:
+        words = random.Random(f"read {seed} {language}")
+        shots = sample(count, seed=seed, split="held-out")
+        captions = [caption(shot, words, language=language, held_out=held_out) for shot in shots]
+        ids, mask = tokenizer.encode([made.text for made in captions], TEXT_LEN)
+        classes = label_classes(shots, captions)
+        for i, (axis, logits) in enumerate(zip(AXES, reader(ids, mask), strict=True)):
+            right = (logits.argmax(dim=-1) == classes[:, i]).float()
+            said = classes[:, i] < len(AXES[axis])
+            readings.append(Reading(axis, language, float(right[said].mean()), float(right[~said].mean())))
+    return readings
+
+
+def table(readings: Sequence[Reading]) -> list[str]:
+    """Readings as lines: an axis each, a column for each language."""
+    cells = {(reading.axis, reading.language): reading for reading in readings}
+    lines = [" " * 16 + "".join(f"{language:>16}" for language in LANGUAGES)]
+    for axis in AXES:
+        row = (cells[axis, language] for language in LANGUAGES)
+        lines.append(f"{axis:16}" + "".join(f"{100 * r.said:8.1f}/{100 * r.unsaid:5.1f} " for r in row))
+    return lines
