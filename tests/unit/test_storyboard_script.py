@@ -87,7 +87,7 @@ def test_paragraphs_are_shots_too():
 
 
 def test_a_default_fills_what_a_shot_leaves_open():
-    text = "defaults: {time: night, shot_size: wide, seconds: 3}\nshots:\n- a fox\n- {prompt: a close-up of a fox, time: day}"
+    text = "defaults: {time: night, shot_size: wide, seconds: 3}\nshots: [fox, {prompt: close-up of a fox, time: day}]"
     first, second = read_script(text, "a.yml").scenes
     assert (first.spec.time, first.spec.shot_size, first.seconds) == ("night", "wide", 3)
     assert (second.spec.time, second.spec.shot_size, second.seconds) == ("day", "close-up", 3)

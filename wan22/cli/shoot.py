@@ -42,8 +42,13 @@ def judged(frames: np.ndarray, fps: float, spec: ShotSpec) -> Verdicts:
     from wan22.director.measure import judge, measure
 
     return [
-        {"axis": v.axis, "asked": _said(v.asked), "measured": _said(v.measured), "obeyed": v.obeyed}
-        for v in judge(measure(frames, fps), spec)
+        {
+            "axis": verdict.axis,
+            "asked": _said(verdict.asked),
+            "measured": _said(verdict.measured),
+            "obeyed": None if verdict.obeyed is None else bool(verdict.obeyed),
+        }
+        for verdict in judge(measure(frames, fps), spec)
     ]
 
 

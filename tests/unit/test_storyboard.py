@@ -1,0 +1,304 @@
+"""The storyboard with an engine that draws discs: what is made, what is kept, what is made again, what is refused."""
+
+import base64
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from wan22.catalog import VARIANTS, Defaults, Trained
+from wan22.cli import shoot
+from wan22.cli import storyboard as command
+from wan22.cli.__main__ import main
+from wan22.media.image import read_image
+from wan22.media.recipe import read_recipe
+from wan22.media.video import read_clip
+from wan22.request import resolve
+from wan22.storyboard.sheet import write_sheet
+from wan22.types import Finished, Frames, Latents
+
+VARIANT = replace(
+    VARIANTS["ti2v-5B"],
+    name="fake",
+    defaults=Defaults((64, 32), 5, 8, steps=2, shift=5.0, guidance=(5.0, 5.0), negative=""),
+    trained=Trained(((64, 32),), (5,)),
+)
+SCRIPT = """\
+Subject: a red ball
+Seed: 1
+
+Shot 1: {subject} rests.
+Time: night
+
+Shot 2: {subject} rolls.
+
+Shot 3: It spins.
+"""
+
+
+class Engine:
+    """Real checks and recipes; a disc whose brightness is the seed's. `stop` raises before that many films are made."""
+
+    name, variant = "fake", VARIANT
+
+    def __init__(self):
+        self.requests, self.stop, self.decoded = [], {}, 0
+
+    def check(self, request):
+        return resolve(request, self.variant).canvas
+
+    def recipe(self, request):
+        return {"wan22": "0", "model": "fake", "threads": 1, **resolve(request, self.variant).as_recipe()}
+
+    def generate(self, request):
+        self.requests.append(request)
+        if error := self.stop.pop(("denoise", len(self.requests)), None):
+            raise error
+        tensors = {"latents": torch.tensor([float(request.seed)])}
+        yield Latents(tensors, self.recipe(request))
+        if error := self.stop.pop(("decode", len(self.requests)), None):
+            raise error
+        yield from self.decode_latents(tensors, self.recipe(request))
+
+    def decode_latents(self, tensors, recipe):
+        self.decoded += 1
+        width, height = recipe["size"]
+        frames = np.full((recipe["frames"], height, width, 3), (60, 120, 60), np.uint8)
+        frames[:, 8:24, 20:40] = (min(255, 40 * int(tensors["latents"][0])), 20, 20)
+        yield Frames(0, len(frames), frames)
+        yield Finished(recipe["fps"], recipe)
+
+
+@pytest.fixture
+def engine(monkeypatch, tmp_path):
+    fake = Engine()
+    monkeypatch.setattr("wan22.engine.load", lambda *_, **__: fake)
+    monkeypatch.setattr("wan22.storyboard.sheet.write_sheet", lambda _, path: path.write_bytes(b"%PDF"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "film.txt").write_text(SCRIPT)
+    judge_as(monkeypatch, lambda frames, spec: True)
+    return fake
+
+
+def judge_as(monkeypatch, obeyed):
+    """A judge of one axis; `obeyed` says of frames and spec whether they agree."""
+
+    def judged(frames, fps, spec):
+        assert fps == 8 and frames.dtype == np.uint8
+        return [
+            {
+                "axis": "time",
+                "asked": spec.time or "",
+                "measured": "day",
+                "obeyed": bool(obeyed(frames, spec)),
+            },
+            {"axis": "lens", "asked": "<fisheye>", "measured": "", "obeyed": None},
+        ]
+
+    monkeypatch.setattr(shoot, "judged", judged)
+
+
+@pytest.fixture
+def run(capsys, engine):
+    def call(*arguments):
+        code = main(["storyboard", "film.txt", *arguments])
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def board():
+    return json.loads(Path("out/film/board.json").read_text())
+
+
+def edit(tmp_path, old, new):
+    file = tmp_path / "film.txt"
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+
+
+def test_each_shot_has_a_film_a_still_and_a_place_on_the_board(run, engine, tmp_path):
+    code, out, err = run()
+    assert code == 0, err
+    assert out.strip() == "out/film/board.html"
+    folder = tmp_path / "out/film"
+    assert {path.name for path in folder.iterdir()} == {
+        *(f"shot-0{n}.{kind}" for n in (1, 2, 3) for kind in ("mp4", "png")),
+        "board.json", "board.html", "board.pdf", "takes",
+    }  # fmt: skip
+    assert [r.prompt for r in engine.requests] == [
+        "Night time. a red ball rests.", "a red ball rolls.", "a red ball; It spins.",
+    ]  # fmt: skip
+    found = board()
+    assert [shot["video"] for shot in found["shots"]] == ["shot-01.mp4", "shot-02.mp4", "shot-03.mp4"]
+    assert found["of"] == 3 and found["subject"] == "a red ball" and 0.9 < found["consistency"]["score"] <= 1
+    assert (read_image("out/film/shot-02.png") == read_clip("out/film/shot-02.mp4").frames[0]).all()
+    assert read_recipe("out/film/shot-02.png")["prompt"] == "a red ball rolls."
+
+
+def test_the_page_holds_its_pictures_and_the_sheet_its_pages(run, monkeypatch):
+    monkeypatch.setattr("wan22.storyboard.sheet.write_sheet", write_sheet)
+    run()
+    page = Path("out/film/board.html").read_text()
+    pictures = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', page)
+    assert len(pictures) == 9 and "src=" not in re.sub(r'src="data:[^"]+"', "", page)
+    assert Image.open(io.BytesIO(base64.b64decode(pictures[0]))).size == (64, 32)
+    assert "&lt;fisheye&gt;" in page and "<fisheye>" not in page and 'href="shot-03.mp4"' in page
+    sheet = Path("out/film/board.pdf").read_bytes()
+    assert sheet.count(b"/Type /Page ") == 2  # three shots, and the matrix
+
+
+def test_the_same_command_makes_nothing_again(run, engine, tmp_path):
+    run()
+    before = {p: p.read_bytes() for p in (tmp_path / "out/film").rglob("*") if p.suffix in (".mp4", ".png")}
+    code, _, err = run()
+    assert code == 0 and len(engine.requests) == 3 and err.count("kept") == 3
+    assert before == {p: p.read_bytes() for p in before}
+
+
+def test_an_edited_shot_alone_is_made_again_and_what_was_made_stays(run, engine, tmp_path):
+    run()
+    edit(tmp_path, "rolls.", "rolls left.")
+    run()
+    assert [r.prompt for r in engine.requests[3:]] == ["a red ball rolls left."]
+    edit(tmp_path, "rolls left.", "rolls.")
+    run()
+    assert len(engine.requests) == 4  # the film from before is still there
+
+
+def test_a_shot_put_between_others_leaves_those_as_they_are(run, engine, tmp_path):
+    run()
+    edit(tmp_path, "Shot 3: It spins.", "Shot 3: It glows.\n\nShot 4: It spins.")
+    run()
+    assert [r.prompt for r in engine.requests[3:]] == ["a red ball; It glows."] and len(board()["shots"]) == 4
+    edit(tmp_path, "\n\nShot 4: It spins.", "")
+    _, _, err = run()
+    assert "shot-04.mp4 is of an earlier script" in err and len(engine.requests) == 4
+
+
+def test_a_damaged_or_missing_take_is_made_again(run, engine, tmp_path):
+    run()
+    takes = {shot["shot"]: tmp_path / f"out/film/takes/{shot['recipe']}.mp4" for shot in board()["shots"]}
+    takes[1].write_bytes(takes[1].read_bytes()[:-100])
+    takes[2].unlink()
+    (tmp_path / "out/film/shot-03.mp4").unlink()
+    run()
+    assert [r.prompt for r in engine.requests[3:]] == ["Night time. a red ball rests.", "a red ball rolls."]
+    assert (tmp_path / "out/film/shot-03.mp4").is_file()
+
+
+def test_a_failing_shot_is_made_again_with_other_seeds_and_the_best_is_kept(run, engine, monkeypatch):
+    judge_as(monkeypatch, lambda frames, spec: spec.time != "night" or frames[0, 16, 30, 0] > 100)
+    run("--retry", "4")
+    assert [r.seed for r in engine.requests] == [1, 2, 3, 1, 1]
+    first = board()["shots"][0]
+    assert (first["seed"], first["take"], first["takes"], first["failed"]) == (3, 3, 3, [])
+    assert read_clip("out/film/shot-01.mp4").frames[0, 16, 30, 0] > 100
+
+
+def test_a_shot_that_goes_on_failing_keeps_its_first_take_and_more_retries_go_on(run, engine, monkeypatch):
+    judge_as(monkeypatch, lambda frames, spec: spec.time != "night")
+    run()
+    run("--retry", "2")
+    assert [r.seed for r in engine.requests] == [1, 1, 1, 2, 3]
+    first = board()["shots"][0]
+    assert (first["take"], first["takes"], first["failed"]) == (1, 3, ["time"])
+    run("--retry", "2")
+    assert len(engine.requests) == 5
+
+
+@pytest.mark.parametrize("when", ["denoise", "decode"])
+def test_stopped_at_any_moment_the_same_command_goes_on(run, engine, when, tmp_path):
+    engine.stop[when, 2] = KeyboardInterrupt()
+    code, _, _ = run()
+    assert code == 130 and len(board()["shots"]) == 1
+    assert not list((tmp_path / "out/film").glob("*.part"))
+    code, _, err = run()
+    assert code == 0, err
+    again = ["a red ball rolls."] if when == "denoise" else []  # its latents were kept, and are decoded
+    assert [r.prompt for r in engine.requests[2:]] == [*again, "a red ball; It spins."]
+    assert engine.decoded == 3 and not list((tmp_path / "out/film/takes").glob("*.latents.*"))
+
+
+def test_a_film_whose_record_was_not_written_is_measured_and_not_made_again(run, engine, tmp_path):
+    run()
+    for record in (tmp_path / "out/film/takes").glob("*.json"):
+        record.unlink()
+    run()
+    assert len(engine.requests) == 3 and board()["shots"][0]["verdicts"]
+
+
+def test_a_film_can_begin_with_a_still_of_the_same_prompt(run, engine):
+    code, _, err = run("--from-stills")
+    assert code == 0, err
+    stills, films = engine.requests[::2], engine.requests[1::2]
+    assert all(resolve(r, VARIANT).canvas.frames == 1 for r in stills)
+    assert [r.prompt for r in stills] == [r.prompt for r in films]
+    assert (films[0].image == read_image("out/film/shot-01.png")).all()
+    run("--from-stills")
+    assert len(engine.requests) == 6
+
+
+def test_a_picture_of_the_script_is_found_beside_it(run, engine, tmp_path):
+    Image.new("RGB", (64, 32), "teal").save(tmp_path / "first.png")
+    edit(tmp_path, "Shot 2: {subject} rolls.", "Shot 2: {subject} rolls.\nImage: first.png")
+    assert run()[0] == 0
+    assert [r.image is not None for r in engine.requests] == [False, True, False]
+    edit(tmp_path, "first.png", "second.png")
+    code, _, err = run()
+    assert code == 2 and "shot 2: " in err and "second.png" in err
+
+
+def test_the_plan_prints_prompts_and_makes_nothing(run, engine, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "find_spec", lambda _: None)
+    code, out, _ = run("--plan")
+    assert code == 0 and out.splitlines()[0] == "shot 1 (seed 1): Night time. a red ball rests."
+    code, out, _ = run("--plan", "--json", "--seed", "5")
+    assert json.loads(out.splitlines()[0])["asked"] == {"subject": "a red ball rests", "time": "night"}
+    assert json.loads(out.splitlines()[2])["seed"] == 5
+    assert not engine.requests and not (tmp_path / "out").exists()
+
+
+def test_options_come_before_the_script(run, engine):
+    run("--seed", "4", "--steps", "3", "--size", "96x64")
+    assert {(r.seed, r.steps, r.size) for r in engine.requests} == {(4, 3, (96, 64))}
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "message"),
+    [
+        (SCRIPT.replace("Time", "Tiem"), [], "line 5: unknown key 'tiem'. Did you mean 'time'"),
+        (SCRIPT, ["--still-model", "nano"], "give both"),
+        (SCRIPT, ["-o", "film.txt"], "film.txt is a file"),
+        (SCRIPT, ["--steps", "0"], "shot 1: "),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_made(run, engine, tmp_path, script, options, message):
+    (tmp_path / "film.txt").write_text(script)
+    code, out, err = run(*options)
+    assert code == 2 and message in err and not out and not engine.requests
+
+
+def test_without_opencv_that_is_said_before_anything_is_made(run, engine, monkeypatch):
+    monkeypatch.setattr(command, "find_spec", lambda name: None if name == "cv2" else name)
+    code, _, err = run()
+    assert code == 2 and "needs OpenCV: pip install 'wan22[eval]'" in err and not engine.requests
+
+
+def test_a_model_that_takes_no_picture_cannot_begin_with_stills(run, engine):
+    engine.variant = VARIANTS["t2v-A14B"]
+    code, _, err = run("--from-stills")
+    assert code == 2 and "takes no picture" in err and not engine.requests
+
+
+def test_a_script_that_is_no_file_or_no_text_is_said(run, tmp_path):
+    (tmp_path / "film.txt").write_bytes(b"\xff\xfe\x00")
+    assert "no text in UTF-8" in run()[2]
+    (tmp_path / "film.txt").unlink()
+    assert "film.txt cannot be read" in run()[2]
