@@ -179,7 +179,8 @@ def _mushroom(o: Vector, d: Vector, pose: Pose) -> Hit:
     size = dot(steep, steep).sqrt().clamp(min=1e-6)
     azimuth = torch.atan2(round_[2], round_[0])
     dots = ((azimuth * 3).cos() * (round_[1] * 7).sin() * 5 - 2.2).clamp(0, 1)
-    cap = Hit(t / long, tuple(x / size for x in steep), dots, torch.zeros_like(t))
+    t = torch.where(t < FAR, t / long, FAR)
+    cap = Hit(t, tuple(x / size for x in steep), dots, torch.zeros_like(t))
     return nearer(hit, cap)
 
 
