@@ -91,14 +91,10 @@ def judge_as(monkeypatch, obeyed):
 
     def judged(frames, fps, spec):
         assert fps == 8 and frames.dtype == np.uint8
+        agrees = bool(obeyed(frames, spec))
         return [
-            {
-                "axis": "time",
-                "asked": spec.time or "",
-                "measured": "day",
-                "obeyed": bool(obeyed(frames, spec)),
-            },
-            {"axis": "lens", "asked": "<fisheye>", "measured": "", "obeyed": None},
+            {"axis": "time", "asked": spec.time or "", "measured": "day", "obeyed": agrees, "why": ""},
+            {"axis": "lens", "asked": "<fisheye>", "measured": "unknown", "obeyed": None, "why": "not told"},
         ]
 
     monkeypatch.setattr(shoot, "judged", judged)

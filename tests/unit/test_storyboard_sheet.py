@@ -9,7 +9,13 @@ from wan22.storyboard.continuity import compare, portrait
 from wan22.storyboard.sheet import _cut, _drawn, _wrapped, write_sheet
 
 ROWS = tuple(
-    {"axis": f"axis_{i}", "asked": "a $x$ & <b>", "measured": "other", "obeyed": (True, False, None)[i % 3]}
+    {
+        "axis": f"axis_{i}",
+        "asked": "a $x$ & <b>",
+        "measured": "other",
+        "obeyed": (True, False, None)[i % 3],
+        "why": "",
+    }
     for i in range(12)
 )
 

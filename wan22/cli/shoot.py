@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wan22.errors import MediaError, RequestError, Wan22Error
+from wan22.version import __version__
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,34 +28,38 @@ if TYPE_CHECKING:
     from wan22.types import Event, Request
 
 Verdicts = list[dict[str, Any]]
-"""Rows of axis, asked, measured (texts) and obeyed (True, False, or None: cannot be judged)."""
+"""Rows of axis, asked, measured, why (texts) and obeyed (True, False, or None: cannot be judged)."""
 Judge = Callable[["np.ndarray", float, "ShotSpec"], Verdicts]
 
 TAKES = "takes"
-FEWEST = 5
-"""Frames that a film needs to be measured."""
 _NOT_OF_THE_FILM = ("wan22", "torch", "device", "threads")
-_FORM = 1  # of a record; another form is measured again
+_FEWEST, _LEAST_SIDE = 5, 24  # frames and pixels that can be measured
 
 
 def judged(frames: np.ndarray, fps: float, spec: ShotSpec) -> Verdicts:
     """What a film shows of what was asked: `director.measure` and its judge."""
-    from wan22.director.measure import judge, measure
+    from wan22.director.judge import judge
+    from wan22.director.measure import measure
 
     return [
         {
             "axis": verdict.axis,
-            "asked": _said(verdict.asked),
-            "measured": _said(verdict.measured),
+            "asked": verdict.asked,
+            "measured": verdict.measured,
             "obeyed": None if verdict.obeyed is None else bool(verdict.obeyed),
+            "why": verdict.why,
         }
         for verdict in judge(measure(frames, fps), spec)
     ]
 
 
-def _said(value: Any) -> str:
-    """A verdict's value as text."""
-    return "" if value is None else value if isinstance(value, str) else ", ".join(map(str, value))
+def unmeasured(frames: np.ndarray) -> str:
+    """Why frames (T, H, W, 3) cannot be measured; "" if they can."""
+    if len(frames) < _FEWEST:
+        return f"too short to be measured: {_FEWEST} frames are needed"
+    if min(frames.shape[1:3]) < _LEAST_SIDE:
+        return f"too small to be measured: {_LEAST_SIDE} pixels a side are needed"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -166,11 +171,11 @@ class Studio:
         from wan22.media.video import read_clip
 
         record, asked = _read_record(film), spec.to_json()
-        if record.get("asked") == asked:
+        if record.get("asked") == asked and record.get("by") == __version__:
             return record["verdicts"]
         clip = read_clip(film)
-        verdicts = self.judge(clip.frames, clip.fps, spec) if len(clip.frames) >= FEWEST else []
-        _record(film, {"asked": asked, "verdicts": verdicts})
+        verdicts = [] if unmeasured(clip.frames) else self.judge(clip.frames, clip.fps, spec)
+        _record(film, {"by": __version__, "asked": asked, "verdicts": verdicts})
         failed = [row["axis"] for row in verdicts if row["obeyed"] is False]
         self.report.note(f"{where}: {'not as asked: ' + ', '.join(failed) if failed else 'as asked'}")
         return verdicts
@@ -228,7 +233,7 @@ def _record(path: Path, measured: dict[str, Any]) -> None:
     """Note beside a file what its bytes are, and what was measured."""
     from wan22.media.place import written
 
-    values = {"form": _FORM, "sha256": digest(path), **measured}
+    values = {"sha256": digest(path), **measured}
     with written(_record_path(path)) as part:
         part.write_text(json.dumps(values, ensure_ascii=False, indent=1) + "\n", "utf-8")
 
@@ -238,7 +243,7 @@ def _read_record(path: Path) -> dict[str, Any]:
         values = json.loads(_record_path(path).read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    return values if isinstance(values, dict) and values.get("form") == _FORM else {}
+    return values if isinstance(values, dict) else {}
 
 
 def _is_whole(path: Path) -> bool:

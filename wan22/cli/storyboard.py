@@ -252,7 +252,6 @@ def _card(shot: shoot.Shot, take: shoot.Take, takes: int, studio: shoot.Studio) 
     _put(take.film, studio.folder / f"{name}.mp4")
     _put_still(take, clip.frames[0], studio.folder / f"{name}.png")
     some = clip.frames[np.linspace(0, len(clip.frames) - 1, _LOOKED_AT).round().astype(int)]
-    few = len(clip.frames) < shoot.FEWEST
     card = Card(
         number=shot.scene.number,
         prompt=shot.scene.prompt,
@@ -266,7 +265,7 @@ def _card(shot: shoot.Shot, take: shoot.Take, takes: int, studio: shoot.Studio) 
         takes=takes,
         verdicts=take.verdicts,
         frames=some[[0, _LOOKED_AT // 2, _LOOKED_AT - 1]],
-        remark=f"too short to be measured: needs {shoot.FEWEST} frames" if few else "",
+        remark=shoot.unmeasured(clip.frames),
     )
     return card, portrait(some)
 

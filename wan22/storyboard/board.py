@@ -24,9 +24,9 @@ _THUMBNAIL = 480  # pixels across
 class Card:
     """One shot on the board.
 
-    `verdicts` are rows of axis, asked, measured, obeyed (None: cannot be judged); `frames` are uint8 (3, H, W, 3): its
-    first, middle and last. `video` and `still` are names of files beside the board; `take` of `takes` is the one shown,
-    from 1. `remark` says what else there is to know.
+    `verdicts` are rows of axis, asked, measured, why, and obeyed (None: cannot be judged); `frames` are uint8
+    (3, H, W, 3): its first, middle and last. `video` and `still` are names of files beside the board; `take` of `takes`
+    is the one shown, from 1. `remark` says what else there is to know.
     """
 
     number: int
@@ -131,10 +131,10 @@ def _card(card: Card) -> str:
     )
     rows = "".join(
         f'<tr class="{_class(row["obeyed"])}"><td>{escape(row["axis"])}<td>{escape(row["asked"])}'
-        f"<td>{escape(row['measured'])}<td>{_mark(row['obeyed'])}</tr>"
+        f"<td>{escape(row['measured'])}<td>{_mark(row['obeyed'])}<td>{escape(row['why'])}</tr>"
         for row in card.verdicts
     )
-    table = f"<table><tr><th>axis<th>asked<th>measured<th></tr>{rows}</table>" if rows else ""
+    table = f"<table><tr><th>axis<th>asked<th>measured<th><th></tr>{rows}</table>" if rows else ""
     remark = f"<p>{escape(card.remark)}</p>" if card.remark else ""
     film, still = escape(card.video, quote=True), escape(card.still, quote=True)
     return (
@@ -205,6 +205,6 @@ body{font:16px/1.45 system-ui,sans-serif;max-width:72rem;margin:2rem auto;paddin
 section{border-top:1px solid #ccc;padding:.5rem 0 1rem}h2{margin:.5rem 0}
 .frames{display:grid;grid-template-columns:repeat(3,1fr);gap:.5rem}.frames img{width:100%}
 table{border-collapse:collapse;margin:.5rem 0}td,th{padding:.15rem .7rem;text-align:left;border-bottom:1px solid #eee}
-.no td{background:#fde3e0}.yes td:last-child{color:#0a7d33}.no td:last-child{color:#b3261e}.unknown{color:#777}
+.no td{background:#fde3e0}.yes td:nth-child(4){color:#0a7d33}.no td:nth-child(4){color:#b3261e}.unknown{color:#777}
 .small{color:#555;font-size:.85rem}
 """

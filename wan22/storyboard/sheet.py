@@ -108,8 +108,10 @@ def _draw_verdict(figure: Figure, left: float, y: float, row: dict[str, Any], wi
     ink = _INK[row["obeyed"]]
     _write(figure, left, y, _MARKS[row["obeyed"]], size=7.5, color=ink, weight="bold")
     text = f"{row['axis'].replace('_', ' ')}: {row['asked']}"
-    seen = row["measured"]
-    text += f" · measured {seen}" if seen and seen != row["asked"] else ""
+    if row["obeyed"] is None:
+        text += f" · {row['why'] or 'not known'}"
+    elif row["measured"] != row["asked"]:
+        text += f" · measured {row['measured']}"
     _write(figure, left + 0.014, y, _cut(text, width - 4), size=7.5, color=ink)
 
 
