@@ -13,9 +13,11 @@ import torch
 from wan22.arch import DiTArch
 from wan22.engine import FLOAT32
 from wan22.library import Model
+from wan22.models.dit import WanDiT
 from wan22.train import checkpoint
+from wan22.train.adapt import Adapters, attach, checkpoint_blocks, freeze_int8
 from wan22.train.expert import Expert
-from wan22.train.log import Window
+from wan22.train.log import Tally
 from wan22.train.losses import for_training, trainable
 from wan22.train.recipe import Recipe
 from wan22.weights.load import load_module, meta_module
@@ -24,11 +26,9 @@ from wan22.weights.reader import open_reader
 Build = Callable[[str, torch.device], Expert]
 """Makes an expert, by name, as it is before its first step."""
 
-_DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "int8": torch.bfloat16}
-
 
 class Crew:
-    """Experts by name. `steps` are those that each has done; `windows` what each has to tell since its last line."""
+    """Experts by name. `steps` are those that each has done; `tallies` what each has to tell since its last line."""
 
     def __init__(
         self,
@@ -45,12 +45,12 @@ class Crew:
         self._here: dict[str, Expert] = {}
         self._at_work = ""
         self.steps = dict.fromkeys(experts, 0)
-        self.windows = {expert: Window() for expert in experts}
+        self.tallies = {expert: Tally() for expert in experts}
         for expert in experts:
             found = checkpoint.newest(folder, expert, log)
             if found is not None:
                 self.steps[expert] = found.step
-                self.windows[expert] = Window.from_notes(found.notes)
+                self.tallies[expert] = Tally.from_notes(found.notes)
 
     def wake(self, name: str) -> Expert:
         """The expert of this name, on the device; another one that was at work goes to rest first."""
@@ -78,7 +78,7 @@ class Crew:
     def _save(self, expert: Expert) -> None:
         if expert.step in (expert.saved, 0):
             return
-        notes = self.windows[expert.name].notes()
+        notes = self.tallies[expert.name].notes()
         checkpoint.save(self._folder, expert.name, expert.step, expert.tensors(), notes)
         expert.saved = expert.step
 
@@ -101,39 +101,37 @@ def next_turn(steps: Mapping[str, int], *, total: int, stretch: int) -> str | No
     return min(waiting, key=lambda name: steps[name] // stretch, default=None)
 
 
-def builder(recipe: Recipe, model: Model) -> Build:
+def builder(recipe: Recipe, model: Model, log: Callable[[str], None]) -> Build:
     """How the experts of a recipe are made: weights, precision, adapters, checkpointing."""
 
     def build(name: str, device: torch.device) -> Expert:
-        base: Any = _read(model.parts[name], model.variant.dit, _DTYPES[recipe.base], device)
-        network = for_training(base, device)
-        adapters = None
-        if recipe.adapter is None:
-            network.requires_grad_(True)
-            learned = trainable(network)
-        else:
-            adapters = _attach(recipe, network)
-            learned = trainable(network)
+        # Eight bits are made on the host, so that the whole weights never come to a small device.
+        where = torch.device("cpu") if recipe.base == "int8" else device
+        network = for_training(_read(model.parts[name], model.variant.dit, _dtype(recipe), where), device)
+        if recipe.base == "int8":
+            log(f"{name:12} {freeze_int8(network)}")
+        adapters = prepare(recipe, network.to(device))
         if recipe.memory.checkpointing:
-            from wan22.train.adapt import checkpoint_blocks
-
             checkpoint_blocks(network)
-        return Expert(name, network, learned, recipe.optimiser, adapters)
+        return Expert(name, network, trainable(network), recipe.optimiser, adapters)
 
     return build
 
 
-def _attach(recipe: Recipe, network: Any) -> Any:
-    """Freeze the network, shrink it if asked, and put a LoRA on it."""
-    from wan22.train.adapt import attach, freeze_int8
-
+def prepare(recipe: Recipe, network: WanDiT) -> Adapters | None:
+    """Say what of a network learns: everything, or a LoRA on a base that is frozen."""
     part = recipe.adapter
-    assert part is not None
-    network.requires_grad_(False)
-    if recipe.base == "int8":
-        freeze_int8(network)
+    if part is None:
+        network.requires_grad_(True)
+        return None
     alpha = float(part.rank if part.alpha is None else part.alpha)
     return attach(network, rank=part.rank, alpha=alpha, targets=part.targets, seed=recipe.seed)
+
+
+def _dtype(recipe: Recipe) -> torch.dtype:
+    """What weights are read as; those that become int8, as what they are multiplied in."""
+    held = recipe.memory.dtype if recipe.base == "int8" else recipe.base
+    return {"bf16": torch.bfloat16, "fp32": torch.float32}[held]
 
 
 def _read(path: Path, arch: DiTArch, dtype: torch.dtype, device: torch.device) -> Any:

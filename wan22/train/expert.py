@@ -2,13 +2,13 @@
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from wan22.errors import CheckpointError, OptionError
 from wan22.models.dit import WanDiT
+from wan22.train.adapt import Adapters
 from wan22.train.muon import Muon
 from wan22.train.recipe import OptimiserPart
 
@@ -28,7 +28,7 @@ class Expert:
         network: WanDiT,
         learned: Mapping[str, nn.Parameter],
         settings: OptimiserPart,
-        adapters: Any = None,
+        adapters: Adapters | None = None,
     ) -> None:
         self.name, self.network, self.settings, self.adapters = name, network, settings, adapters
         self.step, self.saved = 0, -1

@@ -30,6 +30,7 @@ def write_loras(recipe: Recipe, model: Model, crew: Crew, folder: Path) -> Path:
     target = folder / "lora"
     for name in crew.steps:
         expert = crew.wake(name)
+        assert expert.adapters is not None
         with expert.shown():
             write_lora(
                 target / f"{_NAMES[name]}.safetensors",

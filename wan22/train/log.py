@@ -19,7 +19,7 @@ BANDS = 10
 
 
 @dataclass
-class Window:
+class Tally:
     """Losses since the last line: sum and count, of all and of each band. `norm` sums the gradients' norms."""
 
     sums: list[float] = field(default_factory=lambda: [0.0] * BANDS)
@@ -49,7 +49,7 @@ class Window:
         return {"sums": self.sums, "counts": self.counts, "norm": self.norm, "steps": self.steps}
 
     @classmethod
-    def from_notes(cls, notes: Mapping[str, Any]) -> "Window":
+    def from_notes(cls, notes: Mapping[str, Any]) -> "Tally":
         return cls(list(notes["sums"]), list(notes["counts"]), notes["norm"], notes["steps"])
 
 
@@ -93,10 +93,10 @@ class Journal:
                 break  # the end came in the middle of a line
         return found
 
-    def write(self, expert: str, step: int, window: Window, rate: float) -> dict[str, Any]:
+    def write(self, expert: str, step: int, tally: Tally, rate: float) -> dict[str, Any]:
         """Add a line and return it. Raises OutputError."""
-        line = {"expert": expert, "step": step, **window.line(), "rate": rate}
-        line["seconds"] = round(window.seconds / max(1, window.steps), 4)
+        line = {"expert": expert, "step": step, **tally.line(), "rate": rate}
+        line["seconds"] = round(tally.seconds / max(1, tally.steps), 4)
         try:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")

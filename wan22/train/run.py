@@ -14,26 +14,26 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from wan22.errors import DeviceError, OptionError
+from wan22.catalog import Variant
+from wan22.errors import OptionError
 from wan22.library import Model, open_model
 from wan22.memory.device import free_memory, pick_device
 from wan22.train.checkpoint import claim
-from wan22.train.crew import Crew, builder, next_turn
-from wan22.train.data import DataPlan, Survey, survey, write_report
+from wan22.train.crew import Crew, builder, next_turn, prepare
+from wan22.train.data import DataPlan, Survey, Window, survey, write_report
 from wan22.train.expert import Expert
-from wan22.train.log import Journal, Window
-from wan22.train.losses import Batch, Rows, draw_batch, move, task_of, velocity_errors
+from wan22.train.log import Journal, Tally
+from wan22.train.losses import Batch, Rows, count, draw_batch, move, task_of, trainable, velocity_errors
+from wan22.train.memory import Need, estimate, require
 from wan22.train.recipe import Recipe
-from wan22.train.sides import Side, generator, sides
+from wan22.train.sides import Side, experts_of, generator, sides
 from wan22.train.validate import check_requests, requests, show
 from wan22.weights.fingerprint import fingerprint
-
-if TYPE_CHECKING:
-    from wan22.train.memory import Need
+from wan22.weights.load import meta_module
 
 Log = Callable[[str], None]
 Stop = Callable[[], bool]
@@ -50,7 +50,7 @@ class Plan:
     sides: Mapping[str, Side]
     survey: Survey
     trainable: int
-    need: "Need"
+    need: Need
     free: int
 
     def lines(self) -> list[str]:
@@ -105,12 +105,7 @@ def make_plan(recipe: Recipe, device: str = "auto", log: Log | None = None) -> P
         )
     need, trainable = _need(recipe, model, where, looked)
     plan = Plan(recipe, model, task, where, ranges, looked, trainable, need, free_memory(where))
-    if need.total > plan.free:
-        raise DeviceError(
-            f"training needs {need.total / 1e9:.1f} GB on {where}, and {plan.free / 1e9:.1f} GB are free "
-            f"({'; '.join(need.lines())}). What helps, in this order: memory.checkpointing = true, optimiser.batch = 1 "
-            'with accumulate, memory.rest = "disk", memory.base = "int8", a smaller data.size, fewer data.frames'
-        )
+    require(need, plan.free)
     return plan
 
 
@@ -128,7 +123,7 @@ def train(
     stay whole).
     """
     from wan22.engine import load
-    from wan22.train.data import prepare
+    from wan22.train.data import prepare as encode
 
     plan = make_plan(recipe, device, log)
     for line in plan.lines():
@@ -142,11 +137,11 @@ def train(
     asked = requests(recipe, plan.model.variant)
     check_requests(engine, asked)
     cache = recipe.path(recipe.data.cache) if recipe.data.cache else folder / "cache"
-    data = prepare(plan.survey, engine, cache, task=plan.task, log=log)
+    data = encode(plan.survey, engine, cache, task=plan.task, log=log)
     engine.release()
     crew = Crew(
         tuple(plan.sides),
-        builder(recipe, plan.model),
+        builder(recipe, plan.model, log),
         folder / "checkpoints",
         plan.device,
         rest=recipe.memory.rest,
@@ -213,7 +208,7 @@ class Loop:
 
     def _step(self, expert: Expert) -> None:
         began = time.monotonic()
-        recipe, window = self._plan.recipe, self._crew.windows[expert.name]
+        recipe, tally = self._plan.recipe, self._crew.tallies[expert.name]
         for part in range(recipe.optimiser.accumulate):
             sigmas, errors = self._errors(expert, part)
             loss = errors.mean()
@@ -223,14 +218,14 @@ class Loop:
                     f"optimiser.rate (it is {recipe.optimiser.rate:g})"
                 )
             (loss / recipe.optimiser.accumulate).backward()
-            window.add(sigmas, errors.detach().cpu())
+            tally.add(sigmas, errors.detach().cpu())
         rate = recipe.optimiser.rate_at(expert.step)
-        window.norm += expert.advance()
-        window.steps += 1
-        window.seconds += time.monotonic() - began
+        tally.norm += expert.advance()
+        tally.steps += 1
+        tally.seconds += time.monotonic() - began
         if expert.step % recipe.log.every == 0:
-            line = self._journal.write(expert.name, expert.step, window, rate)
-            self._crew.windows[expert.name] = Window()
+            line = self._journal.write(expert.name, expert.step, tally, rate)
+            self._crew.tallies[expert.name] = Tally()
             self._log(
                 f"{expert.name:4} step {expert.step}/{recipe.optimiser.steps}  loss {line['loss']:.4f}  "
                 f"norm {line['norm']:.3f}  rate {rate:.2e}  {line['seconds']:.2f} s/step"
@@ -294,9 +289,39 @@ def _check_size(recipe: Recipe, model: Model) -> None:
             raise OptionError(f"data.frames = {frames}: the frames of a clip of {model.name} {rule}")
 
 
-def _need(recipe: Recipe, model: Model, device: torch.device, looked: Survey) -> "tuple[Need, int]":
+def _need(recipe: Recipe, model: Model, device: torch.device, looked: Survey) -> tuple[Need, int]:
     """The memory that training takes on the device, and how many parameters of an expert learn."""
-    raise NotImplementedError
+    network = meta_module(model.variant.dit)
+    prepare(recipe, network)
+    learned = count(trainable(network).values())
+    optimiser, memory = recipe.optimiser, recipe.memory
+    # On the CPU the host is the device.
+    together = memory.rest == "device" or (memory.rest == "host" and device.type == "cpu")
+    need = estimate(
+        model.variant,
+        batch=optimiser.batch,
+        tokens=max(_tokens(window, model.variant) for window in looked.windows),
+        trainable=learned,
+        optimiser=optimiser.name,
+        dtype=memory.dtype,
+        base=recipe.base,
+        checkpointing=memory.checkpointing,
+        ema=optimiser.ema > 0,
+        experts=len(experts_of(recipe, model.variant)) if together else 1,
+        device=device.type,
+    )
+    return need, learned
+
+
+def _tokens(window: Window, variant: Variant) -> int:
+    """The tokens of a clip, with those of a reference and a past beside them where sound drives the model."""
+    pixels = 2 * variant.vae.stride_space
+    frame = window.size[0] // pixels * (window.size[1] // pixels)
+    if variant.dit.speech is None:
+        return ((window.frames - 1) // variant.vae.stride_time + 1) * frame
+    near, middle, far = variant.dit.speech.history
+    packed = near * frame + middle // 2 * (frame // 4) + far // 4 * (frame // 16)
+    return window.frames // variant.vae.stride_time * frame + frame + packed
 
 
 def _facts(plan: Plan) -> dict[str, Any]:

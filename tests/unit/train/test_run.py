@@ -1,7 +1,7 @@
 import errno
 import json
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain, repeat
 
 import pytest
@@ -31,21 +31,6 @@ from wan22.train.recipe import (
 from wan22.train.run import make_plan, train
 
 STEPS = 4
-
-
-@dataclass
-class _Need:
-    total: int = 10**6
-
-    def lines(self):
-        return ["all of it"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _need():
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(run_module, "_need", lambda *_: (_Need(), 1000))
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -288,9 +273,10 @@ def test_a_batch_or_a_size_that_cannot_be_is_refused_before_anything_is_read(bas
 
 
 def test_what_does_not_fit_into_memory_is_refused_with_what_helps(base, monkeypatch):
-    monkeypatch.setattr(run_module, "free_memory", lambda device: 1000)
+    need = make_plan(base, "cpu").need.total
+    monkeypatch.setattr(run_module, "free_memory", lambda device: round(0.9 * need))
     with pytest.raises(
-        DeviceError, match=r"training needs .* GB on cpu, and 0\.0 GB are free.*memory\.checkpointing"
+        DeviceError, match=r"training needs .* GB .* are free\. What helps most: .* which fits"
     ):
         make_plan(base, "cpu")
 
@@ -324,6 +310,23 @@ def test_a_lora_pair_knows_which_is_which(base, tmp_path, dialect):
 
     adapters = {adapter.expert: adapter for adapter in open_adapters(outcome.made)}
     assert adapters.keys() == {"high", "low"} and adapters["high"].ranks.keys() == {2}
+
+
+@pytest.mark.parametrize("memory", [
+    MemoryPart(dtype="bf16", base="bf16", rest="disk", stretch=2),
+    MemoryPart(dtype="bf16", base="int8", rest="host", stretch=2, checkpointing=True),
+    MemoryPart(dtype="fp32", base="int8", rest="device", stretch=2),
+])  # fmt: skip
+def test_adapters_on_a_small_base_go_on_at_the_same_bits_and_leave_the_base_alone(base, tmp_path, memory):
+    part = ValidationPart(every=5, prompts=("a red ball",), steps=2)
+    recipe = replace(base, adapter=AdapterPart(rank=2), memory=memory, validation=part)
+    go(recipe, tmp_path / "one")
+    go(recipe, tmp_path / "two", stop=stop_after(3))
+    go(recipe, tmp_path / "two")
+    same(state(tmp_path / "one"), state(tmp_path / "two"))
+    learned = {name for _, name in state(tmp_path / "one")[0] if name.startswith("parameter/")}
+    assert learned and all(name.endswith((".down", ".up")) for name in learned)
+    assert len(list((tmp_path / "one").rglob("*.mp4"))) == 1
 
 
 def test_tensorboard_that_is_asked_for_and_absent_is_an_error_that_says_what_to_install(
