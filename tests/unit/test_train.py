@@ -33,7 +33,7 @@ DIT = DiTArch(4, 4, 16, 16, heads=2, layers=1, text_dim=8, text_len=32, freq_dim
 def tokenizer():
     import random
 
-    return Tokenizer(build_word_tokenizer([caption(s, random.Random(0)) for s in SHOTS], 64))
+    return Tokenizer(build_word_tokenizer([caption(s, random.Random(0)).text for s in SHOTS], 64))
 
 
 @pytest.fixture(scope="module")
