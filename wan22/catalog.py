@@ -4,6 +4,7 @@ Sources: spec transformer section 1, vae section 1, text_encoder section 1, samp
 are shared by name. This file imports no torch, so that the command line can print it at once.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -74,6 +75,25 @@ class Speech:
 
 
 @dataclass(frozen=True)
+class Fast:
+    """How a model makes films in a few steps: with adapters that lie in its folder.
+
+    `loras` names a file for each expert that one changes. `sigmas` are the noise levels at which Euler's method asks
+    the network, falling from noise (at most 1) and without the 0 at the end. `guidance` is usually 1: the adapters
+    have the teacher's guidance in them.
+    """
+
+    loras: Mapping[str, str]
+    sigmas: tuple[float, ...]
+    guidance: float = 1.0
+
+    @property
+    def steps(self) -> int:
+        """How often the network is asked."""
+        return len(self.sigmas)
+
+
+@dataclass(frozen=True)
 class Variant:
     """A row of the catalogue.
 
@@ -81,7 +101,7 @@ class Variant:
     fraction at and above which the first one works. `image` says how a known picture is told to the network:
     "channels" (a mask and latents beside the noisy channels), "known" (its latent frame is given at noise level
     zero and kept), "reference" (latents beside the film, of whom it shows; speech to video), or None (this model
-    takes no picture). `speech` says how sound drives it, if it does.
+    takes no picture). `speech` says how sound drives it, if it does; `fast` how it is asked in a few steps, if it can.
     """
 
     name: str
@@ -97,6 +117,7 @@ class Variant:
     trained: Trained
     hub: str | None
     speech: Speech | None = None
+    fast: Fast | None = None
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -251,7 +272,10 @@ def released(name: str) -> Variant:
 
 def to_json(row: Variant) -> dict:
     """A row as plain JSON values; the `variant.json` of a folder that our trainer writes."""
-    return asdict(row)
+    values = asdict(row)
+    if row.fast is not None:
+        values["fast"]["steps"] = row.fast.steps
+    return values
 
 
 def from_json(values: dict) -> Variant:
@@ -264,9 +288,31 @@ def from_json(values: dict) -> Variant:
             values[name] = kind(**{k: _tuples(v) for k, v in values[name].items()})
         if values.get("speech") is not None:
             values["speech"] = Speech(**values["speech"])
+        if values.get("fast") is not None:
+            values["fast"] = _fast(values["fast"], values["experts"])
         return Variant(**{k: _tuples(v) for k, v in values.items()})
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"variant.json does not describe a model: {error}") from error
+
+
+def _fast(values: dict, experts: Sequence[str]) -> Fast:
+    """Read the few steps of a row; steps that are said beside the levels must be as many."""
+    values = dict(values)
+    sigmas = tuple(float(sigma) for sigma in values.pop("sigmas"))
+    said = values.pop("steps", len(sigmas))
+    fast = Fast(sigmas=sigmas, **values)
+    falling = all(a > b for a, b in zip((*sigmas, 0.0), (*sigmas[1:], 0.0, -1.0), strict=True))
+    if said != len(sigmas) or not sigmas or not falling or sigmas[0] > 1:
+        raise CheckpointError(
+            f"variant.json: the sigmas of fast must fall from at most 1, above 0, as many as its steps ({said}); they "
+            f"are {list(sigmas)}"
+        )
+    if not fast.loras or not fast.loras.keys() <= set(experts):
+        raise CheckpointError(
+            f"variant.json: the loras of fast are for {', '.join(fast.loras) or 'nothing'}, and this model's experts "
+            f"are {', '.join(experts)}"
+        )
+    return fast
 
 
 def _tuples(value: object) -> object:

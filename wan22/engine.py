@@ -72,11 +72,13 @@ class Engine:
         dtype: torch.dtype,
         weights: Mapping[str, str],
         experts: Mapping[str, "_Read"] | None = None,
+        fast: Fitted = Fitted(),  # noqa: B008 - it is frozen
     ) -> None:
         self.name, self.variant = name, variant
         self.device, self.dtype = placement.device, dtype
         self.weights = dict(weights)
-        self.loras = Fitted()
+        self.loras, self.fast = Fitted(), fast
+        self._merged = Fitted()
         self._read_expert = dict(experts or {})
         self._tokenizer, self._placement = tokenizer, placement
         self._texts: OrderedDict[str, Tensor] = OrderedDict()
@@ -86,14 +88,20 @@ class Engine:
 
         Raises OptionError or CheckpointError, and changes nothing, if one does not fit the model (`weights.lora.fit`).
         """
-        self._merge(fit(loras, self.variant.experts, self.variant.dit, self.name))
+        self._use(fit(loras, self.variant.experts, self.variant.dit, self.name))
 
-    def _merge(self, fitted: Fitted) -> None:
+    def _use(self, fitted: Fitted) -> None:
+        self.loras = fitted
+        self._merge(fast=False)
+
+    def _merge(self, fast: bool) -> None:
+        """See to it that the experts are read with the LoRAs in use, and with those for few steps if `fast`."""
+        fitted = Fitted((*self.loras.uses, *self.fast.uses)) if fast else self.loras
         for expert in self.variant.experts:
-            if (mine := fitted.on(expert)) != self.loras.on(expert):
+            if (mine := fitted.on(expert)) != self._merged.on(expert):
                 read = self._read_expert[expert]
                 self._placement.reread(expert, partial(read, lend=partial(merging, mine)) if mine else read)
-        self.loras = fitted
+        self._merged = fitted
 
     def show(self, part: str, load: Load) -> None:
         """From now on get a part from `load`: a network that is in training, for instance."""
@@ -126,6 +134,7 @@ class Engine:
             raise OptionError(
                 f"clip {done.clip} is of a film of {done.clips} clips, and this one has {job.canvas.clips}"
             )
+        self._merge(fast=request.fast)
         yield from self._notices(job)
         texts = yield from self._encode_texts(job)
         recipe = self._recipe(job)
@@ -221,7 +230,8 @@ class Engine:
         return self._placement.bring("vae")
 
     def expert(self, name: str) -> nn.Module:
-        """One of the model's networks, on the device; `variant.experts` names them."""
+        """One of the model's networks, on the device, with the LoRAs in use; `variant.experts` names them."""
+        self._merge(fast=False)
         return self._placement.bring(name)
 
     def encode_pixels(self, video: Tensor) -> Tensor:
@@ -327,6 +337,7 @@ class Engine:
             "model": self.name,
             "weights": self.weights,
             **({"loras": self.loras.recipe()} if self.loras.uses else {}),
+            **({"fast": self.fast.recipe()} if job.request.fast else {}),
             **job.as_recipe(),
             "torch": torch.__version__,
             "device": _device_name(self.device),
@@ -558,9 +569,17 @@ def load(
         dtype=precision,
         weights=weights,
         experts={part: read[part] for part in found.variant.experts},
+        fast=_fit_fast(found),
     )
-    engine._merge(fitted)
+    engine._use(fitted)
     return engine
+
+
+def _fit_fast(model: Model) -> Fitted:
+    """The adapters for few steps that a model ships, checked like anybody's."""
+    alone = model.variant.experts == ("dit",)
+    loras = [LoRA(path, expert=None if alone else expert) for expert, path in model.fast.items()]
+    return fit(loras, model.variant.experts, model.variant.dit, model.name)
 
 
 def _arches(model: Model) -> dict[str, Arch]:

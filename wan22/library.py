@@ -6,7 +6,7 @@ downloaded here: what is absent is an error that says how to get it.
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from wan22.arch import DiTArch, UMT5Arch, VAEArch
@@ -31,13 +31,14 @@ from wan22.weights.recognise import AudioArch, recognise
 @dataclass(frozen=True)
 class Model:
     """A complete model on disk: its row, and the path of each part ("high" and "low", or "dit"; "vae"; "text"; and
-    "audio" if sound drives it).
+    "audio" if sound drives it). `fast` has the adapters for few steps, by expert, if it ships some.
     """
 
     name: str
     variant: Variant
     parts: Mapping[str, Path]
     tokenizer: Path
+    fast: Mapping[str, Path] = field(default_factory=dict)
 
 
 def cached(variant: Variant) -> Path | None:
@@ -91,7 +92,20 @@ def _from_folder(name: str, folder: Path) -> Model:
     _check_together(folder, row)
     if row.speech is not None:
         _check_audio(folder, row, parts["audio"])
-    return Model(row.name if name in (NANO, NANO_SPEECH) else name, row, parts, layout.parts["tokenizer"])
+    shown = row.name if name in (NANO, NANO_SPEECH) else name
+    return Model(shown, row, parts, layout.parts["tokenizer"], _fast(layout.folder, row))
+
+
+def _fast(folder: Path, row: Variant) -> dict[str, Path]:
+    """The adapters for few steps that a folder of our own says it has."""
+    files = {} if row.fast is None else {expert: folder / file for expert, file in row.fast.loras.items()}
+    for file in files.values():
+        if not file.is_file():
+            raise CheckpointError(
+                f"{folder / 'variant.json'} says that its adapters for few steps are {file.name}, and there is none; "
+                "take the whole model, or its row without `fast`"
+            )
+    return files
 
 
 def _said(file: Path) -> Variant | None:

@@ -146,6 +146,7 @@ class Wan22Pipeline:
         num_clips: int | None = None,
         init_first_frame: bool = False,
         hold_colour: float = 0.0,
+        fast: bool = False,
         height: int | None = None,
         width: int | None = None,
         resolution: tuple[int, int] | None = None,
@@ -167,6 +168,7 @@ class Wan22Pipeline:
         audio: what drives the film (speech to video): a path, a Sound, or (samples, rate) with float samples (n,) or
         (n, channels); pose_video: a film of the body's pose; num_clips: at most so many clips; init_first_frame: begin
         with the image itself. hold_colour: 0..1, keep a long film's colours to those of its first clip.
+        fast: the few steps, without guidance, of the adapters that the model ships, if it ships some.
         guidance_scale: for the high-noise expert; guidance_scale_2 for the low-noise one, the same if left out (as
         in Diffusers).
         generator: a torch.Generator whose initial seed is taken; or give `seed`.
@@ -186,6 +188,7 @@ class Wan22Pipeline:
             clips=num_clips,
             from_image=init_first_frame,
             hold_colour=hold_colour,
+            fast=fast,
             size=_size(height, width, resolution),
             frames=num_frames,
             fps=fps,

@@ -6,7 +6,7 @@ It knows the catalogue's numbers and the schedules, no network and no file.
 import hashlib
 import math
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from numbers import Real
 from typing import Any
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from wan22.canvas import Canvas, fit, fit_speech
-from wan22.catalog import Variant
+from wan22.catalog import Fast, Variant
 from wan22.errors import OptionError, SizeError, choose
-from wan22.sampling import SOLVERS, Schedule, by_expert, levels, start_at
+from wan22.sampling import SOLVERS, Schedule, by_expert, explicit, levels, start_at
 from wan22.types import Clip, Level, Request, Sound
 
 MAX_PROMPT = 20_000
@@ -82,6 +82,8 @@ class Job:
             "size_given": request.size is not None,
             "canvas": asdict(self.canvas),
         }
+        if request.fast:
+            values["sigmas"] = [float(sigma) for sigma in self.schedule.sigmas[:-1]]
         if request.video is not None:
             values["strength"] = request.strength
         if self.canvas.clips > 1:
@@ -105,12 +107,18 @@ def resolve(request: Request, variant: Variant) -> Job:
     _check_inputs(request, variant)
     prompts = parse_prompt(request.prompt)
     canvas = _canvas(request, variant)
-    solver = choose("solver", defaults.solver if request.solver is None else request.solver, tuple(SOLVERS))
-    steps = defaults.steps if request.steps is None else request.steps
-    shift = defaults.shift if request.shift is None else _number("shift", request.shift)
-    if isinstance(steps, bool):
-        raise OptionError(f"steps must be a whole number, not {steps}")
-    schedule = levels(solver, steps, shift)
+    fast = _fast(request, variant)
+    if fast is not None:
+        solver, steps, shift, schedule = "euler", fast.steps, defaults.shift, explicit(fast.sigmas)
+        request = replace(request, guidance=fast.guidance)
+    else:
+        solver = defaults.solver if request.solver is None else request.solver
+        choose("solver", solver, tuple(SOLVERS))
+        steps = defaults.steps if request.steps is None else request.steps
+        shift = defaults.shift if request.shift is None else _number("shift", request.shift)
+        if isinstance(steps, bool):
+            raise OptionError(f"steps must be a whole number, not {steps}")
+        schedule = levels(solver, steps, shift)
     if request.video is not None:
         schedule = start_at(schedule, request.strength)
     return Job(
@@ -131,6 +139,27 @@ def resolve(request: Request, variant: Variant) -> Job:
             *_prompt_notices(prompts, canvas),
         ),
     )
+
+
+def _fast(request: Request, variant: Variant) -> Fast | None:
+    """The few steps of the model, if they are asked for; OptionError if it has none, or what is asked is not theirs."""
+    if not request.fast:
+        return None
+    fast = variant.fast
+    if fast is None:
+        raise OptionError(
+            f"{variant.name} ships no adapters for few steps, so it cannot be asked to be fast. Give it ones that were "
+            "made for it: --lora FILE@high --lora FILE@low --steps 4 --guidance 1 --solver distilled"
+        )
+    own = {"steps": fast.steps, "solver": "euler", "shift": variant.defaults.shift, "guidance": fast.guidance}
+    for name, value in own.items():
+        asked = getattr(request, name)
+        if asked is not None and asked != value:
+            raise OptionError(
+                f"{name} is {value} in the {fast.steps} steps of {variant.name}'s adapters, and {asked} is asked for; "
+                f"leave {name} away, or fast"
+            )
+    return fast
 
 
 def _canvas(request: Request, variant: Variant) -> Canvas:

@@ -56,6 +56,8 @@ class Request:
 
     A prompt may change on the way: "@0s a cat sleeps @5s it wakes and stretches".
     `hold_colour` (0..1) keeps the colours of the later clips of a long film to those of the first.
+    `fast` takes the few steps of the adapters that the model ships, if it ships some: steps, solver, shift and guidance
+    are then theirs.
 
     Speech to video: `image` shows who is seen, `sound` (16,000 samples a second) drives the film, `pose` is a film of
     the body's pose, `clips` limits how many clips are made. With `from_image` the film begins with the image itself.
@@ -77,6 +79,7 @@ class Request:
     guidance: float | tuple[float, float] | None = None
     seed: int = 0
     hold_colour: float = 0.0
+    fast: bool = False
     sound: Sound | None = None
     pose: Clip | None = None
     clips: int | None = None

@@ -153,8 +153,10 @@ def _stored_parameters(folder: Path) -> int:
     (8 bytes of length, then JSON).
     """
     own = folder / "variant.json"
-    shared = (json.loads(own.read_text()).get("parts") or {}) if own.is_file() else {}
-    files = [*folder.glob("**/*.safetensors"), *(folder / path for path in shared.values())]
+    said = json.loads(own.read_text()) if own.is_file() else {}
+    shared, adapters = said.get("parts") or {}, ((said.get("fast") or {}).get("loras") or {}).values()
+    files = [file for file in folder.glob("**/*.safetensors") if file.name not in adapters]
+    files += [folder / path for path in shared.values()]
     total = 0
     for file in (file for file in files if file.suffix == ".safetensors" and file.is_file()):
         with file.open("rb") as stream:

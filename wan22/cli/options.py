@@ -83,6 +83,13 @@ HoldColour = Annotated[
         metavar="0..1", help="Keep the colours of later clips of a long film to those of the first."
     ),
 ]
+Fast = Annotated[
+    bool,
+    typer.Option(
+        "--fast",
+        help="Take the few steps, without guidance, of the adapters that the model ships, if it ships some.",
+    ),
+]
 Afresh = Annotated[
     bool,
     typer.Option("--afresh", help="Throw an unfinished long film of that name away instead of going on."),

@@ -13,7 +13,7 @@ from wan22.sampling.dpmpp import dpmpp
 from wan22.sampling.euler import euler
 from wan22.sampling.guidance import by_expert, cfg
 from wan22.sampling.noise import add_noise, draw_noise
-from wan22.sampling.schedule import Schedule, distilled, high_noise_steps, levels, start_at
+from wan22.sampling.schedule import Schedule, distilled, explicit, high_noise_steps, levels, start_at
 from wan22.sampling.unipc import unipc
 from wan22.types import Step
 
@@ -36,6 +36,7 @@ __all__ = [
     "cfg",
     "distilled",
     "draw_noise",
+    "explicit",
     "high_noise_steps",
     "hold",
     "hold_noisy",

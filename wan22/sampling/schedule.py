@@ -81,6 +81,17 @@ def distilled(shift: float, indices: Sequence[float] = (1000, 750, 500, 250)) ->
     return _schedule(sigmas, TRAIN_STEPS * sigmas)
 
 
+def explicit(sigmas: Sequence[float]) -> Schedule:
+    """Return the schedule of exactly these sigmas, falling from at most 1, without the 0 at the end.
+
+    The timesteps are 1000 sigma and stay fractional. Raises OptionError for sigmas that do not fall so.
+    """
+    row = np.asarray(sigmas, dtype=np.float64)
+    if row.size == 0 or not 0 < row[-1] <= row[0] <= 1 or (np.diff(row) >= 0).any():
+        raise OptionError(f"sigmas {list(sigmas)} do not fall from at most 1 to above 0.")
+    return _schedule(row, TRAIN_STEPS * row)
+
+
 def high_noise_steps(schedule: Schedule, boundary: float) -> int:
     """Return how many steps, from the first, belong to the high-noise expert: timestep >= 1000 boundary.
 
