@@ -40,7 +40,9 @@ _Layer = Linear | Linear32 | Int8Linear
 class Adapted(nn.Module):
     """A linear layer with a pair of factors: down (rank, in), up (out, rank)."""
 
-    def __init__(self, base: _Layer, rank: int, scale: float, generator: torch.Generator) -> None:
+    def __init__(
+        self, base: _Layer, rank: int, scale: float, generator: torch.Generator | None = None
+    ) -> None:
         super().__init__()
         self.base, self.scale = base, scale
         self.exact = isinstance(base, Linear32)

@@ -1,0 +1,369 @@
+"""How much memory training takes, before any of it is taken.
+
+Weights, gradients, moments and averages are counted by name. What the network keeps for the gradient is found by
+running one block of it on tensors without memory (PyTorch's FakeTensorMode) and adding up what autograd saves: so it
+follows precision, adapters, eight bits and checkpointing without a formula of its own. Bytes everywhere; 1 GB is 1e9.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+from wan22.arch import DiTArch
+from wan22.catalog import Variant
+from wan22.engine import FLOAT32
+from wan22.errors import DeviceError, OptionError, choose
+from wan22.models.block import Block, Linear, TimeRows
+from wan22.models.speech import Injector
+from wan22.ops.attention import Attention, sdpa
+from wan22.train.adapt import Adapted
+from wan22.train.flow import plain_attention
+from wan22.train.int8 import Int8Linear
+from wan22.weights.load import meta_module
+
+CAUTION = 1.5
+"""An estimate is at least the peak that was measured and at most this often (18 ways to train a small network, of which
+tests/unit/train/test_memory.py measures some again; the median was 1.17).
+"""
+
+_FLOAT, _HALF = 4, 2
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is trained and how: the arguments of `estimate`."""
+
+    arch: DiTArch
+    batch: int
+    tokens: int
+    trainable: int
+    optimiser: str
+    dtype: str
+    base: str
+    checkpointing: bool
+    ema: bool
+    experts: int
+    device: str
+    per_token: bool
+
+    @property
+    def adapts(self) -> bool:
+        """Whether only factors beside the base are trained."""
+        return self.trainable < _numbers(self.arch)["all"]
+
+    @property
+    def mixed(self) -> bool:
+        """Whether autocast makes copies of weights."""
+        return self.base == "fp32" and self.dtype == "bf16"
+
+    @property
+    def rank(self) -> int:
+        """The rank of a LoRA on every matrix of every block that has as many numbers."""
+        return max(1, round(self.trainable / _numbers(self.arch)["rank"]))
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes on the device at the peak of a step, by what they are for.
+
+    `copies` are the weights once more in bfloat16, which autocast makes of a base in float32; `work` is what comes and
+    goes while gradients are made.
+    """
+
+    weights: int
+    copies: int
+    gradients: int
+    moments: int
+    average: int
+    activations: int
+    work: int
+    load: Load = field(repr=False)
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """Every part that is there, by name."""
+        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "load"}
+        return {name: size for name, size in named.items() if size}
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return sum(self.parts.values())
+
+    def lines(self) -> list[str]:
+        """The parts for people."""
+        return [f"{name:12} {size / 1e9:8.2f} GB   {self._why(name)}" for name, size in self.parts.items()]
+
+    def _why(self, name: str) -> str:
+        load = self.load
+        experts = "" if load.experts == 1 else f", {load.experts} experts"
+        kept = "block inputs and one block" if load.checkpointing else f"{load.arch.layers} blocks"
+        return {
+            "weights": f"held in {load.base}{experts}",
+            "copies": "of the weights, in bf16",
+            "gradients": f"of {load.trainable / 1e6:.1f} M parameters",
+            "moments": f"of {load.optimiser}{experts}",
+            "average": f"of {load.trainable / 1e6:.1f} M parameters{experts}",
+            "activations": f"{kept}, {load.batch} x {load.tokens} tokens in {load.dtype}",
+            "work": "while gradients are made",
+        }[name]
+
+
+def estimate(  # noqa: PLR0913 - what decides about memory, each by name
+    what: Variant | DiTArch,
+    *,
+    batch: int,
+    tokens: int,
+    trainable: int,
+    optimiser: str = "adamw",
+    dtype: str = "bf16",
+    base: str = "fp32",
+    checkpointing: bool = False,
+    ema: bool = False,
+    experts: int = 1,
+    device: str = "cuda",
+) -> Need:
+    """Return the memory that one training step takes on its device.
+
+    `tokens` are those of one clip, with what stands beside them; `trainable` the numbers of one expert that learn: as
+    many as the transformer has, or fewer under a LoRA. `experts` is how many of them are on the device at once.
+    `device` "cpu" trains with attention written out (train/flow.py), whose scores are kept. Raises OptionError for what
+    cannot be.
+    """
+    arch = what.dit if isinstance(what, Variant) else what
+    choose("optimiser", optimiser, ("adamw", "muon"))
+    choose("dtype", dtype, ("bf16", "fp32"))
+    choose("base", base, ("bf16", "fp32", "int8"))
+    for name, value in (("batch", batch), ("tokens", tokens), ("trainable", trainable), ("experts", experts)):
+        if value < 1:
+            raise OptionError(f"{name} = {value} should be at least 1")
+    if trainable > _numbers(arch)["all"]:
+        raise OptionError(f"{trainable} numbers cannot learn: this transformer has {_numbers(arch)['all']}")
+    told = isinstance(what, Variant) and what.image == "known"
+    kind = torch.device(device).type
+    return _need(
+        Load(
+            arch, batch, tokens, trainable, optimiser, dtype, base, checkpointing, ema, experts,
+            "cpu" if kind == "cpu" else "cuda", told or arch.speech is not None,
+        )
+    )  # fmt: skip
+
+
+def require(need: Need, available: int) -> None:
+    """Raise DeviceError unless `need` fits into `available` bytes; it says what would help most, and how far.
+
+    What changes nothing of the result comes first; a smaller clip, and a LoRA in place of all weights, come last.
+    """
+    if need.total <= available:
+        return
+    parts = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in need.parts.items())
+    found, steps = need, []
+    for ways in (_savings, _sacrifices):
+        while found.total > available:
+            made = {said: _need(load) for said, load in ways(found.load).items()}
+            said = min(made, key=lambda way: made[way].total, default="")
+            if not said or made[said].total > 0.98 * found.total:
+                break
+            found = made[said]
+            steps.append(f"{said} ({found.total / 1e9:.2f} GB)")
+    fits = "which fits" if found.total <= available else "and even that does not fit"
+    help_ = (
+        f"What helps most: {', then '.join(steps)}, {fits}" if steps else "Nothing helps but a larger device"
+    )
+    raise DeviceError(
+        f"training needs {need.total / 1e9:.2f} GB ({parts}), and {available / 1e9:.2f} GB are free. {help_}"
+    )
+
+
+def _savings(load: Load) -> dict[str, Load]:
+    """What a person could change without changing what is learned from what, in the words of a recipe."""
+    ways: dict[str, Load] = {}
+    if not load.checkpointing:
+        ways["memory.checkpointing = true"] = replace(load, checkpointing=True)
+    if load.batch > 1:
+        ways[f"optimiser.batch = 1 with optimiser.accumulate = {load.batch}"] = replace(load, batch=1)
+    if load.experts > 1:
+        ways['memory.rest = "host"'] = replace(load, experts=1)
+    if load.dtype == "fp32" and load.base == "fp32":
+        ways['memory.dtype = "bf16"'] = replace(load, dtype="bf16")
+    if load.adapts and load.mixed:
+        ways['memory.base = "bf16"'] = replace(load, base="bf16")
+    if load.adapts and load.base != "int8":
+        ways['memory.base = "int8"'] = replace(load, base="int8")
+    if load.ema:
+        ways["optimiser.ema = 0"] = replace(load, ema=False)
+    if load.optimiser == "adamw" and not load.adapts:
+        ways['optimiser.name = "muon"'] = replace(load, optimiser="muon")
+    return ways
+
+
+def _sacrifices(load: Load) -> dict[str, Load]:
+    """What a person could give up."""
+    half = math.ceil(load.tokens / 2)
+    ways = {}
+    if half >= 128:
+        said = f"clips of {half} tokens (a smaller data.size, fewer data.frames)"
+        ways[said] = replace(load, tokens=half)
+    if not load.adapts:
+        small = replace(load, trainable=16 * _numbers(load.arch)["rank"], base="bf16")
+        ways["an [adapter] of rank 16"] = small
+    return ways
+
+
+def _need(load: Load) -> Need:
+    numbers = _numbers(load.arch)
+    learned = load.trainable
+    kept = _kept(replace(load, optimiser="", ema=False, experts=1))  # found once for all of these
+    # Autocast keeps the copy of a weight that learns until it ends; that of a frozen one lives as long as its block's
+    # activations.
+    whole = not (load.checkpointing and load.adapts)
+    copies = _HALF * numbers["matrices"] * (load.arch.layers if whole else 1) if load.mixed else 0
+    factors = _FLOAT * learned if load.adapts else 0
+    moments = {
+        "adamw": 2 * _FLOAT * learned,
+        "muon": _FLOAT * (learned if load.adapts else numbers["all"] + numbers["tables"]),
+    }[load.optimiser]
+    return Need(
+        weights=load.experts * (_held(load.arch, load.base) + factors),
+        copies=copies,
+        gradients=_FLOAT * learned,
+        moments=load.experts * moments,
+        average=load.experts * _FLOAT * learned * load.ema,
+        activations=kept,
+        work=_work(load),
+        load=load,
+    )
+
+
+def _work(load: Load) -> int:
+    """What a block's gradients take beside what was kept: of the hidden layer twice, of the stream four times; of the
+    scores, where attention is written out; and one matrix out of eight bits.
+    """
+    arch, size = load.arch, _HALF if load.dtype == "bf16" else _FLOAT
+    work = load.batch * load.tokens * (2 * size * arch.ffn_dim + 4 * _FLOAT * arch.dim)
+    if load.device == "cpu":
+        work = max(work, 2 * _FLOAT * load.batch * arch.heads * load.tokens**2)
+    if load.base == "int8":
+        work += (_FLOAT + size) * arch.dim * arch.ffn_dim
+    return work
+
+
+@lru_cache(maxsize=16)
+def _numbers(arch: DiTArch) -> Mapping[str, int]:
+    """Numbers of a transformer: all, in the matrices of one block, in what is no matrix, in one rank of a LoRA."""
+    network = meta_module(arch)
+    block = network.get_submodule("blocks.0")
+    matrices = [module for module in block.modules() if type(module) is Linear]
+    return {
+        "all": sum(p.numel() for p in network.parameters()),
+        "matrices": sum(module.weight.numel() for module in matrices),
+        "tables": sum(
+            p.numel() for name, p in network.named_parameters() if p.ndim < 2 or name.endswith("modulation")
+        ),
+        "rank": arch.layers * sum(module.in_features + module.out_features for module in matrices),
+    }
+
+
+@lru_cache(maxsize=16)
+def _held(arch: DiTArch, base: str) -> int:
+    """Bytes of the weights of an expert."""
+    network = meta_module(arch)
+    shrunk = {f"{name}.weight" for name, module in network.named_modules() if type(module) is Linear}
+    total = 0
+    for name, p in network.named_parameters():
+        if base == "fp32" or any(part in name for part in FLOAT32):
+            total += _FLOAT * p.numel()
+        elif base == "int8" and name in shrunk:
+            total += p.numel() + _FLOAT * p.shape[0]
+        else:
+            total += _HALF * p.numel()
+    return total
+
+
+@lru_cache(maxsize=64)
+def _kept(load: Load) -> int:
+    """Bytes that autograd keeps of one forward pass, without parameters and their copies."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    arch, learns = load.arch, not load.adapts
+    attention: Attention = plain_attention if load.device == "cpu" else sdpa
+    with FakeTensorMode(), torch.autocast("cpu", torch.bfloat16, enabled=load.dtype == "bf16"):
+        block = _prepared(Block(arch.dim, arch.ffn_dim, arch.heads, arch.eps), load)
+        half = arch.dim // arch.heads // 2
+        x = torch.empty(load.batch, load.tokens, arch.dim, requires_grad=True)
+        index = torch.zeros(load.tokens, dtype=torch.int64) if load.per_token else None
+        time = TimeRows(torch.empty(load.batch, 1, 6, arch.dim, requires_grad=learns), index)
+        table = torch.empty(load.tokens, 1, half), torch.empty(load.tokens, 1, half)
+        text = torch.empty(load.batch, arch.text_len + 1, arch.dim, requires_grad=learns)
+        bias = torch.empty(load.batch, 1, 1, arch.text_len + 1)
+        outside = (block, x, text, bias, *table)
+        with _counted(outside) as read:
+            memory = block.cross_attn.read(text, bias)
+        with _counted((*outside, memory.k, memory.v)) as inside:
+            block(x, time, table, memory, attention)
+        taps = _taps(load, x, attention)
+    stream = x.nbytes
+    copied = _HALF * 2 * arch.dim**2 if load.mixed else 0  # of the two matrices that read the text
+    texts = sum(read.values()) - copied
+    one = stream + sum(inside.values()) - (_HALF * _numbers(arch)["matrices"] - copied if load.mixed else 0)
+    blocks = arch.layers * stream + one if load.checkpointing else arch.layers * one
+    return (
+        blocks + arch.layers * texts + taps + 2 * stream
+    )  # the head keeps its input, and what it made of it
+
+
+def _taps(load: Load, x: Tensor, attention: Attention) -> int:
+    """What is kept where sound is read, which is after some blocks and in none."""
+    speech = load.arch.speech
+    if speech is None:
+        return 0
+    injector = _prepared(Injector(load.arch, 1), load)
+    tokens = torch.empty(load.batch, 1, speech.audio_tokens + 1, load.arch.dim, requires_grad=not load.adapts)
+    with _counted((injector, x)) as inside:
+        injector.tap(0, injector.read(0, tokens, tokens[:, :, 0]), attention, x)
+    return len(speech.inject) * (x.nbytes + sum(inside.values()))
+
+
+def _prepared(block: nn.Module, load: Load) -> nn.Module:
+    """A block as it is trained: in its precision, with a LoRA on every matrix if that is what learns."""
+    if load.base != "fp32" and load.dtype == "bf16":
+        for name, p in block.named_parameters():
+            if not any(part in name for part in FLOAT32):
+                p.data = p.data.to(torch.bfloat16)
+    if not load.adapts:
+        return block
+    block.requires_grad_(False)
+    for name, module in list(block.named_modules()):
+        if type(module) is Linear:
+            base = Int8Linear(module) if load.base == "int8" else module
+            parent, _, leaf = name.rpartition(".")
+            setattr(block.get_submodule(parent), leaf, Adapted(base, load.rank, 1.0))
+    return block
+
+
+@contextmanager
+def _counted(outside: tuple[nn.Module | Tensor, ...]) -> Generator[dict[int, int]]:
+    """Bytes of every storage that autograd saves meanwhile; parameters, and what is in `outside`, do not count."""
+    known: set[int] = set()
+    for each in outside:
+        tensors = [*each.parameters(), *each.buffers()] if isinstance(each, nn.Module) else [each]
+        known |= {t.untyped_storage()._cdata for t in tensors}
+    sizes: dict[int, int] = {}
+    alive: list[Tensor] = []  # so that no storage takes the place of another
+
+    def note(t: Tensor) -> Tensor:
+        storage = t.untyped_storage()
+        alive.append(t)
+        if storage._cdata not in known:
+            sizes[storage._cdata] = storage.nbytes()
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+        yield sizes
