@@ -256,7 +256,7 @@ def test_muon_leaves_what_has_no_gradient():
     assert torch.equal(p, torch.ones(4, 4))
 
 
-@pytest.mark.parametrize("stage", ["both", "high", "low", "export"])
+@pytest.mark.parametrize("stage", ["sketch", "high", "low", "export"])
 def test_a_stage_out_of_turn_is_refused_before_any_work(tmp_path, stage):
     with pytest.raises(CheckpointError, match=r"there is no .*: (run|train) "):
         nano.run(stage, tmp_path, log=print)
@@ -264,5 +264,5 @@ def test_a_stage_out_of_turn_is_refused_before_any_work(tmp_path, stage):
 
 
 def test_an_unknown_stage_lists_the_known(tmp_path):
-    with pytest.raises(OptionError, match=r"'hi'.*Known: clips, vae"):
+    with pytest.raises(OptionError, match=r"'hi'.*Known: clips, latents"):
         nano.run("hi", tmp_path, log=print)
