@@ -156,6 +156,8 @@ class Studio:
     def _made(self, engine: Engine, request: Request, suffix: str, where: str) -> Path:
         """The file of a request: the one that is there and whole, or a new one."""
         path = self.folder / TAKES / f"{_key(engine.recipe(request), self.quality)}{suffix}"
+        for stray in path.parent.glob(f".{path.name}*.part"):  # of a run that was killed
+            stray.unlink(missing_ok=True)
         if _is_whole(path):
             self.report.note(f"{where}: kept {path.name}")
             return path
