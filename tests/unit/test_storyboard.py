@@ -222,6 +222,22 @@ def test_stopped_at_any_moment_the_same_command_goes_on(run, engine, when, tmp_p
     assert engine.decoded == 3 and not list((tmp_path / "out/film/takes").glob("*.latents.*"))
 
 
+def test_what_a_killed_run_left_is_cleared_away(run, engine, tmp_path):
+    run()
+    takes = tmp_path / "out/film/takes"
+    key = board()["shots"][0]["recipe"]
+    for stray in (
+        takes / f".{key}.mp4.ab12.part",
+        takes / f"{key}.mp4.latents.safetensors",
+        takes.parent / ".board.json.1.part",
+    ):
+        stray.write_bytes(b"half")
+    assert run()[0] == 0 and len(engine.requests) == 3
+    assert not [
+        path for path in takes.parent.rglob("*") if path.name.endswith((".part", ".latents.safetensors"))
+    ]
+
+
 def test_a_film_whose_record_was_not_written_is_measured_and_not_made_again(run, engine, tmp_path):
     run()
     for record in (tmp_path / "out/film/takes").glob("*.json"):

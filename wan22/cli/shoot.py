@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wan22.cli.publish import Target
 from wan22.errors import MediaError, RequestError, Wan22Error
 from wan22.version import __version__
 
@@ -128,6 +129,11 @@ class Studio:
         grey = np.zeros((canvas.out[1], canvas.out[0], 3), np.uint8)
         return self.engine.check(replace(last, image=grey))
 
+    def clear(self) -> None:
+        """Remove the half files of a run that was killed."""
+        for stray in (*self.folder.glob(".*.part"), *(self.folder / TAKES).glob(".*.part")):
+            stray.unlink(missing_ok=True)
+
     def shoot(self, shot: Shot) -> tuple[Take, int]:
         """The best take of a shot, and how many there are.
 
@@ -156,9 +162,8 @@ class Studio:
     def _made(self, engine: Engine, request: Request, suffix: str, where: str) -> Path:
         """The file of a request: the one that is there and whole, or a new one."""
         path = self.folder / TAKES / f"{_key(engine.recipe(request), self.quality)}{suffix}"
-        for stray in path.parent.glob(f".{path.name}*.part"):  # of a run that was killed
-            stray.unlink(missing_ok=True)
         if _is_whole(path):
+            Target(str(path)).latents.unlink(missing_ok=True)  # of a run that was killed right after the film
             self.report.note(f"{where}: kept {path.name}")
             return path
         self.report.note(f"{where}: seed {request.seed}, {request.prompt}")
@@ -199,7 +204,7 @@ def _key(recipe: dict[str, Any], quality: str) -> str:
 def _make(engine: Engine, request: Request, path: Path, quality: str, report: Report) -> None:
     """Make one file, going on from what is there of it."""
     from wan22.cli.long import LongWork, publish_long
-    from wan22.cli.publish import Target, publish
+    from wan22.cli.publish import publish
 
     canvas = engine.check(request)
     target = Target(str(path), quality)

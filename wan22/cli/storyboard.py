@@ -96,6 +96,7 @@ def storyboard(
         stills = _stills(engine, replace(machine, model=still_model), from_stills)
         studio = shoot.Studio(engine, folder, _Quiet(show), shoot.judged, retry, stills, quality)
         studio.check(shots)
+        studio.clear()
         board = _make(told, shots, studio, path.stem)
         _publish(board, folder)
         show.note(board.summary)
