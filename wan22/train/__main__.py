@@ -10,7 +10,7 @@ from wan22.errors import Wan22Error, choose
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m wan22.train", description=__doc__)
-    parser.add_argument("recipe", help="the recipe: nano, nano-speech")
+    parser.add_argument("recipe", help="the recipe: nano, nano-speech, nano-fast")
     parser.add_argument("--stage", default="all", help="one stage of it, or all (the default)")
     parser.add_argument(
         "--folder", type=Path, default=None, help="where the run is kept (default: runs/RECIPE)"
@@ -18,10 +18,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--minutes", type=float, default=None, help="stop after this time; run again to go on"
     )
+    parser.add_argument("--teacher", default="nano", help="nano-fast: the model that is distilled")
     parser.add_argument("--threads", type=int, default=None, help="threads of torch (default: all cores)")
     options = parser.parse_args(arguments)
     try:
-        choose("recipe", options.recipe, ("nano", "nano-speech"))
+        choose("recipe", options.recipe, ("nano", "nano-speech", "nano-fast"))
         import torch
 
         from wan22.train import nano, nano_speech
@@ -29,6 +30,11 @@ def main(arguments: list[str] | None = None) -> int:
         if options.threads:
             torch.set_num_threads(options.threads)
         folder = options.folder or Path("runs") / options.recipe
+        if options.recipe == "nano-fast":
+            from wan22.train.recipes import nano_fast
+
+            nano_fast.run(options.stage, folder, options.teacher, log=_say, minutes=options.minutes)
+            return 0
         run = nano.run if options.recipe == "nano" else nano_speech.run
         run(options.stage, folder, log=_say, minutes=options.minutes)
     except Wan22Error as error:

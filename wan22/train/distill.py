@@ -1,0 +1,113 @@
+"""Distil a model into adapters that make its films in a few steps and without guidance.
+
+The teacher's way from noise to film, with guidance, is cut into as many phases as the student may take steps (Phased
+Consistency Models, Wang et al. 2024, arXiv:2405.18407, section 3.2). In each phase the student learns to go in one step
+from wherever the teacher was to where it came at the phase's end:
+
+    v*(x_i) = (x_i - x_end) / (sigma_i - sigma_end)
+    loss    = ((sigma_i - sigma_end) / (sigma_start - sigma_end))^2  |v(x_i, sigma_i) - v*|^2
+
+which is the error of the end that is predicted, in units of the phase. The teacher's own states take the place of a
+consistency target; its guidance is in them, as in Latent Consistency Models (Luo et al. 2023, arXiv:2310.04378, section
+4.3). A phase lies on one side of the experts' boundary, so each expert has an adapter that sees its phases alone.
+
+Later phases also start from where the student itself comes, so that it learns to make good its own errors.
+
+    FOLDER/run.json   trajectories/   checkpoints/   own/ (where the student hands over to the next expert)
+    FOLDER/fast/      the adapters and fast.json, by `export`
+
+The same command goes on after any end; a step draws its randomness from the seed, the expert and its number alone.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from wan22.catalog import from_json, to_json
+from wan22.engine import Engine
+from wan22.errors import CheckpointError, OptionError, choose
+from wan22.request import Job, resolve
+from wan22.train.checkpoint import write_json
+from wan22.train.student import DistilRecipe, Student
+from wan22.train.trajectories import check_teacher, record
+from wan22.train.vae import Log
+from wan22.types import Request
+from wan22.weights.reader import read_json
+
+__all__ = ["STAGES", "DistilRecipe", "distil", "ship"]
+
+STAGES = ("record", "learn", "export")
+
+
+def distil(
+    engine: Engine,
+    prompts: Sequence[str],
+    recipe: DistilRecipe,
+    folder: Path,
+    *,
+    stage: str = "all",
+    log: Log,
+    minutes: float | None = None,
+) -> Path | None:
+    """Run a stage, or all; return the folder of the adapters, or None if `minutes` have passed before the end.
+
+    Raises OptionError for a model or recipe that cannot be, CheckpointError if the folder is of another run or what a
+    stage needs is not there.
+    """
+    until = None if minutes is None else time.monotonic() + minutes * 60
+    wanted = STAGES if stage == "all" else (choose("stage", stage, STAGES),)
+    check_teacher(engine)
+    student = Student(engine, recipe, folder, _job(engine, recipe, prompts), log)
+    _claim(folder, engine, recipe, prompts)
+    if "record" in wanted and not record(
+        engine, prompts, recipe.recording, folder / "trajectories", log=log, until=until
+    ):
+        log("the time is over; run again to go on recording")
+        return None
+    if "learn" in wanted:
+        for name in engine.variant.experts:
+            if not student.learn(name, until):
+                log(f"the time is over; run again to go on with the expert {name!r}")
+                return None
+    return student.export() if "export" in wanted else None
+
+
+def ship(made: Path, model: Path) -> None:
+    """Put adapters that `distil` made into the folder of the model that they are of, and say so in its row.
+
+    Raises CheckpointError if either is not what it should be.
+    """
+    if not (made / "fast.json").is_file():
+        raise CheckpointError(f"there is no {made / 'fast.json'}: distil to the end first")
+    said, values = read_json(made / "fast.json"), read_json(model / "variant.json")
+    shared = values.get("parts")
+    row = from_json({**{name: value for name, value in values.items() if name != "parts"}, "fast": said})
+    for file in said["loras"].values():
+        shutil.copyfile(made / file, model / file)
+    write_json(model / "variant.json", to_json(row) | ({"parts": shared} if shared else {}))
+
+
+def _job(engine: Engine, recipe: DistilRecipe, prompts: Sequence[str]) -> Job:
+    """What the teacher does; its schedule is the same for all trajectories."""
+    if not prompts:
+        raise OptionError("a student learns from prompts, and none are given")
+    return resolve(Request(prompt=prompts[0], steps=recipe.recording.steps), engine.variant)
+
+
+def _claim(folder: Path, engine: Engine, recipe: DistilRecipe, prompts: Sequence[str]) -> None:
+    """Begin a run in a folder, or go on with it. Raises CheckpointError if it is of another teacher or recipe."""
+    fixed = replace(recipe, save=0)
+    facts = {"weights": engine.weights, "recipe": asdict(fixed), "prompts": list(prompts)}
+    facts = json.loads(json.dumps(facts))
+    path = folder / "run.json"
+    if not path.is_file():
+        write_json(path, facts)
+        return
+    different = [name for name, value in facts.items() if read_json(path).get(name) != value]
+    if different:
+        raise CheckpointError(
+            f"{folder} holds a run with other {' and '.join(different)}; take another folder, or remove that one"
+        )
