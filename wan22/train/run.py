@@ -161,16 +161,19 @@ def train(
 
 
 class _Films:
-    """Makes films of a moment whenever so many steps have been done by all experts together."""
+    """Makes films of a moment whenever so many steps have been done by all experts together; what is there already
+    is not made again.
+    """
 
     def __init__(self, make: Callable[[str], list[Path]], recipe: Recipe) -> None:
         self._make, self._every = make, recipe.validation.every
 
     def at(self, steps: Mapping[str, int], log: Log) -> None:
         done = sum(steps.values())
-        if self._every and done % self._every == 0:
+        if self._every and done and done % self._every == 0:
             name = "_".join(f"{expert}-{step:06}" for expert, step in steps.items())
-            log(f"validation   {len(self._make(name))} films of {name}")
+            if made := self._make(name):
+                log(f"validation   {len(made)} films of {name}")
 
 
 class Loop:
@@ -191,6 +194,7 @@ class Loop:
         total, stretch = recipe.optimiser.steps, recipe.memory.stretch
         end = "done"
         while (name := next_turn(crew.steps, total=total, stretch=stretch)) is not None:
+            films.at(crew.steps, self._log)  # also those that the last end has left undone
             if stop():
                 end = "stopped"
                 break
@@ -199,11 +203,12 @@ class Loop:
             crew.steps[name] = expert.step
             if expert.step % recipe.save == 0:
                 crew.save()
-            films.at(crew.steps, self._log)
             if until is not None and time.monotonic() > until:
                 end = "time"
                 break
         crew.save()
+        if end == "done":
+            films.at(crew.steps, self._log)
         return end
 
     def _step(self, expert: Expert) -> None:

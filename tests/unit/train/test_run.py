@@ -1,16 +1,22 @@
 import errno
 import json
+import os
 import shutil
+import signal
+import wave
 from dataclasses import replace
 from itertools import chain, repeat
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from unit.tiny import write_tiny
-from unit.train.media import write_clip
+from unit.tiny import write_tiny, write_tiny_speech
+from unit.train.media import write_clip, write_picture
 
 import wan22
+from wan22.cli.__main__ import main
+from wan22.cli.train import _asked_to_stop
 from wan22.errors import CheckpointError, DeviceError, OptionError, OutputError
 from wan22.media.recipe import read_recipe
 from wan22.media.video import read_clip
@@ -329,6 +335,55 @@ def test_adapters_on_a_small_base_go_on_at_the_same_bits_and_leave_the_base_alon
     assert len(list((tmp_path / "one").rglob("*.mp4"))) == 1
 
 
+def small(base, folder, **change):
+    """A recipe of one step in a folder of its own, whose films are made at the end."""
+    shown = ValidationPart(every=1, prompts=("a red ball",), steps=2)
+    once = replace(base.optimiser, steps=1, warmup=0, batch=1, accumulate=1)
+    plain = replace(base, folder=folder, optimiser=once, validation=shown, adapter=AdapterPart(rank=2))
+    return replace(plain, memory=MemoryPart(dtype="fp32", base="fp32", rest="disk"), **change)
+
+
+def test_a_model_that_is_told_pictures_by_channels_learns_from_them(base, tmp_path):
+    write_tiny(tmp_path / "model", image="channels")
+    write_clip(tmp_path / "clips/a.mp4")
+    write_picture(tmp_path / "first.png")
+    recipe = small(base, tmp_path)
+    with pytest.raises(OptionError, match=r"tiny needs pictures: validation\.images, one for each prompt"):
+        go(recipe, tmp_path / "out")
+    told = replace(recipe, validation=replace(recipe.validation, images=("first.png",)))
+    assert go(told, tmp_path / "out").end == "done"
+    assert len(list((tmp_path / "out").rglob("validation/*/00.mp4"))) == 2
+
+
+def test_a_model_that_sound_drives_learns_from_clips_with_sound(base, tmp_path):
+    pytest.importorskip("transformers")
+    write_tiny_speech(tmp_path / "model")
+    write_clip(tmp_path / "clips/a.mp4", frames=40, width=64, height=64)
+    samples = (np.sin(np.arange(5 * 16000) / 12) * 9000).astype(np.int16)
+    with wave.open(str(tmp_path / "clips/a.wav"), "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        file.writeframes(samples.tobytes())
+    (tmp_path / "clips/metadata.csv").write_text("video,prompt,input_audio\na.mp4,a red ball,a.wav\n")
+    write_picture(tmp_path / "who.png", width=64, height=64)
+    data = replace(base.data, size=(64, 64), frames=(8,))
+    recipe = small(base, tmp_path, data=data)
+    with pytest.raises(OptionError, match=r"data\.frames = 5: the frames of a clip of .* are 8"):
+        go(replace(recipe, data=replace(data, frames=(5,))), tmp_path / "out")
+    shown = replace(recipe.validation, images=("who.png",), sounds=("clips/a.wav",))
+    outcome = go(replace(recipe, validation=shown), tmp_path / "out")
+    assert outcome.end == "done" and outcome.steps == {"dit": 1}
+    assert [path.name for path in (tmp_path / "out/lora").iterdir()] == ["transformer.safetensors"]
+    assert len(list((tmp_path / "out").rglob("validation/*/00.mp4"))) == 1
+
+
+def test_films_that_an_end_has_left_undone_are_made_when_the_run_goes_on(base, tmp_path):
+    recipe = replace(base, validation=ValidationPart(every=3, prompts=("a red ball",), steps=2))
+    assert go(recipe, tmp_path, stop=stop_after(3)).end == "stopped"
+    assert not list(tmp_path.rglob("*.mp4"))
+    go(recipe, tmp_path)
+    assert len(list(tmp_path.rglob("validation/high-000003_low-000000/00.mp4"))) == 1
+
+
 def test_tensorboard_that_is_asked_for_and_absent_is_an_error_that_says_what_to_install(
     base, tmp_path, monkeypatch
 ):
@@ -347,3 +402,35 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_a_word(base, tmp_path, monk
         OptionError, match=r"the loss of step 0 of the expert 'high' is nan; lower optimiser\.rate"
     ):
         go(base, tmp_path)
+
+
+def test_the_first_signal_asks_for_an_end_and_the_second_ends(capsys):
+    with _asked_to_stop() as stop:
+        assert not stop()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop() and "stopping after this step" in capsys.readouterr().err
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_command_checks_trains_and_goes_on(base, tmp_path, capsys):
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(
+        f'output = "out"\n[model]\nname = "{base.folder}/model"\n[adapter]\nrank = 2\n[data]\nsources = '
+        f'"{base.folder}/clips"\nsize = [48, 32]\nframes = 5\nfps = 8\n[optimiser]\nsteps = 9\nwarmup = 0\n'
+    )
+    assert main(["train", str(recipe), "--check", "--device", "cpu"]) == 0
+    assert (
+        "expert       high: sigma 0.9 to 1, shift 5" in capsys.readouterr().out
+        and not (tmp_path / "out").exists()
+    )
+    assert main(["train", str(recipe), "--steps", "2", "--minutes", "1e-9", "--device", "cpu"]) == 0
+    assert "saved at step high 1, low 0; the same command goes on" in capsys.readouterr().err
+    assert main(["train", str(recipe), "--steps", "2", "--device", "cpu"]) == 0
+    assert f"done         {tmp_path / 'out/lora'}" in capsys.readouterr().out
+    assert main(["train", str(recipe), "--steps", "0"]) == 2
+    assert "--steps 0 should be at least 1" in capsys.readouterr().err
+    recipe.write_text(recipe.read_text() + "stepz = 1\n")
+    assert main(["train", str(recipe)]) == 2
+    assert "unknown setting optimiser.stepz. Did you mean optimiser.steps?" in capsys.readouterr().err
