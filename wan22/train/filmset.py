@@ -7,7 +7,7 @@ import argparse
 import json
 import random
 import sys
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 
 from wan22.errors import OptionError, Wan22Error, choose
@@ -16,12 +16,32 @@ from wan22.stage.caption import caption
 from wan22.stage.labels import AXES, Shot, Split, labels, sample
 from wan22.stage.render import render
 
+_TRIES = 40
+"""Draws for each shot that is wanted: where labels are fixed, one in ten is of the held-out split."""
 
-def shots_with(count: int, seed: int, fixed: dict[str, str], *, split: Split = "train") -> list[Shot]:
-    """Sampled shots with the labels of `fixed` in place. Raises OptionError for an unknown axis or value."""
-    for axis in fixed:
-        choose("axis of the film set", axis, tuple(AXES))
-    return [replace(shot, **fixed) for shot in sample(count, seed, split=split)]
+
+def shots_with(count: int, seed: int, fixed: Mapping[str, str], *, split: Split = "train") -> list[Shot]:
+    """Sampled shots of a split with the labels of `fixed` in place; each is of that split with them, too.
+
+    Raises OptionError for an unknown axis or value, and if next to no shot of the split can have these labels.
+    """
+    for axis, value in fixed.items():
+        choose(f"{choose('axis of the film set', axis, tuple(AXES))}", value, tuple(AXES[axis]))
+    shots: list[Shot] = []
+    for drawn in sample(_TRIES * (count + 1), seed, split=split):
+        if len(shots) == count:
+            break
+        told = labels(drawn) | fixed
+        if told["camera"] == "follow" and not told["action"].startswith("travel"):
+            continue
+        if (shot := Shot(**told)).held_out == (split == "held-out"):
+            shots.append(shot)
+    if len(shots) < count:
+        said = ", ".join(f"{axis}={value}" for axis, value in fixed.items())
+        raise OptionError(
+            f"there are not {count} {split} shots with {said}: fix fewer labels, or take the other split"
+        )
+    return shots
 
 
 def write_clips(
