@@ -7,7 +7,7 @@ import argparse
 import json
 import random
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from wan22.errors import OptionError, Wan22Error, choose
@@ -16,8 +16,8 @@ from wan22.stage.caption import caption
 from wan22.stage.labels import AXES, Shot, Split, labels, sample
 from wan22.stage.render import render
 
-_TRIES = 40
-"""Draws for each shot that is wanted: where labels are fixed, one in ten is of the held-out split."""
+_TRIES = (2, 14, 60)
+"""Draws for each shot that is wanted: with labels in place, one in ten of them is of the held-out split."""
 
 
 def shots_with(count: int, seed: int, fixed: Mapping[str, str], *, split: Split = "train") -> list[Shot]:
@@ -26,22 +26,26 @@ def shots_with(count: int, seed: int, fixed: Mapping[str, str], *, split: Split 
     Raises OptionError for an unknown axis or value, and if next to no shot of the split can have these labels.
     """
     for axis, value in fixed.items():
-        choose(f"{choose('axis of the film set', axis, tuple(AXES))}", value, tuple(AXES[axis]))
-    shots: list[Shot] = []
-    for drawn in sample(_TRIES * (count + 1), seed, split=split):
-        if len(shots) == count:
-            break
-        told = labels(drawn) | fixed
+        known = AXES[choose("axis of the film set", axis, tuple(AXES))]
+        choose(axis, value, tuple(known))
+    for tries in _TRIES:  # longer series begin as shorter ones do
+        shots = list(_placed(sample(tries * count, seed, split=split), fixed, split))
+        if len(shots) >= count:
+            return shots[:count]
+    said = ", ".join(f"{axis}={value}" for axis, value in fixed.items())
+    raise OptionError(
+        f"there are not {count} {split} shots with {said}: fix fewer labels, or take the other split"
+    )
+
+
+def _placed(drawn: Iterable[Shot], fixed: Mapping[str, str], split: Split) -> Iterator[Shot]:
+    """The shots with other labels in place, as far as they can be and are of the split."""
+    for shot in drawn:
+        told = labels(shot) | fixed
         if told["camera"] == "follow" and not told["action"].startswith("travel"):
             continue
-        if (shot := Shot(**told)).held_out == (split == "held-out"):
-            shots.append(shot)
-    if len(shots) < count:
-        said = ", ".join(f"{axis}={value}" for axis, value in fixed.items())
-        raise OptionError(
-            f"there are not {count} {split} shots with {said}: fix fewer labels, or take the other split"
-        )
-    return shots
+        if (changed := Shot(**told)).held_out == (split == "held-out"):
+            yield changed
 
 
 def write_clips(
@@ -85,6 +89,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--size", type=_size, default=(128, 80), metavar="WIDTHxHEIGHT")
+    parser.add_argument("--frames", type=int, default=17)
+    parser.add_argument("--fps", type=int, default=8)
     parser.add_argument("--held-out", action="store_true", help="combinations that no training sees")
     parser.add_argument("--language", default="en", choices=("en", "zh", "ko", "ja"))
     parser.add_argument("label", nargs="*", metavar="AXIS=VALUE", help="labels that hold for every clip")
@@ -93,12 +100,28 @@ def main(arguments: list[str] | None = None) -> int:
         fixed = dict(_pair(text) for text in options.label)
         split: Split = "held-out" if options.held_out else "train"
         shots = shots_with(options.count, options.seed, fixed, split=split)
-        made = write_clips(options.output, shots, seed=options.seed, language=options.language)
+        made = write_clips(
+            options.output,
+            shots,
+            seed=options.seed,
+            size=options.size,
+            frames=options.frames,
+            fps=options.fps,
+            language=options.language,
+        )
     except Wan22Error as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 2
     print(f"{len(made)} clips in {options.output}")  # noqa: T201
     return 0
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    try:
+        return int(width), int(height)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no WIDTHxHEIGHT in pixels, such as 128x80") from None
 
 
 def _pair(text: str) -> tuple[str, str]:
