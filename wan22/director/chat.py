@@ -56,17 +56,20 @@ class ChatExtender:
 
     def extend(self, brief: Brief) -> str:
         """Return the longer prompt. Raises ExtendError for a server that is down, slow, refuses, or talks nonsense."""
-        deadline = time.monotonic() + self.timeout
-        model = self.model or self._only_model(deadline)
         asked: str | list[dict[str, Any]] = wish(brief)
         if brief.image is not None:
             picture = {"type": "image_url", "image_url": {"url": data_url(brief.image)}}
             asked = [picture, {"type": "text", "text": asked}]
-        system = {"role": "system", "content": instructions(brief, sees=brief.image is not None)}
+        return self.ask(instructions(brief, sees=brief.image is not None), asked, seed=brief.seed)
+
+    def ask(self, system: str, asked: str | list[dict[str, Any]], *, seed: int = 0) -> str:
+        """Return the server's answer to one turn, a text or parts of one. Raises ExtendError, as `extend` does."""
+        deadline = time.monotonic() + self.timeout
+        model = self.model or self._only_model(deadline)
         body = {
             "model": model,
-            "messages": [system, {"role": "user", "content": asked}],
-            "seed": brief.seed,
+            "messages": [{"role": "system", "content": system}, {"role": "user", "content": asked}],
+            "seed": seed,
             "stream": False,
         }
         reply = self._ask("/chat/completions", body, deadline)

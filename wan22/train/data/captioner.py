@@ -1,0 +1,239 @@
+"""Write a text beside every clip that has none, by a model that sees: on a chat server, or on this machine.
+
+A model is shown frames of a clip in their order and told what a video model's text should say. A text that is there is
+left alone unless it is asked for anew, so the same command goes on after any end; what fails is noted, and the others
+go on. Texts are written whole or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from wan22.director.brief import MAX_PROMPT, ExtendError, answer
+from wan22.director.chat import ChatExtender, data_url
+from wan22.director.vocabulary import PROMPT_LANGUAGES
+from wan22.errors import CheckpointError, MediaError, OptionError, choose
+from wan22.media.place import written
+from wan22.train.data.frames import frames_at
+from wan22.train.data.probe import probe
+from wan22.train.data.sources import CLIPS, PICTURES, walk
+
+Log = Callable[[str], None]
+
+LARGEST = 512
+"""Pixels of the longer side of a frame that is shown."""
+
+MOST_FRAMES = 32
+GIVE_UP = 5
+"""Failures of the model in a row, after which the rest is left for another time."""
+
+_TASK = """You write the text that a video model learns from beside a clip. You see {frames} of one clip of \
+{seconds:.1f} seconds, in their order of time.
+
+Say, in this order: the subject (who or what, with visible traits), the motion (how it begins, goes on and ends), \
+the scene (place, background, light), the camera (shot size, angle, its movement or that it stands still), the style.
+
+Rules
+- Only what can be seen. No guesses of names, of sound, of feelings, of what came before.
+- Motion is what changes from frame to frame; what does not change stands still.
+- Do not speak of frames, pictures, clips or videos: describe what happens.
+- {length} One paragraph. Answer in {language}, with the text alone: no title, no quotation marks, no remark."""
+
+_LENGTH = {"en": ("English", "60 to 120 words."), "zh": ("Chinese (简体中文)", "80 to 200 characters.")}
+
+
+class Seer(Protocol):
+    """A model that sees pictures, uint8 RGB (H, W, 3), and answers."""
+
+    def see(self, pictures: list[np.ndarray], task: str, said: str) -> str:
+        """Return the answer. Raises ExtendError if the model fails."""
+        ...
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the texts should be. `hint` is what all clips have in common. Raises OptionError for what cannot be."""
+
+    frames: int = 6
+    language: str = "en"
+    hint: str | None = None
+
+    def __post_init__(self) -> None:
+        choose("language of texts", self.language, PROMPT_LANGUAGES)
+        if not 1 <= self.frames <= MOST_FRAMES:
+            raise OptionError(
+                f"frames = {self.frames}: from 1 to {MOST_FRAMES} pictures of a clip can be shown"
+            )
+        if self.hint is not None and len(self.hint) > MAX_PROMPT:
+            raise OptionError(f"the hint has {len(self.hint):,} characters; {MAX_PROMPT:,} are read")
+
+
+@dataclass
+class Captioned:
+    """What came of a folder: files by name. `left` are those that were not tried any more."""
+
+    written: list[Path] = field(default_factory=list)
+    skipped: list[Path] = field(default_factory=list)
+    failed: dict[Path, str] = field(default_factory=dict)
+    left: list[Path] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """For a terminal."""
+        lines = [f"failed: {path}: {reason}" for path, reason in self.failed.items()]
+        said = f"{len(self.written)} texts written, {len(self.skipped)} were there, {len(self.failed)} failed"
+        if self.left:
+            said += (
+                f", {len(self.left)} not tried after {GIVE_UP} failures in a row; the same command goes on"
+            )
+        return [*lines, said]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "written": [str(path) for path in self.written],
+            "skipped": [str(path) for path in self.skipped],
+            "failed": {str(path): reason for path, reason in self.failed.items()},
+            "left": [str(path) for path in self.left],
+        }
+
+
+def caption_folder(
+    folder: Path, seer: Seer, asked: Asked, *, overwrite: bool = False, log: Log | None = None
+) -> Captioned:
+    """Write a .txt beside every clip and picture below `folder` that has none, or an empty one.
+
+    Raises OptionError if there is no such folder, MediaError if it holds no clip, OutputError if a text cannot be
+    written, CheckpointError for a local model that cannot be loaded.
+    """
+    if not folder.is_dir():
+        raise OptionError(f"{folder} is no folder of clips")
+    paths = [path for path in walk(folder) if path.suffix.lower() in CLIPS | PICTURES]
+    if not paths:
+        raise MediaError(f"{folder} holds no clip. Known endings: {', '.join(sorted(CLIPS))}.")
+    done, in_a_row = Captioned(), 0
+    for index, path in enumerate(paths):
+        text = _place(path)
+        if not overwrite and text.is_file() and text.read_bytes().strip():
+            done.skipped.append(path)
+            continue
+        if in_a_row == GIVE_UP:
+            done.left.append(path)
+            continue
+        try:
+            made = describe(path, seer, asked)
+            in_a_row = 0
+        except (MediaError, ExtendError) as error:
+            done.failed[path] = " ".join(str(error).split())
+            in_a_row += isinstance(error, ExtendError)
+        else:
+            with written(text) as part:
+                part.write_text(f"{made}\n", encoding="utf-8")
+            done.written.append(path)
+        if log is not None:
+            log(f"{index + 1}/{len(paths)} {path.name}: {done.failed.get(path) or made}")
+    return done
+
+
+def describe(path: Path, seer: Seer, asked: Asked) -> str:
+    """Return the text of one clip. Raises MediaError for the clip, ExtendError for the model."""
+    facts = probe(path)
+    scale = min(1.0, LARGEST / max(facts.size))
+    size = max(1, round(facts.size[0] * scale)), max(1, round(facts.size[1] * scale))
+    count = 1 if facts.still else min(asked.frames, facts.frames)
+    # The middles of equal parts: neither the very first frame nor the last, which are often black.
+    times = [0.0] if facts.still else [facts.seconds * (i + 0.5) / count for i in range(count)]
+    pictures = list(frames_at(path, times, facts.clock, size, facts.size))
+    language, length = _LENGTH[asked.language]
+    shown = "one frame" if count == 1 else f"{count} frames"
+    task = _TASK.format(frames=shown, seconds=facts.seconds, length=length, language=language)
+    said = "Write the text."
+    if asked.hint:
+        said = f"What is known of it, which the text should say where it can be seen: {asked.hint.strip()}\n{said}"
+    return seer.see(pictures, task, said)
+
+
+def _place(path: Path) -> Path:
+    """Where the text of a clip stands: clip.txt, or clip.mp4.txt if that is there."""
+    long = path.with_name(f"{path.name}.txt")
+    return long if long.is_file() else path.with_suffix(".txt")
+
+
+@dataclass(frozen=True)
+class ServerSeer:
+    """A chat server of the OpenAI form whose model sees; pictures go as JPEG in data URLs."""
+
+    server: ChatExtender
+
+    def see(self, pictures: list[np.ndarray], task: str, said: str) -> str:
+        """Ask the server. Raises ExtendError."""
+        parts: list[dict[str, Any]] = [
+            {"type": "image_url", "image_url": {"url": data_url(picture)}} for picture in pictures
+        ]
+        return self.server.ask(task, [*parts, {"type": "text", "text": said}])
+
+
+def server_seer(url: str, model: str | None, *, key: str | None = None, timeout: float = 120.0) -> ServerSeer:
+    """A server by its address (URL, or URL#MODEL). Raises OptionError for an address or timeout that cannot be."""
+    address, _, named = url.partition("#")
+    return ServerSeer(ChatExtender(address, model or named or None, key, timeout))
+
+
+@dataclass(frozen=True)
+class LocalSeer:
+    """A vision model in a folder, or in the cache under its hub name, through transformers; nothing is downloaded."""
+
+    model: str
+    most_tokens: int = 400
+
+    def see(self, pictures: list[np.ndarray], task: str, said: str) -> str:
+        """Ask the model, greedily. Raises CheckpointError if it cannot be loaded, ExtendError for its answer."""
+        import torch
+        from PIL import Image
+
+        processor, network = self._loaded
+        shown = [{"type": "image", "image": Image.fromarray(picture)} for picture in pictures]
+        # One turn: not every vision model's template knows a system's.
+        turns = [{"role": "user", "content": [*shown, {"type": "text", "text": f"{task}\n\n{said}"}]}]
+        given = processor.apply_chat_template(
+            turns, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+        ).to(network.device, network.dtype)
+        with torch.inference_mode():
+            made = network.generate(**given, max_new_tokens=self.most_tokens, do_sample=False)
+        tokens = made[0, given["input_ids"].shape[1] :]
+        if len(tokens) >= self.most_tokens:
+            raise ExtendError(
+                f"{self.model} did not end within {self.most_tokens} tokens; take another model"
+            )
+        return answer(processor.decode(tokens, skip_special_tokens=True), self.model)
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        import torch
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+
+        try:
+            processor = AutoProcessor.from_pretrained(self.model, local_files_only=True)
+            network = AutoModelForImageTextToText.from_pretrained(
+                self.model, local_files_only=True, dtype="auto"
+            )
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            here = "" if Path(self.model).is_dir() else f" Download it first: hf download {self.model}."
+            raise CheckpointError(
+                f"{self.model} cannot be loaded as a vision model: {reason}{here}"
+            ) from error
+        return processor, network.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def local_seer(model: str) -> LocalSeer:
+    """A model by its folder or hub name. Raises OptionError without transformers."""
+    if find_spec("transformers") is None:
+        raise OptionError("a local model needs transformers: pip install 'wan22[audio]'. Or name a --server")
+    return LocalSeer(model)
