@@ -26,15 +26,19 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from wan22.catalog import from_json, to_json
+from safetensors import safe_open
+
+from wan22.catalog import from_json
 from wan22.engine import Engine
 from wan22.errors import CheckpointError, OptionError, choose
+from wan22.library import Model
 from wan22.request import Job, resolve
 from wan22.train.checkpoint import write_json
 from wan22.train.student import DistilRecipe, Student
 from wan22.train.trajectories import check_teacher, record
 from wan22.train.vae import Log
 from wan22.types import Request
+from wan22.weights.fingerprint import fingerprint
 from wan22.weights.reader import read_json
 
 __all__ = ["STAGES", "DistilRecipe", "distil", "ship"]
@@ -75,19 +79,31 @@ def distil(
     return student.export() if "export" in wanted else None
 
 
-def ship(made: Path, model: Path) -> None:
-    """Put adapters that `distil` made into the folder of the model that they are of, and say so in its row.
+def ship(made: Path, model: Model) -> None:
+    """Put adapters that `distil` made into the folder of the model that they were made for, and say so in its row.
 
-    Raises CheckpointError if either is not what it should be.
+    Raises CheckpointError if they are not whole, were made for other weights, or the folder has no row of its own.
     """
     if not (made / "fast.json").is_file():
         raise CheckpointError(f"there is no {made / 'fast.json'}: distil to the end first")
-    said, values = read_json(made / "fast.json"), read_json(model / "variant.json")
-    shared = values.get("parts")
-    row = from_json({**{name: value for name, value in values.items() if name != "parts"}, "fast": said})
+    row_file = model.parts[model.variant.experts[0]].parent / "variant.json"
+    if not row_file.is_file():
+        raise CheckpointError(
+            f"there is no {row_file} that could say that {model.name} ships adapters; give them by --lora instead"
+        )
+    said, values = read_json(made / "fast.json"), read_json(row_file)
+    for expert, file in said["loras"].items():
+        with safe_open(made / file, "pt") as tensors:
+            taught = json.loads(tensors.metadata()["wan22.weights"])
+        for part in (expert, "text"):
+            if taught[part] != fingerprint(model.parts[part]):
+                raise CheckpointError(
+                    f"{made / file} was made for other weights than {model.parts[part]}; distil that model again"
+                )
+    from_json({**{name: value for name, value in values.items() if name != "parts"}, "fast": said})
     for file in said["loras"].values():
-        shutil.copyfile(made / file, model / file)
-    write_json(model / "variant.json", to_json(row) | ({"parts": shared} if shared else {}))
+        shutil.copyfile(made / file, row_file.parent / file)
+    write_json(row_file, values | {"fast": said})
 
 
 def _job(engine: Engine, recipe: DistilRecipe, prompts: Sequence[str]) -> Job:
@@ -99,7 +115,7 @@ def _job(engine: Engine, recipe: DistilRecipe, prompts: Sequence[str]) -> Job:
 
 def _claim(folder: Path, engine: Engine, recipe: DistilRecipe, prompts: Sequence[str]) -> None:
     """Begin a run in a folder, or go on with it. Raises CheckpointError if it is of another teacher or recipe."""
-    fixed = replace(recipe, save=0)
+    fixed = replace(recipe, save=0, tell=0)
     facts = {"weights": engine.weights, "recipe": asdict(fixed), "prompts": list(prompts)}
     facts = json.loads(json.dumps(facts))
     path = folder / "run.json"

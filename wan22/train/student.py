@@ -44,7 +44,7 @@ class DistilRecipe:
 
     `at_start` is the share of batches in which all start at their phase's beginning, where a film does; others start
     at any of the teacher's levels. `own` is the share of batches of a later phase that start where the student itself
-    comes.
+    comes. A checkpoint is written every `save` steps, and a line every `tell`.
     """
 
     recording: Recording
@@ -58,6 +58,7 @@ class DistilRecipe:
     seed: int = 0
     bfloat16: bool = True
     save: int = 100
+    tell: int = 50
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ class Student:
             expert.advance()
             losses.append(loss.item())
             over = until is not None and time.monotonic() > until
-            if expert.step % 50 == 0 or expert.done:
+            if expert.step % self.recipe.tell == 0 or expert.done:
                 mean, pace = math.fsum(losses) / len(losses), (time.monotonic() - began) / len(losses)
                 self.log(
                     f"{expert.name} step {expert.step}/{self.recipe.optimiser.steps}  loss {mean:.4f}  "

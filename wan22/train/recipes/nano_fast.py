@@ -1,6 +1,7 @@
 """The recipe of the nano model's adapters for four steps: a rank-8 LoRA for each expert, about 0.65 MB each.
 
     python -m wan22.train nano-fast --teacher MODEL      everything, in resumable pieces (see wan22/train/distill.py)
+    python -m wan22.train nano-fast --teacher MODEL --stage ship      put the adapters into the model's folder
 
 The prompts are captions of the film set; no film is rendered.
 """
@@ -9,9 +10,10 @@ import random
 from pathlib import Path
 
 from wan22.engine import load
+from wan22.library import open_model
 from wan22.stage.caption import caption
 from wan22.stage.labels import sample
-from wan22.train.distill import DistilRecipe, distil
+from wan22.train.distill import DistilRecipe, distil, ship
 from wan22.train.recipe import OptimiserPart
 from wan22.train.trajectories import Recording
 from wan22.train.vae import Log
@@ -35,6 +37,15 @@ def prompts(count: int) -> list[str]:
 
 
 def run(stage: str, folder: Path, teacher: str = "nano", *, log: Log, minutes: float | None = None) -> None:
-    """Distil `teacher` by the recipe, or go on. Raises a Wan22Error for what cannot be."""
+    """Distil `teacher` by the recipe, or go on; the stage "ship" puts what was made into the teacher's folder.
+
+    Raises a Wan22Error for what cannot be.
+    """
+    if stage == "ship":
+        model = open_model(teacher)
+        ship(folder / "fast", model)
+        log(f"{model.name} ships adapters for few steps")
+        return
     made = recipe()
-    distil(load(teacher), prompts(made.recording.count), made, folder, stage=stage, log=log, minutes=minutes)
+    texts = prompts(made.recording.count)
+    distil(load(teacher), texts, made, folder, stage=stage, log=log, minutes=minutes)
