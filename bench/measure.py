@@ -1,4 +1,7 @@
-"""How long a call takes beside another, and how much memory it needs on its own."""
+"""How long a call takes beside another, and how much memory it needs on its own.
+
+`python -m bench.measure` is another measure: how often `wan22 measure` is right (accuracy.py).
+"""
 
 import json
 import resource
@@ -62,3 +65,9 @@ def peak_of(case: str, contender: str, threads: int) -> int:
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])["peak"]
+
+
+if __name__ == "__main__":
+    from bench.accuracy import main
+
+    main()

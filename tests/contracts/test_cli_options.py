@@ -10,10 +10,11 @@ COMMANDS = typer.main.get_command(app).commands
 MACHINE = "--device --dtype --memory --model"
 SAMPLING = "--guidance --negative --seed --shift --size --solver --steps"
 FROZEN = {
-    "generate": f"prompt --afresh --angle --audio --audio-start --camera --clips --codec --composition --count "
-    f"--extend --fps --frames --from --from-image --hold-colour --image --json --language --last-image --lens --light "
-    f"--lora --no-overwrite --output --overwrite --pose --quality --say --seconds --shot-size --speaker --strength "
-    f"--style --task --time --tone --video --voice --voice-sample -o {MACHINE} {SAMPLING}",
+    "generate": f"prompt --afresh --angle --audio --audio-start --best-of --camera --clips --codec --composition "
+    f"--count --extend --fast --fps --frames --from --from-image --hold-colour --image --json --keep-takes --language "
+    f"--last-image --lens --light --lora --no-overwrite --output --overwrite --pose --quality --say --seconds "
+    f"--shot-size --speaker --strength --style --task --time --tone --video --voice --voice-sample -o {MACHINE} "
+    f"{SAMPLING}",
     "image": f"prompt --angle --camera --composition --count --extend --from --json --lens --light --lora "
     f"--no-overwrite --output --overwrite --shot-size --style --time --tone -o {MACHINE} {SAMPLING}",
     "storyboard": f"script --fps --from-stills --json --lora --output --plan --quality --retry --still-model -o "
@@ -27,7 +28,11 @@ FROZEN = {
     "convert": "source target --dtype --to",
     "verify": "path --hashes --json --no-hashes",
     "train": "recipe --check --device --minutes --steps",
+    "curate": "folder --cut --json --keep-duplicates --max-brightness --max-cuts --max-motion --max-text "
+    "--min-brightness --min-motion --min-sharpness --output -o",
+    "caption": "folder --frames --hint --json --language --model --overwrite --server --timeout",
     "show": "file --json",
+    "measure": "file --against --json --output -o",
     "drift": "file --json --output --plot -o",
     "eval": "recipe --afresh --json --output -o",
     "doctor": "--json --no-test --test",

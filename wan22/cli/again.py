@@ -16,10 +16,11 @@ SETTINGS = (
     "prompt", "negative", "size", "frames", "fps", "steps", "solver", "shift", "guidance", "strength", "seed",
     "from_image", "hold_colour",
 )  # fmt: skip
+_OF_FAST = ("steps", "solver", "shift", "guidance")  # what the adapters for few steps fix
 """Entries of a recipe that are asked for; they have the names of Request's fields."""
 
 _NO_CAUSE = frozenset(
-    {"frames_sha256", "clips_sha256", "drift_per_second", "canvas", "task", "size_given"}
+    {"frames_sha256", "clips_sha256", "drift_per_second", "canvas", "task", "size_given", "best_of"}
 )  # the outcome, and what follows from settings
 _FILES = "files"  # our note in a recipe: the names of the pictures and clips that were given
 
@@ -46,6 +47,8 @@ def settings(recipe: dict[str, Any], given: dict[str, Any], sound: Asked) -> dic
         del found["size"]  # the engine chose it; from the same picture it chooses the same
     if "seconds" in given or (sound != Asked() and _follows_sound(recipe)):
         found.pop("frames", None)
+    if given.get("fast") or "fast" in recipe:
+        found = {name: value for name, value in found.items() if name not in _OF_FAST} | {"fast": True}
     pairs = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
     return pairs | given
 

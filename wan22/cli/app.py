@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from wan22.cli.curate import caption, curate
 from wan22.cli.data import data
 from wan22.cli.direct import extend, vocabulary
 from wan22.cli.doctor import doctor
@@ -11,6 +12,7 @@ from wan22.cli.drift import drift
 from wan22.cli.eval import eval
 from wan22.cli.generate import decode, generate
 from wan22.cli.image import image
+from wan22.cli.measure import measure
 from wan22.cli.models import download, models
 from wan22.cli.show import show
 from wan22.cli.storyboard import storyboard
@@ -29,8 +31,8 @@ app = typer.Typer(
 MAKE, MODELS, TRAIN, ABOUT = (
     (generate, image, storyboard, decode, vocabulary, extend),
     (models, download, inspect, convert, verify),
-    (train,),
-    (show, drift, eval, doctor),
+    (train, curate, caption),
+    (show, measure, drift, eval, doctor),
 )
 for command in (*MAKE, *MODELS, *TRAIN, *ABOUT):
     app.command()(command)

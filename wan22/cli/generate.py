@@ -16,6 +16,8 @@ from wan22.cli import options as o
 from wan22.cli.long import LongWork, publish_long
 from wan22.cli.publish import LATENTS_SUFFIX, Target, is_picture, publish, read_latents
 from wan22.cli.sound import Asked, Soundtrack
+from wan22.cli.takes import best_of as best_takes
+from wan22.cli.takes import check_canvas, check_takes
 from wan22.errors import CheckpointError, OptionError, OutputError, choose
 
 if TYPE_CHECKING:
@@ -57,6 +59,14 @@ class Machine:
 
 
 @dataclass(frozen=True)
+class Takes:
+    """How many takes are made to keep the best, and whether the others stay."""
+
+    number: int | None = None
+    keep: bool = False
+
+
+@dataclass(frozen=True)
 class Work:
     """A command as it was typed: `given` are fields of a request, `files` its pictures and clips."""
 
@@ -76,6 +86,7 @@ class Work:
     afresh: bool = False
     loras: tuple[again.AskedLoRA, ...] = ()
     direction: direct.Direction = field(default_factory=direct.Direction)
+    takes: Takes = Takes()
 
 
 def generate(
@@ -108,6 +119,7 @@ def generate(
     clips: o.Clips = None,
     from_image: o.FromImage = False,
     hold_colour: o.HoldColour = 0.0,
+    fast: o.Fast = False,
     size: o.Size = None,
     frames: o.FrameCount = None,
     seconds: o.Seconds = None,
@@ -120,6 +132,17 @@ def generate(
     guidance: o.Guidance = None,
     seed: o.Seed = None,
     count: o.Count = 1,
+    best_of: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Make N takes with seeds from --seed on, measure each against the prompt, keep the best.",
+        ),
+    ] = None,
+    keep_takes: Annotated[
+        bool,
+        typer.Option("--keep-takes", help="With --best-of: keep the other takes, too, as OUT-take-SEED."),
+    ] = False,
     lora: o.Lora = None,
     quality: o.Quality = "high",
     codec: o.CodecName = None,
@@ -142,7 +165,7 @@ def generate(
         "prompt": prompt, "negative": negative, "strength": strength, "size": o.parse_size(size), "frames": frames,
         "seconds": seconds, "fps": fps, "steps": steps, "solver": solver, "shift": shift,
         "guidance": o.parse_guidance(guidance), "seed": seed, "clips": clips, "from_image": from_image or None,
-        "hold_colour": hold_colour or None,
+        "hold_colour": hold_colour or None, "fast": fast or None,
     }  # fmt: skip
     sound = Asked(audio, say, audio_start, seconds, speaker, voice, language, voice_sample)
     files = {"image": image, "last_image": last_image, "video": video, "pose": pose}
@@ -168,6 +191,7 @@ def generate(
             direction=direct.Direction(
                 shot_size, angle, lens, composition, light, time, tone, camera, style, extend
             ),
+            takes=Takes(best_of, keep_takes),
         )
     )
 
@@ -290,18 +314,31 @@ def _make(work: Work) -> None:
     _check_place(target, (1, 1), 1, work.overwrite)
     with report.choose(work.json) as show:
         work, told = _directed(work, show)
+        check_takes(work.takes.number, work.count, work.given["prompt"])
         track = work.sound.open()
         request = _request(work, track)
         engine = work.machine.load(work.recipe, work.loras)
-        engine.check(replace(request, seed=request.seed + work.count - 1))
+        engine.check(replace(request, seed=request.seed + max(work.count, work.takes.number or 1) - 1))
         canvas = engine.check(request)
+        check_canvas(work.takes.number, canvas, request)
         notes = again.note_files(work.files | ({"sound": track.path} if track and not track.said else {}))
         notes |= _of_sound(track) | told
         for turn in range(work.count):
             place = target.tagged(str(turn + 1)) if work.count > 1 else target
             _check_place(place, canvas.out, canvas.frames * (work.count - turn), work.overwrite)
             now = replace(request, seed=request.seed + turn)
-            if canvas.clips > 1 or request.sound is not None:
+            if work.takes.number is not None:
+                made = best_takes(
+                    work.takes.number,
+                    engine.generate,
+                    now,
+                    place,
+                    show,
+                    canvas=canvas,
+                    notes=notes,
+                    keep=work.takes.keep,
+                )
+            elif canvas.clips > 1 or request.sound is not None:
                 made = publish_long(engine, now, LongWork(place, canvas, track, notes, work.afresh), show)
             else:
                 made = publish(

@@ -1,357 +1,201 @@
-"""What a clip shows, from its pixels alone: camera move, subject's colour, path and size, time, tone, light.
+"""What a video shows, from its pixels alone: camera, subject, light and colour, each with how sure that is.
 
-Made to judge clips of a model trained on the stage, blurry ones too, without a classifier: colour statistics,
-the outline of the one saturated body, and optical flow on everything else. It never sees a label; its constants
-are the stage's colours. `python -m wan22.director.measure --stage 200` checks the measure itself.
+Any video: it is scaled down inside, and no label, prompt or recipe is read. What cannot be known is "unknown". The
+parts are `flow.py` and `movement.py` (camera), `subject.py` (the body that stands out), `picture.py` (light and
+colour); `judge.py` compares with what was asked. docs/measure.md says how often each is right.
 Needs OpenCV (`pip install 'wan22[eval]'`).
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from wan22.director import movement
+from wan22.director.flow import CameraPath, camera_path
+from wan22.director.judge import Verdict, judge, score
+from wan22.director.picture import Guess, brightness, looks, statistics
+from wan22.director.reading import UNKNOWN, Measurement, Reading
+from wan22.director.subject import Subject, find_subject
 from wan22.errors import MediaError, OptionError
+import itertools
 
-if TYPE_CHECKING:
-    from wan22.stage import Shot
+__all__ = ["UNKNOWN", "Measurement", "Reading", "Verdict", "judge", "measure", "score"]
 
-# Paint of the subjects, and the colour of the light that the stage has at each time (sun and sky together).
-_PAINT = {
-    "red": (0.88, 0.09, 0.10),
-    "orange": (0.98, 0.46, 0.05),
-    "yellow": (0.98, 0.87, 0.14),
-    "green": (0.06, 0.66, 0.30),
-    "blue": (0.12, 0.31, 0.92),
-    "purple": (0.58, 0.16, 0.80),
-}
-_LIGHT = {"day": (1.0, 1.0, 1.0), "sunset": (1.0, 0.86, 0.75), "night": (0.60, 0.64, 0.74)}
-_GRADE = {"warm": (1.10, 0.99, 0.80), "cool": (0.84, 0.99, 1.12)}
+MIN_FRAMES, MIN_SIDE = 5, 24
+_UNIT = 80  # pixels of a unit after scaling
+_RATE, _MOST = 8.0, 121  # frames a second that are looked at, and how many at most
+_CUT = 0.11  # mean difference of colours from which a frame begins another shot
+_SURE = 0.35  # confidence under which a value is not told
 
-# Halfway, in ratio, between what the labels mean on the stage.
-_CLOSE_UP, _MEDIUM = 0.40, 0.225  # subject's height in units
-_PAN = 0.11  # camera travel over the clip, in units
-_DOLLY = 0.16  # logarithm of the subject's growth over the clip
-_PATH = 0.13  # subject's travel over the clip, in units
-_HOP = 0.09  # rise and fall, in units
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """What one clip shows. A unit is min(height, 0.8 width) pixels; amounts per frame are signed.
-
-    `pan` is in units a frame, to the right positive; `growth` is the logarithm of the subject's growth a frame
-    (positive: dolly in); `path` the subject's own travel over the clip in units, to the right positive; `hop` its
-    rise and fall in units; `share` its height in units in the middle of the clip. `action` is one of still,
-    roll left, roll right, bounce, other: a spin is still here, and "other" is a body of a second colour in play.
-    """
-
-    camera: str
-    colour: str
-    action: str
-    time: str
-    light: str
-    tone: str
-    shot: str
-    pan: float
-    growth: float
-    path: float
-    hop: float
-    share: float
-
-
-MEASURED = ("colour", "action", "time", "light", "tone", "shot", "camera")
-"""The axes that `accuracy` compares."""
-
-
-@dataclass(frozen=True)
-class _Track:
-    """The subject in every frame, in pixels: centre (x, y), height; and where bodies are, (T, H, W) bool."""
-
-    colour: str
-    x: np.ndarray
-    y: np.ndarray
-    height: np.ndarray
-    bodies: np.ndarray
-    others: float
+_ON_SUBJECT = ("colour", "light_direction", "light_quality")
 
 
 def measure(frames: np.ndarray, fps: float) -> Measurement:
-    """Measure one clip, uint8 (T, H, W, 3) with at least 5 frames.
+    """Measure a video, uint8 (T, H, W, 3) of at least 5 frames and 24 pixels a side.
 
-    `fps` does not change what is decided (the amounts are per frame and per clip); it is checked because a clip
-    without a time base is a mistake. Raises MediaError for another shape, OptionError if OpenCV is absent.
+    About eight frames a second are looked at. Raises MediaError for another shape or rate, OptionError if OpenCV is
+    absent.
     """
-    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or len(frames) < 5:
+    _check(frames, fps)
+    cv2 = _opencv()
+    step = max(1, round(fps / _RATE), -(-len(frames) // _MOST))
+    step = min(step, max((len(frames) - 1) // (MIN_FRAMES - 1), 1))
+    at = np.arange(0, len(frames), step)
+    small = _scaled(cv2, frames, at)
+    cuts = _cuts(small)
+    first, last = _longest(cuts, len(small))
+    shot = small[first:last]
+    subject = find_subject(cv2, shot)
+    path = camera_path(cv2, shot, subject.free(cv2))
+    action = movement.name_action(path, subject)
+    readings = {
+        **_camera_readings(path, subject, action),
+        **_subject_readings(subject, path, action),
+        **_light_readings(shot, subject, path),
+        "motion": _motion(path, subject, step / fps),
+        "cuts": Reading(str(len(cuts)), 1.0, {"cuts": len(cuts)}),
+    }
+    camera = np.concatenate([np.zeros((1, 7)), np.cumsum(path.rates, axis=0)])
+    speed = movement.speed(path, subject) * fps / step
+    return Measurement(
+        size=(frames.shape[2], frames.shape[1]),
+        frames=len(frames),
+        fps=fps,
+        readings=readings,
+        at=at[first:last],
+        camera=camera,
+        flow=np.concatenate([speed[:1], speed]),
+        subject=np.stack([subject.x, subject.y, subject.width, subject.height], axis=1),
+        own=action.own,
+        light=brightness(shot),
+        cuts=tuple(int(at[cut]) for cut in cuts),
+        shot=(int(at[first]), int(at[last - 1])),
+    )
+
+
+def _check(frames: np.ndarray, fps: float) -> None:
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or len(frames) < MIN_FRAMES:
         raise MediaError(
-            f"cannot measure an array of {frames.dtype} {frames.shape}: needs uint8 (T, H, W, 3), T of 5 or more"
+            f"cannot measure an array of {frames.dtype} {frames.shape}: "
+            f"needs uint8 (T, H, W, 3), T of {MIN_FRAMES} or more"
+        )
+    if min(frames.shape[1:3]) < MIN_SIDE:
+        raise MediaError(
+            f"cannot measure frames of {frames.shape[2]}x{frames.shape[1]}: needs {MIN_SIDE} pixels a side or more"
         )
     if not fps > 0:
         raise MediaError(f"cannot measure a clip at {fps} frames a second: fps must be positive")
-    cv2 = _opencv()
-    count, rows, columns = frames.shape[:3]
-    unit = min(rows, 0.8 * columns)
-    picture = frames.astype(np.float32) / 255
-    time, tone = _time_and_tone(picture)
-    track = _track(cv2, picture / (np.array(_LIGHT[time]) * np.array(_GRADE[tone])).astype(np.float32))
-
-    pan = _pan(cv2, picture, track)  # pixels a frame by which the picture moves
-    clock = np.arange(count) - (count - 1) / 2
-    growth = _slope(clock, np.log(track.height))
-    if abs(pan) * (count - 1) > _PAN * unit:
-        camera = "pan left" if pan > 0 else "pan right"
-    elif abs(growth) * (count - 1) > _DOLLY:
-        camera = "dolly in" if growth > 0 else "dolly out"
-    else:
-        camera = "static"
-
-    middle = float(np.exp(np.median(np.log(track.height))))
-    own = _own_path(track, clock, pan, columns, middle)
-    path = _slope(clock, own) * (count - 1) / unit
-    hop = _hop(track, camera, middle) / unit
-    action = _action(path, hop, track.others)
-    share = middle / unit
-    shot = "close-up" if share > _CLOSE_UP else "medium" if share > _MEDIUM else "wide"
-    return Measurement(
-        camera=camera, colour=track.colour, action=action, time=time, light=_light(cv2, picture, track), tone=tone,
-        shot=shot, pan=-pan / unit, growth=growth, path=path, hop=hop, share=share,
-    )  # fmt: skip
-
-
-def accuracy(shots: Sequence[Shot], clips: Sequence[np.ndarray], fps: float = 8.0) -> dict[str, float]:
-    """Share of clips whose measured value is the label's, for each axis of `MEASURED`.
-
-    Left out: shape, size and surroundings are not measured. In `action`, a spin counts as right if it is measured
-    still (its place does not change), a collision if it is measured "other".
-    """
-    if len(shots) != len(clips) or not len(shots):
-        raise MediaError(
-            f"cannot compare {len(shots)} shots with {len(clips)} clips: one clip for each, at least one"
-        )
-    right = dict.fromkeys(MEASURED, 0)
-    for shot, clip in zip(shots, clips, strict=True):
-        found = measure(np.asarray(clip), fps)
-        for axis in MEASURED:
-            right[axis] += expected(shot, axis) == getattr(found, axis)
-    return {axis: hits / len(shots) for axis, hits in right.items()}
-
-
-def expected(shot: Shot, axis: str) -> str:
-    """What `measure` should find on `axis` for a perfect clip of `shot`."""
-    value = getattr(shot, axis)
-    return {"spin": "still", "collide": "other"}.get(value, value) if axis == "action" else value
 
 
 def _opencv() -> Any:
     try:
         import cv2
     except ImportError as error:
-        raise OptionError("measuring clips needs OpenCV: pip install 'wan22[eval]'") from error
+        raise OptionError("measuring films needs OpenCV: pip install 'wan22[eval]'") from error
     return cv2
 
 
-def _time_and_tone(picture: np.ndarray) -> tuple[str, str]:
-    """From the median colour of the top eighth, which is sky: luminance, red over green, red over blue."""
-    top = picture[:, : max(picture.shape[1] // 8, 1)].reshape(-1, 3)
-    red, green, blue = np.median(top, axis=0) + 1e-3
-    luminance = 0.30 * red + 0.59 * green + 0.11 * blue
-    heat = np.log(red / blue)
-    if luminance < 0.3:
-        return "night", "warm" if heat > -0.88 else "cool"
-    if np.log(red / green) > 0.035:
-        return "sunset", "warm" if heat > 0.26 else "cool"
-    # A low sky is brighter and whiter, so the line between warm and cool rises with the luminance.
-    return "day", "warm" if heat > -0.65 + 2.3 * (luminance - 0.62) else "cool"
-
-
-def _track(cv2: Any, balanced: np.ndarray) -> _Track:
-    """Find the saturated body that stands nearest to the middle, and follow it. Colours are white-balanced."""
-    count, rows, columns = balanced.shape[:3]
-    smooth = np.stack([cv2.GaussianBlur(frame, (0, 0), 0.014 * rows) for frame in balanced])
-    # Chroma over brightness: the shaded side of a body counts like the lit one.
-    brightest = smooth.max(axis=-1, keepdims=True)
-    chroma = (smooth - smooth.mean(axis=-1, keepdims=True)) / (brightest + 0.15)
-    saturation = 1 - smooth.min(axis=-1) / (brightest[..., 0] + 0.02)
-    # The world is nearly alike along a row; a body is what differs from its row.
-    ground = np.median(chroma.transpose(1, 0, 2, 3).reshape(rows, -1, 3), axis=1)
-    contrast = np.linalg.norm(chroma - ground[None, :, None], axis=-1)
-    strength = np.linalg.norm(chroma, axis=-1)
-    names = list(_PAINT)
-    paint = np.array([np.array(_PAINT[n]) - np.mean(_PAINT[n]) for n in names], dtype=np.float32)
-    paint /= np.linalg.norm(paint, axis=1, keepdims=True)
-    best = (chroma @ paint.T).argmax(axis=-1)
-    pale = np.where(best == names.index("blue"), 0.53, 0.4)  # a blue sky is less saturated than blue paint
-    score = np.minimum(contrast, strength) * np.clip((saturation - pale) / 0.15, 0, 1)
-    peak = np.quantile(score, 0.996)
-    bodies = score > 0.4 * peak
-
-    areas = np.array([[(bodies[t] & (best[t] == k)).sum() for k in range(len(names))] for t in range(count)])
-    typical = np.median(areas, axis=0)
-    start = slice(0, max(count // 4, 1))
-    off = [_distance(bodies[start] & (best[start] == k), columns) for k in range(len(names))]
-    likely = [k for k in range(len(names)) if typical[k] >= 0.3 * typical.max()]
-    subject = min(likely, key=lambda k: off[k])
-    boxes = np.array([_box(cv2, bodies[t] & (best[t] == subject)) for t in range(count)])
-    x, y, height = _filled(boxes)
-    alike = paint @ paint[subject] > 0.8  # a shade of the subject's own colour is no second body
-    beside = np.abs(np.arange(columns) + 0.5 - x[:, None, None]) > height[:, None, None] / 2
-    level = np.abs(np.arange(rows)[:, None] + 0.5 - y[:, None, None]) < 0.55 * height[:, None, None]
-    other = (score > 0.52 * peak) & ~alike[best] & beside & level
-    others = float(np.quantile(other.sum(axis=(1, 2)), 0.7) / max(typical[subject], 1))
-    return _Track(names[subject], x, y, height, bodies, others)
-
-
-def _distance(mask: np.ndarray, columns: int) -> float:
-    where = np.nonzero(mask)[2]
-    return abs(float(where.mean()) + 0.5 - columns / 2) if len(where) else float("inf")
-
-
-def _box(cv2: Any, mask: np.ndarray) -> tuple[float, float, float]:
-    """Centre and height of the body in one frame: its pieces joined over a stripe, its outline without strays."""
-    if not mask.any():
-        return np.nan, np.nan, np.nan
-    joined = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((1, 5), np.uint8))
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
-    keep = stats[1:, cv2.CC_STAT_AREA] >= 0.2 * stats[1:, cv2.CC_STAT_AREA].max()
-    kept = np.isin(labels, 1 + np.nonzero(keep)[0]) & (joined > 0)
-    ys, xs = np.nonzero(kept)
-    return (xs.min() + xs.max() + 1) / 2, (ys.min() + ys.max() + 1) / 2, ys.max() - ys.min() + 1
-
-
-def _filled(boxes: np.ndarray) -> np.ndarray:
-    """Fill frames in which the body was not found from their neighbours; (3, T)."""
-    known = ~np.isnan(boxes[:, 0])
-    if not known.any():
-        return np.ones((3, len(boxes)))
-    clock = np.arange(len(boxes))
-    return np.stack([np.interp(clock, clock[known], boxes[known, i]) for i in range(3)])
-
-
-def _pan(cv2: Any, picture: np.ndarray, track: _Track) -> float:
-    """Median horizontal flow of the background, in pixels a frame, weighted by how much there is to see.
-
-    Background is what stands above the subject's foot (below it lies the shadow, which goes with the subject)
-    and beside it.
-    """
-    rows, columns = picture.shape[1:3]
-    floor = int(np.clip(np.median(track.y + 0.3 * track.height), 0.3 * rows, rows))
-    across, down = np.arange(columns) + 0.5, np.arange(rows)[:, None] + 0.5
-    bodies = track.bodies | (
-        (np.abs(across - track.x[:, None, None]) < 0.5 * track.height[:, None, None])
-        & (np.abs(down - track.y[:, None, None]) < 0.5 * track.height[:, None, None])
-    )
-    grey = [cv2.GaussianBlur(cv2.cvtColor(f, cv2.COLOR_RGB2GRAY), (0, 0), 0.014 * rows) for f in picture]
-    top = max(float(np.quantile(np.stack(grey), 0.98)), 0.05)
-    grey = [cv2.resize(np.clip(g / top, 0, 1) * 255, None, fx=2, fy=2).astype(np.uint8) for g in grey]
-    kernel = np.ones((2 * (rows // 10) + 1,) * 2, np.uint8)
-    flows, weights = [], []
-    for t in range(len(grey) - 2):
-        flow = cv2.calcOpticalFlowFarneback(grey[t], grey[t + 2], None, 0.5, 3, 21, 3, 7, 1.5, 0)
-        body = cv2.dilate((bodies[t] | bodies[t + 2]).astype(np.uint8), kernel)
-        body[floor:] = 1
-        free = cv2.resize(1 - body, (flow.shape[1], flow.shape[0]), interpolation=cv2.INTER_NEAREST)
-        detail = np.abs(cv2.Sobel(grey[t], cv2.CV_32F, 1, 0)) * free
-        flows.append(flow[..., 0].ravel() / 4)
-        weights.append(detail.ravel() ** 2)
-    return _weighted_median(np.concatenate(flows), np.concatenate(weights))
-
-
-def _own_path(track: _Track, clock: np.ndarray, pan: float, columns: int, middle: float) -> np.ndarray:
-    """Horizontal place of the subject in the world, in pixels of the middle of the clip."""
-    off = track.x - columns / 2 - pan * clock
-    return off * middle / track.height
-
-
-def _hop(track: _Track, camera: str, middle: float) -> float:
-    """Rise and fall in pixels: what the vertical place does beyond what an approach explains."""
-    scale = track.height / middle if camera.startswith("dolly") else np.ones_like(track.height)
-    clock = np.linspace(-1, 1, len(scale))
-    basis = np.stack([np.ones_like(clock), clock], axis=1)
-    height = np.exp(basis @ np.linalg.lstsq(basis, np.log(scale), rcond=None)[0])
-    trend = np.stack([np.ones_like(clock), height], axis=1)
-    rest = track.y - trend @ np.linalg.lstsq(trend, track.y, rcond=None)[0]
-    return float(np.quantile(rest, 0.9) - np.quantile(rest, 0.1))
-
-
-def _action(path: float, hop: float, others: float) -> str:
-    if others > 0.2:
-        return "other"
-    if hop > _HOP:
-        return "bounce"
-    if abs(path) > _PATH:
-        return "roll right" if path > 0 else "roll left"
-    return "still"
-
-
-def _light(cv2: Any, picture: np.ndarray, track: _Track) -> str:
-    """The side of the light: opposite to the shadow on the ground, and where the sky is brightest."""
-    count, rows, columns = picture.shape[:3]
-    grey = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in picture])
-    level = np.median(grey.transpose(1, 0, 2).reshape(rows, -1), axis=1)
-    darker = np.clip(1 - grey / (level[None, :, None] + 0.02), 0, None)
-    shadow = 0.0
-    for t in range(count):
-        foot = track.y[t] + track.height[t] / 2
-        low, high = int(foot - 0.3 * track.height[t]), int(foot + 1.2 * track.height[t]) + 1
-        band = darker[t, max(low, 0) : high] * ~track.bodies[t, max(low, 0) : high]
-        across = np.clip((np.arange(columns) + 0.5 - track.x[t]) / track.height[t], -2, 2)
-        shadow += float((band * across).sum()) / track.height[t] ** 2
-    # Red times green: the disc is high in both, blue sky and red clouds are not.
-    sky = (picture[..., 0] * picture[..., 1])[:, : rows // 2] * ~track.bodies[:, : rows // 2]
-    across = (np.arange(columns) + 0.5) / columns - 0.5
-    sun = 0.0
-    for frame in sky:
-        bright = cv2.GaussianBlur(frame, (0, 0), 0.03 * rows)
-        bright = np.clip(bright - np.quantile(bright, 0.98), 0, None) ** 2
-        sun += float((bright * across).sum() / (bright.sum() + 1e-9)) / count
-    return "right" if 4 * sun - np.clip(shadow / count, -1, 1) > 0 else "left"
-
-
-def _slope(clock: np.ndarray, values: np.ndarray) -> float:
-    """Slope by the median over all pairs of frames (Theil and Sen): a few bad frames do not matter."""
-    i, j = np.triu_indices(len(clock), k=max(len(clock) // 4, 1))
-    return float(np.median((values[j] - values[i]) / (clock[j] - clock[i])))
-
-
-def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
-    order = np.argsort(values)
-    total = np.cumsum(weights[order])
-    return float(values[order[np.searchsorted(total, total[-1] / 2)]]) if total[-1] > 0 else 0.0
-
-
-def soften(clips: np.ndarray, sigma: float, noise: float = 0.0, seed: int = 0) -> np.ndarray:
-    """Blur clips uint8 (b, T, H, W, 3) by a Gaussian of `sigma` pixels and add noise (standard deviation, of 255).
-
-    What a small generative model does to a picture; a measure must stand it.
-    """
+def shrunk(frames: np.ndarray, rows: int) -> np.ndarray:
+    """Frames uint8 (T, H, W, 3) at no more than `rows` rows; smaller ones as they are."""
+    height, width = frames.shape[1:3]
+    if height <= rows:
+        return frames
+    size = (max(round(width * rows / height), 1), rows)
     cv2 = _opencv()
-    rng = np.random.default_rng(seed)
-    soft = np.stack([[cv2.GaussianBlur(frame, (0, 0), sigma) for frame in clip] for clip in clips])
-    return np.clip(soft + rng.normal(0, noise, clips.shape) + 0.5, 0, 255).astype(np.uint8)
+    return np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames])
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure rendered clips of the stage, crisp or softened, and print how often the measure is right."""
-    parser = argparse.ArgumentParser(prog="python -m wan22.director.measure", description=main.__doc__)
-    parser.add_argument("--stage", type=int, default=200, metavar="N", help="held-out clips to render")
-    parser.add_argument(
-        "--blur", type=float, default=0.0, metavar="PX", help="blur them by this sigma, add noise"
+def _scaled(cv2: Any, frames: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """The chosen frames at a unit of 80 pixels, float32 0..1."""
+    rows, columns = frames.shape[1:3]
+    scale = _UNIT / min(rows, 0.8 * columns)
+    size = (max(round(columns * scale), 16), max(round(rows * scale), 16))
+    chosen = frames[at]
+    if size != (columns, rows):
+        way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        chosen = np.stack([cv2.resize(frame, size, interpolation=way) for frame in chosen])
+    return chosen.astype(np.float32) / 255
+
+
+def _cuts(small: np.ndarray) -> list[int]:
+    """Frames that differ from the one before by far more than their neighbours do."""
+    cells = small.reshape(len(small), -1)
+    blocks = np.stack([_coarse(frame) for frame in small]).reshape(len(cells), -1)
+    change = np.abs(np.diff(blocks, axis=0)).mean(axis=1)
+    usual = np.median(change)
+    return [int(t) + 1 for t in np.nonzero(change > max(_CUT, 4 * usual))[0]]
+
+
+def _coarse(frame: np.ndarray) -> np.ndarray:
+    side = max(min(frame.shape[:2]) // 8, 1)
+    h, w = frame.shape[0] // side, frame.shape[1] // side
+    return frame[: h * side, : w * side].reshape(h, side, w, side, 3).mean(axis=(1, 3))
+
+
+def _longest(cuts: list[int], count: int) -> tuple[int, int]:
+    edges = [0, *cuts, count]
+    first, last = max(itertools.pairwise(edges), key=lambda pair: pair[1] - pair[0])
+    return (first, last) if last - first > 1 else (0, count)
+
+
+def _told(value: str, confidence: float, amounts: Mapping[str, float], why: str) -> Reading:
+    """A reading, or "unknown" if it is less sure than a guess worth telling."""
+    if confidence < _SURE:
+        return Reading(UNKNOWN, confidence, amounts, why)
+    return Reading(value, confidence, amounts)
+
+
+def _camera_readings(path: CameraPath, subject: Subject, action: movement.Action) -> dict[str, Reading]:
+    moves = movement.name_moves(path, subject, action)
+    why = (
+        "the background has too little texture to follow"
+        if not moves.kinds
+        else "too little of a movement to name"
     )
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
-    from wan22.stage import render, sample
-
-    shots = sample(options.stage, options.seed, split="held-out")
-    clips = render(shots, seed=options.seed).numpy()
-    if options.blur > 0:
-        clips = soften(clips, options.blur, noise=4.0)
-    for axis, share in accuracy(shots, clips).items():
-        print(f"{axis:8s} {100 * share:6.1f} %")  # noqa: T201
+    kind, way = "+".join(moves.kinds) or UNKNOWN, "+".join(moves.directions) or UNKNOWN
+    return {
+        "camera": _told(kind, moves.kind_confidence, moves.amounts, why),
+        "direction": _told(way, moves.direction_confidence, moves.amounts, why),
+        "grip": _told(moves.grip, moves.grip_confidence, {"shake": moves.amounts["shake"]}, why),
+    }
 
 
-if __name__ == "__main__":
-    main()
+def _subject_readings(subject: Subject, path: CameraPath, action: movement.Action) -> dict[str, Reading]:
+    why = "no body stands out from the background"
+    middle = len(subject.x) // 2
+    part = slice(max(middle - 1, 0), middle + 2)
+    share = float(
+        np.median(np.maximum(subject.height, 0.95 * subject.width * (subject.width > subject.height))[part])
+    )
+    size, sure = movement.name_size(share)
+    x = float(np.median(subject.x))
+    place = "left-heavy" if x < -0.14 else "right-heavy" if x > 0.14 else "center"
+    amounts = {"path": action.path, "rise": action.rise, "hop": action.hop, "others": subject.others}
+    return {
+        "action": _told(action.value, action.confidence * subject.clear, amounts, why),
+        "shot_size": _told(size, sure * subject.clear, {"share": share}, why),
+        "composition": _told(place, min(1.0, 0.5 + 5 * abs(abs(x) - 0.14)) * subject.clear, {"x": x}, why),
+    }
+
+
+def _light_readings(shot: np.ndarray, subject: Subject, path: CameraPath) -> dict[str, Reading]:
+    step = max(len(shot) // 8, 1)
+    guesses: dict[str, Guess] = looks().guess(
+        statistics(_opencv(), shot[::step], subject.every(step), path.horizon)
+    )
+    why = "light and colour are unlike all that the measure knows, or between two values"
+    clear = {axis: subject.clear if axis in _ON_SUBJECT else 1.0 for axis in guesses}
+    return {axis: _told(g.value, g.confidence * clear[axis], g.all, why) for axis, g in guesses.items()}
+
+
+def _motion(path: CameraPath, subject: Subject, seconds: float) -> Reading:
+    """How much moves: the speed of camera and subject together, in units a second."""
+    camera = float(np.median(movement.speed(path, subject))) / seconds
+    seen = np.hypot(np.diff(subject.x), np.diff(subject.y))
+    body = float(np.median(seen)) / seconds
+    most = max(camera, body)
+    value = "none" if most < 0.02 else "little" if most < 0.12 else "much" if most < 0.6 else "very much"
+    return Reading(value, 0.8, {"camera": camera, "subject": body})

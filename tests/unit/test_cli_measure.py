@@ -1,0 +1,169 @@
+# ruff: noqa: F811 - a test's arguments are named as the fixtures that are imported
+"""`wan22 measure` and `wan22 generate --best-of`: a film beside its prompt, and the best of several takes."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_cli import engine, everything, run  # noqa: F401 - fixtures
+
+from wan22.media.recipe import read_recipe
+from wan22.media.video import VideoWriter, read_clip
+from wan22.types import Frames
+
+cv2 = pytest.importorskip("cv2")
+
+
+def film(speed=0.0, frames=9, size=(64, 48), seed=0):
+    """A soft texture that goes `speed` pixels a frame to the right: a camera that turns left, if it is positive."""
+    width, height = size
+    wide = np.random.default_rng(seed).uniform(0, 255, (height, width * 3, 3)).astype(np.float32)
+    wide = cv2.GaussianBlur(wide, (0, 0), 3)
+    wide = ((wide - wide.mean()) / wide.std() * 35 + 120).clip(0, 255)
+    shift = [np.float32([[1, 0, speed * t - width], [0, 1, 0]]) for t in range(frames)]
+    return np.stack([cv2.warpAffine(wide, each, size) for each in shift]).astype(np.uint8)
+
+
+def write(path, frames, recipe=None):
+    with VideoWriter(str(path), fps=8, size=(frames.shape[2], frames.shape[1])) as writer:
+        writer.add(frames)
+        writer.close(recipe)
+    return path
+
+
+def test_a_table_says_what_is_shown(run, tmp_path):
+    code, out, err = run("measure", write(tmp_path / "film.mp4", film(1.0)))
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0].split() == ["axis", "asked", "measured", "sure", "obeyed"]
+    rows = {line.split()[0]: line.split()[1] for line in out.splitlines()[1:] if line}
+    assert rows["direction"] == "left"
+
+
+def test_against_a_prompt_it_says_what_was_obeyed(run, tmp_path):
+    path = write(tmp_path / "film.mp4", film(1.0))
+    code, out, _ = run("measure", path, "--against", "the camera pans right", "--json")
+    values = json.loads(out)
+    assert code == 0
+    assert [(v["axis"], v["asked"], v["obeyed"]) for v in values["verdicts"]] == [
+        ("camera", "pan-right", False)
+    ]
+    assert values["score"] == 0.0
+
+
+def test_the_prompt_of_the_recipe_is_what_was_asked(run, tmp_path):
+    path = write(tmp_path / "film.mp4", film(), {"prompt": "static camera, at night"})
+    _, out, _ = run("measure", path, "--json")
+    assert {v["axis"] for v in json.loads(out)["verdicts"]} == {"camera", "time"}
+
+
+def test_a_spec_may_be_json_or_a_file_of_it(run, tmp_path):
+    path, spec = write(tmp_path / "film.mp4", film()), '{"subject": "a dog", "camera": ["static"]}'
+    (tmp_path / "spec.json").write_text(spec)
+    for against in (spec, tmp_path / "spec.json"):
+        _, out, _ = run("measure", path, "--json", "--against", against)
+        assert [(v["axis"], v["obeyed"]) for v in json.loads(out)["verdicts"]] == [("camera", True)]
+
+
+def test_it_draws_a_plot(run, tmp_path):
+    pytest.importorskip("matplotlib")
+    path, plot = write(tmp_path / "film.mp4", film(0.5)), tmp_path / "plot.png"
+    code, out, _ = run("measure", path, "-o", plot)
+    assert (code, out.splitlines()[-1]) == (0, str(plot))
+    with Image.open(plot) as picture:
+        assert picture.size[0] > 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("nothing.mp4",), "does not exist"),
+        (("short.mp4",), "5 frames"),
+        (("film.mp4", "-o", "plot.jpg"), ".png"),
+        (("film.mp4", "--against", "{no json"), "JSON"),
+        (("film.mp4", "--against", '{"mood": "sad"}'), "mood"),
+        (("film.mp4", "--against", "day time, night time"), "exclude"),
+    ],
+)
+def test_bad_input_is_one_line(run, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "short.mp4", film(frames=3))
+    write(tmp_path / "film.mp4", film())
+    code, out, err = run("measure", *arguments)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert words in err
+
+
+# The best of several takes
+
+
+@pytest.fixture
+def takes(engine):
+    """An engine whose films turn by their seed: 0 not at all, 1 right, 2 left, 3 left."""
+
+    def decode(tensors, recipe):
+        seed = int(tensors["latents"][0, 0])
+        frames = film((0, -1.0, 1.0, 1.0)[seed], recipe["frames"], tuple(recipe["size"]), seed)
+        yield Frames(0, len(frames), frames)
+        yield from list(type(engine).decode_latents(engine, tensors, recipe))[-1:]
+
+    engine.decode_latents = decode
+    return engine
+
+
+PAN = ("generate", "The camera pans left.", "--frames", 5)
+
+
+def test_the_first_of_the_best_takes_is_kept_and_the_scores_are_in_its_recipe(takes, run, tmp_path):
+    code, out, err = run(*PAN, "--best-of", 4, "-o", "film.mp4")
+    assert (code, out.strip(), everything(tmp_path)) == (0, "film.mp4", ["film.mp4"])
+    recipe = read_recipe("film.mp4")
+    assert (recipe["seed"], recipe["best_of"]["kept"]) == (2, 2)
+    assert [take["seed"] for take in recipe["best_of"]["takes"]] == [0, 1, 2, 3]
+    scores = [take["score"] for take in recipe["best_of"]["takes"]]
+    assert scores[0] == scores[1] == 0
+    assert "seed 1: 0% obeyed" in err
+    assert len(read_clip("film.mp4").frames) == 5
+
+
+def test_takes_are_kept_if_asked(takes, run, tmp_path):
+    run(*PAN, "--best-of", 2, "--seed", 1, "--keep-takes", "-o", "film.mp4")
+    assert everything(tmp_path) == ["film-take-1.mp4", "film-take-2.mp4", "film.mp4"]
+
+
+def test_the_best_take_can_be_made_again(takes, run):
+    run(*PAN, "--best-of", 3, "-o", "film.mp4")
+    code, _, err = run("generate", "--from", "film.mp4", "-o", "again.mp4")
+    assert code == 0 and "identical" in err
+
+
+def test_takes_stay_if_the_best_cannot_be_written(takes, run, tmp_path, monkeypatch):
+    close = VideoWriter.close
+
+    def full(self, recipe=None):
+        if recipe and "best_of" in recipe:
+            raise OSError("no space left on device")
+        close(self, recipe)
+
+    monkeypatch.setattr(VideoWriter, "close", full)
+    code, _, _ = run(*PAN, "--best-of", 2, "-o", "film.mp4")
+    assert code != 0
+    assert {"film-take-0.mp4", "film-take-1.mp4"} <= set(everything(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--best-of", 1), "2 or more"),
+        (("--best-of", 2, "--count", 2), "--count"),
+        (("--best-of", 2, "--frames", 1), "frames"),
+    ],
+)
+def test_takes_that_cannot_be_compared_are_refused(takes, run, tmp_path, more, words):
+    code, _, err = run(*PAN, *more)
+    assert code == 2 and words in err and takes.requests == []
+
+
+def test_a_prompt_that_says_nothing_measurable_is_refused(takes, run):
+    code, _, err = run("generate", "a dog, anime", "--best-of", 2)
+    assert code == 2 and "nothing that is measured" in err and takes.requests == []

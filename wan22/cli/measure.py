@@ -1,0 +1,135 @@
+"""`wan22 measure`: what a film shows, beside what was asked, as a table, JSON and a plot."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from wan22.cli import options as o
+from wan22.errors import MediaError, OptionError, OutputError
+
+if TYPE_CHECKING:
+    from wan22.director.judge import Verdict
+    from wan22.director.reading import Measurement
+    from wan22.director.shot import ShotSpec
+    from wan22.types import Clip
+
+_ROWS = 360  # of the frames that are kept and drawn
+
+
+def measure(
+    file: Annotated[str, typer.Argument(help="A film of any origin.", show_default=False)],
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT|FILE",
+            help="A prompt, or a shot as JSON (text or a file). [default: the prompt in the film's recipe]",
+        ),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="PNG", help="Draw camera, subject and light over time here."),
+    ] = None,
+    json: o.Json = False,
+) -> None:
+    """Measure what a film shows, and whether it is what was asked.
+
+    Camera, subject, light and colour from pixels alone. What cannot be told is "unknown", and never a pass.
+    """
+    from wan22.director.judge import judge, score
+    from wan22.director.measure import measure as look
+
+    _check_plot(output)
+    asked = _asked(against, file)
+    clip = _read(file)
+    found = look(clip.frames, clip.fps)
+    verdicts = judge(found, asked) if asked is not None else []
+    if output is not None:
+        from wan22.director.measure_plot import plot_measurement
+        from wan22.media.place import written
+
+        with written(Path(output)) as part:
+            plot_measurement(found, clip.frames, part, table(found, verdicts))
+    if json:
+        print(jsonlib.dumps(_as_json(found, verdicts, score(verdicts))))
+        return
+    for line in table(found, verdicts):
+        print(line)
+    if output is not None:
+        print(output)
+
+
+def table(found: Measurement, verdicts: list[Verdict]) -> list[str]:
+    """A line for each axis: what was asked, what was measured and how sure that is; what is asked comes first."""
+    lines = [f"{'axis':16} {'asked':22} {'measured':22} {'sure':>5}  obeyed"]
+    said = {verdict.axis for verdict in verdicts}
+    for v in verdicts:
+        mark = {True: "yes", False: "NO", None: "-"}[v.obeyed] + (f"  ({v.why})" if v.why else "")
+        lines.append(f"{v.axis:16} {v.asked:22} {v.measured:22} {v.confidence:5.0%}  {mark}")
+    for axis, reading in found.readings.items():
+        if axis not in said:
+            why = f"  ({reading.why})" if reading.why else ""
+            lines.append(f"{axis:16} {'':22} {reading.value:22} {reading.confidence:5.0%}{why}")
+    known = [v.obeyed for v in verdicts if v.obeyed is not None]
+    if verdicts:
+        lines += [
+            "",
+            f"obeyed {sum(known)} of {len(known)} that can be told; {len(verdicts) - len(known)} cannot",
+        ]
+    return lines
+
+
+def _as_json(found: Measurement, verdicts: list[Verdict], score: float) -> dict[str, Any]:
+    values = found.as_json()
+    return values | ({"verdicts": [vars(v) for v in verdicts], "score": round(score, 4)} if verdicts else {})
+
+
+def _asked(against: str | None, file: str) -> ShotSpec | str | None:
+    """What the film is held against: as typed, or as its recipe says."""
+    if against is None:
+        from wan22.media.recipe import read_recipe
+
+        prompt = (read_recipe(file) or {}).get("prompt")
+        return prompt if isinstance(prompt, str) and prompt else None
+    text = (
+        Path(against).read_text("utf-8") if against.endswith(".json") and Path(against).is_file() else against
+    )
+    if not text.lstrip().startswith("{"):
+        return text
+    from wan22.director.shot import ShotSpec
+
+    try:
+        return ShotSpec.from_json(jsonlib.loads(text))
+    except ValueError as error:
+        raise OptionError(f"--against looks like JSON and is none: {error}") from None
+
+
+def _read(file: str) -> Clip:
+    """The film, scaled down while it is read: a long one in high definition does not fit into memory."""
+    import numpy as np
+
+    from wan22.director.measure import MIN_FRAMES, shrunk
+    from wan22.media.video import probe, stream_clip
+    from wan22.types import Clip
+
+    info = probe(file)
+    if info.frames < MIN_FRAMES:
+        raise MediaError(f"{file} has {info.frames} frames; a film is measured from {MIN_FRAMES} frames on")
+    return Clip(np.concatenate([shrunk(piece, _ROWS) for piece in stream_clip(file, 16)]), info.fps)
+
+
+def _check_plot(output: str | None) -> None:
+    if output is None:
+        return
+    from importlib.util import find_spec
+
+    from wan22.media.place import check_output
+
+    if Path(output).suffix.lower() != ".png":
+        raise OutputError(f"--output draws a PNG: give a name that ends in .png, not {output!r}")
+    if find_spec("matplotlib") is None:
+        raise OptionError("--output needs matplotlib: pip install 'wan22[eval]'")
+    check_output(output, bytes_needed=1_000_000)

@@ -1,0 +1,203 @@
+"""`--best-of N`: several takes of one film from successive seeds, measured against the prompt; the best is kept."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wan22.cli.publish import Target, publish
+from wan22.errors import OptionError, RequestError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from wan22.canvas import Canvas
+    from wan22.cli.report import Report
+    from wan22.director.judge import Verdict
+    from wan22.types import Event, Request
+
+KEY = "best_of"
+"""The recipe's entry: how many takes there were, and seed, score and verdicts of each."""
+
+
+@dataclass(frozen=True)
+class Take:
+    """One take: where it lies, its frames uint8 (T, H, W, 3), its recipe, and what it obeys."""
+
+    seed: int
+    target: Target
+    frames: np.ndarray
+    recipe: dict[str, Any]
+    score: float
+    verdicts: list[Verdict]
+
+
+def check_takes(number: int | None, count: int, prompt: str) -> None:
+    """Raise OptionError for takes that cannot be compared, before anything is made."""
+    if number is None:
+        return
+    if number < 2:
+        raise OptionError(f"--best-of compares takes: give 2 or more, not {number}")
+    if count > 1:
+        raise OptionError("--best-of keeps one film of several, --count makes several: give one of them")
+    if find_spec("cv2") is None:
+        raise OptionError("--best-of measures films, which needs OpenCV: pip install 'wan22[eval]'")
+    from wan22.director.judge import measurable
+
+    if not measurable(prompt):
+        raise OptionError(
+            "--best-of compares with what the prompt says, and this one says nothing that is measured: name a "
+            "camera movement, a time of day, a colour, or another term of `wan22 vocabulary`"
+        )
+
+
+def check_canvas(number: int | None, canvas: Canvas, request: Request) -> None:
+    """Raise RequestError for a film of which no takes are made: too short to measure, or of several clips."""
+    if number is None:
+        return
+    from wan22.director.measure import MIN_FRAMES
+
+    if canvas.clips > 1 or request.sound is not None:
+        raise RequestError(
+            "--best-of compares takes of one clip; this film has several, or a sound drives it"
+        )
+    if canvas.frames < MIN_FRAMES:
+        raise RequestError(f"--best-of measures films of {MIN_FRAMES} frames or more, not {canvas.frames}")
+
+
+def best_of(
+    number: int,
+    film: Callable[[Request], Iterable[Event]],
+    request: Request,
+    target: Target,
+    show: Report,
+    *,
+    canvas: Canvas,
+    notes: dict[str, Any],
+    keep: bool = False,
+) -> dict[str, Any]:
+    """Make takes, keep the one that obeys best (of equals the first), and return its recipe.
+
+    Each take is a whole film beside the target, TARGET-take-SEED, from the moment it is made; they go only after
+    the best is safely written under the target's name.
+    """
+    best: Take | None = None
+    told: list[dict[str, Any]] = []
+    targets: list[Target] = []
+    for seed in range(request.seed, request.seed + number):
+        take = _take(film, replace(request, seed=seed), target, show, canvas=canvas, notes=notes)
+        targets.append(take.target)
+        told.append(_told(take))
+        show.note(_line(take))
+        if best is None or take.score > best.score:
+            best = take
+    if best is None:
+        raise AssertionError("at least one take")
+    show.note(f"the take of seed {best.seed} is kept")
+    recipe = publish(
+        _again(best),
+        target,
+        show,
+        size=canvas.out,
+        fps=canvas.fps,
+        notes={KEY: {"takes": told, "kept": best.seed}},
+    )
+    if not keep:
+        for each in targets:
+            _delete(each)
+    return recipe
+
+
+def _take(
+    film: Callable[[Request], Iterable[Event]],
+    request: Request,
+    target: Target,
+    show: Report,
+    *,
+    canvas: Canvas,
+    notes: dict[str, Any],
+) -> Take:
+    import numpy as np
+
+    from wan22.director.judge import judge, score
+    from wan22.director.measure import measure
+
+    place = target.tagged(f"take-{request.seed}")
+    frames: list[np.ndarray] = []
+    recipe = publish(
+        _seen(film(request), frames), place, _Aside(show), size=canvas.out, fps=canvas.fps, notes=notes
+    )
+    whole = np.concatenate(frames)
+    verdicts = judge(measure(whole, canvas.fps), request.prompt)
+    return Take(request.seed, place, whole, recipe, score(verdicts), verdicts)
+
+
+def _seen(events: Iterable[Event], frames: list[np.ndarray]) -> Iterator[Event]:
+    """The same events; their frames are kept."""
+    from wan22.types import Frames
+
+    for event in events:
+        if isinstance(event, Frames):
+            frames.append(event.frames)
+        yield event
+
+
+def _again(take: Take) -> Iterator[Event]:
+    """A take as the end of a film that is made."""
+    from wan22.types import Finished, Frames
+
+    yield Frames(0, len(take.frames), take.frames)
+    yield Finished(take.recipe["fps"], take.recipe)
+
+
+def _told(take: Take) -> dict[str, Any]:
+    obeyed = {v.axis: v.obeyed for v in take.verdicts}
+    return {"seed": take.seed, "score": round(take.score, 4), "obeyed": obeyed}
+
+
+def _line(take: Take) -> str:
+    known = [v for v in take.verdicts if v.obeyed is not None]
+    missed = ", ".join(f"{v.axis} {v.measured} for {v.asked}" for v in known if not v.obeyed)
+    return f"seed {take.seed}: {take.score:.0%} obeyed" + (f"; missed {missed}" if missed else "")
+
+
+class _Aside:
+    """A report that says nothing of what was made: takes are not the result."""
+
+    def __init__(self, show: Report) -> None:
+        self._show = show
+
+    def event(self, event: Event) -> None:
+        self._show.event(event)
+
+    def note(self, text: str) -> None:
+        self._show.note(text)
+
+    def compared(self, source: str, differences: list[str] | None) -> None:
+        self._show.compared(source, differences)
+
+    def made(self, path: str, recipe: dict[str, Any]) -> None:
+        pass
+
+    def __enter__(self) -> _Aside:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def _delete(target: Target) -> None:
+    from wan22.media.place import PATTERN, numbered
+
+    path = Path(target.path)
+    if PATTERN.search(path.name):
+        for picture in numbered(target.path):
+            picture.unlink()
+    elif path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,247 @@
+"""How the camera moves, from pixels: a rigid world of ground and far background is aligned frame by frame.
+
+The picture's motion under a camera that turns, moves and zooms is linear in seven numbers once inverse depth is known
+(Longuet-Higgins & Prazdny 1980, eqs. 2.8-2.9). Inverse depth of an open scene is zero above the horizon and grows in
+proportion below it, so one least-squares alignment (Bergen et al. 1992, "Hierarchical model-based motion estimation")
+tells a pan from a truck and a zoom from a dolly by parallax. Lengths are in units: min(height, 0.8 width). It knows
+frames and masks, no names of movements; those are `movement.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+PARAMETERS = ("pan", "tilt", "roll", "zoom", "truck", "crane", "dolly")
+"""What is estimated. Signs are the camera's: pan and truck right, tilt and crane up, roll clockwise, zoom and dolly in.
+"""
+
+_SIGNS = np.array([-1, 1, -1, 1, -1, 1, 1], np.float64)  # from the picture's motion (y down) to the camera's
+_ANGLES = np.linspace(-0.5, 0.5, 21)  # radians by which a horizon may lean
+_ROWS, _STEP, _STRIP = 80, 0.025, 4  # of the profile across a line: rows, units a row, rows of a strip
+_BLOCKS = 5
+_HORIZON = 0.1  # step of colour from which a line is a horizon
+_LEVELS = ((0.5, 3.0, 5), (0.5, 1.0, 5), (1.0, 0.9, 3))  # scale, blur in pixels, iterations
+_DAMPING = 1e-3
+NEAR = 0.35
+"""Units below the horizon at which the inverse depth of the ground is counted as 1."""
+
+
+class Horizon(NamedTuple):
+    """The line y = offset + x tan(angle), in units from the middle, y down; `score` is the colour step across it."""
+
+    offset: float
+    angle: float
+    score: float
+
+
+@dataclass(frozen=True)
+class CameraPath:
+    """`rates` (T - 1, 7): `PARAMETERS` from frame to frame; `total` (7,) over the clip.
+
+    `normal` (7, 7) says how much a departure from `total` costs: the sum of the alignments' normal matrices.
+    `horizon` is that of the middle of the clip, None if no line is seen. `texture` (0..1) is how much there is to
+    hold on to; `residual` the share of the picture's change that no camera explains.
+    """
+
+    rates: np.ndarray
+    total: np.ndarray
+    normal: np.ndarray
+    texture: float
+    residual: float
+    horizon: Horizon | None
+
+
+def coordinates(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """x to the right and y down of every pixel, in units from the middle, each (H, W)."""
+    unit = min(rows, 0.8 * columns)
+    y, x = np.mgrid[:rows, :columns].astype(np.float32)
+    return (x + 0.5 - columns / 2) / unit, (y + 0.5 - rows / 2) / unit
+
+
+def find_horizon(picture: np.ndarray, free: np.ndarray) -> Horizon:
+    """The straight line with the largest step of colour across it, all along it; picture (H, W, 3) in 0..1.
+
+    `free` (H, W) says which pixels are background. The score is the median over five blocks of the line.
+    """
+    x, y = coordinates(*free.shape)
+    block = np.clip((x - x.min()) / (np.ptp(x) + 1e-6) * _BLOCKS, 0, _BLOCKS - 1).astype(int)
+    colours = picture[free]
+    best = Horizon(0.0, 0.0, 0.0)
+    for angle in _ANGLES:
+        line = y * np.cos(angle) - x * np.sin(angle)
+        row = np.clip((line + _ROWS * _STEP / 2) / _STEP, 0, _ROWS - 1).astype(int)
+        place = (block * _ROWS + row)[free]
+        parts = [np.bincount(place, minlength=_BLOCKS * _ROWS)]
+        parts += [np.bincount(place, colours[:, c], _BLOCKS * _ROWS) for c in range(3)]
+        summed = np.zeros((4, _BLOCKS, _ROWS + 1))
+        np.cumsum(np.stack(parts).reshape(4, _BLOCKS, _ROWS), axis=2, out=summed[:, :, 1:])
+        strip = summed[:, :, _STRIP:] - summed[:, :, :-_STRIP]
+        above, below = strip[:, :, :-_STRIP], strip[:, :, _STRIP:]
+        known = (above[0] > 3) & (below[0] > 3)
+        step = np.linalg.norm(above[1:] / (above[0] + 1e-6) - below[1:] / (below[0] + 1e-6), axis=0)
+        # The median of the blocks that are known; a line seen in fewer than three is none.
+        ranked = np.sort(np.where(known, step, np.inf), axis=0)
+        seen = known.sum(axis=0)
+        middle = np.take_along_axis(ranked, np.maximum(seen - 1, 0)[None] // 2, axis=0)[0]
+        score = np.where(seen >= 3, middle, 0.0)
+        k = int(score.argmax())
+        if score[k] > best.score:
+            offset = ((k + _STRIP) * _STEP - _ROWS * _STEP / 2) / np.cos(angle)
+            best = Horizon(float(offset), float(angle), float(score[k]))
+    return best
+
+
+def camera_path(cv2: Any, frames: np.ndarray, free: np.ndarray) -> CameraPath:
+    """Align every frame with the next; frames float32 (T, H, W, 3) in 0..1, free (T, H, W) bool the background."""
+    seen = [find_horizon(frames[t], free[t]) for t in np.linspace(0, len(frames) - 1, 5).astype(int)]
+    lines, middle = join_horizons(seen, len(frames))
+    signals = _signals(frames)
+    steps: list[_Step] = []
+    for t in range(len(frames) - 1):
+        guess = steps[-1].found if steps else np.zeros(len(PARAMETERS))
+        steps.append(_align(cv2, signals[t], signals[t + 1], lines[t], free[t] & free[t + 1], guess))
+    rates = np.stack([step.found for step in steps])
+    normal = np.sum([step.normal for step in steps], axis=0)
+    pulled = np.sum([step.normal @ step.found for step in steps], axis=0)
+    normal += 1e-6 * (np.trace(normal) + 1) * np.eye(7)
+    total = np.linalg.solve(normal, pulled) * len(steps)
+    texture = float(np.median([step.texture for step in steps]))
+    residual = float(np.median([step.residual for step in steps]))
+    return CameraPath(
+        rates * _SIGNS, total * _SIGNS, _SIGNS[:, None] * normal * _SIGNS, texture, residual, middle
+    )
+
+
+def join_horizons(seen: list[Horizon], count: int) -> tuple[list[Horizon | None], Horizon | None]:
+    """A horizon for every frame, and that of the middle: robust lines through those that were found."""
+    good = [line if line.score > _HORIZON else None for line in seen]
+    if sum(line is not None for line in good) < 3:
+        return [None] * count, None
+    at = np.linspace(0, count - 1, len(seen))
+    known = [(t, line) for t, line in zip(at, good, strict=True) if line is not None]
+    times = np.array([t for t, _ in known])
+    values = np.array([(line.offset, line.angle) for _, line in known])
+    i, j = np.triu_indices(len(known), k=1)
+    slope = np.median((values[j] - values[i]) / (times[j] - times[i])[:, None], axis=0)
+    start = np.median(values - slope * times[:, None], axis=0)
+    score = float(np.median([line.score for _, line in known]))
+    lines = [Horizon(*(start + slope * t), score) for t in range(count)]
+    return list(lines), Horizon(*(start + slope * (count - 1) / 2), score)
+
+
+def _signals(frames: np.ndarray) -> np.ndarray:
+    """Brightness and two colour differences, each scaled to the whole clip's contrast: (T, H, W, 3) float32."""
+    red, green, blue = np.moveaxis(np.log(frames + 0.08), -1, 0)
+    signals = np.stack(
+        [(red + green + blue) / 3, 0.7 * (red - blue), 0.7 * (green - (red + blue) / 2)], axis=-1
+    )
+    return (signals / max(float(signals[..., 0].std()), 0.02)).astype(np.float32)
+
+
+def _bases(shape: tuple[int, int], line: Horizon | None) -> np.ndarray:
+    """The picture's motion under each parameter at 1, (7, H, W, 2) in units."""
+    x, y = coordinates(*shape)
+    zero, one = np.zeros_like(x), np.ones_like(x)
+    if line is None:
+        # From above: the ground fills the picture, and its inverse depth hardly changes.
+        near, foe = 1 + 0.5 * y, zero
+    else:
+        level = line.offset + x * np.tan(line.angle)
+        near, foe = np.clip(y - level, 0, None) / NEAR, level
+    flows = (
+        (one, zero),
+        (zero, one),
+        (-y, x),
+        (x, y),
+        (near, zero),
+        (zero, near),
+        (x * near, (y - foe) * near),
+    )
+    return np.stack([np.stack(flow, axis=-1) for flow in flows]).astype(np.float32)
+
+
+class _Step(NamedTuple):
+    found: np.ndarray
+    normal: np.ndarray
+    texture: float
+    residual: float
+
+
+def _align(
+    cv2: Any, here: np.ndarray, there: np.ndarray, line: Horizon | None, free: np.ndarray, guess: np.ndarray
+) -> _Step:
+    """The parameters that carry one frame onto the next, from coarse to fine, from rest and from the last ones."""
+    starts = [np.zeros(7), guess] if np.abs(guess).max() > 0.02 else [guess]
+    step = _Step(guess, np.eye(7), 0.0, np.inf)
+    for scale, blur, turns in _LEVELS:
+        size = (max(round(free.shape[1] * scale), 8), max(round(free.shape[0] * scale), 8))
+        a, b = (
+            cv2.GaussianBlur(cv2.resize(f, size, interpolation=cv2.INTER_AREA), (0, 0), blur)
+            for f in (here, there)
+        )
+        use = cv2.resize(free.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.6
+        bases = _bases((size[1], size[0]), line) * min(size[1], 0.8 * size[0])
+        step = min(
+            (_descend(cv2, a, b, bases, use, each, turns, line is not None) for each in starts),
+            key=lambda s: s.residual,
+        )
+        starts = [step.found]
+    return step
+
+
+def _descend(
+    cv2: Any,
+    a: np.ndarray,
+    b: np.ndarray,
+    bases: np.ndarray,
+    free: np.ndarray,
+    found: np.ndarray,
+    turns: int,
+    deep: bool,
+) -> _Step:
+    """Gauss and Newton's steps on the difference of two pictures, with Geman and McClure's weights."""
+    rows, columns = free.shape
+    ys, xs = np.mgrid[:rows, :columns].astype(np.float32)
+    across, down = bases[..., 0].reshape(7, -1), bases[..., 1].reshape(7, -1)
+    damping, calm = np.full(7, _DAMPING), np.zeros(7)
+    if not deep:
+        damping[4:], calm[4:] = 0.3, 1.0
+    normal, texture, residual = np.eye(7), 0.0, np.inf
+    for turn in range(turns + 1):
+        flow = np.tensordot(found.astype(np.float32), bases, axes=1)
+        to_x, to_y = xs + flow[..., 0], ys + flow[..., 1]
+        moved = cv2.remap(b, to_x, to_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        use = free & (to_x > 0) & (to_x < columns - 1) & (to_y > 0) & (to_y < rows - 1)
+        rest = moved - a
+        if use.sum() < max(0.1 * use.size, 30):
+            return _Step(found, np.zeros((7, 7)), 0.0, np.inf)
+        residual = float(np.abs(rest[use]).mean())
+        if turn == turns:
+            break
+        both = 0.5 * (a + moved)
+        slope_x = cv2.Sobel(both, cv2.CV_32F, 1, 0, scale=0.125)
+        slope_y = cv2.Sobel(both, cv2.CV_32F, 0, 1, scale=0.125)
+        spread = 1.5 * float(np.median(np.abs(rest[use]))) + 0.01
+        weight = use[..., None] / (1 + (rest / spread) ** 2) ** 2
+        xx, xy, yy, xr, yr = (
+            (weight * one * other).sum(axis=-1).ravel()
+            for one, other in (
+                (slope_x, slope_x),
+                (slope_x, slope_y),
+                (slope_y, slope_y),
+                (slope_x, rest),
+                (slope_y, rest),
+            )
+        )
+        cross = (across * xy) @ down.T
+        normal = ((across * xx) @ across.T + cross + cross.T + (down * yy) @ down.T).astype(np.float64)
+        pull = (across @ xr + down @ yr).astype(np.float64)
+        texture = float((xx.sum() + yy.sum()) / use.sum())
+        # With no horizon in sight a move is as good as a turn: the simpler, the turn, is believed.
+        prior = np.diag(np.diag(normal)) * damping + 1e-6 * np.eye(7)
+        found = found - np.linalg.solve(normal + prior, pull + prior @ (found * calm))
+        normal /= spread**2
+    return _Step(found, normal, texture, residual)
