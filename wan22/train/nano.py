@@ -206,12 +206,15 @@ def _latents_path(folder: Path, films: nano.Films) -> Path:
 
 
 def latents_of(folder: Path, films: nano.Films) -> LatentSet:
-    """A run's films as latents. Raises CheckpointError if they were not made."""
-    path, arch = _latents_path(folder, films), shipped_arch()
+    """A run's films as latents. Raises CheckpointError if they were not made.
+
+    The shipped VAE knows its mean and deviation, so what it encoded is normalised already.
+    """
+    path = _latents_path(folder, films)
     if not path.exists():
         raise CheckpointError(f"there is no {path}: run the stages clips and latents first")
-    mean, std = torch.tensor(arch.mean), torch.tensor(arch.std)
-    return latent_set(path, mean=mean, std=std, count=films.count, seed=films.seed)
+    zero, one = torch.zeros(nano.VAE.z), torch.ones(nano.VAE.z)
+    return latent_set(path, mean=zero, std=one, count=films.count, seed=films.seed)
 
 
 def open_tokenizer(folder: Path) -> Tokenizer:

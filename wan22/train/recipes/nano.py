@@ -111,7 +111,7 @@ def sketch(vocab: int) -> FlowRecipe:
     return FlowRecipe(
         dit=DIT,
         text=text(vocab),
-        optimiser=Optimiser(steps=2200, peak=2e-3, warmup=50, average=0.998, floor=0.6),
+        optimiser=Optimiser(steps=4000, peak=2e-3, warmup=50, average=0.998, floor=0.4),
         batch=32,
         noise=(BOUNDARY, 1.0),
         shift=SHIFT,
@@ -126,7 +126,7 @@ def high(vocab: int) -> FlowRecipe:
     return FlowRecipe(
         dit=DIT,
         text=text(vocab),
-        optimiser=Optimiser(steps=2900, peak=1.3e-3, warmup=30, average=0.997),
+        optimiser=Optimiser(steps=7000, peak=1.3e-3, warmup=30, average=0.997),
         batch=12,
         noise=(BOUNDARY, 1.0),
         shift=SHIFT,
@@ -141,7 +141,7 @@ def low(vocab: int) -> FlowRecipe:
     return FlowRecipe(
         dit=DIT,
         text=text(vocab),
-        optimiser=Optimiser(steps=2400, peak=1.3e-3, warmup=30, average=0.997),
+        optimiser=Optimiser(steps=7000, peak=1.3e-3, warmup=30, average=0.997),
         batch=12,
         noise=(0.0, BOUNDARY),
         shift=3.0,
