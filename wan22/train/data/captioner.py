@@ -224,10 +224,10 @@ class LocalSeer:
                 self.model, local_files_only=True, dtype="auto"
             )
         except (OSError, ValueError, KeyError, ImportError) as error:
-            reason = str(error).strip().partition("\n")[0]
+            reason = str(error).strip().partition("\n")[0].rstrip(".")
             here = "" if Path(self.model).is_dir() else f" Download it first: hf download {self.model}."
             raise CheckpointError(
-                f"{self.model} cannot be loaded as a vision model: {reason}{here}"
+                f"{self.model} cannot be loaded as a vision model: {reason}.{here}"
             ) from error
         return processor, network.eval().to("cuda" if torch.cuda.is_available() else "cpu")
 

@@ -251,7 +251,7 @@ def plot(result: Curated, path: Path) -> None:
         ("sharpness", "variance of the Laplacian", (asked.min_sharpness,)),
         ("motion", "widths a second", (asked.min_motion, asked.max_motion)),
         ("brightness", "mean grey, 0 to 255", (asked.min_brightness, asked.max_brightness)),
-        ("cuts", "of a clip", (asked.max_cuts,)),
+        ("cuts", "of a clip", (None if asked.max_cuts is None else asked.max_cuts + 0.5,)),
         ("text", "share of looks with overlaid text", (asked.max_text,)),
         ("seconds", "of a clip", ()),
     ), strict=True):  # fmt: skip
@@ -271,12 +271,20 @@ def _histogram(panel: Any, clips: Sequence[Judged], name: str, limits: Sequence[
 
     values = [[number(clip) for clip in clips if clip.kept is kept] for kept in (True, False)]
     every = [*values[0], *values[1]]
+    low, high = min(every, default=0.0), max(every, default=1.0)
     if name == "cuts":
-        edges = np.arange(int(max(every, default=0)) + 2) - 0.5
+        edges = np.arange(int(high) + 2) - 0.5
+        panel.xaxis.get_major_locator().set_params(integer=True)
+    elif name == "sharpness" and high > 50 * max(low, 0.1):
+        edges = np.geomspace(max(low, 0.1), high, 25)
+        panel.set_xscale("log")
     else:
-        low, high = min(every, default=0.0), max(every, default=1.0)
+        low = 0.0 if name in ("motion", "text", "seconds") else low
         edges = np.linspace(low, high if high > low else low + 1, 25)
-    panel.hist(values, bins=edges, stacked=True, color=["tab:blue", "0.75"], label=["kept", "not kept"])
+    panel.hist(
+        values, bins=edges, stacked=True, rwidth=0.9, color=["tab:blue", "0.75"], label=["kept", "not kept"]
+    )
+    panel.yaxis.get_major_locator().set_params(integer=True)
     for limit in limits:
         if edges[0] <= limit <= edges[-1]:
             panel.axvline(limit, color="tab:red", linewidth=1)
