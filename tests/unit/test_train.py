@@ -18,7 +18,7 @@ from wan22.stage.caption import caption
 from wan22.stage.labels import sample
 from wan22.train import nano
 from wan22.train.flow import FlowRecipe, draw_sigmas, flow_loss, plain_attention, train_flow
-from wan22.train.latents import LatentSet
+from wan22.train.latents import LatentSet, latent_set
 from wan22.train.muon import Muon, orthogonal
 from wan22.train.state import Optimiser, TrainState, load_average
 from wan22.train.tokenizer import build_word_tokenizer
@@ -266,3 +266,14 @@ def test_a_stage_out_of_turn_is_refused_before_any_work(tmp_path, stage):
 def test_an_unknown_stage_lists_the_known(tmp_path):
     with pytest.raises(OptionError, match=r"'hi'.*Known: clips, latents"):
         nano.run("hi", tmp_path, log=print)
+
+
+def test_latents_that_are_normalised_twice_are_refused(tmp_path):
+    from safetensors.torch import save_file
+
+    path = tmp_path / "films.safetensors"
+    save_file({"films": torch.randn(4, 4, 3, 4, 4), "lasts": torch.randn(4, 4, 4, 4)}, path)
+    zero, one = torch.zeros(4), torch.ones(4)
+    assert latent_set(path, mean=zero, std=one, count=4, seed=1).films.shape == (4, 4, 3, 4, 4)
+    with pytest.raises(CheckpointError, match="normalised twice"):
+        latent_set(path, mean=zero, std=5 * one, count=4, seed=1)

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from wan22.errors import CheckpointError
 from wan22.models.vae import WanVAE
 from wan22.stage.labels import Shot, sample
 from wan22.train.clips import ClipSet
@@ -60,9 +61,18 @@ def statistics(path: Path) -> tuple[Tensor, Tensor]:
 def latent_set(
     path: Path, *, mean: Tensor, std: Tensor, count: int, seed: int, split: str = "train"
 ) -> LatentSet:
-    """Read a set and normalise it; `count`, `seed` and `split` are those with which its clips were rendered."""
+    """Read a set and normalise it; `count`, `seed` and `split` are those with which its clips were rendered.
+
+    Raises CheckpointError if mean and deviation are not this set's.
+    """
     shape = (1, -1, 1, 1, 1)
     with safe_open(path, "pt") as file:
         films = (file.get_tensor("films").float() - mean.view(shape)) / std.view(shape)
         lasts = (file.get_tensor("lasts").float() - mean.view(shape[:-1])) / std.view(shape[:-1])
+    spread = films.std(dim=(0, 2, 3, 4))
+    if not (0.4 < spread).all() or not (spread < 2.5).all():
+        raise CheckpointError(
+            f"the latents of {path} deviate by {spread.min():.2f} to {spread.max():.2f} once normalised, and should by "
+            "about 1: they are normalised twice, or by the figures of another VAE"
+        )
     return LatentSet(films.half(), lasts.half(), sample(count, seed=seed, split=split))
