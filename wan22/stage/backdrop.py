@@ -13,7 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from wan22.stage.palette import GRADE, GROUND, HILL, PROP, Colour
+from wan22.stage.outline import arc, edge
+from wan22.stage.palette import GRADE, GROUND, HILL, PROP, SKY, Colour
 
 CAMERA_HEIGHT = 0.84
 FOCAL = 2.5  # in units of min(height, 0.8 width) pixels
@@ -22,14 +23,7 @@ CLOUDS = 4
 _DRAWS = 64
 _FAR = 400.0
 _SKY: dict[str, dict[str, Colour]] = {
-    "day": {
-        "zenith": (0.30, 0.56, 0.90),
-        "horizon": (0.80, 0.89, 0.95),
-        "sun": (0.62, 0.60, 0.54),
-        "ambient": (0.42, 0.45, 0.50),
-        "disc": (1.0, 0.97, 0.80),
-        "cloud": (0.98, 0.98, 1.0),
-    },
+    "day": SKY["day"],
     "sunset": {
         "zenith": (0.50, 0.40, 0.58),
         "horizon": (0.99, 0.70, 0.48),
@@ -170,11 +164,6 @@ def draw_backdrop(s: Backdrop, height: int, width: int) -> tuple[Rays, Tensor]:
     return rays, _props(s, rays, _ground(s, rays, _sky(s, rays)))
 
 
-def _edge(margin: Tensor, footprint: Tensor) -> Tensor:
-    """Share of a pixel that is covered, for a margin in world lengths and the pixel's size there."""
-    return (0.5 + margin / footprint).clamp(0, 1)
-
-
 def _sky(s: Backdrop, rays: Rays) -> Tensor:
     up = rays.v.clamp(min=0)
     picture = torch.lerp(s.horizon_colour, s.zenith, 1 - (-9 * up).exp())
@@ -191,7 +180,7 @@ def _sky(s: Backdrop, rays: Rays) -> Tensor:
     glow = (0.55 - 0.3 * s.night) * (-squared * 260).exp()
     picture = torch.lerp(picture, s.disc, glow)
     radius = 0.026
-    picture = torch.lerp(picture, s.disc, _edge(radius - squared.sqrt(), 1.2 / s.focal))
+    picture = torch.lerp(picture, s.disc, edge(radius - squared.sqrt(), 1.2 / s.focal))
     return _hills(s, rays, picture)
 
 
@@ -205,7 +194,7 @@ def _hills(s: Backdrop, rays: Rays, picture: Tensor) -> Tensor:
         peaks = 1 - (rays.azimuth * (9 + 3 * i) + phase).sin().abs() + 0.1 * wave
         outline = depth * (s.meadow * 0.034 * smooth + s.desert * 0.022 * smooth + s.snow * 0.065 * peaks)
         colour = torch.lerp(s.hill * light, s.horizon_colour, haze)
-        picture = torch.lerp(picture, colour, _edge(outline - rays.v, 1.2 / s.focal))
+        picture = torch.lerp(picture, colour, edge(outline - rays.v, 1.2 / s.focal))
     return picture
 
 
@@ -240,16 +229,11 @@ def _props(s: Backdrop, rays: Rays, picture: Tensor) -> Tensor:
         across = (rays.u - left) * depth
         h = (CAMERA_HEIGHT + rays.v * depth) / tall  # 0 at the foot, 1 at the top
         trunk = torch.where((h > 0) & (h < 0.5), 0.05, -1.0)
-        crown = _arc(0.115 - (h - 0.66) ** 2) * 1.1
-        cactus = torch.where(h > 0, _arc(0.01 - (h - 0.9).clamp(min=0) ** 2), -1.0) * 1.2
+        crown = arc(0.115 - (h - 0.66) ** 2) * 1.1
+        cactus = torch.where(h > 0, arc(0.01 - (h - 0.9).clamp(min=0) ** 2), -1.0) * 1.2
         fir = torch.where((h > 0.14), 0.36 * (1 - h), -1.0)
         half = s.meadow * torch.maximum(crown, trunk) + s.desert * cactus + s.snow * torch.maximum(fir, trunk)
         shading = (1 + 0.9 * side * across / tall).clamp(0.6, 1.4)
         colour = torch.lerp(s.prop * light * shading, s.horizon_colour, 0.25)
-        picture = torch.lerp(picture, colour, _edge(half * tall - across.abs(), 1.3 * depth / s.focal))
+        picture = torch.lerp(picture, colour, edge(half * tall - across.abs(), 1.3 * depth / s.focal))
     return picture
-
-
-def _arc(squared: Tensor) -> Tensor:
-    """Half-width of a round outline, and nothing at all above and below it."""
-    return torch.where(squared > 0, squared.clamp(min=0).sqrt(), -1.0)

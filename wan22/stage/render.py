@@ -18,6 +18,7 @@ from torch import Tensor
 from wan22.errors import SizeError
 from wan22.stage.bodies import FAR, Hit, Pose, Vector, ball_hit, ball_margin, dot, subject_hit, subject_margin
 from wan22.stage.labels import AXES, Shot
+from wan22.stage.outline import arc, edge
 from wan22.stage.palette import LAMP, STEM
 from wan22.stage.scene import CLOUDS, PROPS, Scene, plan
 
@@ -183,11 +184,6 @@ def _layers(
     return behind, colour * cover, cover, focus
 
 
-def _edge(margin: Tensor, footprint: Tensor) -> Tensor:
-    """Share of a pixel that is covered, for a margin and the pixel's size in the same unit."""
-    return (0.5 + margin / footprint).clamp(0, 1)
-
-
 def _sky(s: Scene, rays: _Rays) -> Tensor:
     up = rays.d[1].clamp(min=0)
     picture = torch.lerp(s.horizon, s.zenith, 1 - (-3.2 * up).exp())
@@ -208,7 +204,7 @@ def _sky(s: Scene, rays: _Rays) -> Tensor:
     off = (2 - 2 * toward).clamp(min=0).sqrt() * s.focal  # units
     glow = (0.55 - 0.3 * s.night) * (-(off**2) * 40).exp() * clear
     picture = torch.lerp(picture, s.disc, glow)
-    return torch.lerp(picture, s.disc, _edge(0.055 - off, 0.02) * clear)
+    return torch.lerp(picture, s.disc, edge(0.055 - off, 0.02) * clear)
 
 
 def _hills(s: Scene, rays: _Rays, picture: Tensor) -> Tensor:
@@ -221,7 +217,7 @@ def _hills(s: Scene, rays: _Rays, picture: Tensor) -> Tensor:
         peaks = 1 - (rays.azimuth * (9 + 3 * i) + phase).sin().abs() + 0.1 * wave
         outline = depth * (s.meadow * 0.045 * smooth + s.desert * 0.03 * smooth + s.snow * 0.08 * peaks)
         colour = torch.lerp(s.hill * light, s.horizon, haze)
-        picture = torch.lerp(picture, colour, _edge(outline - rays.slope, 1.2 * rays.pixel))
+        picture = torch.lerp(picture, colour, edge(outline - rays.slope, 1.2 * rays.pixel))
     return picture
 
 
@@ -238,20 +234,15 @@ def _props(s: Scene, rays: _Rays, picture: Tensor) -> Tensor:
             s.camera_y + away / off.clamp(-1.4, 1.4).cos() * rays.slope
         ) / tall  # 0 at the foot, 1 at the top
         trunk = torch.where((h > 0) & (h < 0.5), 0.05, -1.0)
-        crown = _arc(0.115 - (h - 0.66) ** 2) * 1.1
-        cactus = torch.where(h > 0, _arc(0.01 - (h - 0.9).clamp(min=0) ** 2), -1.0) * 1.2
+        crown = arc(0.115 - (h - 0.66) ** 2) * 1.1
+        cactus = torch.where(h > 0, arc(0.01 - (h - 0.9).clamp(min=0) ** 2), -1.0) * 1.2
         fir = torch.where(h > 0.14, 0.36 * (1 - h), -1.0)
         half = s.meadow * torch.maximum(crown, trunk) + s.desert * cactus + s.snow * torch.maximum(fir, trunk)
         shading = (1 + 0.9 * s.light[:, 0:1] * across / tall).clamp(0.6, 1.4)
         colour = torch.lerp(s.prop * light * shading, s.horizon, 0.25)
-        shape = _edge(half * tall - across.abs(), 1.3 * away * rays.pixel) * (off.abs() < 1.2)
+        shape = edge(half * tall - across.abs(), 1.3 * away * rays.pixel) * (off.abs() < 1.2)
         picture = torch.lerp(picture, colour, shape)
     return picture
-
-
-def _arc(squared: Tensor) -> Tensor:
-    """Half-width of a round outline, and nothing at all above and below it."""
-    return torch.where(squared > 0, squared.clamp(min=0).sqrt(), -1.0)
 
 
 def _ground(s: Scene, rays: _Rays, kind: str, pose: Pose) -> tuple[Tensor, Tensor]:
@@ -279,9 +270,9 @@ def _shadow(s: Scene, kind: str, pose: Pose, x: Tensor, z: Tensor) -> tuple[Tens
     light: Vector = (s.light[:, 0:1], s.light[:, 1:2], s.light[:, 2:3])
     zero = torch.zeros_like(x)
     penumbra = 0.05 + 0.45 * s.soft
-    shade = _edge(subject_margin(kind, (x, zero, z), light, pose), penumbra)
+    shade = edge(subject_margin(kind, (x, zero, z), light, pose), penumbra)
     beside = ball_margin((x - s.other_x, zero - s.other_radius, z), light, s.other_radius)
-    shade = torch.maximum(shade, _edge(beside, penumbra))
+    shade = torch.maximum(shade, edge(beside, penumbra))
     contact = (-((x - s.x) ** 2 + z * z) / 0.30).exp() * (-s.y / 0.4).exp()
     contact = contact + (-((x - s.other_x) ** 2 + z * z) / (s.other_radius**2 * 1.2)).exp()
     return shade * shade * (3 - 2 * shade) * (1 - 0.35 * s.soft), contact
