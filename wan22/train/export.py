@@ -67,7 +67,9 @@ def write_model(recipe: Recipe, model: Model, crew: Crew, folder: Path) -> Path:
     # A path that climbs out of a folder climbs out of where that folder really is.
     base = target.resolve()
     places = {part: os.path.relpath(path.resolve(), base) for part, path in where.items()}
-    write_json(target / "variant.json", {**to_json(model.variant), "name": folder.name, "parts": places})
+    # Adapters for few steps were made for the weights before.
+    row = {**to_json(model.variant), "name": folder.name, "parts": places, "fast": None}
+    write_json(target / "variant.json", row)
     return target
 
 
