@@ -45,8 +45,8 @@ def train(
     One run trains both, each on its own side of the noise, and makes a LoRA pair or a whole model. It goes on after any
     end with the same command; Ctrl-C saves first. See docs/training.md.
     """
+    from wan22.train.plan import make_plan
     from wan22.train.recipe import read_recipe
-    from wan22.train.run import make_plan
     from wan22.train.run import train as run
 
     if minutes is not None and not minutes > 0:

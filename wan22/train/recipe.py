@@ -5,39 +5,18 @@ It knows no network and no torch. What depends on the model (its experts, its bo
 
 from __future__ import annotations
 
-import difflib
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any
 
 from wan22.errors import OptionError
+from wan22.train.settings import dotted, read_part, rule
 
 TASKS = ("t2v", "i2v", "ti2v", "s2v")
 EXPERTS = ("high", "low", "dit")
-
-Part = TypeVar("Part")
-
-
-def _rule(
-    default: Any = MISSING,
-    *,
-    low: float | None = None,
-    above: float | None = None,
-    high: float | None = None,
-    below: float | None = None,
-    known: tuple[str, ...] | None = None,
-) -> Any:
-    """A field with a rule: at least `low`, more than `above`, at most `high`, less than `below`, one of `known`."""
-    bounds = {"at least": low, "more than": above, "at most": high, "less than": below}
-    metadata = {
-        "bounds": {word: value for word, value in bounds.items() if value is not None},
-        "known": known,
-    }
-    return field(metadata=metadata) if default is MISSING else field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -45,18 +24,18 @@ class ModelPart:
     """Which model, for which task, and which of its experts; None is all that the model has."""
 
     name: str
-    task: str | None = _rule(None, known=TASKS)
-    experts: tuple[str, ...] | None = _rule(None, known=EXPERTS)
+    task: str | None = rule(None, known=TASKS)
+    experts: tuple[str, ...] | None = rule(None, known=EXPERTS)
 
 
 @dataclass(frozen=True)
 class AdapterPart:
     """A LoRA of scale alpha / rank (alpha is the rank if it is not said), on the matrices `targets` of every block."""
 
-    rank: int = _rule(16, low=1, high=1024)
-    alpha: float | None = _rule(None, above=0)
+    rank: int = rule(16, low=1, high=1024)
+    alpha: float | None = rule(None, above=0)
     targets: tuple[str, ...] | None = None
-    dialect: str = _rule("comfy", known=("diffusers", "comfy", "kohya", "lightx2v"))
+    dialect: str = rule("comfy", known=("diffusers", "comfy", "kohya", "lightx2v"))
 
 
 @dataclass(frozen=True)
@@ -69,10 +48,10 @@ class DataPart:
 
     sources: tuple[str, ...]
     size: tuple[int, int]
-    frames: tuple[int, ...] = _rule(low=1)
-    fps: float = _rule(above=0, high=240)
-    caption_dropout: float = _rule(0.1, low=0, high=1)
-    told: float = _rule(0.5, low=0, high=1)
+    frames: tuple[int, ...] = rule(low=1)
+    fps: float = rule(above=0, high=240)
+    caption_dropout: float = rule(0.1, low=0, high=1)
+    told: float = rule(0.5, low=0, high=1)
     cache: str | None = None
 
 
@@ -80,10 +59,10 @@ class DataPart:
 class NoisePart:
     """Where noise levels are drawn: shifted as sampling shifts them; an expert's range may be narrowed."""
 
-    shift: float | None = _rule(None, low=0.01, high=100)
-    high: tuple[float, float] | None = _rule(None, low=0, high=1)
-    low: tuple[float, float] | None = _rule(None, low=0, high=1)
-    dit: tuple[float, float] | None = _rule(None, low=0, high=1)
+    shift: float | None = rule(None, low=0.01, high=100)
+    high: tuple[float, float] | None = rule(None, low=0, high=1)
+    low: tuple[float, float] | None = rule(None, low=0, high=1)
+    dit: tuple[float, float] | None = rule(None, low=0, high=1)
 
     def of(self, expert: str) -> tuple[float, float] | None:
         """The range that the recipe gives to an expert."""
@@ -98,17 +77,17 @@ class OptimiserPart:
     norm `clip` (0: not at all). `ema` is the rate of the moving average that is handed out (0: none).
     """
 
-    steps: int = _rule(low=1)
-    name: str = _rule("adamw", known=("adamw", "muon"))
-    rate: float = _rule(1e-4, above=0, high=1)
-    warmup: int = _rule(100, low=0)
-    decay: str = _rule("cosine", known=("cosine", "constant", "linear"))
-    floor: float = _rule(0.0, low=0, high=1)
-    batch: int = _rule(1, low=1)
-    accumulate: int = _rule(1, low=1)
-    clip: float = _rule(1.0, low=0)
-    ema: float = _rule(0.0, low=0, below=1)
-    weight_decay: float = _rule(0.0, low=0, high=1)
+    steps: int = rule(low=1)
+    name: str = rule("adamw", known=("adamw", "muon"))
+    rate: float = rule(1e-4, above=0, high=1)
+    warmup: int = rule(100, low=0)
+    decay: str = rule("cosine", known=("cosine", "constant", "linear"))
+    floor: float = rule(0.0, low=0, high=1)
+    batch: int = rule(1, low=1)
+    accumulate: int = rule(1, low=1)
+    clip: float = rule(1.0, low=0)
+    ema: float = rule(0.0, low=0, below=1)
+    weight_decay: float = rule(0.0, low=0, high=1)
 
     def rate_at(self, step: int) -> float:
         """The learning rate of a step (from 0)."""
@@ -127,11 +106,11 @@ class MemoryPart:
     an adapter, else fp32). The experts take turns of `stretch` steps, and the one that waits is at `rest`.
     """
 
-    dtype: str = _rule("bf16", known=("bf16", "fp32"))
-    base: str | None = _rule(None, known=("bf16", "fp32", "int8"))
+    dtype: str = rule("bf16", known=("bf16", "fp32"))
+    base: str | None = rule(None, known=("bf16", "fp32", "int8"))
     checkpointing: bool = False
-    rest: str = _rule("host", known=("device", "host", "disk"))
-    stretch: int = _rule(100, low=1)
+    rest: str = rule("host", known=("device", "host", "disk"))
+    stretch: int = rule(100, low=1)
 
 
 @dataclass(frozen=True)
@@ -140,19 +119,19 @@ class ValidationPart:
     where the model takes them. `steps` None is the model's own.
     """
 
-    every: int = _rule(0, low=0)
+    every: int = rule(0, low=0)
     prompts: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
     sounds: tuple[str, ...] = ()
-    seed: int = _rule(0, low=0)
-    steps: int | None = _rule(None, low=1, high=1000)
+    seed: int = rule(0, low=0)
+    steps: int | None = rule(None, low=1, high=1000)
 
 
 @dataclass(frozen=True)
 class LogPart:
     """A line for each expert every so many of its steps, and the same for TensorBoard if asked."""
 
-    every: int = _rule(10, low=1)
+    every: int = rule(10, low=1)
     tensorboard: bool = False
 
 
@@ -172,8 +151,8 @@ class Recipe:
     memory: MemoryPart = field(default_factory=MemoryPart)
     validation: ValidationPart = field(default_factory=ValidationPart)
     log: LogPart = field(default_factory=LogPart)
-    seed: int = _rule(0, low=0, high=2**63 - 1)
-    save: int = _rule(250, low=1)
+    seed: int = rule(0, low=0, high=2**63 - 1)
+    save: int = rule(250, low=1)
     folder: Path = field(default=Path(), metadata={"inner": True})
 
     def path(self, said: str) -> Path:
@@ -188,7 +167,7 @@ class Recipe:
     def as_table(self) -> dict[str, Any]:
         """Every setting by its dotted name, as JSON values."""
         values = {name: value for name, value in asdict(self).items() if name != "folder"}
-        return dict(_dotted(values))
+        return dict(dotted(values))
 
 
 def read_recipe(path: str | Path) -> Recipe:
@@ -210,7 +189,7 @@ def read_recipe(path: str | Path) -> Recipe:
 
 def parse_recipe(table: Mapping[str, Any], folder: Path = Path()) -> Recipe:
     """Check a table and return the recipe. Raises OptionError."""
-    recipe = _read(Recipe, table, "", {"folder": folder})
+    recipe = read_part(Recipe, table, "", {"folder": folder})
     check_together(recipe)
     return recipe
 
@@ -256,91 +235,3 @@ def _check_validation(part: ValidationPart) -> None:
             raise OptionError(
                 f"validation.{name} has {len(given)} files for {len(part.prompts)} prompts: one each, or none"
             )
-
-
-def _read(
-    kind: type[Part], table: Mapping[str, Any], where: str, inner: Mapping[str, Any] | None = None
-) -> Part:
-    """A dataclass from a table; `where` begins the names of its settings, `inner` are fields that no file sets."""
-    hints = get_type_hints(kind)
-    known = {f.name: f for f in fields(kind) if not f.metadata.get("inner")}
-    for name in table:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f" Did you mean {where}{near[0]}?" if near else ""
-            raise OptionError(f"unknown setting {where}{name}.{hint} Known here: {', '.join(known)}")
-    values = dict(inner or {})
-    for name, f in known.items():
-        if name in table:
-            values[name] = _value(f"{where}{name}", hints[name], table[name])
-            _check(f"{where}{name}", values[name], f.metadata)
-        elif f.default is MISSING and f.default_factory is MISSING:
-            section = is_dataclass(hints[name])
-            raise OptionError(
-                f"there is no {f'section [{name}]' if section else f'{where}{name}'}, which is needed"
-            )
-    return kind(**values)
-
-
-_WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-
-
-def _value(name: str, hint: Any, value: Any) -> Any:
-    if isinstance(hint, UnionType):
-        hint = next(arm for arm in get_args(hint) if arm is not type(None))
-    if is_dataclass(hint):
-        if not isinstance(value, dict):
-            raise OptionError(f"{name} = {value!r} should be a section: [{name}]")
-        assert isinstance(hint, type)
-        return _read(hint, value, f"{name}.")
-    if get_origin(hint) is tuple:
-        return _row(name, get_args(hint), value)
-    good = isinstance(value, int | float if hint is float else hint)
-    if (
-        not good
-        or (isinstance(value, bool) and hint is not bool)
-        or (hint is float and not math.isfinite(value))
-    ):
-        raise OptionError(f"{name} = {_shown(value)} should be {_WORDS[hint]}")
-    return hint(value)
-
-
-def _row(name: str, arms: tuple[Any, ...], value: Any) -> tuple:
-    if arms[-1] is Ellipsis:
-        values = value if isinstance(value, list) else [value]  # one is a list of one
-        return tuple(_value(name, arms[0], each) for each in values)
-    if not isinstance(value, list) or len(value) != len(arms):
-        raise OptionError(f"{name} = {_shown(value)} should be a list of {len(arms)}: {_WORDS[arms[0]]} each")
-    return tuple(_value(name, arm, each) for arm, each in zip(arms, value, strict=True))
-
-
-def _check(name: str, value: Any, rule: Mapping[str, Any]) -> None:
-    for each in value if isinstance(value, tuple) else (value,):
-        known = rule.get("known")
-        if known and each not in known:
-            near = difflib.get_close_matches(str(each), known, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise OptionError(f"{name} = {each!r} is not known.{hint} Known: {', '.join(known)}")
-        for word, bound in rule.get("bounds", {}).items():
-            kept = {
-                "at least": each >= bound,
-                "more than": each > bound,
-                "at most": each <= bound,
-                "less than": each < bound,
-            }[word]
-            if not kept:
-                raise OptionError(f"{name} = {each} should be {word} {bound:g}")
-
-
-def _shown(value: Any) -> str:
-    return {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)
-
-
-def _dotted(table: Mapping[str, Any], where: str = "") -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = []
-    for name, value in table.items():
-        if isinstance(value, dict):
-            rows += _dotted(value, f"{where}{name}.")
-        else:
-            rows.append((f"{where}{name}", list(value) if isinstance(value, tuple) else value))
-    return rows

@@ -8,72 +8,26 @@ The same command goes on after any end. A step draws its randomness from the see
 what was interrupted ends, on a CPU, at the very bits of what was not.
 """
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from wan22.catalog import Variant
 from wan22.errors import OptionError
-from wan22.library import Model, open_model
-from wan22.memory.device import free_memory, pick_device
 from wan22.train.checkpoint import claim
-from wan22.train.crew import Crew, builder, next_turn, prepare
-from wan22.train.data import DataPlan, Survey, Window, survey, write_report
+from wan22.train.crew import Crew, builder, next_turn
+from wan22.train.data import write_report
 from wan22.train.expert import Expert
 from wan22.train.log import Journal, Tally
-from wan22.train.losses import Batch, Rows, count, draw_batch, move, task_of, trainable, velocity_errors
-from wan22.train.memory import Need, estimate, require
+from wan22.train.losses import Batch, Rows, draw_batch, move, velocity_errors
+from wan22.train.plan import Log, Plan, facts, make_plan, model_name
 from wan22.train.recipe import Recipe
-from wan22.train.sides import Side, experts_of, generator, sides
+from wan22.train.sides import generator
 from wan22.train.validate import check_requests, requests, show
-from wan22.weights.fingerprint import fingerprint
-from wan22.weights.load import meta_module
 
-Log = Callable[[str], None]
 Stop = Callable[[], bool]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a recipe comes to on this machine, before any weights are read."""
-
-    recipe: Recipe
-    model: Model
-    task: str
-    device: torch.device
-    sides: Mapping[str, Side]
-    survey: Survey
-    trainable: int
-    need: Need
-    free: int
-
-    def lines(self) -> list[str]:
-        """The plan for a terminal."""
-        optimiser, memory = self.recipe.optimiser, self.recipe.memory
-        kind = "everything" if self.recipe.adapter is None else f"a LoRA of rank {self.recipe.adapter.rank}"
-        lines = [
-            f"model        {self.model.name}, {self.task}, on {self.device}",
-            f"trained      {kind}: {self.trainable / 1e6:.2f} M parameters of each expert",
-            *(f"expert       {name}: {side}" for name, side in self.sides.items()),
-            f"steps        {optimiser.steps} of each expert, {optimiser.batch} x {optimiser.accumulate} clips a step, "
-            f"{optimiser.name} at {optimiser.rate:g}, {optimiser.decay}",
-        ]
-        if len(self.sides) > 1:
-            lines.append(
-                f"turns        of {memory.stretch} steps; the other expert rests on the {memory.rest}"
-            )
-        lines += [f"memory       {line}" for line in self.need.lines()]
-        lines.append(f"memory       {self.need.total / 1e9:.2f} GB of {self.free / 1e9:.2f} GB that are free")
-        for name, rows in self.survey.buckets.items():
-            if len(rows) < optimiser.batch:
-                lines.append(f"bucket       {name} has {len(rows)} clips: its batches are of {len(rows)}")
-        return [*lines, *self.survey.table()]
 
 
 @dataclass(frozen=True)
@@ -83,30 +37,6 @@ class Outcome:
     end: str
     steps: Mapping[str, int]
     made: Path | None
-
-
-def make_plan(recipe: Recipe, device: str = "auto", log: Log | None = None) -> Plan:
-    """Look at everything that a recipe names, and refuse what cannot be, before anything expensive.
-
-    Raises a Wan22Error that names the setting.
-    """
-    where = pick_device(device)
-    model = open_model(_model_name(recipe))
-    task = task_of(recipe.model.task, model.variant)
-    ranges = sides(recipe, model.variant)
-    _check_size(recipe, model)
-    requests(recipe, model.variant)
-    looked = survey(_data_plan(recipe), log)
-    clips = sum(len(rows) for rows in looked.buckets.values())
-    if recipe.optimiser.batch > clips:
-        raise OptionError(
-            f"optimiser.batch = {recipe.optimiser.batch} is more than the {clips} clips that there are; take at most "
-            f"{clips}, and optimiser.accumulate for more"
-        )
-    need, trainable = _need(recipe, model, where, looked)
-    plan = Plan(recipe, model, task, where, ranges, looked, trainable, need, free_memory(where))
-    require(need, plan.free)
-    return plan
 
 
 def train(
@@ -129,11 +59,11 @@ def train(
     for line in plan.lines():
         log(line)
     folder = recipe.path(recipe.output)
-    claim(folder, recipe, _facts(plan))
+    claim(folder, recipe, facts(plan))
     journal = Journal(folder, tensorboard=recipe.log.tensorboard)
     log(f"report       {write_report(plan.survey, folder)}")
     # Its parts rest on the disk: while the experts learn, nothing else is in memory.
-    engine = load(_model_name(recipe), device=str(plan.device), memory="disk")
+    engine = load(model_name(recipe), device=str(plan.device), memory="disk")
     asked = requests(recipe, plan.model.variant)
     check_requests(engine, asked)
     cache = recipe.path(recipe.data.cache) if recipe.data.cache else folder / "cache"
@@ -261,83 +191,3 @@ def export(plan: Plan, crew: Crew, folder: Path) -> Path:
     return (write_model if plan.recipe.adapter is None else write_loras)(
         plan.recipe, plan.model, crew, folder
     )
-
-
-def _model_name(recipe: Recipe) -> str:
-    """A folder that lies with the recipe, or a name."""
-    near = recipe.path(recipe.model.name)
-    return str(near) if near.is_dir() else recipe.model.name
-
-
-def _data_plan(recipe: Recipe) -> DataPlan:
-    data = recipe.data
-    sources = tuple(recipe.path(source) for source in data.sources)
-    return DataPlan(sources=sources, size=data.size, frames=data.frames, fps=data.fps)
-
-
-def _check_size(recipe: Recipe, model: Model) -> None:
-    """Raise OptionError for a size or length that the model cannot draw."""
-    side, stride = model.variant.grid
-    speech = model.variant.speech
-    if speech is not None:
-        side = speech.side
-    width, height = recipe.data.size
-    if width % side or height % side:
-        near = [max(side, round(value / side) * side) for value in recipe.data.size]
-        raise OptionError(
-            f"data.size = {[width, height]}: sides of {model.name} are multiples of {side}; the nearest is {near}"
-        )
-    for frames in recipe.data.frames:
-        wrong = frames != speech.clip_frames if speech is not None else frames % stride != 1
-        if wrong:
-            rule = f"are {speech.clip_frames}" if speech is not None else f"are {stride}n + 1"
-            raise OptionError(f"data.frames = {frames}: the frames of a clip of {model.name} {rule}")
-
-
-def _need(recipe: Recipe, model: Model, device: torch.device, looked: Survey) -> tuple[Need, int]:
-    """The memory that training takes on the device, and how many parameters of an expert learn."""
-    network = meta_module(model.variant.dit)
-    prepare(recipe, network)
-    learned = count(trainable(network).values())
-    optimiser, memory = recipe.optimiser, recipe.memory
-    # On the CPU the host is the device.
-    together = memory.rest == "device" or (memory.rest == "host" and device.type == "cpu")
-    need = estimate(
-        model.variant,
-        batch=optimiser.batch,
-        tokens=max(_tokens(window, model.variant) for window in looked.windows),
-        trainable=learned,
-        optimiser=optimiser.name,
-        dtype=memory.dtype,
-        base=recipe.base,
-        checkpointing=memory.checkpointing,
-        ema=optimiser.ema > 0,
-        experts=len(experts_of(recipe, model.variant)) if together else 1,
-        device=device.type,
-    )
-    return need, learned
-
-
-def _tokens(window: Window, variant: Variant) -> int:
-    """The tokens of a clip, with those of a reference and a past beside them where sound drives the model."""
-    pixels = 2 * variant.vae.stride_space
-    frame = window.size[0] // pixels * (window.size[1] // pixels)
-    if variant.dit.speech is None:
-        return ((window.frames - 1) // variant.vae.stride_time + 1) * frame
-    near, middle, far = variant.dit.speech.history
-    packed = near * frame + middle // 2 * (frame // 4) + far // 4 * (frame // 16)
-    return window.frames // variant.vae.stride_time * frame + frame + packed
-
-
-def _facts(plan: Plan) -> dict[str, Any]:
-    """What a run depends on besides its recipe: weights and clips."""
-    looked = plan.survey
-    windows = [looked.windows[i] for rows in looked.buckets.values() for i in rows]
-    items = [looked.films[window.film].item for window in windows]
-    clips = [
-        [item.path.name, item.caption, w.start, w.step, w.frames, *w.size]
-        for item, w in zip(items, windows, strict=True)
-    ]
-    digest = hashlib.sha256(json.dumps(clips, ensure_ascii=False).encode()).hexdigest()[:16]
-    weights = {expert: fingerprint(plan.model.parts[expert]) for expert in plan.sides}
-    return {"task": plan.task, "data": f"{len(clips)} clips, {digest}", "weights": weights}

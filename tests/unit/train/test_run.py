@@ -21,8 +21,10 @@ from wan22.errors import CheckpointError, DeviceError, OptionError, OutputError
 from wan22.media.recipe import read_recipe
 from wan22.media.video import read_clip
 from wan22.train import checkpoint as checkpoint_module
+from wan22.train import plan as plan_module
 from wan22.train import run as run_module
 from wan22.train.crew import next_turn
+from wan22.train.plan import make_plan
 from wan22.train.recipe import (
     AdapterPart,
     DataPart,
@@ -34,7 +36,7 @@ from wan22.train.recipe import (
     Recipe,
     ValidationPart,
 )
-from wan22.train.run import make_plan, train
+from wan22.train.run import train
 
 STEPS = 4
 
@@ -280,7 +282,7 @@ def test_a_batch_or_a_size_that_cannot_be_is_refused_before_anything_is_read(bas
 
 def test_what_does_not_fit_into_memory_is_refused_with_what_helps(base, monkeypatch):
     need = make_plan(base, "cpu").need.total
-    monkeypatch.setattr(run_module, "free_memory", lambda device: round(0.9 * need))
+    monkeypatch.setattr(plan_module, "free_memory", lambda device: round(0.9 * need))
     with pytest.raises(
         DeviceError, match=r"training needs .* GB .* are free\. What helps most: .* which fits"
     ):
