@@ -13,7 +13,7 @@ from tiny import VAE
 from wan22.arch import DiTArch, UMT5Arch
 from wan22.conditioning.text import Tokenizer
 from wan22.errors import CheckpointError, OptionError
-from wan22.models.dit import WanDiT
+from wan22.models.dit import NoiseLevels, WanDiT
 from wan22.stage.caption import caption
 from wan22.stage.labels import sample
 from wan22.train import nano
@@ -277,3 +277,22 @@ def test_latents_that_are_normalised_twice_are_refused(tmp_path):
     assert latent_set(path, mean=zero, std=one, count=4, seed=1).films.shape == (4, 4, 3, 4, 4)
     with pytest.raises(CheckpointError, match="normalised twice"):
         latent_set(path, mean=zero, std=5 * one, count=4, seed=1)
+
+
+def test_a_weight_on_motion_adds_the_error_of_what_changes(tmp_path):
+    torch.manual_seed(0)
+    dit = WanDiT(DIT, attention=plain_attention)
+    dit.init_weights()
+    films = torch.randn(2, DIT.in_channels, 3, 4, 4)
+    memory = dit.read_text([torch.randn(3, DIT.text_dim)] * 2)
+    sigmas, noise = torch.tensor([0.9, 0.95]), torch.randn_like(films)
+    plain = flow_loss(dit, films, None, None, sigmas, noise, memory)
+    weighed = flow_loss(dit, films, None, None, sigmas, noise, memory, 2.0)
+    # An error that is the same in every frame is not of motion.
+    still = films[:, :, :1].expand_as(films)
+    x = (1 - sigmas.view(-1, 1, 1, 1, 1)) * films + sigmas.view(-1, 1, 1, 1, 1) * noise
+    error = dit(x, NoiseLevels.uniform(sigmas * 1000), memory) - (noise - films)
+    coarse = torch.nn.functional.avg_pool3d(error, (1, 2, 2)).diff(dim=2)
+    assert torch.allclose(weighed - plain, 8 * coarse.square().mean(), rtol=1e-4)
+    one = flow_loss(dit, still[:, :, :1], None, None, sigmas, noise[:, :, :1], memory, 2.0)
+    assert torch.allclose(one, flow_loss(dit, still[:, :, :1], None, None, sigmas, noise[:, :, :1], memory))

@@ -116,6 +116,7 @@ def sketch(vocab: int) -> FlowRecipe:
         noise=(BOUNDARY, 1.0),
         shift=SHIFT,
         tell=(0.7, 0.25, 0.03, 0.02),
+        motion=1.0,
         seed=SEED,
         train_text=False,
     )
@@ -131,6 +132,7 @@ def high(vocab: int) -> FlowRecipe:
         noise=(BOUNDARY, 1.0),
         shift=SHIFT,
         tell=(0.7, 0.25, 0.03, 0.02),
+        motion=1.0,
         seed=SEED + 1,
         train_text=False,
     )
