@@ -29,8 +29,12 @@ def train(
         bool, typer.Option("--check", help="Look at recipe, model and films, show the plan, and stop.")
     ] = False,
     steps: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Steps of each expert. [default: the recipe's]", show_default=False),
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="Steps of each expert, or by name: high=900,low=300. [default: the recipe's]",
+            show_default=False,
+        ),
     ] = None,
     minutes: Annotated[
         float | None,
@@ -67,14 +71,21 @@ def train(
         raise typer.Exit(CANCELLED)
 
 
-def _lengthened(recipe: Recipe, steps: int | None) -> Recipe:
-    """The recipe with the steps that the command line asks for."""
-    from wan22.train.recipe import check_together
+def _lengthened(recipe: Recipe, asked: str | None) -> Recipe:
+    """The recipe with the steps that the command line asks for: a number, or some for experts by name."""
+    from wan22.train.recipe import EXPERTS, StepsPart, check_together
 
-    if steps is None:
+    if asked is None:
         return recipe
-    if steps < 1:
-        raise OptionError(f"--steps {steps} should be at least 1")
+    rows = [part.rpartition("=") for part in asked.replace(" ", "").split(",")]
+    if not all(said.isdecimal() and int(said) >= 1 for _, _, said in rows):
+        raise OptionError(
+            f"--steps {asked} should be a whole number from 1, or some by expert: high=900,low=300"
+        )
+    named = {expert: int(said) for expert, _, said in rows}
+    if len(named) < len(rows) or not named.keys() <= ({""} if "" in named else set(EXPERTS)):
+        raise OptionError(f"--steps {asked} should name each expert once; known: {', '.join(EXPERTS)}")
+    steps = named[""] if "" in named else StepsPart(**named)
     changed = replace(recipe, optimiser=replace(recipe.optimiser, steps=steps))
     check_together(changed)
     return changed

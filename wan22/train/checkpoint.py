@@ -18,7 +18,7 @@ from torch import Tensor
 
 from wan22.errors import CheckpointError, OutputError
 from wan22.media.place import sync
-from wan22.train.recipe import Recipe
+from wan22.train.recipe import EXPERTS, Recipe
 from wan22.weights.reader import DTYPE_NAMES, TensorInfo
 from wan22.weights.writer import write_safetensors
 
@@ -135,7 +135,7 @@ def claim(folder: Path, recipe: Recipe, facts: Mapping[str, Any]) -> None:
     """Begin a run in `folder`, or go on with it. `facts` are what a run depends on besides its recipe.
 
     Raises CheckpointError, naming the settings that differ, if the folder is of another recipe, model or data.
-    `optimiser.steps` may grow, and what changes no number may change.
+    The steps of an expert may grow, and what changes no number may change.
     """
     path = folder / "run.json"
     new = json.loads(json.dumps({"recipe": recipe.as_table(), "facts": dict(facts)}))
@@ -143,6 +143,7 @@ def claim(folder: Path, recipe: Recipe, facts: Mapping[str, Any]) -> None:
         try:
             old = json.loads(path.read_text(encoding="utf-8"))
             changes = _changes(old["recipe"], new["recipe"]) + _changes(old["facts"], new["facts"])
+            changes += _shortened(old["recipe"], new["recipe"])
         except (ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{path} is damaged ({error}); remove {folder} to begin anew") from error
         if changes:
@@ -159,10 +160,23 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     changes = []
     for name in sorted(old.keys() | new.keys()):
         was, now = old.get(name), new.get(name)
-        longer = name == "optimiser.steps" and isinstance(was, int) and isinstance(now, int) and now > was
-        if was != now and not longer and name not in _FREE and not name.startswith("validation."):
+        free = name in _FREE or name.startswith(("validation.", "optimiser.steps"))
+        if was != now and not free:
             changes.append(f"{name} was {json.dumps(was)} and is {json.dumps(now)}")
     return changes
+
+
+def _shortened(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The steps that are fewer than before, whether a recipe gives one number for all experts or one for each."""
+    whole = "optimiser.steps"
+
+    def of(table: Mapping[str, Any], expert: str) -> int:
+        return table.get(whole) or table.get(f"{whole}.{expert}") or 0
+
+    pairs = {f"{whole}.{expert}": (of(old, expert), of(new, expert)) for expert in EXPERTS}
+    if len(set(pairs.values())) == 1:
+        pairs = {whole: pairs.popitem()[1]}
+    return [f"{name} was {was} and is {now}" for name, (was, now) in pairs.items() if 0 < now < was]
 
 
 def write_json(path: Path, value: object) -> None:

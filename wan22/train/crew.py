@@ -92,12 +92,12 @@ class Crew:
             torch.cuda.empty_cache()
 
 
-def next_turn(steps: Mapping[str, int], *, total: int, stretch: int) -> str | None:
+def next_turn(steps: Mapping[str, int], *, total: Mapping[str, int], stretch: int) -> str | None:
     """Whose turn it is: the expert with the fewest whole stretches, the first of equals; None when all are done.
 
     It follows from the steps alone, so that a run that goes on takes the turns of one that never stopped.
     """
-    waiting = [name for name, done in steps.items() if done < total]
+    waiting = [name for name, done in steps.items() if done < total[name]]
     return min(waiting, key=lambda name: steps[name] // stretch, default=None)
 
 
@@ -113,7 +113,7 @@ def builder(recipe: Recipe, model: Model, log: Callable[[str], None]) -> Build:
         adapters = prepare(recipe, network.to(device))
         if recipe.memory.checkpointing:
             checkpoint_blocks(network)
-        return Expert(name, network, trainable(network), recipe.optimiser, adapters)
+        return Expert(name, network, trainable(network), recipe.optimiser.of(name), adapters)
 
     return build
 

@@ -17,7 +17,7 @@ from wan22.train.data import DataPlan, Survey, Window, survey
 from wan22.train.losses import count, task_of, trainable
 from wan22.train.memory import Need, estimate, require
 from wan22.train.recipe import Recipe
-from wan22.train.sides import Side, experts_of, sides
+from wan22.train.sides import Side, experts_of, sides, steps_of
 from wan22.train.validate import requests
 from wan22.weights.fingerprint import fingerprint
 from wan22.weights.load import meta_module
@@ -34,6 +34,7 @@ class Plan:
     task: str
     device: torch.device
     sides: Mapping[str, Side]
+    steps: Mapping[str, int]
     survey: Survey
     trainable: int
     need: Need
@@ -47,7 +48,7 @@ class Plan:
             f"model        {self.model.name}, {self.task}, on {self.device}",
             f"trained      {kind}: {self.trainable / 1e6:.2f} M parameters of each expert",
             *(f"expert       {name}: {side}" for name, side in self.sides.items()),
-            f"steps        {optimiser.steps} of each expert, {optimiser.batch} x {optimiser.accumulate} clips a step, "
+            f"steps        {_steps(self.steps)}, {optimiser.batch} x {optimiser.accumulate} clips a step, "
             f"{optimiser.name} at {optimiser.rate:g}, {optimiser.decay}",
         ]
         if len(self.sides) > 1:
@@ -70,7 +71,7 @@ def make_plan(recipe: Recipe, device: str = "auto", log: Log | None = None) -> P
     where = pick_device(device)
     model = open_model(model_name(recipe))
     task = task_of(recipe.model.task, model.variant)
-    ranges = sides(recipe, model.variant)
+    ranges, steps = sides(recipe, model.variant), steps_of(recipe, model.variant)
     _check_size(recipe, model)
     requests(recipe, model.variant)
     looked = survey(_data_plan(recipe), log)
@@ -81,9 +82,15 @@ def make_plan(recipe: Recipe, device: str = "auto", log: Log | None = None) -> P
             f"{clips}, and optimiser.accumulate for more"
         )
     need, trainable = _need(recipe, model, where, looked)
-    plan = Plan(recipe, model, task, where, ranges, looked, trainable, need, free_memory(where))
+    plan = Plan(recipe, model, task, where, ranges, steps, looked, trainable, need, free_memory(where))
     require(need, plan.free)
     return plan
+
+
+def _steps(steps: Mapping[str, int]) -> str:
+    if len(set(steps.values())) == 1:
+        return f"{next(iter(steps.values()))} of {'each expert' if len(steps) > 1 else 'the one expert'}"
+    return " and ".join(f"{count} of {name}" for name, count in steps.items())
 
 
 def model_name(recipe: Recipe) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,20 @@ class NoisePart:
 
 
 @dataclass(frozen=True)
+class StepsPart:
+    """Steps that differ between the experts."""
+
+    high: int | None = rule(None, low=1)
+    low: int | None = rule(None, low=1)
+    dit: int | None = rule(None, low=1)
+
+    @property
+    def said(self) -> dict[str, int]:
+        """The steps of every expert that is named."""
+        return {name: steps for name, steps in asdict(self).items() if steps is not None}
+
+
+@dataclass(frozen=True)
 class OptimiserPart:
     """How each expert learns, for `steps` steps of `batch` clips, `accumulate` times.
 
@@ -77,7 +91,7 @@ class OptimiserPart:
     norm `clip` (0: not at all). `ema` is the rate of the moving average that is handed out (0: none).
     """
 
-    steps: int = rule(low=1)
+    steps: int | StepsPart = rule(low=1)  # noqa: RUF009 - a field without default
     name: str = rule("adamw", known=("adamw", "muon"))
     rate: float = rule(1e-4, above=0, high=1)
     warmup: int = rule(100, low=0)
@@ -89,8 +103,13 @@ class OptimiserPart:
     ema: float = rule(0.0, low=0, below=1)
     weight_decay: float = rule(0.0, low=0, high=1)
 
+    def of(self, expert: str) -> OptimiserPart:
+        """The settings of one expert, whose `steps` are a number."""
+        return self if isinstance(self.steps, int) else replace(self, steps=self.steps.said[expert])
+
     def rate_at(self, step: int) -> float:
-        """The learning rate of a step (from 0)."""
+        """The learning rate of a step (from 0); of one expert, as `of` gives it."""
+        assert isinstance(self.steps, int)
         if step < self.warmup:
             return self.rate * (step + 1) / self.warmup
         if self.decay == "constant":
@@ -204,12 +223,24 @@ def check_together(recipe: Recipe) -> None:
     if recipe.adapter is not None and recipe.adapter.targets == ():
         raise OptionError("adapter.targets names nothing; leave it out for the usual matrices")
     _check_precision(recipe)
-    if recipe.optimiser.warmup >= recipe.optimiser.steps:
-        raise OptionError(
-            f"optimiser.warmup = {recipe.optimiser.warmup} leaves nothing of optimiser.steps = "
-            f"{recipe.optimiser.steps}; take fewer, a tenth for instance"
-        )
+    _check_steps(recipe.optimiser)
     _check_validation(recipe.validation)
+
+
+def _check_steps(part: OptimiserPart) -> None:
+    if isinstance(part.steps, int):
+        named = {"optimiser.steps": part.steps}
+    else:
+        named = {f"optimiser.steps.{name}": steps for name, steps in part.steps.said.items()}
+    if not named:
+        raise OptionError(
+            "optimiser.steps names no expert; say {high = 900, low = 300}, or one number for all"
+        )
+    for name, steps in named.items():
+        if part.warmup >= steps:
+            raise OptionError(
+                f"optimiser.warmup = {part.warmup} leaves nothing of {name} = {steps}; take fewer, a tenth for instance"
+            )
 
 
 def _check_precision(recipe: Recipe) -> None:

@@ -121,7 +121,7 @@ class Loop:
         Raises OutputError if it cannot be saved, and OptionError if the loss is not finite.
         """
         recipe, crew = self._plan.recipe, self._crew
-        total, stretch = recipe.optimiser.steps, recipe.memory.stretch
+        total, stretch = self._plan.steps, recipe.memory.stretch
         end = "done"
         while (name := next_turn(crew.steps, total=total, stretch=stretch)) is not None:
             films.at(crew.steps, self._log)  # also those that the last end has left undone
@@ -154,7 +154,7 @@ class Loop:
                 )
             (loss / recipe.optimiser.accumulate).backward()
             tally.add(sigmas, errors.detach().cpu())
-        rate = recipe.optimiser.rate_at(expert.step)
+        rate = expert.settings.rate_at(expert.step)
         tally.norm += expert.advance()
         tally.steps += 1
         tally.seconds += time.monotonic() - began
@@ -162,7 +162,7 @@ class Loop:
             line = self._journal.write(expert.name, expert.step, tally, rate)
             self._crew.tallies[expert.name] = Tally()
             self._log(
-                f"{expert.name:4} step {expert.step}/{recipe.optimiser.steps}  loss {line['loss']:.4f}  "
+                f"{expert.name:4} step {expert.step}/{expert.settings.steps}  loss {line['loss']:.4f}  "
                 f"norm {line['norm']:.3f}  rate {rate:.2e}  {line['seconds']:.2f} s/step"
             )
 

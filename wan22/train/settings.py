@@ -24,7 +24,7 @@ def rule(
     above: float | None = None,
     high: float | None = None,
     below: float | None = None,
-    known: tuple[str, ...] | None = None,
+    known: tuple[str | bool, ...] | None = None,
 ) -> Any:
     """A field with a rule: at least `low`, more than `above`, at most `high`, less than `below`, one of `known`."""
     bounds = {"at least": low, "more than": above, "at most": high, "less than": below}
@@ -64,7 +64,7 @@ _WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true o
 
 def _value(name: str, hint: Any, value: Any) -> Any:
     if isinstance(hint, UnionType):
-        hint = next(arm for arm in get_args(hint) if arm is not type(None))
+        hint = _arm(hint, value)
     if is_dataclass(hint):
         if not isinstance(value, dict):
             raise OptionError(f"{name} = {value!r} should be a section: [{name}]")
@@ -82,6 +82,13 @@ def _value(name: str, hint: Any, value: Any) -> Any:
     return hint(value)
 
 
+def _arm(hint: UnionType, value: Any) -> Any:
+    """The kind of a union that a value is of; the first one if it is of none."""
+    arms = [arm for arm in get_args(hint) if arm is not type(None)]
+    fitting = (arm for arm in arms if (is_dataclass(arm) if isinstance(value, dict) else type(value) is arm))
+    return next(fitting, arms[0])
+
+
 def _row(name: str, arms: tuple[Any, ...], value: Any) -> tuple:
     if arms[-1] is Ellipsis:
         values = value if isinstance(value, list) else [value]  # one is a list of one
@@ -92,12 +99,15 @@ def _row(name: str, arms: tuple[Any, ...], value: Any) -> tuple:
 
 
 def _check(name: str, value: Any, rule: Mapping[str, Any]) -> None:
+    if is_dataclass(value):
+        return  # its own fields have rules
     for each in value if isinstance(value, tuple) else (value,):
         known = rule.get("known")
         if known and each not in known:
-            near = difflib.get_close_matches(str(each), known, n=1)
+            words = [word if isinstance(word, str) else _shown(word) for word in known]
+            near = difflib.get_close_matches(str(each), words, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise OptionError(f"{name} = {each!r} is not known.{hint} Known: {', '.join(known)}")
+            raise OptionError(f"{name} = {each!r} is not known.{hint} Known: {', '.join(words)}")
         for word, bound in rule.get("bounds", {}).items():
             kept = {
                 "at least": each >= bound,

@@ -48,6 +48,24 @@ def experts_of(recipe: Recipe, variant: Variant) -> tuple[str, ...]:
     return tuple(name for name in variant.experts if name in wanted)
 
 
+def steps_of(recipe: Recipe, variant: Variant) -> dict[str, int]:
+    """The steps of every expert that is trained. Raises OptionError if the recipe names others than these."""
+    wanted, steps = experts_of(recipe, variant), recipe.optimiser.steps
+    if isinstance(steps, int):
+        return dict.fromkeys(wanted, steps)
+    said = steps.said
+    if missing := [name for name in wanted if name not in said]:
+        raise OptionError(
+            f"optimiser.steps says nothing of {', '.join(missing)}; trained: {', '.join(wanted)}. Give each its steps, "
+            "or leave it out by model.experts"
+        )
+    if others := [name for name in said if name not in wanted]:
+        raise OptionError(
+            f"optimiser.steps.{others[0]} are the steps of an expert that is not trained; trained: {', '.join(wanted)}"
+        )
+    return {name: said[name] for name in wanted}
+
+
 def sides(recipe: Recipe, variant: Variant) -> dict[str, Side]:
     """The noise of every expert that is trained. Raises OptionError if a range leaves an expert nothing."""
     wanted = experts_of(recipe, variant)

@@ -10,7 +10,7 @@ from unit.train.small import SMALL
 
 from wan22.errors import CheckpointError, OutputError
 from wan22.train import checkpoint
-from wan22.train.recipe import parse_recipe
+from wan22.train.recipe import StepsPart, parse_recipe
 
 RECIPE = parse_recipe(tomllib.loads(SMALL))
 
@@ -137,6 +137,15 @@ def test_a_run_may_be_lengthened_and_watched_otherwise(tmp_path):
     assert json.loads((tmp_path / "run.json").read_text())["recipe"]["optimiser.steps"] == 800
     with pytest.raises(CheckpointError, match=r"optimiser\.steps was 800 and is 400"):
         checkpoint.claim(tmp_path, RECIPE, {})
+
+
+def test_an_expert_may_be_lengthened_alone_and_not_shortened(tmp_path):
+    checkpoint.claim(tmp_path, RECIPE, {})
+    apart = changed(steps=StepsPart(high=900, low=400))
+    checkpoint.claim(tmp_path, apart, {})
+    checkpoint.claim(tmp_path, changed(steps=900), {})
+    with pytest.raises(CheckpointError, match=r"another recipe: optimiser\.steps\.low was 900 and is 400\. "):
+        checkpoint.claim(tmp_path, apart, {})
 
 
 def test_a_damaged_run_file_is_named(tmp_path):

@@ -34,6 +34,7 @@ from wan22.train.recipe import (
     NoisePart,
     OptimiserPart,
     Recipe,
+    StepsPart,
     ValidationPart,
 )
 from wan22.train.run import train
@@ -259,12 +260,44 @@ def test_one_expert_alone_can_be_trained_and_ends_where_both_do(base, whole, tmp
 
 def test_turns_follow_from_the_steps_alone():
     steps, order = {"high": 0, "low": 0}, ""
-    while (name := next_turn(steps, total=5, stretch=2)) is not None:
+    total = {"high": 5, "low": 5}
+    while (name := next_turn(steps, total=total, stretch=2)) is not None:
         steps[name] += 1
         order += name[0]
     assert order == "hhllhhllhl"
-    assert next_turn({"high": 1, "low": 0}, total=5, stretch=2) == "high"
-    assert next_turn({"high": 5, "low": 3}, total=5, stretch=2) == "low"
+    assert next_turn({"high": 1, "low": 0}, total=total, stretch=2) == "high"
+    assert next_turn({"high": 5, "low": 3}, total=total, stretch=2) == "low"
+    assert next_turn({"high": 2, "low": 1}, total={"high": 9, "low": 1}, stretch=2) == "high"
+
+
+def test_experts_may_have_steps_of_their_own_and_end_at_the_bits_of_a_run_of_as_many(base, whole, tmp_path):
+    """The expert with as many steps as in the other run is the same; a run in pieces is a run in one."""
+    apart = StepsPart(high=STEPS, low=2)
+    recipe = replace(base, optimiser=replace(base.optimiser, steps=apart))
+    assert "steps        4 of high and 2 of low, 2 x 2 clips" in "\n".join(make_plan(recipe, "cpu").lines())
+    said = []
+    assert go(recipe, tmp_path, said=said, stop=stop_after(3)).end == "stopped"
+    assert go(recipe, tmp_path, said=said).steps == {"high": STEPS, "low": 2}
+    assert any(line.startswith("low  step 2/2 ") for line in said)
+    (mine, _), (other, _) = state(tmp_path), state(whole)
+    high = {key: value for key, value in mine.items() if key[0].startswith("high")}
+    assert high and all(torch.equal(value, other[key]) for key, value in high.items())
+    # and it may be lengthened to the steps of the other run, but the rates of the low expert were others
+    assert go(base, tmp_path).steps == {"high": STEPS, "low": STEPS}
+    with pytest.raises(CheckpointError, match=r"optimiser\.steps\.low was 4 and is 2"):
+        go(recipe, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        (StepsPart(high=4), r"optimiser\.steps says nothing of low; trained: high, low"),
+        (StepsPart(high=4, low=4, dit=4), r"optimiser\.steps\.dit are the steps of an expert that is not trained"),
+    ],
+)  # fmt: skip
+def test_steps_of_other_experts_than_are_trained_are_refused(base, steps, said):
+    with pytest.raises(OptionError, match=said):
+        make_plan(replace(base, optimiser=replace(base.optimiser, steps=steps)), "cpu")
 
 
 def test_a_batch_or_a_size_that_cannot_be_is_refused_before_anything_is_read(base):
@@ -432,7 +465,12 @@ def test_the_command_checks_trains_and_goes_on(base, tmp_path, capsys):
     assert main(["train", str(recipe), "--steps", "2", "--device", "cpu"]) == 0
     assert f"done         {tmp_path / 'out/lora'}" in capsys.readouterr().out
     assert main(["train", str(recipe), "--steps", "0"]) == 2
-    assert "--steps 0 should be at least 1" in capsys.readouterr().err
+    assert "--steps 0 should be a whole number from 1" in capsys.readouterr().err
+    assert main(["train", str(recipe), "--steps", "high=3,low=2", "--check", "--device", "cpu"]) == 0
+    assert "steps        3 of high and 2 of low" in capsys.readouterr().out
+    for wrong in ("high=3,high=4", "hihg=3,low=2", "3,low=2"):
+        assert main(["train", str(recipe), "--steps", wrong]) == 2
+        assert "should name each expert once; known: high, low, dit" in capsys.readouterr().err
     recipe.write_text(recipe.read_text() + "stepz = 1\n")
     assert main(["train", str(recipe)]) == 2
     assert "unknown setting optimiser.stepz. Did you mean optimiser.steps?" in capsys.readouterr().err

@@ -107,6 +107,33 @@ def test_a_file_that_is_none_is_named(tmp_path):
         read_recipe(tmp_path / "wrong.toml")
 
 
+def test_each_expert_may_have_steps_of_its_own():
+    recipe = parse_recipe(tomllib.loads(SMALL.replace("400", "{high = 900, low = 300}")))
+    assert recipe.optimiser.of("high").steps == 900 and recipe.optimiser.of("low").steps == 300
+    table = recipe.as_table()
+    assert (table["optimiser.steps.high"], table["optimiser.steps.low"]) == (900, 300)
+    high, low = (recipe.optimiser.of(name).rate_at(299) for name in ("high", "low"))
+    assert low < 0.01 * high
+    assert parse().optimiser.of("low").steps == 400
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ("{hihg = 900, low = 300}", r"unknown setting optimiser\.steps\.hihg\. Did you mean optimiser\.steps\.high\?"),
+        ("{high = 900, low = 0}", r"optimiser\.steps\.low = 0 should be at least 1"),
+        ("{high = 900, low = 1.5}", r"optimiser\.steps\.low = 1\.5 should be a whole number"),
+        ("{high = 900, low = 90}", r"optimiser\.warmup = 100 leaves nothing of optimiser\.steps\.low = 90"),
+        ("{}", r"optimiser\.steps names no expert; say \{high = 900, low = 300\}"),
+        ("0", r"optimiser\.steps = 0 should be at least 1"),
+        ("[900, 300]", r"optimiser\.steps = \[900, 300\] should be a whole number"),
+    ],
+)  # fmt: skip
+def test_steps_that_cannot_be_are_refused(steps, said):
+    with pytest.raises(OptionError, match=said):
+        parse_recipe(tomllib.loads(SMALL.replace("400", steps)))
+
+
 def test_the_rate_rises_and_falls_as_asked():
     part = OptimiserPart(steps=110, rate=2.0e-3, warmup=10, decay="cosine")
     assert part.rate_at(0) == pytest.approx(2e-4) and part.rate_at(9) == pytest.approx(2e-3)
