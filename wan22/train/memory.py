@@ -7,7 +7,6 @@ follows precision, adapters, eight bits and checkpointing without a formula of i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from wan22.arch import DiTArch
 from wan22.catalog import Variant
 from wan22.engine import FLOAT32
-from wan22.errors import DeviceError, OptionError, choose
+from wan22.errors import OptionError, choose
 from wan22.models.block import Block, Linear, TimeRows
 from wan22.models.speech import Injector
 from wan22.ops.attention import Attention, sdpa
@@ -56,7 +55,7 @@ class Load:
     @property
     def adapts(self) -> bool:
         """Whether only factors beside the base are trained."""
-        return self.trainable < _numbers(self.arch)["all"]
+        return self.trainable < numbers(self.arch)["all"]
 
     @property
     def mixed(self) -> bool:
@@ -64,9 +63,16 @@ class Load:
         return self.base == "fp32" and self.dtype == "bf16"
 
     @property
+    def resting(self) -> str:
+        """Where the experts that wait must be so that they are not on the device: on the CPU, and where an accelerator
+        shares the host's memory, only the disk is elsewhere.
+        """
+        return "host" if self.device == "cuda" else "disk"
+
+    @property
     def rank(self) -> int:
         """The rank of a LoRA on every matrix of every block that has as many numbers."""
-        return max(1, round(self.trainable / _numbers(self.arch)["rank"]))
+        return max(1, round(self.trainable / numbers(self.arch)["rank"]))
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,8 @@ def estimate(  # noqa: PLR0913 - what decides about memory, each by name
 
     `tokens` are those of one clip, with what stands beside them; `trainable` the numbers of one expert that learn: as
     many as the transformer has, or fewer under a LoRA. `experts` is how many of them are on the device at once.
-    `device` "cpu" trains with attention written out (train/flow.py), whose scores are kept. Raises OptionError for what
+    `device` "cpu" trains with attention written out (train/flow.py), whose scores are kept; on it and on "mps" the host
+    is the device. Raises OptionError for what
     cannot be.
     """
     arch = what.dit if isinstance(what, Variant) else what
@@ -144,91 +151,30 @@ def estimate(  # noqa: PLR0913 - what decides about memory, each by name
     for name, value in (("batch", batch), ("tokens", tokens), ("trainable", trainable), ("experts", experts)):
         if value < 1:
             raise OptionError(f"{name} = {value} should be at least 1")
-    if trainable > _numbers(arch)["all"]:
-        raise OptionError(f"{trainable} numbers cannot learn: this transformer has {_numbers(arch)['all']}")
+    if trainable > numbers(arch)["all"]:
+        raise OptionError(f"{trainable} numbers cannot learn: this transformer has {numbers(arch)['all']}")
     told = isinstance(what, Variant) and what.image == "known"
-    kind = torch.device(device).type
-    return _need(
+    return need_of(
         Load(
             arch, batch, tokens, trainable, optimiser, dtype, base, checkpointing, ema, experts,
-            "cpu" if kind == "cpu" else "cuda", told or arch.speech is not None,
+            torch.device(device).type, told or arch.speech is not None,
         )
     )  # fmt: skip
 
 
-def require(need: Need, available: int) -> None:
-    """Raise DeviceError unless `need` fits into `available` bytes; it says what would help most, and how far.
-
-    What changes nothing of the result comes first; a smaller clip, and a LoRA in place of all weights, come last.
-    """
-    if need.total <= available:
-        return
-    parts = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in need.parts.items())
-    found, steps = need, []
-    for ways in (_savings, _sacrifices):
-        while found.total > available:
-            made = {said: _need(load) for said, load in ways(found.load).items()}
-            said = min(made, key=lambda way: made[way].total, default="")
-            if not said or made[said].total > 0.98 * found.total:
-                break
-            found = made[said]
-            steps.append(f"{said} ({found.total / 1e9:.2f} GB)")
-    fits = "which fits" if found.total <= available else "and even that does not fit"
-    help_ = (
-        f"What helps most: {', then '.join(steps)}, {fits}" if steps else "Nothing helps but a larger device"
-    )
-    raise DeviceError(
-        f"training needs {need.total / 1e9:.2f} GB ({parts}), and {available / 1e9:.2f} GB are free. {help_}"
-    )
-
-
-def _savings(load: Load) -> dict[str, Load]:
-    """What a person could change without changing what is learned from what, in the words of a recipe."""
-    ways: dict[str, Load] = {}
-    if not load.checkpointing:
-        ways["memory.checkpointing = true"] = replace(load, checkpointing=True)
-    if load.batch > 1:
-        ways[f"optimiser.batch = 1 with optimiser.accumulate = {load.batch}"] = replace(load, batch=1)
-    if load.experts > 1:
-        ways['memory.rest = "host"'] = replace(load, experts=1)
-    if load.dtype == "fp32" and load.base == "fp32":
-        ways['memory.dtype = "bf16"'] = replace(load, dtype="bf16")
-    if load.adapts and load.mixed:
-        ways['memory.base = "bf16"'] = replace(load, base="bf16")
-    if load.adapts and load.base != "int8":
-        ways['memory.base = "int8"'] = replace(load, base="int8")
-    if load.ema:
-        ways["optimiser.ema = 0"] = replace(load, ema=False)
-    if load.optimiser == "adamw" and not load.adapts:
-        ways['optimiser.name = "muon"'] = replace(load, optimiser="muon")
-    return ways
-
-
-def _sacrifices(load: Load) -> dict[str, Load]:
-    """What a person could give up."""
-    half = math.ceil(load.tokens / 2)
-    ways = {}
-    if half >= 128:
-        said = f"clips of {half} tokens (a smaller data.size, fewer data.frames)"
-        ways[said] = replace(load, tokens=half)
-    if not load.adapts:
-        small = replace(load, trainable=16 * _numbers(load.arch)["rank"], base="bf16")
-        ways["an [adapter] of rank 16"] = small
-    return ways
-
-
-def _need(load: Load) -> Need:
-    numbers = _numbers(load.arch)
+def need_of(load: Load) -> Need:
+    """The memory of a load that is known to be possible."""
+    has = numbers(load.arch)
     learned = load.trainable
     kept = _kept(replace(load, optimiser="", ema=False, experts=1))  # found once for all of these
     # Autocast keeps the copy of a weight that learns until it ends; that of a frozen one lives as long as its block's
     # activations.
     whole = not (load.checkpointing and load.adapts)
-    copies = _HALF * numbers["matrices"] * (load.arch.layers if whole else 1) if load.mixed else 0
+    copies = _HALF * has["matrices"] * (load.arch.layers if whole else 1) if load.mixed else 0
     factors = _FLOAT * learned if load.adapts else 0
     moments = {
         "adamw": 2 * _FLOAT * learned,
-        "muon": _FLOAT * (learned if load.adapts else numbers["all"] + numbers["tables"]),
+        "muon": _FLOAT * (learned if load.adapts else has["all"] + has["tables"]),
     }[load.optimiser]
     return Need(
         weights=load.experts * (_held(load.arch, load.base) + factors),
@@ -256,7 +202,7 @@ def _work(load: Load) -> int:
 
 
 @lru_cache(maxsize=16)
-def _numbers(arch: DiTArch) -> Mapping[str, int]:
+def numbers(arch: DiTArch) -> Mapping[str, int]:
     """Numbers of a transformer: all, in the matrices of one block, in what is no matrix, in one rank of a LoRA."""
     network = meta_module(arch)
     block = network.get_submodule("blocks.0")
@@ -312,7 +258,7 @@ def _kept(load: Load) -> int:
     stream = x.nbytes
     copied = _HALF * 2 * arch.dim**2 if load.mixed else 0  # of the two matrices that read the text
     texts = sum(read.values()) - copied
-    one = stream + sum(inside.values()) - (_HALF * _numbers(arch)["matrices"] - copied if load.mixed else 0)
+    one = stream + sum(inside.values()) - (_HALF * numbers(arch)["matrices"] - copied if load.mixed else 0)
     blocks = arch.layers * stream + one if load.checkpointing else arch.layers * one
     return (
         blocks + arch.layers * texts + taps + 2 * stream

@@ -12,10 +12,11 @@ from wan22.catalog import Variant
 from wan22.errors import OptionError
 from wan22.library import Model, open_model
 from wan22.memory.device import free_memory, pick_device
+from wan22.train.advice import require
 from wan22.train.crew import prepare
 from wan22.train.data import DataPlan, Survey, Window, survey
 from wan22.train.losses import count, task_of, trainable
-from wan22.train.memory import Need, estimate, require
+from wan22.train.memory import Need, estimate
 from wan22.train.recipe import Recipe
 from wan22.train.sides import Side, experts_of, sides, steps_of
 from wan22.train.validate import requests
@@ -130,8 +131,8 @@ def _need(recipe: Recipe, model: Model, device: torch.device, looked: Survey) ->
     prepare(recipe, network)
     learned = count(trainable(network).values())
     optimiser, memory = recipe.optimiser, recipe.memory
-    # On the CPU the host is the device.
-    together = memory.rest == "device" or (memory.rest == "host" and device.type == "cpu")
+    # On the CPU, and on an accelerator that shares its memory, the host is the device.
+    together = memory.rest == "device" or (memory.rest == "host" and device.type != "cuda")
     need = estimate(
         model.variant,
         batch=optimiser.batch,

@@ -14,8 +14,9 @@ from wan22.errors import DeviceError, OptionError
 from wan22.models.dit import NoiseLevels, WanDiT
 from wan22.ops.attention import sdpa
 from wan22.train.adapt import attach, checkpoint_blocks, freeze_int8
+from wan22.train.advice import require
 from wan22.train.losses import for_training, trainable
-from wan22.train.memory import CAUTION, estimate, require
+from wan22.train.memory import CAUTION, estimate
 
 SMALL = DiTArch(4, 4, 96, 384, 4, 3, text_dim=32, text_len=48, freq_dim=32)
 A14B, TI2V, S2V = (VARIANTS[name] for name in ("t2v-A14B", "ti2v-5B", "s2v-14B"))
@@ -155,6 +156,20 @@ def test_several_things_are_said_in_their_order_and_what_is_given_up_comes_last(
     order = r"batch = 1 .*then optimiser\.name = .muon. .*then an \[adapter\] .*then clips of \d+ tokens .*which fits"
     with pytest.raises(DeviceError, match=order):
         require(need, 60 * 10**9)
+
+
+@pytest.mark.parametrize(("device", "rest"), [("cuda:1", "host"), ("cpu", "disk"), ("mps", "disk")])
+def test_the_expert_that_waits_is_sent_where_it_is_not_on_the_device(device, rest):
+    need = estimate(
+        SMALL, batch=1, tokens=64, trainable=1000, base="int8", checkpointing=True, experts=2, device=device
+    )
+    one = estimate(
+        SMALL, batch=1, tokens=64, trainable=1000, base="int8", checkpointing=True, device=device
+    ).total
+    with pytest.raises(
+        DeviceError, match=rf'What helps most: memory\.rest = "{rest}" \(\d\.\d\d GB\), which fits'
+    ):
+        require(need, one)
 
 
 def test_it_is_said_when_nothing_is_enough():
