@@ -61,7 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         shots = sample(options.count, options.seed)
         clips = render(shots, height=80, width=128, seed=options.seed).numpy()
-        contact_sheet(clips, [caption(shot, rng).text for shot in shots]).save(options.output)
+        # In English: few machines have fonts for the other three languages.
+        captions = [caption(shot, rng, language="en").text for shot in shots]
+        contact_sheet(clips, captions).save(options.output)
     print(options.output)  # noqa: T201
 
 
