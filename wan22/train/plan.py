@@ -15,6 +15,7 @@ from wan22.memory.device import free_memory, pick_device
 from wan22.train.advice import require
 from wan22.train.crew import prepare
 from wan22.train.data import DataPlan, Survey, Window, survey
+from wan22.train.data.plan import size_names
 from wan22.train.losses import count, task_of, trainable
 from wan22.train.memory import Need, estimate
 from wan22.train.recipe import Recipe
@@ -75,7 +76,8 @@ def make_plan(recipe: Recipe, device: str = "auto", log: Log | None = None) -> P
     ranges, steps = sides(recipe, model.variant), steps_of(recipe, model.variant)
     _check_size(recipe, model)
     requests(recipe, model.variant)
-    looked = survey(_data_plan(recipe), log)
+    looked = survey(_data_plan(recipe, model.variant), log)
+    _check_windows(looked, model)
     clips = sum(len(rows) for rows in looked.buckets.values())
     if recipe.optimiser.batch > clips:
         raise OptionError(
@@ -100,10 +102,17 @@ def model_name(recipe: Recipe) -> str:
     return str(near) if near.is_dir() else recipe.model.name
 
 
-def _data_plan(recipe: Recipe) -> DataPlan:
+def _data_plan(recipe: Recipe, variant: Variant) -> DataPlan:
+    """Buckets in as many shapes as the model can draw: all of its grid, or those that it is kept to."""
     data = recipe.data
-    sources = tuple(recipe.path(source) for source in data.sources)
-    return DataPlan(sources=sources, size=data.size, frames=data.frames, fps=data.fps)
+    return DataPlan(
+        sources=tuple(recipe.path(source) for source in data.sources),
+        size=data.size,
+        frames=data.frames,
+        fps=data.fps,
+        side=variant.grid[0] if variant.speech is None else variant.speech.side,
+        only=variant.trained.sizes if variant.trained.only else (),
+    )
 
 
 def _check_size(recipe: Recipe, model: Model) -> None:
@@ -118,11 +127,32 @@ def _check_size(recipe: Recipe, model: Model) -> None:
         raise OptionError(
             f"data.size = {[width, height]}: sides of {model.name} are multiples of {side}; the nearest is {near}"
         )
+    trained = model.variant.trained
+    if trained.only and recipe.data.size not in trained.sizes:
+        raise OptionError(
+            f"data.size = {[width, height]}: {model.name} draws at its trained sizes and no other: "
+            f"{size_names(trained.sizes)}"
+        )
     for frames in recipe.data.frames:
         wrong = frames != speech.clip_frames if speech is not None else frames % stride != 1
         if wrong:
             rule = f"are {speech.clip_frames}" if speech is not None else f"are {stride}n + 1"
             raise OptionError(f"data.frames = {frames}: the frames of a clip of {model.name} {rule}")
+
+
+def _check_windows(looked: Survey, model: Model) -> None:
+    """Raise OptionError for a length that the model never draws; files of clips may ask for one, too."""
+    trained = model.variant.trained
+    if not trained.only or model.variant.speech is not None:
+        return  # what does not fit a sound is left out where clips are encoded
+    for window in looked.windows:
+        if window.frames not in trained.frames:
+            known = ", ".join(str(count) for count in trained.frames)
+            path = looked.films[window.film].item.path
+            raise OptionError(
+                f"{path} would be trained in {window.frames} frames, and {model.name} draws {known} and no other; choose "
+                "data.frames from these"
+            )
 
 
 def _need(recipe: Recipe, model: Model, device: torch.device, looked: Survey) -> tuple[Need, int]:

@@ -89,6 +89,18 @@ def test_a_finer_grid_gives_more_shapes():
     assert best_size((480, 480), (320, 192), 16) == (240, 240)
 
 
+def test_a_model_of_few_sizes_gets_no_other_and_none_above_the_plans_area():
+    only = ((96, 64), (80, 80), (64, 96))
+    assert best_size((1920, 1080), (96, 64), 16, only) == (96, 64)
+    assert best_size((500, 500), (80, 80), 16, only) == (80, 80)
+    assert best_size((500, 500), (96, 64), 16, only) in ((96, 64), (64, 96))  # 80x80 has more pixels
+    assert best_size((100, 900), (32, 32), 16, only) in only  # a file may ask for less than there is
+    plan = DataPlan((".",), (80, 80), (1,), 8.0, side=16, only=only)
+    assert plan.only == only
+    with pytest.raises(SizeError, match=r"cannot be trained at 48x32; those that can: 96x64, 80x80, 64x96"):
+        DataPlan((".",), (48, 32), (1,), 8.0, only=only)
+
+
 def lengths(windows):
     return [window.frames for window in windows]
 

@@ -313,6 +313,31 @@ def test_a_batch_or_a_size_that_cannot_be_is_refused_before_anything_is_read(bas
         make_plan(replace(base, model=ModelPart(name="model", task="s2v")), "cpu")
 
 
+def test_clips_go_to_every_shape_that_the_model_can_draw(tmp_path, base):
+    """64x64 divides by 64, the model's grid is 16: an upright clip is not cut to a square."""
+    for i, (width, height) in enumerate(((64, 64), (48, 80), (80, 48))):
+        write_clip(tmp_path / "clips" / f"{i}.mp4", width=width, height=height, text=f"ball {i}")
+    data = replace(base.data, sources=(str(tmp_path / "clips"),), size=(64, 64))
+    plan = make_plan(replace(base, data=data), "cpu")
+    assert {window.size for window in plan.survey.windows} == {(64, 64), (48, 80), (80, 48)}
+
+
+def test_a_model_that_is_kept_to_its_sizes_and_lengths_is_trained_on_no_others(tmp_path, base):
+    write_tiny(tmp_path / "model", only=True)
+    for i, (width, height) in enumerate(((64, 64), (48, 80), (80, 48))):
+        write_clip(tmp_path / "clips" / f"{i}.mp4", width=width, height=height, text=f"ball {i}")
+    recipe = replace(base, folder=tmp_path, data=replace(base.data, sources=("clips",)))
+    plan = make_plan(recipe, "cpu")
+    assert {window.size for window in plan.survey.windows} == {(32, 32), (32, 48), (48, 32)}
+    with pytest.raises(OptionError, match=r"data\.size = \[64, 32\]: .* no other: 48x32, 32x48, 32x32"):
+        make_plan(replace(recipe, data=replace(recipe.data, size=(64, 32))), "cpu")
+    with pytest.raises(
+        OptionError, match=r"in 13 frames, and .* draws 1, 5, 9 and no other; choose data\.frames"
+    ):
+        write_clip(tmp_path / "clips/long.mp4", frames=13, text="a long film")
+        make_plan(replace(recipe, data=replace(recipe.data, frames=(13, 5))), "cpu")
+
+
 def test_what_does_not_fit_into_memory_is_refused_with_what_helps(base, monkeypatch):
     need = make_plan(base, "cpu").need.total
     monkeypatch.setattr(plan_module, "free_memory", lambda device: round(0.9 * need))

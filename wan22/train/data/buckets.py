@@ -36,15 +36,17 @@ def sizes(size: Size, side: int) -> tuple[Size, ...]:
     return (size, *sorted(found - {size}))
 
 
-def best_size(shape: Size, size: Size, side: int) -> Size:
-    """The bucket size for a picture of `shape` (width, height)."""
+def best_size(shape: Size, size: Size, side: int, only: tuple[Size, ...] = ()) -> Size:
+    """The bucket size for a picture of `shape` (width, height): of those for the area of `size`, or one of `only`."""
     area = size[0] * size[1]
+    smaller = tuple(each for each in only if each[0] * each[1] <= area)
+    known = smaller or (min(only, key=math.prod),) if only else sizes(size, side)
 
     def loss(bucket: Size) -> float:
         cut = abs(math.log(bucket[0] * shape[1] / (bucket[1] * shape[0])))
         return cut + 0.5 * math.log(area / (bucket[0] * bucket[1]))
 
-    return min(sizes(size, side), key=loss)
+    return min(known, key=loss)
 
 
 def enlargement(shape: Size, size: Size) -> float:

@@ -6,6 +6,7 @@ It reads no file and knows no network.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +26,9 @@ class DataPlan:
 
     `size` (width, height) gives the area of every bucket; sides grow by `side` pixels. Without it that is the largest
     of 64, 32 and 16 that divides both sides of `size`, so that a size that a model can draw gives buckets that it can
-    draw; a model's own grid, if it is finer, gives more shapes. `frames` are the lengths to train, at `fps` frames a
-    second: 4n + 1, or multiples of 4 for a model that sound drives, whose clips follow a past.
+    draw; a model's own grid, if it is finer, gives more shapes. `only` are the sizes of a model that draws no others:
+    buckets have one of them, of at most the area of `size`, which is one too. `frames` are the lengths to train, at
+    `fps` frames a second: 4n + 1, or multiples of 4 for a model that sound drives, whose clips follow a past.
 
     Raises OptionError or SizeError for what cannot be.
     """
@@ -36,6 +38,7 @@ class DataPlan:
     frames: tuple[int, ...]
     fps: float
     side: int = 0
+    only: tuple[Size, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sources", tuple(Path(source) for source in self.sources))
@@ -48,6 +51,10 @@ class DataPlan:
             raise OptionError(f"fps must be from 1 to 240, not {self.fps}")
         check_size(self.size)
         check_frames(self.frames)
+        if self.only and self.size not in self.only:
+            raise SizeError(
+                f"clips cannot be trained at {self.size[0]}x{self.size[1]}; those that can: {size_names(self.only)}"
+            )
         if not self.side:
             object.__setattr__(self, "side", side_of(self.size))
         if self.side < 1 or self.side % LEAST_SIDE or math.gcd(*self.size) % self.side:
@@ -63,6 +70,11 @@ def side_of(size: Size) -> int:
     while math.gcd(*size) % step:
         step //= 2
     return step
+
+
+def size_names(sizes: Iterable[Size]) -> str:
+    """Name sizes for people, as in 96x64, 64x96."""
+    return ", ".join(f"{width}x{height}" for width, height in sizes)
 
 
 def check_size(size: Size) -> None:

@@ -125,7 +125,7 @@ def survey(plan: DataPlan, log: Log | None = None) -> Survey:
 def _windows(plan: DataPlan, item: Item, facts: Facts, film: int, found: Found) -> list[Window]:
     """The pieces of a clip; none, with a Problem, if it is too small or too short."""
     wanted = item.size or plan.size
-    size = best_size(facts.size, _multiple(wanted, plan.side), plan.side)
+    size = best_size(facts.size, _multiple(wanted, plan.side), plan.side, plan.only)
     times = enlargement(facts.size, size)
     if times > MOST_ENLARGED:
         found.refuse(
