@@ -150,8 +150,8 @@ def _check_windows(looked: Survey, model: Model) -> None:
             known = ", ".join(str(count) for count in trained.frames)
             path = looked.films[window.film].item.path
             raise OptionError(
-                f"{path} would be trained in {window.frames} frames, and {model.name} draws {known} and no other; choose "
-                "data.frames from these"
+                f"{path} would be trained in {window.frames} frames, and {model.name} draws {known} and no other; "
+                "choose data.frames from these"
             )
 
 

@@ -20,6 +20,7 @@ from wan22.train.checkpoint import claim
 from wan22.train.crew import Crew, builder, next_turn
 from wan22.train.data import write_report
 from wan22.train.expert import Expert
+from wan22.train.lock import locked
 from wan22.train.log import Journal, Tally
 from wan22.train.losses import Batch, Rows, draw_batch, move, velocity_errors
 from wan22.train.plan import Log, Plan, facts, make_plan, model_name
@@ -49,17 +50,23 @@ def train(
 ) -> Outcome:
     """Train, or go on, until all steps are done, `minutes` have passed, or `stop` says so between steps.
 
-    Raises a Wan22Error: before the work for what cannot be, and OutputError if the disk is full (the last checkpoints
-    stay whole).
+    Raises a Wan22Error: before the work for what cannot be or is trained by another process, and OutputError if the
+    disk is full (the last checkpoints stay whole).
     """
-    from wan22.engine import load
-    from wan22.train.data import prepare as encode
-
     plan = make_plan(recipe, device, log)
     for line in plan.lines():
         log(line)
     folder = recipe.path(recipe.output)
-    claim(folder, recipe, facts(plan))
+    with locked(folder / "run.lock", f"trains in {folder}"):
+        claim(folder, recipe, facts(plan))
+        return _train(plan, folder, minutes=minutes, log=log, stop=stop)
+
+
+def _train(plan: Plan, folder: Path, *, minutes: float | None, log: Log, stop: Stop) -> Outcome:
+    from wan22.engine import load
+    from wan22.train.data import prepare as encode
+
+    recipe = plan.recipe
     journal = Journal(folder, tensorboard=recipe.log.tensorboard)
     log(f"report       {write_report(plan.survey, folder)}")
     # Its parts rest on the disk: while the experts learn, nothing else is in memory.

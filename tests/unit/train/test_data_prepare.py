@@ -15,6 +15,7 @@ from wan22.conditioning.known import to_pixels
 from wan22.errors import CheckpointError, MediaError, OptionError, OutputError, SizeError
 from wan22.train.data import DataPlan, encode, prepare, survey
 from wan22.train.data import cache as cache_module
+from wan22.train.lock import locked
 
 CPU = {"device": "cpu"}
 
@@ -117,6 +118,18 @@ def test_a_run_that_is_killed_goes_on_where_it_was(tmp_path, clips, engine, monk
     data = prepare(seen(clips), engine, tmp_path / "cache", task="t2v", log=said)
     assert said.has("clips: 2 ready, 3 to encode") and len(calls) == 6 and len(data) == 5
     assert not list((tmp_path / "cache").rglob("*.part"))
+
+
+def test_a_cache_is_encoded_into_by_one_process_at_a_time(tmp_path, clips, engine):
+    cache = tmp_path / "cache"
+    with locked(cache / "prepare.lock", f"encodes clips into {cache}"):
+        with pytest.raises(
+            OutputError, match=r"process \d+ on .* encodes clips into .*cache; wait for its end"
+        ):
+            prepare(seen(clips), engine, cache, task="t2v", log=Said())
+        assert not files(cache)
+    assert len(prepare(seen(clips), engine, cache, task="t2v", log=Said())) == 5
+    assert not (cache / "prepare.lock").exists()
 
 
 def test_other_settings_are_never_used_by_mistake_and_both_are_kept(tmp_path, clips, engine):

@@ -24,6 +24,7 @@ from wan22.train import checkpoint as checkpoint_module
 from wan22.train import plan as plan_module
 from wan22.train import run as run_module
 from wan22.train.crew import next_turn
+from wan22.train.lock import locked
 from wan22.train.plan import make_plan
 from wan22.train.recipe import (
     AdapterPart,
@@ -238,6 +239,17 @@ def test_films_are_made_on_the_way_with_what_was_learned_so_far_and_change_nothi
         assert [r["seed"] for r in recipes] == [3, 4, 3, 4] and recipes[0]["prompt"] == "a red ball"
         first, last = (read_clip(folder / films[i]).frames for i in (0, 2))
         assert first.shape == last.shape == (5, 32, 48, 3) and (first != last).any()
+
+
+def test_a_folder_that_a_live_process_trains_in_is_left_alone(base, whole, tmp_path):
+    go(base, tmp_path, stop=stop_after(2))
+    with locked(tmp_path / "run.lock", f"trains in {tmp_path}"):
+        before = (tmp_path / "log.jsonl").read_bytes()
+        with pytest.raises(OutputError, match=rf"process {os.getpid()} on .* trains in .*; wait for its end"):
+            go(base, tmp_path)
+        assert (tmp_path / "log.jsonl").read_bytes() == before
+    assert go(base, tmp_path).end == "done" and not list(tmp_path.rglob("*.lock"))
+    same(state(tmp_path), state(whole))
 
 
 def test_time_ends_a_run_with_a_checkpoint(base, tmp_path):

@@ -22,6 +22,7 @@ from wan22.train.data.cache import Contents, Shapes, Store, check_room, key_of
 from wan22.train.data.encode import Encoder, Told
 from wan22.train.data.plan import Problem, Window
 from wan22.train.data.survey import Film, Log, Survey, split
+from wan22.train.lock import locked
 
 TASKS = ("t2v", "i2v", "ti2v", "s2v")
 
@@ -82,13 +83,17 @@ def prepare(survey: Survey, engine: Engine, folder: Path, *, task: str, log: Log
     """Encode everything that is not in `folder` yet, for a task: "t2v", "i2v", "ti2v" or "s2v".
 
     Clips that break on the way are dropped with a word. Raises OptionError or SizeError if engine, task and survey do
-    not fit, OutputError without room, MediaError if no clip is left.
+    not fit, OutputError without room or while another process encodes into the folder, MediaError if no clip is left.
     """
     told = _told(task, engine.variant)
+    with locked(Path(folder) / "prepare.lock", f"encodes clips into {folder}"):
+        return _prepared(survey, engine, Path(folder), told, log)
+
+
+def _prepared(survey: Survey, engine: Engine, folder: Path, told: Told, log: Log) -> Dataset:
     wanted, dropped = _fitting(survey, engine.variant, told)
     for problem in dropped:
         log(f"not used: {problem}")
-    folder = Path(folder)
     texts = Store(folder / "texts")
     keys = _encode_texts([survey.films[w.film].item.caption for w in wanted], engine, texts, log)
     clips = _Clips(Encoder(engine, told, survey.plan.fps), Store(folder / "clips"), log)
