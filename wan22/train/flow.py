@@ -111,13 +111,7 @@ def flow_loss(
     error_of = slice(None)
     levels = NoiseLevels.uniform(sigmas * 1000)
     if known is not None:
-        clean = films.clone()
-        if lasts is not None:
-            clean[:, :, -1] = lasts
-        x = torch.where(known.view(1, 1, -1, 1, 1), clean, x)
-        tokens = films.shape[3] // 2 * (films.shape[4] // 2)
-        index = (~known).long().repeat_interleave(tokens)
-        levels = NoiseLevels(torch.stack([torch.zeros_like(sigmas), sigmas * 1000], dim=1), index)
+        x, levels = tell(x, films, known, lasts, sigmas)
         error_of = (~known).nonzero().flatten()
     velocity = dit(x, levels, memory).float()
     error = (velocity - (noise - films))[:, :, error_of]
@@ -126,6 +120,22 @@ def flow_loss(
         # A mean of four has a quarter of the variance.
         loss = loss + motion * 4 * F.avg_pool3d(error, (1, 2, 2)).diff(dim=2).square().mean()
     return loss
+
+
+def tell(
+    x: Tensor, films: Tensor, known: Tensor, lasts: Tensor | None, sigmas: Tensor
+) -> tuple[Tensor, NoiseLevels]:
+    """Give the latent frames that are `known` (t,) clean, at noise level zero, in films `x` of noise levels `sigmas`.
+
+    `lasts` (b, c, h, w) stand in for the last frame where it is known.
+    """
+    clean = films.clone()
+    if lasts is not None:
+        clean[:, :, -1] = lasts
+    x = torch.where(known.view(1, 1, -1, 1, 1), clean, x)
+    tokens = films.shape[3] // 2 * (films.shape[4] // 2)
+    index = (~known).long().repeat_interleave(tokens)
+    return x, NoiseLevels(torch.stack([torch.zeros_like(sigmas), sigmas * 1000], dim=1), index)
 
 
 def encode_prompts(

@@ -7,7 +7,7 @@ latent frames at noise level zero, which carry no error, or a reference, a past 
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 import torch
@@ -19,8 +19,8 @@ from wan22.models.block import Linear32
 from wan22.models.dit import NoiseLevels, WanDiT
 from wan22.models.speech import SoundEncoder, SpeechDiT
 from wan22.ops.attention import sdpa
-from wan22.train.flow import plain_attention
-from wan22.train.recipe import DataPart
+from wan22.train.flow import plain_attention, tell
+from wan22.train.recipe import PicturePart, Recipe
 
 
 class Row(Protocol):
@@ -44,7 +44,8 @@ class Rows(Protocol):
 @dataclass(frozen=True)
 class Batch:
     """Films (b, c, t, h, w) and what the network is told: contexts, channels (b, y, t, h, w), whether the first latent
-    frame is known; or reference (b, c, 1, h, w), sound (b, states, a, T) and past (b, c, m, h, w).
+    frame is known, and what the last one is if it is known (b, c, h, w); or reference (b, c, 1, h, w), sound
+    (b, states, a, T) and past (b, c, m, h, w).
     """
 
     films: Tensor
@@ -54,6 +55,7 @@ class Batch:
     reference: Tensor | None = None
     heard: Tensor | None = None
     motion: Tensor | None = None
+    last: Tensor | None = None
 
 
 def task_of(asked: str | None, variant: Variant) -> str:
@@ -69,29 +71,37 @@ def task_of(asked: str | None, variant: Variant) -> str:
     return task
 
 
-def draw_batch(
-    data: Rows, settings: DataPart, size: int, task: str, empty: Tensor, generator: torch.Generator
-) -> Batch:
+def draw_batch(data: Rows, recipe: Recipe, task: str, empty: Tensor, generator: torch.Generator) -> Batch:
     """Draw clips of one bucket, each bucket as often as its share of the clips; `empty` is the context of no text."""
     buckets = [rows for rows in data.buckets.values() if rows]
     shares = torch.tensor([len(rows) for rows in buckets], dtype=torch.float64)
     bucket = buckets[int(torch.multinomial(shares, 1, generator=generator))]
     order = torch.randperm(len(bucket), generator=generator).tolist()
-    rows = _alike(data, (bucket[i] for i in order), size)
-    silent = torch.rand(len(rows), generator=generator) < settings.caption_dropout
+    rows = _alike(data, (bucket[i] for i in order), recipe.optimiser.batch)
+    silent = torch.rand(len(rows), generator=generator) < recipe.data.caption_dropout
     texts = [empty if quiet else row.text.float() for row, quiet in zip(rows, silent.tolist(), strict=True)]
-    share = {"t2v": 0.0, "i2v": 1.0}.get(task, settings.told)
-    told = bool(torch.rand(1, generator=generator) < share) and rows[0].latents.shape[1] > 1
+    first, last = _known(recipe.pictures, task, float(torch.rand(1, generator=generator)))
+    moves = rows[0].latents.shape[1] > 1
     heard = _stacked(rows, "heard")
     return Batch(
         films=torch.stack([row.latents.float() for row in rows]),
         texts=texts,
         channels=_stacked(rows, "known"),
-        told=told,
+        told=first and moves,
         reference=_stacked(rows, "reference"),
         heard=None if heard is None else heard * (~silent).view(-1, *(1,) * (heard.ndim - 1)),
         motion=_stacked(rows, "motion"),
+        last=_stacked(rows, "last") if last and moves else None,
     )
+
+
+def _known(shares: PicturePart, task: str, drawn: float) -> tuple[bool, bool]:
+    """Whether the first picture of a batch is known, and its last; `drawn` is from 0 to 1."""
+    if task != "ti2v":
+        return task == "i2v", False
+    alone, last = shares.first, shares.first + shares.last
+    both = last <= drawn < last + shares.both
+    return drawn < alone or both, alone <= drawn < last or both
 
 
 def _alike(data: Rows, order: Iterable[int], size: int) -> list[Row]:
@@ -114,37 +124,27 @@ def _stacked(rows: list[Row], name: str) -> Tensor | None:
 def move(batch: Batch, device: torch.device) -> Batch:
     """The same batch on a device."""
 
-    def there(value: Tensor | None) -> Tensor | None:
-        return None if value is None else value.to(device)
-
-    return Batch(
-        films=batch.films.to(device),
-        texts=[text.to(device) for text in batch.texts],
-        channels=there(batch.channels),
-        told=batch.told,
-        reference=there(batch.reference),
-        heard=there(batch.heard),
-        motion=there(batch.motion),
-    )
+    values = {f.name: getattr(batch, f.name) for f in fields(batch)}
+    moved = {name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)}
+    return replace(batch, texts=[text.to(device) for text in batch.texts], **moved)
 
 
 def velocity_errors(network: WanDiT, batch: Batch, variant: Variant, sigmas: Tensor, noise: Tensor) -> Tensor:
     """The mean squared error of the velocity of every clip, float32 (b,); sigmas (b,), noise as the films.
 
-    A first latent frame that is known is given clean at noise level zero and has no error.
+    A latent frame that is known, the first or the last, is given clean at noise level zero and has no error.
     """
     s = sigmas.view(-1, 1, 1, 1, 1)
     x = (1 - s) * batch.films + s * noise
-    levels, first = NoiseLevels.uniform(sigmas * 1000), 0
-    if batch.told and variant.image == "known":
-        x = torch.cat([batch.films[:, :, :1], x[:, :, 1:]], dim=2)
-        t, h, w = network.grid(x)
-        index = (torch.arange(t, device=x.device) > 0).long().repeat_interleave(h * w)
-        levels, first = NoiseLevels(torch.stack([torch.zeros_like(sigmas), sigmas * 1000], dim=1), index), 1
+    levels, begin, end = NoiseLevels.uniform(sigmas * 1000), 0, x.shape[2]
+    if variant.image == "known" and (batch.told or batch.last is not None):
+        begin, end = int(batch.told), end - (batch.last is not None)
+        at = torch.arange(x.shape[2], device=x.device)
+        x, levels = tell(x, batch.films, (at < begin) | (at >= end), batch.last, sigmas)
     text = network.read_text(batch.texts)
     told = batch.channels if variant.image == "channels" else None
     velocity = network(x, levels, text, told, _beside(network, batch)).float()
-    return (velocity - (noise - batch.films))[:, :, first:].square().flatten(1).mean(dim=1)
+    return (velocity - (noise - batch.films))[:, :, begin:end].square().flatten(1).mean(dim=1)
 
 
 def _beside(network: WanDiT, batch: Batch):  # noqa: ANN202 - Beside or None, whose fields jaxtyping would check

@@ -57,6 +57,13 @@ class Plan:
             lines.append(
                 f"turns        of {memory.stretch} steps; the other expert rests on the {memory.rest}"
             )
+        if self.task == "ti2v":
+            told = self.recipe.pictures
+            shares = [told.first, told.last, told.both, 1 - told.first - told.last - told.both]
+            first, last, both, none = (f"{share:.0%}" for share in shares)
+            lines.append(
+                f"told         the first picture {first}, the last {last}, both {both}, none {none} of the time"
+            )
         lines += [f"memory       {line}" for line in self.need.lines()]
         lines.append(f"memory       {self.need.total / 1e9:.2f} GB of {self.free / 1e9:.2f} GB that are free")
         for name, rows in self.survey.buckets.items():
@@ -73,11 +80,13 @@ def make_plan(recipe: Recipe, device: str = "auto", log: Log | None = None) -> P
     where = pick_device(device)
     model = open_model(model_name(recipe))
     task = task_of(recipe.model.task, model.variant)
+    _check_sections(recipe, task)
     ranges, steps = sides(recipe, model.variant), steps_of(recipe, model.variant)
     _check_size(recipe, model)
     requests(recipe, model.variant)
     looked = survey(_data_plan(recipe, model.variant), log)
     _check_windows(looked, model)
+    _check_both(recipe, looked, model.variant)
     clips = sum(len(rows) for rows in looked.buckets.values())
     if recipe.optimiser.batch > clips:
         raise OptionError(
@@ -138,6 +147,25 @@ def _check_size(recipe: Recipe, model: Model) -> None:
         if wrong:
             rule = f"are {speech.clip_frames}" if speech is not None else f"are {stride}n + 1"
             raise OptionError(f"data.frames = {frames}: the frames of a clip of {model.name} {rule}")
+
+
+def _check_sections(recipe: Recipe, task: str) -> None:
+    """Raise OptionError for settings of another task than the one that is learned."""
+    if recipe.picture is not None and task != "ti2v":
+        raise OptionError(
+            f'[picture] is for the task "ti2v", and the task is "{task}"; leave that section out'
+        )
+
+
+def _check_both(recipe: Recipe, looked: Survey, variant: Variant) -> None:
+    """Raise OptionError if nothing would be left to learn of a clip whose both ends are known."""
+    least = 2 * variant.vae.stride_time + 1
+    short = {window.frames for window in looked.windows if 1 < window.frames < least}
+    if recipe.pictures.both and short:
+        raise OptionError(
+            f"picture.both = {recipe.pictures.both:g} leaves nothing to learn of clips of {min(short)} frames, whose "
+            f"first and last picture are all there is; take lengths from {least}, or picture.both = 0"
+        )
 
 
 def _check_windows(looked: Survey, model: Model) -> None:

@@ -42,8 +42,7 @@ class AdapterPart:
 class DataPart:
     """Films to learn from. `size` is (width, height), `frames` the lengths of clips, at `fps`.
 
-    `caption_dropout` is the share of clips that are shown without their text (and sound), so that guidance can be made;
-    `told` the share of batches whose first picture is known, for a model that may be told of one.
+    `caption_dropout` is the share of clips that are shown without their text (and sound), so that guidance can be made.
     """
 
     sources: tuple[str, ...]
@@ -51,8 +50,23 @@ class DataPart:
     frames: tuple[int, ...] = rule(low=1)
     fps: float = rule(above=0, high=240)
     caption_dropout: float = rule(0.1, low=0, high=1)
-    told: float = rule(0.5, low=0, high=1)
     cache: str | None = None
+
+
+@dataclass(frozen=True)
+class PicturePart:
+    """Shares of the batches in which the first picture of the clips is known, the last, or both; in the others none is.
+    For the task ti2v, whose model may be told of pictures.
+    """
+
+    first: float = rule(0.5, low=0, high=1)
+    last: float = rule(0.0, low=0, high=1)
+    both: float = rule(0.0, low=0, high=1)
+
+    @property
+    def ends(self) -> bool:
+        """Whether a last picture is ever known."""
+        return self.last + self.both > 0
 
 
 @dataclass(frozen=True)
@@ -166,6 +180,7 @@ class Recipe:
     optimiser: OptimiserPart
     output: str
     adapter: AdapterPart | None = None
+    picture: PicturePart | None = None
     noise: NoisePart = field(default_factory=NoisePart)
     memory: MemoryPart = field(default_factory=MemoryPart)
     validation: ValidationPart = field(default_factory=ValidationPart)
@@ -177,6 +192,11 @@ class Recipe:
     def path(self, said: str) -> Path:
         """A path of the recipe, from its folder."""
         return self.folder / Path(said).expanduser()
+
+    @property
+    def pictures(self) -> PicturePart:
+        """How often pictures are known."""
+        return self.picture or PicturePart()
 
     @property
     def base(self) -> str:
@@ -222,6 +242,12 @@ def check_together(recipe: Recipe) -> None:
         raise OptionError("data.sources names nothing; give folders or files with films")
     if recipe.adapter is not None and recipe.adapter.targets == ():
         raise OptionError("adapter.targets names nothing; leave it out for the usual matrices")
+    told = recipe.pictures
+    if told.first + told.last + told.both > 1 + 1e-9:
+        raise OptionError(
+            f"picture.first + last + both = {told.first:g} + {told.last:g} + {told.both:g} are shares of one whole: at "
+            "most 1 together"
+        )
     _check_precision(recipe)
     _check_steps(recipe.optimiser)
     _check_validation(recipe.validation)

@@ -74,7 +74,7 @@ def _train(plan: Plan, folder: Path, *, minutes: float | None, log: Log, stop: S
     asked = requests(recipe, plan.model.variant)
     check_requests(engine, asked)
     cache = recipe.path(recipe.data.cache) if recipe.data.cache else folder / "cache"
-    data = encode(plan.survey, engine, cache, task=plan.task, log=log)
+    data = encode(plan.survey, engine, cache, task=plan.task, ends=recipe.pictures.ends, log=log)
     engine.release()
     crew = Crew(
         tuple(plan.sides),
@@ -176,9 +176,7 @@ class Loop:
     def _errors(self, expert: Expert, part: int) -> tuple[torch.Tensor, torch.Tensor]:
         plan, recipe = self._plan, self._plan.recipe
         draw = generator(recipe.seed, expert.name, expert.step, part)
-        batch: Batch = draw_batch(
-            self._data, recipe.data, recipe.optimiser.batch, plan.task, self._empty, draw
-        )
+        batch: Batch = draw_batch(self._data, recipe, plan.task, self._empty, draw)
         # All is drawn on the CPU, so that a seed means the same on every device.
         sigmas = plan.sides[expert.name].draw(len(batch.films), draw)
         noise = torch.randn(batch.films.shape, generator=draw)

@@ -11,7 +11,7 @@ from unit.train.media import write_clip, write_picture
 
 import wan22
 import wan22.media.video
-from wan22.conditioning.known import to_pixels
+from wan22.conditioning.known import frames, to_pixels
 from wan22.errors import CheckpointError, MediaError, OptionError, OutputError, SizeError
 from wan22.train.data import DataPlan, encode, prepare, survey
 from wan22.train.data import cache as cache_module
@@ -223,6 +223,20 @@ def test_a_film_that_begins_with_its_picture_is_told_by_channels(tmp_path, clips
     film = torch.zeros(3, 9, 32, 48)
     film[:, 0] = to_pixels(frames[0])
     assert torch.allclose(known[4:], told.encode_pixels(film[None])[0], atol=1e-5)
+
+
+def test_a_film_that_may_end_on_a_known_picture_keeps_it_as_the_engine_tells_it(tmp_path, clips, engine):
+    data = prepare(seen(clips), engine, tmp_path / "cache", task="ti2v", ends=True, log=Said())
+    plain = prepare(seen(clips), engine, tmp_path / "cache", task="ti2v", log=Said())
+    row, still = data.row(0), data.row(4)
+    assert row.extra.keys() == {"last"} and still.extra == {} and plain.row(0).extra == {}
+    assert torch.equal(row.latents, plain.row(0).latents)
+    request = wan22.Request(prompt="a red ball", size=(48, 32), frames=9)
+    picture = wan22.media.video.read_clip(clips / "a.mp4").frames[8]
+    known = frames(None, picture, engine.check(request), engine.encode_pixels)
+    assert torch.allclose(row.extra["last"], known.latents[:, -1], atol=1e-5)
+    with pytest.raises(OptionError, match="last pictures are told for ti2v, not for t2v"):
+        prepare(seen(clips), engine, tmp_path / "cache", task="t2v", ends=True, log=Said())
 
 
 @pytest.mark.parametrize(

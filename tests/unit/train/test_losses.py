@@ -1,4 +1,5 @@
 import tomllib
+from collections import Counter
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -10,11 +11,19 @@ from wan22.errors import OptionError
 from wan22.models.dit import NoiseLevels, WanDiT
 from wan22.models.speech import SpeechDiT
 from wan22.train.flow import flow_loss
-from wan22.train.losses import Batch, draw_batch, for_training, task_of, velocity_errors
-from wan22.train.recipe import parse_recipe
+from wan22.train.losses import Batch, draw_batch, for_training, move, task_of, velocity_errors
+from wan22.train.recipe import PicturePart, parse_recipe
 from wan22.train.sides import generator
 
-DATA = parse_recipe(tomllib.loads(SMALL)).data
+RECIPE = parse_recipe(tomllib.loads(SMALL))
+
+
+def asking(batch, *, picture=None, **data):
+    """A recipe of batches of so many clips."""
+    part = replace(RECIPE.optimiser, batch=batch)
+    return replace(RECIPE, optimiser=part, data=replace(RECIPE.data, **data), picture=picture)
+
+
 CPU = torch.device("cpu")
 
 
@@ -110,9 +119,7 @@ def test_texts_are_dropped_as_often_as_asked_and_sound_with_them():
     data, empty = plain_rows(extras), torch.full((1, 8), 9.0)
     dropped = 0
     for step in range(200):
-        batch = draw_batch(
-            data, replace(DATA, caption_dropout=0.25), 4, "s2v", empty, generator(0, "dit", step, 0)
-        )
+        batch = draw_batch(data, asking(4, caption_dropout=0.25), "s2v", empty, generator(0, "dit", step, 0))
         for text, heard in zip(batch.texts, batch.heard, strict=True):
             silent = torch.equal(text, empty)
             dropped += silent
@@ -120,19 +127,49 @@ def test_texts_are_dropped_as_often_as_asked_and_sound_with_them():
     assert 0.18 < dropped / 800 < 0.32
 
 
+def told(task, rows, picture=None, batches=60):
+    """Of a number of batches, in which shares none, the first, the last, both are known."""
+    drawn = [
+        draw_batch(rows, asking(2, picture=picture), task, torch.zeros(1, 8), generator(1, "x", i, 0))
+        for i in range(batches)
+    ]
+    kinds = Counter((batch.told, batch.last is not None) for batch in drawn)
+    return [kinds[kind] / batches for kind in ((False, False), (True, False), (False, True), (True, True))]
+
+
 def test_a_first_picture_is_told_by_the_task_and_never_of_a_still():
-    data, empty = plain_rows(), torch.zeros(1, 8)
-
-    def share(task, rows=data, told=0.5):
-        drawn = [
-            draw_batch(rows, replace(DATA, told=told), 2, task, empty, generator(1, "x", i, 0))
-            for i in range(60)
-        ]
-        return sum(batch.told for batch in drawn) / 60
-
-    assert share("t2v") == 0 and share("i2v") == 1 and 0.3 < share("ti2v") < 0.7
+    data = plain_rows()
+    assert told("t2v", data)[0] == 1 and told("i2v", data)[1] == 1
+    assert 0.3 < told("ti2v", data)[1] < 0.7 and sum(told("ti2v", data)[2:]) == 0
+    ends = PicturePart(first=0.2, last=0.4, both=0.4)
     stills = Rows([Row(draw(4, 1, 4, 6), draw(3, 8))], {"s": [0]})
-    assert share("i2v", stills) == 0
+    assert told("i2v", stills)[0] == 1 and told("ti2v", stills, ends)[0] == 1
+
+
+def test_first_and_last_pictures_are_told_as_often_as_asked():
+    data = plain_rows([{"last": draw(4, 4, 6, seed=i)} for i in range(5)])
+    shares = told("ti2v", data, PicturePart(first=0.3, last=0.2, both=0.1), batches=400)
+    assert shares == pytest.approx([0.4, 0.3, 0.2, 0.1], abs=0.06)
+    batch = draw_batch(
+        data, asking(3, picture=PicturePart(0, 1, 0)), "ti2v", torch.zeros(1, 8), generator(0, "x", 0, 0)
+    )
+    rows = [next(r for r in data.rows if torch.equal(r.latents, film)) for film in batch.films]
+    assert torch.equal(batch.last, torch.stack([row.extra["last"] for row in rows]))
+
+
+def test_a_last_picture_is_given_clean_and_has_no_error():
+    variant = tiny_variant("known")
+    network = network_of(variant)
+    films, noise, sigmas = draw(2, 4, 3, 4, 6), draw(2, 4, 3, 4, 6, seed=1), torch.tensor([0.3, 0.95])
+    last, texts = draw(2, 4, 4, 6, seed=5), [draw(3, 8), draw(5, 8, seed=2)]
+    for first in (False, True):
+        batch = Batch(films, texts, told=first, last=last)
+        errors = velocity_errors(network, batch, variant, sigmas, noise)
+        known = torch.tensor([first, False, True])
+        wanted = flow_loss(network, films, known, last, sigmas, noise, network.read_text(texts))
+        assert errors.shape == (2,) and torch.allclose(errors.mean(), wanted, rtol=1e-5)
+        moved = move(batch, CPU)
+        assert torch.equal(moved.last, last) and moved.told is first
 
 
 def test_buckets_are_drawn_by_their_share_and_never_mixed():
@@ -141,7 +178,7 @@ def test_buckets_are_drawn_by_their_share_and_never_mixed():
     ]
     data, shapes = Rows(rows, {"wide": list(range(6)), "high": [6, 7]}), []
     for step in range(200):
-        batch = draw_batch(data, DATA, 4, "t2v", torch.zeros(1, 8), generator(2, "x", step, 0))
+        batch = draw_batch(data, asking(4), "t2v", torch.zeros(1, 8), generator(2, "x", step, 0))
         shapes.append(tuple(batch.films.shape))
     assert set(shapes) == {(4, 4, 2, 4, 6), (2, 4, 2, 6, 4)}
     assert 0.65 < shapes.count((4, 4, 2, 4, 6)) / 200 < 0.85
@@ -151,7 +188,7 @@ def test_clips_with_and_without_a_past_stand_in_different_batches():
     past = {"motion": torch.ones(4, 3, 4, 6)}
     data = plain_rows([past, {}, past, {}, {}, past])
     for step in range(20):
-        batch = draw_batch(data, DATA, 3, "s2v", torch.zeros(1, 8), generator(3, "x", step, 0))
+        batch = draw_batch(data, asking(3), "s2v", torch.zeros(1, 8), generator(3, "x", step, 0))
         assert len(batch.films) == 3 and (batch.motion is None or batch.motion.shape[0] == 3)
 
 

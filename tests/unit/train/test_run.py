@@ -34,6 +34,7 @@ from wan22.train.recipe import (
     ModelPart,
     NoisePart,
     OptimiserPart,
+    PicturePart,
     Recipe,
     StepsPart,
     ValidationPart,
@@ -446,6 +447,22 @@ def test_a_model_that_sound_drives_learns_from_clips_with_sound(base, tmp_path):
     assert outcome.end == "done" and outcome.steps == {"dit": 1}
     assert [path.name for path in (tmp_path / "out/lora").iterdir()] == ["transformer.safetensors"]
     assert len(list((tmp_path / "out").rglob("validation/*/00.mp4"))) == 1
+
+
+def test_a_run_may_learn_to_end_on_a_picture(base, tmp_path):
+    told = replace(
+        base, picture=PicturePart(first=0.2, last=0.4, both=0.3), data=replace(base.data, frames=(9,))
+    )
+    lines = "\n".join(make_plan(told, "cpu").lines())
+    assert "told         the first picture 20%, the last 40%, both 30%, none 10% of the time" in lines
+    assert go(told, tmp_path, stop=stop_after(2)).end == "stopped"
+    assert go(told, tmp_path).end == "done"
+    with pytest.raises(
+        OptionError, match=r"picture\.both = 0\.3 leaves nothing to learn of clips of 5 frames"
+    ):
+        make_plan(replace(told, data=base.data), "cpu")
+    with pytest.raises(OptionError, match=r'\[picture\] is for the task "ti2v", and the task is "t2v"'):
+        make_plan(replace(told, model=ModelPart(name="model", task="t2v")), "cpu")
 
 
 def test_films_that_an_end_has_left_undone_are_made_when_the_run_goes_on(base, tmp_path):

@@ -28,6 +28,12 @@ def test_an_adapter_lets_the_base_be_held_in_half():
     assert parse('[adapter]\n[memory]\nbase = "int8"\n').base == "int8"
 
 
+def test_pictures_are_told_half_the_time_if_nothing_is_said():
+    plain, said = parse().pictures, parse("[picture]\nfirst = 0.3\nlast = 0.05\nboth = 0.05\n").pictures
+    assert (plain.first, plain.last, plain.both, plain.ends) == (0.5, 0, 0, False)
+    assert (said.first, said.last, said.both, said.ends) == (0.3, 0.05, 0.05, True)
+
+
 def test_every_setting_has_a_dotted_name_and_a_value_that_json_knows():
     table = parse('[adapter]\ntargets = ["q", "k"]\n[noise]\nhigh = [0.9, 1]\n').as_table()
     assert table["optimiser.steps"] == 400 and table["data.size"] == [96, 64]
@@ -59,6 +65,8 @@ def test_every_setting_has_a_dotted_name_and_a_value_that_json_knows():
         ("[memory]\nbase = 'bf16'", r"memory\.base = \"bf16\" is for adapters: full training needs \"fp32\""),
         ("[adapter]\n[memory]\ndtype = 'fp32'\nbase = 'bf16'", r"memory\.dtype = .fp32. needs memory\.base = .fp32."),
         ("[memory]\ncheckpointing = 1", r"memory\.checkpointing = 1 should be true or false"),
+        ("[picture]\nfirst = 0.6\nlast = 0.5", r"last \+ both = 0\.6 \+ 0\.5 \+ 0 are shares of one whole"),
+        ("[picture]\nmiddle = 0.1", r"unknown setting picture\.middle\..* Known here: first, last, both"),
         ("[validation]\nevery = 5", r"validation\.every = 5 and validation\.prompts is empty"),
         ("[validation]\nprompts = ['a', 'b']\nimages = ['x.png']", r"validation\.images has 1 files for 2 prompts"),
     ],

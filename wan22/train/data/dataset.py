@@ -33,8 +33,9 @@ _EVERY = 10.0  # seconds between words about progress
 class Row:
     """One training example: `latents` (c, t, h, w) float32, normalised; `text` (s, d), the text encoder's rows.
 
-    `extra`, float32: "known" (y, t, h, w) channels beside the noise (i2v); "reference" (c, 1, h, w), "heard"
-    (states, a, T) and, if the clip has a past, "motion" (c, m, h, w) (s2v).
+    `extra`, float32: "last" (c, h, w), the latent frame of its last picture standing still (ti2v, if asked for);
+    "known" (y, t, h, w), channels beside the noise (i2v); "reference" (c, 1, h, w), "heard" (states, a, T) and, if the
+    clip has a past, "motion" (c, m, h, w) (s2v).
     """
 
     latents: Tensor
@@ -79,13 +80,16 @@ class Dataset:
         return Row(tensors.pop("latents"), text, tensors, entry.film.item.caption, entry.film.item.path)
 
 
-def prepare(survey: Survey, engine: Engine, folder: Path, *, task: str, log: Log) -> Dataset:
+def prepare(
+    survey: Survey, engine: Engine, folder: Path, *, task: str, ends: bool = False, log: Log
+) -> Dataset:
     """Encode everything that is not in `folder` yet, for a task: "t2v", "i2v", "ti2v" or "s2v".
 
+    `ends` gives clips for ti2v their last pictures too, for a model that learns to be told of them.
     Clips that break on the way are dropped with a word. Raises OptionError or SizeError if engine, task and survey do
     not fit, OutputError without room or while another process encodes into the folder, MediaError if no clip is left.
     """
-    told = _told(task, engine.variant)
+    told = _told(task, engine.variant, ends)
     with locked(Path(folder) / "prepare.lock", f"encodes clips into {folder}"):
         return _prepared(survey, engine, Path(folder), told, log)
 
@@ -114,7 +118,7 @@ def _prepared(survey: Survey, engine: Engine, folder: Path, told: Told, log: Log
     )
 
 
-def _told(task: str, row: Variant) -> Told:
+def _told(task: str, row: Variant, ends: bool) -> Told:
     """How a model is told what it is told; OptionError if it cannot do the task."""
     choose("task", task, TASKS)
     fits = {
@@ -126,8 +130,12 @@ def _told(task: str, row: Variant) -> Told:
     if not fits[task]:
         known = ", ".join(name for name, fit in fits.items() if fit)
         raise OptionError(f"{row.name} cannot be trained for {task}; it can for {known}")
+    if ends and task != "ti2v":
+        raise OptionError(f"last pictures are told for ti2v, not for {task}")
     if task == "s2v":
         return "speech"
+    if ends:
+        return "ends"
     return "channels" if task == "i2v" and row.image == "channels" else "plain"
 
 

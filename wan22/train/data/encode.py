@@ -1,7 +1,8 @@
 """From a piece of a clip to what a network is trained on: latents, and what it is told besides.
 
 Told "plain": latents alone (a model that takes its first picture as a known latent frame finds it there: the VAE is
-causal, so the first latent frame is that picture encoded alone). Told "channels": what stands beside the noise when the
+causal, so the first latent frame is that picture encoded alone). Told "ends": the last picture standing still besides,
+for a last latent frame that is known. Told "channels": what stands beside the noise when the
 first picture is known (conditioning/known.py). Told "speech": the reference picture, the past, and what is heard
 (conditioning/speech.py), as in train/puppets.py.
 """
@@ -31,7 +32,7 @@ from wan22.train.data.frames import frames_at
 from wan22.train.data.plan import Window
 from wan22.train.data.survey import Film
 
-Told = Literal["plain", "channels", "speech"]
+Told = Literal["plain", "ends", "channels", "speech"]
 
 _MADE = 1
 """Raised when the same settings would give other numbers."""
@@ -76,6 +77,8 @@ class Encoder:
         h, w = (side // row.vae.stride_space for side in window.size[::-1])
         t = window.frames // stride if self.told == "speech" else (window.frames - 1) // stride + 1
         found: dict[str, tuple[int, ...]] = {"latents": (row.vae.z, t, h, w)}
+        if self.told == "ends" and window.frames > 1:
+            found["last"] = (row.vae.z, h, w)
         if self.told == "channels":
             found["known"] = (stride + row.vae.z, t, h, w)
         if self.told == "speech":
@@ -101,6 +104,10 @@ class Encoder:
         times = [window.start + k * window.step for k in range(window.frames)]
         pixels = _pixels(film, window, times)
         made = {"latents": self.engine.encode_pixels(pixels[None])[0]}
+        if self.told == "ends" and window.frames > 1:
+            # As conditioning/known.py tells it: the latent frame of a film that stands still on it.
+            held = pixels[:, -1:].repeat(1, 1 + self.engine.variant.vae.stride_time, 1, 1)
+            made["last"] = self.engine.encode_pixels(held[None])[0][:, -1]
         if self.told == "channels":
             known = channels_of({0: pixels[:, :1]}, self._canvas(window), self.engine.encode_pixels)
             assert known.channels is not None
