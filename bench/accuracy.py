@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from wan22.director.camera import DIRECTIONS
+from wan22.director.fitted import WEIGHTS
 from wan22.director.measure import UNKNOWN, Measurement, measure
-from wan22.director.movement import DIRECTIONS
-from wan22.director.picture import FAMILY, WEIGHTS
+from wan22.director.picture import FAMILY
 from wan22.stage.labels import Shot, sample
 from wan22.stage.render import render
 
@@ -72,7 +73,7 @@ def expected(shot: Shot) -> dict[str, str]:
 
 
 def _joined(moves: Sequence[str] | object) -> str:
-    return "+".join(sorted(moves))  # ty: ignore
+    return "+".join(sorted(moves))
 
 
 def _turned_over(shot: Shot) -> bool:
@@ -108,7 +109,7 @@ def accuracy(count: int, seed: int = 0, *, split: str = "held-out", blur: float 
     import cv2
 
     scores: dict[str, Score] = {}
-    for i, shot in enumerate(sample(count, seed, split=split)):  # ty: ignore
+    for i, shot in enumerate(sample(count, seed, split=split)):
         clip = render([shot], seed=seed * 100_000 + i)[0].numpy()
         if blur > 0:
             clip = np.stack([cv2.GaussianBlur(frame, (0, 0), blur) for frame in clip])

@@ -22,6 +22,7 @@ _SIGNS = np.array([-1, 1, -1, 1, -1, 1, 1], np.float64)  # from the picture's mo
 _ANGLES = np.linspace(-0.5, 0.5, 21)  # radians by which a horizon may lean
 _ROWS, _STEP, _STRIP = 80, 0.025, 4  # of the profile across a line: rows, units a row, rows of a strip
 _BLOCKS = 5
+_LEVEL = 0.8  # price of a radian
 _HORIZON = 0.1  # step of colour from which a line is a horizon
 _LEVELS = ((0.5, 3.0, 5), (0.5, 1.0, 5), (1.0, 0.9, 3))  # scale, blur in pixels, iterations
 _DAMPING = 1e-3
@@ -86,7 +87,8 @@ def find_horizon(picture: np.ndarray, free: np.ndarray) -> Horizon:
         ranked = np.sort(np.where(known, step, np.inf), axis=0)
         seen = known.sum(axis=0)
         middle = np.take_along_axis(ranked, np.maximum(seen - 1, 0)[None] // 2, axis=0)[0]
-        score = np.where(seen >= 3, middle, 0.0)
+        # Hills and shade lean a little; a level line is the likelier one.
+        score = np.where(seen >= 3, middle, 0.0) * np.exp(-_LEVEL * abs(angle))
         k = int(score.argmax())
         if score[k] > best.score:
             offset = ((k + _STRIP) * _STEP - _ROWS * _STEP / 2) / np.cos(angle)

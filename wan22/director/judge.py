@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from wan22.director.movement import DIRECTIONS
+from wan22.director.camera import DIRECTIONS
 from wan22.director.picture import FAMILY
 from wan22.director.reading import UNKNOWN, Measurement, Reading
 from wan22.director.shot import ShotSpec, parse

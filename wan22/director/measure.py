@@ -9,18 +9,20 @@ Needs OpenCV (`pip install 'wan22[eval]'`).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from wan22.director import movement
+from wan22.director.fitted import Guess, fitted
 from wan22.director.flow import CameraPath, camera_path
+from wan22.director.grading import name_colours, observe
 from wan22.director.judge import Verdict, judge, score
-from wan22.director.picture import Guess, brightness, looks, statistics
+from wan22.director.picture import brightness, statistics
 from wan22.director.reading import UNKNOWN, Measurement, Reading
 from wan22.director.subject import Subject, find_subject
 from wan22.errors import MediaError, OptionError
-import itertools
 
 __all__ = ["UNKNOWN", "Measurement", "Reading", "Verdict", "judge", "measure", "score"]
 
@@ -49,12 +51,12 @@ def measure(frames: np.ndarray, fps: float) -> Measurement:
     first, last = _longest(cuts, len(small))
     shot = small[first:last]
     subject = find_subject(cv2, shot)
-    path = camera_path(cv2, shot, subject.free(cv2))
+    path = camera_path(cv2, shot, subject.free(cv2, shot))
     action = movement.name_action(path, subject)
     readings = {
         **_camera_readings(path, subject, action),
         **_subject_readings(subject, path, action),
-        **_light_readings(shot, subject, path),
+        **_light_readings(cv2, shot, subject, path),
         "motion": _motion(path, subject, step / fps),
         "cuts": Reading(str(len(cuts)), 1.0, {"cuts": len(cuts)}),
     }
@@ -137,7 +139,7 @@ def _coarse(frame: np.ndarray) -> np.ndarray:
 
 def _longest(cuts: list[int], count: int) -> tuple[int, int]:
     edges = [0, *cuts, count]
-    first, last = max(itertools.pairwise(edges), key=lambda pair: pair[1] - pair[0])
+    first, last = max(pairwise(edges), key=lambda pair: pair[1] - pair[0])
     return (first, last) if last - first > 1 else (0, count)
 
 
@@ -181,11 +183,11 @@ def _subject_readings(subject: Subject, path: CameraPath, action: movement.Actio
     }
 
 
-def _light_readings(shot: np.ndarray, subject: Subject, path: CameraPath) -> dict[str, Reading]:
+def _light_readings(cv2: Any, shot: np.ndarray, subject: Subject, path: CameraPath) -> dict[str, Reading]:
     step = max(len(shot) // 8, 1)
-    guesses: dict[str, Guess] = looks().guess(
-        statistics(_opencv(), shot[::step], subject.every(step), path.horizon)
-    )
+    few, body = shot[::step], subject.every(step)
+    guesses: dict[str, Guess] = name_colours(*observe(cv2, few, body, path.horizon))
+    guesses |= fitted("light").guess(statistics(cv2, few, body, path.horizon))
     why = "light and colour are unlike all that the measure knows, or between two values"
     clear = {axis: subject.clear if axis in _ON_SUBJECT else 1.0 for axis in guesses}
     return {axis: _told(g.value, g.confidence * clear[axis], g.all, why) for axis, g in guesses.items()}

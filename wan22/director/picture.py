@@ -1,28 +1,23 @@
-"""What light and colour a picture has: numbers that are read from pixels, and what they say by a fitted rule.
+"""Amounts of light and colour: bands of the background, shade on the subject and on the ground, the bright side.
 
-`statistics` are plain amounts (brightness of the top, colour of the ground, shade on the subject). `Looks` is a small
-network from them to the terms of the vocabulary, fitted by `python -m bench.measure --fit` on the film set's training
-split; its numbers are in looks.npz. Far from anything that it was fitted on, its confidence falls.
+From them a small fitted network (`fitted.py`) says where the light comes from, how hard it is, and from what angle
+the camera looks. They are plain numbers, with no names in them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from wan22.director.flow import Horizon
 from wan22.director.subject import Subject
-import itertools
 
 FAMILY = {"dawn": "twilight", "dusk": "twilight", "sunrise": "golden", "sunset": "golden"}
 """Times of day that pictures do not tell apart: the sun rises as it sets."""
 
-WEIGHTS = Path(__file__).with_name("looks.npz")
 _UNIT = 40  # pixels of a unit: colours do not need more
 _EMPTY = np.array([0.4, 0.0, 0.0])
 
@@ -35,8 +30,8 @@ def opponent(colours: np.ndarray) -> np.ndarray:
 
 def statistics(cv2: Any, frames: np.ndarray, subject: Subject, horizon: Horizon | None) -> np.ndarray:
     """Amounts of light and colour, (n,) float64; frames float32 (T, H, W, 3) in 0..1. They are looked at coarsely."""
-    frames, subject = _coarse(cv2, frames, subject)
-    behind = ~_wider(subject)
+    frames, subject = coarse(cv2, frames, subject)
+    behind = ~wider(subject)
     grey = frames @ np.array([0.2126, 0.7152, 0.0722], np.float32)
     parts = [
         *_bands(frames, behind),
@@ -49,7 +44,7 @@ def statistics(cv2: Any, frames: np.ndarray, subject: Subject, horizon: Horizon 
     return np.array([*parts, *line], np.float64)
 
 
-def _coarse(cv2: Any, frames: np.ndarray, subject: Subject) -> tuple[np.ndarray, Subject]:
+def coarse(cv2: Any, frames: np.ndarray, subject: Subject) -> tuple[np.ndarray, Subject]:
     """Frames and mask at a unit of 40 pixels."""
     rows, columns = frames.shape[1:3]
     scale = _UNIT / min(rows, 0.8 * columns)
@@ -61,7 +56,7 @@ def _coarse(cv2: Any, frames: np.ndarray, subject: Subject) -> tuple[np.ndarray,
     return small, replace(subject, mask=np.stack(masks) > 0.5)
 
 
-def _wider(subject: Subject) -> np.ndarray:
+def wider(subject: Subject) -> np.ndarray:
     """The subject and a pixel around it."""
     mask = subject.mask
     wide = mask.copy()
@@ -76,7 +71,7 @@ def _bands(frames: np.ndarray, behind: np.ndarray) -> list[float]:
     """Median colour of five bands of the background from top to bottom."""
     edges = np.linspace(0, frames.shape[1], 6).astype(int)
     found: list[float] = []
-    for top, bottom in itertools.pairwise(edges):
+    for top, bottom in pairwise(edges):
         pixels = frames[:, top:bottom][behind[:, top:bottom]]
         found += list(opponent(np.median(pixels, axis=0)) if len(pixels) > 8 else _EMPTY)
     return found
@@ -173,57 +168,6 @@ def _bright_side(frames: np.ndarray, behind: np.ndarray) -> list[float]:
     profile = np.median(light[:, : max(light.shape[1] // 2, 1)], axis=(0, 1))
     slope = float(np.polyfit(x, np.log(profile + 0.04), 1)[0])
     return [float(np.median(at)), float(np.median(light.max(axis=(1, 2)))), float(extra.mean() * 100), slope]
-
-
-@dataclass(frozen=True)
-class Guess:
-    """A term with its probability, and those of all terms of the axis."""
-
-    value: str
-    confidence: float
-    all: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Looks:
-    """A network of one hidden layer for every axis of light and colour."""
-
-    mean: np.ndarray
-    scale: np.ndarray
-    hidden: tuple[np.ndarray, np.ndarray]
-    out: tuple[np.ndarray, np.ndarray]
-    axes: Mapping[str, tuple[str, ...]]
-
-    def guess(self, numbers: np.ndarray) -> dict[str, Guess]:
-        """What the statistics of one clip say on every axis; less sure, the stranger they are."""
-        z = (numbers - self.mean) / self.scale
-        strange = float(np.sqrt(np.mean(np.clip(np.abs(z) - 1, 0, None) ** 2)))
-        trust = float(np.clip(1.6 - 0.5 * strange, 0, 1))
-        inner = np.tanh(np.clip(z, -4, 4) @ self.hidden[0] + self.hidden[1])
-        scores = inner @ self.out[0] + self.out[1]
-        found, start = {}, 0
-        for axis, values in self.axes.items():
-            part = np.exp(scores[start : start + len(values)] - scores[start : start + len(values)].max())
-            part /= part.sum()
-            start += len(values)
-            k = int(part.argmax())
-            share = dict(zip(values, (float(p) for p in part), strict=True))
-            found[axis] = Guess(values[k], float(part[k]) * trust, share)
-        return found
-
-
-@cache
-def looks() -> Looks:
-    """The fitted network that comes with the package."""
-    with np.load(WEIGHTS) as stored:
-        axes = {
-            name.removeprefix("axis "): tuple(stored[name].tolist())
-            for name in stored.files
-            if name.startswith("axis ")
-        }
-        return Looks(
-            stored["mean"], stored["scale"], (stored["w1"], stored["b1"]), (stored["w2"], stored["b2"]), axes
-        )
 
 
 def brightness(frames: np.ndarray) -> Any:

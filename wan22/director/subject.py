@@ -13,6 +13,7 @@ import numpy as np
 
 _CLUSTERS = 7  # colours of the background
 _BORDER = 0.11  # of the picture's sides
+_SHADE = 0.94  # of its row's brightness: darker is shadow
 _CLEAR = 0.16  # distance of colours from which a body stands out for certain
 
 
@@ -33,8 +34,11 @@ class Subject:
     clear: float
     cut: np.ndarray
 
-    def free(self, cv2: Any) -> np.ndarray:
-        """Where the background is, (T, H, W) bool: away from the subject and from where its shadow goes with it."""
+    def free(self, cv2: Any, frames: np.ndarray) -> np.ndarray:
+        """Where the background is, (T, H, W) bool: away from the subject and from the shadow that goes with it.
+
+        Shadow is what is darker than its row, around the foot; frames float32 (T, H, W, 3).
+        """
         count, rows, columns = self.mask.shape
         unit = min(rows, 0.8 * columns)
         x = (np.arange(columns) + 0.5 - columns / 2) / unit
@@ -45,9 +49,14 @@ class Subject:
         for t in range(count):
             near = cv2.dilate(self.mask[t].astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
             right, down = (x - self.x[t]) / high[t], (y - foot[t]) / high[t]
-            beside = (right / 2.3) ** 2 + (down / 0.6) ** 2 < 1
-            before = (np.abs(right) < 1.0) & (down > 0)
-            free[t] = ~(near | beside | before)
+            around = ((right / 2.5) ** 2 + (down / 0.7) ** 2 < 1) | ((np.abs(right) < 1.2) & (down > 0))
+            grey = frames[t].mean(axis=-1)
+            shown = ~near | near.all(axis=1, keepdims=True)
+            level = np.nanmedian(np.where(shown, grey, np.nan), axis=1, keepdims=True)
+            shadow = around & ~near & (grey < _SHADE * level)
+            shadow = cv2.dilate(shadow.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+            touching = ((right / 0.9) ** 2 + (down / 0.35) ** 2) < 1
+            free[t] = ~(near | shadow | touching)
         return free
 
     def every(self, step: int) -> Subject:
