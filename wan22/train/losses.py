@@ -20,7 +20,7 @@ from wan22.models.dit import NoiseLevels, WanDiT
 from wan22.models.speech import SoundEncoder, SpeechDiT
 from wan22.ops.attention import sdpa
 from wan22.train.flow import plain_attention, tell
-from wan22.train.recipe import PicturePart, Recipe
+from wan22.train.recipe import PicturePart, Recipe, SpeechPart
 
 
 class Row(Protocol):
@@ -45,7 +45,7 @@ class Rows(Protocol):
 class Batch:
     """Films (b, c, t, h, w) and what the network is told: contexts, channels (b, y, t, h, w), whether the first latent
     frame is known, and what the last one is if it is known (b, c, h, w); or reference (b, c, 1, h, w), sound
-    (b, states, a, T) and past (b, c, m, h, w).
+    (b, states, a, T) and past (b, c, m, h, w). `weights` (b, 1, 1, h, w) say how much the error counts where.
     """
 
     films: Tensor
@@ -56,6 +56,7 @@ class Batch:
     heard: Tensor | None = None
     motion: Tensor | None = None
     last: Tensor | None = None
+    weights: Tensor | None = None
 
 
 def task_of(asked: str | None, variant: Variant) -> str:
@@ -82,16 +83,22 @@ def draw_batch(data: Rows, recipe: Recipe, task: str, empty: Tensor, generator: 
     texts = [empty if quiet else row.text.float() for row, quiet in zip(rows, silent.tolist(), strict=True)]
     first, last = _known(recipe.pictures, task, float(torch.rand(1, generator=generator)))
     moves = rows[0].latents.shape[1] > 1
-    heard = _stacked(rows, "heard")
+    films, heard, motion = torch.stack([row.latents.float() for row in rows]), _stacked(rows, "heard"), None
+    weights, speech = None, recipe.speech or SpeechPart()
+    if task == "s2v":
+        weights = weights_of(films, speech.moving, speech.most)
+        motion = _stacked(rows, "motion")
+        motion = None if motion is None else wear(motion, speech.worn, generator)
     return Batch(
-        films=torch.stack([row.latents.float() for row in rows]),
+        films=films,
         texts=texts,
         channels=_stacked(rows, "known"),
         told=first and moves,
         reference=_stacked(rows, "reference"),
         heard=None if heard is None else heard * (~silent).view(-1, *(1,) * (heard.ndim - 1)),
-        motion=_stacked(rows, "motion"),
+        motion=motion,
         last=_stacked(rows, "last") if last and moves else None,
+        weights=weights,
     )
 
 
@@ -102,6 +109,22 @@ def _known(shares: PicturePart, task: str, drawn: float) -> tuple[bool, bool]:
     alone, last = shares.first, shares.first + shares.last
     both = last <= drawn < last + shares.both
     return drawn < alone or both, alone <= drawn < last or both
+
+
+def weights_of(clips: Tensor, moving: float, most: float) -> Tensor:
+    """How much the error counts at every place of clips (b, c, t, h, w): (b, 1, 1, h, w), 1 in the mean over a clip.
+
+    Where a clip moves by `moving` it counts double, and up to `most` times where it moves more.
+    """
+    moves = clips.std(dim=2, keepdim=True).mean(dim=1, keepdim=True)
+    weights = (1 + (moves / moving).square()).clamp(max=most)
+    return weights / weights.mean(dim=(3, 4), keepdim=True)
+
+
+def wear(motion: Tensor, worn: float, generator: torch.Generator) -> Tensor:
+    """Pasts (b, c, m, h, w) with noise of a deviation that is drawn for each, at most `worn`."""
+    amount = worn * torch.rand(len(motion), 1, 1, 1, 1, generator=generator)
+    return motion + amount * torch.randn(motion.shape, generator=generator)
 
 
 def _alike(data: Rows, order: Iterable[int], size: int) -> list[Row]:
@@ -130,8 +153,9 @@ def move(batch: Batch, device: torch.device) -> Batch:
 
 
 def velocity_errors(network: WanDiT, batch: Batch, variant: Variant, sigmas: Tensor, noise: Tensor) -> Tensor:
-    """The mean squared error of the velocity of every clip, float32 (b,); sigmas (b,), noise as the films.
+    """The mean squared error of the velocity of every clip, weighed if the batch says so, float32 (b,).
 
+    sigmas (b,), noise as the films.
     A latent frame that is known, the first or the last, is given clean at noise level zero and has no error.
     """
     s = sigmas.view(-1, 1, 1, 1, 1)
@@ -144,7 +168,9 @@ def velocity_errors(network: WanDiT, batch: Batch, variant: Variant, sigmas: Ten
     text = network.read_text(batch.texts)
     told = batch.channels if variant.image == "channels" else None
     velocity = network(x, levels, text, told, _beside(network, batch)).float()
-    return (velocity - (noise - batch.films))[:, :, begin:end].square().flatten(1).mean(dim=1)
+    errors = (velocity - (noise - batch.films))[:, :, begin:end].square()
+    weighed = errors if batch.weights is None else batch.weights * errors
+    return weighed.flatten(1).mean(dim=1)
 
 
 def _beside(network: WanDiT, batch: Batch):  # noqa: ANN202 - Beside or None, whose fields jaxtyping would check

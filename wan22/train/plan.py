@@ -151,10 +151,11 @@ def _check_size(recipe: Recipe, model: Model) -> None:
 
 def _check_sections(recipe: Recipe, task: str) -> None:
     """Raise OptionError for settings of another task than the one that is learned."""
-    if recipe.picture is not None and task != "ti2v":
-        raise OptionError(
-            f'[picture] is for the task "ti2v", and the task is "{task}"; leave that section out'
-        )
+    for name, part, of in (("picture", recipe.picture, "ti2v"), ("speech", recipe.speech, "s2v")):
+        if part is not None and task != of:
+            raise OptionError(
+                f'[{name}] is for the task "{of}", and the task is "{task}"; leave that section out'
+            )
 
 
 def _check_both(recipe: Recipe, looked: Survey, variant: Variant) -> None:

@@ -70,6 +70,18 @@ class PicturePart:
 
 
 @dataclass(frozen=True)
+class SpeechPart:
+    """For the task s2v. `worn` is how noisy, at most, a past is made: a model's own past is not as clean as a film. A
+    mouth is a small part of a picture: where a clip moves in time by `moving` (deviations of the latents), its error
+    counts double, and up to `most` times where it moves more (1: everywhere alike).
+    """
+
+    worn: float = rule(0.15, low=0, high=1)
+    moving: float = rule(0.05, above=0)
+    most: float = rule(10.0, low=1)
+
+
+@dataclass(frozen=True)
 class NoisePart:
     """Where noise levels are drawn: shifted as sampling shifts them; an expert's range may be narrowed."""
 
@@ -181,6 +193,7 @@ class Recipe:
     output: str
     adapter: AdapterPart | None = None
     picture: PicturePart | None = None
+    speech: SpeechPart | None = None
     noise: NoisePart = field(default_factory=NoisePart)
     memory: MemoryPart = field(default_factory=MemoryPart)
     validation: ValidationPart = field(default_factory=ValidationPart)

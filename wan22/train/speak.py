@@ -18,6 +18,7 @@ from wan22.models.speech import SpeechDiT
 from wan22.models.umt5 import UMT5Encoder
 from wan22.stage.puppet import puppet_caption
 from wan22.train.flow import compile_blocks, draw_levels, encode_prompts, plain_attention, walk
+from wan22.train.losses import wear, weights_of
 from wan22.train.puppets import PuppetSet
 from wan22.train.state import Optimiser, TrainState
 from wan22.train.vae import Log
@@ -103,8 +104,7 @@ def _step_loss(
         whole = (data.chained[rows].float() - mean) / std
         past = whole.shape[2] - (shown.shape[2] - 1)
         motion, clips = whole[:, :, :past], whole[:, :, past:]
-        wear = recipe.worn * torch.rand(recipe.batch, 1, 1, 1, 1, generator=generator)
-        motion = motion + wear * torch.randn(motion.shape, generator=generator)
+        motion = wear(motion, recipe.worn, generator)
         heard = data.heard[rows, 0].float()
     else:
         clips = (shown[:, :, 1:].float() - mean) / std
@@ -128,11 +128,5 @@ def _step_loss(
         beside = speaker.dit.read_speech(reference, heard, motion)
         x = (1 - s) * clips + s * noise
         velocity = speaker.dit(x, NoiseLevels.uniform(sigmas * 1000), memory, beside=beside)
-    return (_weights(recipe, clips) * (velocity.float() - (noise - clips)).square()).mean()
-
-
-def _weights(recipe: SpeakRecipe, clips: Tensor) -> Tensor:
-    """How much the error counts at every place of a clip, (b, 1, 1, h, w), 1 in the mean over a clip."""
-    moves = clips.std(dim=2, keepdim=True).mean(dim=1, keepdim=True)
-    weights = (1 + (moves / recipe.moving).square()).clamp(max=recipe.most)
-    return weights / weights.mean(dim=(3, 4), keepdim=True)
+    weights = weights_of(clips, recipe.moving, recipe.most)
+    return (weights * (velocity.float() - (noise - clips)).square()).mean()

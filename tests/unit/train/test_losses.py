@@ -11,8 +11,8 @@ from wan22.errors import OptionError
 from wan22.models.dit import NoiseLevels, WanDiT
 from wan22.models.speech import SpeechDiT
 from wan22.train.flow import flow_loss
-from wan22.train.losses import Batch, draw_batch, for_training, move, task_of, velocity_errors
-from wan22.train.recipe import PicturePart, parse_recipe
+from wan22.train.losses import Batch, draw_batch, for_training, move, task_of, velocity_errors, weights_of
+from wan22.train.recipe import PicturePart, SpeechPart, parse_recipe
 from wan22.train.sides import generator
 
 RECIPE = parse_recipe(tomllib.loads(SMALL))
@@ -112,6 +112,47 @@ def test_a_network_that_hears_is_told_whom_it_shows_what_was_and_what_sounds(pas
     assert torch.allclose(errors, (velocity - (noise - films)).square().mean(dim=(1, 2, 3, 4)))
     errors.mean().backward()
     assert network.casual_audio_encoder.weights.grad.abs().sum() > 0
+
+
+def test_what_moves_counts_more_and_a_clip_as_much_as_before():
+    films = torch.zeros(1, 4, 6, 4, 4)
+    films[..., 0, 0] = torch.tensor([0.05, -0.05] * 3)  # deviates by a little more than 0.05
+    films[..., 0, 1] = torch.tensor([5.0, -5.0] * 3)
+    weights = weights_of(films, moving=0.05, most=10.0)
+    assert weights.shape == (1, 1, 1, 4, 4) and weights.mean() == pytest.approx(1)
+    ratio = (weights / weights[..., 3, 3])[0, 0, 0]
+    assert ratio[0, 0] == pytest.approx(1 + 6 / 5, rel=1e-4) and ratio[0, 1] == pytest.approx(10, rel=1e-4)
+    assert torch.equal(weights_of(films, moving=0.05, most=1.0), torch.ones(1, 1, 1, 4, 4))
+    variant = tiny_variant("known")
+    network, batch = network_of(variant), Batch(draw(2, 4, 3, 4, 6), [draw(3, 8)] * 2)
+    noise, sigmas = draw(2, 4, 3, 4, 6, seed=1), torch.tensor([0.3, 0.9])
+    half = torch.zeros(2, 1, 1, 4, 6)
+    half[..., :3] = 2.0
+    left, right = (
+        velocity_errors(network, replace(batch, weights=w), variant, sigmas, noise) for w in (half, 2 - half)
+    )
+    plain = velocity_errors(network, batch, variant, sigmas, noise)
+    assert torch.allclose((left + right) / 2, plain, rtol=1e-5) and not torch.allclose(left, right)
+
+
+def test_a_past_is_worn_for_speech_and_weights_follow_the_recipe():
+    past = {"motion": draw(4, 3, 4, 6), "reference": draw(4, 1, 4, 6), "heard": draw(3, 8, 8)}
+    data = plain_rows([past] * 5)
+
+    def batch(speech, task="s2v"):
+        recipe = replace(asking(4), speech=speech)
+        return draw_batch(data, recipe, task, torch.zeros(1, 8), generator(4, "dit", 0, 0))
+
+    worn, plain = batch(None), batch(SpeechPart(worn=0.0, most=1.0))
+    changed = (worn.motion - plain.motion).flatten(1).std(dim=1)
+    assert torch.equal(plain.motion[0], past["motion"]) and torch.equal(
+        plain.weights, torch.ones(4, 1, 1, 4, 6)
+    )
+    assert bool((changed > 0).all()) and bool((changed < 0.2).all()) and len(set(changed.tolist())) == 4
+    assert torch.equal(worn.weights, weights_of(worn.films, 0.05, 10.0)) and torch.equal(
+        worn.films, plain.films
+    )
+    assert batch(None, "t2v").weights is None
 
 
 def test_texts_are_dropped_as_often_as_asked_and_sound_with_them():

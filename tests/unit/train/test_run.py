@@ -36,6 +36,7 @@ from wan22.train.recipe import (
     OptimiserPart,
     PicturePart,
     Recipe,
+    SpeechPart,
     StepsPart,
     ValidationPart,
 )
@@ -463,6 +464,8 @@ def test_a_run_may_learn_to_end_on_a_picture(base, tmp_path):
         make_plan(replace(told, data=base.data), "cpu")
     with pytest.raises(OptionError, match=r'\[picture\] is for the task "ti2v", and the task is "t2v"'):
         make_plan(replace(told, model=ModelPart(name="model", task="t2v")), "cpu")
+    with pytest.raises(OptionError, match=r'\[speech\] is for the task "s2v", and the task is "ti2v"'):
+        make_plan(replace(base, speech=SpeechPart()), "cpu")
 
 
 def test_films_that_an_end_has_left_undone_are_made_when_the_run_goes_on(base, tmp_path):

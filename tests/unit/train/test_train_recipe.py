@@ -66,6 +66,8 @@ def test_every_setting_has_a_dotted_name_and_a_value_that_json_knows():
         ("[adapter]\n[memory]\ndtype = 'fp32'\nbase = 'bf16'", r"memory\.dtype = .fp32. needs memory\.base = .fp32."),
         ("[memory]\ncheckpointing = 1", r"memory\.checkpointing = 1 should be true or false"),
         ("[picture]\nfirst = 0.6\nlast = 0.5", r"last \+ both = 0\.6 \+ 0\.5 \+ 0 are shares of one whole"),
+        ("[speech]\nmost = 0.5", r"speech\.most = 0\.5 should be at least 1"),
+        ("[speech]\nmoving = 0", r"speech\.moving = 0\.0 should be more than 0"),
         ("[picture]\nmiddle = 0.1", r"unknown setting picture\.middle\..* Known here: first, last, both"),
         ("[validation]\nevery = 5", r"validation\.every = 5 and validation\.prompts is empty"),
         ("[validation]\nprompts = ['a', 'b']\nimages = ['x.png']", r"validation\.images has 1 files for 2 prompts"),
