@@ -6,6 +6,7 @@ dolly), roll. It knows amounts and terms, no pixels.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -92,8 +93,7 @@ def explain(path: CameraPath, near: float) -> list[Fit]:
     Without a horizon only turns are tried: moves look the same.
     """
     whole = float(path.total @ path.normal @ path.total) + 1e-9
-    rays = {name: np.eye(7)[i] / (near if i > 3 else 1) for i, name in enumerate(PARAMETERS)}
-    rays["orbit"] = rays["truck"] - rays["pan"]
+    rays = _rays(near)
     if path.horizon is None:
         rays = {name: rays[name] for name in PARAMETERS[:4]}
     found = []
@@ -108,6 +108,31 @@ def explain(path: CameraPath, near: float) -> list[Fit]:
             score -= 1.0
         found.append(Fit(moves, tuple(float(amount) for amount in amounts), score))
     return sorted(found, key=lambda fit: -fit.score)
+
+
+def cleaned(path: CameraPath, subject: Subject) -> CameraPath:
+    """The same path, of the likeliest movements alone: small errors of the others would move the subject.
+
+    Turns keep their unrest, which a hand gives them.
+    """
+    near = nearness(path, subject)
+    likely = [terms[int(share.argmax())] for terms, share in shares(path, subject)]
+    moves = [term.rpartition("-")[0] for term in likely if term != "none"]
+    rays = _rays(near)
+    mean = np.zeros(7)
+    if moves:
+        basis = np.stack([rays[move] for move in moves], axis=1)
+        inner, pull = basis.T @ path.normal @ basis, basis.T @ path.normal @ path.total
+        mean = basis @ np.linalg.solve(inner + 1e-9 * (np.trace(inner) + 1e-9) * np.eye(len(moves)), pull)
+    unrest = path.rates - path.rates.mean(axis=0)
+    unrest[:, 3:] = 0
+    return replace(path, rates=unrest + mean / len(path.rates), total=mean)
+
+
+def _rays(near: float) -> dict[str, np.ndarray]:
+    """The amounts (7,) of each movement that shifts the picture at the subject by one."""
+    rays = {name: np.eye(7)[i] / (near if i > 3 else 1) for i, name in enumerate(PARAMETERS)}
+    return rays | {"orbit": rays["truck"] - rays["pan"]}
 
 
 def _learned(path: CameraPath, subject: Subject) -> Shares:

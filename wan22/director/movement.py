@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wan22.director.camera import DIRECTIONS, depth, nearness, seen_at, shares, trend
+from wan22.director.camera import DIRECTIONS, cleaned, depth, nearness, seen_at, shares, trend
 from wan22.director.flow import PARAMETERS, CameraPath
 from wan22.director.subject import Subject
 
@@ -20,7 +20,7 @@ _TEXTURE = 2e-5  # structure of the background under which nothing can be follow
 _SHAKE = 0.004  # units a frame: unrest of a hand
 _PATH, _HOP = 0.13, 0.075  # units
 _DROP = 0.2
-_OTHERS = 0.2  # of the subject's area
+_PUSHED = 0.14  # units in the last part of a film, by a subject that rested in its first part
 _SIZES = (
     ("extreme-close-up", 0.73), ("close-up", 0.457), ("medium", 0.278), ("wide", 0.164), ("extreme-wide", 0.0),
 )  # fmt: skip
@@ -117,7 +117,7 @@ def _shake(path: CameraPath) -> float:
 
 def name_action(path: CameraPath, subject: Subject) -> Action:
     """Name what the subject does in the world, the camera's movement taken off its path."""
-    own = own_path(path, subject)
+    own = own_path(cleaned(path, subject), subject)
     travel, rise = trend(own[:, 0]), trend(own[:, 1])
     clock = np.linspace(-1, 1, len(own))
     rest = own[:, 1] - np.polyval(np.polyfit(clock, own[:, 1], 1), clock)
@@ -125,17 +125,26 @@ def name_action(path: CameraPath, subject: Subject) -> Action:
     half = len(own) // 2
     fall = float(np.median(own[: max(half // 3, 1), 1]) - np.median(own[half:, 1]))
     settled = float(np.ptp(own[len(own) * 2 // 3 :, 1]))
-    if subject.others > _OTHERS:
-        value, sure = "collide", 0.5
-    elif fall > _DROP and settled < 0.6 * fall:
+    early, late = _pieces(own[:, 0])
+    if fall > _DROP and settled < 0.6 * fall:
         value, sure = "drop", min(1.0, fall / (2 * _DROP))
     elif hop > _HOP and hop > 0.5 * abs(travel):
         value, sure = "bounce", min(1.0, hop / (2 * _HOP))
+    elif abs(late) > _PUSHED and abs(early) < 0.35 * abs(late):
+        value, sure = "collide", min(1.0, 0.4 + subject.others + abs(late) / (4 * _PUSHED))
     elif abs(travel) > _PATH:
         value, sure = ("travel-right" if travel > 0 else "travel-left"), min(1.0, abs(travel) / (2 * _PATH))
     else:
         value, sure = "still", 1 - max(abs(travel) / _PATH, hop / _HOP) / 2
     return Action(value, float(sure), travel, rise, hop, own)
+
+
+def _pieces(values: np.ndarray) -> tuple[float, float]:
+    """Change over the first third of the clip, and over the last two fifths, of medians of three."""
+    count = len(values)
+    at = [1, count * 35 // 100, count * 6 // 10, count - 2]
+    first, second, third, last = (float(np.median(values[max(t - 1, 0) : t + 2])) for t in at)
+    return second - first, last - third
 
 
 def name_size(share: float) -> tuple[str, float]:

@@ -92,20 +92,33 @@ def find_subject(cv2: Any, frames: np.ndarray) -> Subject:
     clock = np.arange(count)
     left, top, right, bottom = (np.interp(clock, clock[known], boxes[known, i]) for i in range(4))
     cut = (left < 1) | (top < 1) | (right > columns - 1) | (bottom > rows - 1)
+    beside = _beside(cv2, score > 0.6 * peak, (left, top, right, bottom))
     area = float(np.median(mask.sum(axis=(1, 2)))) + 1
-    outside = (score > 0.6 * peak) & ~np.stack(
-        [cv2.dilate(m.astype(np.uint8), np.ones((7, 7))) > 0 for m in mask]
-    )
     return Subject(
         x=((left + right) / 2 - columns / 2) / unit,
         y=((top + bottom) / 2 - rows / 2) / unit,
         width=(right - left) / unit,
         height=(bottom - top) / unit,
         mask=mask,
-        others=float(np.quantile(outside.sum(axis=(1, 2)), 0.7)) / area,
+        others=float(np.quantile(beside, 0.7)) / area,
         clear=float(np.clip(peak / _CLEAR / 2, 0, 1)),
         cut=cut,
     )
+
+
+def _beside(cv2: Any, bodies: np.ndarray, box: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Pixels of the largest body, frame by frame, that stands apart from the subject on the same ground, (T,)."""
+    left, top, right, bottom = box
+    found = np.zeros(len(bodies))
+    for t, frame in enumerate(bodies):
+        wide, high = right[t] - left[t], bottom[t] - top[t]
+        number, _, stats, centres = cv2.connectedComponentsWithStats(frame.astype(np.uint8), connectivity=8)
+        for k in range(1, number):
+            away = max(left[t] - centres[k, 0], centres[k, 0] - right[t]) > 0.1 * wide
+            level = top[t] - 0.1 * high < centres[k, 1] < bottom[t] + 0.2 * high
+            if away and level:
+                found[t] = max(found[t], stats[k, cv2.CC_STAT_AREA])
+    return found
 
 
 def _apart(cv2: Any, smooth: np.ndarray) -> np.ndarray:
