@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import base64
-import http.client
 import io
 import json
-import queue
-import re
-import socket
-import threading
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from wan22 import web
 from wan22.director.brief import Brief, ExtendError, answer, instructions, wish
 from wan22.errors import OptionError
 
@@ -26,6 +19,15 @@ MAX_BYTES = 4 << 20
 """Largest answer."""
 PICTURE_AREA = 512 * 512
 """Pixels of the picture that is sent, at most."""
+
+_WRONG = "Check the address, the model, and whether it reads pictures if one was sent"
+_WORDING = web.Wording(
+    kind="chat server",
+    too_long=", which is no prompt",
+    too_slow="Give it more time",
+    not_found=_WRONG,
+    refused=_WRONG,
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class ChatExtender:
         object.__setattr__(self, "url", _base(self.url))
         if not 0.1 <= self.timeout <= 3600:
             raise OptionError(f"a chat server cannot be given {self.timeout} s; 0.1 to 3600 work")
-        if self.key is not None and not re.fullmatch(r"[!-~]+", self.key):
+        if self.key is not None and not web.is_key(self.key):
             raise OptionError("the key for the chat server has spaces or characters that no key has")
         if self.model is not None and not self.model.strip():
             raise OptionError("the name of the chat server's model is empty")
@@ -79,7 +81,9 @@ class ChatExtender:
         except (KeyError, IndexError, TypeError):
             text, ended = None, None
         if not isinstance(text, str):
-            raise ExtendError(f"{self.url} answers with no message: {self._shown(json.dumps(reply))}")
+            raise ExtendError(
+                f"{self.url} answers with no message: {self._server.shown(json.dumps(reply).encode())}"
+            )
         if ended == "length":
             raise ExtendError(
                 f"{self.url} cut the answer of {model} off; allow it more tokens, or take another model"
@@ -101,114 +105,21 @@ class ChatExtender:
             raise ExtendError(f"{self.url} has {len(names)} models ({some}); name one: {self.url}#MODEL")
         return names[0]
 
+    @property
+    def _server(self) -> web.Server:
+        return web.Server(self.url, _WORDING, self.key, self.timeout, self.back_off, MAX_BYTES)
+
     def _ask(self, path: str, body: dict[str, Any] | None, deadline: float) -> Any:
-        """Return the JSON of an answer; try again while the server is absent or busy."""
-        headers = {"Accept": "application/json", "User-Agent": "wan22"}
-        if self.key is not None:
-            headers["Authorization"] = f"Bearer {self.key}"
-        data = None if body is None else json.dumps(body).encode()
-        if data is not None:
-            headers["Content-Type"] = "application/json"
-        request = urllib.request.Request(self.url + path, data, headers)
-        for pause in self.back_off:
-            try:
-                return self._within(request, deadline)
-            except _BusyError:
-                if time.monotonic() + pause >= deadline:
-                    raise
-            time.sleep(pause)
-        return self._within(request, deadline)
-
-    def _within(self, request: urllib.request.Request, deadline: float) -> Any:
-        """Ask once, in a thread that is left to itself at the deadline.
-
-        No timeout of a socket covers the look-up of a name, or a server that sends a byte now and then.
-        """
-        answers: queue.SimpleQueue[bytes | BaseException] = queue.SimpleQueue()
-
-        def ask() -> None:
-            try:
-                answers.put(self._once(request, deadline))
-            except BaseException as error:  # it belongs to the thread that waits
-                answers.put(error)
-
-        threading.Thread(target=ask, daemon=True).start()
+        """Return the JSON of an answer."""
         try:
-            content = answers.get(timeout=max(0.0, deadline - time.monotonic()))
-        except queue.Empty:
-            raise self._slow() from None
-        if isinstance(content, BaseException):
-            raise content
+            content, _ = self._server.ask(body, deadline, path=path)
+        except web.WebError as error:
+            raise ExtendError(str(error)) from None
         try:
             return json.loads(content)
         except ValueError:
-            shown = self._shown(content.decode(errors="replace"))
+            shown = self._server.shown(content)
             raise ExtendError(f"{self.url} answers with something that is no JSON: {shown}") from None
-
-    def _once(self, request: urllib.request.Request, deadline: float) -> bytes:
-        opener = urllib.request.build_opener(_NoRedirect)
-        try:
-            with opener.open(request, timeout=max(0.01, deadline - time.monotonic())) as response:
-                content = response.read(MAX_BYTES + 1)
-                if response.length and len(content) <= MAX_BYTES:  # what the header promised and never came
-                    raise http.client.IncompleteRead(content, response.length)
-        except urllib.error.HTTPError as error:
-            with error:
-                raise self._refused(error) from None
-        except urllib.error.URLError as error:
-            raise self._unreachable(error.reason) from None
-        except TimeoutError:
-            raise self._slow() from None
-        except (http.client.HTTPException, OSError) as error:
-            raise ExtendError(
-                f"{self.url} broke off in the middle: {error or type(error).__name__}"
-            ) from None
-        if len(content) > MAX_BYTES:
-            raise ExtendError(f"{self.url} answers with more than {MAX_BYTES >> 20} MiB, which is no prompt")
-        return content
-
-    def _refused(self, error: urllib.error.HTTPError) -> ExtendError:
-        said = self._shown(error.read(4096).decode(errors="replace"))
-        told = f"{self.url} answers {error.code} {error.reason}" + (f": {said}" if said else "")
-        if error.code in (429, 503):
-            return _BusyError(f"{told}. It is busy; wait, or give it less to do")
-        if error.code in (401, 403):
-            return ExtendError(f"{told}. Give the key that this server wants")
-        if 300 <= error.code < 400:
-            return ExtendError(f"{told}. It sends on to {error.headers.get('Location')}; name that address")
-        if error.code >= 500:
-            return ExtendError(f"{told}. The server failed; see its log")
-        return ExtendError(
-            f"{told}. Check the address, the model, and whether it reads pictures if one was sent"
-        )
-
-    def _unreachable(self, reason: str | BaseException) -> ExtendError:
-        if isinstance(reason, TimeoutError):
-            return self._slow()
-        if isinstance(reason, ConnectionRefusedError):
-            return _BusyError(f"no chat server answers at {self.url}. Start it, or check address and port")
-        if isinstance(reason, socket.gaierror):
-            return ExtendError(f"{self.url}: the name of the chat server is not known. Check the address")
-        return ExtendError(f"the chat server {self.url} cannot be reached: {reason}")
-
-    def _slow(self) -> ExtendError:
-        return ExtendError(f"{self.url} did not answer in full within {self.timeout:g} s. Give it more time")
-
-    def _shown(self, text: str) -> str:
-        """The beginning of an answer for a message; a server may repeat the key it was given."""
-        text = " ".join((text.replace(self.key, "***") if self.key else text).split())
-        return text if len(text) <= 200 else f"{text[:200]}..."
-
-
-class _BusyError(ExtendError):
-    """Worth another try."""
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would turn POST into GET, and carry the key to another host."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
 
 
 def data_url(image: np.ndarray) -> str:
@@ -228,18 +139,8 @@ def data_url(image: np.ndarray) -> str:
 def _base(url: str) -> str:
     """The address up to /v1, without a secret in it."""
     try:
-        parts = urllib.parse.urlsplit(url.strip())
-        parts.port  # noqa: B018  # reading it is the check
-    except ValueError as error:
-        raise OptionError(f"{url!r} is no address of a chat server: {error}") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise OptionError(f"{url!r} is no address of a chat server; one looks like http://localhost:8000")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise OptionError(
-            "the address of a chat server holds no user, password or query: it is kept in the recipe. "
-            "Give a secret as the key"
-        )
+        parts = web.parse_url(url, "chat server", "http://localhost:8000")
+    except web.WebError as error:
+        raise OptionError(str(error)) from None
     path = parts.path.rstrip("/").removesuffix("/chat/completions")
-    return urllib.parse.urlunsplit(
-        (parts.scheme, parts.netloc, path if path.endswith("/v1") else f"{path}/v1", "", "")
-    )
+    return parts._replace(path=path if path.endswith("/v1") else f"{path}/v1").geturl()

@@ -9,19 +9,11 @@ from __future__ import annotations
 import base64
 import difflib
 import hashlib
-import http.client
-import json
-import queue
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
-import threading
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +21,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from wan22 import web
 from wan22.errors import MediaError, OptionError, SpeechError
 from wan22.media.audio import probe_sound, read_sound, resample
 from wan22.media.sniff import PathLike
@@ -141,7 +134,7 @@ class EspeakSpeaker:
             return _decoded(content)
         except MediaError as error:
             raise SpeechError(
-                f"{_espeak()} made no sound of {_excerpt(text)!r}: nothing to speak in it?"
+                f"{_espeak()} made no sound of {web.excerpt(text)!r}: nothing to speak in it?"
             ) from error
 
     def describe(self, text: str) -> dict[str, Any]:
@@ -165,7 +158,7 @@ class EspeakSpeaker:
                 f"{program} did not finish within {self.timeout:g} s. Shorten the text."
             ) from None
         except subprocess.CalledProcessError as error:
-            reason = _excerpt(error.stderr.decode(errors="replace")) or f"exit code {error.returncode}"
+            reason = web.excerpt(error.stderr.decode(errors="replace")) or f"exit code {error.returncode}"
             raise SpeechError(f"{program} failed: {reason}") from None
         except OSError as error:
             raise SpeechError(f"{program} cannot be run: {error.strerror}. {_INSTALL}") from None
@@ -222,7 +215,7 @@ class ServerSpeaker:
         for name in ("model", "voice"):
             if not getattr(self, name).strip():
                 raise OptionError(f"the {name} is empty; a speech server needs its name.")
-        if self.key is not None and not re.fullmatch(r"[!-~]+", self.key):
+        if self.key is not None and not web.is_key(self.key):
             raise OptionError("the key for the speech server has spaces or characters that no key has.")
         if self.sample_text is not None and self.sample is None:
             raise OptionError("a text of the voice sample without a voice sample. Give both, or none.")
@@ -266,16 +259,28 @@ class ServerSpeaker:
         return entry | {"speed": self.speed, "text": text}
 
     def _speak(self, text: str) -> Sound:
-        content, kind = self._answer(self._request(text))
+        wording = web.Wording(
+            kind="speech server",
+            too_long=" of sound",
+            too_slow="Give it more time or less text",
+            not_found=f"Check the address and the model {self.model!r}",
+            refused="Check model, voice and text",
+        )
+        server = web.Server(self.url, wording, self.key, self.timeout, self.back_off, self.MAX_BYTES)
+        deadline = time.monotonic() + self.timeout
+        try:
+            content, kind = server.ask(self._body(text), deadline, accept="audio/wav")
+        except web.WebError as error:
+            raise SpeechError(f"{error}.") from None
         try:
             return _decoded(content)
         except MediaError as error:
             raise SpeechError(
                 f"{self.url} answered with {len(content):,} bytes of {kind or 'an unnamed kind'} that are no "
-                f"sound: {self._shown(content)!r}. It must be a server of the OpenAI form that can write WAV."
+                f"sound: {server.shown(content)!r}. It must be a server of the OpenAI form that can write WAV."
             ) from error
 
-    def _request(self, text: str) -> urllib.request.Request:
+    def _body(self, text: str) -> dict[str, Any]:
         body: dict[str, Any] = {"model": self.model, "input": text, "voice": self.voice}
         body |= {"response_format": "wav", "speed": self.speed}
         if self.instructions is not None:
@@ -286,117 +291,7 @@ class ServerSpeaker:
             body[self.sample_fields[0]] = base64.b64encode(Path(self.sample).read_bytes()).decode()
         if self.sample_text is not None:
             body[self.sample_fields[1]] = self.sample_text
-        headers = {"Content-Type": "application/json", "Accept": "audio/wav", "User-Agent": "wan22"}
-        if self.key is not None:
-            headers["Authorization"] = f"Bearer {self.key}"
-        return urllib.request.Request(self.url, json.dumps({**self.extra, **body}).encode(), headers)
-
-    def _answer(self, request: urllib.request.Request) -> tuple[bytes, str]:
-        """Return content and kind of the answer; try again while the server is absent or busy."""
-        deadline = time.monotonic() + self.timeout
-        for pause in self.back_off:
-            try:
-                return self._within(request, deadline)
-            except _BusyError:
-                if time.monotonic() + pause >= deadline:
-                    raise
-            time.sleep(pause)
-        return self._within(request, deadline)
-
-    def _within(self, request: urllib.request.Request, deadline: float) -> tuple[bytes, str]:
-        """Ask once, in a thread that is left to itself at the deadline.
-
-        No timeout of a socket covers the look-up of a name, or a server that sends a byte now and then.
-        """
-        answers: queue.SimpleQueue[tuple[bytes, str] | BaseException] = queue.SimpleQueue()
-
-        def ask() -> None:
-            try:
-                answers.put(self._once(request, deadline))
-            except BaseException as error:  # it belongs to the thread that waits
-                answers.put(error)
-
-        threading.Thread(target=ask, daemon=True).start()
-        try:
-            answer = answers.get(timeout=max(0.0, deadline - time.monotonic()))
-        except queue.Empty:
-            raise self._slow() from None
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
-
-    def _once(self, request: urllib.request.Request, deadline: float) -> tuple[bytes, str]:
-        opener = urllib.request.build_opener(_NoRedirect)
-        try:
-            with opener.open(request, timeout=max(0.01, deadline - time.monotonic())) as response:
-                return self._body(response, deadline), response.headers.get_content_type()
-        except urllib.error.HTTPError as error:
-            with error:
-                raise self._refused(error) from None
-        except urllib.error.URLError as error:
-            raise self._unreachable(error.reason) from None
-        except TimeoutError:
-            raise self._slow() from None
-        except (http.client.HTTPException, OSError) as error:
-            raise SpeechError(
-                f"{self.url} broke off in the middle: {error or type(error).__name__}."
-            ) from None
-
-    def _body(self, response: http.client.HTTPResponse, deadline: float) -> bytes:
-        content = bytearray()
-        while piece := response.read1(1 << 16):  # what is there, so that the deadline is seen
-            content += piece
-            if len(content) > self.MAX_BYTES:
-                raise SpeechError(f"{self.url} answers with more than {self.MAX_BYTES >> 20} MiB of sound.")
-            if time.monotonic() > deadline:
-                raise TimeoutError
-        if response.length:  # what the header promised and never came
-            raise http.client.IncompleteRead(b"", response.length)
-        return bytes(content)
-
-    def _refused(self, error: urllib.error.HTTPError) -> SpeechError:
-        said = self._shown(error.read(4096))
-        told = f"{self.url} answers {error.code} {error.reason}" + (f": {said}" if said else "")
-        if error.code in (429, 503):
-            return _BusyError(f"{told}. It is busy; wait, or give it less to do.")
-        if error.code in (401, 403):
-            return SpeechError(f"{told}. Give the key that this server wants.")
-        if error.code == 404:
-            return SpeechError(f"{told}. Check the address and the model {self.model!r}.")
-        if 300 <= error.code < 400:
-            return SpeechError(f"{told}. It sends on to {error.headers.get('Location')}; name that address.")
-        side = "The server failed; see its log." if error.code >= 500 else "Check model, voice and text."
-        return SpeechError(f"{told}. {side}")
-
-    def _unreachable(self, reason: str | BaseException) -> SpeechError:
-        if isinstance(reason, TimeoutError):
-            return self._slow()
-        if isinstance(reason, ConnectionRefusedError):
-            return _BusyError(f"no speech server answers at {self.url}. Start it, or check address and port.")
-        if isinstance(reason, socket.gaierror):
-            return SpeechError(f"{self.url}: the name of the speech server is not known. Check the address.")
-        return SpeechError(f"the speech server {self.url} cannot be reached: {reason}.")
-
-    def _slow(self) -> SpeechError:
-        return SpeechError(
-            f"{self.url} did not answer in full within {self.timeout:g} s. Give it more time or less text."
-        )
-
-    def _shown(self, content: bytes) -> str:
-        """Return the beginning of an answer for a message; a server may repeat the key it was given."""
-        text = content[:4096].decode(errors="replace")
-        return _excerpt(text.replace(self.key, "***") if self.key else text)
-
-
-class _BusyError(SpeechError):
-    """Worth another try."""
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would turn POST into GET, and carry the key to another host."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
+        return {**self.extra, **body}
 
 
 def split_text(text: str, limit: int) -> list[str]:
@@ -445,21 +340,13 @@ def _espeak() -> str:
 
 def _speech_url(url: str) -> str:
     try:
-        parts = urllib.parse.urlsplit(url.strip())
-        parts.port  # noqa: B018  # reading it is the check
-    except ValueError as error:
-        raise OptionError(f"{url!r} is no address of a speech server: {error}.") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise OptionError(f"{url!r} is no address of a speech server; one looks like http://localhost:8880.")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise OptionError(
-            "the address of a speech server holds no user, password or query: it is kept in the recipe. "
-            "Give a secret as the key."
-        )
+        parts = web.parse_url(url, "speech server", "http://localhost:8880")
+    except web.WebError as error:
+        raise OptionError(f"{error}.") from None
     path = parts.path.rstrip("/")
     if not path.endswith("/audio/speech"):
         path += "/audio/speech" if path.endswith("/v1") else "/v1/audio/speech"
-    return urllib.parse.urlunsplit((parts.scheme, parts.netloc, path, "", ""))
+    return parts._replace(path=path).geturl()
 
 
 def _check_range(name: str, value: float, least: float, most: float) -> None:
@@ -475,8 +362,3 @@ def _check_voice(kind: str, name: str, known: list[str]) -> None:
     raise OptionError(
         f"espeak knows no {kind} {name!r}.{hint} `espeak-ng --voices` lists {len(known)} names."
     )
-
-
-def _excerpt(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= 200 else f"{text[:200]}..."
