@@ -324,6 +324,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from wan22.train.recipes import nano as numbers
 
     start, mine = options.folder / "both", options.folder / "experts"
+    if not options.train and not start.exists():
+        raise CheckpointError(f"there is no {start}: train the runs first, with --train")
     runs = options.runs or mine
     tokenizer = nano.open_tokenizer(options.folder)
     if options.train:
@@ -334,8 +336,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         planned = recipes(base, options.steps, numbers.BOUNDARY)
         begin = began | load_average(start)
         train(planned, begin, sets, tokenizer, runs, log=print, minutes=options.minutes)
-    if not start.exists():
-        raise CheckpointError(f"there is no {start}: train the runs first, with --train")
     row = numbers.variant(nano.shipped_arch(), tokenizer.size)
     small = ((numbers.SMALL.width, numbers.SMALL.height),)
     row = replace(row, trained=Trained(small, (1, numbers.FRAMES), only=True))

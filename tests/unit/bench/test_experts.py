@@ -49,7 +49,8 @@ def run(tmp_path_factory):
     start = load_average(folder / "both")
     costs = experts.train(planned, start, sets, Tokenizer(built), folder / "experts", log=lambda _: None)
     vae = random_weights(WanVAE(VAE), torch.Generator().manual_seed(1))
-    return folder, planned, costs, experts.Parts(row, vae, folder / "tokenizer.json", folder / "both")
+    text = dict(writer.text.state_dict())
+    return folder, planned, costs, experts.Parts(row, vae, text, folder / "tokenizer.json", folder / "both")
 
 
 def test_runs_differ_only_in_noise_and_length(run):
@@ -84,7 +85,7 @@ def test_models_are_exported_and_compared_on_the_same_films(run, monkeypatch, tm
     listed = [(shot, Asked(WORDS[0], {"colour": "red"})) for shot in sample(3)]
     clips = [rng.integers(0, 256, (5, 32, 48, 3), dtype=np.uint8) for _ in listed]
     monkeypatch.setattr(experts, "held_out", lambda count, seed: listed[:count])
-    monkeypatch.setattr(experts, "renders", lambda shots: clips[: len(shots)])
+    monkeypatch.setattr(experts, "renders", lambda shots, size: clips[: len(shots)])
     models = {name: experts.export(runs, name, parts) for name in experts.trained(runs, parts.start)}
     result = experts.compare(models, BOUNDARY, count=3, seeds=1, sigmas=(0.2, 0.95), log=lambda _: None)
     assert json.loads(json.dumps(result)) == result
@@ -121,5 +122,5 @@ def test_a_gain_is_a_share_with_the_error_of_the_pairs():
 def test_what_is_missing_is_named(tmp_path):
     with pytest.raises(OptionError, match="one and two"):
         experts.compare({}, BOUNDARY, log=lambda _: None)
-    with pytest.raises(CheckpointError, match="train that run first"):
+    with pytest.raises(CheckpointError, match="train the runs first"):
         experts.main(["--folder", str(tmp_path)])

@@ -54,7 +54,7 @@ def test_a_scoreboard_of_a_tiny_model_is_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(quality, "FRAMES", 5)
     listed = [("shot", Asked("a red ball", {"tone": "warm"}))] * 2
     monkeypatch.setattr(quality, "held_out", lambda count, seed, language: listed[:count])
-    monkeypatch.setattr(quality, "renders", lambda shots: [FILM[:5, :32, :48] for _ in shots])
+    monkeypatch.setattr(quality, "renders", lambda shots, size: [FILM[:5, :32, :48] for _ in shots])
     monkeypatch.setattr(quality, "vae_psnr", lambda engine, seed: [33.0, 31.0])
     saying(monkeypatch, ("tone", "warm", "cool", False), ("camera", "static", "static", True))
     settings = {"steps": 2}

@@ -7,14 +7,13 @@ import torch
 
 from wan22.conditioning.hold import LIMITS, ColourHold
 from wan22.errors import OptionError
-from wan22.stage import AXES, Shot, render
+from wan22.stage import Shot, render
 
 CLIPS = 12
 
 
 def stage(frames=24, **labels):
-    plain = {axis: values[0] for axis, values in AXES.items()}
-    shot = Shot(**{**plain, "shot": "medium", "surroundings": "desert", "action": "bounce", **labels})
+    shot = Shot(**{"tone": "warm", "surroundings": "desert", "action": "bounce", **labels})
     film = render([shot], height=32, width=48, frames=frames, fps=8)[0]
     return film.permute(3, 0, 1, 2).float() / 127.5 - 1
 
@@ -92,7 +91,9 @@ def test_a_cast_and_a_loss_of_contrast_are_undone(clip):
         )
 
 
-@pytest.mark.parametrize("change", [{"time": "night"}, {"surroundings": "snow"}, {"shot": "close-up"}])
+@pytest.mark.parametrize(
+    "change", [{"time": "night"}, {"surroundings": "snow"}, {"shot_size": "extreme-close-up"}]
+)
 def test_another_scene_is_left_alone(change):
     frames = stage(**change)
     assert torch.equal(ColourHold.from_frames(stage()).correct(frames), frames)

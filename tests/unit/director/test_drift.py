@@ -8,7 +8,6 @@ import pytest
 from wan22.director.drift import AXES, DriftMeter, measure_drift, plot_drift
 from wan22.director.look import Look, cells, ciede2000, edge_width, lab, likeness, shift, zoom
 from wan22.errors import MediaError
-from wan22.stage import AXES as LABELS
 from wan22.stage import Shot, render
 
 FPS, SECONDS = 8, 6
@@ -18,8 +17,7 @@ OVERLAP = {"red-green", "blue-yellow", "colour"}  # other views of what brightne
 
 
 def stage(height=40, width=60, **labels):
-    plain = {axis: values[0] for axis, values in LABELS.items()}
-    shot = Shot(**{**plain, "shot": "medium", "surroundings": "desert", "colour": "purple", **labels})
+    shot = Shot(**{"tone": "warm", "surroundings": "desert", "colour": "purple", **labels})
     return render([shot], height=height, width=width, frames=len(CLOCK), fps=FPS)[0].numpy()
 
 
@@ -113,13 +111,13 @@ def test_a_look_is_found_again_after_exposure_and_hue_changed_but_not_in_another
     assert likeness([look], look) == pytest.approx(1, abs=1e-3)
     assert likeness([look], Look.of(other)) > 0.97
     assert likeness([look], Look.of(np.roll(film[0], 9, axis=1))) > 0.9
-    cube = stage(height=96, width=144, shape="cube", colour="green", surroundings="meadow")
+    cube = stage(height=96, width=144, subject="cube", colour="green", surroundings="meadow")
     assert likeness([look], Look.of(cube[0])) < 0.6
     assert likeness([look], Look.of(np.random.default_rng(0).integers(0, 256, film[0].shape, np.uint8))) < 0.2
 
 
 def test_the_shift_of_a_whole_picture_is_found_and_that_of_a_subject_is_not():
-    light = lab(cells(stage(height=128, width=192, action="roll left")[0]))[..., 0]
+    light = lab(cells(stage(height=128, width=192, action="travel-left")[0]))[..., 0]
     assert shift(light[:, :-5], light[:, 5:]) == pytest.approx((-5, 0), abs=0.3)
     moved = light.copy()
     moved[10:20, 5:15] = light[10:20, 8:18]
@@ -148,23 +146,23 @@ def test_a_film_that_rests_measures_zero_in_every_axis():
 
 @pytest.mark.parametrize(
     "labels",
-    [{"action": "bounce"}, {"action": "spin", "shape": "cube"}, {"camera": "pan left"},
-     {"camera": "pan right", "time": "sunset", "action": "bounce"}],
+    [{"action": "bounce"}, {"action": "spin", "subject": "cube"}, {"camera": "pan-left"},
+     {"camera": "pan-right", "time": "sunset"}],
 )  # fmt: skip
 def test_movement_and_a_slow_pan_are_no_drift(labels):
     drift = measure_drift(stage(**labels), FPS)
     assert {name: axis.verdict for name, axis in drift.axes.items()} == dict.fromkeys(AXES, "steady")
 
 
-@pytest.mark.parametrize("camera", ["static", "dolly in", "dolly out"])
+@pytest.mark.parametrize("camera", ["static", "dolly-in", "dolly-out"])
 def test_a_dolly_is_told_as_a_camera_that_comes_nearer_or_goes(camera):
-    drift = measure_drift(stage(camera=camera, shot="close-up", action="bounce"), FPS)
-    sign = {"static": 0, "dolly in": 1, "dolly out": -1}[camera]
+    drift = measure_drift(stage(camera=camera, shot_size="close-up", action="bounce"), FPS)
+    sign = {"static": 0, "dolly-in": 1, "dolly-out": -1}[camera]
     assert (drift.growth > 1.15) == bool(sign) and np.sign(np.log(drift.zoom[-1])) == sign
 
 
 def test_a_pan_is_told_as_a_camera_that_moves():
-    assert measure_drift(stage(camera="pan left"), FPS).travel > 0.1 > measure_drift(stage(), FPS).travel
+    assert measure_drift(stage(camera="pan-left"), FPS).travel > 0.1 > measure_drift(stage(), FPS).travel
 
 
 @pytest.mark.parametrize("rate", [0.5, -0.5])
@@ -223,7 +221,7 @@ def test_growing_blur_is_measured_and_leaks_nowhere():
 
 
 def test_a_subject_that_becomes_another_loses_its_identity():
-    one, two = stage(colour="red"), stage(shape="cube", colour="blue")
+    one, two = stage(colour="red"), stage(subject="cube", colour="blue")
     share = (CLOCK / CLOCK[-1])[:, None, None, None]
     drift = measure_drift(((1 - share) * one + share * two).astype(np.uint8), FPS)
     assert drift.axes["identity"].verdict == "drifts" and drift.axes["identity"].per_second < 0
