@@ -122,7 +122,9 @@ def convert(
                     said.pop("parts", None)  # parts that it shared lie in the new folder now
                     write_json(folder / own.name, said)
                     for file in ((said.get("fast") or {}).get("loras") or {}).values():
-                        shutil.copyfile(layout.folder / file, folder / file)  # LoRAs are read in every dialect
+                        shutil.copyfile(
+                            layout.folder / file, folder / file
+                        )  # LoRAs are read in every dialect
     return target
 
 
