@@ -133,11 +133,9 @@ class ShotSpec:
 
     def with_terms(self, more: Iterable[Term]) -> ShotSpec:
         """The same shot with more answers. Raises OptionError for one that excludes what is there."""
-        answers = {
-            row.key: [found.key for found in (*self.terms(row.key), *more) if found.axis == row.key]
-            for row in AXES
-        }
-        return replace(self, **{name: tuple(keys) for name, keys in answers.items()})
+        wanted = (*self.terms(), *more)
+        answers = {row.key: tuple(found.key for found in wanted if found.axis == row.key) for row in AXES}
+        return replace(self, **answers)
 
 
 def parse(prompt: str) -> ShotSpec:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wan22.director.shot import ShotSpec, add_terms, parse
-from wan22.director.vocabulary import AXES, TERMS, check_together, find
+from wan22.director.vocabulary import AXES, TERMS, check_together, find, term
 from wan22.errors import OptionError
 
 PIECES = (
@@ -147,6 +147,13 @@ def test_what_cannot_be_is_one_error_that_names_it(make, message):
 def test_a_motion_without_a_subject_stands_in_its_place():
     assert ShotSpec(motion="waves break") == ShotSpec("waves break")
     assert ShotSpec().render() == "" and parse("") == ShotSpec()
+
+
+def test_terms_may_come_from_a_generator():
+    keys = ("night", "wide", "dolly-in")
+    spec = ShotSpec("a fox", time="night").with_terms(term(key) for key in keys)
+    assert [found.key for found in spec.terms()] == list(keys)
+    assert add_terms("a fox", (term(key) for key in keys)) == spec.render()
 
 
 def test_terms_around_a_prompt_leave_it_letter_for_letter():
