@@ -1,4 +1,4 @@
-"""`wan22 generate`, `wan22 image` and `wan22 decode`: from words on the command line to a file."""
+"""`wan22 generate` and `wan22 decode`, and the work of `wan22 image`: from words on the command line to a file."""
 
 from __future__ import annotations
 
@@ -215,50 +215,6 @@ def check_task(task: str | None, sound: Asked, files: dict[str, str | None]) -> 
         "t2v": "a prompt alone",
     }
     raise OptionError(f"--task {task} takes {needs[task]}; what is given asks for {asked}")
-
-
-def image(
-    prompt: o.Prompt = None,
-    output: o.PictureOutput = None,
-    model: o.Model = None,
-    size: o.Size = None,
-    negative: o.Negative = None,
-    source: o.From = None,
-    steps: o.Steps = None,
-    solver: o.SolverName = None,
-    shift: o.Shift = None,
-    guidance: o.Guidance = None,
-    seed: o.Seed = None,
-    count: o.Count = 1,
-    lora: o.Lora = None,
-    overwrite: o.Overwrite = True,
-    device: o.Device = None,
-    dtype: o.Dtype = None,
-    memory: o.Memory = None,
-    json: o.Json = False,
-) -> None:
-    """Make a picture: a film of one frame.
-
-    Prints the path of the file.
-    """
-    asked = {
-        "prompt": prompt, "negative": negative, "size": o.parse_size(size), "frames": 1, "steps": steps,
-        "solver": solver, "shift": shift, "guidance": o.parse_guidance(guidance), "seed": seed,
-    }  # fmt: skip
-    _make(
-        Work(
-            given=_present(asked),
-            files={},
-            source=source,
-            output=output,
-            suffix=".png",
-            machine=Machine(model, device, dtype, memory),
-            count=count,
-            overwrite=overwrite,
-            json=json,
-            loras=_loras(lora),
-        )
-    )
 
 
 def decode(
