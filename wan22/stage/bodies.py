@@ -7,6 +7,7 @@ Ray and primitive meet by the closed forms of Quilez, "Intersectors" (iquilezles
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -36,6 +37,11 @@ class Hit(NamedTuple):
     normal: Vector
     second: Tensor
     stripe: Tensor
+
+
+def vector(part: Callable[[int], Tensor]) -> Vector:
+    """The vector of these three parts."""
+    return part(0), part(1), part(2)
 
 
 def dot(a: Vector, b: Vector) -> Tensor:
@@ -68,7 +74,7 @@ def ball_hit(o: Vector, d: Vector, radius: Tensor | float) -> tuple[Tensor, Vect
     along = dot(o, d)
     under = radius * radius - (dot(o, o) - along * along)
     t = torch.where((under > 0) & (along < 0), -along - under.clamp(min=0).sqrt(), FAR)
-    return t, tuple((o[i] + t * d[i]) / radius for i in range(3))
+    return t, vector(lambda i: (o[i] + t * d[i]) / radius)
 
 
 def _ball(o: Vector, d: Vector, pose: Pose) -> Hit:
@@ -95,7 +101,7 @@ def _box(o: Vector, d: Vector, half: tuple[float, float, float]) -> tuple[Tensor
     t = torch.maximum(torch.maximum(near[0], near[1]), near[2])
     out = torch.minimum(torch.minimum(far[0], far[1]), far[2])
     hit = (t < out) & (t > 0)
-    normal = tuple(torch.where(near[i] == t, -d[i].sign(), 0.0) for i in range(3))
+    normal = vector(lambda i: torch.where(near[i] == t, -d[i].sign(), 0.0))
     return torch.where(hit, t, FAR), normal
 
 
@@ -128,8 +134,8 @@ def _cone(o: Vector, d: Vector, pose: Pose) -> Hit:
 
 
 def _capsule(o: Vector, d: Vector, a: Vector, b: Vector, radius: float) -> tuple[Tensor, Vector]:
-    ba = tuple(b[i] - a[i] for i in range(3))
-    oa = tuple(o[i] - a[i] for i in range(3))
+    ba = vector(lambda i: b[i] - a[i])
+    oa = vector(lambda i: o[i] - a[i])
     baba, bard, baoa = dot(ba, ba), dot(ba, d), dot(ba, oa)
     rdoa, oaoa = dot(d, oa), dot(oa, oa)
     qa = (baba - bard * bard).clamp(min=1e-6)
@@ -141,10 +147,10 @@ def _capsule(o: Vector, d: Vector, a: Vector, b: Vector, radius: float) -> tuple
     body = (h > 0) & (y > 0) & (y < baba) & (side > 0)
     t = torch.where(body, side, FAR)
     for end in (a, b):
-        cap, _ = ball_hit(tuple(o[i] - end[i] for i in range(3)), d, radius)
+        cap, _ = ball_hit((o[0] - end[0], o[1] - end[1], o[2] - end[2]), d, radius)
         t = torch.where(body, t, torch.minimum(t, cap))
     share = ((baoa + t * bard) / baba).clamp(0, 1)
-    normal = tuple((oa[i] + t * d[i] - share * ba[i]) / radius for i in range(3))
+    normal = vector(lambda i: (oa[i] + t * d[i] - share * ba[i]) / radius)
     return t, normal
 
 

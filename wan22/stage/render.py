@@ -16,7 +16,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wan22.errors import SizeError
-from wan22.stage.bodies import FAR, Hit, Pose, Vector, ball_hit, ball_margin, dot, subject_hit, subject_margin
+from wan22.stage.bodies import (
+    FAR,
+    Hit,
+    Pose,
+    Vector,
+    ball_hit,
+    ball_margin,
+    dot,
+    subject_hit,
+    subject_margin,
+    vector,
+)
 from wan22.stage.labels import AXES, Shot
 from wan22.stage.outline import arc, edge
 from wan22.stage.palette import LAMP, STEM
@@ -75,16 +86,12 @@ def _picture(
     scene: Scene, kind: str, height: int, width: int, draw: Callable[..., tuple[Tensor, ...]]
 ) -> Tensor:
     unit = min(height, 0.8 * width)
-    behind: Tensor | float = 0.0
-    before: Tensor | float = 0.0
-    cover: Tensor | float = 0.0
-    blur: Tensor | float = 0.0
+    sums: list[Tensor] = []
     places = torch.tensor(_PLACES, device=scene.focal.device)
     for i, (right, down) in enumerate(places):
         layers = draw(scene.at(i, len(_PLACES)), kind, height, width, unit, right, down)
-        behind, before, cover, blur = (
-            a + b / len(_PLACES) for a, b in zip((behind, before, cover, blur), layers, strict=True)
-        )
+        sums = [a + b for a, b in zip(sums, layers, strict=True)] if sums else list(layers)
+    behind, before, cover, blur = (total / len(_PLACES) for total in sums)
     if bool(scene.shallow.any()):
         soft = _softened(behind, 0.045 * unit)
         behind = torch.lerp(behind, soft, blur * scene.shallow)
@@ -306,11 +313,11 @@ def _lit(s: Scene, rays: _Rays, hit: Hit, paint: Tensor, gloss: Tensor) -> Tenso
     wrap = 0.12 + 0.34 * s.soft
     lit = ((facing + wrap) / (1 + wrap)).clamp(0, 1)
     near = hit.t.clamp(max=_REACH)
-    p: Vector = tuple(o + near * d for o, d in zip(rays.o, rays.d, strict=True))
+    p = vector(lambda i: rays.o[i] + near * rays.d[i])
     shine = s.ambient * (0.80 + 0.30 * n[1]) + s.sun * 1.2 * lit + _lamplight(s, p, n)
     colour = paint * shine
     against = -dot(n, rays.d)
-    half: Vector = tuple(light[i] - rays.d[i] for i in range(3))
+    half = vector(lambda i: light[i] - rays.d[i])
     size = dot(half, half).sqrt().clamp(min=1e-4)
     spark = (dot(n, half) / size).clamp(0, 1) ** 40 * (0.9 - 0.5 * s.soft)
     mirror_up = (rays.d[1] + 2 * against * n[1]).clamp(0, 1)

@@ -70,7 +70,7 @@ def latent_set(
         films = (file.get_tensor("films").float() - mean.view(shape)) / std.view(shape)
         lasts = (file.get_tensor("lasts").float() - mean.view(shape[:-1])) / std.view(shape[:-1])
     spread = films.std(dim=(0, 2, 3, 4))
-    if not (0.4 < spread).all() or not (spread < 2.5).all():
+    if not 0.4 < spread.min() or not spread.max() < 2.5:
         raise CheckpointError(
             f"the latents of {path} deviate by {spread.min():.2f} to {spread.max():.2f} once normalised, and should by "
             "about 1: they are normalised twice, or by the figures of another VAE"
