@@ -35,6 +35,8 @@ MOVES = {
 _BLURS = (0.0, 0.01, 0.0175)  # share of the height
 _SIDES = {"left": "right", "right": "left"}
 
+_HIDDEN = -100  # a label that cannot be seen
+
 Sample = tuple[np.ndarray, dict[str, str]]
 
 
@@ -51,8 +53,11 @@ def fit(count: int, seed: int, output: Path) -> dict[str, float]:
 def write(light: Sequence[Sample], moves: Sequence[Sample], output: Path) -> dict[str, float]:
     """Fit both networks and write them with the palette."""
     numbers, right = dict(table()), {}
-    for name, samples, axes, groups in (("light", light, LIGHT, 2), ("moves", moves, MOVES, 4)):
-        part, share = solve(samples, axes, groups)
+    for name, samples, axes, groups, width in (
+        ("light", light, LIGHT, 2, 48),
+        ("moves", moves, MOVES, 4, 24),
+    ):
+        part, share = solve(samples, axes, groups, width=width, steps=17 * width)
         numbers |= {f"{name} {key}": values for key, values in part.items()}
         right |= share
     np.savez_compressed(output, **numbers)
@@ -79,10 +84,18 @@ def light_samples(cv2: Any, shot: Shot, seed: int, blur: float, rng: np.random.G
         subject = find_subject(cv2, film)
         seen = [find_horizon(film[t], ~subject.mask[t]) for t in range(len(film))]
         horizon = join_horizons([seen[0], seen[0], seen[-1], seen[-1]], len(film))[1]
-        wanted = {axis: getattr(shot, axis) for axis in LIGHT}
-        if mirrored:
-            wanted["light_direction"] = _SIDES.get(wanted["light_direction"], wanted["light_direction"])
-        found.append((statistics(cv2, film, subject, horizon), wanted))
+        found.append((statistics(cv2, film, subject, horizon), light_terms(shot, mirrored)))
+    return found
+
+
+def light_terms(shot: Shot, mirrored: bool) -> dict[str, str]:
+    """A shot's light and angle; left out is what a cover of clouds or a lamp hides, and shadows without a sun."""
+    side = _SIDES.get(shot.light_direction, shot.light_direction) if mirrored else shot.light_direction
+    found = {"camera_angle": shot.camera_angle}
+    if shot.light_source == "sky":
+        found["light_direction"] = side
+        if shot.time not in ("dawn", "dusk"):
+            found["light_quality"] = shot.light_quality
     return found
 
 
@@ -145,13 +158,17 @@ def table() -> dict[str, np.ndarray]:
     return {name: np.array(values) for name, values in found.items()}
 
 
+def _index(terms: tuple[str, ...], value: str | None) -> int:
+    return _HIDDEN if value is None else terms.index(value)
+
+
 def solve(
     samples: Sequence[Sample],
     axes: dict[str, tuple[str, ...]],
     groups: int,
     *,
-    width: int = 24,
-    steps: int = 500,
+    width: int,
+    steps: int,
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Fit one hidden layer and a softmax for each axis; `groups` samples in a row are one clip, left out together."""
     torch.manual_seed(0)
@@ -159,7 +176,7 @@ def solve(
     mean, scale = rows.mean(axis=0), rows.std(axis=0) + 1e-3
     x = torch.tensor(((rows - mean) / scale).clip(-REACH, REACH), dtype=torch.float32)
     y = {
-        axis: torch.tensor([terms.index(wanted[axis]) for _, wanted in samples])
+        axis: torch.tensor([_index(terms, wanted.get(axis)) for _, wanted in samples])
         for axis, terms in axes.items()
     }
     sizes = [len(terms) for terms in axes.values()]
@@ -173,7 +190,9 @@ def solve(
         seen = x[~held]
         parts = net(seen + 0.12 * torch.randn_like(seen)).split(sizes, dim=1)
         loss = sum(
-            torch.nn.functional.cross_entropy(part, y[axis][~held], label_smoothing=0.02)
+            torch.nn.functional.cross_entropy(
+                part, y[axis][~held], ignore_index=_HIDDEN, label_smoothing=0.02
+            )
             for axis, part in zip(axes, parts, strict=True)
         )
         optimiser.zero_grad()
@@ -183,7 +202,7 @@ def solve(
     with torch.no_grad():
         parts = net(x[held]).split(sizes, dim=1)
     right = {
-        axis: float((part.argmax(dim=1) == y[axis][held]).float().mean())
+        axis: float((part.argmax(dim=1) == y[axis][held])[y[axis][held] != _HIDDEN].float().mean())
         for axis, part in zip(axes, parts, strict=True)
     }
     w1, b1, w2, b2 = (parameter.detach().numpy().T.astype(np.float32) for parameter in net.parameters())

@@ -30,7 +30,7 @@ MIN_FRAMES, MIN_SIDE = 5, 24
 _UNIT = 80  # pixels of a unit after scaling
 _RATE, _MOST = 8.0, 121  # frames a second that are looked at, and how many at most
 _CUT = 0.11  # mean difference of colours from which a frame begins another shot
-_SURE = 0.35  # confidence under which a value is not told
+_SURE, _SURE_OF_TWO = 0.35, 0.75  # confidence under which a value is not told: of several, of two
 
 _ON_SUBJECT = ("colour", "light_direction", "light_quality")
 
@@ -143,9 +143,11 @@ def _longest(cuts: list[int], count: int) -> tuple[int, int]:
     return (first, last) if last - first > 1 else (0, count)
 
 
-def _told(value: str, confidence: float, amounts: Mapping[str, float], why: str) -> Reading:
+def _told(
+    value: str, confidence: float, amounts: Mapping[str, float], why: str, least: float = _SURE
+) -> Reading:
     """A reading, or "unknown" if it is less sure than a guess worth telling."""
-    if confidence < _SURE:
+    if confidence < least:
         return Reading(UNKNOWN, confidence, amounts, why)
     return Reading(value, confidence, amounts)
 
@@ -190,7 +192,11 @@ def _light_readings(cv2: Any, shot: np.ndarray, subject: Subject, path: CameraPa
     guesses |= fitted("light").guess(statistics(cv2, few, body, path.horizon))
     why = "light and colour are unlike all that the measure knows, or between two values"
     clear = {axis: subject.clear if axis in _ON_SUBJECT else 1.0 for axis in guesses}
-    return {axis: _told(g.value, g.confidence * clear[axis], g.all, why) for axis, g in guesses.items()}
+    least = {axis: _SURE_OF_TWO if len(g.all) == 2 else _SURE for axis, g in guesses.items()}
+    return {
+        axis: _told(g.value, g.confidence * clear[axis], g.all, why, least[axis])
+        for axis, g in guesses.items()
+    }
 
 
 def _motion(path: CameraPath, subject: Subject, seconds: float) -> Reading:
