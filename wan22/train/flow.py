@@ -106,20 +106,33 @@ def flow_loss(
     films, noise (b, c, t, h, w); known (t,) bool; lasts (b, c, h, w) stand in for the last frame where it is known;
     sigmas (b,). `motion` adds that many times the error of how the coarse picture changes from frame to frame.
     """
-    s = sigmas.view(-1, 1, 1, 1, 1)
-    x = (1 - s) * films + s * noise
-    error_of = slice(None)
-    levels = NoiseLevels.uniform(sigmas * 1000)
-    if known is not None:
-        x, levels = tell(x, films, known, lasts, sigmas)
-        error_of = (~known).nonzero().flatten()
-    velocity = dit(x, levels, memory).float()
-    error = (velocity - (noise - films))[:, :, error_of]
+    error = velocity_error(lambda x, levels: dit(x, levels, memory), films, known, lasts, sigmas, noise)
     loss = error.square().mean()
     if motion and error.shape[2] > 1:
         # A mean of four has a quarter of the variance.
         loss = loss + motion * 4 * F.avg_pool3d(error, (1, 2, 2)).diff(dim=2).square().mean()
     return loss
+
+
+def velocity_error(
+    velocity_of: Callable[[Tensor, NoiseLevels], Tensor],
+    films: Tensor,
+    known: Tensor | None,
+    lasts: Tensor | None,
+    sigmas: Tensor,
+    noise: Tensor,
+) -> Tensor:
+    """What the predicted velocity is off, float32 (b, c, t, h, w), without the latent frames that are known.
+
+    films, known, lasts, sigmas and noise are `flow_loss`'s; `velocity_of` is the network, told the rest.
+    """
+    s = sigmas.view(-1, 1, 1, 1, 1)
+    x = (1 - s) * films + s * noise
+    unknown, levels = slice(None), NoiseLevels.uniform(sigmas * 1000)
+    if known is not None:
+        x, levels = tell(x, films, known, lasts, sigmas)
+        unknown = (~known).nonzero().flatten()
+    return (velocity_of(x, levels).float() - (noise - films))[:, :, unknown]
 
 
 def tell(

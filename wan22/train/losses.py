@@ -19,7 +19,7 @@ from wan22.models.block import Linear32
 from wan22.models.dit import NoiseLevels, WanDiT
 from wan22.models.speech import SoundEncoder, SpeechDiT
 from wan22.ops.attention import sdpa
-from wan22.train.flow import plain_attention, tell
+from wan22.train.flow import plain_attention, velocity_error
 from wan22.train.recipe import PicturePart, Recipe, SpeechPart
 
 
@@ -158,17 +158,20 @@ def velocity_errors(network: WanDiT, batch: Batch, variant: Variant, sigmas: Ten
     sigmas (b,), noise as the films.
     A latent frame that is known, the first or the last, is given clean at noise level zero and has no error.
     """
-    s = sigmas.view(-1, 1, 1, 1, 1)
-    x = (1 - s) * batch.films + s * noise
-    levels, begin, end = NoiseLevels.uniform(sigmas * 1000), 0, x.shape[2]
+    known = None
     if variant.image == "known" and (batch.told or batch.last is not None):
-        begin, end = int(batch.told), end - (batch.last is not None)
-        at = torch.arange(x.shape[2], device=x.device)
-        x, levels = tell(x, batch.films, (at < begin) | (at >= end), batch.last, sigmas)
+        known = torch.zeros(batch.films.shape[2], dtype=torch.bool, device=batch.films.device)
+        known[0] = batch.told
+        if batch.last is not None:
+            known[-1] = True
     text = network.read_text(batch.texts)
     told = batch.channels if variant.image == "channels" else None
-    velocity = network(x, levels, text, told, _beside(network, batch)).float()
-    errors = (velocity - (noise - batch.films))[:, :, begin:end].square()
+    beside = _beside(network, batch)
+
+    def velocity_of(x: Tensor, levels: NoiseLevels) -> Tensor:
+        return network(x, levels, text, told, beside)
+
+    errors = velocity_error(velocity_of, batch.films, known, batch.last, sigmas, noise).square()
     weighed = errors if batch.weights is None else batch.weights * errors
     return weighed.flatten(1).mean(dim=1)
 
