@@ -9,7 +9,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,19 +90,22 @@ def prepare(
     not fit, OutputError without room or while another process encodes into the folder, MediaError if no clip is left.
     """
     told = _told(task, engine.variant, ends)
-    with locked(Path(folder) / "prepare.lock", f"encodes clips into {folder}"):
-        return _prepared(survey, engine, Path(folder), told, log)
-
-
-def _prepared(survey: Survey, engine: Engine, folder: Path, told: Told, log: Log) -> Dataset:
     wanted, dropped = _fitting(survey, engine.variant, told)
     for problem in dropped:
         log(f"not used: {problem}")
+    with locked(Path(folder) / "prepare.lock", f"encodes clips into {folder}"):
+        made = _encode(survey, engine, Path(folder), told, wanted, log)
+    return replace(made, dropped=(*dropped, *made.dropped))
+
+
+def _encode(
+    survey: Survey, engine: Engine, folder: Path, told: Told, wanted: Sequence[Window], log: Log
+) -> Dataset:
     texts = Store(folder / "texts")
     keys = _encode_texts([survey.films[w.film].item.caption for w in wanted], engine, texts, log)
     clips = _Clips(Encoder(engine, told, survey.plan.fps), Store(folder / "clips"), log)
     entries = clips.make(survey.films, wanted, keys)
-    dropped += clips.dropped.values()
+    dropped = tuple(clips.dropped.values())
     if not entries:
         raise MediaError(f"no clip could be encoded. {dropped[-1]}")
     buckets: dict[str, list[int]] = defaultdict(list)
@@ -114,7 +117,7 @@ def _prepared(survey: Survey, engine: Engine, folder: Path, told: Told, log: Log
         entries=tuple(entries),
         buckets=dict(sorted(buckets.items(), key=lambda pair: (-len(pair[1]), pair[0]))),
         empty=texts.read(keys[""])["text"],
-        dropped=tuple(dropped),
+        dropped=dropped,
     )
 
 
