@@ -23,7 +23,7 @@ from wan22.director.subject import Subject
 
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 _GREY = 0.42
-_SIGMA, _CAP = 0.03, 9.0  # spread of a colour (display values), and the price of one that nothing explains
+_SIGMA, _CAP = 0.02, 6.0  # spread of a colour (display values), and the price of one that nothing explains
 _STRIPS = (0.04, 0.12, 0.22, 0.34, 0.5)  # units from the horizon
 _HAZE, _WAVE, _LIT = (0.0, 0.2, 0.4), (0.3, 0.5, 0.7), (0.0, 0.25, 0.5, 0.75, 1.0)
 _RISES, _BRIGHT, _FACING = (0.22, 0.56, 0.8, 0.98), (0.93, 1.0, 1.1), (0.75, 0.95)
@@ -196,7 +196,7 @@ def name_colours(seen: list[Seen], body: np.ndarray) -> dict[str, Guess]:
     chance = np.exp(joint - joint.max())
     chance /= chance.sum()
     # What the best world explains badly is told with less confidence.
-    trust = float(np.clip(1.8 + paid / 5, 0, 1)) if count else 0.0
+    trust = float(np.clip(2.0 + paid / 3.3, 0, 1)) if count else 0.0
     by_grade, by_world = chance.sum(axis=(1, 2)), chance.sum(axis=(0, 2))
     found = {
         axis: _marginal([grade[i] for grade in all_.grades], by_grade, trust)
