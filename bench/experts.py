@@ -32,8 +32,8 @@ from wan22.catalog import Trained, Variant, to_json
 from wan22.conditioning.text import Tokenizer
 from wan22.engine import Engine
 from wan22.errors import CheckpointError, OptionError
-from wan22.train.bands import SIGMAS, band_losses, expert_at
-from wan22.train.eval_material import held_out, to_video
+from wan22.train.evaluation.bands import SIGMAS, band_losses, expert_at
+from wan22.train.evaluation.material import held_out, to_video
 from wan22.train.flow import FlowRecipe, train_flow
 from wan22.train.latents import LatentSet
 from wan22.train.losses import Batch

@@ -28,10 +28,10 @@ from wan22.engine import Engine
 from wan22.errors import OptionError
 from wan22.media.image import write_image
 from wan22.pipeline import collect
-from wan22.train.eval_material import held_out
-from wan22.train.eval_recipe import Asked
-from wan22.train.eval_report import adherence
-from wan22.train.metrics import mean_psnr, psnr
+from wan22.train.evaluation.material import held_out
+from wan22.train.evaluation.metrics import mean_psnr, psnr
+from wan22.train.evaluation.recipe import Asked
+from wan22.train.evaluation.report import adherence
 from wan22.types import Event, Progress, Request
 
 MOMENTS = 4

@@ -30,11 +30,11 @@ from wan22.media.image import write_image
 from wan22.pipeline import collect
 from wan22.stage.labels import AXES, Shot, sample
 from wan22.stage.render import render
-from wan22.train.eval_film import compare
-from wan22.train.eval_material import STAGE_SEED, held_out
-from wan22.train.eval_recipe import Asked
-from wan22.train.eval_report import adherence
-from wan22.train.metrics import mean_psnr, psnr
+from wan22.train.evaluation.film import compare
+from wan22.train.evaluation.material import STAGE_SEED, held_out
+from wan22.train.evaluation.metrics import mean_psnr, psnr
+from wan22.train.evaluation.recipe import Asked
+from wan22.train.evaluation.report import adherence
 from wan22.train.vae import psnr_per_frame
 from wan22.types import Request
 

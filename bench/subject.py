@@ -34,8 +34,8 @@ from wan22.errors import OptionError
 from wan22.media.image import write_image
 from wan22.stage.caption import caption
 from wan22.stage.labels import Shot, labels
-from wan22.train.bands import SIGMAS, expert_at
-from wan22.train.eval_recipe import Asked
+from wan22.train.evaluation.bands import SIGMAS, expert_at
+from wan22.train.evaluation.recipe import Asked
 
 SUBJECT = "mushroom"
 LANGUAGE = "en"

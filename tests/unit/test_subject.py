@@ -19,7 +19,7 @@ from bench import quality, subject, subject_judge
 from bench.subject_judge import features, fit, gradients
 from wan22.cli.__main__ import main as wan22_main
 from wan22.train import filmset
-from wan22.train.bands import SIGMAS
+from wan22.train.evaluation.bands import SIGMAS
 
 ROOT = Path(__file__).parents[2]
 

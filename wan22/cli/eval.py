@@ -36,14 +36,14 @@ def eval(
     What they obey, how they move and drift, validation loss by noise band, PSNR and SSIM, and FID, FVD, identity and
     sync with extractors of your own. Stopped and started again, it goes on.
     """
-    from wan22.train.eval_recipe import load_eval_recipe
+    from wan22.train.evaluation.recipe import load_eval_recipe
 
     asked = load_eval_recipe(recipe)
     folder = output or recipe.with_suffix(".eval")
 
     from wan22.media.place import written
-    from wan22.train.eval_report import plot, table
-    from wan22.train.evaluate import evaluate
+    from wan22.train.evaluation.report import plot, table
+    from wan22.train.evaluation.run import evaluate
 
     result = evaluate(asked, folder, log=_say, afresh=afresh)
     picture = folder / "eval.png"

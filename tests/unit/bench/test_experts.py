@@ -14,7 +14,7 @@ from wan22.conditioning.text import Tokenizer
 from wan22.errors import CheckpointError, OptionError
 from wan22.models.vae import WanVAE
 from wan22.stage.labels import sample
-from wan22.train.eval_recipe import Asked
+from wan22.train.evaluation.recipe import Asked
 from wan22.train.flow import FlowRecipe, Writer
 from wan22.train.latents import LatentSet
 from wan22.train.state import Optimiser, TrainState, load_average

@@ -7,7 +7,7 @@ from unit.tiny import write_tiny
 import wan22
 from bench import quality
 from wan22.errors import OptionError
-from wan22.train.eval_recipe import Asked
+from wan22.train.evaluation.recipe import Asked
 
 pytest.importorskip("cv2")
 

@@ -8,7 +8,7 @@ import pytest
 from wan22.errors import OptionError
 from wan22.stage.caption import LANGUAGES, caption, phrasings
 from wan22.stage.labels import AXES, Shot, labels, sample
-from wan22.train.eval_material import STAGE_SEED, held_out
+from wan22.train.evaluation.material import STAGE_SEED, held_out
 
 RULED_BY = ("subject", "colour", "surroundings", "action", "time", "tone", "shot_size", "camera")
 COUNT = 400

@@ -15,12 +15,12 @@ from wan22.media.audio import write_sound
 from wan22.media.image import write_image
 from wan22.media.video import VideoWriter
 from wan22.models.dit import WanDiT
-from wan22.train.bands import SIGMAS, band_losses, expert_at, fixed_noise
-from wan22.train.eval_film import compare, look, loudness
-from wan22.train.eval_recipe import KEYS, load_eval_recipe
-from wan22.train.eval_report import adherence, summary, table
-from wan22.train.evaluate import evaluate
-from wan22.train.extractors import Extractor, open_extractor
+from wan22.train.evaluation.bands import SIGMAS, band_losses, expert_at, fixed_noise
+from wan22.train.evaluation.extractors import Extractor, open_extractor
+from wan22.train.evaluation.film import compare, look, loudness
+from wan22.train.evaluation.recipe import KEYS, load_eval_recipe
+from wan22.train.evaluation.report import adherence, summary, table
+from wan22.train.evaluation.run import evaluate
 from wan22.train.losses import Batch
 from wan22.types import Clip, Sound
 

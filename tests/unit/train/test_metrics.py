@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wan22.errors import MediaError, OptionError
-from wan22.train.metrics import (
+from wan22.train.evaluation.metrics import (
     MIN_SAMPLES,
     best_lag,
     cosines,

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from wan22.errors import OptionError
-from wan22.train.eval_film import Features, Numbers
-from wan22.train.metrics import frechet, mean_psnr
+from wan22.train.evaluation.film import Features, Numbers
+from wan22.train.evaluation.metrics import frechet, mean_psnr
 
 Looked = Sequence[tuple[Numbers, Features]]
 

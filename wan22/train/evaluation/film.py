@@ -14,8 +14,8 @@ import numpy as np
 
 from wan22.director.drift import MIN_SECONDS, measure_drift
 from wan22.director.measure import judge, measure
-from wan22.train.extractors import Extractor
-from wan22.train.metrics import best_lag, cosines, mean_psnr, motion_amount, psnr, ssim
+from wan22.train.evaluation.extractors import Extractor
+from wan22.train.evaluation.metrics import best_lag, cosines, mean_psnr, motion_amount, psnr, ssim
 from wan22.types import Clip, Sound
 
 MIN_FRAMES = 5

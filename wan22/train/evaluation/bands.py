@@ -1,7 +1,7 @@
 """Validation loss by noise band: the flow matching loss on held-out films, at fixed noise levels, with fixed noise.
 
 The same films, levels and seeds give the same inputs to every network, in whatever pieces they are worked on: so two
-networks differ by what they know, not by luck. The loss itself is `losses.velocity_errors`.
+networks differ by what they know, not by luck. The loss itself is `train.losses.velocity_errors`.
 """
 
 from __future__ import annotations

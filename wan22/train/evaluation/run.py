@@ -32,13 +32,13 @@ from wan22.media.image import read_image
 from wan22.media.place import written
 from wan22.media.video import VideoWriter, probe
 from wan22.request import HEARD_RATE
-from wan22.train.bands import band_losses, expert_at
-from wan22.train.eval_film import Features, Numbers, compare, look, verdicts
-from wan22.train.eval_material import Reference, material, to_video
-from wan22.train.eval_recipe import EvalRecipe
-from wan22.train.eval_report import summary
+from wan22.train.evaluation.bands import band_losses, expert_at
+from wan22.train.evaluation.film import Features, Numbers, compare, look, verdicts
+from wan22.train.evaluation.material import Reference, material, to_video
+from wan22.train.evaluation.metrics import MIN_SAMPLES
+from wan22.train.evaluation.recipe import EvalRecipe
+from wan22.train.evaluation.report import summary
 from wan22.train.losses import Batch
-from wan22.train.metrics import MIN_SAMPLES
 from wan22.types import Clip, Finished, Frames, Request
 
 Log = Callable[[str], None]

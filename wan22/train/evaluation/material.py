@@ -16,7 +16,7 @@ from wan22.media.video import probe, read_clip
 from wan22.stage.caption import caption
 from wan22.stage.labels import Shot, labels, sample
 from wan22.stage.render import render
-from wan22.train.eval_recipe import Asked, EvalRecipe, caption_of
+from wan22.train.evaluation.recipe import Asked, EvalRecipe, caption_of
 
 STAGE_SEED = 1000
 """The held-out list of the film set is `sample(count, STAGE_SEED + seed, split="held-out")`."""

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from wan22.errors import MediaError, OptionError, choose
-from wan22.train.bands import SIGMAS, check_bands
-from wan22.train.extractors import KINDS, Extractor, open_extractor
+from wan22.train.evaluation.bands import SIGMAS, check_bands
+from wan22.train.evaluation.extractors import KINDS, Extractor, open_extractor
 from wan22.weights.lora import LoRA
 
 HELD_OUT = "held-out"
@@ -107,7 +107,7 @@ def load_eval_recipe(path: Path) -> EvalRecipe:
 
 def _check(recipe: EvalRecipe) -> None:
     """What no key can say alone."""
-    from wan22.train.metrics import MIN_SAMPLES
+    from wan22.train.evaluation.metrics import MIN_SAMPLES
 
     real = recipe.clips or not recipe.asked
     for kind in ("fid", "fvd"):
