@@ -25,8 +25,10 @@ from wan22.weights.writer import write_safetensors
 KEPT = 2
 """Checkpoints that are kept of every expert."""
 
-_FREE = ("log.every", "log.tensorboard", "memory.rest", "memory.stretch", "save", "output", "data.cache")
-"""Settings that change no number of what is learned; and all of [validation]."""
+_FREE = (
+    "log.every", "log.tensorboard", "memory.rest", "memory.stretch", "memory.compile", "save", "output", "data.cache",
+)  # fmt: skip
+"""Settings that change no number of what is learned (compiling: the rounding of some); and all of [validation]."""
 
 _NAME = re.compile(r"(?P<expert>[a-z]+)-(?P<step>\d{8})\.safetensors")
 

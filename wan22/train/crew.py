@@ -17,6 +17,7 @@ from wan22.models.dit import WanDiT
 from wan22.train import checkpoint
 from wan22.train.adapt import Adapters, attach, checkpoint_blocks, freeze_int8
 from wan22.train.expert import Expert
+from wan22.train.flow import compile_blocks
 from wan22.train.log import Tally
 from wan22.train.losses import for_training, trainable
 from wan22.train.recipe import Recipe
@@ -101,8 +102,8 @@ def next_turn(steps: Mapping[str, int], *, total: Mapping[str, int], stretch: in
     return min(waiting, key=lambda name: steps[name] // stretch, default=None)
 
 
-def builder(recipe: Recipe, model: Model, log: Callable[[str], None]) -> Build:
-    """How the experts of a recipe are made: weights, precision, adapters, checkpointing."""
+def builder(recipe: Recipe, model: Model, log: Callable[[str], None], *, compiled: bool = False) -> Build:
+    """How the experts of a recipe are made: weights, precision, adapters, checkpointing, compiling."""
 
     def build(name: str, device: torch.device) -> Expert:
         # Eight bits are made on the host, so that the whole weights never come to a small device.
@@ -113,6 +114,8 @@ def builder(recipe: Recipe, model: Model, log: Callable[[str], None]) -> Build:
         adapters = prepare(recipe, network.to(device))
         if recipe.memory.checkpointing:
             checkpoint_blocks(network)
+        if compiled:
+            compile_blocks(network)
         return Expert(name, network, trainable(network), recipe.optimiser.of(name), adapters)
 
     return build

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from wan22.errors import CheckpointError, OptionError
 from wan22.models.dit import WanDiT
 from wan22.train.adapt import Adapters
+from wan22.train.compiling import as_written
 from wan22.train.muon import Muon
 from wan22.train.recipe import OptimiserPart
 
@@ -117,7 +118,8 @@ class Expert:
         self._exchange()
         self.network.eval()
         try:
-            yield self.network
+            with as_written(self.network):
+                yield self.network
         finally:
             self.network.train()
             self._exchange()

@@ -13,6 +13,7 @@ from wan22.errors import OptionError
 from wan22.library import Model, open_model
 from wan22.memory.device import free_memory, pick_device
 from wan22.train.advice import require
+from wan22.train.compiling import Compiling, decide
 from wan22.train.crew import prepare
 from wan22.train.data import DataPlan, Survey, Window, survey
 from wan22.train.data.plan import size_names
@@ -41,6 +42,7 @@ class Plan:
     trainable: int
     need: Need
     free: int
+    compiling: Compiling
 
     def lines(self) -> list[str]:
         """The plan for a terminal."""
@@ -53,6 +55,7 @@ class Plan:
             f"steps        {_steps(self.steps)}, {optimiser.batch} x {optimiser.accumulate} clips a step, "
             f"{optimiser.name} at {optimiser.rate:g}, {optimiser.decay}",
         ]
+        lines.append(f"compiled     {self.compiling}")
         if len(self.sides) > 1:
             lines.append(
                 f"turns        of {memory.stretch} steps; the other expert rests on the {memory.rest}"
@@ -93,10 +96,16 @@ def make_plan(recipe: Recipe, device: str = "auto", log: Log | None = None) -> P
             f"optimiser.batch = {recipe.optimiser.batch} is more than the {clips} clips that there are; take at most "
             f"{clips}, and optimiser.accumulate for more"
         )
+    compiling = decide(
+        recipe.memory.compile,
+        steps=sum(steps.values()) * recipe.optimiser.accumulate,
+        shapes=len(looked.buckets),
+        device=where,
+    )
     need, trainable = _need(recipe, model, where, looked)
-    plan = Plan(recipe, model, task, where, ranges, steps, looked, trainable, need, free_memory(where))
-    require(need, plan.free)
-    return plan
+    free = free_memory(where)
+    require(need, free)
+    return Plan(recipe, model, task, where, ranges, steps, looked, trainable, need, free, compiling)
 
 
 def _steps(steps: Mapping[str, int]) -> str:

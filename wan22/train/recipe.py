@@ -149,6 +149,7 @@ class OptimiserPart:
 class MemoryPart:
     """What is kept how. `dtype` is what products are computed in; `base` is how the weights are held (None: bf16 under
     an adapter, else fp32). The experts take turns of `stretch` steps, and the one that waits is at `rest`.
+    `compile` compiles the blocks, "auto" where a run is long enough for it.
     """
 
     dtype: str = rule("bf16", known=("bf16", "fp32"))
@@ -156,6 +157,7 @@ class MemoryPart:
     checkpointing: bool = False
     rest: str = rule("host", known=("device", "host", "disk"))
     stretch: int = rule(100, low=1)
+    compile: bool | str = rule("auto", known=("auto", True, False))
 
 
 @dataclass(frozen=True)

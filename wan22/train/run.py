@@ -5,7 +5,7 @@
     OUTPUT/lora/           the result: a pair of LoRAs, or OUTPUT/model/ with the experts' weights
 
 The same command goes on after any end. A step draws its randomness from the seed, its expert and its number alone, so
-what was interrupted ends, on a CPU, at the very bits of what was not.
+what was interrupted ends, on a CPU and not compiled, at the very bits of what was not.
 """
 
 import time
@@ -17,6 +17,7 @@ import torch
 
 from wan22.errors import OptionError
 from wan22.train.checkpoint import claim
+from wan22.train.compiling import evened, explained
 from wan22.train.crew import Crew, builder, next_turn
 from wan22.train.data import write_report
 from wan22.train.expert import Expert
@@ -78,7 +79,7 @@ def _train(plan: Plan, folder: Path, *, minutes: float | None, log: Log, stop: S
     engine.release()
     crew = Crew(
         tuple(plan.sides),
-        builder(recipe, plan.model, log),
+        builder(recipe, plan.model, log, compiled=plan.compiling.on),
         folder / "checkpoints",
         plan.device,
         rest=recipe.memory.rest,
@@ -136,7 +137,8 @@ class Loop:
                 end = "stopped"
                 break
             expert = crew.wake(name)
-            self._step(expert)
+            with explained():
+                self._step(expert)
             crew.steps[name] = expert.step
             if expert.step % recipe.save == 0:
                 crew.save()
@@ -177,6 +179,8 @@ class Loop:
         plan, recipe = self._plan, self._plan.recipe
         draw = generator(recipe.seed, expert.name, expert.step, part)
         batch: Batch = draw_batch(self._data, recipe, plan.task, self._empty, draw)
+        if plan.compiling.on:
+            batch = evened(batch, plan.model.variant.dit.text_len)
         # All is drawn on the CPU, so that a seed means the same on every device.
         sigmas = plan.sides[expert.name].draw(len(batch.films), draw)
         noise = torch.randn(batch.films.shape, generator=draw)

@@ -370,6 +370,7 @@ def test_the_plan_says_experts_ranges_parameters_memory_and_buckets(base):
         "memory       ",
         "48x32x5",
         "steps        4 of each expert, 2 x 2 clips a step, adamw",
+        "compiled     no: 16 steps are too few for 1 shape of batches",
     ):
         assert said in lines, said
 

@@ -28,6 +28,12 @@ def test_an_adapter_lets_the_base_be_held_in_half():
     assert parse('[adapter]\n[memory]\nbase = "int8"\n').base == "int8"
 
 
+def test_compiling_is_left_to_the_run_or_said():
+    assert parse().memory.compile == "auto"
+    assert parse("[memory]\ncompile = true").memory.compile is True
+    assert parse("[memory]\ncompile = false").as_table()["memory.compile"] is False
+
+
 def test_pictures_are_told_half_the_time_if_nothing_is_said():
     plain, said = parse().pictures, parse("[picture]\nfirst = 0.3\nlast = 0.05\nboth = 0.05\n").pictures
     assert (plain.first, plain.last, plain.both, plain.ends) == (0.5, 0, 0, False)
@@ -68,6 +74,8 @@ def test_every_setting_has_a_dotted_name_and_a_value_that_json_knows():
         ("[picture]\nfirst = 0.6\nlast = 0.5", r"last \+ both = 0\.6 \+ 0\.5 \+ 0 are shares of one whole"),
         ("[speech]\nmost = 0.5", r"speech\.most = 0\.5 should be at least 1"),
         ("[speech]\nmoving = 0", r"speech\.moving = 0\.0 should be more than 0"),
+        ("[memory]\ncompile = 'yes'", r"memory\.compile = 'yes' is not known\. Known: auto, true, false"),
+        ("[memory]\ncompile = 1", r"memory\.compile = 1 should be true or false"),
         ("[picture]\nmiddle = 0.1", r"unknown setting picture\.middle\..* Known here: first, last, both"),
         ("[validation]\nevery = 5", r"validation\.every = 5 and validation\.prompts is empty"),
         ("[validation]\nprompts = ['a', 'b']\nimages = ['x.png']", r"validation\.images has 1 files for 2 prompts"),
