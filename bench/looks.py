@@ -103,7 +103,7 @@ def move_samples(cv2: Any, shot: Shot, seed: int, blur: float, rng: np.random.Ge
     """The evidence of a whole clip, as it is, mirrored, and both played backwards."""
     film = soft(cv2, render([shot], seed=seed)[0].numpy(), blur, rng)
     subject = find_subject(cv2, film)
-    return turns(evidence(camera_path(cv2, film, subject.free(cv2, film)), subject), shot)
+    return turns(evidence(camera_path(cv2, film, subject.free(cv2, film), ~subject.mask), subject), shot)
 
 
 def turns(seen: tuple[np.ndarray, np.ndarray], shot: Shot) -> list[Sample]:

@@ -22,7 +22,8 @@ _SIGNS = np.array([-1, 1, -1, 1, -1, 1, 1], np.float64)  # from the picture's mo
 _ANGLES = np.linspace(-0.5, 0.5, 21)  # radians by which a horizon may lean
 _ROWS, _STEP, _STRIP = 80, 0.025, 4  # of the profile across a line: rows, units a row, rows of a strip
 _BLOCKS = 5
-_LEVEL = 0.8  # price of a radian
+_LEVEL = 0.06  # radians under which a line counts as level
+_LEANS = 1.15  # how much clearer a line that leans must be: hills and shade lean a little
 _HORIZON = 0.1  # step of colour from which a line is a horizon
 _LEVELS = ((0.5, 3.0, 5), (0.5, 1.0, 5), (1.0, 0.9, 3))  # scale, blur in pixels, iterations
 _DAMPING = 1e-3
@@ -70,10 +71,10 @@ def find_horizon(picture: np.ndarray, free: np.ndarray) -> Horizon:
     x, y = coordinates(*free.shape)
     block = np.clip((x - x.min()) / (np.ptp(x) + 1e-6) * _BLOCKS, 0, _BLOCKS - 1).astype(int)
     colours = picture[free]
-    best = Horizon(0.0, 0.0, 0.0)
+    best = level = Horizon(0.0, 0.0, 0.0)
     for angle in _ANGLES:
-        line = y * np.cos(angle) - x * np.sin(angle)
-        row = np.clip((line + _ROWS * _STEP / 2) / _STEP, 0, _ROWS - 1).astype(int)
+        across = y * np.cos(angle) - x * np.sin(angle)
+        row = np.clip((across + _ROWS * _STEP / 2) / _STEP, 0, _ROWS - 1).astype(int)
         place = (block * _ROWS + row)[free]
         parts = [np.bincount(place, minlength=_BLOCKS * _ROWS)]
         parts += [np.bincount(place, colours[:, c], _BLOCKS * _ROWS) for c in range(3)]
@@ -87,18 +88,22 @@ def find_horizon(picture: np.ndarray, free: np.ndarray) -> Horizon:
         ranked = np.sort(np.where(known, step, np.inf), axis=0)
         seen = known.sum(axis=0)
         middle = np.take_along_axis(ranked, np.maximum(seen - 1, 0)[None] // 2, axis=0)[0]
-        # Hills and shade lean a little; a level line is the likelier one.
-        score = np.where(seen >= 3, middle, 0.0) * np.exp(-_LEVEL * abs(angle))
+        score = np.where(seen >= 3, middle, 0.0)
         k = int(score.argmax())
-        if score[k] > best.score:
-            offset = ((k + _STRIP) * _STEP - _ROWS * _STEP / 2) / np.cos(angle)
-            best = Horizon(float(offset), float(angle), float(score[k]))
-    return best
+        offset = ((k + _STRIP) * _STEP - _ROWS * _STEP / 2) / np.cos(angle)
+        line = Horizon(float(offset), float(angle), float(score[k]))
+        best = max(best, line, key=lambda each: each.score)
+        if abs(angle) < _LEVEL:
+            level = max(level, line, key=lambda each: each.score)
+    return best if best.score > _LEANS * level.score else level
 
 
-def camera_path(cv2: Any, frames: np.ndarray, free: np.ndarray) -> CameraPath:
-    """Align every frame with the next; frames float32 (T, H, W, 3) in 0..1, free (T, H, W) bool the background."""
-    seen = [find_horizon(frames[t], free[t]) for t in np.linspace(0, len(frames) - 1, 5).astype(int)]
+def camera_path(cv2: Any, frames: np.ndarray, free: np.ndarray, behind: np.ndarray) -> CameraPath:
+    """Align every frame with the next; frames float32 (T, H, W, 3) in 0..1.
+
+    `free` (T, H, W) bool is what stands still in the world, `behind` all that is not the subject.
+    """
+    seen = [find_horizon(frames[t], behind[t]) for t in np.linspace(0, len(frames) - 1, 5).astype(int)]
     lines, middle = join_horizons(seen, len(frames))
     signals = _signals(frames)
     steps: list[_Step] = []

@@ -24,6 +24,7 @@ from wan22.director.subject import Subject
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 _GREY = 0.42
 _SIGMA, _CAP = 0.02, 6.0  # spread of a colour (display values), and the price of one that nothing explains
+_EITHER = 0.7  # price of taking for sky what may be ground
 _STRIPS = (0.04, 0.12, 0.22, 0.34, 0.5)  # units from the horizon
 _HAZE, _WAVE, _LIT = (0.0, 0.2, 0.4), (0.3, 0.5, 0.7), (0.0, 0.25, 0.5, 0.75, 1.0)
 _RISES, _BRIGHT, _FACING = (0.22, 0.56, 0.8, 0.98), (0.93, 1.0, 1.1), (0.75, 0.95)
@@ -184,8 +185,11 @@ def name_colours(seen: list[Seen], body: np.ndarray) -> dict[str, Guess]:
             price = _price(all_.sky[:, :, :, strip], each.colour)
             # Hills and trees stand in the lowest strip: what is no sky there says little.
             skies -= np.minimum(price, 2.0) if strip == 0 else price
-        else:
+        elif each.above is not None:
             grounds -= _price(all_.ground, each.colour).min(axis=-1)
+        else:  # with no horizon, it may be either
+            sky = _price(all_.sky, each.colour).min(axis=(-1, -2))
+            grounds -= np.minimum(_price(all_.ground, each.colour).min(axis=-1), sky[..., None] + _EITHER)
     fit = fit + skies.max(axis=-1) + grounds.max(axis=-1)
     paints = np.zeros(all_.body.shape[:3])
     for colour in body:

@@ -30,6 +30,7 @@ MIN_FRAMES, MIN_SIDE = 5, 24
 _UNIT = 80  # pixels of a unit after scaling
 _RATE, _MOST = 8.0, 121  # frames a second that are looked at, and how many at most
 _CUT = 0.11  # mean difference of colours from which a frame begins another shot
+_DUTCH = 0.17  # radians by which a horizon leans in a Dutch angle
 _SURE, _SURE_OF_TWO = 0.35, 0.75  # confidence under which a value is not told: of several, of two
 
 _ON_SUBJECT = ("colour", "light_direction", "light_quality")
@@ -51,7 +52,7 @@ def measure(frames: np.ndarray, fps: float) -> Measurement:
     first, last = _longest(cuts, len(small))
     shot = small[first:last]
     subject = find_subject(cv2, shot)
-    path = camera_path(cv2, shot, subject.free(cv2, shot))
+    path = camera_path(cv2, shot, subject.free(cv2, shot), ~subject.mask)
     action = movement.name_action(path, subject)
     readings = {
         **_camera_readings(path, subject, action),
@@ -190,6 +191,7 @@ def _light_readings(cv2: Any, shot: np.ndarray, subject: Subject, path: CameraPa
     few, body = shot[::step], subject.every(step)
     guesses: dict[str, Guess] = name_colours(*observe(cv2, few, body, path.horizon))
     guesses |= fitted("light").guess(statistics(cv2, few, body, path.horizon))
+    guesses["camera_angle"] = _leaning(guesses["camera_angle"], path)
     why = "light and colour are unlike all that the measure knows, or between two values"
     clear = {axis: subject.clear if axis in _ON_SUBJECT else 1.0 for axis in guesses}
     least = {axis: _SURE_OF_TWO if len(g.all) == 2 else _SURE for axis, g in guesses.items()}
@@ -197,6 +199,17 @@ def _light_readings(cv2: Any, shot: np.ndarray, subject: Subject, path: CameraPa
         axis: _told(g.value, g.confidence * clear[axis], g.all, why, least[axis])
         for axis, g in guesses.items()
     }
+
+
+def _leaning(guess: Guess, path: CameraPath) -> Guess:
+    """The angle, where a horizon that leans or lies level knows better."""
+    if path.horizon is None:
+        return guess
+    if abs(path.horizon.angle) > _DUTCH:
+        return Guess("dutch-angle", 0.9, guess.all)
+    others = {name: share for name, share in guess.all.items() if name != "dutch-angle"}
+    value = max(others, key=lambda name: others[name])
+    return Guess(value, guess.confidence if value == guess.value else others[value], guess.all)
 
 
 def _motion(path: CameraPath, subject: Subject, seconds: float) -> Reading:

@@ -12,6 +12,7 @@ from wan22.director.reading import Measurement
 from wan22.errors import OptionError
 
 _FRAMES = 8
+_WIDE = 88  # letters of a line of text
 
 
 def plot_measurement(
@@ -26,11 +27,11 @@ def plot_measurement(
     except ImportError as error:
         raise OptionError("drawing a measurement needs matplotlib: pip install 'wan22[eval]'") from error
     seconds = measurement.at / measurement.fps
-    figure = Figure(figsize=(13, 8.5), layout="constrained")
+    figure = Figure(figsize=(15, 9.5), layout="constrained")
     panels = figure.subplot_mosaic(
         [["camera", "flow", "text"], ["path", "light", "text"], ["strip", "strip", "strip"]],
-        width_ratios=(1, 1, 0.9),
-        height_ratios=(1, 1, 0.55),
+        width_ratios=(1, 1, 1.4),
+        height_ratios=(1, 1, 0.6),
     )
     camera = panels["camera"]
     for name, values in zip(PARAMETERS, measurement.camera.T, strict=True):
@@ -41,7 +42,7 @@ def plot_measurement(
     camera.legend(fontsize=7, ncols=2)
     panels["flow"].plot(seconds, measurement.flow, color="tab:blue", lw=1.6)
     panels["flow"].set_title(
-        f"camera's speed at the subject; {measurement['motion'].value} moves", fontsize=10
+        f"speed of the camera at the subject; {measurement['motion'].value} moves", fontsize=10
     )
     panels["flow"].set_ylabel("units a second")
     _path(panels["path"], measurement)
@@ -55,7 +56,9 @@ def plot_measurement(
         for cut in measurement.cuts:
             panels[name].axvline(cut / measurement.fps, color="tab:purple", lw=1)
     panels["text"].axis("off")
-    panels["text"].text(0, 1, "\n".join(lines), va="top", fontsize=7.5, family="monospace")
+    short = "\n".join(line if len(line) <= _WIDE else line[: _WIDE - 3] + "..." for line in lines)
+    words = panels["text"].text(0, 1, short, va="top", fontsize=6.5, family="monospace")
+    words.set_in_layout(False)  # a long line must not squeeze the panels
     shown = np.linspace(0, len(frames) - 1, _FRAMES).round().astype(int)
     panels["strip"].imshow(np.concatenate([frames[t] for t in shown], axis=1), aspect="equal")
     panels["strip"].axis("off")

@@ -17,7 +17,7 @@ from wan22.director.subject import Subject
 
 _SURE = 0.6  # of a direction's probability that one kind must have
 _TEXTURE = 2e-5  # structure of the background under which nothing can be followed
-_SHAKE = 0.004  # units a frame: unrest of a hand
+_SHAKE = 0.014  # units a frame: unrest of a hand
 _PATH, _HOP = 0.13, 0.075  # units
 _DROP = 0.2
 _PUSHED = 0.14  # units in the last part of a film, by a subject that rested in its first part
