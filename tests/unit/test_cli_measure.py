@@ -117,7 +117,7 @@ PAN = ("generate", "The camera pans left.", "--frames", 5)
 def test_the_first_of_the_best_takes_is_kept_and_the_scores_are_in_its_recipe(takes, run, tmp_path):
     code, out, err = run(*PAN, "--best-of", 4, "-o", "film.mp4")
     assert (code, out.strip(), everything(tmp_path)) == (0, "film.mp4", ["film.mp4"])
-    recipe = read_recipe("film.mp4")
+    recipe = read_recipe("film.mp4") or {}
     assert (recipe["seed"], recipe["best_of"]["kept"]) == (2, 2)
     assert [take["seed"] for take in recipe["best_of"]["takes"]] == [0, 1, 2, 3]
     scores = [take["score"] for take in recipe["best_of"]["takes"]]
