@@ -50,6 +50,10 @@ def decide(asked: bool | str, *, steps: int, shapes: int, device: torch.device) 
         return Compiling(False, "memory.compile = false")
     if asked is True:
         return Compiling(True, f"{_count(shapes)} of batches, each when it first comes")
+    if device.type != "cpu":
+        return Compiling(
+            False, f"what it wins is known of CPUs; memory.compile = true compiles on {device.type} too"
+        )
     if steps <= MANY * shapes:
         return Compiling(False, f"{steps} steps are too few for {_count(shapes)} of batches")
     if shapes > MOST:

@@ -33,6 +33,9 @@ def test_long_runs_of_few_shapes_compile_and_the_plan_says_why():
     assert "shapes of batches are too many" in str(decide("auto", steps=10**6, shapes=50, device=CPU))
     assert str(decide(False, steps=10**6, shapes=1, device=CPU)) == "no: memory.compile = false"
     assert decide(True, steps=1, shapes=9, device=CPU).on
+    cuda = torch.device("cuda")
+    assert not decide("auto", steps=10**6, shapes=1, device=cuda).on
+    assert decide(True, steps=1, shapes=1, device=cuda).on
 
 
 def test_a_machine_that_cannot_compile_says_what_is_missing(monkeypatch):
@@ -42,7 +45,8 @@ def test_a_machine_that_cannot_compile_says_what_is_missing(monkeypatch):
     assert str(said) == "no: there is no C++ compiler no-such-compiler"
     with pytest.raises(OptionError, match=r"memory\.compile = true cannot be: there is no C\+\+ compiler"):
         decide(True, steps=1400, shapes=1, device=CPU)
-    assert "not compiled on mps" in str(decide("auto", steps=1400, shapes=1, device=torch.device("mps")))
+    with pytest.raises(OptionError, match="blocks are not compiled on mps"):
+        decide(True, steps=1400, shapes=1, device=torch.device("mps"))
 
 
 def test_texts_of_one_length_mean_what_they_meant():

@@ -1,0 +1,53 @@
+"""The recipes of docs/training.md are recipes, and fit into the cards that they are said to fit."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from wan22.catalog import VARIANTS
+from wan22.train.crew import prepare
+from wan22.train.losses import count, trainable
+from wan22.train.memory import estimate
+from wan22.train.recipe import parse_recipe, read_recipe
+from wan22.train.sides import sides, steps_of
+from wan22.weights.load import meta_module
+
+DOCS = Path(__file__).parents[3] / "docs"
+SPARE = 0.95
+"""Of a card's memory, the rest being the driver's and the desktop's."""
+
+
+@pytest.mark.parametrize("path", sorted((DOCS / "recipes").glob("*.toml")), ids=lambda path: path.stem)
+def test_a_recipe_of_the_docs_fits_its_card(path):
+    recipe = read_recipe(path)
+    variant = VARIANTS[recipe.model.name]
+    assert sides(recipe, variant).keys() == steps_of(recipe, variant).keys()
+    (width, height), (frames,) = recipe.data.size, recipe.data.frames
+    side, stride = variant.grid
+    assert width % side == height % side == 0 and frames % stride == 1
+    network = meta_module(variant.dit)
+    prepare(recipe, network)
+    need = estimate(
+        variant,
+        batch=recipe.optimiser.batch,
+        tokens=((frames - 1) // stride + 1) * (width // side) * (height // side),
+        trainable=count(trainable(network).values()),
+        dtype=recipe.memory.dtype,
+        base=recipe.base,
+        checkpointing=recipe.memory.checkpointing,
+    )
+    card = int(re.search(r"-(\d+)gb$", path.stem)[1]) * 2**30
+    said = float(re.search(r"\(estimated: ([\d.]+) GB\)", path.read_text())[1])
+    assert need.total < SPARE * card
+    assert need.total / 1e9 == pytest.approx(said, abs=0.6)
+    assert f"docs/recipes/{path.name}" in (DOCS / "training.md").read_text()
+
+
+def test_the_recipes_in_the_text_are_recipes():
+    """Each block is whole, or it is a section that a recipe may have."""
+    blocks = re.findall(r"```toml\n(.*?)```", (DOCS / "training.md").read_text(), re.S)
+    assert blocks
+    for block in blocks:
+        parse_recipe(tomllib.loads(block))
