@@ -4,7 +4,8 @@
     ├── RequestError           what was asked cannot be done
     │   ├── SizeError          a width, height or number of frames
     │   ├── OptionError        an unknown or impossible option; lists the known ones
-    │   └── DeviceError        a device or dtype that is not here
+    │   ├── DeviceError        a device or dtype that is not here
+    │   └── ExtendError        a prompt that an engine could not extend
     ├── MediaError             an image, clip or sound that cannot be read
     ├── SpeechError            a text that could not be spoken: no program, or a server that fails
     ├── OutputError            a place that cannot be written, or has no room
@@ -36,6 +37,10 @@ class OptionError(RequestError):
 
 class DeviceError(RequestError):
     """A device or dtype that this machine does not have."""
+
+
+class ExtendError(RequestError):
+    """A prompt could not be extended: the server or model is absent, slow, or answers with something else."""
 
 
 class MediaError(Wan22Error):

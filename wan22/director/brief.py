@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wan22.director.vocabulary import AXES, PROMPT_LANGUAGES
-from wan22.errors import OptionError, RequestError, choose
+from wan22.errors import ExtendError, OptionError, choose
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,10 +55,6 @@ _LENGTHS = {
     ("i2v", "en"): "At most 80 words.",
     ("i2v", "zh"): "At most 100 characters.",
 }
-
-
-class ExtendError(RequestError):
-    """A prompt could not be extended: the server or model is absent, slow, or answers with something else."""
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from wan22 import web
-from wan22.director.brief import Brief, ExtendError, answer, instructions, wish
-from wan22.errors import OptionError
+from wan22.director.brief import Brief, answer, instructions, wish
+from wan22.errors import ExtendError, OptionError
 
 MAX_BYTES = 4 << 20
 """Largest answer."""

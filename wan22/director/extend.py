@@ -12,12 +12,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from wan22.director.brief import Brief, ExtendError
+from wan22.director.brief import Brief
 from wan22.director.rules import RuleExtender
 from wan22.director.vocabulary import language_of, said_in
 from wan22.errors import OptionError
 
-__all__ = ["Brief", "ExtendError", "Extended", "Extender", "RuleExtender", "extend", "open_extender"]
+__all__ = ["Brief", "Extended", "Extender", "RuleExtender", "extend", "open_extender"]
 
 
 class Extender(Protocol):

@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from wan22.director.brief import Brief, ExtendError, answer, instructions, wish
-from wan22.errors import CheckpointError, OptionError
+from wan22.director.brief import Brief, answer, instructions, wish
+from wan22.errors import CheckpointError, ExtendError, OptionError
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,12 @@ from PIL import Image
 from wan22.director import local
 from wan22.director.brief import Brief, answer, instructions
 from wan22.director.chat import ChatExtender, data_url
-from wan22.director.extend import ExtendError, RuleExtender, extend, open_extender
+from wan22.director.extend import RuleExtender, extend, open_extender
 from wan22.director.local import LocalExtender
 from wan22.director.rules import MOST
 from wan22.director.shot import parse
 from wan22.director.vocabulary import TERMS, term
-from wan22.errors import CheckpointError, OptionError
+from wan22.errors import CheckpointError, ExtendError, OptionError
 
 PICTURE = np.zeros((900, 1600, 3), np.uint8)
 

@@ -14,8 +14,7 @@ from PIL import Image
 from unit.train.media import write_clip, write_picture
 
 from wan22.cli.__main__ import main
-from wan22.director.brief import ExtendError
-from wan22.errors import CheckpointError, MediaError, OptionError
+from wan22.errors import CheckpointError, ExtendError, MediaError, OptionError
 from wan22.train.data.captioner import GIVE_UP, Asked, LocalSeer, caption_folder, describe, server_seer
 
 
