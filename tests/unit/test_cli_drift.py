@@ -79,7 +79,7 @@ def test_the_seams_come_from_the_recipe_in_the_film(run, tmp_path):
 def test_a_cut_is_told(run, tmp_path):
     frames = film(6)
     frames[20:] = 255 - frames[20:]
-    assert "1 cut, at 2.5 s: slopes are those within takes" in run(write(tmp_path / "film.mp4", frames))[1]
+    assert "1 cut, at 2.5 s: slopes are those within shots" in run(write(tmp_path / "film.mp4", frames))[1]
 
 
 def test_json_is_one_object_and_the_files_go_where_they_are_told(run, tmp_path):

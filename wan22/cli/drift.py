@@ -14,7 +14,7 @@ from wan22.cli import options as o
 from wan22.errors import MediaError, OptionError
 
 if TYPE_CHECKING:
-    from wan22.director.drift import Drift
+    from wan22.director.trend import Drift
 
 SUFFIX = ".drift"
 _MOVED = 0.1  # picture widths, or growth; beyond, the scene itself may be another one
@@ -36,7 +36,7 @@ def drift(
 
     Brightness, contrast, colour, sharpness, identity, and the seams between clips if its recipe names them.
     """
-    from wan22.director.drift import plot_drift
+    from wan22.director.drift_plot import plot_drift
     from wan22.media.place import written
 
     picture = _plot_target(file, plot)
@@ -71,7 +71,7 @@ def remarks(found: Drift) -> list[str]:
     lines = [f"{found.seconds:.1f} s, {found.frames} frames of {found.size[0]}x{found.size[1]}"]
     if found.cuts:
         where = _some([cut / found.fps for cut in found.cuts])
-        lines.append(f"{_count(len(found.cuts), 'cut')}, at {where}: slopes are those within takes")
+        lines.append(f"{_count(len(found.cuts), 'cut')}, at {where}: slopes are those within shots")
     if found.seams:
         worst = max(found.seams, key=lambda seam: seam.times)
         lines.append(

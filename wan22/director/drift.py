@@ -20,161 +20,25 @@ not one face from a similar one. Give `features` (pictures to vectors: a face ne
 from __future__ import annotations
 
 import math
-import os
 from array import array
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from wan22.director.look import MAX_ZOOM, Look, cells, ciede2000, edge_width, lab, likeness, shift, zoom
-from wan22.errors import MediaError, OptionError
+from wan22.director.trend import Drift, Seam, ShotDrift, find_cuts, median, ordinary_step, slope, trend
+from wan22.errors import MediaError
 
-__all__ = [
-    "AXES",
-    "MIN_SECONDS",
-    "Axis",
-    "Drift",
-    "DriftMeter",
-    "Features",
-    "Seam",
-    "Take",
-    "measure_drift",
-    "plot_drift",
-]
+__all__ = ["MIN_SECONDS", "DriftMeter", "Features", "measure_drift"]
 
 Features = Callable[[np.ndarray], np.ndarray]
 """A picture, uint8 (H, W, 3), to a vector; pictures of the same person have a cosine near 1."""
 
-Verdict = Literal["steady", "uneven", "drifts", "unknown"]
-
 MIN_SECONDS = 2.0
 _SAMPLES = 4  # pictures a second that are looked at for sharpness, identity and camera
 _MIN_CHROMA = 1.0  # C* under which a picture has no hue
-_LEAST_CUT, _TIMES_CUT = 8.0, 4.0  # mean colour difference of a cut, and how far above its neighbours
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """Row of the table of axes: unit, from which change on people see it, and whether that is a share."""
-
-    unit: str
-    what: str
-    visible: float
-    relative: bool = False  # `visible` is a share of the start
-
-
-AXES = {
-    "brightness": _Kind("L*", "mean lightness", 2.0),
-    "contrast": _Kind("L*", "standard deviation of lightness over the picture", 0.1, relative=True),
-    "saturation": _Kind("C*", "mean chroma", 0.1, relative=True),
-    "hue": _Kind("deg", "turn of all hues against the first second", 5.0),
-    "red-green": _Kind("a*", "mean a*: green to red", 2.0),
-    "blue-yellow": _Kind("b*", "mean b*: blue to yellow", 2.0),
-    "colour": _Kind("dE", "CIEDE2000 of the mean colour, light included, against the first second", 2.0),
-    "sharpness": _Kind("%", "width of edges in the first second over their width now", 15.0),
-    "identity": _Kind("share", "share of what the first second shows that is found again", 0.15),
-}
-"""What is measured each second. The first four and the last two are apart from each other by construction;
-red-green, blue-yellow and colour are other views of the same colours, where a cast shows."""
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One measure over the film.
-
-    `values` a second each (nan: nothing to measure it on); `start` and `end` are the first and the last second;
-    `per_second` is the robust slope within takes. `visible` is the change from which people notice it.
-    """
-
-    unit: str
-    what: str
-    values: tuple[float, ...]
-    start: float
-    end: float
-    per_second: float
-    total: float
-    visible: float
-    verdict: Verdict
-
-
-@dataclass(frozen=True)
-class Take:
-    """Frames `start` to `end` (exclusive) between two cuts, and the slope of every axis within them."""
-
-    start: int
-    end: int
-    per_second: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Seam:
-    """The step from the frame before `frame`, where a clip begins, to it.
-
-    `brightness` in L*, `colour` in CIEDE2000 of the mean colours, `picture` in mean colour difference of all cells,
-    `sharpness` in percent. `times` is the largest of the first three over what is ordinary in this film (1: no seam).
-    """
-
-    frame: int
-    seconds: float
-    brightness: float
-    colour: float
-    picture: float
-    sharpness: float
-    times: float
-
-
-@dataclass(frozen=True)
-class Drift:
-    """What `DriftMeter` found.
-
-    `times` are the middles of the seconds. `camera` is how far the picture as a whole has moved from the first frame,
-    in widths of it; `zoom` how many times its middle has grown since. `ordinary` is the median step between
-    neighbouring frames, seams and cuts aside: brightness, colour and picture, as in `Seam`.
-    """
-
-    fps: float
-    frames: int
-    size: tuple[int, int]
-    times: tuple[float, ...]
-    axes: dict[str, Axis]
-    camera: tuple[float, ...]
-    zoom: tuple[float, ...]
-    takes: tuple[Take, ...]
-    seams: tuple[Seam, ...]
-    ordinary: dict[str, float]
-
-    @property
-    def seconds(self) -> float:
-        """Length of the film."""
-        return self.frames / self.fps
-
-    @property
-    def cuts(self) -> tuple[int, ...]:
-        """Frames that begin a new take."""
-        return tuple(take.start for take in self.takes[1:])
-
-    @property
-    def travel(self) -> float:
-        """How far the camera has been from where it was at first, in widths of the picture."""
-        return max(self.camera)
-
-    @property
-    def growth(self) -> float:
-        """How many times the middle of the picture has grown or shrunk at most: 1 for a camera at its place."""
-        return max(max(factor, 1 / factor) for factor in self.zoom)
-
-    def as_json(self) -> dict[str, Any]:
-        """All of it as JSON-able values; what could not be measured is null."""
-        found = asdict(self) | {
-            "seconds": self.seconds,
-            "cuts": self.cuts,
-            "travel": self.travel,
-            "growth": self.growth,
-        }
-        return _plain(found)
 
 
 class DriftMeter:
@@ -253,21 +117,21 @@ class DriftMeter:
         times = np.array([(row.first + (row.count - 1) / 2) / self._fps for row in rows])
         series = self._series(rows)
         steps = np.array(self._steps).reshape(-1, 3)
-        cuts = _cuts(steps[:, 2], self._borders)
+        cuts = find_cuts(steps[:, 2], self._borders)
         bounds = list(pairwise([0, *cuts, self._frames]))
-        takes = [np.array([a <= row.first and row.first + row.count <= b for row in rows]) for a, b in bounds]
-        ordinary = _ordinary(steps, {0, *cuts, *self._sharpness_steps})
+        shots = [np.array([a <= row.first and row.first + row.count <= b for row in rows]) for a, b in bounds]
+        ordinary = ordinary_step(steps, {0, *cuts, *self._sharpness_steps})
         return Drift(
             fps=self._fps,
             frames=self._frames,
             size=self._size,
             times=tuple(times.tolist()),
-            axes={name: _axis(AXES[name], times, values, takes) for name, values in series.items()},
+            axes={name: trend(name, times, values, shots) for name, values in series.items()},
             camera=tuple(row.travel for row in rows),
             zoom=tuple(math.exp(row.growth) for row in rows),
-            takes=tuple(
-                Take(a, b, {name: _slope(times, values, [members]) for name, values in series.items()})
-                for (a, b), members in zip(bounds, takes, strict=True)
+            shots=tuple(
+                ShotDrift(a, b, {name: slope(times, values, [members]) for name, values in series.items()})
+                for (a, b), members in zip(bounds, shots, strict=True)
             ),
             seams=tuple(
                 self._seam(frame, steps[frame].tolist(), ordinary) for frame in sorted(self._sharpness_steps)
@@ -335,73 +199,6 @@ def measure_drift(
     return meter.result()
 
 
-def plot_drift(drift: Drift, path: str | os.PathLike[str]) -> None:
-    """Draw every axis over time, as small multiples, into a PNG.
-
-    The grey band is what people do not notice; the dashed line is the slope; vertical lines are seams (dotted)
-    and cuts. Raises OptionError if matplotlib is absent (`pip install 'wan22[eval]'`).
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise OptionError("drawing drift needs matplotlib: pip install 'wan22[eval]'") from error
-    figure = Figure(figsize=(12, 9), layout="constrained")
-    panels = figure.subplots(4, 3, sharex=True).ravel()
-    times = np.array(drift.times)
-    for panel, (name, axis) in zip(panels, drift.axes.items(), strict=False):
-        fit = axis.per_second * (times - times.mean()) + _median(np.array(axis.values))
-        panel.axhspan(axis.start - axis.visible, axis.start + axis.visible, color="0.92", lw=0)
-        panel.plot(times, axis.values, color=_COLOURS[axis.verdict], lw=1.6)
-        panel.plot(times, fit, color="0.3", lw=0.9, ls="--")
-        panel.set_title(f"{name}: {axis.per_second:+.3f} {axis.unit}/s, {axis.verdict}", fontsize=10)
-        panel.set_ylabel(axis.unit)
-        panel.margins(x=0)
-    panels[9].plot(times, drift.camera, color="0.3", lw=1.6, label="way, in picture widths")
-    panels[9].plot(times, np.array(drift.zoom) - 1, color="tab:blue", lw=1.2, label="growth of the middle")
-    panels[9].set_title(f"camera: {drift.travel:.2f} widths, {drift.growth:.2f} times", fontsize=10)
-    panels[9].margins(x=0, y=0.1)
-    panels[9].legend(fontsize=7)
-    if drift.seams:
-        panels[10].stem(
-            [seam.seconds for seam in drift.seams], [seam.times for seam in drift.seams], basefmt=" "
-        )
-        panels[10].axhline(1, color="0.3", lw=0.9, ls="--")
-    panels[10].set_title(
-        "seams: step over the ordinary one" if drift.seams else "seams: none known", fontsize=10
-    )
-    panels[10].set_ylabel("times")
-    panels[11].axis("off")
-    panels[11].text(0, 0.95, _legend(drift), va="top", fontsize=9, family="monospace")
-    for panel in panels[:11]:
-        panel.xaxis.set_tick_params(labelbottom=True)
-        panel.set_xlabel("seconds", fontsize=8)
-        panel.tick_params(labelsize=8)
-        for cut in drift.cuts:
-            panel.axvline(cut / drift.fps, color="tab:purple", lw=1)
-    for panel in panels[:9]:
-        for seam in drift.seams:
-            panel.axvline(seam.seconds, color="0.6", lw=0.7, ls=":")
-    figure.savefig(path, dpi=110, format="png")
-
-
-_COLOURS = {"steady": "tab:green", "uneven": "tab:orange", "drifts": "tab:red", "unknown": "0.5"}
-
-
-def _legend(drift: Drift) -> str:
-    return "\n".join([
-        f"{drift.seconds:.1f} s, {drift.frames} frames at {drift.fps:g}/s",
-        f"{drift.size[0]}x{drift.size[1]}, {len(drift.seams)} seams, {len(drift.cuts)} cuts",
-        "",
-        "green   steady",
-        "red     drifts: slope and end agree",
-        "orange  uneven: only one of the two, or",
-        "        only some of the takes",
-        "band    not noticed against the start",
-        "dashed  robust slope",
-        "dotted  seams; purple: cuts",
-    ])  # fmt: skip
-
-
 class _Row(NamedTuple):
     """What is kept of a second: its first frame and their number; means, medians, and the turn of hue."""
 
@@ -443,7 +240,7 @@ class _Second:
         """Sum up; `layout` is that of the first second, None in it."""
         mean = self._sum / self.count
         edges, alike, travel, growth = (
-            _median(np.array(column)) for column in zip(*self._samples, strict=True)
+            median(np.array(column)) for column in zip(*self._samples, strict=True)
         )
         turn = _turn(self.layout if layout is None else layout, self.layout)
         return _Row(self.first, self.count, tuple(mean.tolist()), edges, alike, travel, growth, turn)
@@ -471,7 +268,7 @@ class _Likeness:
             self._compare([*self._first[:i], *self._first[i + 1 :]], look)
             for i, look in enumerate(self._first)
         ]
-        return _median(np.array(pairs))
+        return median(np.array(pairs))
 
     def _look(self, picture: np.ndarray) -> Any:
         if self._features is None:
@@ -523,66 +320,3 @@ def _step(before: np.ndarray, after: np.ndarray) -> tuple[float, float, float]:
     one, two = before.mean(axis=(0, 1)), after.mean(axis=(0, 1))
     picture = np.linalg.norm(after - before, axis=-1).mean()
     return float(two[0] - one[0]), float(ciede2000(one, two)), float(picture)
-
-
-def _ordinary(steps: np.ndarray, without: set[int]) -> dict[str, float]:
-    """Median step between neighbours, in absolute value."""
-    kept = np.delete(np.abs(steps), list(without), axis=0)
-    brightness, colour, picture = np.median(kept, axis=0).tolist() if len(kept) else (0.0, 0.0, 0.0)
-    return {"brightness": brightness, "colour": colour, "picture": picture}
-
-
-def _cuts(differences: np.ndarray, borders: set[int]) -> list[int]:
-    """Frames that differ from the one before far more than their neighbours do; a flash does so twice, and is none."""
-    found = []
-    for i in np.nonzero(differences > _LEAST_CUT)[0].tolist():
-        near = np.concatenate([differences[max(i - 3, 1) : i], differences[i + 1 : i + 4]])
-        if differences[i] > _TIMES_CUT * near.max(initial=0.0) and i not in borders:
-            found.append(i)
-    return found
-
-
-def _axis(kind: _Kind, times: np.ndarray, values: np.ndarray, takes: list[np.ndarray]) -> Axis:
-    start, end = float(values[0]), float(values[-1])
-    slope = _slope(times, values, takes)
-    total = slope * float(times[-1] - times[0])
-    visible = kind.visible * max(start, 10.0) if kind.relative else kind.visible
-    if len(takes) == 1:
-        changes = [total, end - start]
-    else:  # across a cut the end says nothing about the start: each take for itself
-        changes = [_slope(times, values, [take]) * np.ptp(times[take]) for take in takes if take.sum() > 1]
-    seen = [abs(change) >= visible for change in changes]
-    verdict: Verdict = "drifts" if all(seen) else "uneven" if any(seen) else "steady"
-    if not changes or any(math.isnan(change) for change in changes):
-        verdict = "unknown"
-    return Axis(kind.unit, kind.what, tuple(values.tolist()), start, end, slope, total, visible, verdict)
-
-
-def _slope(times: np.ndarray, values: np.ndarray, takes: list[np.ndarray]) -> float:
-    """Median slope over pairs of seconds of the same take, at least a quarter of it apart (Theil and Sen)."""
-    slopes = [np.empty(0)]
-    for members in takes:
-        use = members & ~np.isnan(values)
-        t, y = times[use], values[use]
-        # A thousand seconds have half a million pairs, which is plenty.
-        stride = max(1, len(t) // 1000)
-        t, y = t[::stride], y[::stride]
-        i, j = np.triu_indices(len(t), k=max(len(t) // 4, 1))
-        slopes.append((y[j] - y[i]) / (t[j] - t[i]))
-    return _median(np.concatenate(slopes))
-
-
-def _median(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(np.median(known)) if known.size else math.nan
-
-
-def _plain(value: Any) -> Any:
-    """JSON-able: tuples as lists, six digits, no nan."""
-    if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else None
-    return value

@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from wan22.director.drift import AXES, DriftMeter, measure_drift, plot_drift
+from wan22.director.drift import DriftMeter, measure_drift
+from wan22.director.drift_plot import plot_drift
 from wan22.director.look import Look, cells, ciede2000, edge_width, lab, likeness, shift, zoom
+from wan22.director.trend import AXES
 from wan22.errors import MediaError
 from wan22.stage import Shot, render
 
@@ -247,7 +249,7 @@ def test_a_cut_is_found_and_slopes_do_not_cross_it(calm):
     two = stage(time="night")
     drift = measure_drift([calm[:40], two], FPS)
     assert drift.cuts == (40,)
-    assert [(take.start, take.end) for take in drift.takes] == [(0, 40), (40, 88)]
+    assert [(shot.start, shot.end) for shot in drift.shots] == [(0, 40), (40, 88)]
     assert abs(drift.axes["brightness"].end - drift.axes["brightness"].start) > 10
     assert drift.axes["brightness"].verdict == "steady"
 
@@ -320,6 +322,7 @@ def test_the_json_says_everything(plain):
     assert list(found["axes"]) == list(AXES)
     assert len(found["axes"]["contrast"]["values"]) == len(found["times"]) == SECONDS
     assert found["seconds"] == 6 and found["cuts"] == [] and found["size"] == [60, 40]
+    assert [(shot["start"], shot["end"]) for shot in found["takes"]] == [(0, FPS * SECONDS)]
 
 
 def test_the_plot_is_a_picture(plain, tmp_path):
