@@ -2,9 +2,11 @@
 
 import pytest
 
+from wan22.director.shot import ShotSpec, parse
 from wan22.director.vocabulary import (
     AXES,
     LANGUAGES,
+    PROMPT_LANGUAGES,
     TERMS,
     alone,
     axis,
@@ -139,16 +141,26 @@ def test_terms_that_exclude_one_another_are_one_error_that_names_both(one, other
         check_together([(term(other), "there"), (term(one), "here")])
 
 
-def test_terms_that_go_together_pass():
-    for pair in (
+@pytest.mark.parametrize(
+    "pair",
+    [
         "dolly-in tilt-up",
         "handheld follow",
         "night moonlight",
         "soft-light backlight",
         "low-angle dutch-angle",
-    ):
-        check_together([(term(key), key) for key in pair.split()])
-    check_together([(term("static"), "a"), (term("static"), "b")])
+    ],
+)
+@pytest.mark.parametrize("language", PROMPT_LANGUAGES)
+def test_terms_that_go_together_are_said_together_and_understood(pair, language):
+    together = {term(key) for key in pair.split()}
+    shot = ShotSpec("a fox").with_terms(together)
+    prompt = shot.render(language)
+    assert {said.term for said in said_in(prompt)} == set(parse(prompt).terms()) == together
+
+
+def test_a_term_that_is_given_twice_goes_with_itself():
+    assert ShotSpec("a fox, static", camera=("static", "static")).camera == ("static",)
 
 
 def test_additions_to_chinese_are_chinese_and_to_every_other_language_english():
