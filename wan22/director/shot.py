@@ -170,7 +170,14 @@ def _around(sentences: Iterable[str], terms: Sequence[Term], language: str) -> s
     tags = comma.join(row.phrase(language) for row in terms if row.axis != "camera")
     moves = [row.phrase(language) for row in terms if row.axis == "camera"]
     whole = [sentence for sentence in (tags, *sentences, *moves) if sentence]
-    return space.join(text if text.endswith(_SENTENCES_END) else text + stop for text in whole)
+    return space.join(_ended(text, stop) for text in whole)
+
+
+def _ended(sentence: str, stop: str) -> str:
+    """A sentence with its full stop; after a last 场景是 with a space, or the stop would begin a scene."""
+    if sentence.endswith(_SENTENCES_END):
+        return sentence
+    return f"{sentence} {stop}" if sentence.endswith("场景是") else sentence + stop
 
 
 def _strip(text: str) -> tuple[str, list[Term]]:
