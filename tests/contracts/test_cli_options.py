@@ -15,7 +15,7 @@ FROZEN = {
     f"--last-image --lens --light --lora --no-overwrite --output --overwrite --pose --quality --say --seconds "
     f"--shot-size --speaker --strength --style --task --time --tone --video --voice --voice-sample -o {MACHINE} "
     f"{SAMPLING}",
-    "image": f"prompt --angle --camera --composition --count --extend --from --json --lens --light --lora "
+    "image": f"prompt --angle --camera --composition --count --extend --fast --from --json --lens --light --lora "
     f"--no-overwrite --output --overwrite --shot-size --style --time --tone -o {MACHINE} {SAMPLING}",
     "storyboard": f"script --fps --from-stills --json --lora --output --plan --quality --retry --still-model -o "
     f"{MACHINE} {SAMPLING}",

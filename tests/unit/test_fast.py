@@ -9,9 +9,11 @@ from unit.tiny import write_tiny
 
 from wan22.catalog import Fast, from_json, to_json
 from wan22.cli import again
+from wan22.cli.__main__ import main
 from wan22.cli.sound import Asked
 from wan22.engine import load
 from wan22.errors import CheckpointError, OptionError
+from wan22.media.recipe import read_recipe
 from wan22.pipeline import Wan22Pipeline, collect
 from wan22.train.adapt import attach
 from wan22.types import Clip, Latents, Progress, Request
@@ -136,6 +138,25 @@ def test_a_full_film_can_be_made_again_in_few_steps(engine):
     assert not again.settings(recipe, {}, Asked()).get("fast")
     found = again.settings(recipe, {"fast": True}, Asked())
     assert engine.recipe(Request(**found))["steps"] == 4
+
+
+@pytest.mark.parametrize(("command", "name"), [("image", "ball.png"), ("generate", "ball.mp4")])
+def test_pictures_and_films_are_asked_for_in_few_steps_alike(folder, tmp_path, command, name):
+    made = str(tmp_path / name)
+    assert main([command, "--fast", PROMPT, "--model", str(folder), "--device", "cpu", "-o", made]) == 0
+    recipe = read_recipe(made)
+    assert (recipe["steps"], recipe["solver"], recipe["guidance"]) == (4, "euler", 1)
+    assert set(recipe["fast"]) == {"fast_high.safetensors", "fast_low.safetensors"}
+
+
+def test_a_picture_cannot_be_fast_with_other_steps_or_without_adapters(folder, tmp_path, capsys):
+    made = tmp_path / "ball.png"
+    command = ["image", "--fast", PROMPT, "--device", "cpu", "-o", str(made), "--model"]
+    assert main([*command, str(folder), "--steps", "8"]) == 2
+    assert "steps is 4 in the 4 steps of" in capsys.readouterr().err
+    assert main([*command, str(write_tiny(tmp_path / "plain"))]) == 2
+    assert "ships no adapters for few steps" in capsys.readouterr().err
+    assert not made.exists()
 
 
 def test_a_row_says_its_few_steps_and_reads_them_back(engine):

@@ -21,6 +21,7 @@ def image(
     camera: direct.Camera = None,
     style: direct.Style = None,
     extend: direct.Extend = None,
+    fast: o.Fast = False,
     size: o.Size = None,
     negative: o.Negative = None,
     source: o.From = None,
@@ -44,6 +45,7 @@ def image(
     asked = {
         "prompt": prompt, "negative": negative, "size": o.parse_size(size), "frames": 1, "steps": steps,
         "solver": solver, "shift": shift, "guidance": o.parse_guidance(guidance), "seed": seed,
+        "fast": fast or None,
     }  # fmt: skip
     _make(
         Work(
