@@ -18,8 +18,8 @@ from wan22.catalog import VARIANTS, Defaults, Trained
 from wan22.cli import again
 from wan22.cli.__main__ import main
 from wan22.cli.catalogue import dit_parameters, weigh
-from wan22.cli.generate import slug
 from wan22.cli.publish import LATENTS_SUFFIX, Target
+from wan22.cli.work import slug
 from wan22.media.recipe import read_recipe
 from wan22.media.video import read_clip
 from wan22.request import resolve

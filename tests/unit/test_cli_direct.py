@@ -13,7 +13,7 @@ from PIL import Image
 from wan22.cli import direct
 from wan22.cli.__main__ import main
 from wan22.cli.direct import Direction, directed, kept
-from wan22.cli.generate import Machine, Work, _directed
+from wan22.cli.work import Machine, Work, with_direction
 from wan22.director.shot import ShotSpec
 from wan22.errors import OptionError
 
@@ -136,7 +136,7 @@ def test_generate_shows_both_prompts_and_hands_the_new_one_on():
     work = Work({"prompt": "a fox", "seed": 4}, {}, None, None, ".mp4", Machine())
     notes = Notes()
     with chat("A fox runs by day.") as (url, _):
-        made, told = _directed(replace(work, direction=Direction(time="night", extend=url)), notes)
+        made, told = with_direction(replace(work, direction=Direction(time="night", extend=url)), notes)
     assert made.given["prompt"] == "A fox runs by day."
     assert notes.lines == [
         "prompt before: a fox",
@@ -146,7 +146,7 @@ def test_generate_shows_both_prompts_and_hands_the_new_one_on():
         "note: the extended prompt no longer says night",
     ]
     assert set(told) == {"directed", "extended"}
-    assert _directed(work, notes) == (work, {}) and len(notes.lines) == 5
+    assert with_direction(work, notes) == (work, {}) and len(notes.lines) == 5
 
 
 def test_a_film_made_again_keeps_what_was_told_of_its_prompt():

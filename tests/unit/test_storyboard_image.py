@@ -6,14 +6,14 @@ import pytest
 
 from wan22.cli import image as command
 from wan22.cli.__main__ import main
-from wan22.cli.generate import _directed
+from wan22.cli.work import with_direction
 
 
 @pytest.fixture
 def works(monkeypatch):
     """What `wan22 image` would make."""
     made = []
-    monkeypatch.setattr(command, "_make", made.append)
+    monkeypatch.setattr(command, "make", made.append)
     return made
 
 
@@ -28,7 +28,7 @@ def test_the_options_of_direction_are_put_around_the_prompt_of_a_picture(works):
     )
     more = "--time night --tone warm --style claymation --extend rules"
     assert main(["image", "a fox", *arguments.split(), *more.split()]) == 0
-    work, told = _directed(works[0], Notes())
+    work, told = with_direction(works[0], Notes())
     assert told["directed"]["after"] == (
         "Claymation style, Night time, Moonlight, Warm colors, Close-up shot, Low angle shot, Long-focus lens, "
         "Center composition. a fox."

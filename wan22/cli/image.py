@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wan22.cli import direct
 from wan22.cli import options as o
-from wan22.cli.generate import Machine, Work, _loras, _make, _present
+from wan22.cli.work import Machine, Work, make, present
 
 
 def image(
@@ -47,9 +47,9 @@ def image(
         "solver": solver, "shift": shift, "guidance": o.parse_guidance(guidance), "seed": seed,
         "fast": fast or None,
     }  # fmt: skip
-    _make(
+    make(
         Work(
-            given=_present(asked),
+            given=present(asked),
             files={},
             source=source,
             output=output,
@@ -58,7 +58,7 @@ def image(
             count=count,
             overwrite=overwrite,
             json=json,
-            loras=_loras(lora),
+            loras=o.parse_loras(lora),
             direction=direct.Direction(
                 shot_size, angle, lens, composition, light, time, tone, camera, style, extend
             ),

@@ -228,6 +228,11 @@ def parse_lora(text: str) -> tuple[str, float, str | None]:
     return match["path"], float(match["strength"] or 1.0), match["expert"]
 
 
+def parse_loras(texts: list[str] | None) -> tuple[tuple[str, float, str | None], ...]:
+    """Read every --lora, as `parse_lora`; none were given: ()."""
+    return tuple(parse_lora(text) for text in texts or ())
+
+
 def parse_size(text: str | None) -> tuple[int, int] | None:
     """Read "832x480". Raises SizeError for any other form; whether the size can be made is the engine's to say."""
     if text is None:

@@ -14,7 +14,7 @@ import typer
 from wan22.catalog import NANO
 from wan22.cli import options as o
 from wan22.cli import report, shoot
-from wan22.cli.generate import Machine, _loras
+from wan22.cli.work import Machine, present
 from wan22.errors import MediaError, OptionError, OutputError
 
 if TYPE_CHECKING:
@@ -88,11 +88,11 @@ def storyboard(
     folder = Path(output) if output is not None else Path("out") / path.stem
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file; a storyboard needs a folder: -o FOLDER")
-    settings = _present({"solver": solver, "shift": shift, "guidance": o.parse_guidance(guidance)})
+    settings = present({"solver": solver, "shift": shift, "guidance": o.parse_guidance(guidance)})
     with report.choose(json) as show:
         shots = _shots(told, settings, path.parent)
         machine = Machine(told.model or NANO, device, dtype, memory)
-        engine = machine.load({}, _loras(lora))
+        engine = machine.load({}, o.parse_loras(lora))
         stills = _stills(engine, replace(machine, model=still_model), from_stills)
         studio = shoot.Studio(engine, folder, _Quiet(show), shoot.judged, retry, stills, quality)
         studio.check(shots)
@@ -131,7 +131,7 @@ def _text(path: Path) -> str:
 
 def _overridden(script: Script, **given: Any) -> Script:
     """The script with what the command line says instead."""
-    changed = replace(script, **_present(given))
+    changed = replace(script, **present(given))
     if given.get("seed") is not None:  # one seed for all shots, also those that have their own
         changed = replace(changed, scenes=tuple(replace(scene, seed=None) for scene in changed.scenes))
     return changed
@@ -147,7 +147,7 @@ def _print_plan(script: Script, json: bool) -> None:
                 "asked": scene.spec.to_json(),
                 "seed": seed,
             }
-            more = _present({"seconds": scene.seconds, "image": scene.image})
+            more = present({"seconds": scene.seconds, "image": scene.image})
             print(jsonlib.dumps({**entry, **more}, ensure_ascii=False))
             continue
         about = [f"seed {seed}"]
@@ -173,13 +173,13 @@ def _shots(script: Script, settings: dict[str, Any], beside: Path) -> list[shoot
     """Each scene as a request. Raises MediaError, naming the shot, for a picture that cannot be read."""
     from wan22.types import Request
 
-    common = _present(
+    common = present(
         {"size": script.size, "fps": script.fps, "steps": script.steps, "negative": script.negative}
     )
     shots = []
     for scene in script.scenes:
         seed = script.seed if scene.seed is None else scene.seed
-        own = _present({"seconds": scene.seconds, "image": _picture(scene, beside)})
+        own = present({"seconds": scene.seconds, "image": _picture(scene, beside)})
         request = Request(prompt=scene.prompt, seed=seed, **common, **settings, **own)
         shots.append(shoot.Shot(scene, request))
     return shots
@@ -314,7 +314,3 @@ def _publish(board: Board, folder: Path) -> None:
         part.write_text(html(board), "utf-8")
     with written(folder / "board.pdf") as part:
         write_sheet(board, part)
-
-
-def _present(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}

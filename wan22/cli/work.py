@@ -1,0 +1,216 @@
+"""The work of a command that makes films or pictures: what was typed is checked, put together, made and published.
+
+What a command takes, and what its words are called, is its own: generate.py, image.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wan22.catalog import NANO
+from wan22.cli import again, direct, report
+from wan22.cli.long import LongWork, publish_long
+from wan22.cli.publish import Target, is_picture, publish
+from wan22.cli.sound import Asked, Soundtrack
+from wan22.cli.takes import best_of as best_takes
+from wan22.cli.takes import check_canvas, check_takes
+from wan22.errors import CheckpointError, OptionError, OutputError
+
+if TYPE_CHECKING:
+    from wan22.engine import Engine
+    from wan22.types import Request
+
+
+@dataclass(frozen=True)
+class Machine:
+    """With what to work, as typed; None: from the recipe, or the default."""
+
+    model: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    memory: str | None = None
+
+    def load(self, recipe: dict[str, Any], loras: Sequence[again.AskedLoRA] = ()) -> Engine:
+        """Assemble the engine, with LoRAs as (path, strength, expert)."""
+        engine = self._load(recipe)
+        if loras:
+            from wan22.weights.lora import LoRA
+
+            engine.use_loras([LoRA(*lora) for lora in loras])
+        return engine
+
+    def _load(self, recipe: dict[str, Any]) -> Engine:
+        from wan22.engine import load
+
+        device, memory = self.device or "auto", self.memory or "auto"
+        dtype = self.dtype or recipe.get("dtype") or "auto"
+        if self.model or not recipe:
+            return load(self.model or NANO, device=device, dtype=dtype, memory=memory)
+        try:
+            return load(recipe["model"], device=device, dtype=dtype, memory=memory)
+        except (OptionError, CheckpointError) as error:
+            raise type(error)(
+                f"made with the model {recipe['model']!r}; name it with --model: {error}"
+            ) from error
+
+
+@dataclass(frozen=True)
+class Takes:
+    """How many takes are made to keep the best, and whether the others stay."""
+
+    number: int | None = None
+    keep: bool = False
+
+
+@dataclass(frozen=True)
+class Work:
+    """A command as it was typed: `given` are fields of a request, `files` its pictures and clips."""
+
+    given: dict[str, Any]
+    files: dict[str, str]
+    source: str | None
+    output: str | None
+    suffix: str
+    machine: Machine
+    quality: str = "high"
+    codec: str | None = None
+    count: int = 1
+    overwrite: bool = True
+    json: bool = False
+    recipe: dict[str, Any] = field(default_factory=dict)
+    sound: Asked = field(default_factory=Asked)
+    afresh: bool = False
+    loras: tuple[again.AskedLoRA, ...] = ()
+    direction: direct.Direction = field(default_factory=direct.Direction)
+    takes: Takes = Takes()
+
+
+def make(work: Work) -> None:
+    """Check everything that can be checked, then make the films one after another."""
+    if work.source is not None:
+        recipe = again.read(work.source)
+        work = replace(
+            work,
+            recipe=recipe,
+            given=again.settings(recipe, work.given, work.sound),
+            files=again.find_files(recipe, work.source, work.files),
+            sound=again.find_sound(recipe, work.source, work.sound),
+            loras=work.loras or again.find_loras(recipe, work.source),
+        )
+    if "prompt" not in work.given:
+        raise OptionError(
+            'there is no prompt: wan22 generate "a red ball rolls left at sunset", or give --from FILE'
+        )
+    if "strength" in work.given and "video" not in work.files:
+        raise OptionError("--strength says how far a clip is changed; give the clip with --video")
+    target = _target(work)
+    check_place(target, (1, 1), 1, work.overwrite)
+    with report.choose(work.json) as show:
+        work, told = with_direction(work, show)
+        check_takes(work.takes.number, work.count, work.given["prompt"])
+        track = work.sound.open()
+        request = _request(work, track)
+        engine = work.machine.load(work.recipe, work.loras)
+        engine.check(replace(request, seed=request.seed + max(work.count, work.takes.number or 1) - 1))
+        canvas = engine.check(request)
+        check_canvas(work.takes.number, canvas, request)
+        notes = again.note_files(work.files | ({"sound": track.path} if track and not track.said else {}))
+        notes |= _of_sound(track) | told
+        for turn in range(work.count):
+            place = target.tagged(str(turn + 1)) if work.count > 1 else target
+            check_place(place, canvas.out, canvas.frames * (work.count - turn), work.overwrite)
+            now = replace(request, seed=request.seed + turn)
+            if work.takes.number is not None:
+                made = best_takes(
+                    work.takes.number,
+                    engine.generate,
+                    now,
+                    place,
+                    show,
+                    canvas=canvas,
+                    notes=notes,
+                    keep=work.takes.keep,
+                )
+            elif canvas.clips > 1 or request.sound is not None:
+                made = publish_long(engine, now, LongWork(place, canvas, track, notes, work.afresh), show)
+            else:
+                made = publish(
+                    engine.generate(now), place, show, size=canvas.out, fps=canvas.fps, notes=notes
+                )
+            if work.source is not None and turn == 0:
+                show.compared(work.source, again.differences(work.recipe, made))
+
+
+def with_direction(work: Work, show: report.Report) -> tuple[Work, dict[str, Any]]:
+    """The work with its prompt directed and extended, and what the recipe keeps of that."""
+    given = work.given
+    if not work.direction.given:
+        return work, direct.kept(work.recipe, given)
+    prompt, told = direct.directed(
+        given["prompt"], work.direction, seed=given.get("seed", 0), image=work.files.get("image")
+    )
+    direct.show_change(told, show)
+    return replace(work, given=given | {"prompt": prompt}), told
+
+
+def _of_sound(track: Soundtrack | None) -> dict[str, Any]:
+    """What a recipe notes of a film's sound: the piece of a file, or what was said by whom."""
+    if track is None:
+        return {}
+    entry = present({"said": track.said or None, "start": track.start or None, "seconds": track.seconds})
+    return {"sound": entry} if entry else {}
+
+
+def _request(work: Work, track: Soundtrack | None) -> Request:
+    """Read the pictures, clips and sound, and put the request together."""
+    from wan22.media.image import read_image
+    from wan22.media.video import read_clip
+    from wan22.types import Request
+
+    readers = {"image": read_image, "last_image": read_image, "video": read_clip, "pose": read_clip}
+    media: dict[str, Any] = {name: readers[name](path) for name, path in work.files.items()}
+    if track is not None:
+        media["sound"] = track.heard()
+    return Request(**work.given, **media)
+
+
+def _target(work: Work) -> Target:
+    """Where the result goes: as typed, beside the film that is made again, or under out/."""
+    if work.output is not None:
+        path = work.output
+    elif work.source is not None:
+        path = Target(work.source).tagged("again").path
+        path = (
+            path if is_picture(path) == (work.suffix == ".png") else f"{Path(path).with_suffix(work.suffix)}"
+        )
+    else:
+        path = f"out/{slug(work.given['prompt'])}-{work.given.get('seed', 0)}{work.suffix}"
+    if is_picture(path) and work.suffix != ".png":
+        raise OutputError(
+            f"{path} is a picture, and `wan22 generate` makes films; use `wan22 image`, or name a .mp4"
+        )
+    if not is_picture(path) and work.suffix == ".png":
+        raise OutputError(f"{path} is no picture, and `wan22 image` makes one; use a .png, .jpg or .webp")
+    return Target(path, work.quality, work.codec)
+
+
+def check_place(target: Target, size: tuple[int, int], frames: int, overwrite: bool) -> None:
+    """Raise OutputError if a film of that size cannot be written there."""
+    from wan22.media.place import check_output, estimate_bytes
+
+    check_output(target.path, bytes_needed=estimate_bytes(size, frames, target.path), overwrite=overwrite)
+
+
+def slug(prompt: str) -> str:
+    """A file name from a prompt: its first words, letters of any language, at most 48 characters."""
+    words = "-".join(re.findall(r"\w+", prompt.lower()))[:48].strip("-_")
+    return words or "film"
+
+
+def present(values: dict[str, Any]) -> dict[str, Any]:
+    """The values that were given: without those that are None."""
+    return {name: value for name, value in values.items() if value is not None}
