@@ -34,8 +34,8 @@ from wan22.train.words import caption_tokenizer, train_words
 from wan22.weights.reader import read_json
 
 STAGES = ("clips", "latents", "words", "sketch", "high", "low", "decoder", "export")
-_SHOWN = 1200
-"""Clips of either kind, films and puppets, that the decoder learns from."""
+_SHOWN, _SPOKEN = 3000, 600
+"""Clips of films and of puppets that the decoder learns from."""
 
 
 def run(stage: str, folder: Path, *, log: Log, minutes: float | None = None) -> None:
@@ -139,7 +139,7 @@ def _decoder(folder: Path, log: Log, minutes: float | None) -> None:
 
 
 def _shown(folder: Path) -> np.ndarray:
-    """Pictures for the decoder, uint8 (n, T, 64, 64, 3): windows of the largest films, and as many puppets."""
+    """Pictures for the decoder, uint8 (n, T, 64, 64, 3): windows of the largest films, then puppets."""
     path, side = folder / "shown.npy", nano_speech.SIZE
     if not path.exists():
         films = _films(folder, nano.FILMS[0]).pixels[:_SHOWN]
@@ -153,10 +153,10 @@ def _shown(folder: Path) -> np.ndarray:
         shots = sample_puppets(nano_speech.FILMS.count, nano_speech.FILMS.seed)
         per_film = nano_speech.FILMS.frames // nano.FRAMES
         puppets = []
-        for i in range(-(-_SHOWN // per_film)):
+        for i in range(-(-_SPOKEN // per_film)):
             film = puppet_pixels(nano_speech.FILMS, shots[i : i + 1], range(i, i + 1))[0].numpy()
             puppets += [film[k * nano.FRAMES : (k + 1) * nano.FRAMES] for k in range(per_film)]
-        np.save(path, np.stack(windows + puppets[:_SHOWN]))
+        np.save(path, np.stack(windows + puppets[:_SPOKEN]))
     return np.load(path, mmap_mode="r")
 
 

@@ -86,7 +86,7 @@ def decoder(arch: VAEArch) -> VAERecipe:
     """
     return VAERecipe(
         arch=arch,
-        optimiser=Optimiser(steps=600, peak=5e-4, warmup=20, average=0.98),
+        optimiser=Optimiser(steps=950, peak=5e-4, warmup=20, average=0.98),
         shapes=((4, 17, 64, 64, 1.0),),
         freeze=1.0,
         seed=SEED,
@@ -127,7 +127,7 @@ def high(vocab: int) -> FlowRecipe:
     return FlowRecipe(
         dit=DIT,
         text=text(vocab),
-        optimiser=Optimiser(steps=7000, peak=1.3e-3, warmup=30, average=0.997),
+        optimiser=Optimiser(steps=4400, peak=1.3e-3, warmup=30, average=0.997),
         batch=12,
         noise=(BOUNDARY, 1.0),
         shift=SHIFT,
@@ -143,7 +143,7 @@ def low(vocab: int) -> FlowRecipe:
     return FlowRecipe(
         dit=DIT,
         text=text(vocab),
-        optimiser=Optimiser(steps=7000, peak=1.3e-3, warmup=30, average=0.997),
+        optimiser=Optimiser(steps=5900, peak=1.3e-3, warmup=30, average=0.997),
         batch=12,
         noise=(0.0, BOUNDARY),
         shift=3.0,
