@@ -9,7 +9,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-PROMPT ?= a big red ball bounces in the snow at sunset
+PROMPT ?= a red ball bounces in the snow at sunset
 SEED ?= 0
 OPTIONS ?=
 WORKERS ?= 2

@@ -158,7 +158,7 @@ def vae(arch: VAEArch, way: str, frames: int, pixels: int, contender: str) -> Ca
 
 # From prompt to film
 
-PROMPT, NEGATIVE = "a big red ball bounces in the snow at sunset", ""
+PROMPT, NEGATIVE = "a red ball bounces in the snow at sunset", ""
 STEPS = 20
 
 

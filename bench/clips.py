@@ -30,7 +30,7 @@ from wan22.media.audio import write_sound
 from wan22.types import ClipDone, Event, Finished, Frames, Phase, Progress, Request
 
 MODELS = ("nano", "nano-s2v")
-PROMPT = "a big red ball bounces in the snow at sunset"
+PROMPT = "a red ball bounces in the snow at sunset"
 
 DENOISE, DECODE = "denoising", "decoding"
 TELL, READ = (

@@ -1,6 +1,6 @@
 """A script of shots, read and checked whole before anything is made: each shot becomes a `ShotSpec` and a prompt.
 
-    Subject: a small red ball
+    Subject: a red ball
     Style: realistic
     Model: nano
 
@@ -9,7 +9,7 @@
     Camera: pan left
 
 `{subject}` in a prompt stands for the shared subject. A prompt that says the subject, word for word, stays as it is;
-before any other the subject is put: "a small red ball; it rolls left". A shot with `Subject: none` goes without.
+before any other the subject is put: "a red ball; it rolls left". A shot with `Subject: none` goes without.
 """
 
 from __future__ import annotations
