@@ -165,7 +165,7 @@ def variant(vae: VAEArch, vocab: int) -> Variant:
         image="known",
         image_required=False,
         defaults=Defaults(
-            (128 * 4, 80 * 4), FRAMES, FPS, steps=20, shift=SHIFT, guidance=(4.0, 6.0), negative=""
+            (128 * 4, 80 * 4), FRAMES, FPS, steps=20, shift=SHIFT, guidance=(3.0, 5.0), negative=""
         ),
         trained=Trained(tuple((f.width, f.height) for f in FILMS), (1, FRAMES), only=True),
         hub=None,
