@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 import wan22
+from wan22.director.camera import DIRECTIONS
 from wan22.director.measure import judge, measure
 from wan22.engine import Engine
 from wan22.errors import OptionError, choose
@@ -43,23 +44,31 @@ VAE_BAR, FIRST_BAR = 32.0, 30.0
 """Decibels: the VAE there and back, mean over clips; and the first frame of a film against the picture given."""
 
 _FAMILY = {"dawn": "twilight", "dusk": "twilight", "sunrise": "golden", "sunset": "golden"}
+
+
+def _direction(moves: str) -> str:
+    """Where a camera goes, without by which kind of movement."""
+    return "+".join(sorted({DIRECTIONS.get(move, move) for move in moves.split("+")}))
+
+
 VIEWS: dict[str, tuple[str, Callable[[str], str]]] = {
     "time family": ("time", lambda value: _FAMILY.get(value, value)),
     "still or moving": ("camera", lambda value: "still" if value == "static" else "moving"),
+    "camera direction": ("camera", _direction),
 }
-"""Coarser readings of an axis: day, golden, twilight or night; and whether the camera moves at all."""
+"""Coarser readings of an axis: day, golden, twilight or night; whether the camera moves at all; and where to."""
 
 TARGETS = {
     "colour": 0.95,
     "time family": 0.95,
     "tone": 0.95,
     "still or moving": 0.95,
-    "camera": 0.90,
+    "camera direction": 0.90,
     "action": 0.90,
     "shot_size": 0.90,
 }
 OTHERS = 0.80
-_MOVES = ("camera", "action", "still or moving")
+_MOVES = ("camera direction", "camera", "action", "still or moving")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
