@@ -24,10 +24,22 @@ def saying(monkeypatch, *rows):
     monkeypatch.setattr(quality, "judge", lambda measured, asked: [Verdict(*row) for row in rows])
 
 
-def test_times_are_also_read_by_their_family_and_cameras_by_whether_they_move(monkeypatch):
-    saying(monkeypatch, ("time", "dawn", "dusk", False), ("camera", "pan-left", "pan-right", False))
+@pytest.mark.parametrize(
+    ("measured", "moves", "whither"),
+    [
+        ("pan-right", True, False),
+        ("truck-left", True, True),
+        ("zoom-in+pan-left", True, False),
+        ("static", False, False),
+    ],
+)
+def test_times_are_also_read_by_their_family_and_cameras_by_whether_and_where_they_move(
+    monkeypatch, measured, moves, whither
+):
+    saying(monkeypatch, ("time", "dawn", "dusk", False), ("camera", "pan-left", measured, False))
     found = {each["axis"]: each["obeyed"] for each in quality.verdicts(FILM, Asked("x", {}))}
-    assert found == {"time": False, "camera": False, "time family": True, "still or moving": True}
+    views = {"time family": True, "still or moving": moves, "camera direction": whither}
+    assert found == {"time": False, "camera": False} | views
 
 
 def test_what_could_not_be_judged_has_no_coarser_reading_either(monkeypatch):
