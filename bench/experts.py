@@ -34,7 +34,7 @@ from wan22.engine import Engine
 from wan22.errors import CheckpointError, OptionError
 from wan22.train.evaluation.bands import SIGMAS, band_losses, expert_at
 from wan22.train.evaluation.material import held_out, to_video
-from wan22.train.flow import FlowRecipe, train_flow
+from wan22.train.flow import FlowRecipe, Writer, train_flow
 from wan22.train.latents import LatentSet
 from wan22.train.losses import Batch
 from wan22.train.state import load_average
@@ -93,6 +93,14 @@ def train(
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(costs, indent=1) + "\n")
     return costs
+
+
+def fresh(recipe: FlowRecipe) -> dict[str, Tensor]:
+    """Parameters of a network that has learned nothing yet."""
+    torch.manual_seed(recipe.seed)
+    writer = Writer(recipe.dit, recipe.text)
+    writer.init_weights()
+    return dict(writer.state_dict())
 
 
 @dataclass(frozen=True)
@@ -331,10 +339,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.train:
         sets = [(nano.latents_of(options.folder, numbers.SMALL), 1.0)]
         base = numbers.both(tokenizer.size, options.begin)
-        began = nano.begin_words(options.folder)
-        train_flow(base, sets, tokenizer, start, log=print, start=began, minutes=options.minutes)
+        words = nano.begin_words(options.folder)
+        train_flow(
+            base, sets, tokenizer, start, log=print, start=fresh(base) | words, minutes=options.minutes
+        )
         planned = recipes(base, options.steps, numbers.BOUNDARY)
-        begin = began | load_average(start)
+        begin = words | load_average(start)
         train(planned, begin, sets, tokenizer, runs, log=print, minutes=options.minutes)
     row = numbers.variant(nano.shipped_arch(), tokenizer.size)
     small = ((numbers.SMALL.width, numbers.SMALL.height),)

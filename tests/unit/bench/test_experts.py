@@ -124,3 +124,10 @@ def test_what_is_missing_is_named(tmp_path):
         experts.compare({}, BOUNDARY, log=lambda _: None)
     with pytest.raises(CheckpointError, match="train the runs first"):
         experts.main(["--folder", str(tmp_path)])
+
+
+def test_what_has_learned_nothing_is_a_whole_network_and_always_the_same(run):
+    recipe = run[1]["one"]
+    made, again = experts.fresh(recipe), experts.fresh(recipe)
+    assert set(made) == set(Writer(recipe.dit, recipe.text).state_dict())
+    assert all(torch.equal(made[name], again[name]) for name in made)
