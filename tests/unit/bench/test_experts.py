@@ -87,6 +87,11 @@ def test_models_are_exported_and_compared_on_the_same_films(run, monkeypatch, tm
     monkeypatch.setattr(experts, "held_out", lambda count, seed: listed[:count])
     monkeypatch.setattr(experts, "renders", lambda shots, size: clips[: len(shots)])
     models = {name: experts.export(runs, name, parts) for name in experts.trained(runs, parts.start)}
+    said = [
+        json.loads((folder / "variant.json").read_text())["defaults"]["guidance"]
+        for folder in models.values()
+    ]
+    assert said == [[3.5, 3.5]] * 4  # one network can be told one number only, so all have the same
     result = experts.compare(models, BOUNDARY, count=3, seeds=1, sigmas=(0.2, 0.95), log=lambda _: None)
     assert json.loads(json.dumps(result)) == result
     low, high = result["bands"]
