@@ -380,7 +380,7 @@ _HALF_22 = replace(VAE_22, encoder_width=80, decoder_width=128)
 CASES: dict[str, Case] = {
     case.name: case
     for case in (
-        Case("nano film", "float32", f"96x64, 17 frames, {STEPS} steps; {_NANO}", nano_film),
+        Case("nano film", "float32", f"128x80, 17 frames, {STEPS} steps; {_NANO}", nano_film),
         Case("A14B block fp32", "float32", "1,536 tokens x 5120", partial(a14b_block, torch.float32)),
         Case("A14B block bf16", "bfloat16", "1,536 tokens x 5120", partial(a14b_block, torch.bfloat16)),
         Case("vae 2.1 encode", "float32", "9 frames 128x128", partial(vae, VAE_21, "encode", 9, 128)),
