@@ -123,7 +123,8 @@ def test_what_the_adapters_fix_cannot_be_asked_for_otherwise(engine, asked):
 
 
 def test_what_the_adapters_fix_may_be_said(engine):
-    engine.check(Request(prompt=PROMPT, fast=True, steps=4, solver="euler", guidance=1))
+    said = Request(prompt=PROMPT, fast=True, steps=4, solver="euler", guidance=1)
+    assert engine.recipe(said) == engine.recipe(Request(prompt=PROMPT, fast=True))
 
 
 def test_a_recipe_of_a_fast_film_is_fast_again(engine):
