@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 import wan22
-from bench.quality import drawn_size, verdicts
+from bench.quality import VIEWS, drawn_size, verdicts
 from wan22.engine import Engine
 from wan22.errors import OptionError
 from wan22.media.image import write_image
@@ -93,6 +93,7 @@ def compare(engine: Engine, asked: Sequence[Asked], seed: int = 0) -> tuple[dict
         "seconds": {name: _seconds(side) for name, side in (("full", full), ("fast", fast))},
         "sharpness": {"full": _sharpness(full.films), "fast": _sharpness(fast.films)},
         "alike_psnr": round(fmean(alike), 2),
+        "all": {name: round(_share(table), 4) for name, table in rows.items()},
         "obeyed": {
             axis: {name: round(rows[name][axis]["films"], 4) for name in rows} | {"of": _of(rows, axis)}
             for axis in rows["full"]
@@ -117,6 +118,12 @@ def _sharpness(films: Sequence[np.ndarray]) -> float:
     return round(fmean(float(np.abs(np.diff(film.astype(np.int16), axis=2)).mean()) for film in films), 3)
 
 
+def _share(table: dict[str, Any]) -> float:
+    """Of all that was asked and could be judged, the share that was obeyed; coarser views do not count again."""
+    counted = [row for axis, row in table.items() if axis not in VIEWS]
+    return sum(row["obeyed"] for row in counted) / max(1, sum(row["of"] for row in counted))
+
+
 def _of(rows: dict[str, Any], axis: str) -> list[int]:
     """How many films were judged: what cannot be told from a film is not, so that both may differ."""
     return [rows[name][axis]["of"] for name in rows]
@@ -133,6 +140,7 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
         full, fast = seconds["full"][name], seconds["fast"][name]
         yield f"{what:18} {full:8.2f} {fast:8.2f}   {full / fast:.1f} times as fast"
     yield f"{'sharpness':18} {result['sharpness']['full']:8.2f} {result['sharpness']['fast']:8.2f}"
+    yield f"{'all that was asked':18} {result['all']['full']:8.1%} {result['all']['fast']:8.1%}"
     for axis, row in result["obeyed"].items():
         of = "/".join(str(n) for n in dict.fromkeys(row["of"]))
         yield f"{axis:18} {row['full']:8.1%} {row['fast']:8.1%}   of {of}"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -200,18 +201,22 @@ def verdicts(clip: np.ndarray, asked: Asked) -> list[dict[str, Any]]:
 def board(
     asked: Sequence[Asked], films: Sequence[np.ndarray], perfect: Sequence[np.ndarray]
 ) -> dict[str, dict[str, Any]]:
-    """Adherence per axis beside that of the renders, with counts and the bar."""
+    """Adherence per axis beside that of the renders, with counts, the bar, and what was taken for what."""
     judged, ideal = (
         [{"obeyed": verdicts(clip, each)} for clip, each in zip(clips, asked, strict=True)]
         for clips in (films, perfect)
     )
     table = adherence(judged, ideal)
+    wrong: dict[str, Counter[str]] = {axis: Counter() for axis in table}
+    for verdict in (each for film in judged for each in film["obeyed"] if each["obeyed"] is False):
+        wrong[verdict["axis"]][f"{verdict['asked']} as {verdict['measured']}"] += 1
     return {
         axis: {
             "films": round(row["films"], 4),
             "perfect": round(row["references"], 4) if "references" in row else None,
             "of": row["of"],
             "target": TARGETS.get(axis, OTHERS),
+            "wrong": dict(wrong[axis].most_common()),
         }
         for axis, row in table.items()
     }
@@ -244,7 +249,8 @@ def vae_psnr(engine: Engine, seed: int, count: int = 64) -> list[float]:
 def lines(result: dict[str, Any], only: Sequence[str] | None = None) -> list[str]:
     """The scoreboard for people; bars that are missed are marked."""
     found = [f"{result['films']} films of {result['model']}, {result['seconds_per_film']} s each", ""]
-    found += _table({axis: row for axis, row in result["obeyed"].items() if only is None or axis in only})
+    shown = {axis: row for axis, row in result["obeyed"].items() if only is None or axis in only}
+    found += [*_table(shown), "", *_wrong(shown)]
     psnr_of = result["vae_psnr"]
     mean = mean_psnr(psnr_of)
     found += [
@@ -270,6 +276,14 @@ def _table(rows: dict[str, dict[str, Any]]) -> list[str]:
         mark = _missed(row["films"] >= row["target"])
         found.append(f"{axis:18} {row['films']:7.1%} {perfect:>8} {row['target']:7.0%} {row['of']:5}{mark}")
     return found
+
+
+def _wrong(rows: dict[str, dict[str, Any]]) -> list[str]:
+    """What is most often taken for what, on the axes whose bar is missed."""
+    missed = {
+        axis: list(row["wrong"].items())[:6] for axis, row in rows.items() if row["films"] < row["target"]
+    }
+    return [f"{axis}: {', '.join(f'{what} {n}' for what, n in pairs)}" for axis, pairs in missed.items()]
 
 
 def _missed(reached: bool) -> str:

@@ -50,7 +50,8 @@ def test_what_could_not_be_judged_has_no_coarser_reading_either(monkeypatch):
 def test_the_board_has_films_beside_perfect_ones_with_counts_and_bars(monkeypatch):
     saying(monkeypatch, ("tone", "warm", "warm", True), ("lens", "fisheye", "normal-lens", False))
     board = quality.board([Asked("x", {})] * 2, [FILM] * 2, [FILM] * 2)
-    assert board["tone"] == {"films": 1.0, "perfect": 1.0, "of": 2, "target": 0.95}
+    assert board["tone"] == {"films": 1.0, "perfect": 1.0, "of": 2, "target": 0.95, "wrong": {}}
+    assert board["lens"]["wrong"] == {"fisheye as normal-lens": 2}
     assert board["lens"]["target"] == quality.OTHERS and board["lens"]["films"] == 0
 
 
@@ -71,11 +72,13 @@ def test_a_scoreboard_of_a_tiny_model_is_whole(tmp_path, monkeypatch):
     saying(monkeypatch, ("tone", "warm", "cool", False), ("camera", "static", "static", True))
     settings = {"steps": 2}
     result = quality.scoreboard(engine, 2, pictures=1, settings=settings, sheet=tmp_path / "sheet.png")
-    assert result["obeyed"]["tone"] == {"films": 0.0, "perfect": 0.0, "of": 2, "target": 0.95}
+    row = {"films": 0.0, "perfect": 0.0, "of": 2, "target": 0.95, "wrong": {"warm as cool": 2}}
+    assert result["obeyed"]["tone"] == row
     assert result["picture"]["films"] == 1 and result["picture"]["moves"]["camera"]["films"] == 1
     assert (tmp_path / "sheet.png").exists()
     shown = quality.lines(result, only=["tone"])
     assert any(line.startswith("tone") and line.endswith("missed") for line in shown)
+    assert "tone: warm as cool 2" in shown
     assert any("VAE: 31.89 dB (bar 32  missed), worst frame 31.00 dB" in line for line in shown)
     assert not any(line.startswith("camera") for line in shown[:5])
 
