@@ -141,6 +141,11 @@ def compare(portraits: Sequence[Portrait], specs: Sequence[ShotSpec], shared: Se
     return Continuity(pairs, float(np.mean(known)) if known else None)
 
 
+def hues_alike(one: Portrait, two: Portrait) -> float:
+    """The Bhattacharyya coefficient of the hues of what stands out: 1 alike, 0 nothing in common."""
+    return float(np.sqrt(one.hues * two.hues).sum())
+
+
 def _counted(one: ShotSpec, two: ShotSpec, *, subject: bool) -> tuple[str, ...]:
     alike = all(getattr(one, axis) == getattr(two, axis) for axis in SAME_LIGHT)
     return (("hues",) if subject else ()) + (("palette", "light") if alike else ())
@@ -149,7 +154,7 @@ def _counted(one: ShotSpec, two: ShotSpec, *, subject: bool) -> tuple[str, ...]:
 def _pair(i: int, j: int, one: Portrait, two: Portrait, counted: tuple[str, ...]) -> Pair:
     difference = (one.light - two.light) / (25, 12, 15, 15)
     parts = {
-        "hues": float(np.sqrt(one.hues * two.hues).sum()),
+        "hues": hues_alike(one, two),
         "palette": float(np.sqrt(one.palette * two.palette).sum()),
         "light": float(np.exp(-(difference @ difference) / 2)),
     }
