@@ -88,7 +88,7 @@ def test_a_damaged_recipe_is_an_error_not_a_crash(tmp_path, text):
 
 
 def test_files_without_media_are_refused(tmp_path):
-    with pytest.raises(MediaError, match="no numbered PNG"):
+    with pytest.raises(MediaError, match="no pictures named like frame"):
         read_recipe(tmp_path)
     with pytest.raises(MediaError, match="does not exist"):
         read_recipe(tmp_path / "a.mp4")

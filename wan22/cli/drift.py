@@ -22,7 +22,12 @@ _PIECE = 16
 
 
 def drift(
-    file: Annotated[str, typer.Argument(help="A film of any length and origin.", show_default=False)],
+    file: Annotated[
+        str,
+        typer.Argument(
+            help="A film of any length and origin, or pictures: shots/, shot-%04d.png.", show_default=False
+        ),
+    ],
     plot: Annotated[
         str | None, typer.Option(metavar="PNG", help="Where the plot goes. [default: FILE.drift.png]")
     ] = None,
@@ -30,6 +35,7 @@ def drift(
         str | None,
         typer.Option("--output", "-o", metavar="JSON", help="Where numbers go. [default: FILE.drift.json]"),
     ] = None,
+    fps: o.SequenceFps = None,
     json: o.Json = False,
 ) -> None:
     """Measure how a film drifts, per second.
@@ -39,9 +45,10 @@ def drift(
     from wan22.director.drift_plot import plot_drift
     from wan22.media.place import written
 
-    picture = _plot_target(file, plot)
-    numbers = Path(output or f"{file}{SUFFIX}.json")
-    found = _measure(file)
+    beside = file.rstrip("/")
+    picture = _plot_target(beside, plot)
+    numbers = Path(output or f"{beside}{SUFFIX}.json")
+    found = _measure(file, fps)
     with written(numbers) as part:
         part.write_text(jsonlib.dumps(found.as_json(), indent=1) + "\n")
     if picture is not None:
@@ -87,16 +94,16 @@ def remarks(found: Drift) -> list[str]:
     return lines
 
 
-def _measure(file: str) -> Drift:
+def _measure(file: str, fps: float | None) -> Drift:
     from rich.console import Console
     from rich.progress import track
 
     from wan22.director.drift import MIN_SECONDS, DriftMeter
-    from wan22.media.sniff import sniff
-    from wan22.media.video import probe, stream_clip
+    from wan22.media.sniff import IMAGES, sniff
+    from wan22.media.video import is_sequence, probe, stream_clip
 
-    info = probe(file)
-    if info.frames == 1 and sniff(file) not in ("mov", "matroska", "avi"):
+    info = probe(file, fps)
+    if info.frames == 1 and not is_sequence(file) and sniff(file) in IMAGES:
         raise MediaError(f"{file} is a picture; drift is measured on a film.")
     if info.seconds < MIN_SECONDS - 0.5 / info.fps:
         raise MediaError(f"{file} lasts {info.seconds:.2f} s; drift is measured from {MIN_SECONDS:g} s on.")

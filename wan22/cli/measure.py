@@ -21,7 +21,10 @@ _ROWS = 360  # of the frames that are kept and drawn
 
 
 def measure(
-    file: Annotated[str, typer.Argument(help="A film of any origin.", show_default=False)],
+    file: Annotated[
+        str,
+        typer.Argument(help="A film of any origin, or pictures: shots/, shot-%04d.png.", show_default=False),
+    ],
     against: Annotated[
         str | None,
         typer.Option(
@@ -33,6 +36,7 @@ def measure(
         str | None,
         typer.Option("--output", "-o", metavar="PNG", help="Draw camera, subject and light over time here."),
     ] = None,
+    fps: o.SequenceFps = None,
     json: o.Json = False,
 ) -> None:
     """Measure what a film shows, and whether it is what was asked.
@@ -44,7 +48,7 @@ def measure(
 
     _check_plot(output)
     asked = _asked(against, file)
-    clip = _read(file)
+    clip = _read(file, fps)
     found = look(clip.frames, clip.fps)
     verdicts = judge(found, asked) if asked is not None else []
     if output is not None:
@@ -107,7 +111,7 @@ def _asked(against: str | None, file: str) -> ShotSpec | str | None:
         raise OptionError(f"--against looks like JSON and is none: {error}") from None
 
 
-def _read(file: str) -> Clip:
+def _read(file: str, fps: float | None) -> Clip:
     """The film, scaled down while it is read: a long one in high definition does not fit into memory."""
     import numpy as np
 
@@ -115,7 +119,7 @@ def _read(file: str) -> Clip:
     from wan22.media.video import probe, stream_clip
     from wan22.types import Clip
 
-    info = probe(file)
+    info = probe(file, fps)
     if info.frames < MIN_FRAMES:
         raise MediaError(f"{file} has {info.frames} frames; a film is measured from {MIN_FRAMES} frames on")
     return Clip(np.concatenate([shrunk(piece, _ROWS) for piece in stream_clip(file, 16)]), info.fps)

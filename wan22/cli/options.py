@@ -104,6 +104,12 @@ Seconds = Annotated[
     typer.Option(metavar="S", help="Length in seconds, instead of --frames."),
 ]
 Fps = Annotated[float | None, typer.Option(metavar="F", help=f"Frames a second. [{own('fps')}]")]
+SequenceFps = Annotated[
+    float | None,
+    typer.Option(
+        "--fps", metavar="F", help="Frames a second of a sequence of pictures whose recipe does not tell it."
+    ),
+]
 Negative = Annotated[
     str | None,
     typer.Option(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,13 +51,10 @@ def read_recipe(path: PathLike) -> dict[str, Any] | None:
     Of a sequence (a folder, or a name like `shot-%04d.png`) the first picture carries it.
     Raises MediaError if the file cannot be read, or if its recipe is damaged.
     """
-    from wan22.media.place import PATTERN, numbered
+    from wan22.media.sequence import is_sequence, pictures_of
 
-    if Path(path).is_dir() or PATTERN.search(Path(path).name):
-        first = next(iter(numbered(path)), None)
-        if first is None:
-            raise MediaError(f"{path} holds no numbered PNG pictures.")
-        path = first
+    if is_sequence(path):
+        path = pictures_of(path)[0]
     kind = sniff(path)
     text = _image_text(path) if kind in ("png", "jpeg", "webp", "gif", "bmp", "tiff") else _video_text(path)
     if text is None:

@@ -2,7 +2,7 @@
 
 A clip comes from anyone, so: its kind is told from its bytes and the demuxer is forced, no protocol but
 `file` is allowed, and sides, seconds and pixels are limited from the header, before anything is decoded.
-Pixels are taken as square; sound is not read.
+Pixels are taken as square; sound is not read. Numbered pictures (`sequence.py`) are read as a clip too.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from av.container import InputContainer
 
 from wan22.errors import MediaError
 from wan22.media import image as still
+from wan22.media.sequence import is_sequence, pictures_of, rate_of, read_pictures
 from wan22.media.sniff import IMAGES, PathLike, check_whole, sniff
 from wan22.media.writer import EXACT, VideoWriter
 from wan22.types import Clip
@@ -58,18 +59,21 @@ class ClipInfo:
     has_audio: bool
 
 
-def probe(path: PathLike) -> ClipInfo:
-    """Tell size, length and codec of a clip, animated GIF or picture; at most its first frame is decoded.
+def probe(path: PathLike, fps: float | None = None) -> ClipInfo:
+    """Tell size, length and codec of a clip, animated GIF, picture or sequence; at most its first frame is decoded.
 
+    `fps` is the rate of a sequence whose first picture has no recipe that tells it; nothing else needs it.
     Raises MediaError for a file that is missing, not media, damaged, cut off, without pictures, or with
     a side of more than `MAX_SIDE` pixels. Length is not limited here: `read_clip` can take
     a piece of a long clip.
     """
+    if is_sequence(path):
+        return _probe_sequence(path, rate_of(path, fps))
     if sniff(path) in IMAGES:
         return _probe_image(path)
     with opened(path) as container:
         stream = _stream(container, path)
-        frames, fps = _length(container, path)
+        frames, rate = _length(container, path)
         width, height = stream.width, stream.height
         container.seek(0)
         first = next(container.decode(stream), None)
@@ -81,21 +85,26 @@ def probe(path: PathLike) -> ClipInfo:
             width,
             height,
             frames,
-            float(fps),
-            float(frames / fps),
+            float(rate),
+            float(frames / rate),
             stream.codec.name,
             bool(container.streams.audio),
         )
 
 
 def read_clip(
-    path: PathLike, max_frames: int | None = None, start: float = 0.0, seconds: float | None = None
+    path: PathLike,
+    max_frames: int | None = None,
+    start: float = 0.0,
+    seconds: float | None = None,
+    fps: float | None = None,
 ) -> Clip:
-    """Read frames of a clip, animated GIF or picture, from `start` seconds on, upright, as uint8 RGB.
+    """Read frames of a clip, animated GIF, picture or sequence, from `start` seconds on, upright, as uint8 RGB.
 
     Reading ends after `seconds`, after `max_frames`, or with the clip, whichever comes first. Frames are
-    taken as they come; `fps` is their mean rate. Pictures without colour tags are taken as BT.709 from
-    720 rows on and as BT.601 below, as players do.
+    taken as they come; the clip's `fps` is their mean rate, and the argument that of a sequence, as in
+    `probe`. Pictures without colour tags are taken as BT.709 from 720 rows on and as BT.601 below, as
+    players do.
 
     Raises MediaError as `probe`, and if more than `MAX_SECONDS` or `MAX_PIXELS` would be decoded, if `start`
     lies after the end, or if the clip changes its size.
@@ -105,7 +114,7 @@ def read_clip(
             f"cannot read from {start} s on for {seconds} s and {max_frames} frames: "
             "start must be at least 0, the others more than 0."
         )
-    info = probe(path)
+    info = probe(path, fps)
     first = _index(start, info.fps)
     if first >= info.frames:
         raise MediaError(f"{path} lasts {info.seconds:.2f} s, so it cannot be read from {start} s on.")
@@ -115,6 +124,9 @@ def read_clip(
     if max_frames is not None:
         count = min(count, max_frames)
     _check_budget(path, info, count)
+    if is_sequence(path):
+        shown = pictures_of(path)[first : first + count]
+        return Clip(read_pictures(path, shown, (info.width, info.height)), info.fps)
     if sniff(path) in IMAGES:
         return Clip(_image_frames(path, first, count), info.fps)
     frames = np.empty((count, info.height, info.width, 3), np.uint8)
@@ -138,8 +150,14 @@ def stream_clip(path: PathLike, piece: int = 64) -> Iterator[np.ndarray]:
     """
     if piece < 1:
         raise MediaError(f"cannot read pieces of {piece} frames: at least 1.")
-    info = probe(path)
+    # How fast pictures follow one another does not matter here.
+    info = _probe_sequence(path, 1.0) if is_sequence(path) else probe(path)
     count = max(1, min(piece, _PIECE_PIXELS // (info.width * info.height)))
+    if is_sequence(path):
+        pictures = pictures_of(path)
+        for first in range(0, info.frames, count):
+            yield read_pictures(path, pictures[first : first + count], (info.width, info.height))
+        return
     if sniff(path) in IMAGES:
         for first in range(0, info.frames, count):
             yield _image_frames(path, first, min(count, info.frames - first))
@@ -264,6 +282,13 @@ def _probe_image(path: PathLike) -> ClipInfo:
             seconds += image.info.get("duration", 0) / 1000
     fps = frames / seconds if seconds > 0 else _STILL_FPS
     return ClipInfo(width, height, frames, fps, frames / fps, kind, False)
+
+
+def _probe_sequence(path: PathLike, fps: float) -> ClipInfo:
+    pictures = pictures_of(path)
+    info = _probe_image(pictures[0])
+    count = len(pictures)
+    return ClipInfo(info.width, info.height, count, fps, count / fps, info.codec, has_audio=False)
 
 
 def _image_frames(path: PathLike, first: int, count: int) -> np.ndarray:

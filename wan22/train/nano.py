@@ -2,7 +2,7 @@
 
     clips/    rendered films        latents/  films as the VAE sees them     words/  tokenizer and text encoder
     sketch/   the high-noise expert on small films    high/  low/  the two experts    decoder/  the VAE's decoder
-    model/    the finished model, by `export`
+    high-more/  low-more/  decoder-more/  the same, gone on with    model/  the finished model, by `export`
 
 Every stage resumes where it was stopped. `low` and `decoder` wait for no other expert: a second core may train them
 beside `high`.
@@ -33,7 +33,9 @@ from wan22.train.vae import Log, train_vae
 from wan22.train.words import caption_tokenizer, train_words
 from wan22.weights.reader import read_json
 
-STAGES = ("clips", "latents", "words", "sketch", "high", "low", "decoder", "export")
+STAGES = (
+    "clips", "latents", "words", "sketch", "high", "low", "decoder", "high-more", "low-more", "decoder-more", "export"
+)  # fmt: skip
 _SHOWN, _SPOKEN = 3000, 600
 """Clips of films and of puppets that the decoder learns from."""
 
@@ -99,6 +101,18 @@ def _low(folder: Path, log: Log, minutes: float | None) -> None:
     _train(nano.low(open_tokenizer(folder).size), "low", start, nano.FILMS, folder, log, minutes)
 
 
+def _high_more(folder: Path, log: Log, minutes: float | None) -> None:
+    start = load_average(folder / "high") | begin_words(folder)
+    recipe = nano.high_more(open_tokenizer(folder).size)
+    _train(recipe, "high-more", start, nano.FILMS, folder, log, minutes)
+
+
+def _low_more(folder: Path, log: Log, minutes: float | None) -> None:
+    start = load_average(folder / "low") | begin_words(folder)
+    recipe = nano.low_more(open_tokenizer(folder).size)
+    _train(recipe, "low-more", start, nano.FILMS, folder, log, minutes)
+
+
 def _train(
     recipe: FlowRecipe,
     name: str,
@@ -138,6 +152,12 @@ def _decoder(folder: Path, log: Log, minutes: float | None) -> None:
     )
 
 
+def _decoder_more(folder: Path, log: Log, minutes: float | None) -> None:
+    start = shipped_vae() | load_average(folder / "decoder")
+    recipe = nano.decoder_more(shipped_arch())
+    train_vae(recipe, _shown(folder), folder / "decoder-more", log=log, start=start, minutes=minutes)
+
+
 def _shown(folder: Path) -> np.ndarray:
     """Pictures for the decoder, uint8 (n, T, 64, 64, 3): windows of the largest films, then puppets."""
     path, side = folder / "shown.npy", nano_speech.SIZE
@@ -162,10 +182,10 @@ def _shown(folder: Path) -> np.ndarray:
 
 def _export(folder: Path, log: Log, minutes: float | None) -> None:
     """Write the model's own folder: bfloat16 weights, tokenizer and `variant.json`."""
-    high, low = load_average(folder / "high"), load_average(folder / "low")
+    high, low = load_average(_last(folder, "high")), load_average(_last(folder, "low"))
     vae = shipped_vae()
     if (folder / "decoder").exists():
-        vae |= load_average(folder / "decoder")
+        vae |= load_average(_last(folder, "decoder"))
     target = folder / "model"
     target.mkdir(parents=True, exist_ok=True)
     tokenizer = open_tokenizer(folder)
@@ -183,6 +203,12 @@ def _export(folder: Path, log: Log, minutes: float | None) -> None:
     row = nano.variant(shipped_arch(), tokenizer.size)
     (target / "variant.json").write_text(json.dumps(to_json(row), indent=1, ensure_ascii=False) + "\n")
     log(f"the model is in {target}")
+
+
+def _last(folder: Path, part: str) -> Path:
+    """The run of a part that went furthest: the model may be looked at before `-more` has begun."""
+    more = folder / f"{part}-more"
+    return more if more.exists() else folder / part
 
 
 def shipped_arch() -> VAEArch:
@@ -234,5 +260,8 @@ _RUN: dict[str, Callable[[Path, Log, float | None], None]] = {
     "high": _high,
     "low": _low,
     "decoder": _decoder,
+    "high-more": _high_more,
+    "low-more": _low_more,
+    "decoder-more": _decoder_more,
     "export": _export,
 }

@@ -8,7 +8,7 @@ goes on from the one before: the experts and the decoder begin with the weights 
 of the VAE stays as it is.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wan22.arch import DiTArch, UMT5Arch, VAEArch
 from wan22.catalog import NANO, Defaults, Trained, Variant
@@ -150,6 +150,27 @@ def low(vocab: int) -> FlowRecipe:
         seed=SEED + 2,
         train_text=False,
     )
+
+
+def high_more(vocab: int) -> FlowRecipe:
+    """The high-noise expert goes on."""
+    return replace(high(vocab), optimiser=Optimiser(steps=3800, peak=1.1e-3, average=0.998), seed=SEED + 11)
+
+
+def low_more(vocab: int) -> FlowRecipe:
+    """The low-noise expert goes on, with its noise levels spread evenly.
+
+    That gives twice as many steps to levels under 0.2, where the ground gets the texture by which a camera is seen to
+    move: `high`'s films lose more of what they obey there than anywhere else (docs/nano.md).
+    """
+    more = Optimiser(steps=7200, peak=1.1e-3, average=0.998)
+    return replace(low(vocab), optimiser=more, shift=1.0, seed=SEED + 12)
+
+
+def decoder_more(arch: VAEArch) -> VAERecipe:
+    """The decoder goes on, with more weight on large errors."""
+    more = Optimiser(steps=600, peak=4e-4, warmup=20, average=0.98)
+    return replace(decoder(arch), optimiser=more, squares=8.0, seed=SEED + 10)
 
 
 def variant(vae: VAEArch, vocab: int) -> Variant:

@@ -1,0 +1,63 @@
+"""A clip as numbered pictures: `shots/` with frame-0000.png and on, or a name like `shot-%04d.png`."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from wan22.errors import MediaError
+from wan22.media.image import read_image
+from wan22.media.place import PATTERN, numbered, split_sequence
+from wan22.media.recipe import read_recipe
+from wan22.media.sniff import PathLike
+
+
+def is_sequence(path: PathLike) -> bool:
+    """Whether a path names numbered pictures: a folder, or a name with a number pattern that is no file itself."""
+    path = Path(path)
+    return path.is_dir() or (PATTERN.search(path.name) is not None and not path.exists())
+
+
+def pictures_of(path: PathLike) -> list[Path]:
+    """The pictures of a sequence in order. Raises MediaError if there is none, or if a number between is missing."""
+    found = numbered(path)
+    folder, name = split_sequence(path)
+    if not found:
+        raise MediaError(
+            f"{path} holds no pictures named like {name}. Name them as they are, such as {folder / 'shot-%03d.png'}."
+        )
+    before, after = PATTERN.split(name)
+    numbers = [int(each.name[len(before) : len(each.name) - len(after)]) for each in found]
+    for number, (earlier, later) in enumerate(pairwise(numbers)):
+        if later != earlier + 1:
+            raise MediaError(f"{path}: {found[number].name} is followed by {found[number + 1].name}.")
+    return found
+
+
+def rate_of(path: PathLike, fps: float | None) -> float:
+    """Frames a second: as given, else as the recipe in the first picture says.
+
+    Raises MediaError if neither tells: pictures have no rate of their own.
+    """
+    told = fps if fps is not None else (read_recipe(path) or {}).get("fps")
+    if told is None:
+        raise MediaError(f"{path} is a sequence of pictures, which has no rate of its own. Give --fps.")
+    if isinstance(told, bool) or not isinstance(told, int | float) or not 0 < told <= 1000:
+        raise MediaError(f"{path} cannot have {told!r} frames a second: more than 0, at most 1000.")
+    return float(told)
+
+
+def read_pictures(path: PathLike, pictures: list[Path], size: tuple[int, int]) -> np.ndarray:
+    """Read pictures as uint8 (n, H, W, 3). Raises MediaError if one is not of `size` (width, height)."""
+    frames = np.empty((len(pictures), size[1], size[0], 3), np.uint8)
+    for frame, picture in zip(frames, pictures, strict=True):
+        found = read_image(picture)
+        if found.shape != frame.shape:
+            raise MediaError(
+                f"{path}: {picture.name} is {found.shape[1]}x{found.shape[0]}, the first is "
+                f"{size[0]}x{size[1]}. Scale them to one size first."
+            )
+        frame[:] = found
+    return frames
