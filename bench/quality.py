@@ -1,11 +1,11 @@
 """Does a model trained on the film set draw what is said? Measured from pixels, on what no training saw.
 
     python -m bench.quality [--model nano] [--count 200] [--seed 0] [--steps N] [--guidance LOW,HIGH]
-                            [--only tone,camera] [--language en] [--pictures N] [--sheet FILE] [-o FILE]
+                            [--only tone,camera] [--language en] [--pictures N] [--vae] [--sheet FILE] [-o FILE]
 
 For each held-out combination of labels a film is made from a held-out phrasing, and `wan22.director.measure` says what
 it shows; only what the phrasing says is judged. Beside it stand the same verdicts on the set's own renders of the same
-labels: what the measure itself can reach. The VAE is judged on held-out clips frame by frame, and image to video by
+labels: what the measure itself can reach; with `--vae` also on what the VAE leaves of these. The VAE is judged on held-out clips frame by frame, and image to video by
 the first frame that is given and by whether it then moves as asked.
 """
 
@@ -28,12 +28,13 @@ from wan22.director.camera import DIRECTIONS
 from wan22.director.measure import judge, measure
 from wan22.engine import Engine
 from wan22.errors import OptionError, choose
+from wan22.finish import to_frames
 from wan22.media.image import write_image
 from wan22.pipeline import collect
 from wan22.stage.labels import AXES, Shot, sample
 from wan22.stage.render import render
 from wan22.train.evaluation.film import compare
-from wan22.train.evaluation.material import STAGE_SEED, held_out
+from wan22.train.evaluation.material import STAGE_SEED, held_out, to_video
 from wan22.train.evaluation.metrics import mean_psnr, psnr
 from wan22.train.evaluation.recipe import Asked
 from wan22.train.evaluation.report import adherence
@@ -87,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         pictures=min(options.count, options.pictures),
         settings={"steps": options.steps, "guidance": _guidance(options.guidance)},
         sheet=options.sheet,
+        through_vae=options.vae,
     )
     for line in lines(result, only):
         print(line)
@@ -109,6 +111,9 @@ def _parser() -> argparse.ArgumentParser:
         "--language", default=None, help="say all in one: en, zh, ... (default: by their share in training)"
     )
     parser.add_argument("--pictures", type=int, default=40, help="films from a first frame (0: none)")
+    parser.add_argument(
+        "--vae", action="store_true", help="judge the perfect films after the VAE there and back too"
+    )
     parser.add_argument("--sheet", type=Path, help="write a contact sheet of 24 films here (png)")
     parser.add_argument("-o", "--output", type=Path, help="write the figures here (json)")
     return parser
@@ -132,6 +137,7 @@ def scoreboard(
     pictures: int = 0,
     settings: dict[str, Any] | None = None,
     sheet: Path | None = None,
+    through_vae: bool = False,
 ) -> dict[str, Any]:
     """Make `count` films of the held-out list, and `pictures` more from a first frame; return every figure."""
     if count < 1:
@@ -155,7 +161,7 @@ def scoreboard(
         "settings": {name: value for name, value in (settings or {}).items() if value is not None},
         "seconds_per_film": round(seconds, 2),
         "threads": torch.get_num_threads(),
-        "obeyed": board(asked, films, clips),
+        "obeyed": board(asked, films, clips, there_and_back(engine, clips) if through_vae else None),
         "vae_psnr": vae_psnr(engine, seed),
         "picture": picture_scores(asked, told, clips) if told else None,
     }
@@ -199,14 +205,21 @@ def verdicts(clip: np.ndarray, asked: Asked) -> list[dict[str, Any]]:
 
 
 def board(
-    asked: Sequence[Asked], films: Sequence[np.ndarray], perfect: Sequence[np.ndarray]
+    asked: Sequence[Asked],
+    films: Sequence[np.ndarray],
+    perfect: Sequence[np.ndarray],
+    through: Sequence[np.ndarray] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Adherence per axis beside that of the renders, with counts, the bar, and what was taken for what."""
-    judged, ideal = (
+    """Adherence per axis beside that of the renders, with counts, the bar, and what was taken for what.
+
+    `through` are the renders after the VAE there and back; its share is "vae", None without them.
+    """
+    judged, ideal, back = (
         [{"obeyed": verdicts(clip, each)} for clip, each in zip(clips, asked, strict=True)]
-        for clips in (films, perfect)
+        for clips in (films, perfect, through if through is not None else films)
     )
     table = adherence(judged, ideal)
+    kept = adherence(judged, back) if through is not None else {}
     wrong: dict[str, Counter[str]] = {axis: Counter() for axis in table}
     for verdict in (each for film in judged for each in film["obeyed"] if each["obeyed"] is False):
         wrong[verdict["axis"]][f"{verdict['asked']} as {verdict['measured']}"] += 1
@@ -214,12 +227,20 @@ def board(
         axis: {
             "films": round(row["films"], 4),
             "perfect": round(row["references"], 4) if "references" in row else None,
+            "vae": round(kept[axis]["references"], 4) if "references" in kept.get(axis, {}) else None,
             "of": row["of"],
             "target": TARGETS.get(axis, OTHERS),
             "wrong": dict(wrong[axis].most_common()),
         }
         for axis, row in table.items()
     }
+
+
+@torch.inference_mode()
+def there_and_back(engine: Engine, clips: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """What the VAE leaves of clips uint8 (T, H, W, 3)."""
+    vae = engine.vae()
+    return [to_frames(vae.decode(vae.encode(to_video(clip)))[0]) for clip in clips]
 
 
 def picture_scores(
@@ -270,11 +291,14 @@ def lines(result: dict[str, Any], only: Sequence[str] | None = None) -> list[str
 
 
 def _table(rows: dict[str, dict[str, Any]]) -> list[str]:
-    found = [f"{'axis':18} {'films':>7} {'perfect':>8} {'target':>7} {'of':>5}"]
+    """`vae`: of perfect films, what is left after the VAE there and back."""
+    found = [f"{'axis':18} {'films':>7} {'perfect':>8} {'vae':>7} {'target':>7} {'of':>5}"]
     for axis, row in rows.items():
-        perfect = "-" if row["perfect"] is None else f"{row['perfect']:.1%}"
+        perfect, back = ("-" if row[key] is None else f"{row[key]:.1%}" for key in ("perfect", "vae"))
         mark = _missed(row["films"] >= row["target"])
-        found.append(f"{axis:18} {row['films']:7.1%} {perfect:>8} {row['target']:7.0%} {row['of']:5}{mark}")
+        found.append(
+            f"{axis:18} {row['films']:7.1%} {perfect:>8} {back:>7} {row['target']:7.0%} {row['of']:5}{mark}"
+        )
     return found
 
 

@@ -50,8 +50,9 @@ def test_what_could_not_be_judged_has_no_coarser_reading_either(monkeypatch):
 def test_the_board_has_films_beside_perfect_ones_with_counts_and_bars(monkeypatch):
     saying(monkeypatch, ("tone", "warm", "warm", True), ("lens", "fisheye", "normal-lens", False))
     board = quality.board([Asked("x", {})] * 2, [FILM] * 2, [FILM] * 2)
-    assert board["tone"] == {"films": 1.0, "perfect": 1.0, "of": 2, "target": 0.95, "wrong": {}}
+    assert board["tone"] == {"films": 1.0, "perfect": 1.0, "vae": None, "of": 2, "target": 0.95, "wrong": {}}
     assert board["lens"]["wrong"] == {"fisheye as normal-lens": 2}
+    assert quality.board([Asked("x", {})] * 2, [FILM] * 2, [FILM] * 2, [FILM] * 2)["lens"]["vae"] == 0.0
     assert board["lens"]["target"] == quality.OTHERS and board["lens"]["films"] == 0
 
 
@@ -71,9 +72,11 @@ def test_a_scoreboard_of_a_tiny_model_is_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(quality, "vae_psnr", lambda engine, seed: [33.0, 31.0])
     saying(monkeypatch, ("tone", "warm", "cool", False), ("camera", "static", "static", True))
     settings = {"steps": 2}
-    result = quality.scoreboard(engine, 2, pictures=1, settings=settings, sheet=tmp_path / "sheet.png")
-    row = {"films": 0.0, "perfect": 0.0, "of": 2, "target": 0.95, "wrong": {"warm as cool": 2}}
-    assert result["obeyed"]["tone"] == row
+    result = quality.scoreboard(
+        engine, 2, pictures=1, settings=settings, sheet=tmp_path / "sheet.png", through_vae=True
+    )
+    row = {"films": 0.0, "perfect": 0.0, "vae": 0.0, "of": 2, "target": 0.95}
+    assert result["obeyed"]["tone"] == row | {"wrong": {"warm as cool": 2}}
     assert result["picture"]["films"] == 1 and result["picture"]["moves"]["camera"]["films"] == 1
     assert (tmp_path / "sheet.png").exists()
     shown = quality.lines(result, only=["tone"])
