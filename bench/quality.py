@@ -5,8 +5,9 @@
 
 For each held-out combination of labels a film is made from a held-out phrasing, and `wan22.director.measure` says what
 it shows; only what the phrasing says is judged. Beside it stand the same verdicts on the set's own renders of the same
-labels: what the measure itself can reach; with `--vae` also on what the VAE leaves of these. The VAE is judged on held-out clips frame by frame, and image to video by
-the first frame that is given and by whether it then moves as asked.
+labels: what the measure itself can reach; with `--vae` also on what the VAE leaves of these. The VAE is judged on
+held-out clips frame by frame, and image to video by the first frame that is given and by whether it then moves as
+asked.
 """
 
 from __future__ import annotations

@@ -247,7 +247,7 @@ def test_a_folder_that_a_live_process_trains_in_is_left_alone(base, whole, tmp_p
     go(base, tmp_path, stop=stop_after(2))
     with locked(tmp_path / "run.lock", f"trains in {tmp_path}"):
         before = (tmp_path / "log.jsonl").read_bytes()
-        with pytest.raises(OutputError, match=rf"process {os.getpid()} on .* trains in .*; wait for its end"):
+        with pytest.raises(OutputError, match=rf"process {os.getpid()} trains in .*; wait for its end"):
             go(base, tmp_path)
         assert (tmp_path / "log.jsonl").read_bytes() == before
     assert go(base, tmp_path).end == "done" and not list(tmp_path.rglob("*.lock"))
