@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 import wan22
-from bench.quality import VIEWS, drawn_size, verdicts
+from bench.quality import drawn_size, share, verdicts
 from wan22.engine import Engine
 from wan22.errors import OptionError
 from wan22.media.image import write_image
@@ -93,7 +93,7 @@ def compare(engine: Engine, asked: Sequence[Asked], seed: int = 0) -> tuple[dict
         "seconds": {name: _seconds(side) for name, side in (("full", full), ("fast", fast))},
         "sharpness": {"full": _sharpness(full.films), "fast": _sharpness(fast.films)},
         "alike_psnr": round(fmean(alike), 2),
-        "all": {name: round(_share(table), 4) for name, table in rows.items()},
+        "all": {name: round(share(table), 4) for name, table in rows.items()},
         "obeyed": {
             axis: {name: round(rows[name][axis]["films"], 4) for name in rows} | {"of": _of(rows, axis)}
             for axis in rows["full"]
@@ -116,12 +116,6 @@ def _seconds(side: Side) -> dict[str, float]:
 def _sharpness(films: Sequence[np.ndarray]) -> float:
     """How much neighbouring pixels differ, of 255: what is blurred has less."""
     return round(fmean(float(np.abs(np.diff(film.astype(np.int16), axis=2)).mean()) for film in films), 3)
-
-
-def _share(table: dict[str, Any]) -> float:
-    """Of all that was asked and could be judged, the share that was obeyed; coarser views do not count again."""
-    counted = [row for axis, row in table.items() if axis not in VIEWS]
-    return sum(row["obeyed"] for row in counted) / max(1, sum(row["of"] for row in counted))
 
 
 def _of(rows: dict[str, Any], axis: str) -> list[int]:

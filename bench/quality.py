@@ -1,7 +1,8 @@
 """Does a model trained on the film set draw what is said? Measured from pixels, on what no training saw.
 
-    python -m bench.quality [--model nano] [--count 200] [--seed 0] [--steps N] [--guidance LOW,HIGH]
-                            [--only tone,camera] [--language en] [--pictures N] [--vae] [--sheet FILE] [-o FILE]
+    python -m bench.quality [--model nano] [--count 200] [--seed 0] [--steps N] [--shift S] [--guidance LOW,HIGH]
+                            [--only tone,camera] [--language en] [--pictures N] [--vae] [--strength S]
+                            [--sheet FILE] [-o FILE]
 
 For each held-out combination of labels a film is made from a held-out phrasing, and `wan22.director.measure` says what
 it shows; only what the phrasing says is judged. Beside it stand the same verdicts on the set's own renders of the same
@@ -40,7 +41,7 @@ from wan22.train.evaluation.metrics import mean_psnr, psnr
 from wan22.train.evaluation.recipe import Asked
 from wan22.train.evaluation.report import adherence
 from wan22.train.vae import psnr_per_frame
-from wan22.types import Request
+from wan22.types import Clip, Request
 
 SIZE, FRAMES, FPS = (128, 80), 17, 8.0
 VAE_BAR, FIRST_BAR = 32.0, 30.0
@@ -80,6 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     only = options.only.split(",") if options.only else None
     for axis in only or ():
         choose("axis", axis, (*AXES, *VIEWS))
+    if options.strength is not None and not 0 < options.strength <= 1:
+        raise OptionError(f"--strength must be above 0 and at most 1, not {options.strength}")
+    settings = {"steps": options.steps, "shift": options.shift, "guidance": _guidance(options.guidance)}
+    settings |= {} if options.strength is None else {"strength": options.strength}
     engine = wan22.load(options.model, device=options.device)
     result = scoreboard(
         engine,
@@ -87,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         seed=options.seed,
         language=options.language,
         pictures=min(options.count, options.pictures),
-        settings={"steps": options.steps, "guidance": _guidance(options.guidance)},
+        settings=settings,
         sheet=options.sheet,
         through_vae=options.vae,
     )
@@ -106,12 +111,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=None)
+    parser.add_argument("--shift", type=float, default=None)
     parser.add_argument("--guidance", default=None)
     parser.add_argument("--only", default=None, help="show these axes only, with commas between")
     parser.add_argument(
         "--language", default=None, help="say all in one: en, zh, ... (default: by their share in training)"
     )
     parser.add_argument("--pictures", type=int, default=40, help="films from a first frame (0: none)")
+    parser.add_argument(
+        "--strength",
+        type=float,
+        help="begin with the perfect films, taken back to this share of noise: where is it that obedience is lost?",
+    )
     parser.add_argument(
         "--vae", action="store_true", help="judge the perfect films after the VAE there and back too"
     )
@@ -140,16 +151,26 @@ def scoreboard(
     sheet: Path | None = None,
     through_vae: bool = False,
 ) -> dict[str, Any]:
-    """Make `count` films of the held-out list, and `pictures` more from a first frame; return every figure."""
+    """Make `count` films of the held-out list, and `pictures` more from a first frame; return every figure.
+
+    `settings` are fields of a Request. With a `strength`, films begin with the set's own renders, taken back to that
+    share of noise.
+    """
     if count < 1:
         raise OptionError(f"at least one film is needed, not {count}")
     listed = held_out(count, seed, language)
     clips = renders([shot for shot, _ in listed], drawn_size(engine))
     began = monotonic()
-    films = [make(engine, asked, seed + i, settings) for i, (_, asked) in enumerate(listed)]
+    told = settings or {}
+    films = [
+        make(engine, asked, seed + i, told | ({"video": Clip(clips[i], FPS)} if "strength" in told else {}))
+        for i, (_, asked) in enumerate(listed)
+    ]
     seconds = (monotonic() - began) / count
     given = listed[:pictures]
-    told = [make(engine, asked, seed + i, settings, clips[i][0]) for i, (_, asked) in enumerate(given)]
+    continued = [
+        make(engine, asked, seed + i, told | {"image": clips[i][0]}) for i, (_, asked) in enumerate(given)
+    ]
     if sheet is not None:
         write_image(sheet, contact(films[:24], columns=3))
     asked = [each for _, each in listed]
@@ -159,20 +180,18 @@ def scoreboard(
         "films": count,
         "seed": seed,
         "language": language or "all",
-        "settings": {name: value for name, value in (settings or {}).items() if value is not None},
+        "settings": {name: value for name, value in told.items() if value is not None},
         "seconds_per_film": round(seconds, 2),
         "threads": torch.get_num_threads(),
         "obeyed": board(asked, films, clips, there_and_back(engine, clips) if through_vae else None),
         "vae_psnr": vae_psnr(engine, seed),
-        "picture": picture_scores(asked, told, clips) if told else None,
+        "picture": picture_scores(asked, continued, clips) if continued else None,
     }
 
 
-def make(
-    engine: Engine, asked: Asked, seed: int, settings: dict[str, Any] | None, first: np.ndarray | None = None
-) -> np.ndarray:
-    """One film uint8 (T, H, W, 3) at the size of the film set, from its prompt and perhaps its first frame."""
-    request = Request(prompt=asked.prompt, size=drawn_size(engine), frames=FRAMES, seed=seed, image=first)
+def make(engine: Engine, asked: Asked, seed: int, settings: dict[str, Any] | None) -> np.ndarray:
+    """One film uint8 (T, H, W, 3) at the size of the film set from its prompt; `settings` are fields of a Request."""
+    request = Request(prompt=asked.prompt, size=drawn_size(engine), frames=FRAMES, seed=seed)
     return collect(engine.generate(replace(request, **(settings or {})))).frames
 
 
@@ -244,6 +263,12 @@ def there_and_back(engine: Engine, clips: Sequence[np.ndarray]) -> list[np.ndarr
     return [to_frames(vae.decode(vae.encode(to_video(clip)))[0]) for clip in clips]
 
 
+def share(rows: dict[str, Any], of: str = "films") -> float:
+    """Of all that was asked and could be told, the share that was obeyed; coarser views do not count again."""
+    counted = [row for axis, row in rows.items() if axis not in VIEWS and row.get(of) is not None]
+    return sum(row[of] * row["of"] for row in counted) / max(1, sum(row["of"] for row in counted))
+
+
 def picture_scores(
     asked: Sequence[Asked], films: Sequence[np.ndarray], perfect: Sequence[np.ndarray]
 ) -> dict[str, Any]:
@@ -272,7 +297,9 @@ def lines(result: dict[str, Any], only: Sequence[str] | None = None) -> list[str
     """The scoreboard for people; bars that are missed are marked."""
     found = [f"{result['films']} films of {result['model']}, {result['seconds_per_film']} s each", ""]
     shown = {axis: row for axis, row in result["obeyed"].items() if only is None or axis in only}
-    found += [*_table(shown), "", *_wrong(shown)]
+    made, perfect = (share(result["obeyed"], of) for of in ("films", "perfect"))
+    whole = f"all that was asked: {made:.1%}, of perfect films {perfect:.1%}"
+    found += [*_table(shown), "", whole, "", *_wrong(shown)]
     psnr_of = result["vae_psnr"]
     mean = mean_psnr(psnr_of)
     found += [

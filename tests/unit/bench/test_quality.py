@@ -8,6 +8,7 @@ import wan22
 from bench import quality
 from wan22.errors import OptionError
 from wan22.train.evaluation.recipe import Asked
+from wan22.types import Clip
 
 pytest.importorskip("cv2")
 
@@ -56,6 +57,16 @@ def test_the_board_has_films_beside_perfect_ones_with_counts_and_bars(monkeypatc
     assert board["lens"]["target"] == quality.OTHERS and board["lens"]["films"] == 0
 
 
+def test_a_share_counts_what_was_asked_and_no_view_twice():
+    rows = {
+        "tone": {"films": 0.5, "perfect": 1.0, "vae": None, "of": 10},
+        "grip": {"films": 0.0, "perfect": None, "vae": None, "of": 30},
+        "time family": {"films": 1.0, "perfect": 1.0, "vae": None, "of": 100},
+    }
+    assert quality.share(rows) == 5 / 40
+    assert quality.share(rows, "perfect") == 1.0 and quality.share(rows, "vae") == 0.0
+
+
 def test_every_target_is_an_axis_or_a_view():
     from wan22.stage.labels import AXES
 
@@ -86,8 +97,22 @@ def test_a_scoreboard_of_a_tiny_model_is_whole(tmp_path, monkeypatch):
     assert not any(line.startswith("camera") for line in shown[:5])
 
 
+def test_films_may_begin_with_the_renders_under_noise(tmp_path):
+    engine = wan22.load(write_tiny(tmp_path / "tiny"), device="cpu")
+    clip, asked = FILM[:5, :32, :48], Asked("a red ball", {})
+    settings = {"size": (48, 32), "frames": 5, "steps": 4}
+    near, far = (
+        quality.make(engine, asked, 0, settings | {"video": Clip(clip, 8.0), "strength": s})
+        for s in (0.05, 1.0)
+    )
+    kept = np.stack(quality.there_and_back(engine, [clip]))[0].astype(float)
+    assert abs(near - kept).mean() < abs(far - kept).mean()
+
+
 def test_what_cannot_be_is_refused_before_a_model_is_loaded():
     with pytest.raises(OptionError, match="Did you mean 'tone'"):
         quality.main(["--only", "tome"])
+    with pytest.raises(OptionError, match="strength must be above 0"):
+        quality.main(["--strength", "0"])
     with pytest.raises(OptionError, match="guidance"):
         quality._guidance("1,2,3")

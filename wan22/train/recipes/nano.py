@@ -163,7 +163,7 @@ def low_more(vocab: int) -> FlowRecipe:
     That gives twice as many steps to levels under 0.2, where the ground gets the texture by which a camera is seen to
     move: `high`'s films lose more of what they obey there than anywhere else (docs/nano.md).
     """
-    more = Optimiser(steps=7200, peak=1.1e-3, average=0.998)
+    more = Optimiser(steps=6600, peak=1.1e-3, average=0.998)
     return replace(low(vocab), optimiser=more, shift=1.0, seed=SEED + 12)
 
 
