@@ -1,6 +1,7 @@
 """Does a model trained on the film set draw what is said? Measured from pixels, on what no training saw.
 
     python -m bench.quality [--model nano] [--count 200] [--seed 0] [--steps N] [--shift S] [--guidance LOW,HIGH]
+                            [--rescale R]
                             [--only tone,camera] [--language en] [--pictures N] [--vae] [--strength S]
                             [--sheet FILE] [-o FILE]
 
@@ -84,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.strength is not None and not 0 < options.strength <= 1:
         raise OptionError(f"--strength must be above 0 and at most 1, not {options.strength}")
     settings = {"steps": options.steps, "shift": options.shift, "guidance": _guidance(options.guidance)}
+    settings |= {"guidance_rescale": options.rescale}
     settings |= {} if options.strength is None else {"strength": options.strength}
     engine = wan22.load(options.model, device=options.device)
     result = scoreboard(
@@ -113,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=None)
     parser.add_argument("--shift", type=float, default=None)
     parser.add_argument("--guidance", default=None)
+    parser.add_argument("--rescale", type=float, default=None, help="share of guidance's contrast taken back")
     parser.add_argument("--only", default=None, help="show these axes only, with commas between")
     parser.add_argument(
         "--language", default=None, help="say all in one: en, zh, ... (default: by their share in training)"

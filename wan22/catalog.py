@@ -29,7 +29,9 @@ SPEECH_NEGATIVE = "，".join(
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a request leaves open. `guidance` is (low noise, high noise), as the official configuration writes it."""
+    """What a request leaves open. `guidance` is (low noise, high noise), as the official configuration writes it;
+    `guidance_rescale` (0..1) how much of the contrast that it adds is taken back.
+    """
 
     size: Size
     frames: int
@@ -39,6 +41,7 @@ class Defaults:
     guidance: tuple[float, float]
     solver: str = "unipc"
     negative: str = DEFAULT_NEGATIVE
+    guidance_rescale: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ from wan22.memory.device import free_memory, pick_device, pick_dtype, wait
 from wan22.memory.placement import Load, Placement, plan
 from wan22.models.dit import Beside, NoiseLevels, TextMemory
 from wan22.request import Job, resolve
-from wan22.sampling import SOLVERS, add_noise, cfg, draw_noise, hold, hold_noisy, velocity_to_x0
+from wan22.sampling import SOLVERS, add_noise, cfg, draw_noise, hold, hold_noisy, rescale, velocity_to_x0
 from wan22.sampling.denoise import Denoise
 from wan22.types import ClipDone, Event, Finished, Latents, Level, Notice, Phase, Progress, Request
 from wan22.version import __version__
@@ -450,10 +450,20 @@ class _Experts:
         """The clean sample that the expert in charge sees: guided velocity, turned into x0."""
         levels = self._levels(level, x)
         velocities = torch.cat([self._velocities(x, levels, branch) for branch in self.branches])
-        velocity = velocities[0]
-        if len(velocities) == 2:
-            velocity = cfg(velocity, velocities[1], self.job.scale(self.name))
-        return velocity_to_x0(x, velocity, level)
+        told = velocity_to_x0(x, velocities[0], level)
+        if len(velocities) == 1:
+            return told
+        velocity = cfg(velocities[0], velocities[1], self.job.scale(self.name))
+        guided = velocity_to_x0(x, velocity, level)
+        return self._rescaled(guided, told) if self.job.rescale else guided
+
+    def _rescaled(self, guided: Tensor, told: Tensor) -> Tensor:
+        """Only frames that are drawn count: of known ones the network says nothing."""
+        known = self.take.known.frames
+        drawn = slice(None) if known is None else (~known).to(guided.device)
+        narrowed = guided.clone()
+        narrowed[:, drawn] = rescale(guided[:, drawn], told[:, drawn], self.job.rescale)
+        return narrowed
 
     def _velocities(self, x: Tensor, levels: NoiseLevels, branch: "_Branch") -> Tensor:
         n = branch.count

@@ -155,6 +155,7 @@ class Wan22Pipeline:
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         guidance_scale_2: float | None = None,
+        guidance_rescale: float | None = None,
         shift: float | None = None,
         solver: str | None = None,
         generator: Any = None,
@@ -170,7 +171,7 @@ class Wan22Pipeline:
         with the image itself. hold_colour: 0..1, keep a long film's colours to those of its first clip.
         fast: the few steps, without guidance, of the adapters that the model ships, if it ships some.
         guidance_scale: for the high-noise expert; guidance_scale_2 for the low-noise one, the same if left out (as
-        in Diffusers).
+        in Diffusers). guidance_rescale: 0..1, the share of the contrast that guidance adds which is taken back.
         generator: a torch.Generator whose initial seed is taken; or give `seed`.
         callback_on_step_end: called as (pipeline, step, timestep, {"latents": x, "x0": x0}) after every step; it
         looks on, and may return the same latents but no others. To stop, raise.
@@ -196,6 +197,7 @@ class Wan22Pipeline:
             solver=solver,
             shift=shift,
             guidance=_guidance(guidance_scale, guidance_scale_2),
+            guidance_rescale=guidance_rescale,
             seed=_seed(generator, seed),
         )
 

@@ -42,6 +42,7 @@ class Job:
     steps: int
     shift: float
     guidance: dict[str, float]
+    rescale: float
     prompts: tuple[tuple[float, str], ...]
     negative: str
     notices: tuple[str, ...]
@@ -79,6 +80,7 @@ class Job:
             "solver": self.solver,
             "shift": self.shift,
             "guidance": low if low == high else [low, high],
+            "guidance_rescale": self.rescale,
             "size_given": request.size is not None,
             "canvas": asdict(self.canvas),
         }
@@ -110,7 +112,7 @@ def resolve(request: Request, variant: Variant) -> Job:
     fast = _fast(request, variant)
     if fast is not None:
         solver, steps, shift, schedule = "euler", fast.steps, defaults.shift, explicit(fast.sigmas)
-        request = replace(request, guidance=fast.guidance)
+        request = replace(request, guidance=fast.guidance, guidance_rescale=0.0)
     else:
         solver = defaults.solver if request.solver is None else request.solver
         choose("solver", solver, tuple(SOLVERS))
@@ -130,6 +132,7 @@ def resolve(request: Request, variant: Variant) -> Job:
         steps=steps,
         shift=shift,
         guidance=_guidance(request, variant),
+        rescale=_rescale(request, variant),
         prompts=prompts,
         negative=defaults.negative if request.negative is None else request.negative,
         notices=(
@@ -152,6 +155,7 @@ def _fast(request: Request, variant: Variant) -> Fast | None:
             "made for it: --lora FILE@high --lora FILE@low --steps 4 --guidance 1 --solver distilled"
         )
     own = {"steps": fast.steps, "solver": "euler", "shift": variant.defaults.shift, "guidance": fast.guidance}
+    own |= {"guidance_rescale": 0.0}
     for name, value in own.items():
         asked = getattr(request, name)
         if asked is not None and asked != value:
@@ -296,6 +300,18 @@ def _guidance(request: Request, variant: Variant) -> dict[str, float]:
             f"guidance must be from 0 to 100, not {request.guidance}; this model's own is {own}"
         )
     return {str(expert): scale for expert, scale in guidance.items()}
+
+
+def _rescale(request: Request, variant: Variant) -> float:
+    """The share of guidance's contrast that is taken back, or OptionError."""
+    if request.guidance_rescale is None:
+        return variant.defaults.guidance_rescale
+    share = _number("guidance_rescale", request.guidance_rescale)
+    if not 0 <= share <= 1:
+        raise OptionError(
+            f"guidance_rescale must be from 0 to 1, not {request.guidance_rescale}; 0 takes nothing back"
+        )
+    return share
 
 
 def _picture_notices(request: Request, variant: Variant, canvas: Canvas) -> tuple[str, ...]:

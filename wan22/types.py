@@ -51,6 +51,7 @@ class Request:
 
     `negative=""` is a really empty negative prompt (the official code cannot say that).
     `guidance` is one number for both experts, or (low, high) as the official configuration writes it.
+    `guidance_rescale` (0..1) takes back that share of the contrast and colour that guidance adds.
     `size` is (width, height). `seconds` is an alternative to `frames`.
     `strength` (0 < s <= 1) says how far an existing `video` is taken back towards noise.
 
@@ -77,6 +78,7 @@ class Request:
     solver: str | None = None
     shift: float | None = None
     guidance: float | tuple[float, float] | None = None
+    guidance_rescale: float | None = None
     seed: int = 0
     hold_colour: float = 0.0
     fast: bool = False

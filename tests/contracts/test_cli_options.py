@@ -8,7 +8,7 @@ from wan22.cli.app import app
 COMMANDS = typer.main.get_command(app).commands
 
 MACHINE = "--device --dtype --memory --model"
-SAMPLING = "--guidance --negative --seed --shift --size --solver --steps"
+SAMPLING = "--guidance --guidance-rescale --negative --seed --shift --size --solver --steps"
 FROZEN = {
     "generate": f"prompt --afresh --angle --audio --audio-start --best-of --camera --clips --codec --composition "
     f"--count --extend --fast --fps --frames --from --from-image --hold-colour --image --json --keep-takes --language "
@@ -32,8 +32,8 @@ FROZEN = {
     "--min-brightness --min-motion --min-sharpness --output -o",
     "caption": "folder --frames --hint --json --language --model --overwrite --server --timeout",
     "show": "file --json",
-    "measure": "file --against --json --output -o",
-    "drift": "file --json --output --plot -o",
+    "measure": "file --against --fps --json --output -o",
+    "drift": "file --fps --json --output --plot -o",
     "eval": "recipe --afresh --json --output -o",
     "doctor": "--json --no-test --test",
     "data": "",

@@ -160,12 +160,14 @@ def test_generate_prints_only_the_path_and_writes_the_film_with_its_recipe(engin
 def test_options_reach_the_request_and_the_engine(engine, run):
     code, _, err = run(
         "generate", "p", "-o", "x.mp4", "--size", "96x64", "--frames", 9, "--fps", 12, "--solver", "euler", "--shift",
-        3, "--guidance", "3,4", "--negative", "", "--device", "cpu", "--dtype", "float32", "--model", "fake",
+        3, "--guidance", "3,4", "--guidance-rescale", 0.7, "--negative", "", "--device", "cpu", "--dtype", "float32",
+        "--model", "fake",
     )  # fmt: skip
     assert code == 0, err
     request = engine.requests[0]
     assert (request.size, request.frames, request.fps, request.solver) == ((96, 64), 9, 12, "euler")
     assert (request.shift, request.guidance, request.negative, request.steps) == (3, (3, 4), "", None)
+    assert request.guidance_rescale == 0.7
     assert engine.loaded == {"model": "fake", "device": "cpu", "dtype": "float32", "memory": "auto"}
 
 

@@ -16,7 +16,7 @@ from wan22 import engine as engine_module
 from wan22.conditioning.known import cover, to_pixels
 from wan22.errors import CheckpointError, DecodeError, OptionError
 from wan22.models.dit import NoiseLevels
-from wan22.sampling import cfg, draw_noise, levels, velocity_to_x0
+from wan22.sampling import cfg, draw_noise, levels, rescale, velocity_to_x0
 from wan22.types import Clip, Finished, Frames, Latents, Notice, Phase, Progress, Request
 
 ASK = Request(prompt="a red ball rolls left", steps=4)
@@ -259,6 +259,25 @@ def test_guidance_is_the_formula_and_at_one_only_the_prompt_is_read(engine, monk
     got = latents_of(list(engine.generate(request)))
     assert torch.allclose(got, expected, atol=1e-4, rtol=1e-4)
     assert calls == [("high", 1 if guidance == 1 else 2)]
+
+
+def test_a_rescale_takes_back_what_guidance_spreads(engine):
+    request = replace(ASK, steps=1, guidance=2.5, negative="a cube", seed=5, guidance_rescale=0.7)
+    noise = draw_noise((4, 2, 4, 6), 5)
+    level = levels("unipc", 1, 5.0)[0]
+    cond, uncond = (velocity(engine, "high", noise, level.timestep, t) for t in (request.prompt, "a cube"))
+    told, guided = (velocity_to_x0(noise, v, level) for v in (cond, cfg(cond, uncond, 2.5)))
+    expected = rescale(guided, told, 0.7)
+    assert torch.allclose(latents_of(list(engine.generate(request))), expected, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(expected, guided, atol=1e-3)
+
+
+def test_a_rescale_counts_no_frames_that_are_known(engine, monkeypatch):
+    seen = []
+    monkeypatch.setattr(engine_module, "rescale", lambda g, c, share: seen.append((g.shape, share)) or g)
+    list(engine.generate(replace(ASK, image=np.zeros((32, 48, 3), np.uint8), guidance_rescale=0.5, steps=2)))
+    list(engine.generate(replace(ASK, guidance_rescale=0.5, steps=1)))
+    assert seen == [((4, 1, 4, 6), 0.5)] * 2 + [((4, 2, 4, 6), 0.5)]
 
 
 def test_each_expert_has_its_own_guidance(engine):

@@ -116,7 +116,9 @@ def test_a_model_without_adapters_says_how_to_give_it_some(tmp_path):
         engine.check(Request(prompt=PROMPT, fast=True))
 
 
-@pytest.mark.parametrize("asked", [{"steps": 8}, {"solver": "unipc"}, {"guidance": 3.0}, {"shift": 2.0}])
+@pytest.mark.parametrize(
+    "asked", [{"steps": 8}, {"solver": "unipc"}, {"guidance": 3.0}, {"guidance_rescale": 0.5}, {"shift": 2.0}]
+)
 def test_what_the_adapters_fix_cannot_be_asked_for_otherwise(engine, asked):
     with pytest.raises(OptionError, match=f"{next(iter(asked))} is .* asked for; leave"):
         engine.check(Request(prompt=PROMPT, fast=True, **asked))

@@ -90,10 +90,12 @@ def test_every_name_reaches_the_request(pipeline):
     request = seen(
         pipeline, negative_prompt="", height=32, width=48, num_frames=5, fps=12, num_inference_steps=1,
         guidance_scale=2.0, guidance_scale_2=3.0, shift=4.0, solver="euler", seed=9,
+        guidance_rescale=0.6,
     )  # fmt: skip
     assert (request.negative, request.size, request.frames, request.fps) == ("", (48, 32), 5, 12)
     assert (request.steps, request.shift, request.solver, request.seed) == (1, 4.0, "euler", 9)
     assert request.guidance == (3.0, 2.0)  # ours is (low, high); theirs names the high one first
+    assert request.guidance_rescale == 0.6 and seen(pipeline).guidance_rescale is None
     assert seen(pipeline, guidance_scale=2.0).guidance == 2.0
     assert seen(pipeline).guidance is None
     assert seen(pipeline).negative is None

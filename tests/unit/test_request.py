@@ -66,6 +66,9 @@ BAD = {
     "shift of words": (KNOWN, ask(shift="far"), OptionError, "shift must be a number, not 'far'"),
     "guidance below zero": (KNOWN, ask(guidance=-1), OptionError, r"from 0 to 100, not -1; .* \(3.0, 4.0\)"),
     "guidance too strong": (KNOWN, ask(guidance=(3, 101)), OptionError, r"not \(3, 101\)"),
+    "rescale below zero": (KNOWN, ask(guidance_rescale=-0.1), OptionError, r"_rescale must be from 0 to 1, not -0\.1"),
+    "rescale above one": (KNOWN, ask(guidance_rescale=7), OptionError, "_rescale must be from 0 to 1, not 7"),
+    "rescale nan": (KNOWN, ask(guidance_rescale=math.nan), OptionError, "guidance_rescale"),
     "guidance of three": (KNOWN, ask(guidance=(1, 2, 3)), OptionError, r"guidance \(1, 2, 3\) is not"),
     "guidance of words": (KNOWN, ask(guidance="much"), OptionError, "guidance 'much' is not a number"),
     "guidance nan": (KNOWN, ask(guidance=math.nan), OptionError, "guidance nan"),
@@ -173,9 +176,20 @@ def test_strength_chooses_where_the_schedule_begins(strength):
 
 
 def test_a_recipe_is_json_and_makes_the_same_job_again():
-    job = resolve(ask(size=(50, 30), seconds=1, guidance=(2, 3), steps=3, negative="a cube", seed=7), KNOWN)
+    job = resolve(
+        ask(
+            size=(50, 30),
+            seconds=1,
+            guidance=(2, 3),
+            steps=3,
+            negative="a cube",
+            seed=7,
+            guidance_rescale=0.4,
+        ),
+        KNOWN,
+    )
     recipe = json.loads(json.dumps(job.as_recipe()))
-    names = ("prompt", "negative", "frames", "fps", "steps", "solver", "shift", "seed")
+    names = ("prompt", "negative", "frames", "fps", "steps", "solver", "shift", "seed", "guidance_rescale")
     again = Request(
         size=tuple(recipe["size"]), guidance=tuple(recipe["guidance"]), **{n: recipe[n] for n in names}
     )

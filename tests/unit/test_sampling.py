@@ -16,6 +16,7 @@ from wan22.sampling import (
     high_noise_steps,
     hold,
     levels,
+    rescale,
     start_at,
     velocity_to_x0,
 )
@@ -285,6 +286,22 @@ def test_guidance_is_a_line_through_both_answers():
     assert torch.equal(cfg(cond, uncond, 1), cond)
     assert torch.equal(cfg(cond, uncond, 0), uncond)
     assert cfg(cond, uncond, 4.0).tolist() == [9.0, -2.0]
+
+
+def test_what_guidance_spreads_is_taken_back_about_the_means_of_channels():
+    cond = torch.randn(3, 2, 4, 5, generator=torch.Generator().manual_seed(0))
+    guided = 2.0 * cond + torch.tensor([1.0, -2.0, 0.0]).view(3, 1, 1, 1)
+
+    def around(x):
+        return x - x.mean(dim=(1, 2, 3), keepdim=True)
+
+    assert rescale(guided, cond, 0.0) is guided
+    whole = rescale(guided, cond, 1.0)
+    assert torch.allclose(around(whole), around(cond), atol=1e-5)
+    assert torch.allclose(whole.mean(dim=(1, 2, 3)), guided.mean(dim=(1, 2, 3)), atol=1e-6)
+    assert torch.allclose(rescale(guided, cond, 0.5), (whole + guided) / 2, atol=1e-6)
+    flat = torch.ones(3, 2, 4, 5)
+    assert torch.equal(rescale(flat, flat, 1.0), flat)
 
 
 def test_guidance_is_written_low_then_high_and_whole_numbers_are_numbers():

@@ -257,7 +257,7 @@ def test_muon_leaves_what_has_no_gradient():
 
 
 @pytest.mark.parametrize(
-    "stage", ["sketch", "high", "low", "high-more", "low-more", "decoder-more", "export"]
+    "stage", ["sketch", "high", "low", "high-more", "low-more", "decoder-more", "decoder-last", "export"]
 )
 def test_a_stage_out_of_turn_is_refused_before_any_work(tmp_path, stage):
     with pytest.raises(CheckpointError, match=r"there is no .*: (run|train) "):

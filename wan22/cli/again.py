@@ -13,10 +13,10 @@ AskedLoRA = tuple[str, float, str | None]
 """Path, strength, and expert, if one is named."""
 
 SETTINGS = (
-    "prompt", "negative", "size", "frames", "fps", "steps", "solver", "shift", "guidance", "strength", "seed",
-    "from_image", "hold_colour",
+    "prompt", "negative", "size", "frames", "fps", "steps", "solver", "shift", "guidance", "guidance_rescale",
+    "strength", "seed", "from_image", "hold_colour",
 )  # fmt: skip
-_OF_FAST = ("steps", "solver", "shift", "guidance")  # what the adapters for few steps fix
+_OF_FAST = ("steps", "solver", "shift", "guidance", "guidance_rescale")  # what the adapters for few steps fix
 """Entries of a recipe that are asked for; they have the names of Request's fields."""
 
 _NO_CAUSE = frozenset(

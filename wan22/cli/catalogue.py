@@ -70,6 +70,7 @@ def defaults_in_words(row: Variant) -> dict[str, str]:
         "solver": d.solver,
         "shift": f"{d.shift:g}",
         "guidance": f"{low:g}" if low == high else f"{low:g},{high:g}",
+        "guidance_rescale": f"{d.guidance_rescale:g}",
         "negative": d.negative,
         **strength,
         "seed": "0",

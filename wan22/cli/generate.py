@@ -56,6 +56,7 @@ def generate(
     solver: o.SolverName = None,
     shift: o.Shift = None,
     guidance: o.Guidance = None,
+    guidance_rescale: o.GuidanceRescale = None,
     seed: o.Seed = None,
     count: o.Count = 1,
     best_of: Annotated[
@@ -90,7 +91,8 @@ def generate(
     asked = {
         "prompt": prompt, "negative": negative, "strength": strength, "size": o.parse_size(size), "frames": frames,
         "seconds": seconds, "fps": fps, "steps": steps, "solver": solver, "shift": shift,
-        "guidance": o.parse_guidance(guidance), "seed": seed, "clips": clips, "from_image": from_image or None,
+        "guidance": o.parse_guidance(guidance),
+        "guidance_rescale": guidance_rescale, "seed": seed, "clips": clips, "from_image": from_image or None,
         "hold_colour": hold_colour or None, "fast": fast or None,
     }  # fmt: skip
     sound = Asked(audio, say, audio_start, seconds, speaker, voice, language, voice_sample)

@@ -29,6 +29,7 @@ def image(
     solver: o.SolverName = None,
     shift: o.Shift = None,
     guidance: o.Guidance = None,
+    guidance_rescale: o.GuidanceRescale = None,
     seed: o.Seed = None,
     count: o.Count = 1,
     lora: o.Lora = None,
@@ -44,7 +45,8 @@ def image(
     """
     asked = {
         "prompt": prompt, "negative": negative, "size": o.parse_size(size), "frames": 1, "steps": steps,
-        "solver": solver, "shift": shift, "guidance": o.parse_guidance(guidance), "seed": seed,
+        "solver": solver, "shift": shift, "guidance": o.parse_guidance(guidance),
+        "guidance_rescale": guidance_rescale, "seed": seed,
         "fast": fast or None,
     }  # fmt: skip
     make(

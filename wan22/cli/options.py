@@ -137,6 +137,13 @@ Guidance = Annotated[
         help=f"How closely to follow the prompt; two numbers for the low- and high-noise experts. [{own('guidance')}]",
     ),
 ]
+GuidanceRescale = Annotated[
+    float | None,
+    typer.Option(
+        metavar="R",
+        help=f"Share (0 to 1) of the contrast that guidance adds which is taken back. [{own('guidance_rescale')}]",
+    ),
+]
 Seed = Annotated[
     int | None,
     typer.Option(metavar="N", help="The same seed makes the same film. [default: 0]"),

@@ -59,6 +59,7 @@ def storyboard(
     solver: o.SolverName = None,
     shift: o.Shift = None,
     guidance: o.Guidance = None,
+    guidance_rescale: o.GuidanceRescale = None,
     seed: o.Seed = None,
     lora: o.Lora = None,
     quality: o.Quality = "high",
@@ -88,7 +89,10 @@ def storyboard(
     folder = Path(output) if output is not None else Path("out") / path.stem
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file; a storyboard needs a folder: -o FOLDER")
-    settings = present({"solver": solver, "shift": shift, "guidance": o.parse_guidance(guidance)})
+    settings = present(
+        {"solver": solver, "shift": shift, "guidance": o.parse_guidance(guidance)}
+        | {"guidance_rescale": guidance_rescale}
+    )
     with report.choose(json) as show:
         shots = _shots(told, settings, path.parent)
         machine = Machine(told.model or NANO, device, dtype, memory)

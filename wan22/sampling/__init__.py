@@ -11,7 +11,7 @@ from torch import Tensor
 from wan22.sampling.denoise import Denoise, hold, hold_noisy, velocity_to_x0
 from wan22.sampling.dpmpp import dpmpp
 from wan22.sampling.euler import euler
-from wan22.sampling.guidance import by_expert, cfg
+from wan22.sampling.guidance import by_expert, cfg, rescale
 from wan22.sampling.noise import add_noise, draw_noise
 from wan22.sampling.schedule import Schedule, distilled, explicit, high_noise_steps, levels, start_at
 from wan22.sampling.unipc import unipc
@@ -41,6 +41,7 @@ __all__ = [
     "hold",
     "hold_noisy",
     "levels",
+    "rescale",
     "start_at",
     "velocity_to_x0",
 ]

@@ -16,6 +16,24 @@ def cfg(
     return uncond + scale * (cond - uncond)
 
 
+def rescale(
+    guided: Float[Tensor, "c t h w"], cond: Float[Tensor, "c t h w"], share: float
+) -> Float[Tensor, "c t h w"]:
+    """Take back, by `share` (0..1), how much guidance has spread a clean sample beyond the prompt's own.
+
+    Guidance of more than 1 makes contrasts and colours too strong. Here `guided` gets the standard deviation, about its
+    channels' means, that `cond` has about its own (Lin et al. 2023, arXiv:2305.08891, section 3.4, which does so with
+    what the network says; a velocity is mostly noise, whose spread guidance leaves alone, so here it is done with x0).
+    """
+    if not share:
+        return guided
+    middle = guided.mean(dim=(1, 2, 3), keepdim=True)
+    around = guided - middle
+    wanted = (cond - cond.mean(dim=(1, 2, 3), keepdim=True)).square().mean().sqrt()
+    narrowed = middle + around * (wanted / around.square().mean().sqrt().clamp(min=1e-6))
+    return guided + share * (narrowed - guided)
+
+
 def by_expert(scale: float | tuple[float, float]) -> dict[Expert, float]:
     """Return the guidance scale of each expert from one number for both, or from (low, high).
 

@@ -2,7 +2,8 @@
 
     clips/    rendered films        latents/  films as the VAE sees them     words/  tokenizer and text encoder
     sketch/   the high-noise expert on small films    high/  low/  the two experts    decoder/  the VAE's decoder
-    high-more/  low-more/  decoder-more/  the same, gone on with    model/  the finished model, by `export`
+    high-more/  low-more/  decoder-more/  decoder-last/    the same, gone on with
+    model/    the finished model, by `export`
 
 Every stage resumes where it was stopped. `low` and `decoder` wait for no other expert: a second core may train them
 beside `high`.
@@ -34,7 +35,8 @@ from wan22.train.words import caption_tokenizer, train_words
 from wan22.weights.reader import read_json
 
 STAGES = (
-    "clips", "latents", "words", "sketch", "high", "low", "decoder", "high-more", "low-more", "decoder-more", "export"
+    "clips", "latents", "words", "sketch", "high", "low", "decoder",
+    "high-more", "low-more", "decoder-more", "decoder-last", "export",
 )  # fmt: skip
 _SHOWN, _SPOKEN = 3000, 600
 """Clips of films and of puppets that the decoder learns from."""
@@ -158,6 +160,12 @@ def _decoder_more(folder: Path, log: Log, minutes: float | None) -> None:
     train_vae(recipe, _shown(folder), folder / "decoder-more", log=log, start=start, minutes=minutes)
 
 
+def _decoder_last(folder: Path, log: Log, minutes: float | None) -> None:
+    start = shipped_vae() | load_average(folder / "decoder-more")
+    recipe = nano.decoder_last(shipped_arch())
+    train_vae(recipe, _shown(folder), folder / "decoder-last", log=log, start=start, minutes=minutes)
+
+
 def _shown(folder: Path) -> np.ndarray:
     """Pictures for the decoder, uint8 (n, T, 64, 64, 3): windows of the largest films, then puppets."""
     path, side = folder / "shown.npy", nano_speech.SIZE
@@ -206,9 +214,9 @@ def _export(folder: Path, log: Log, minutes: float | None) -> None:
 
 
 def _last(folder: Path, part: str) -> Path:
-    """The run of a part that went furthest: the model may be looked at before `-more` has begun."""
-    more = folder / f"{part}-more"
-    return more if more.exists() else folder / part
+    """The run of a part that went furthest: the model may be looked at before the later ones have begun."""
+    runs = [folder / f"{part}{more}" for more in ("-last", "-more", "")]
+    return next((run for run in runs if run.exists()), runs[-1])
 
 
 def shipped_arch() -> VAEArch:
@@ -263,5 +271,6 @@ _RUN: dict[str, Callable[[Path, Log, float | None], None]] = {
     "high-more": _high_more,
     "low-more": _low_more,
     "decoder-more": _decoder_more,
+    "decoder-last": _decoder_last,
     "export": _export,
 }

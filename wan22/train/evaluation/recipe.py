@@ -68,6 +68,7 @@ class EvalRecipe:
     solver: str | None = None
     shift: float | None = None
     guidance: float | tuple[float, float] | None = None
+    guidance_rescale: float | None = None
     references: Path | None = None
     device: str = "auto"
     dtype: str = "auto"
@@ -279,6 +280,7 @@ _READ: Mapping[str, Callable[[str, Any, Path], Any]] = {
     "solver": _of(str),
     "shift": _of(int, float),
     "guidance": _pair,
+    "guidance_rescale": _of(int, float, least=0),
     "references": _references,
     "device": _of(str),
     "dtype": _of(str),

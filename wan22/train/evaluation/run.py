@@ -91,6 +91,7 @@ class _Work:
                 "solver",
                 "shift",
                 "guidance",
+                "guidance_rescale",
             )
         }
         return json.loads(
@@ -146,6 +147,7 @@ class _Work:
             solver=recipe.solver,
             shift=recipe.shift,
             guidance=recipe.guidance,
+            guidance_rescale=recipe.guidance_rescale,
             seed=recipe.seed + i,
             sound=None if asked.sound is None else read_sound(asked.sound, rate=HEARD_RATE),
         )

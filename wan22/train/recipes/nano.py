@@ -173,6 +173,12 @@ def decoder_more(arch: VAEArch) -> VAERecipe:
     return replace(decoder(arch), optimiser=more, squares=8.0, seed=SEED + 10)
 
 
+def decoder_last(arch: VAEArch) -> VAERecipe:
+    """The decoder once more, with most of the weight on large errors."""
+    last = Optimiser(steps=240, peak=2.5e-4, warmup=20, average=0.98)
+    return replace(decoder(arch), optimiser=last, squares=16.0, seed=SEED + 11)
+
+
 def variant(vae: VAEArch, vocab: int) -> Variant:
     """The catalogue's row of the trained model."""
     return Variant(
@@ -186,7 +192,14 @@ def variant(vae: VAEArch, vocab: int) -> Variant:
         image="known",
         image_required=False,
         defaults=Defaults(
-            (128 * 4, 80 * 4), FRAMES, FPS, steps=20, shift=SHIFT, guidance=(3.0, 5.0), negative=""
+            (128 * 4, 80 * 4),
+            FRAMES,
+            FPS,
+            steps=20,
+            shift=SHIFT,
+            guidance=(3.0, 5.0),
+            negative="",
+            guidance_rescale=0.7,
         ),
         trained=Trained(tuple((f.width, f.height) for f in FILMS), (1, FRAMES), only=True),
         hub=None,
