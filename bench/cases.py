@@ -197,7 +197,16 @@ def nano_film(contender: str) -> Call:
     size = engine.variant.trained.sizes[0]
     frames = engine.variant.defaults.frames
     if contender == OURS:
-        request = Request(prompt=PROMPT, negative=NEGATIVE, size=size, frames=frames, steps=STEPS, seed=0)
+        # The peer has no rescale on this pipeline, and both must make the same film.
+        request = Request(
+            prompt=PROMPT,
+            negative=NEGATIVE,
+            size=size,
+            frames=frames,
+            steps=STEPS,
+            seed=0,
+            guidance_rescale=0.0,
+        )
 
         def film() -> Tensor:
             engine._texts.clear()  # each film reads its prompt anew
