@@ -130,9 +130,10 @@ def export(folder: Path, name: str, parts: Parts) -> Path:
         save_file(whole, target / f"{file}.safetensors", metadata={"format": "pt"})
     (target / "tokenizer.json").write_text(parts.tokenizer.read_text())
     row = parts.row if two else replace(parts.row, experts=("dit",), boundary=None)
-    # One network knows one guidance, so all have the same: films differ by the networks alone.
+    # One network knows one guidance, so all have the same, and no rescale, which was chosen for the shipped model:
+    # films differ by the networks alone.
     guidance = sum(row.defaults.guidance) / len(row.defaults.guidance)
-    defaults = replace(row.defaults, guidance=(guidance, guidance))
+    defaults = replace(row.defaults, guidance=(guidance, guidance), guidance_rescale=0.0)
     row = replace(row, name=f"nano-{name}", defaults=defaults, trained=replace(row.trained, only=True))
     (target / "variant.json").write_text(json.dumps(to_json(row), ensure_ascii=False) + "\n")
     return target

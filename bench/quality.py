@@ -1,9 +1,8 @@
 """Does a model trained on the film set draw what is said? Measured from pixels, on what no training saw.
 
     python -m bench.quality [--model nano] [--count 200] [--seed 0] [--steps N] [--shift S] [--guidance LOW,HIGH]
-                            [--rescale R]
-                            [--only tone,camera] [--language en] [--pictures N] [--vae] [--strength S]
-                            [--sheet FILE] [-o FILE]
+                            [--rescale R] [--strength S] [--vae] [--pictures N] [--only tone,camera]
+                            [--language en] [--sheet FILE] [-o FILE]
 
 For each held-out combination of labels a film is made from a held-out phrasing, and `wan22.director.measure` says what
 it shows; only what the phrasing says is judged. Beside it stand the same verdicts on the set's own renders of the same
@@ -84,9 +83,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         choose("axis", axis, (*AXES, *VIEWS))
     if options.strength is not None and not 0 < options.strength <= 1:
         raise OptionError(f"--strength must be above 0 and at most 1, not {options.strength}")
-    settings = {"steps": options.steps, "shift": options.shift, "guidance": _guidance(options.guidance)}
-    settings |= {"guidance_rescale": options.rescale}
-    settings |= {} if options.strength is None else {"strength": options.strength}
+    settings = {
+        "steps": options.steps,
+        "shift": options.shift,
+        "guidance": _guidance(options.guidance),
+        "guidance_rescale": options.rescale,
+    } | ({} if options.strength is None else {"strength": options.strength})
     engine = wan22.load(options.model, device=options.device)
     result = scoreboard(
         engine,

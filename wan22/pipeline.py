@@ -304,7 +304,7 @@ def _clip(video: Any, fps: float | None) -> Clip | None:
     if isinstance(video, Video):
         return Clip(video.frames, video.fps)
     if isinstance(video, str | os.PathLike):
-        return read_clip(video)
+        return read_clip(video, fps=fps)
     if isinstance(video, np.ndarray):
         if fps is None:
             raise OptionError("a video given as an array needs fps, the frames a second at which it plays")

@@ -154,8 +154,13 @@ def _fast(request: Request, variant: Variant) -> Fast | None:
             f"{variant.name} ships no adapters for few steps, so it cannot be asked to be fast. Give it ones that were "
             "made for it: --lora FILE@high --lora FILE@low --steps 4 --guidance 1 --solver distilled"
         )
-    own = {"steps": fast.steps, "solver": "euler", "shift": variant.defaults.shift, "guidance": fast.guidance}
-    own |= {"guidance_rescale": 0.0}
+    own = {
+        "steps": fast.steps,
+        "solver": "euler",
+        "shift": variant.defaults.shift,
+        "guidance": fast.guidance,
+        "guidance_rescale": 0.0,
+    }
     for name, value in own.items():
         asked = getattr(request, name)
         if asked is not None and asked != value:

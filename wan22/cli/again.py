@@ -16,8 +16,8 @@ SETTINGS = (
     "prompt", "negative", "size", "frames", "fps", "steps", "solver", "shift", "guidance", "guidance_rescale",
     "strength", "seed", "from_image", "hold_colour",
 )  # fmt: skip
-_OF_FAST = ("steps", "solver", "shift", "guidance", "guidance_rescale")  # what the adapters for few steps fix
 """Entries of a recipe that are asked for; they have the names of Request's fields."""
+_OF_FAST = ("steps", "solver", "shift", "guidance", "guidance_rescale")  # what the adapters for few steps fix
 
 _NO_CAUSE = frozenset(
     {"frames_sha256", "clips_sha256", "drift_per_second", "canvas", "task", "size_given", "best_of"}

@@ -99,8 +99,9 @@ def _measure(file: str, fps: float | None) -> Drift:
     from rich.progress import track
 
     from wan22.director.drift import MIN_SECONDS, DriftMeter
+    from wan22.media.sequence import is_sequence
     from wan22.media.sniff import IMAGES, sniff
-    from wan22.media.video import is_sequence, probe, stream_clip
+    from wan22.media.video import probe, stream_clip
 
     info = probe(file, fps)
     if info.frames == 1 and not is_sequence(file) and sniff(file) in IMAGES:

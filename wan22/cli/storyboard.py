@@ -90,8 +90,12 @@ def storyboard(
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file; a storyboard needs a folder: -o FOLDER")
     settings = present(
-        {"solver": solver, "shift": shift, "guidance": o.parse_guidance(guidance)}
-        | {"guidance_rescale": guidance_rescale}
+        {
+            "solver": solver,
+            "shift": shift,
+            "guidance": o.parse_guidance(guidance),
+            "guidance_rescale": guidance_rescale,
+        }
     )
     with report.choose(json) as show:
         shots = _shots(told, settings, path.parent)

@@ -169,9 +169,14 @@ def _request(work: Work, track: Soundtrack | None) -> Request:
     """Read the pictures, clips and sound, and put the request together."""
     from wan22.media.image import read_image
     from wan22.media.video import read_clip
-    from wan22.types import Request
+    from wan22.types import Clip, Request
 
-    readers = {"image": read_image, "last_image": read_image, "video": read_clip, "pose": read_clip}
+    def read_film(path: str) -> Clip:
+        return read_clip(
+            path, fps=work.given.get("fps")
+        )  # of numbered pictures, which have no rate of their own
+
+    readers = {"image": read_image, "last_image": read_image, "video": read_film, "pose": read_film}
     media: dict[str, Any] = {name: readers[name](path) for name, path in work.files.items()}
     if track is not None:
         media["sound"] = track.heard()

@@ -83,3 +83,12 @@ def test_a_film_whose_name_looks_like_a_pattern_is_a_film(tmp_path):
         writer.add(FRAMES)
         writer.close(None)
     assert probe(path).frames == 7
+
+
+def test_a_pipeline_takes_pictures_at_the_rate_that_is_given(foreign):
+    from wan22.pipeline import _clip
+
+    clip = _clip(str(foreign), 12.0)
+    assert clip.fps == 12.0 and np.array_equal(clip.frames, FRAMES)
+    with pytest.raises(MediaError, match="Give --fps"):
+        _clip(str(foreign), None)

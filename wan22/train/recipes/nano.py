@@ -160,8 +160,8 @@ def high_more(vocab: int) -> FlowRecipe:
 def low_more(vocab: int) -> FlowRecipe:
     """The low-noise expert goes on, with its noise levels spread evenly.
 
-    That gives twice as many steps to levels under 0.2, where the ground gets the texture by which a camera is seen to
-    move: `high`'s films lose more of what they obey there than anywhere else (docs/nano.md).
+    That gives twice as many samples to levels under 0.2, where the ground gets the texture by which a camera is seen to
+    move (docs/nano.md).
     """
     more = Optimiser(steps=6600, peak=1.1e-3, average=0.998)
     return replace(low(vocab), optimiser=more, shift=1.0, seed=SEED + 12)
