@@ -1,14 +1,15 @@
 """Does a model trained on the film set draw what is said? Measured from pixels, on what no training saw.
 
     python -m bench.quality [--model nano] [--count 200] [--seed 0] [--steps N] [--shift S] [--guidance LOW,HIGH]
-                            [--rescale R] [--strength S] [--vae] [--pictures N] [--only tone,camera]
-                            [--language en] [--sheet FILE] [-o FILE]
+                            [--rescale R] [--strength S] [--best-of N] [--vae] [--pictures N]
+                            [--only tone,camera] [--language en] [--sheet FILE] [-o FILE]
 
 For each held-out combination of labels a film is made from a held-out phrasing, and `wan22.director.measure` says what
 it shows; only what the phrasing says is judged. Beside it stand the same verdicts on the set's own renders of the same
-labels: what the measure itself can reach; with `--vae` also on what the VAE leaves of these. The VAE is judged on
-held-out clips frame by frame, and image to video by the first frame that is given and by whether it then moves as
-asked.
+labels: what the measure itself can reach; with `--vae` also on what the VAE leaves of these. With `--best-of` a film is
+the best of so many takes, chosen as `wan22 generate --best-of` does: by the measure that also judges it. The VAE is
+judged on held-out clips frame by frame, and image to video by the first frame that is given and by whether it then
+moves as asked.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import torch
 
 import wan22
 from wan22.director.camera import DIRECTIONS
+from wan22.director.judge import score
 from wan22.director.measure import judge, measure
 from wan22.engine import Engine
 from wan22.errors import OptionError, choose
@@ -72,6 +74,8 @@ TARGETS = {
     "shot_size": 0.90,
 }
 OTHERS = 0.80
+_APART = 100_000
+"""Between the seeds of a film's takes: those between are other films'."""
 _MOVES = ("camera direction", "camera", "action", "still or moving")
 
 
@@ -83,6 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         choose("axis", axis, (*AXES, *VIEWS))
     if options.strength is not None and not 0 < options.strength <= 1:
         raise OptionError(f"--strength must be above 0 and at most 1, not {options.strength}")
+    if options.best_of < 1:
+        raise OptionError(f"--best-of needs at least one take, not {options.best_of}")
     settings = {
         "steps": options.steps,
         "shift": options.shift,
@@ -99,6 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         settings=settings,
         sheet=options.sheet,
         through_vae=options.vae,
+        takes=options.best_of,
     )
     for line in lines(result, only):
         print(line)
@@ -129,6 +136,9 @@ def _parser() -> argparse.ArgumentParser:
         help="begin with the perfect films, taken back to this share of noise: where is it that obedience is lost?",
     )
     parser.add_argument(
+        "--best-of", type=int, default=1, help="takes of every film, of which the best counts"
+    )
+    parser.add_argument(
         "--vae", action="store_true", help="judge the perfect films after the VAE there and back too"
     )
     parser.add_argument("--sheet", type=Path, help="write a contact sheet of 24 films here (png)")
@@ -145,7 +155,7 @@ def _guidance(text: str | None) -> tuple[float, float] | None:
     return numbers[0], numbers[-1]
 
 
-def scoreboard(
+def scoreboard(  # noqa: PLR0913 - each is an option of the command
     engine: Engine,
     count: int,
     *,
@@ -155,11 +165,12 @@ def scoreboard(
     settings: dict[str, Any] | None = None,
     sheet: Path | None = None,
     through_vae: bool = False,
+    takes: int = 1,
 ) -> dict[str, Any]:
     """Make `count` films of the held-out list, and `pictures` more from a first frame; return every figure.
 
     `settings` are fields of a Request. With a `strength`, films begin with the set's own renders, taken back to that
-    share of noise.
+    share of noise. Of `takes` the best is a film's; those from a first frame are single takes.
     """
     if count < 1:
         raise OptionError(f"at least one film is needed, not {count}")
@@ -168,7 +179,13 @@ def scoreboard(
     began = monotonic()
     told = settings or {}
     films = [
-        make(engine, asked, seed + i, told | ({"video": Clip(clips[i], FPS)} if "strength" in told else {}))
+        best(
+            engine,
+            asked,
+            seed + i,
+            told | ({"video": Clip(clips[i], FPS)} if "strength" in told else {}),
+            takes,
+        )
         for i, (_, asked) in enumerate(listed)
     ]
     seconds = (monotonic() - began) / count
@@ -186,6 +203,7 @@ def scoreboard(
         "seed": seed,
         "language": language or "all",
         "settings": {name: value for name, value in told.items() if value is not None},
+        "takes": takes,
         "seconds_per_film": round(seconds, 2),
         "threads": torch.get_num_threads(),
         "obeyed": board(asked, films, clips, there_and_back(engine, clips) if through_vae else None),
@@ -198,6 +216,14 @@ def make(engine: Engine, asked: Asked, seed: int, settings: dict[str, Any] | Non
     """One film uint8 (T, H, W, 3) at the size of the film set from its prompt; `settings` are fields of a Request."""
     request = Request(prompt=asked.prompt, size=drawn_size(engine), frames=FRAMES, seed=seed)
     return collect(engine.generate(replace(request, **(settings or {})))).frames
+
+
+def best(engine: Engine, asked: Asked, seed: int, settings: dict[str, Any] | None, takes: int) -> np.ndarray:
+    """Of so many takes the one that obeys its prompt best; of equals the first. Seeds are far apart."""
+    films = (make(engine, asked, seed + _APART * k, settings) for k in range(takes))
+    if takes == 1:
+        return next(films)
+    return max(films, key=lambda film: score(judge(measure(film, FPS), asked.prompt)))
 
 
 def drawn_size(engine: Engine) -> tuple[int, int]:
@@ -300,7 +326,8 @@ def vae_psnr(engine: Engine, seed: int, count: int = 64) -> list[float]:
 
 def lines(result: dict[str, Any], only: Sequence[str] | None = None) -> list[str]:
     """The scoreboard for people; bars that are missed are marked."""
-    found = [f"{result['films']} films of {result['model']}, {result['seconds_per_film']} s each", ""]
+    takes = f", the best of {result['takes']} takes" if result["takes"] > 1 else ""
+    found = [f"{result['films']} films of {result['model']}{takes}, {result['seconds_per_film']} s each", ""]
     shown = {axis: row for axis, row in result["obeyed"].items() if only is None or axis in only}
     made, perfect = (share(result["obeyed"], of) for of in ("films", "perfect"))
     whole = f"all that was asked: {made:.1%}, of perfect films {perfect:.1%}"

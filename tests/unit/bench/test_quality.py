@@ -109,10 +109,21 @@ def test_films_may_begin_with_the_renders_under_noise(tmp_path):
     assert abs(near - kept).mean() < abs(far - kept).mean()
 
 
+def test_of_several_takes_the_one_that_obeys_best_counts_and_of_equals_the_first(monkeypatch):
+    obeys = {0: 0.2, 100_000: 0.7, 200_000: 0.7}
+    monkeypatch.setattr(quality, "make", lambda engine, asked, seed, settings: seed)
+    monkeypatch.setattr(quality, "measure", lambda film, fps: film)
+    monkeypatch.setattr(quality, "judge", lambda film, asked: film)
+    monkeypatch.setattr(quality, "score", obeys.__getitem__)
+    assert [quality.best(None, Asked("x", {}), 0, {}, takes) for takes in (1, 2, 3)] == [0, 100_000, 100_000]
+
+
 def test_what_cannot_be_is_refused_before_a_model_is_loaded():
     with pytest.raises(OptionError, match="Did you mean 'tone'"):
         quality.main(["--only", "tome"])
     with pytest.raises(OptionError, match="strength must be above 0"):
         quality.main(["--strength", "0"])
+    with pytest.raises(OptionError, match="best-of needs at least one take, not 0"):
+        quality.main(["--best-of", "0"])
     with pytest.raises(OptionError, match="guidance"):
         quality._guidance("1,2,3")
