@@ -2,7 +2,7 @@
 
     clips/    rendered films        latents/  films as the VAE sees them     words/  tokenizer and text encoder
     sketch/   the high-noise expert on small films    high/  low/  the two experts    decoder/  the VAE's decoder
-    high-more/  high-last/  low-more/  low-last/  decoder-more/  decoder-last/    the same, gone on with
+    high-more/  low-more/  decoder-more/  decoder-last/    the same, gone on with
     model/    the finished model, by `export`
 
 Every stage resumes where it was stopped. `low` and `decoder` wait for no other expert: a second core may train them
@@ -36,9 +36,8 @@ from wan22.weights.reader import read_json
 
 STAGES = (
     "clips", "latents", "words", "sketch", "high", "low", "decoder",
-    "high-more", "low-more", "high-last", "low-last", "decoder-more", "decoder-last", "export",
+    "high-more", "low-more", "decoder-more", "decoder-last", "export",
 )  # fmt: skip
-_RENDERED = (nano.SMALL, *nano.FILMS, *nano.MORE)
 _SHOWN, _SPOKEN = 3000, 600
 """Clips of films and of puppets that the decoder learns from."""
 
@@ -63,14 +62,14 @@ def _films(folder: Path, films: nano.Films) -> ClipSet:
 
 
 def _clips(folder: Path, log: Log, minutes: float | None) -> None:
-    for films in _RENDERED:
+    for films in (nano.SMALL, *nano.FILMS):
         _films(folder, films)
         log(f"{films.count} clips of {films.width}x{films.height}")
 
 
 def _latents(folder: Path, log: Log, minutes: float | None) -> None:
     vae = _vae()
-    for films in _RENDERED:
+    for films in (nano.SMALL, *nano.FILMS):
         path = _latents_path(folder, films)
         if not path.exists():
             encode_clips(vae, _films(folder, films), path)
@@ -114,18 +113,6 @@ def _low_more(folder: Path, log: Log, minutes: float | None) -> None:
     start = load_average(folder / "low") | begin_words(folder)
     recipe = nano.low_more(open_tokenizer(folder).size)
     _train(recipe, "low-more", start, nano.FILMS, folder, log, minutes)
-
-
-def _high_last(folder: Path, log: Log, minutes: float | None) -> None:
-    start = load_average(folder / "high-more") | begin_words(folder)
-    recipe = nano.high_last(open_tokenizer(folder).size)
-    _train(recipe, "high-last", start, nano.FRESH, folder, log, minutes)
-
-
-def _low_last(folder: Path, log: Log, minutes: float | None) -> None:
-    start = load_average(folder / "low-more") | begin_words(folder)
-    recipe = nano.low_last(open_tokenizer(folder).size)
-    _train(recipe, "low-last", start, nano.FRESH, folder, log, minutes)
 
 
 def _train(
@@ -283,8 +270,6 @@ _RUN: dict[str, Callable[[Path, Log, float | None], None]] = {
     "decoder": _decoder,
     "high-more": _high_more,
     "low-more": _low_more,
-    "high-last": _high_last,
-    "low-last": _low_last,
     "decoder-more": _decoder_more,
     "decoder-last": _decoder_last,
     "export": _export,

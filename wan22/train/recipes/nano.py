@@ -41,15 +41,6 @@ FILMS = (
     Films(96, 96, count=400, seed=32, share=0.08),
     Films(80, 128, count=400, seed=33, share=0.08),
 )
-MORE = (
-    Films(128, 80, count=2600, seed=41, share=0.35),
-    Films(128, 80, count=2600, seed=42, share=0.35),
-)
-"""What the high-noise expert still learned from `FILMS` was half by heart: the last stages see others."""
-FRESH = (
-    *MORE,
-    *(replace(films, share=share) for films, share in zip(FILMS, (0.14, 0.08, 0.08), strict=True)),
-)
 
 VAE = VAEArch(
     z=16,
@@ -174,17 +165,6 @@ def low_more(vocab: int) -> FlowRecipe:
     """
     more = Optimiser(steps=6600, peak=1.1e-3, average=0.998)
     return replace(low(vocab), optimiser=more, shift=1.0, seed=SEED + 12)
-
-
-def high_last(vocab: int) -> FlowRecipe:
-    """The high-noise expert once more, on more films."""
-    return replace(high(vocab), optimiser=Optimiser(steps=2400, peak=1.1e-3, average=0.998), seed=SEED + 13)
-
-
-def low_last(vocab: int) -> FlowRecipe:
-    """The low-noise expert once more, on more films."""
-    last = Optimiser(steps=3000, peak=1.1e-3, average=0.998)
-    return replace(low_more(vocab), optimiser=last, seed=SEED + 14)
 
 
 def decoder_more(arch: VAEArch) -> VAERecipe:
