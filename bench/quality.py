@@ -219,11 +219,11 @@ def make(engine: Engine, asked: Asked, seed: int, settings: dict[str, Any] | Non
 
 
 def best(engine: Engine, asked: Asked, seed: int, settings: dict[str, Any] | None, takes: int) -> np.ndarray:
-    """Of so many takes the one that obeys its prompt best; of equals the first. Seeds are far apart."""
+    """Of so many takes the one that obeys best what its prompt says; of equals the first. Seeds are far apart."""
     films = (make(engine, asked, seed + _APART * k, settings) for k in range(takes))
     if takes == 1:
         return next(films)
-    return max(films, key=lambda film: score(judge(measure(film, FPS), asked.prompt)))
+    return max(films, key=lambda film: score(judge(measure(film, FPS), dict(asked.labels or {}))))
 
 
 def drawn_size(engine: Engine) -> tuple[int, int]:
