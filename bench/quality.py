@@ -7,9 +7,9 @@
 For each held-out combination of labels a film is made from a held-out phrasing, and `wan22.director.measure` says what
 it shows; only what the phrasing says is judged. Beside it stand the same verdicts on the set's own renders of the same
 labels: what the measure itself can reach; with `--vae` also on what the VAE leaves of these. With `--best-of` a film is
-the best of so many takes, chosen as `wan22 generate --best-of` does: by the measure that also judges it. The VAE is
-judged on held-out clips frame by frame, and image to video by the first frame that is given and by whether it then
-moves as asked.
+the best of so many takes by the score of `wan22 generate --best-of`, on the labels of what is said: chosen by the
+measure that also judges it. The VAE is judged on held-out clips frame by frame, and image to video by the first frame
+that is given and by whether it then moves as asked.
 """
 
 from __future__ import annotations
