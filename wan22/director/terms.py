@@ -402,7 +402,8 @@ def _excludes() -> frozenset[frozenset[str]]:
         "eye-level low-angle", "eye-level high-angle", "eye-level overhead",
         "low-angle high-angle", "low-angle overhead", "high-angle overhead",
     )  # fmt: skip
-    moves = (term.key for term in TERMS if term.axis == "camera" and term.key != "static")
+    # A hand is no move: a camera that stays where it is may be held by one.
+    moves = (term.key for term in TERMS if term.axis == "camera" and term.key not in ("static", "handheld"))
     return frozenset(
         {frozenset(pair.split()) for pair in opposites} | {frozenset(("static", move)) for move in moves}
     )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from wan22.director.judge import Verdict, action_said, colour_said, judge, score
+from wan22.director.judge import Verdict, action_said, colour_said, judge, score, wanted
 from wan22.director.reading import UNKNOWN, Measurement, Reading
 from wan22.director.shot import ShotSpec
 from wan22.errors import OptionError
@@ -60,6 +60,10 @@ def test_a_prompt_is_judged_by_what_it_says_and_no_more():
 )
 def test_what_is_not_shown_is_not_obeyed(prompt, axis):
     assert obeyed(prompt) == {axis: False}
+
+
+def test_a_camera_that_stays_in_a_hand_is_asked_for_both():
+    assert wanted("a static shot, handheld camera") == [("camera", "static"), ("grip", "handheld")]
 
 
 def test_a_spec_and_labels_say_the_same_as_a_prompt():

@@ -146,6 +146,7 @@ def test_terms_that_exclude_one_another_are_one_error_that_names_both(one, other
     [
         "dolly-in tilt-up",
         "handheld follow",
+        "handheld static",
         "night moonlight",
         "soft-light backlight",
         "low-angle dutch-angle",
