@@ -193,7 +193,12 @@ def train_flow(
     if recipe.compiled:
         compile_blocks(writer.dit)
     state = TrainState(writer, recipe.optimiser, folder, {"seed": recipe.seed, "recipe": repr(recipe)})
-    walk(state, lambda: _step_loss(writer, recipe, sets, tokenizer, state), log=log, minutes=minutes)
+
+    def loss_of() -> Tensor:
+        words = random.Random(f"{recipe.seed} {state.step}")
+        return step_loss(writer.dit, writer.text, recipe, sets, tokenizer, state.generator(), words)
+
+    walk(state, loss_of, log=log, minutes=minutes)
     return state
 
 
@@ -227,15 +232,16 @@ def walk(state: TrainState, loss_of: Callable[[], Tensor], *, log: Log, minutes:
     state.save()
 
 
-def _step_loss(
-    writer: Writer,
+def step_loss(
+    dit: WanDiT,
+    text: UMT5Encoder,
     recipe: FlowRecipe,
     sets: Sequence[tuple[LatentSet, float]],
     tokenizer: Tokenizer,
-    state: TrainState,
+    generator: torch.Generator,
+    words: random.Random,
 ) -> Tensor:
-    generator = state.generator()
-    words = random.Random(f"{recipe.seed} {state.step}")
+    """The loss of a batch of films from one of the sets, drawn by its share; captions are composed from `words`."""
     shares = torch.tensor([share for _, share in sets])
     data = sets[int(torch.multinomial(shares, 1, generator=generator))][0]
     still = words.random() < recipe.still
@@ -252,10 +258,9 @@ def _step_loss(
     noise = torch.randn(films.shape, generator=generator)
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
         contexts = encode_prompts(
-            writer.text, tokenizer, prompts, recipe.dit.text_len, recipe.unknown_words, generator
+            text, tokenizer, prompts, recipe.dit.text_len, recipe.unknown_words, generator
         )
-        memory = writer.dit.read_text(contexts)
-        return flow_loss(writer.dit, films, known, lasts, sigmas, noise, memory, recipe.motion)
+        return flow_loss(dit, films, known, lasts, sigmas, noise, dit.read_text(contexts), recipe.motion)
 
 
 def _known(recipe: FlowRecipe, frames: int, words: random.Random) -> Tensor | None:

@@ -3,6 +3,7 @@
     clips/    rendered films        latents/  films as the VAE sees them     words/  tokenizer and text encoder
     sketch/   the high-noise expert on small films    high/  low/  the two experts    decoder/  the VAE's decoder
     high-more/  low-more/  decoder-more/  decoder-last/    the same, gone on with
+    critic/   what reads labels off latents    obey/    both experts, gone on with by what the critic says
     model/    the finished model, by `export`
 
 Every stage resumes where it was stopped. `low` and `decoder` wait for no other expert: a second core may train them
@@ -25,8 +26,10 @@ from wan22.errors import CheckpointError, choose
 from wan22.models.vae import WanVAE
 from wan22.stage.puppet import sample_puppets
 from wan22.train.clips import ClipSet, clip_set
+from wan22.train.critic import Critic, train_critic
 from wan22.train.flow import FlowRecipe, train_flow
 from wan22.train.latents import LatentSet, encode_clips, latent_set
+from wan22.train.obey import train_obey
 from wan22.train.puppets import puppet_pixels
 from wan22.train.recipes import nano, nano_speech
 from wan22.train.state import load_average
@@ -36,8 +39,9 @@ from wan22.weights.reader import read_json
 
 STAGES = (
     "clips", "latents", "words", "sketch", "high", "low", "decoder",
-    "high-more", "low-more", "decoder-more", "decoder-last", "export",
+    "high-more", "low-more", "decoder-more", "decoder-last", "critic", "obey", "export",
 )  # fmt: skip
+_ALL = (nano.SMALL, *nano.FILMS, *nano.SHOWN[1:])
 _SHOWN, _SPOKEN = 3000, 600
 """Clips of films and of puppets that the decoder learns from."""
 
@@ -62,14 +66,14 @@ def _films(folder: Path, films: nano.Films) -> ClipSet:
 
 
 def _clips(folder: Path, log: Log, minutes: float | None) -> None:
-    for films in (nano.SMALL, *nano.FILMS):
+    for films in _ALL:
         _films(folder, films)
         log(f"{films.count} clips of {films.width}x{films.height}")
 
 
 def _latents(folder: Path, log: Log, minutes: float | None) -> None:
     vae = _vae()
-    for films in (nano.SMALL, *nano.FILMS):
+    for films in _ALL:
         path = _latents_path(folder, films)
         if not path.exists():
             encode_clips(vae, _films(folder, films), path)
@@ -113,6 +117,25 @@ def _low_more(folder: Path, log: Log, minutes: float | None) -> None:
     start = load_average(folder / "low") | begin_words(folder)
     recipe = nano.low_more(open_tokenizer(folder).size)
     _train(recipe, "low-more", start, nano.FILMS, folder, log, minutes)
+
+
+def _critic(folder: Path, log: Log, minutes: float | None) -> None:
+    start = _under("dit.", load_average(folder / "low-more"))
+    shown = [latents_of(folder, films) for films in nano.SHOWN]
+    train_critic(nano.critic(), shown, folder / "critic", log=log, start=start, minutes=minutes)
+
+
+def _obey(folder: Path, log: Log, minutes: float | None) -> None:
+    critic = Critic(nano.DIT)
+    critic.load_state_dict(load_average(folder / "critic"))
+    start = {f"text.{name}": value for name, value in _under("text.", begin_words(folder)).items()}
+    for name in ("high", "low"):
+        expert = _under("dit.", load_average(folder / f"{name}-more"))
+        start |= {f"{name}.{key}": value for key, value in expert.items()}
+    sets = [(latents_of(folder, films), films.share) for films in nano.FILMS]
+    tokenizer = open_tokenizer(folder)
+    recipe = nano.obey(tokenizer.size)
+    train_obey(recipe, critic, sets, tokenizer, folder / "obey", log=log, start=start, minutes=minutes)
 
 
 def _train(
@@ -190,7 +213,7 @@ def _shown(folder: Path) -> np.ndarray:
 
 def _export(folder: Path, log: Log, minutes: float | None) -> None:
     """Write the model's own folder: bfloat16 weights, tokenizer and `variant.json`."""
-    high, low = load_average(_last(folder, "high")), load_average(_last(folder, "low"))
+    high, low = _experts(folder)
     vae = shipped_vae()
     if (folder / "decoder").exists():
         vae |= load_average(_last(folder, "decoder"))
@@ -201,8 +224,8 @@ def _export(folder: Path, log: Log, minutes: float | None) -> None:
     parts = {
         "vae": vae,
         "text_encoder": load_file(folder / "words" / "text.safetensors"),
-        "high_noise_model": _under("dit.", high),
-        "low_noise_model": _under("dit.", low),
+        "high_noise_model": high,
+        "low_noise_model": low,
     }
     for name, tensors in parts.items():
         half = {key: value.bfloat16().contiguous() for key, value in tensors.items()}
@@ -211,6 +234,15 @@ def _export(folder: Path, log: Log, minutes: float | None) -> None:
     row = nano.variant(shipped_arch(), tokenizer.size)
     (target / "variant.json").write_text(json.dumps(to_json(row), indent=1, ensure_ascii=False) + "\n")
     log(f"the model is in {target}")
+
+
+def _experts(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Both experts as they went furthest, by the names of a network."""
+    if (folder / "obey").exists():
+        pair = load_average(folder / "obey")
+        return _under("high.", pair), _under("low.", pair)
+    high, low = (_under("dit.", load_average(_last(folder, name))) for name in ("high", "low"))
+    return high, low
 
 
 def _last(folder: Path, part: str) -> Path:
@@ -272,5 +304,7 @@ _RUN: dict[str, Callable[[Path, Log, float | None], None]] = {
     "low-more": _low_more,
     "decoder-more": _decoder_more,
     "decoder-last": _decoder_last,
+    "critic": _critic,
+    "obey": _obey,
     "export": _export,
 }

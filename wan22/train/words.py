@@ -1,10 +1,8 @@
 """The text encoder learns to say the labels of a shot, before any film is learned.
 
-    label of an axis = argmax of head(sum over tokens of softmax(query . context) context)
-
-One query and one linear head for each axis, one class for each of its values and one for "not said". After it every
-axis is linearly readable in the contexts, and a transformer that is told by them need not learn to read. The heads are
-thrown away. It knows no film.
+One query and one linear head for each axis (reading.py), one class for each of its values and one for "not said". After
+it every axis is linearly readable in the contexts, and a transformer that is told by them need not learn to read. The
+heads are thrown away. It knows no film.
 """
 
 import random
@@ -15,7 +13,7 @@ from pathlib import Path
 import tokenizers
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from wan22.arch import UMT5Arch
 from wan22.conditioning.text import Tokenizer
@@ -23,6 +21,7 @@ from wan22.models.umt5 import UMT5Encoder
 from wan22.stage.caption import LANGUAGES, Caption, caption
 from wan22.stage.labels import AXES, Shot, sample
 from wan22.train.flow import walk
+from wan22.train.reading import LabelReader
 from wan22.train.state import Optimiser, TrainState
 from wan22.train.tokenizer import build_caption_tokenizer
 from wan22.train.vae import Log
@@ -34,27 +33,21 @@ _PEAK = 4e-3
 _CAPTIONS = 40_000
 
 
-class Reader(nn.Module):
+class Reader(LabelReader):
     """A text encoder, and what reads the labels off its contexts."""
 
     def __init__(self, arch: UMT5Arch) -> None:
-        super().__init__()
+        super().__init__(arch.dim, more=1)
         self.text = UMT5Encoder(arch)
-        self.query_embedding = nn.Embedding(len(AXES), arch.dim)
-        self.heads = nn.ModuleList(nn.Linear(arch.dim, len(values) + 1) for values in AXES.values())
 
     def init_weights(self) -> None:
-        """Draw fresh weights from torch's global generator; the queries start with even attention."""
+        """Draw fresh weights from torch's global generator."""
+        super().init_weights()
         self.text.init_weights()
-        nn.init.zeros_(self.query_embedding.weight)
 
     def forward(self, ids: Tensor, mask: Tensor) -> list[Tensor]:
         """Logits (b, values + 1) for each axis in the order of `AXES`, of ids and mask (b, s); the last is "unsaid"."""
-        contexts = self.text(ids, mask)
-        scores = self.query_embedding.weight @ contexts.mT * contexts.shape[-1] ** -0.5
-        share = scores.masked_fill(mask[:, None] == 0, -torch.inf).softmax(dim=-1)
-        pooled = share @ contexts
-        return [head(pooled[:, i]) for i, head in enumerate(self.heads)]
+        return self.read(self.text(ids, mask), mask)
 
 
 @dataclass(frozen=True)

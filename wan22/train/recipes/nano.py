@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 
 from wan22.arch import DiTArch, UMT5Arch, VAEArch
 from wan22.catalog import NANO, Defaults, Trained, Variant
+from wan22.train.critic import CriticRecipe
 from wan22.train.flow import FlowRecipe
+from wan22.train.obey import ObeyRecipe
 from wan22.train.state import Optimiser
 from wan22.train.vae import VAERecipe
 
@@ -41,6 +43,9 @@ FILMS = (
     Films(96, 96, count=400, seed=32, share=0.08),
     Films(80, 128, count=400, seed=33, share=0.08),
 )
+
+SHOWN = (FILMS[0], Films(128, 80, count=3000, seed=41, share=0.0))
+"""What the critic learns from."""
 
 VAE = VAEArch(
     z=16,
@@ -165,6 +170,28 @@ def low_more(vocab: int) -> FlowRecipe:
     """
     more = Optimiser(steps=6600, peak=1.1e-3, average=0.998)
     return replace(low(vocab), optimiser=more, shift=1.0, seed=SEED + 12)
+
+
+def critic() -> CriticRecipe:
+    """What reads labels off latents; it begins with the low-noise expert."""
+    return CriticRecipe(
+        dit=DIT,
+        optimiser=Optimiser(steps=900, peak=1e-3, warmup=50, average=0.99),
+        batch=16,
+        seed=SEED + 20,
+    )
+
+
+def obey(vocab: int) -> ObeyRecipe:
+    """Both experts learn what the critic says of their films."""
+    return ObeyRecipe(
+        high=high_more(vocab),
+        low=low_more(vocab),
+        optimiser=Optimiser(steps=500, peak=3e-4, warmup=20, average=0.98),
+        batch=12,
+        shape=(VAE.z, 1 + (FRAMES - 1) // 4, FILMS[0].height // 8, FILMS[0].width // 8),
+        seed=SEED + 21,
+    )
 
 
 def decoder_more(arch: VAEArch) -> VAERecipe:

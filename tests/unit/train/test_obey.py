@@ -1,0 +1,219 @@
+"""A critic that reads labels off latents, and experts that learn from what it says."""
+
+import random
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+
+from wan22.arch import DiTArch, UMT5Arch
+from wan22.conditioning.text import Tokenizer
+from wan22.engine import load
+from wan22.request import resolve
+from wan22.sampling import draw_noise
+from wan22.stage.caption import caption
+from wan22.stage.labels import AXES, Shot, sample
+from wan22.train import obey
+from wan22.train.critic import Critic, CriticRecipe, classes_of, through_noise, train_critic, verdict
+from wan22.train.flow import FlowRecipe
+from wan22.train.latents import LatentSet
+from wan22.train.obey import ObeyRecipe, Pair, critic_loss, film_of, levels_of, train_obey
+from wan22.train.recipes import nano
+from wan22.train.state import Optimiser, load_average
+from wan22.train.tokenizer import build_caption_tokenizer
+from wan22.types import Progress, Request
+
+DIT = DiTArch(
+    in_channels=4,
+    out_channels=4,
+    dim=32,
+    ffn_dim=32,
+    heads=2,
+    layers=2,
+    text_dim=16,
+    text_len=64,
+    freq_dim=32,
+)
+SHAPE = (4, 3, 4, 6)
+
+
+def quiet(line):
+    """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    words = random.Random(0)
+    return Tokenizer(build_caption_tokenizer((caption(s, words).text for s in sample(300, seed=2)), 1500))
+
+
+def films(count: int = 120) -> LatentSet:
+    """Latents that show but one thing: the time of day, as the level of a channel."""
+    shots = sample(count, seed=3)
+    latents = 0.3 * torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(0))
+    times = classes_of(shots)[:, list(AXES).index("time")]
+    latents[:, 0] += (times - 2.5).view(-1, 1, 1, 1)
+    return LatentSet(latents.half(), latents[:, :, -1].half(), shots)
+
+
+def critic_recipe(steps: int) -> CriticRecipe:
+    return CriticRecipe(
+        dit=DIT,
+        optimiser=Optimiser(steps=steps, peak=1e-2, warmup=5, average=0.9),
+        batch=16,
+        bfloat16=False,
+        compiled=False,
+    )
+
+
+def recipe(tokenizer: Tokenizer, steps: int = 4, **changes) -> ObeyRecipe:
+    text = UMT5Arch(vocab=tokenizer.size, dim=16, dim_attn=16, ffn_dim=16, heads=2, layers=1)
+    optimiser = Optimiser(steps=steps, peak=3e-3, warmup=1, average=0.9)
+    low = FlowRecipe(DIT, text, optimiser, batch=4, noise=(0.0, 0.875), bfloat16=False, compiled=False)
+    high = replace(low, noise=(0.875, 1.0))
+    return replace(ObeyRecipe(high, low, optimiser, batch=4, shape=SHAPE), **changes)
+
+
+def fresh(made: ObeyRecipe) -> Pair:
+    torch.manual_seed(1)
+    pair = Pair(made.high.dit, made.high.text)
+    for part in (pair.high, pair.low, pair.text):
+        part.init_weights()
+    return pair
+
+
+def fresh_critic() -> Critic:
+    torch.manual_seed(2)
+    critic = Critic(DIT)
+    critic.init_weights()
+    return critic.requires_grad_(False)
+
+
+def test_a_critic_learns_what_films_show_and_is_examined_on_others(tmp_path):
+    said: list[str] = []
+    state = train_critic(critic_recipe(150), [films()], tmp_path, log=said.append)
+    assert state.done
+    shares = dict(part.rsplit(" ", 1) for part in said[-1].partition(": ")[2].split(", "))
+    assert set(shares) == set(AXES)
+    assert float(shares["time"].rstrip("%")) > 60  # by chance it would be 30
+    critic = Critic(DIT)
+    critic.load_state_dict(load_average(tmp_path))
+
+
+def test_classes_are_the_places_of_values():
+    shot = Shot(colour="green", camera="pan-right")
+    found = dict(zip(AXES, classes_of([shot])[0].tolist(), strict=True))
+    assert (found["colour"], found["camera"]) == (3, 2)
+
+
+def test_a_verdict_is_in_nats_and_leads_back_to_the_film():
+    critic, x = fresh_critic(), torch.randn(2, *SHAPE, requires_grad=True)
+    sigmas = torch.tensor([0.2, 0.6])
+    logits = critic(through_noise(x, sigmas, torch.randn(2, *SHAPE)), sigmas)
+    assert [rows.shape for rows in logits] == [(2, len(values)) for values in AXES.values()]
+    wrong = verdict(logits, classes_of(sample(2, seed=0)))
+    assert wrong[0, 0].item() == pytest.approx(
+        -logits[0][0].log_softmax(dim=0)[classes_of(sample(2, seed=0))[0, 0]].item()
+    )
+    wrong.sum().backward()
+    assert x.grad is not None and x.grad.abs().max() > 0
+    assert all(p.grad is None for p in critic.parameters())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_levels_fall_from_noise_to_nothing_and_each_expert_has_half(tokenizer, seed):
+    made = recipe(tokenizer)
+    levels = levels_of(made, torch.Generator().manual_seed(seed))
+    assert (levels[0], levels[-1]) == (1.0, 0.0)
+    assert all(a > b for a, b in pairwise(levels))
+    assert sum(level >= made.boundary for level in levels) == made.steps // 2
+
+
+def test_films_are_those_that_the_engine_makes():
+    """Same noise, levels, guidance and rescale: what the networks learn on is what users get."""
+    engine = load("nano", device="cpu")
+    size = engine.variant.trained.sizes[0]
+    request = Request(prompt="a red ball rolls left at sunset", steps=6, solver="euler", seed=4, size=size)
+    sigmas = resolve(request, engine.variant).schedule.sigmas
+    events = engine.generate(replace(request, guidance=(3.0, 5.0), guidance_rescale=0.7))
+    wanted = [event.x for event in events if isinstance(event, Progress)][-1]
+    made = nano.obey(1500)
+    pair = Pair(nano.DIT, nano.text(1500))
+    for name in ("high", "low"):
+        getattr(pair, name).load_state_dict(engine.expert(name).state_dict())
+    noise = draw_noise(tuple(wanted.shape), 4)
+    told, untold = (engine.encode_text([text])[0].float() for text in (request.prompt, ""))
+    with torch.no_grad():
+        found = film_of(pair, noise[None], [told], [untold], [float(sigma) for sigma in sigmas], made)
+    assert (found[0] - wanted).norm() / wanted.norm() < 5e-3  # the engine tells whole timesteps
+
+
+def test_gradients_reach_both_experts_and_not_the_text_encoder(tokenizer):
+    made = recipe(tokenizer)
+    pair = fresh(made)
+    for network in (pair.high, pair.low):  # a head of zeros passes nothing on
+        torch.nn.init.normal_(network.head.head.weight, std=0.1)
+    loss, share = critic_loss(
+        pair, fresh_critic(), made, tokenizer, torch.Generator().manual_seed(0), random.Random(0)
+    )
+    loss.backward()
+    for network in (pair.high, pair.low):
+        assert all(p.grad is not None for p in network.parameters())
+        assert network.head.head.weight.grad.abs().max() > 0
+    assert all(p.grad is None for p in pair.text.parameters())
+    assert 0 <= share <= 1
+
+
+def test_what_is_not_said_is_not_judged(tokenizer, monkeypatch):
+    """With an axis unsaid in every caption, its head does not matter."""
+    made, losses = recipe(tokenizer), []
+    silent = [axis for axis in AXES if axis not in ("subject", "colour")]
+
+    def brief(shot, words):
+        return replace(caption(shot, words), said=frozenset({"subject", "colour"}))
+
+    monkeypatch.setattr(obey, "caption", brief)
+    for change in (0.0, 5.0):
+        critic, pair = fresh_critic(), fresh(made)
+        for axis in silent:
+            torch.nn.init.constant_(critic.heads[list(AXES).index(axis)].bias[:1], change)
+        draws = torch.Generator().manual_seed(0), random.Random(0)
+        losses.append(critic_loss(pair, critic, made, tokenizer, *draws)[0].item())
+    assert losses[0] == losses[1]
+
+
+def test_experts_come_to_please_the_critic(tokenizer, tmp_path):
+    critic = Critic(DIT)
+    train_critic(critic_recipe(100), [films()], tmp_path / "critic", log=quiet)
+    critic.load_state_dict(load_average(tmp_path / "critic"))
+    made = recipe(tokenizer, steps=75)
+    made = replace(made, optimiser=replace(made.optimiser, peak=1e-2), weight=10.0)
+    said: list[str] = []
+    train_obey(
+        made,
+        critic,
+        [(films(), 1.0)],
+        tokenizer,
+        tmp_path / "obey",
+        log=said.append,
+        start=fresh(made).state_dict(),
+    )
+    wrong = [float(line.rpartition(" ")[2]) for line in said if "critic" in line]
+    assert wrong[-1] < wrong[0] - 0.02
+
+
+def test_interrupted_and_resumed_is_uninterrupted(tokenizer, tmp_path):
+    made, data = recipe(tokenizer), [(films(), 1.0)]
+    start = fresh(made).state_dict()
+
+    def go(name, minutes=None):
+        return train_obey(
+            made, fresh_critic(), data, tokenizer, tmp_path / name, log=quiet, start=start, minutes=minutes
+        )
+
+    whole = go("whole")
+    while not go("parts", minutes=1e-9).done:
+        pass
+    for name, value in load_average(tmp_path / "parts").items():
+        assert torch.equal(value, whole.average[name]), name

@@ -1,0 +1,145 @@
+"""A critic says what a film shows: it reads every label of the film set off noisy latents (reading.py).
+
+Its trunk is an expert that is told nothing, and begins with that expert's weights: who can draw a thing can recognise
+it. Latents are given through noise, so that it judges what is there to be seen and not traces that no eye would find.
+It knows no prompts; what a model learns from it is obey.py's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from wan22.arch import DiTArch
+from wan22.models.dit import NoiseLevels, WanDiT
+from wan22.ops.rope import rotation
+from wan22.stage.labels import AXES, Shot
+from wan22.train.compiling import as_written
+from wan22.train.flow import compile_blocks, draw_levels, plain_attention, walk
+from wan22.train.latents import LatentSet
+from wan22.train.reading import LabelReader
+from wan22.train.state import Optimiser, TrainState
+from wan22.train.vae import Log
+
+
+@dataclass(frozen=True)
+class CriticRecipe:
+    """What makes a critic. `noise` is the range of sigma through which it sees films, spread evenly; `keep` the last
+    share of the films, which it never learns from, but is examined on.
+    """
+
+    dit: DiTArch
+    optimiser: Optimiser
+    batch: int
+    noise: tuple[float, float] = (0.1, 0.8)
+    smoothing: float = 0.02
+    keep: float = 0.05
+    seed: int = 0
+    bfloat16: bool = True
+    compiled: bool = True
+
+
+class Critic(LabelReader):
+    """A trunk of blocks, and what reads the labels off its tokens."""
+
+    def __init__(self, arch: DiTArch) -> None:
+        super().__init__(arch.dim)
+        self.dit = WanDiT(arch, attention=plain_attention)
+
+    def init_weights(self) -> None:
+        """Draw fresh weights from torch's global generator."""
+        super().init_weights()
+        self.dit.init_weights()
+
+    def forward(self, x: Tensor, sigmas: Tensor) -> list[Tensor]:
+        """Logits (b, values) of each axis in the order of `AXES`, of latents x (b, c, t, h, w) at noise levels (b,)."""
+        dit = self.dit
+        tokens = dit.embed(x)
+        table = rotation(dit.grid(x), dit.arch.dim // dit.arch.heads, tokens.device)
+        _, time = dit.read_time(NoiseLevels.uniform(sigmas * 1000))
+        nothing = [x.new_zeros(1, dit.arch.text_dim)] * len(x)
+        tokens = dit.trunk(tokens, time, dit.read_text(nothing), table, {}, tokens.shape[1]).float()
+        return self.read(F.layer_norm(tokens, tokens.shape[-1:]))
+
+
+def classes_of(shots: Sequence[Shot]) -> Tensor:
+    """What shots are, int64 (b, axes): the index of each axis's value."""
+    return torch.tensor(
+        [[list(values).index(getattr(shot, axis)) for axis, values in AXES.items()] for shot in shots]
+    )
+
+
+def verdict(logits: Sequence[Tensor], classes: Tensor, smoothing: float = 0.0) -> Tensor:
+    """How wrong the critic finds each label, (b, axes): the cross-entropy in nats."""
+    found = [
+        F.cross_entropy(rows.float(), classes[:, i], reduction="none", label_smoothing=smoothing)
+        for i, rows in enumerate(logits)
+    ]
+    return torch.stack(found, dim=1)
+
+
+def through_noise(films: Tensor, sigmas: Tensor, noise: Tensor) -> Tensor:
+    """Latents (b, c, t, h, w) at noise levels `sigmas` (b,)."""
+    s = sigmas.view(-1, 1, 1, 1, 1)
+    return (1 - s) * films + s * noise
+
+
+def train_critic(
+    recipe: CriticRecipe,
+    data: Sequence[LatentSet],
+    folder: Path,
+    *,
+    log: Log,
+    start: dict[str, Tensor] | None = None,
+    minutes: float | None = None,
+) -> TrainState:
+    """Train a critic on films and their labels, or go on; tell the log how it reads those kept back.
+
+    data: sets of films of one size. start: the weights of an expert, by the names of a network.
+    """
+    torch.manual_seed(recipe.seed)
+    critic = Critic(recipe.dit)
+    critic.init_weights()
+    if start is not None:
+        critic.dit.load_state_dict(start)
+    if recipe.compiled:
+        compile_blocks(critic.dit)
+    films = torch.cat([each.films for each in data])
+    classes = classes_of([shot for each in data for shot in each.shots])
+    order = torch.randperm(len(films), generator=torch.Generator().manual_seed(recipe.seed))
+    split = len(films) - round(recipe.keep * len(films))
+    learned, kept = order[:split], order[split:]
+    state = TrainState(critic, recipe.optimiser, folder, {"seed": recipe.seed, "recipe": repr(recipe)})
+
+    def step_loss() -> Tensor:
+        draw = state.generator()
+        rows = learned[torch.randint(len(learned), (recipe.batch,), generator=draw)]
+        sigmas = draw_levels(1.0, recipe.noise, recipe.batch, draw)
+        latents = films[rows].float()
+        noisy = through_noise(latents, sigmas, torch.randn(latents.shape, generator=draw))
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
+            return verdict(critic(noisy, sigmas), classes[rows], recipe.smoothing).sum(dim=1).mean()
+
+    walk(state, step_loss, log=log, minutes=minutes)
+    critic.load_state_dict(state.averaged())
+    log("share right on films kept back: " + examine(critic, films[kept], classes[kept], recipe))
+    return state
+
+
+@torch.no_grad()
+def examine(critic: Critic, films: Tensor, classes: Tensor, recipe: CriticRecipe) -> str:
+    """How often the critic reads each axis right, as a line, through as much noise as it learned with."""
+    draw = torch.Generator().manual_seed(recipe.seed)
+    right: list[Tensor] = []
+    for part, wanted in zip(films.split(recipe.batch), classes.split(recipe.batch), strict=True):
+        sigmas = draw_levels(1.0, recipe.noise, len(part), draw)
+        latents = part.float()
+        noisy = through_noise(latents, sigmas, torch.randn(latents.shape, generator=draw))
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16), as_written(critic.dit):
+            logits = critic(noisy, sigmas)
+        right += [torch.stack([rows.argmax(dim=1) for rows in logits], dim=1) == wanted]
+    shares = torch.cat(right).float().mean(dim=0).tolist()
+    return ", ".join(f"{axis} {share:.0%}" for axis, share in zip(AXES, shares, strict=True))

@@ -1,0 +1,186 @@
+"""Both experts learn to obey: films that they make from prompts are shown to a critic, and its verdict is the loss.
+
+    x   = film of K steps from noise, with guidance, through both experts
+    loss = weight * mean over said labels of -log p(label | critic, x through noise)  +  the flow-matching loss
+
+Gradients pass through the critic and all K steps (Clark et al. 2023, "Directly Fine-Tuning Diffusion Models on
+Differentiable Rewards", arXiv:2309.17400). Flow matching spends most of its error on what no prompt says; here all of
+it is on what was said. Films of the set keep the networks honest: on their own, they would learn to please the critic
+by what only it sees. `measure`, which judges the model in the end, has no part in this.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from wan22.arch import DiTArch, UMT5Arch
+from wan22.conditioning.text import Tokenizer
+from wan22.models.dit import NoiseLevels, WanDiT
+from wan22.models.umt5 import UMT5Encoder
+from wan22.sampling import cfg, rescale
+from wan22.stage.caption import caption
+from wan22.stage.labels import AXES, sample
+from wan22.train.critic import Critic, classes_of, through_noise, verdict
+from wan22.train.flow import (
+    FlowRecipe,
+    compile_blocks,
+    draw_levels,
+    encode_prompts,
+    plain_attention,
+    step_loss,
+    walk,
+)
+from wan22.train.latents import LatentSet
+from wan22.train.state import Optimiser, TrainState
+from wan22.train.vae import Log
+
+
+@dataclass(frozen=True)
+class ObeyRecipe:
+    """How experts learn from a critic. `high` and `low` are the recipes of their flow matching; of `batch` prompts a
+    film each is made in `steps` steps with `guidance` (low, high), of which `rescale` is taken back. The critic sees
+    films through noise of the range `noise`. `weight` is that of its verdict beside flow matching.
+    """
+
+    high: FlowRecipe
+    low: FlowRecipe
+    optimiser: Optimiser
+    batch: int
+    shape: tuple[int, int, int, int]
+    steps: int = 6
+    guidance: tuple[float, float] = (3.0, 5.0)
+    rescale: float = 0.7
+    noise: tuple[float, float] = (0.15, 0.7)
+    weight: float = 1.0
+    seed: int = 0
+
+    @property
+    def boundary(self) -> float:
+        """The noise level at which the experts meet."""
+        return self.high.noise[0]
+
+
+class Pair(nn.Module):
+    """Both experts, and the text encoder that they read through, which learns no more."""
+
+    def __init__(self, dit: DiTArch, text: UMT5Arch) -> None:
+        super().__init__()
+        self.high = WanDiT(dit, attention=plain_attention)
+        self.low = WanDiT(dit, attention=plain_attention)
+        self.text = UMT5Encoder(text).requires_grad_(False)
+
+
+def levels_of(recipe: ObeyRecipe, generator: torch.Generator) -> list[float]:
+    """The noise levels of a film's steps, with 0 behind them: spread evenly before the shift, each moved a little, so
+    that the networks learn at all levels and not at a few.
+    """
+    moved = (torch.rand(recipe.steps - 1, generator=generator) - 0.5) * 0.6
+    even = [1.0] + [1 - (k + 1 + float(m)) / recipe.steps for k, m in enumerate(moved)]
+    shift = recipe.high.shift
+    return [shift * t / (1 + (shift - 1) * t) for t in even] + [0.0]
+
+
+def film_of(
+    pair: Pair, noise: Tensor, told: Sequence[Tensor], untold: Sequence[Tensor], levels: Sequence[float],
+    recipe: ObeyRecipe,
+) -> Tensor:  # fmt: skip
+    """Films (b, c, t, h, w) from noise by Euler's method; `told` are the contexts of prompts, `untold` of none.
+
+    Gradients pass through the answers to the prompts, not through what they are guided away from.
+    """
+    x = noise
+    memories = {
+        name: (network.read_text(told), network.read_text(untold))
+        for name, network in (("high", pair.high), ("low", pair.low))
+    }
+    for sigma, following in pairwise(levels):
+        name = "high" if sigma >= recipe.boundary else "low"
+        network: WanDiT = getattr(pair, name)
+        scale = recipe.guidance[name == "high"]
+        memory, empty = memories[name]
+        level = NoiseLevels.uniform(torch.full((len(x),), sigma * 1000))
+        clean = x - sigma * network(x, level, memory).float()
+        # Not under no_grad: what was compiled for learning serves here too.
+        unguided = (x - sigma * network(x, level, empty).float()).detach()
+        guided = torch.stack(
+            [rescale(g, c, recipe.rescale) for g, c in zip(cfg(clean, unguided, scale), clean, strict=True)]
+        )
+        x = guided + (x - guided) * (following / sigma)
+    return x
+
+
+def train_obey(
+    recipe: ObeyRecipe,
+    critic: Critic,
+    sets: Sequence[tuple[LatentSet, float]],
+    tokenizer: Tokenizer,
+    folder: Path,
+    *,
+    log: Log,
+    start: dict[str, Tensor],
+    minutes: float | None = None,
+) -> TrainState:
+    """Train both experts until the recipe's steps are done, or `minutes` have passed (run again to continue exactly).
+
+    sets: latent sets for flow matching, with their shares of the batches. start: parameters of a `Pair`.
+    """
+    torch.manual_seed(recipe.seed)
+    pair = Pair(recipe.high.dit, recipe.high.text)
+    pair.load_state_dict(start)
+    critic.requires_grad_(False)
+    if recipe.high.compiled:
+        for network in (pair.high, pair.low, critic.dit):
+            compile_blocks(network)
+    state = TrainState(pair, recipe.optimiser, folder, {"seed": recipe.seed, "recipe": repr(recipe)})
+    told: list[tuple[float, float]] = []
+
+    def loss_of() -> Tensor:
+        words = random.Random(f"{recipe.seed} {state.step}")
+        found, right = critic_loss(pair, critic, recipe, tokenizer, state.generator(1), words)
+        # The experts take turns: a batch of films for each would cost as much as the critic's.
+        turn, network = (recipe.low, pair.low) if state.step % 2 else (recipe.high, pair.high)
+        films = step_loss(network, pair.text, turn, sets, tokenizer, state.generator(), words)
+        told.append((found.item(), right))
+        if len(told) == 25:
+            wrong, share = torch.tensor(told).mean(dim=0).tolist()
+            log(f"step {state.step + 1}: the critic finds {share:.1%} of what was said, loss {wrong:.3f}")
+            told.clear()
+        return recipe.weight * found + films
+
+    walk(state, loss_of, log=log, minutes=minutes)
+    return state
+
+
+def critic_loss(
+    pair: Pair,
+    critic: Critic,
+    recipe: ObeyRecipe,
+    tokenizer: Tokenizer,
+    generator: torch.Generator,
+    words: random.Random,
+) -> tuple[Tensor, float]:
+    """What the critic holds against films of fresh prompts, and the share of labels that it finds as they were said."""
+    shots = sample(recipe.batch, seed=words.getrandbits(48))
+    captions = [caption(shot, words) for shot in shots]
+    said = torch.tensor([[axis in made.said for axis in AXES] for made in captions])
+    classes = classes_of(shots)
+    prompts = [made.text for made in captions]
+    noise = torch.randn(recipe.batch, *recipe.shape, generator=generator)
+    sigmas = draw_levels(1.0, recipe.noise, recipe.batch, generator)
+    veil = torch.randn(noise.shape, generator=generator)
+    with torch.autocast("cpu", torch.bfloat16, enabled=recipe.high.bfloat16):
+        with torch.no_grad():
+            told, untold = (
+                encode_prompts(pair.text, tokenizer, texts, recipe.high.dit.text_len, 0.0, generator)
+                for texts in (prompts, [""] * recipe.batch)
+            )
+        films = film_of(pair, noise, told, untold, levels_of(recipe, generator), recipe)
+        logits = critic(through_noise(films, sigmas, veil), sigmas)
+    wrong = (verdict(logits, classes) * said).sum(dim=1) / said.sum(dim=1).clamp(min=1)
+    right = torch.stack([rows.argmax(dim=1) for rows in logits], dim=1) == classes
+    return wrong.mean(), float(right[said].float().mean())
