@@ -135,10 +135,13 @@ def test_a_hand_is_told_from_a_stand():
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])
-def test_a_film_of_one_grey_has_no_camera_and_no_subject(level):
+def test_a_film_of_one_grey_tells_nothing_and_obeys_nothing(level):
     found = measure(np.full((5, 32, 48, 3), level, np.uint8), 8)
-    for axis in ("camera", "direction", "colour", "action", "shot_size", "composition"):
+    for axis in found.readings.keys() - {"motion", "cuts"}:
         assert found[axis].value == UNKNOWN and found[axis].why, axis
+    assert "blank" in found["time"].why
+    asked = {"time": "night", "tone": "warm", "contrast": "high-contrast", "camera_angle": "overhead"}
+    assert [verdict.obeyed for verdict in judge(found, asked)] == [None] * len(asked)
 
 
 def test_a_cut_is_found_and_the_longer_shot_measured():

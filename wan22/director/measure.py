@@ -31,6 +31,7 @@ _UNIT = 80  # pixels of a unit after scaling
 _RATE, _MOST = 8.0, 121  # frames a second that are looked at, and how many at most
 _CUT = 0.11  # mean difference of colours from which a frame begins another shot
 _DUTCH = 0.17  # radians by which a horizon leans in a Dutch angle
+_BLANK = 0.008  # deviation of a frame's colours under which there is no picture; a dull night shot has four times that
 _SURE, _SURE_OF_TWO = 0.35, 0.75  # confidence under which a value is not told: of several, of two
 
 _ON_SUBJECT = ("colour", "light_direction", "light_quality")
@@ -189,11 +190,14 @@ def _subject_readings(subject: Subject, path: CameraPath, action: movement.Actio
 def _light_readings(cv2: Any, shot: np.ndarray, subject: Subject, path: CameraPath) -> dict[str, Reading]:
     step = max(len(shot) // 8, 1)
     few, body = shot[::step], subject.every(step)
+    blank = float(np.median(few.std(axis=(1, 2)).max(axis=-1))) < _BLANK
     guesses: dict[str, Guess] = name_colours(*observe(cv2, few, body, path.horizon))
     guesses |= fitted("light").guess(statistics(cv2, few, body, path.horizon))
     guesses["camera_angle"] = _leaning(guesses["camera_angle"], path)
     why = "light and colour are unlike all that the measure knows, or between two values"
-    clear = {axis: subject.clear if axis in _ON_SUBJECT else 1.0 for axis in guesses}
+    if blank:
+        why = "the picture is blank: all of it has one colour"
+    clear = {axis: 0.0 if blank else subject.clear if axis in _ON_SUBJECT else 1.0 for axis in guesses}
     least = {axis: _SURE_OF_TWO if len(g.all) == 2 else _SURE for axis, g in guesses.items()}
     return {
         axis: _told(g.value, g.confidence * clear[axis], g.all, why, least[axis])
