@@ -15,7 +15,7 @@ from PIL import Image, ImageFile
 
 from wan22.errors import MediaError, OptionError, OutputError, SizeError
 from wan22.media.image import contact_sheet, read_image, resize, write_image
-from wan22.media.place import check_output, estimate_bytes, target_kind
+from wan22.media.place import check_output, estimate_bytes, target_kind, written
 from wan22.media.video import VideoWriter, probe, read_clip
 
 FILMS = [
@@ -476,6 +476,12 @@ def test_places_that_cannot_be_written_are_refused_before_work(tmp_path):
         check_output(tmp_path / "a.mp4", bytes_needed=0, overwrite=False)
 
 
+def test_what_cannot_be_written_is_said_and_not_what_could_not_be_tidied_up(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match="cannot be written"), written(tmp_path / "file" / "a"):
+        pass
+
+
 def test_a_disk_that_fills_up_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
     path = write(tmp_path / "a.mp4", film(3))
     old = path.read_bytes()
@@ -507,3 +513,27 @@ def test_av1_prints_nothing(tmp_path):
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout + done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "there, named",
+    [
+        (("shot-0001.png", "shot-0002.png"), ": {}/shot-%04d.png."),
+        (("notes.txt", "a9-7.jpg"), ": {}/a9-%d.jpg."),
+        (("notes.txt",), ", such as {}/shot-%03d.png."),
+    ],
+)
+def test_a_folder_of_pictures_with_other_names_is_told_by_its_own_pattern(tmp_path, there, named):
+    for name in there:
+        (tmp_path / name).touch()
+    with pytest.raises(MediaError) as told:
+        probe(tmp_path, fps=8)
+    assert str(told.value).endswith(f"Name them as they are{named.format(tmp_path)}")
+
+
+def test_a_link_to_nothing_is_told_as_one_and_not_proposed_itself(tmp_path):
+    (tmp_path / "a.mp4").symlink_to("gone.mp4")
+    with pytest.raises(
+        MediaError, match=r"a\.mp4 is a link to gone\.mp4, which is not there\. Mend or remove it\."
+    ):
+        probe(tmp_path / "a.mp4")

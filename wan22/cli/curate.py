@@ -50,7 +50,8 @@ def curate(
     Sharpness, motion, brightness, cuts, duplicates and overlaid text. Writes curate.json, curate.png and kept.jsonl,
     which a recipe takes as its source. See docs/curation.md.
     """
-    from wan22.train.data.curate import Thresholds, write
+    from wan22.media.place import check_output
+    from wan22.train.data.curate import Thresholds, need_matplotlib, write
     from wan22.train.data.curate import curate as look
 
     asked = Thresholds(
@@ -63,13 +64,19 @@ def curate(
         max_text=max_text,
         duplicates=keep_duplicates,
     )
+    out = output or Path(f"{os.path.normpath(folder)}.curated")
+    check_output(f"{out}/", bytes_needed=1 << 20)
+    need_matplotlib()
     found = look(folder, asked, cut=cut, log=_say)
-    files = write(found, output or Path(f"{os.path.normpath(folder)}.curated"))
-    if json:
-        print(jsonlib.dumps(found.to_json(), ensure_ascii=False))
-        return
-    for line in (*found.table(), "", *map(str, files)):
-        print(line)
+    try:
+        files = write(found, out)
+    finally:  # measuring takes long: its numbers are shown, whatever became of the files
+        shown = [jsonlib.dumps(found.to_json(), ensure_ascii=False)] if json else found.table()
+        for line in shown:
+            print(line)
+    if not json:
+        for line in ("", *map(str, files)):
+            print(line)
 
 
 def caption(

@@ -46,6 +46,7 @@ def survey(
 
     No model is needed. Writes a page with three pictures of every clip. See docs/data.md.
     """
+    from wan22.media.place import check_output
     from wan22.train.data import DataPlan, write_report
     from wan22.train.data import survey as look
     from wan22.train.data.report import as_json
@@ -53,13 +54,16 @@ def survey(
     wanted = o.parse_size(size)
     assert wanted is not None
     plan = DataPlan(tuple(Path(source) for source in sources), wanted, parse_frames(frames), fps)
+    check_output(f"{Path(output)}/", bytes_needed=1 << 20)
     found = look(plan, _say)
-    page = write_report(found, Path(output))
-    if json:
-        print(jsonlib.dumps(as_json(found), ensure_ascii=False))
-        return
-    for line in (*found.table(), "", str(page)):
-        print(line)
+    try:
+        page = write_report(found, Path(output))
+    finally:  # what was seen is shown, whatever became of the files
+        shown = [jsonlib.dumps(as_json(found), ensure_ascii=False)] if json else found.table()
+        for line in shown:
+            print(line)
+    if not json:
+        print("", page, sep="\n")
 
 
 def parse_frames(text: str) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wan22.errors import OutputError
@@ -127,7 +127,8 @@ def written(target: Path, part: Path | None = None) -> Generator[Path]:
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror or error}.") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # what went wrong has been said; this would be said in its place
+            part.unlink(missing_ok=True)
 
 
 def hidden(target: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def pictures_of(path: PathLike) -> list[Path]:
     folder, name = split_sequence(path)
     if not found:
         raise MediaError(
-            f"{path} holds no pictures named like {name}. Name them as they are, such as {folder / 'shot-%03d.png'}."
+            f"{path} holds no pictures named like {name}. Name them as they are{_example(folder)}."
         )
     before, after = PATTERN.split(name)
     numbers = [int(each.name[len(before) : len(each.name) - len(after)]) for each in found]
@@ -34,6 +35,18 @@ def pictures_of(path: PathLike) -> list[Path]:
         if later != earlier + 1:
             raise MediaError(f"{path}: {found[number].name} is followed by {found[number + 1].name}.")
     return found
+
+
+def _example(folder: Path) -> str:
+    """The pattern of the numbered pictures that a folder does hold; one made up if there are none."""
+    for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if match := re.fullmatch(
+            r"([^%]*?)(\d+)([^%\d]*\.(?:png|jpe?g|webp|bmp|tiff?))", entry.name, re.IGNORECASE
+        ):
+            digits = len(match[2])
+            number = f"%0{digits}d" if digits > 1 else "%d"
+            return f": {folder / f'{match[1]}{number}{match[3]}'}"
+    return f", such as {folder / 'shot-%03d.png'}"
 
 
 def rate_of(path: PathLike, fps: float | None) -> float:

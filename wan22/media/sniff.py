@@ -7,6 +7,7 @@ or a script that calls itself `clip.mp4` never reaches a demuxer that would foll
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import BinaryIO
 
@@ -114,15 +115,28 @@ def _head(path: PathLike) -> bytes:
     if path.is_dir():
         raise MediaError(f"{path} is a folder. Name one file in it.")
     try:
+        _check_regular(path)
         with path.open("rb") as file:
             head = file.read(64)
     except FileNotFoundError:
+        if path.is_symlink():
+            raise MediaError(
+                f"{path} is a link to {path.readlink()}, which is not there. Mend or remove it."
+            ) from None
         raise MediaError(f"{path} does not exist.{_neighbour(path)}") from None
     except (OSError, ValueError) as error:
         raise MediaError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
     if not head:
         raise MediaError(f"{path} is empty (0 bytes). Copy or download it again.")
     return head
+
+
+def _check_regular(path: Path) -> None:
+    """Raise MediaError for what is no file: opening a pipe waits for its writer, for ever if there is none."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        kind = "a named pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
+        raise MediaError(f"{path} is {kind}, not a file. Save what comes from it as a file.")
 
 
 def _neighbour(path: Path) -> str:

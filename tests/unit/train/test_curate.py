@@ -1,6 +1,7 @@
 """Clips measured and judged: what each number follows, what speaks against a clip, and that nothing is touched."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -224,3 +225,40 @@ def test_the_command_prints_a_table_and_writes_beside_the_folder(tmp_path, capsy
     assert main(["curate", str(tmp_path / "clips"), "-o", str(tmp_path / "o"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["clips"][0]["kept"] is True
     assert main(["curate", str(tmp_path / "gone")]) == 2
+
+
+def test_a_place_that_cannot_be_written_is_said_before_any_clip_is_measured(tmp_path, capsys, monkeypatch):
+    clip(tmp_path / "clips/a.mp4", pan(scene(), 6))
+    (tmp_path / "afile").write_text("x")
+    monkeypatch.setattr("wan22.train.data.curate.measure", lambda *_, **__: 1 / 0)
+    for place in ("afile", "afile/deeper"):
+        assert main(["curate", str(tmp_path / "clips"), "-o", str(tmp_path / place)]) == 2
+        assert "afile is a file, not a folder." in capsys.readouterr().err
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
+    assert main(["curate", str(tmp_path / "clips")]) == 2
+    assert "needs matplotlib: pip install" in capsys.readouterr().err
+
+
+def test_what_was_measured_is_shown_though_it_cannot_be_written(tmp_path, capsys):
+    clip(tmp_path / "clips/a.mp4", pan(scene(), 6))
+    (tmp_path / "out/curate.json").mkdir(parents=True)
+    assert main(["curate", str(tmp_path / "clips"), "-o", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr()
+    assert "1 of 1 clips kept" in said.out and "curate.json cannot be written" in said.err
+
+
+def test_texts_that_cannot_be_read_are_named_and_a_pipe_is_reported(tmp_path):
+    for seed, name in enumerate(("good", "latin", "zero")):
+        clip(tmp_path / f"{name}.mp4", pan(scene(seed, (60 + 60 * seed, 200 - 60 * seed, 90)), 6))
+    (tmp_path / "latin.txt").write_bytes("ein Würfel".encode("latin-1"))
+    (tmp_path / "zero.txt").write_bytes("a cube".encode("utf-16-le"))
+    os.mkfifo(tmp_path / "pipe.mp4")
+    result = curate(tmp_path)
+    table = "\n".join(result.table())
+    assert f"text not used: {tmp_path}/latin.txt: cannot be read: it is no UTF-8 text. Save it" in table
+    assert f"text not used: {tmp_path}/zero.txt: cannot be read: it holds zero bytes" in table
+    assert (
+        "2 of them have no text that can be used, and are not in kept.jsonl: mend those named above" in table
+    )
+    assert result.to_json()["texts"].keys() == {str(tmp_path / "latin.txt"), str(tmp_path / "zero.txt")}
+    assert result.unread["pipe.mp4"].startswith("is a named pipe, not a file.")

@@ -37,6 +37,26 @@ def test_mistakes_are_one_line_each_and_exit_2(tmp_path, capsys):
     assert not (tmp_path / "report").exists()
 
 
+def test_a_file_where_the_report_should_go_is_said_before_any_clip_is_opened(tmp_path, capsys, monkeypatch):
+    write_clip(tmp_path / "clips/a.mp4", frames=9)
+    (tmp_path / "afile").write_text("x")
+    monkeypatch.setattr("wan22.train.data.survey", lambda *_: 1 / 0)
+    assert survey(tmp_path / "clips", "-o", tmp_path / "afile") == 2
+    said = capsys.readouterr()
+    assert (
+        said.err == f"error: {tmp_path}/afile cannot be written: {tmp_path}/afile is a file, not a folder.\n"
+    )
+    assert not said.out
+
+
+def test_a_report_that_cannot_be_written_in_the_end_does_not_hide_what_was_seen(tmp_path, capsys):
+    write_clip(tmp_path / "clips/a.mp4", frames=9)
+    (tmp_path / "report/report.json").mkdir(parents=True)
+    assert survey(tmp_path / "clips", "-o", tmp_path / "report") == 2
+    said = capsys.readouterr()
+    assert "1 of 1 clips used" in said.out and "report.json cannot be written" in said.err
+
+
 def test_a_survey_does_not_import_torch():
     code = "import sys, wan22.train.data.survey, wan22.train.data.report; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -260,8 +260,19 @@ def test_lengths_that_only_sound_drives_are_refused_before_anything_is_encoded(t
 
 def test_a_disk_without_room_is_said_before_the_work(tmp_path, clips, engine, monkeypatch):
     monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
-    with pytest.raises(OutputError, match=r"the disk has 0\.0 GB free"):
+    with pytest.raises(
+        OutputError, match=r"needs \S+ MB for .* 16 MB to spare, and the disk has 0\.001 MB free"
+    ):
         prepare(seen(clips), engine, tmp_path / "cache", task="t2v", log=Said())
+
+
+def test_a_full_disk_is_room_enough_for_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 20_000_000}))
+    cache_module.check_room(tmp_path, 200_000)
+    with pytest.raises(OutputError, match=r"needs 8\.4 MB .* has 20 MB free"):
+        cache_module.check_room(tmp_path, 8_400_000)
+    monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 0}))
+    cache_module.check_room(tmp_path, 0)
 
 
 # Sound

@@ -52,6 +52,22 @@ def test_texts_that_are_missing_empty_or_unreadable_are_refused_with_what_would_
     assert all(problem.help.endswith(".") for problem in found.problems)
 
 
+def test_what_makes_a_text_unreadable_is_said_as_it_is(tmp_path):
+    for name, data in {
+        "a": "ein Würfel".encode("latin-1"),
+        "b": "a cube".encode("utf-16-le"),
+        "c": b"a c\0ube",
+        "d": b"\xff\xfea c",
+    }.items():
+        touch(tmp_path / f"{name}.mp4")
+        (tmp_path / f"{name}.txt").write_bytes(data)
+    told = reasons(collect((tmp_path,)))
+    assert told["a.txt"] == "cannot be read: it is no UTF-8 text"
+    assert told["b.txt"] == told["c.txt"]
+    assert told["c.txt"] == "cannot be read: it holds zero bytes: UTF-16 without its mark, or no text"
+    assert told["d.txt"] == "cannot be read: it is no UTF-16 text"
+
+
 def test_a_text_in_utf_16_or_with_a_mark_is_read(tmp_path):
     touch(tmp_path / "a.mp4")
     (tmp_path / "a.txt").write_text("ein Würfel", encoding="utf-16")
@@ -67,6 +83,29 @@ def test_a_file_named_twice_counts_once_and_a_shared_text_is_told(tmp_path):
     assert sorted(names(found)) == ["a.jpg", "a.mp4"]
     assert "named twice" in reasons(found)["a.mp4"]
     assert "a.jpg" in reasons(found, used=True)["a.mp4"]
+
+
+def test_a_link_to_a_sibling_names_the_file_that_it_is(tmp_path):
+    touch(tmp_path / "a.mp4", "a ball")
+    (tmp_path / "b.mp4").symlink_to(tmp_path / "a.mp4")
+    (tmp_path / "b.txt").write_text("a ball")
+    found = collect((tmp_path,))
+    assert names(found) == ["a.mp4"]
+    assert reasons(found)["b.mp4"] == f"is the same file as {tmp_path / 'a.mp4'}"
+
+
+def test_an_unquoted_comma_refuses_its_row_and_does_not_cut_the_text(tmp_path):
+    for name in "abcd":
+        touch(tmp_path / f"{name}.mp4")
+    (tmp_path / "t.csv").write_text(
+        'video,caption\na.mp4,a ball\nb.mp4,too,many\nc.mp4,"quoted, well"\nd.mp4,a cone, ,\n'
+    )
+    found = collect((tmp_path / "t.csv",))
+    assert [item.caption for item in found.items] == ["a ball", "quoted, well", "a cone"]
+    (problem,) = found.problems
+    assert str(problem) == (
+        f"{tmp_path}/t.csv, line 3: has 3 fields for 2 columns. Put quotation marks around a text that holds a comma."
+    )
 
 
 @pytest.mark.parametrize(("media", "text"), [("video", "prompt"), ("path", "caption"), ("file_name", "text")])
@@ -180,6 +219,18 @@ def test_musubis_dataset_file_says_size_length_and_repeats_of_its_clips(tmp_path
     assert (c.path.name, c.repeats, c.head) == ("c.mp4", 2, False)
     notes = [problem.reason for problem in found.problems if problem.used]
     assert notes == ["source_fps is not followed", "frame_extraction 'uniform' is not followed"]
+
+
+def test_names_that_are_not_known_are_told_once_wherever_they_stand(tmp_path):
+    touch(tmp_path / "clips/a.mp4", "a ball")
+    (tmp_path / "set.toml").write_text(
+        "top = 1\n[general]\nweird_key = 1\nbatch_size = 1\n[[datasets]]\nvideo_directory = 'clips'\nreslution = 64\n"
+        "[[datasets]]\nvideo_directory = 'clips'\nnum_repeats = 2\n"
+    )
+    found = collect((tmp_path / "set.toml",))
+    notes = [problem for problem in found.problems if problem.used]
+    assert [note.reason.split()[0] for note in notes] == ["reslution", "top", "weird_key"]
+    assert {note.file for note in notes} == {str(tmp_path / "set.toml")}
 
 
 def test_diffusion_pipes_dataset_file_is_read(tmp_path):

@@ -4,7 +4,9 @@ import base64
 import io
 import json
 import math
+import os
 import re
+import socket
 from fractions import Fraction
 
 import av
@@ -24,6 +26,7 @@ from unit.train.media import (
 )
 
 from wan22.errors import MediaError, OptionError, SizeError
+from wan22.media.video import VideoWriter
 from wan22.train.data import DataPlan, survey, write_report
 from wan22.train.data.buckets import best_size, cut, sizes
 from wan22.train.data.frames import frames_at
@@ -312,6 +315,37 @@ def test_what_may_spoil_a_clip_is_told_and_the_clip_used(tmp_path):
     assert any(name == "slow.mp4" and "400 words" in reason for name, reason in notes)
     assert any(name == "frozen.mp4" and "stands still for 3.0 s" in reason for name, reason in notes)
     assert len(found.films) == 2 and not found.refused
+
+
+def test_a_clip_of_one_picture_is_told_and_one_that_moves_or_is_short_is_not(tmp_path):
+    for name, shades in {"still": [50] * 30, "moves": range(30), "short": [90] * 9}.items():
+        with VideoWriter(tmp_path / f"{name}.mp4", fps=8, size=(48, 32)) as writer:
+            for shade in shades:
+                writer.add(picture(shade=5 * shade if name == "moves" else shade))
+        with_text(tmp_path / f"{name}.mp4", name)
+    found = survey(plan(tmp_path))
+    assert [(p.file.rsplit("/", 1)[-1], p.reason) for p in found.problems] == [
+        ("still.mp4", "shows one and the same picture at its beginning, middle and end")
+    ]
+    assert len(found.films) == 3
+
+
+def test_pipes_sockets_and_links_to_nothing_are_refused_and_nothing_waits_for_them(tmp_path, monkeypatch):
+    write_clip(tmp_path / "good.mp4")
+    os.mkfifo(with_text(tmp_path / "pipe.mp4", "x"))
+    with_text(tmp_path / "link.mp4", "x").symlink_to("gone.mp4")
+    with_text(tmp_path / "socket.mp4", "x")
+    monkeypatch.chdir(tmp_path)  # the name of a socket is short
+    with socket.socket(socket.AF_UNIX) as open_socket:
+        open_socket.bind("socket.mp4")
+        found = survey(plan(tmp_path))
+    assert [film.item.path.name for film in found.films] == ["good.mp4"]
+    assert {name: problem.reason for name, problem in refusals(found).items()} == {
+        "link.mp4": "is a link to gone.mp4, which is not there",
+        "pipe.mp4": "is a named pipe, not a file",
+        "socket.mp4": "is a socket, not a file",
+    }
+    assert refusals(found)["link.mp4"].help == "Mend or remove it."
 
 
 def test_a_sources_own_size_length_and_repeats_hold_and_head_takes_the_beginning(tmp_path):

@@ -27,7 +27,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 _SUFFIX = ".safetensors"
 _STALE = 3600.0  # seconds after which what a killed run left half-written is removed
-_SPARE = 64 << 20
+_SPARE = 16_000_000  # a disk that is full to the last byte breaks other programs
 
 
 class Store:
@@ -111,13 +111,17 @@ def mark(tensor: Tensor) -> str:
 
 
 def check_room(folder: Path, needed: int) -> None:
-    """Raise OutputError if the disk of `folder` has not `needed` bytes free."""
+    """Raise OutputError if the disk of `folder` has not `needed` bytes free, and some to spare."""
     free = shutil.disk_usage(folder).free
-    if needed + _SPARE > free:
+    if needed and needed + _SPARE > free:
         raise OutputError(
-            f"{folder} needs {(needed + _SPARE) / 1e9:.1f} GB for encoded clips, and the disk has {free / 1e9:.1f} GB "
-            "free. Free some space, choose another folder, or train on fewer or smaller clips."
+            f"{folder} needs {_size(needed)} for encoded clips and {_size(_SPARE)} to spare, and the disk has "
+            f"{_size(free)} free. Free some space, choose another folder, or train on fewer or smaller clips."
         )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.3g} MB"
 
 
 class Contents:

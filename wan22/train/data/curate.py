@@ -22,7 +22,8 @@ import numpy as np
 from wan22.errors import MediaError, OptionError
 from wan22.media.place import written
 from wan22.train.data.measures import CUT, Measures, measure, need_opencv
-from wan22.train.data.sources import CLIPS, collect, walk
+from wan22.train.data.plan import Problem
+from wan22.train.data.sources import CLIPS, MEDIA, collect, walk
 
 Log = Callable[[str], None]
 
@@ -73,12 +74,13 @@ class Judged:
 
 @dataclass(frozen=True)
 class Curated:
-    """Every clip of a folder, and the files that could not be read, with the reason."""
+    """Every clip of a folder, and the files that could not be read, with the reason; `texts` are texts and tables."""
 
     folder: Path
     thresholds: Thresholds
     clips: tuple[Judged, ...]
     unread: Mapping[str, str]
+    texts: tuple[Problem, ...] = ()
 
     @property
     def kept(self) -> tuple[Judged, ...]:
@@ -95,11 +97,14 @@ class Curated:
             said = "; ".join(("yes" if clip.kept else f"no: {', '.join(clip.reasons)}", *clip.notes))
             lines.append(f"{name:{width}}  {numbers}  {said}")
         lines += [f"not read: {name}: {reason}" for name, reason in self.unread.items()]
+        lines += [f"text not used: {problem}" for problem in self.texts]
         silent = sum(clip.caption is None for clip in self.kept)
         lines.append(f"{len(self.kept)} of {len(self.clips) + len(self.unread)} clips kept")
         if silent:
+            mend, usable = ("mend those named above, ", " that can be used") if self.texts else ("", "")
             lines.append(
-                f"{silent} of them have no text, and are not in kept.jsonl: write one, or run wan22 caption"
+                f"{silent} of them have no text{usable}, and are not in kept.jsonl: "
+                f"{mend}write one, or run wan22 caption"
             )
         return lines
 
@@ -122,6 +127,7 @@ class Curated:
             "kept": len(self.kept),
             "clips": rows,
             "unread": dict(self.unread),
+            "texts": {problem.file: problem.reason for problem in self.texts},
         }
 
     def _name(self, clip: Judged) -> str:
@@ -144,7 +150,10 @@ def curate(
     paths = [path for path in walk(folder) if path.suffix.lower() in CLIPS]
     if not paths:
         raise MediaError(f"{folder} holds no clip. Known endings: {', '.join(sorted(CLIPS))}.")
-    captions = {item.path.resolve(): item.caption for item in collect((folder,)).items}
+    told = collect((folder,))
+    captions = {item.path.resolve(): item.caption for item in told.items}
+    # What is wrong with clips is said of them below, from what they show.
+    texts = tuple(p for p in told.problems if not p.used and Path(p.file).suffix.lower() not in MEDIA)
     seen, unread = [], {}
     for index, path in enumerate(paths):
         if log is not None and index % 20 == 19:
@@ -161,7 +170,7 @@ def curate(
         other = likes.get(measures.path)
         why = reasons if other is None else (f"looks like {other.relative_to(folder)}",)
         clips.append(Judged(measures, captions.get(measures.path.resolve()), why, notes))
-    return Curated(folder, asked, tuple(clips), unread)
+    return Curated(folder, asked, tuple(clips), unread, texts)
 
 
 def judge(m: Measures, asked: Thresholds) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -238,12 +247,19 @@ def write(result: Curated, out: Path) -> list[Path]:
     return [out / name for name in (*texts, "curate.png")]
 
 
-def plot(result: Curated, path: Path) -> None:
-    """Draw histograms of the numbers, what is kept in colour, with the thresholds, into a PNG."""
+def need_matplotlib() -> None:
+    """Raise OptionError without matplotlib."""
     try:
-        from matplotlib.figure import Figure
+        import matplotlib.figure  # noqa: F401
     except ImportError as error:
         raise OptionError("drawing needs matplotlib: pip install 'wan22[eval]'") from error
+
+
+def plot(result: Curated, path: Path) -> None:
+    """Draw histograms of the numbers, what is kept in colour, with the thresholds, into a PNG."""
+    need_matplotlib()
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(11, 6), layout="constrained")
     panels = figure.subplots(2, 3).ravel()
     asked = result.thresholds

@@ -133,8 +133,7 @@ def read_text(path: Path, found: Found) -> str | None:
             return None
         caption = " ".join(decode(path.read_bytes()).split())
     except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is no UTF-8 text"
-        found.refuse(path, f"cannot be read: {reason}", "Save it as UTF-8 text.")
+        found.refuse(path, f"cannot be read: {unreadable(error)}", "Save it as UTF-8 text.")
         return None
     if not caption:
         found.refuse(path, "is an empty text", "Write what is seen in the clip.")
@@ -148,8 +147,15 @@ def decode(data: bytes) -> str:
         return data.decode("utf-16")
     text = data.decode("utf-8-sig")
     if "\0" in text:
-        raise UnicodeError("zero bytes")
+        raise UnicodeError("it holds zero bytes: UTF-16 without its mark, or no text")
     return text
+
+
+def unreadable(error: OSError | UnicodeError) -> str:
+    """Why a text could not be read, for people."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is no {'UTF-16' if error.encoding.startswith('utf-16') else 'UTF-8'} text"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _once(found: Found) -> list[Item]:
@@ -162,7 +168,9 @@ def _once(found: Found) -> list[Item]:
             other = kept[real]
             found.refuse(
                 item.path,
-                f"is named twice: in {other.where} and in {item.where}",
+                f"is named twice: in {other.where} and in {item.where}"
+                if other.path == item.path
+                else f"is the same file as {other.path}",
                 "The first one counts; to weigh a clip more, use num_repeats.",
             )
             continue

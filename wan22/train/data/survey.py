@@ -34,6 +34,7 @@ MOST_THUMBS = 400
 MANY_WORDS = 350
 """About as many as 512 tokens hold."""
 
+_SAME = 8  # of 255
 _THUMB = 192  # pixels of the longer side
 _SLOW = 0.75  # of the plan's rate, under which motion stutters
 
@@ -113,7 +114,9 @@ def survey(plan: DataPlan, log: Log | None = None) -> Survey:
             facts = probe(item.path)
             pieces = _windows(plan, item, facts, len(films), found)
             if pieces:
-                films.append(Film(item, facts, _looked_at(item, facts, pieces, keep=index % every == 0)))
+                films.append(
+                    Film(item, facts, _looked_at(item, facts, pieces, found, keep=index % every == 0))
+                )
                 windows += pieces
         except MediaError as error:
             found.refuse(item.path, *split(str(error), item.path))
@@ -169,8 +172,13 @@ def _remark(plan: DataPlan, item: Item, facts: Facts, found: Found) -> None:
         found.note(item.path, f"has a text of {words} words", "The end may not be read: 512 tokens are.")
 
 
-def _looked_at(item: Item, facts: Facts, pieces: list[Window], *, keep: bool) -> tuple[bytes, ...]:
-    """Decode the first, middle and last frame that will be used; return small JPEGs of them if they are to be kept."""
+def _looked_at(
+    item: Item, facts: Facts, pieces: list[Window], found: Found, *, keep: bool
+) -> tuple[bytes, ...]:
+    """Decode the first, middle and last frame that will be used; return small JPEGs of them if they are to be kept.
+
+    Notes a clip in which they are one picture.
+    """
     last = pieces[-1]
     end = last.start + (last.frames - 1) * last.step
     begin = pieces[0].start
@@ -178,12 +186,19 @@ def _looked_at(item: Item, facts: Facts, pieces: list[Window], *, keep: bool) ->
     scale = min(1.0, _THUMB / max(size))
     small = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
     times = [begin] if facts.still or end <= begin else [begin, (begin + end) / 2, end]
-    thumbs = []
-    for time in times:
-        frame = next(frames_at(item.path, [time], facts.clock, small, facts.size))
-        if keep:
-            thumbs.append(_jpeg(frame))
-    return tuple(thumbs)
+    frames = [next(frames_at(item.path, [time], facts.clock, small, facts.size)) for time in times]
+    if end - begin >= FREEZE and all(_alike(frames[0], frame) for frame in frames):
+        found.note(
+            item.path,
+            "shows one and the same picture at its beginning, middle and end",
+            "Leave it out if it stands still throughout; wan22 curate measures motion.",
+        )
+    return tuple(_jpeg(frame) for frame in frames) if keep else ()
+
+
+def _alike(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two pictures differ by no more than compression makes them."""
+    return int(np.abs(one.astype(np.int16) - other).max()) <= _SAME
 
 
 def _jpeg(frame: np.ndarray) -> bytes:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from wan22.train.data.plan import Item
-from wan22.train.data.sources import Found, decode
+from wan22.train.data.sources import Found, decode, unreadable
 
 MEDIA_COLUMNS = (
     "video", "video_path", "image", "image_path", "path", "file", "file_name", "file_path", "media", "media_path",
@@ -27,6 +27,7 @@ UNUSED_COLUMNS = {
     "control_video": "control clips are not trained here",
     "s2v_pose_video": "poses are not trained here",
 }
+_SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
 FOLDERS = ("", "videos", "video", "images")
 
 Row = tuple[str, Mapping[str, Any]]
@@ -104,8 +105,7 @@ def _rows(path: Path, found: Found) -> Iterator[Row]:
     try:
         text = decode(path.read_bytes())
     except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is no UTF-8 text"
-        found.refuse(path, f"cannot be read: {reason}", "Save the table as UTF-8.")
+        found.refuse(path, f"cannot be read: {unreadable(error)}", "Save the table as UTF-8.")
         return
     before = len(found.problems)
     rows = {".jsonl": _lines, ".json": _json}.get(path.suffix.lower(), _csv)(text, path, found)
@@ -119,7 +119,7 @@ def _rows(path: Path, found: Found) -> Iterator[Row]:
 
 def _csv(text: str, path: Path, found: Found) -> Iterator[Row]:
     head = text.partition("\n")[0]
-    separator = max(",;\t", key=head.count)
+    separator = max(_SEPARATORS, key=head.count)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     columns = {str(name).strip().lower() for name in reader.fieldnames or ()}
     if not columns & set(MEDIA_COLUMNS):
@@ -131,6 +131,14 @@ def _csv(text: str, path: Path, found: Found) -> Iterator[Row]:
         return
     try:
         for row in reader:
+            surplus = row.pop(None, None) or []
+            if any(field.strip() for field in surplus):  # the text would be cut at its first comma
+                found.refuse(
+                    f"{path}, line {reader.line_num}",
+                    f"has {len(row) + len(surplus)} fields for {len(row)} columns",
+                    f"Put quotation marks around a text that holds {_SEPARATORS[separator]}.",
+                )
+                continue
             yield f"line {reader.line_num}", row
     except csv.Error as error:
         found.refuse(f"{path}, line {reader.line_num}", f"is no CSV: {error}", "Close its quotation marks.")

@@ -25,6 +25,13 @@ _DIFFERS = {
     "control_directory": "control clips are not trained here",
     "bucket_no_upscale": "clips are enlarged up to twice",
 }
+_PASSED = {
+    "batch_size", "enable_bucket", "cache_directory", "skip_corrupted_cache", "debug_dataset",
+    "enable_ar_bucket", "ar_buckets", "min_ar", "max_ar", "num_ar_buckets",
+}  # fmt: skip
+"""Decided elsewhere here: batches, shapes of buckets, caches."""
+_READ = {"num_repeats", "resolution", "target_frames", "frame_extraction", "caption_extension", "subsets"}
+_TOP = {"general", "datasets", "directory", "frame_buckets"}
 _MAX_REPEATS = 1000
 
 
@@ -39,6 +46,10 @@ def read_toml(path: Path, found: Found) -> None:
         raise OptionError(f"{path} names no dataset. Write [[datasets]] with video_directory and resolution.")
     for number, block in enumerate(blocks, 1):
         _read_block(block, path, f"dataset {number}", found)
+    known = {*_FOLDERS, *_TABLES, *_DIFFERS, *_READ}
+    strange = {*(values.keys() - _TOP), *(name for block in blocks for name in block.keys() - known)}
+    for name in sorted(strange - _PASSED):
+        found.note(path, f"{name} is not followed", "It is not known here: check its spelling, or remove it.")
 
 
 def _blocks(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
