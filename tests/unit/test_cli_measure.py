@@ -83,10 +83,19 @@ def test_it_draws_a_plot(run, tmp_path):
         (("film.mp4", "--against", "{no json"), "JSON"),
         (("film.mp4", "--against", '{"mood": "sad"}'), "mood"),
         (("film.mp4", "--against", "day time, night time"), "exclude"),
+        (("film.mp4", "--against", ""), "--against '' says nothing that is measured"),
+        (("film.mp4", "--against", "hello"), "--against 'hello' says nothing that is measured"),
+        (("film.mp4", "--against", '{"subject": "a dog"}'), "says nothing that is measured"),
+        (("film.mp4", "--against", "nofile.json"), "--against nofile.json cannot be read: No such file"),
+        (("film.mp4", "--against", "shot.toml"), "--against shot.toml cannot be read: No such file"),
+        (("film.mp4", "--against", "shot.yaml"), "shot.yaml is no shot as JSON"),
+        (("film.mp4", "--against", "binary.json"), "no text in UTF-8"),
     ],
 )
 def test_bad_input_is_one_line(run, tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "shot.yaml").write_text("subject: a dog")
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
     write(tmp_path / "short.mp4", film(frames=3))
     write(tmp_path / "film.mp4", film())
     code, out, err = run("measure", *arguments)

@@ -264,7 +264,8 @@ def test_a_picture_of_the_script_is_found_beside_it(run, engine, tmp_path):
     assert [r.image is not None for r in engine.requests] == [False, True, False]
     edit(tmp_path, "first.png", "second.png")
     code, _, err = run()
-    assert code == 2 and "shot 2: " in err and "second.png" in err
+    assert code == 2 and "film.txt, shot 2, line 7: image: " in err and "second.png" in err
+    assert run("--plan") == (2, "", err)
 
 
 def test_the_plan_prints_prompts_and_makes_nothing(run, engine, tmp_path, monkeypatch):
@@ -275,6 +276,11 @@ def test_the_plan_prints_prompts_and_makes_nothing(run, engine, tmp_path, monkey
     assert json.loads(out.splitlines()[0])["asked"] == {"subject": "a red ball rests", "time": "night"}
     assert json.loads(out.splitlines()[2])["seed"] == 5
     assert not engine.requests and not (tmp_path / "out").exists()
+
+
+def test_a_film_is_planned_for_a_model_that_is_not_here(run):
+    code, out, err = run("--plan", "--model", "t2v-A14B")
+    assert (code, err) == (0, "") and len(out.splitlines()) == 3
 
 
 def test_options_come_before_the_script(run, engine):
@@ -288,7 +294,17 @@ def test_options_come_before_the_script(run, engine):
         (SCRIPT.replace("Time", "Tiem"), [], "line 5: unknown key 'tiem'. Did you mean 'time'"),
         (SCRIPT, ["--still-model", "nano"], "give both"),
         (SCRIPT, ["-o", "film.txt"], "film.txt is a file"),
-        (SCRIPT, ["--steps", "0"], "shot 1: "),
+        (SCRIPT, ["--steps", "0"], "film.txt, shot 1, line 4: "),
+        (SCRIPT, ["--steps", "0", "--plan"], "film.txt, shot 1, line 4: "),
+        (
+            "Model: nanno\n" + SCRIPT,
+            [],
+            "film.txt, line 1: model: unknown model 'nanno'. Did you mean 'nano'?",
+        ),
+        ("Model: nanno\n" + SCRIPT, ["--plan"], "film.txt, line 1: model: unknown model 'nanno'"),
+        (SCRIPT, ["--plan", "--model", "nanno"], "error: unknown model 'nanno'"),
+        ("Model: ./gone\n" + SCRIPT, ["--plan"], "film.txt, line 1: model: there is no folder gone"),
+        ("Model: t2v-A14B\n" + SCRIPT, [], "film.txt, line 1: model: t2v-A14B is not on this machine"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_made(run, engine, tmp_path, script, options, message):

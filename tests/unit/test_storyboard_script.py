@@ -128,6 +128,8 @@ def test_a_subject_alone_is_a_shot_and_the_language_is_the_scripts():
         ("a.yaml", "shots:\n- {camera: static}", "shot 1, line 2: the shot has no prompt, and the script no subject"),
         ("a.yaml", "shots: [[a, b]]", "a shot must have keys"),
         ("a.yaml", "shots: ['{subject} runs']", "the prompt names {subject}"),
+        ("a.txt", "{subjct} runs", "a.txt, shot 1, line 1: unknown placeholder '{subjct}'. Did you mean '{subject}'?"),
+        ("a.txt", "A fox runs past {cats|dogs}", "unknown placeholder '{cats|dogs}'. Known: {subject}"),
         ("a.yaml", "shots: a fox", "shots must be a list"),
         ("a.yaml", "- a\n- b", "a script must have keys"),
         ("a.yaml", "shots: [a", "a.yaml, line 1: this is no YAML"),

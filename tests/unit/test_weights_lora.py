@@ -583,6 +583,21 @@ def test_an_engine_merges_loras_as_if_its_weights_had_been_so(tmp_path, tiny):
     assert "loras" not in recipe and not any("LoRA" in notice for notice in notices)
 
 
+@pytest.mark.parametrize(("half", "number"), [(0, math.nan), (1, math.inf)])
+def test_numbers_that_are_not_finite_are_blamed_on_the_lora_and_not_on_the_model(
+    tmp_path, tiny, half, number
+):
+    name = "blocks.0.self_attn.q.weight"
+    lora = pairs((name,), arch=tiny_variant().dit)
+    lora[name][half][0, 0] = number
+    path = written(tmp_path / "broken.safetensors", lora, "comfy", alpha=RANK)
+    tensor = KEYS["comfy"](name)[half]
+    with pytest.raises(
+        CheckpointError, match=rf"broken\.safetensors: {tensor} holds numbers that are not finite"
+    ):
+        film(wan22.load(tiny, device="cpu", loras=[path]))
+
+
 def test_loras_come_and_go_without_opening_the_model_again(tmp_path, tiny):
     path = style(tmp_path / "style.safetensors")
     engine = wan22.load(tiny, device="cpu")
@@ -711,7 +726,9 @@ def test_convert_knows_a_lora_from_a_network(tmp_path, run, base):
     assert (code, out.strip()) == (0, "b.safetensors"), err
     assert open_adapters(tmp_path / "b.safetensors")[0].dialect == "diffusers"
     assert "unknown LoRA dialect 'official'" in run("convert", path, "c.safetensors", "--to", "official")[2]
-    assert "unknown dialect 'kohya'" in run("convert", base, "c.safetensors", "--to", "kohya")[2]
+    refused = run("convert", base, "c.safetensors", "--to", "kohya")[2]
+    assert f"{base} is no LoRA, and kohya is a dialect of LoRAs alone" in refused
+    assert "other weights convert to official, diffusers, comfy" in refused
     assert "keep theirs" in run("convert", path, "c.safetensors", "--to", "comfy", "--dtype", "float16")[2]
 
 

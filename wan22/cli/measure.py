@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from wan22.types import Clip
 
 _ROWS = 360  # of the frames that are kept and drawn
+_FILES = (".json", ".toml", ".yaml", ".yml")  # no prompt ends so
+_SHOT = '{"subject": "a red ball", "camera": ["static"]}'
 
 
 def measure(
@@ -98,9 +100,28 @@ def _asked(against: str | None, file: str) -> ShotSpec | str | None:
 
         prompt = (read_recipe(file) or {}).get("prompt")
         return prompt if isinstance(prompt, str) and prompt else None
-    text = (
-        Path(against).read_text("utf-8") if against.endswith(".json") and Path(against).is_file() else against
-    )
+    asked = _typed(against)
+    from wan22.director.judge import measurable
+
+    if not measurable(asked):
+        raise OptionError(
+            f"--against {against!r} says nothing that is measured: name a camera movement, a time of day, a colour, or "
+            "another term of `wan22 vocabulary`"
+        )
+    return asked
+
+
+def _typed(against: str) -> ShotSpec | str:
+    """A prompt as it is, or a shot from JSON. Raises MediaError for a file that is not there or no text."""
+    text = against
+    if against.lower().endswith(_FILES) and not against.lstrip().startswith("{"):
+        try:
+            text = Path(against).expanduser().read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is no text in UTF-8"
+            raise MediaError(f"--against {against} cannot be read: {why}") from None
+        if not text.lstrip().startswith("{"):
+            raise OptionError(f"--against {against} is no shot as JSON, such as {_SHOT}")
     if not text.lstrip().startswith("{"):
         return text
     from wan22.director.shot import ShotSpec

@@ -115,7 +115,7 @@ class Studio:
             try:
                 canvas = self._check(shot)
             except RequestError as error:
-                raise type(error)(f"shot {shot.scene.number}: {error}") from None
+                raise type(error)(f"{shot.scene.where}: {error}") from None
             needed += 3 * estimate_bytes(canvas.out, canvas.frames, "film.mp4")
         check_output(self.folder / TAKES / "film.mp4", bytes_needed=needed)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,11 +16,12 @@ from wan22.catalog import NANO
 from wan22.cli import options as o
 from wan22.cli import report, shoot
 from wan22.cli.work import Machine, present
-from wan22.errors import MediaError, OptionError, OutputError
+from wan22.errors import CheckpointError, MediaError, OptionError, OutputError, RequestError
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from wan22.catalog import Variant
     from wan22.engine import Engine
     from wan22.storyboard.board import Board, Card
     from wan22.storyboard.continuity import Continuity, Portrait
@@ -80,15 +82,8 @@ def storyboard(
         read_script(_text(path), path.name),
         model=model, size=o.parse_size(size), fps=fps, negative=negative, steps=steps, seed=seed,
     )  # fmt: skip
-    if plan:
-        _print_plan(told, json)
-        return
-    _check_tools()
-    if still_model is not None and not from_stills:
-        raise OptionError("--still-model says who makes the pictures of --from-stills; give both")
-    folder = Path(output) if output is not None else Path("out") / path.stem
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file; a storyboard needs a folder: -o FOLDER")
+    if model is not None:
+        told = replace(told, model_at="")  # it is of the command line
     settings = present(
         {
             "solver": solver,
@@ -97,8 +92,19 @@ def storyboard(
             "guidance_rescale": guidance_rescale,
         }
     )
+    if plan:
+        _check_plan(told, _shots(told, settings, path.parent), from_stills)
+        _print_plan(told, json)
+        return
+    _check_tools()
+    if still_model is not None and not from_stills:
+        raise OptionError("--still-model says who makes the pictures of --from-stills; give both")
+    folder = Path(output) if output is not None else Path("out") / path.stem
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file; a storyboard needs a folder: -o FOLDER")
     with report.choose(json) as show:
         shots = _shots(told, settings, path.parent)
+        _row(told)
         machine = Machine(told.model or NANO, device, dtype, memory)
         engine = machine.load({}, o.parse_loras(lora))
         stills = _stills(engine, replace(machine, model=still_model), from_stills)
@@ -145,6 +151,41 @@ def _overridden(script: Script, **given: Any) -> Script:
     return changed
 
 
+def _row(script: Script, *, absent: bool = False) -> Variant:
+    """The row of the model that makes the film, before it is loaded. Raises, naming file and line, for one that is not
+    known, or not here, unless it may be `absent`.
+    """
+    from wan22.catalog import released
+    from wan22.library import open_model
+
+    name = script.model or NANO
+    try:
+        try:
+            return open_model(name).variant
+        except CheckpointError:
+            if not absent or Path(name).expanduser().exists():
+                raise
+            with suppress(OptionError):
+                return released(name)
+            raise
+    except (OptionError, CheckpointError) as error:
+        raise type(error)(f"{script.model_at}: model: {error}" if script.model_at else str(error)) from None
+
+
+def _check_plan(script: Script, shots: list[shoot.Shot], from_stills: bool) -> None:
+    """Raise a Wan22Error, naming file, line and shot, for what cannot be made; the model need not be here."""
+    from wan22.request import resolve
+
+    row = _row(script, absent=True)
+    for shot in shots:
+        if from_stills and shot.scene.image is None:
+            continue  # another model may make its picture, without which it may not be
+        try:
+            resolve(shot.request, row)
+        except RequestError as error:
+            raise type(error)(f"{shot.scene.where}: {error}") from None
+
+
 def _print_plan(script: Script, json: bool) -> None:
     for scene in script.scenes:
         seed = script.seed if scene.seed is None else scene.seed
@@ -178,7 +219,7 @@ def _check_tools() -> None:
 
 
 def _shots(script: Script, settings: dict[str, Any], beside: Path) -> list[shoot.Shot]:
-    """Each scene as a request. Raises MediaError, naming the shot, for a picture that cannot be read."""
+    """Each scene as a request. Raises MediaError, naming file, line and shot, for a picture that cannot be read."""
     from wan22.types import Request
 
     common = present(
@@ -203,7 +244,7 @@ def _picture(scene: Scene, beside: Path) -> np.ndarray | None:
     try:
         return read_image(places[0] if places else scene.image)
     except MediaError as error:
-        raise MediaError(f"shot {scene.number}: {error}") from None
+        raise MediaError(f"{scene.where}: image: {error}") from None
 
 
 def _stills(engine: Engine, machine: Machine, wanted: bool) -> Engine | None:

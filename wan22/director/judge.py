@@ -13,7 +13,8 @@ from wan22.director.camera import DIRECTIONS
 from wan22.director.picture import FAMILY
 from wan22.director.reading import UNKNOWN, Measurement, Reading
 from wan22.director.shot import ShotSpec, parse
-from wan22.errors import choose
+from wan22.director.vocabulary import AXES
+from wan22.errors import OptionError, choose
 
 COLOURS = {
     "red": r"red|crimson|scarlet|红|빨간|빨강|赤",
@@ -50,6 +51,22 @@ _BLIND = {
     "surroundings": "surroundings are not measured",
     "focus": "focus is not measured",
 }
+_LABELS: dict[str, tuple[str, ...]] = {
+    "action": ("still", "travel-left", "travel-right", "bounce", "drop", "spin", "collide"),
+    "camera": ("none",),
+    "colour": tuple(COLOURS),
+    "contrast": ("normal",),
+    "cuts": (),
+    "direction": tuple(dict.fromkeys(DIRECTIONS.values())),
+    "grip": ("steady", "handheld"),
+    "light_direction": ("left", "right", "front"),
+    "light_source": ("sky",),
+    "motion": ("none", "little", "much", "very much"),
+    "saturation": ("normal",),
+    "time": tuple(dict.fromkeys(FAMILY.values())),
+    "tone": ("neutral",),
+}
+"""What labels may say beside the terms of the vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +94,21 @@ def judge(measurement: Measurement, asked: ShotSpec | str | Mapping[str, str]) -
     return [
         _verdict(measurement, choose("axis to judge", axis, known), value) for axis, value in wanted(asked)
     ]
+
+
+def check_labels(labels: Mapping[str, str], where: str = "labels") -> None:
+    """Raise OptionError for an axis that does not exist, and for a value that is none of its axis, if that has a list:
+    it would be obeyed by no film, or be judged in none.
+    """
+    terms = {row.key: tuple(term.key for term in row.terms) for row in AXES}
+    known = tuple(dict.fromkeys((*terms, *_LABELS, *_BLIND)))
+    for axis, value in labels.items():
+        choose(f"axis of {where}", axis, known)
+        if not isinstance(value, str):
+            raise OptionError(f"{axis} of {where} must be a text, not {value!r}")
+        values = (*terms.get(axis, ()), *_LABELS.get(axis, ()))
+        for each in value.split("+") if values else ():  # movements of the camera that go together
+            choose(f"{axis} of {where}", each, values)
 
 
 def measurable(asked: ShotSpec | str | Mapping[str, str]) -> bool:

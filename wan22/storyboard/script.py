@@ -32,6 +32,8 @@ __all__ = ["Scene", "Script", "read_script"]
 YAML_SUFFIXES = (".yaml", ".yml", ".json")
 MAX_SEED = 2**63 - 1
 
+_PLACEHOLDER = re.compile(r"\{[^{}]*\}")
+
 Value = TypeVar("Value")
 
 
@@ -39,7 +41,8 @@ Value = TypeVar("Value")
 class Scene:
     """One shot of a script: what it shows, and what it has of its own; None is the script's or the model's.
 
-    `subject` is the shared subject if the shot has it, else "". `prompt` is what the model reads.
+    `subject` is the shared subject if the shot has it, else "". `prompt` is what the model reads. `where` is
+    for errors: "film.txt, shot 2, line 5".
     """
 
     number: int
@@ -50,11 +53,14 @@ class Scene:
     seconds: float | None = None
     seed: int | None = None
     image: str | None = None
+    where: str = ""
 
 
 @dataclass(frozen=True)
 class Script:
-    """Shots in their order, and what is said for all of them; None is the model's own."""
+    """Shots in their order, and what is said for all of them; None is the model's own. `model_at` is where the model is
+    named, for errors: "film.txt, line 3".
+    """
 
     scenes: tuple[Scene, ...]
     title: str = ""
@@ -66,6 +72,7 @@ class Script:
     fps: float | None = None
     steps: int | None = None
     negative: str | None = None
+    model_at: str = ""
 
 
 def read_script(text: str, name: str) -> Script:
@@ -105,6 +112,7 @@ def read_script(text: str, name: str) -> Script:
         fps=head.get("fps", _positive),
         steps=head.get("steps", _count),
         negative=head.get("negative", _text),
+        model_at=f"{name}, line {raw.header['model'].line}" if "model" in raw.header else "",
     )
 
 
@@ -164,11 +172,14 @@ class _Maker:
             seconds=values.get("seconds", _positive, common.get("seconds", _positive, self.seconds)),
             seed=values.get("seed", _whole),
             image=values.get("image", _text),
+            where=f"{where}, line {raw.line}",
         )
 
 
 def _told(prompt: str, subject: str, style: str) -> ShotSpec:
     """The prompt with its subject, and with words of style that are not in the vocabulary, at its end."""
+    for placeholder in _PLACEHOLDER.findall(prompt):
+        choose("placeholder", placeholder, ("{subject}",))
     if "{subject}" in prompt:
         if not subject:
             raise OptionError("the prompt names {subject}, and the script has no subject")

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from wan22.catalog import Variant
-from wan22.errors import OptionError
+from wan22.errors import OptionError, OutputError
 from wan22.library import Model, open_model
+from wan22.media.place import check_output
 from wan22.memory.device import free_memory, pick_device
 from wan22.train.advice import require
 from wan22.train.compiling import Compiling, decide
@@ -21,7 +22,7 @@ from wan22.train.losses import count, task_of, trainable
 from wan22.train.memory import Need, estimate
 from wan22.train.recipe import Recipe
 from wan22.train.sides import Side, experts_of, sides, steps_of
-from wan22.train.validate import requests
+from wan22.train.validate import check_requests, requests
 from wan22.weights.fingerprint import fingerprint
 from wan22.weights.load import meta_module
 
@@ -80,13 +81,14 @@ def make_plan(recipe: Recipe, device: str = "auto", log: Log | None = None) -> P
 
     Raises a Wan22Error that names the setting.
     """
+    _check_places(recipe)
     where = pick_device(device)
     model = open_model(model_name(recipe))
     task = task_of(recipe.model.task, model.variant)
     _check_sections(recipe, task)
     ranges, steps = sides(recipe, model.variant), steps_of(recipe, model.variant)
     _check_size(recipe, model)
-    requests(recipe, model.variant)
+    check_requests(requests(recipe, model.variant), model.variant)
     looked = survey(_data_plan(recipe, model.variant), log)
     _check_windows(looked, model)
     _check_both(recipe, looked, model.variant)
@@ -106,6 +108,29 @@ def make_plan(recipe: Recipe, device: str = "auto", log: Log | None = None) -> P
     free = free_memory(where)
     require(need, free)
     return Plan(recipe, model, task, where, ranges, steps, looked, trainable, need, free, compiling)
+
+
+def _check_places(recipe: Recipe) -> None:
+    """Raise an OptionError or OutputError unless the run can be written where it is asked for, beside its clips."""
+    places = {"output": recipe.output}
+    if recipe.data.cache is not None:
+        places["data.cache"] = recipe.data.cache
+    for name, said in places.items():
+        if not said.strip():
+            raise OptionError(f'{name} = "{said}" names no folder; give one, such as "run"')
+        try:
+            check_output(f"{recipe.path(said)}/", bytes_needed=0)
+        except OutputError as error:
+            raise OutputError(f'{name} = "{said}": {error}') from None
+    # A run shows films on the way, and a folder of clips is read however deep: they would be its clips the next time.
+    folder = recipe.path(recipe.output).resolve()
+    for source in recipe.data.sources:
+        clips = recipe.path(source).resolve()
+        if clips.is_dir() and folder.is_relative_to(clips):
+            raise OptionError(
+                f'output = "{recipe.output}" lies in the clips of data.sources ("{source}"), where films of the run '
+                "would be taken for clips; name a folder outside of it"
+            )
 
 
 def _steps(steps: Mapping[str, int]) -> str:

@@ -27,7 +27,7 @@ from wan22.train.losses import Batch, Rows, draw_batch, move, velocity_errors
 from wan22.train.plan import Log, Plan, facts, make_plan, model_name
 from wan22.train.recipe import Recipe
 from wan22.train.sides import generator
-from wan22.train.validate import check_requests, requests, show
+from wan22.train.validate import requests, show
 
 Stop = Callable[[], bool]
 
@@ -73,7 +73,6 @@ def _train(plan: Plan, folder: Path, *, minutes: float | None, log: Log, stop: S
     # Its parts rest on the disk: while the experts learn, nothing else is in memory.
     engine = load(model_name(recipe), device=str(plan.device), memory="disk")
     asked = requests(recipe, plan.model.variant)
-    check_requests(engine, asked)
     cache = recipe.path(recipe.data.cache) if recipe.data.cache else folder / "cache"
     data = encode(plan.survey, engine, cache, task=plan.task, ends=recipe.pictures.ends, log=log)
     engine.release()

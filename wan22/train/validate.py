@@ -13,7 +13,7 @@ from wan22.errors import OptionError, Wan22Error
 from wan22.media.audio import read_sound
 from wan22.media.image import read_image
 from wan22.media.writer import VideoWriter
-from wan22.request import HEARD_RATE
+from wan22.request import HEARD_RATE, resolve
 from wan22.train.crew import Crew
 from wan22.train.recipe import Recipe
 from wan22.types import Finished, Frames, Request
@@ -102,10 +102,10 @@ def _lent(engine: Engine, crew: Crew) -> Generator[None]:
             engine.release()
 
 
-def check_requests(engine: Engine, asked: list[Request]) -> None:
-    """Raise a Wan22Error, naming the prompt, for what the engine cannot make."""
+def check_requests(asked: list[Request], variant: Variant) -> None:
+    """Raise OptionError, naming the prompt, for what the engine cannot make."""
     for request in asked:
         try:
-            engine.check(request)
+            resolve(request, variant)
         except Wan22Error as error:
             raise OptionError(f"the validation film {request.prompt!r} cannot be made: {error}") from error

@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 
 from wan22.arch import DiTArch
-from wan22.errors import CheckpointError, OutputError, choose
+from wan22.errors import CheckpointError, OptionError, OutputError, choose
 from wan22.weights import configs
 from wan22.weights.dialects import DIALECTS, Dialect, comfy, official, wav2vec2
 from wan22.weights.find import DIFFUSERS_AUDIO, OFFICIAL_AUDIO, Layout, find_layout
 from wan22.weights.load import Native, Progress, check_fits, meta_module
+from wan22.weights.lora.write import TARGETS as LORA_TARGETS
 from wan22.weights.reader import DTYPE_NAMES, DTYPES, TensorInfo, open_reader, read_json
 from wan22.weights.recognise import ARCH_KEY, AudioArch, Identity, identify, open_native
 from wan22.weights.writer import SHARD_BYTES, require_room, write_json, write_safetensors, write_shards
@@ -93,8 +94,13 @@ def convert(
     quantised ones become bfloat16. `progress` is called with (bytes written, bytes in all).
 
     Raises CheckpointError if the source is not complete, OutputError if the target exists or has no room,
-    OptionError for an unknown dialect.
+    OptionError for an unknown dialect, or one of LoRAs.
     """
+    if dialect in LORA_TARGETS and dialect not in TARGETS:
+        raise OptionError(
+            f"{source} is no LoRA, and {dialect} is a dialect of LoRAs alone; other weights convert to "
+            f"{', '.join(TARGETS)}"
+        )
     choose("dialect", dialect, TARGETS)
     source, target = Path(source).expanduser(), Path(target).expanduser()
     if target.exists():

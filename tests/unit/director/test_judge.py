@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from wan22.director.judge import Verdict, action_said, colour_said, judge, score, wanted
+from wan22.director.judge import Verdict, action_said, check_labels, colour_said, judge, score, wanted
 from wan22.director.reading import UNKNOWN, Measurement, Reading
 from wan22.director.shot import ShotSpec
 from wan22.errors import OptionError
+from wan22.stage.labels import AXES
 
 SEEN = {
     "camera": "pan-left",
@@ -174,3 +175,28 @@ def test_the_colour_is_that_of_the_thing(text, colour):
 )
 def test_the_action_is_the_subjects_and_not_the_cameras(text, action):
     assert action_said(text) == action
+
+
+def test_labels_are_what_the_film_set_or_the_vocabulary_says():
+    for axis, values in AXES.items():
+        for value in values:
+            check_labels({axis: value})
+    check_labels(
+        {"camera": "pan-left+zoom-in", "time": "golden", "subject": "a dog", "direction": "left", "cuts": "0"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ({"colour": "reed"}, r"unknown colour of labels 'reed'\. Did you mean 'red'\? Known: red, orange"),
+        ({"camera": "pan-left+zoomin"}, r"unknown camera of labels 'zoomin'\. Did you mean 'zoom-in'"),
+        ({"lens": "telefoto"}, r"unknown lens of labels 'telefoto'\. Did you mean 'telephoto'"),
+        ({"tone": ""}, r"unknown tone of labels ''"),
+        ({"time": 3}, r"time of labels must be a text, not 3"),
+        ({"color": "red"}, r"unknown axis of labels 'color'\. Did you mean 'colour'"),
+    ],
+)
+def test_a_label_that_is_no_value_of_its_axis_is_refused(labels, said):
+    with pytest.raises(OptionError, match=said):
+        check_labels(labels)

@@ -119,6 +119,7 @@ def test_a_mistake_in_a_recipe_is_named(folder, text, says):
         ("p.jsonl", "{", "line 1 is not JSON"),
         ("p.jsonl", '["a"]', 'needs an object with a "prompt"'),
         ("p.jsonl", '{"prompt": "x", "image": "no.png"}', "there is no image"),
+        ("p.jsonl", '{"prompt": "x", "labels": ["red"]}', "line 1: labels are values by axis"),
         ("p.jsonl", None, "cannot be read"),
     ],
 )
@@ -132,6 +133,14 @@ def test_prompts_that_cannot_be_read_are_named(folder, file, content, says):
     path.write_text("= 3")
     with pytest.raises(MediaError, match="cannot be read"):
         load_eval_recipe(path)
+
+
+def test_a_label_that_is_misspelt_is_refused_with_file_and_line(folder):
+    (folder / "p.jsonl").write_text('{"prompt": "x"}\n{"prompt": "a red ball", "labels": {"colour": "reed"}}')
+    (folder / "bad.toml").write_text("prompts = 'p.jsonl'")
+    said = r"unknown colour of labels in p\.jsonl, line 2, 'reed'\. Did you mean 'red'\?"
+    with pytest.raises(OptionError, match=said):
+        load_eval_recipe(folder / "bad.toml")
 
 
 def test_a_recipe_is_read_with_files_relative_to_it(folder, model):
@@ -384,3 +393,24 @@ def test_a_summary_of_films_and_features_has_a_distance():
     result = summary(films, films, None)
     assert result["fvd"]["value"] == pytest.approx(0, abs=1e-6)
     assert any(line.startswith("FVD: 0.000") for line in table(result))
+
+
+def test_what_is_scaled_and_why_nothing_is_judged_is_noted_before_the_first_film(folder, model):
+    (folder / "prompts.txt").write_text("a red ball")
+    said = []
+    path = recipe(folder, model, prompts="prompts.txt", frames=4, size=[50, 32])
+    result = evaluate(load_eval_recipe(path), folder / "out", log=said.append)
+    assert result["adherence"] == {} and len(result["notes"]) >= 3
+    assert "50x32" in result["notes"][0] and "no validation loss" in result["notes"][-1]
+    assert any("measured from 5 frames on, and these have 4" in note for note in result["notes"])
+    assert said[0] == f"note: {result['notes'][0]}" and said[-1].startswith("film 1 of 1")
+    assert f"note: {result['notes'][0]}" in table(result)
+
+
+def test_an_output_that_is_a_file_is_refused_before_any_work(folder, model, capsys, monkeypatch):
+    monkeypatch.setattr("wan22.train.evaluation.run.load", lambda *_, **__: pytest.fail("a model was loaded"))
+    (folder / "prompts.txt").write_text("a red ball")
+    path = recipe(folder, model, prompts="prompts.txt")
+    assert main(["eval", str(path), "-o", str(folder / "prompts.txt")]) == 2
+    err = capsys.readouterr().err
+    assert "prompts.txt is a file, not a folder" in err and len(err.splitlines()) == 1

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from wan22.errors import OutputError
+from wan22.train import lock
 from wan22.train.lock import locked
 
 HOLD = """
@@ -69,6 +70,28 @@ def test_the_lock_of_another_host_is_believed_and_says_which_file_to_remove(tmp_
     holder.wait()
     path.write_text("\n".join([says[0], "elsewhere", *says[2:], ""]))
     said = rf"process {holder.pid} works.*remove .*a\.lock\..*on elsewhere"
+    with pytest.raises(OutputError, match=said), locked(path, "works"):
+        raise AssertionError("two at once")
+    assert path.exists()
+
+
+def test_a_holder_that_has_only_just_begun_is_waited_for_until_it_has_written_its_name(tmp_path, holder):
+    path = tmp_path / "a.lock"
+    named = path.read_text()
+    path.write_text("")  # made, and not yet written
+    with ThreadPoolExecutor(1) as pool:
+        later = pool.submit(lambda: time.sleep(0.3) or path.write_text(named))
+        said = rf"process {holder.pid} works; wait"
+        with pytest.raises(OutputError, match=said), locked(path, "works"):
+            raise AssertionError("two at once")
+        later.result()
+
+
+def test_a_lock_that_names_nobody_is_said_to_be_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "_NAMED_WITHIN", 0.1)
+    path = tmp_path / "a.lock"
+    path.write_text("")
+    said = r"another process works, it seems: .*a\.lock is there and names none\. Wait for its end; if no process"
     with pytest.raises(OutputError, match=said), locked(path, "works"):
         raise AssertionError("two at once")
     assert path.exists()

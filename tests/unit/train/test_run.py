@@ -327,6 +327,41 @@ def test_a_batch_or_a_size_that_cannot_be_is_refused_before_anything_is_read(bas
         make_plan(replace(base, model=ModelPart(name="model", task="s2v")), "cpu")
 
 
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("", r'output = "" names no folder; give one, such as "run"'),
+        (" ", r'output = " " names no folder'),
+        ("a.txt", r'output = "a\.txt": .*a\.txt is a file, not a folder'),
+        ("a.txt/run", r'output = "a\.txt/run": .*a\.txt is a file, not a folder'),
+        ("/proc/run", r'output = "/proc/run": /proc/run cannot be written: .* in /proc\. Choose a folder'),
+        ("clips", r'output = "clips" lies in the clips of data\.sources \("clips"\), where films of the run'),
+        ("x/../clips/run", r'output = "x/../clips/run" lies in the clips of data\.sources'),
+    ],
+)  # fmt: skip
+def test_a_place_where_a_run_cannot_be_written_is_refused_by_check_and_run_alike(base, output, said):
+    (base.folder / "a.txt").write_text("kept")
+    before = sorted(base.folder.rglob("*"))
+    with pytest.raises((OptionError, OutputError), match=said):
+        make_plan(replace(base, output=output), "cpu")
+    with pytest.raises((OptionError, OutputError), match=said):
+        go(base, output)
+    assert sorted(base.folder.rglob("*")) == before
+
+
+def test_a_cache_that_cannot_be_a_folder_is_refused_by_the_check(base, tmp_path):
+    (tmp_path / "file").write_text("")
+    for cache, said in (("", "names no folder"), (str(tmp_path / "file"), "is a file, not a folder")):
+        with pytest.raises((OptionError, OutputError), match=f"data\\.cache = .*{said}"):
+            make_plan(replace(base, data=replace(base.data, cache=cache)), "cpu")
+
+
+def test_a_film_to_show_that_cannot_be_made_is_refused_by_the_check(base):
+    part = ValidationPart(every=4, prompts=("a red ball", ""), steps=2)
+    with pytest.raises(OptionError, match=r"the validation film '' cannot be made: the prompt is empty"):
+        make_plan(replace(base, validation=part), "cpu")
+
+
 def test_clips_go_to_every_shape_that_the_model_can_draw(tmp_path, base):
     """64x64 divides by 64, the model's grid is 16: an upright clip is not cut to a square."""
     for i, (width, height) in enumerate(((64, 64), (48, 80), (80, 48))):

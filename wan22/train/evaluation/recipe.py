@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wan22.director.judge import check_labels
 from wan22.errors import MediaError, OptionError, choose
 from wan22.train.evaluation.bands import SIGMAS, check_bands
 from wan22.train.evaluation.extractors import KINDS, Extractor, open_extractor
@@ -262,7 +263,14 @@ def _json_line(path: Path, number: int, line: str) -> Asked:
     for name, file in files.items():
         if not file.is_file():
             raise MediaError(f"{path}, line {number}: there is no {name} {file}")
-    return Asked(table["prompt"], table.get("labels"), **files)
+    labels = table.get("labels")
+    if labels is not None:
+        if not isinstance(labels, dict):
+            raise MediaError(
+                f'{path}, line {number}: labels are values by axis, {{"colour": "red"}}, not {labels!r}'
+            )
+        check_labels(labels, f"labels in {path.name}, line {number},")
+    return Asked(table["prompt"], labels, **files)
 
 
 _READ: Mapping[str, Callable[[str, Any, Path], Any]] = {

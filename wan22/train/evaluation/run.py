@@ -29,11 +29,11 @@ from wan22.errors import MediaError, OptionError
 from wan22.finish import to_frames
 from wan22.media.audio import read_sound
 from wan22.media.image import read_image
-from wan22.media.place import written
+from wan22.media.place import check_output, written
 from wan22.media.video import VideoWriter, probe
 from wan22.request import HEARD_RATE
 from wan22.train.evaluation.bands import band_losses, expert_at
-from wan22.train.evaluation.film import Features, Numbers, compare, look, verdicts
+from wan22.train.evaluation.film import MIN_FRAMES, Features, Numbers, compare, look, verdicts
 from wan22.train.evaluation.material import Reference, material, to_video
 from wan22.train.evaluation.metrics import MIN_SAMPLES
 from wan22.train.evaluation.recipe import EvalRecipe
@@ -50,6 +50,7 @@ def evaluate(recipe: EvalRecipe, folder: Path, *, log: Log, afresh: bool = False
     Raises a Wan22Error, before any film is made, for what cannot be served; OptionError if the folder holds another
     recipe's films and not `afresh`.
     """
+    check_output(f"{folder}/", bytes_needed=0)
     work = _Work(recipe, folder, log)
     work.claim(afresh)
     references = list(work.references())
@@ -73,6 +74,14 @@ class _Work:
         self.notes: list[str] = []
         self.asked, self.real = material(recipe)
         self.canvas = self._check()
+        self.notes += self.canvas.notices
+        if self.canvas.frames < MIN_FRAMES:
+            self.notes.append(
+                f"nothing is judged: what a film obeys is measured from {MIN_FRAMES} frames on, and these have "
+                f"{self.canvas.frames}"
+            )
+        for note in self.notes:
+            log(f"note: {note}")
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from wan22.errors import CheckpointError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -32,13 +34,24 @@ class Change:
     def add_to(self, total: Tensor, reader: Reader, strength: float) -> None:
         """Add to `total`, float32 of as many elements as `shape`."""
         factor = self.scale * strength
-        up = reader.read(self.up).float()
+        up = _finite(reader, self.up)
         if self.down is None:
             total.add_(up.reshape(total.shape), alpha=factor)
             return
-        down = reader.read(self.down).float().flatten(1)
+        down = _finite(reader, self.down).flatten(1)
         rows = total.view(self.shape[0], -1)
         rows.addmm_(up.flatten(1), down, alpha=factor)
+
+
+def _finite(reader: Reader, name: str) -> Tensor:
+    """A matrix in float32. One number that is not finite would make a whole film so, and the model be blamed for it."""
+    matrix = reader.read(name).float()
+    if not bool(matrix.isfinite().all()):
+        raise CheckpointError(
+            f"{reader.path}: {name} holds numbers that are not finite (NaN or infinity), as a training that failed "
+            "leaves them. Download the file again, or take an earlier one of that training."
+        )
+    return matrix
 
 
 Changes = Mapping[str, tuple[Change, ...]]
