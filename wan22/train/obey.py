@@ -44,8 +44,7 @@ from wan22.train.vae import Log
 class ObeyRecipe:
     """How experts learn from a critic. `high` and `low` are the recipes of their flow matching; of `batch` prompts a
     film each is made in `steps` steps with `guidance` (low, high), of which `rescale` is taken back. The critic sees
-    films through noise of the range `noise`; of what was said, it is asked about the axes `judged`. `weight` is that of
-    its verdict beside flow matching.
+    films through noise of the range `noise`. `weight` is that of its verdict beside flow matching.
     """
 
     high: FlowRecipe
@@ -55,7 +54,6 @@ class ObeyRecipe:
     shape: tuple[int, int, int, int]
     guidance: tuple[float, float]
     rescale: float
-    judged: tuple[str, ...] = tuple(AXES)
     steps: int = 6
     noise: tuple[float, float] = (0.15, 0.7)
     weight: float = 1.0
@@ -169,7 +167,7 @@ def critic_loss(
     """What the critic holds against films of fresh prompts, and the share of labels that it finds as they were said."""
     shots = sample(recipe.batch, seed=words.getrandbits(48))
     captions = [caption(shot, words) for shot in shots]
-    said = torch.tensor([[axis in made.said and axis in recipe.judged for axis in AXES] for made in captions])
+    said = torch.tensor([[axis in made.said for axis in AXES] for made in captions])
     classes = classes_of(shots)
     prompts = [made.text for made in captions]
     noise = torch.randn(recipe.batch, *recipe.shape, generator=generator)
