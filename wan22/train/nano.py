@@ -128,7 +128,7 @@ def _critic(folder: Path, log: Log, minutes: float | None) -> None:
 def _obey(folder: Path, log: Log, minutes: float | None) -> None:
     critic = Critic(nano.DIT)
     critic.load_state_dict(load_average(folder / "critic"))
-    start = {f"text.{name}": value for name, value in _under("text.", begin_words(folder)).items()}
+    start = begin_words(folder)
     for name in ("high", "low"):
         expert = _under("dit.", load_average(folder / f"{name}-more"))
         start |= {f"{name}.{key}": value for key, value in expert.items()}
@@ -237,11 +237,12 @@ def _export(folder: Path, log: Log, minutes: float | None) -> None:
 
 
 def _experts(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Both experts as they went furthest, by the names of a network."""
-    if (folder / "obey").exists():
-        pair = load_average(folder / "obey")
-        return _under("high.", pair), _under("low.", pair)
+    """Both experts as they went furthest, by the names of a network; of what the critic taught them, a share."""
     high, low = (_under("dit.", load_average(_last(folder, name))) for name in ("high", "low"))
+    if (folder / "obey").exists():
+        taught, share = load_average(folder / "obey"), nano.TAUGHT
+        high = {name: value.lerp(taught[f"high.{name}"], share) for name, value in high.items()}
+        low = {name: value.lerp(taught[f"low.{name}"], share) for name, value in low.items()}
     return high, low
 
 

@@ -73,7 +73,7 @@ def test_pictures_of_two_sizes_are_refused(foreign):
 
 def test_a_folder_without_such_pictures_says_how_to_name_them(foreign):
     for read in (probe, read_clip, read_recipe):
-        with pytest.raises(MediaError, match=r"no pictures named like frame-%04d\.png.*shot-%03d\.png"):
+        with pytest.raises(MediaError, match=r"no pictures named like frame-%04d\.png.*x-%02d\.png"):
             read(foreign.parent)
 
 

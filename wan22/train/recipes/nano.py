@@ -45,8 +45,17 @@ FILMS = (
     Films(80, 128, count=400, seed=33, share=0.08),
 )
 
-SHOWN = (FILMS[0], Films(128, 80, count=3000, seed=41, share=0.0))
+SHOWN = (
+    FILMS[0],
+    Films(128, 80, count=3000, seed=41, share=0.0),
+    Films(128, 80, count=3200, seed=42, share=0.0),
+)
 """What the critic learns from: it reads better the more it has seen, and experts learn no better than it reads."""
+
+TAUGHT = 0.5
+"""How far the shipped experts go from what they were to what the critic made of them: all the way they move less
+(docs/nano.md). Networks before and after a fine-tuning are mixed as in Wortsman et al. 2022, arXiv:2109.01903.
+"""
 
 VAE = VAEArch(
     z=16,
@@ -177,7 +186,7 @@ def critic() -> CriticRecipe:
     """What reads labels off latents; it begins with the low-noise expert."""
     return CriticRecipe(
         dit=DIT,
-        optimiser=Optimiser(steps=3150, peak=1e-3, warmup=50, average=0.99),
+        optimiser=Optimiser(steps=6100, peak=1e-3, warmup=50, average=0.99),
         batch=16,
         noise=(0.05, 0.65),
         seed=SEED + 20,
@@ -185,13 +194,11 @@ def critic() -> CriticRecipe:
 
 
 def obey(vocab: int) -> ObeyRecipe:
-    """Both experts learn what the critic says of their films, and stop early: with more steps they please it more, and
-    move less (docs/nano.md).
-    """
+    """Both experts learn what the critic says of their films."""
     return ObeyRecipe(
         high=high_more(vocab),
         low=low_more(vocab),
-        optimiser=Optimiser(steps=250, peak=3e-4, warmup=20, average=0.98, floor=0.8),
+        optimiser=Optimiser(steps=500, peak=3e-4, warmup=20, average=0.98, floor=0.3),
         batch=12,
         weight=0.03,  # its gradients pass through guidance, and are two hundred times those of flow matching
         guidance=GUIDANCE,
