@@ -177,13 +177,21 @@ def test_the_action_is_the_subjects_and_not_the_cameras(text, action):
     assert action_said(text) == action
 
 
+def refused(labels) -> bool:
+    try:
+        check_labels(labels)
+    except OptionError:
+        return True
+    return False
+
+
 def test_labels_are_what_the_film_set_or_the_vocabulary_says():
-    for axis, values in AXES.items():
-        for value in values:
-            check_labels({axis: value})
-    check_labels(
-        {"camera": "pan-left+zoom-in", "time": "golden", "subject": "a dog", "direction": "left", "cuts": "0"}
-    )
+    told = [{axis: value} for axis, values in AXES.items() for value in values]
+    told += [
+        {"camera": "pan-left+zoom-in", "time": "golden", "subject": "a dog"},
+        {"direction": "left", "cuts": "0"},
+    ]
+    assert [each for each in told if refused(each)] == []
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from wan22.arch import DiTArch, UMT5Arch
 from wan22.conditioning.text import Tokenizer
@@ -14,6 +15,7 @@ from wan22.request import resolve
 from wan22.sampling import draw_noise
 from wan22.stage.caption import caption
 from wan22.stage.labels import AXES, Shot, sample
+from wan22.train import nano as stages
 from wan22.train import obey
 from wan22.train.critic import Critic, CriticRecipe, classes_of, through_noise, train_critic, verdict
 from wan22.train.flow import FlowRecipe
@@ -215,3 +217,17 @@ def test_interrupted_and_resumed_is_uninterrupted(tokenizer, tmp_path):
         pass
     for name, value in load_average(tmp_path / "parts").items():
         assert torch.equal(value, whole.average[name]), name
+
+
+def test_the_experts_that_are_exported_go_a_share_of_the_way(tmp_path):
+    """With the state of each run a single number: 1 before, 3 after."""
+    for run, names in {
+        "high-more": ("dit.w",), "low-more": ("dit.w",), "obey": ("high.w", "low.w"),
+    }.items():  # fmt: skip
+        (tmp_path / run).mkdir()
+        value = 3.0 if run == "obey" else 1.0
+        save_file(
+            {f"average/{name}": torch.tensor([value]) for name in names}, tmp_path / run / "state.safetensors"
+        )
+    for expert in stages._experts(tmp_path):
+        assert expert["w"].tolist() == [1 + 2 * nano.TAUGHT]
