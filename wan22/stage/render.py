@@ -79,6 +79,9 @@ def render(
 
 @cache
 def _compiled() -> Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]:
+    # A kernel for each kind of subject and size: past the limit, all later ones would run uncompiled, at a third of
+    # the speed.
+    setattr(torch._dynamo.config, "recompile_limit", 64)  # noqa: B010 - typed as the constant 8
     return torch.compile(_layers, dynamic=False)
 
 

@@ -19,6 +19,7 @@ from wan22.train.state import Optimiser
 from wan22.train.vae import VAERecipe
 
 FRAMES = 17
+LATENTS = 1 + (FRAMES - 1) // 4
 FPS = 8.0
 BOUNDARY = 0.875
 SHIFT = 5.0
@@ -203,7 +204,7 @@ def obey(vocab: int) -> ObeyRecipe:
         weight=0.03,  # its gradients pass through guidance, and are two hundred times those of flow matching
         guidance=GUIDANCE,
         rescale=RESCALE,
-        shape=(VAE.z, 1 + (FRAMES - 1) // 4, FILMS[0].height // 8, FILMS[0].width // 8),
+        shape=(VAE.z, LATENTS, FILMS[0].height // 8, FILMS[0].width // 8),
         seed=SEED + 21,
     )
 
