@@ -169,13 +169,13 @@ def train_critic(
 ) -> TrainState:
     """Train a critic on films and what they show, or go on; tell the log how it reads those kept back.
 
-    data: sets of films of one size. start: the weights of an expert, by the names of a network.
+    data: sets of films of one size. start: the weights of an expert, by the names of a network; it may have more blocks.
     """
     torch.manual_seed(recipe.seed)
     critic = Critic(recipe.dit, data[0].films.shape[2])
     critic.init_weights()
     if start is not None:
-        critic.dit.load_state_dict(start)
+        critic.dit.load_state_dict({name: start[name] for name in critic.dit.state_dict()})
     if recipe.compiled:
         compile_blocks(critic.dit)
     # The last of every set: a mirror image of a film that is kept back is kept back too.

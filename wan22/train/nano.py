@@ -42,7 +42,7 @@ STAGES = (
     "clips", "latents", "words", "sketch", "high", "low", "decoder",
     "high-more", "low-more", "decoder-more", "decoder-last", "critic", "obey", "export",
 )  # fmt: skip
-_ALL = (nano.SMALL, *nano.FILMS, *nano.SHOWN[1:])
+_ALL = (nano.SMALL, *nano.FILMS, *nano.MORE)
 _SHOWN, _SPOKEN = 3000, 600
 """Clips of films and of puppets that the decoder learns from."""
 
@@ -74,8 +74,7 @@ def _clips(folder: Path, log: Log, minutes: float | None) -> None:
 
 def _latents(folder: Path, log: Log, minutes: float | None) -> None:
     vae = _vae()
-    both = [(films, False) for films in _ALL] + [(films, True) for films in nano.SHOWN]
-    for films, mirror in both:
+    for films, mirror in dict.fromkeys([(films, False) for films in _ALL] + list(nano.SHOWN)):
         path = _latents_path(folder, films, mirror)
         if not path.exists():
             encode_clips(vae, _films(folder, films), path, mirror=mirror)
@@ -129,24 +128,24 @@ def _critic(folder: Path, log: Log, minutes: float | None) -> None:
 def shown_of(folder: Path) -> list[Seen]:
     """What the critic learns from: a run's films and their mirror images, with what they show."""
     found = []
-    for films in nano.SHOWN:
+    for films, mirror in nano.SHOWN:
         ways = clip_tracks(
             count=films.count, height=films.height, width=films.width, frames=nano.FRAMES, seed=films.seed
         )
-        found.append(seen(latents_of(folder, films), ways))
-        found.append(seen(latents_of(folder, films, mirror=True), mirrored_tracks(ways)))
+        ways = mirrored_tracks(ways) if mirror else ways
+        found.append(seen(latents_of(folder, films, mirror), ways))
     return found
 
 
 def _obey(folder: Path, log: Log, minutes: float | None) -> None:
-    critic = Critic(nano.DIT, nano.LATENTS)
+    critic = Critic(nano.critic().dit, nano.LATENTS)
     critic.load_state_dict(load_average(folder / "critic"))
     start = begin_words(folder)
     for name in ("high", "low"):
         expert = _under("dit.", load_average(folder / f"{name}-more"))
         start |= {f"{name}.{key}": value for key, value in expert.items()}
-    both = [latents_of(folder, films, mirror) for films in nano.SHOWN for mirror in (False, True)]
-    sets = [(joined(both), nano.FILMS[0].share)]
+    shown = joined([latents_of(folder, films, mirror) for films, mirror in nano.SHOWN])
+    sets = [(shown, nano.FILMS[0].share)]
     sets += [(latents_of(folder, films), films.share) for films in nano.FILMS[1:]]
     tokenizer = open_tokenizer(folder)
     recipe = nano.obey(tokenizer.size)

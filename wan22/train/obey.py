@@ -103,15 +103,15 @@ class Taste(nn.Module):
 
 class Pair(nn.Module):
     """Both experts, the text encoder that they read through, which learns no more, and the taste, which learns against
-    them.
+    them from what a critic of that architecture sees.
     """
 
-    def __init__(self, dit: DiTArch, text: UMT5Arch) -> None:
+    def __init__(self, dit: DiTArch, text: UMT5Arch, critic: DiTArch) -> None:
         super().__init__()
         self.high = WanDiT(dit, attention=plain_attention)
         self.low = WanDiT(dit, attention=plain_attention)
         self.text = UMT5Encoder(text).requires_grad_(False)
-        self.taste = Taste(dit.dim, dit.layers)
+        self.taste = Taste(critic.dim, critic.layers)
 
 
 def levels_of(recipe: ObeyRecipe, generator: torch.Generator) -> list[float]:
@@ -170,7 +170,7 @@ def train_obey(
     shape, are what the taste knows. start: parameters of a `Pair`, those of the taste may be absent.
     """
     torch.manual_seed(recipe.seed)
-    pair = Pair(recipe.high.dit, recipe.high.text)
+    pair = Pair(recipe.high.dit, recipe.high.text, critic.dit.arch)
     pair.load_state_dict({f"taste.{name}": value for name, value in pair.taste.state_dict().items()} | start)
     critic.requires_grad_(False)
     if recipe.high.compiled:

@@ -101,7 +101,7 @@ def recipe(tokenizer: Tokenizer, steps: int = 4, **changes) -> ObeyRecipe:
 
 def fresh(made: ObeyRecipe) -> Pair:
     torch.manual_seed(1)
-    pair = Pair(made.high.dit, made.high.text)
+    pair = Pair(made.high.dit, made.high.text, DIT)
     for part in (pair.high, pair.low, pair.text):
         part.init_weights()
     return pair
@@ -169,7 +169,7 @@ def test_films_are_those_that_the_engine_makes():
     events = engine.generate(replace(request, guidance=(3.0, 5.0), guidance_rescale=0.7))
     wanted = [event.x for event in events if isinstance(event, Progress)][-1]
     made = nano.obey(1500)
-    pair = Pair(nano.DIT, nano.text(1500))
+    pair = Pair(nano.DIT, nano.text(1500), nano.critic().dit)
     for name in ("high", "low"):
         getattr(pair, name).load_state_dict(engine.expert(name).state_dict())
     noise = draw_noise(tuple(wanted.shape), 4)
