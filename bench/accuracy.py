@@ -11,12 +11,10 @@ import argparse
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from wan22.director.camera import DIRECTIONS
-from wan22.director.fitted import WEIGHTS
 from wan22.director.measure import UNKNOWN, Measurement, measure
 from wan22.director.picture import FAMILY
 from wan22.stage.labels import Shot, sample
@@ -152,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.fit is not None:
         from bench.looks import fit
 
-        for axis, share in fit(options.fit, options.seed, Path(WEIGHTS)).items():
+        for axis, share in fit(options.fit, options.seed).items():
             print(f"fitted {axis:16} {share:6.1%} on a tenth left out")
     for line in lines(accuracy(options.count, options.seed, blur=options.blur)):
         print(line)
