@@ -2,7 +2,7 @@
 
     python -m bench.measure [--count 200] [--seed 0] [--blur PX] [--fit N]
 
-Nothing is tuned on these clips: the measure's constants and its network (`--fit`) come from the training split.
+Nothing is tuned on these clips: the measure's constants and its networks (`--fit`) come from the training split.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--blur", type=float, default=0.0, metavar="PX", help="blur them by this sigma")
     parser.add_argument(
-        "--fit", type=int, metavar="N", help="first fit the network on N clips of the training split"
+        "--fit", type=int, metavar="N", help="first fit the networks on N clips of the training split"
     )
     options = parser.parse_args(arguments)
     if options.count < 1 or options.blur < 0 or (options.fit is not None and options.fit < 100):

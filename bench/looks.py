@@ -3,7 +3,8 @@
 It holds the set's palette (`table`), from which colours are explained, and three small networks: "light" for light,
 angle and size, from three moments of many shots; "moves" for the camera and "action" for the subject, from whole clips.
 All see clips as they are and blurred as a small model's pictures are, and each with its mirror image; the held-out
-split is not touched. About 25 minutes on one core for 3000 shots.
+split is not touched. About 25 minutes on one core for 3000 shots; the numbers that ship saw 6800 for light and
+followed 1127 through.
 """
 
 from __future__ import annotations
