@@ -2,7 +2,7 @@
 
     python -m bench.measure [--count 200] [--seed 0] [--blur PX] [--fit N]
 
-Nothing is tuned on these clips: the measure's constants and its network (`--fit`) come from the training split.
+Nothing is tuned on these clips: the measure's constants and its networks (`--fit`) come from the training split.
 """
 
 from __future__ import annotations
@@ -11,12 +11,10 @@ import argparse
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from wan22.director.camera import DIRECTIONS
-from wan22.director.fitted import WEIGHTS
 from wan22.director.measure import UNKNOWN, Measurement, measure
 from wan22.director.picture import FAMILY
 from wan22.stage.labels import Shot, sample
@@ -144,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--blur", type=float, default=0.0, metavar="PX", help="blur them by this sigma")
     parser.add_argument(
-        "--fit", type=int, metavar="N", help="first fit the network on N clips of the training split"
+        "--fit", type=int, metavar="N", help="first fit the networks on N clips of the training split"
     )
     options = parser.parse_args(arguments)
     if options.count < 1 or options.blur < 0 or (options.fit is not None and options.fit < 100):
@@ -152,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.fit is not None:
         from bench.looks import fit
 
-        for axis, share in fit(options.fit, options.seed, Path(WEIGHTS)).items():
+        for axis, share in fit(options.fit, options.seed).items():
             print(f"fitted {axis:16} {share:6.1%} on a tenth left out")
     for line in lines(accuracy(options.count, options.seed, blur=options.blur)):
         print(line)

@@ -1,6 +1,7 @@
 """The measure: right on worlds whose movement is known, and it says what it cannot know."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ import cv2
 
 from wan22.director.flow import PARAMETERS, find_horizon
 from wan22.director.measure import UNKNOWN, judge, measure
+from wan22.director.picture import light_evidence
+from wan22.director.subject import find_subject
 
 FOCAL = 1.6  # units
 
@@ -157,6 +160,41 @@ def test_a_horizon_is_found_where_it_is(angle):
     line = find_horizon(film[0].astype(np.float32) / 255, np.ones(film.shape[1:3], bool))
     assert line.angle == pytest.approx(angle, abs=0.06)
     assert abs(line.offset) < 0.06
+
+
+def test_a_sky_that_glows_is_no_horizon_and_one_out_of_focus_is_found():
+    rows = np.linspace(0, 1, 80, dtype=np.float32)[:, None, None] + np.zeros((80, 128, 1), np.float32)
+    glow = np.float32([0.5, 0.4, 0.6]) + np.float32([0.5, 0.3, -0.2]) * np.clip(rows / 0.6, 0, 1)
+    sharp = np.where(rows < 0.6, glow, np.float32([0.8, 0.65, 0.4]))
+    soft = cv2.GaussianBlur(
+        np.where(rows < 0.6, np.float32([0.6, 0.7, 0.9]), np.float32([0.4, 0.5, 0.3])), (0, 0), 4
+    )
+    for picture in (sharp, soft):
+        line = find_horizon(picture, np.ones((80, 128), bool))
+        assert line.score > 1 and line.angle == 0 and line.offset == pytest.approx(0.1, abs=0.03)
+
+
+def test_a_striped_body_is_one_body():
+    film = np.full((5, 80, 128, 3), (0.5, 0.6, 0.4), np.float32)
+    film[:, :30] = 0.6, 0.7, 0.9
+    for top, colour in ((25, (0.5, 0.1, 0.6)), (38, (0.5, 0.5, 0.45)), (51, (0.5, 0.1, 0.6))):
+        film[:, top : top + 13, 50:78] = colour
+    found = find_subject(cv2, film)
+    assert found.height == pytest.approx(np.full(5, 39 / 80), abs=0.04)
+
+
+def test_light_on_a_mirrored_film_is_mirrored():
+    film = world(frames=5).astype(np.float32) / 255
+    film[..., :64, :] *= 0.7
+    body = find_subject(cv2, film)
+    line = find_horizon(film[2], ~body.mask[2])
+    other = replace(body, mask=body.mask[:, :, ::-1], x=-body.x)
+    there, back = light_evidence(cv2, film, body, line)
+    mirrored = light_evidence(
+        cv2, np.ascontiguousarray(film[:, :, ::-1]), other, line._replace(angle=-line.angle)
+    )
+    assert mirrored[0] == pytest.approx(back, abs=1e-4) and mirrored[1] == pytest.approx(there, abs=1e-4)
+    assert not np.allclose(there, back)
 
 
 def test_a_clip_of_the_film_set_is_measured_as_its_labels_say():

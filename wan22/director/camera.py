@@ -150,7 +150,7 @@ def _learned(path: CameraPath, subject: Subject) -> Shares:
 
 
 def evidence(path: CameraPath, subject: Subject) -> tuple[np.ndarray, np.ndarray]:
-    """Amounts that turn their sign when a film is played backwards, (19,), and those that do not, (9,)."""
+    """Amounts that turn their sign when a film is played backwards, (21,), and those that do not, (10,)."""
     x, foot = float(np.median(subject.x)), float(np.median(subject.y + subject.height / 2))
     near = nearness(path, subject)
     steps = np.median(path.rates, axis=0) * len(path.rates)
@@ -161,15 +161,29 @@ def evidence(path: CameraPath, subject: Subject) -> tuple[np.ndarray, np.ndarray
         trend(np.log(subject.height + 0.02)),
         trend(np.log(subject.width + 0.02)),
     )
-    odd = [*np.clip(path.total * seen_at(near), -3, 3), *body, *np.clip(steps * seen_at(near), -3, 3)]
+    odd = [
+        *np.clip(path.total * seen_at(near), -3, 3),
+        *body,
+        *np.clip(steps * seen_at(near), -3, 3),
+        *path.drift,
+    ]
     line = (1.0, path.horizon.offset, abs(path.horizon.angle)) if path.horizon else (0.0, 0.0, 0.0)
     high = float(np.median(subject.height))
-    even = [*line, min(near, 4.0), high, foot, float(subject.cut.mean()), abs(x), min(subject.others, 2.0)]
+    even = [
+        *line,
+        min(near, 4.0),
+        high,
+        foot,
+        float(subject.cut.mean()),
+        abs(x),
+        min(subject.others, 2.0),
+        path.residual,
+    ]
     return np.array(odd, np.float64), np.array(even, np.float64)
 
 
 _ACROSS = (-1, 1, -1, 1, -1, 1, 1)
-MIRRORED = np.array([*_ACROSS, -1, 1, 1, 1, 1, *_ACROSS], np.float64)
+MIRRORED = np.array([*_ACROSS, -1, 1, 1, 1, 1, *_ACROSS, 1, -1], np.float64)
 """Signs of the first part of the evidence in a mirror."""
 
 

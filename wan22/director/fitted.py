@@ -1,6 +1,6 @@
 """A small network from amounts to terms, fitted on the film set's training split; its numbers are in looks.npz.
 
-One hidden layer of tangents and a softmax for each axis. It knows no pixels and no names; `picture.py` and
+One hidden layer of tangents and a softmax for each axis. It knows no pixels; `picture.py`, `camera.py` and
 `movement.py` say what goes in, `python -m bench.measure --fit` writes it.
 """
 
@@ -16,6 +16,12 @@ import numpy as np
 WEIGHTS = Path(__file__).with_name("looks.npz")
 REACH = 4.0
 """Standard deviations beyond which an amount counts as one at that edge."""
+
+
+def in_mirror(term: str) -> str:
+    """The same term in a mirror."""
+    swap = {"left": "right", "right": "left"}
+    return "-".join(swap.get(word, word) for word in term.split("-"))
 
 
 @dataclass(frozen=True)
@@ -53,12 +59,14 @@ class Fitted:
         z = np.abs((amounts - self.mean) / self.scale)
         return float(np.sqrt(np.mean(np.clip(z - 1, 0, REACH) ** 2)))
 
-    def guess(self, amounts: np.ndarray) -> dict[str, Guess]:
-        """The likeliest term of every axis; less sure, the stranger the amounts are."""
+    def guess(self, amounts: np.ndarray, mirrored: np.ndarray) -> dict[str, Guess]:
+        """The likeliest term of every axis, from a film and its mirror image; less sure, the stranger the amounts."""
         trust = float(np.clip(1.6 - 0.5 * self.strangeness(amounts), 0, 1))
-        found = {}
+        found, back = {}, self.shares(mirrored)
         for axis, share in self.shares(amounts).items():
-            all_ = dict(zip(self.axes[axis], (float(p) for p in share), strict=True))
+            terms = self.axes[axis]
+            mean = (share + back[axis][[terms.index(in_mirror(term)) for term in terms]]) / 2
+            all_ = dict(zip(terms, (float(p) for p in mean), strict=True))
             value = max(all_, key=lambda name: all_[name])
             found[axis] = Guess(value, all_[value] * trust, all_)
         return found
@@ -66,7 +74,7 @@ class Fitted:
 
 @cache
 def fitted(name: str) -> Fitted:
-    """The network of that name that comes with the package: "light" or "moves"."""
+    """The network of that name that comes with the package: "light", "moves" or "action"."""
     with np.load(WEIGHTS) as stored:
         part = {key.partition(" ")[2]: stored[key] for key in stored.files if key.startswith(f"{name} ")}
     axes = {
@@ -74,4 +82,5 @@ def fitted(name: str) -> Fitted:
         for key, terms in part.items()
         if key.startswith("axis ")
     }
+    part |= {key: part[key].astype(np.float64) for key in ("mean", "scale", "w1", "b1", "w2", "b2")}
     return Fitted(part["mean"], part["scale"], (part["w1"], part["b1"]), (part["w2"], part["b2"]), axes)

@@ -20,11 +20,17 @@ PARAMETERS = ("pan", "tilt", "roll", "zoom", "truck", "crane", "dolly")
 
 _SIGNS = np.array([-1, 1, -1, 1, -1, 1, 1], np.float64)  # from the picture's motion (y down) to the camera's
 _ANGLES = np.linspace(-0.5, 0.5, 21)  # radians by which a horizon may lean
-_ROWS, _STEP, _STRIP = 80, 0.025, 4  # of the profile across a line: rows, units a row, rows of a strip
-_BLOCKS = 5
+_ROWS, _STEP = 160, 0.0125  # of the profile across a line: rows, units a row
+_STRIP, _EDGE = 8, 2  # rows of a broad strip, and of one that sees an edge alone
+_BLOCKS, _RANK = 8, 0.35
 _LEVEL = 0.06  # radians under which a line counts as level
 _LEANS = 1.15  # how much clearer a line that leans must be: hills and shade lean a little
-_HORIZON = 0.1  # step of colour from which a line is a horizon
+_LINES = 7  # frames in which a horizon is sought
+_APART = 0.06  # units or radians from a steady path, beyond which lines are not one horizon
+_SHARP, _BROAD = (
+    0.08,
+    0.15,
+)  # steps of the logarithm of colour that are believed, of an edge and of a broad one
 _LEVELS = ((0.5, 3.0, 5), (0.5, 1.0, 5), (1.0, 0.9, 3))  # scale, blur in pixels, iterations
 _DAMPING = 1e-3
 NEAR = 0.35
@@ -32,7 +38,8 @@ NEAR = 0.35
 
 
 class Horizon(NamedTuple):
-    """The line y = offset + x tan(angle), in units from the middle, y down; `score` is the colour step across it."""
+    """The line y = offset + x tan(angle), in units from the middle, y down; `score` is the colour step across it,
+    1 where it begins to be believed."""
 
     offset: float
     angle: float
@@ -45,7 +52,8 @@ class CameraPath:
 
     `normal` (7, 7) says how much a departure from `total` costs: the sum of the alignments' normal matrices.
     `horizon` is that of the middle of the clip, None if no line is seen. `texture` (0..1) is how much there is to
-    hold on to; `residual` the share of the picture's change that no camera explains.
+    hold on to; `residual` the share of the picture's change that no camera explains; `drift` (2,) how far the
+    horizon goes down and turns over the clip, 0 without one.
     """
 
     rates: np.ndarray
@@ -54,6 +62,7 @@ class CameraPath:
     texture: float
     residual: float
     horizon: Horizon | None
+    drift: np.ndarray
 
 
 def coordinates(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
@@ -64,14 +73,16 @@ def coordinates(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def find_horizon(picture: np.ndarray, free: np.ndarray) -> Horizon:
-    """The straight line with the largest step of colour across it, all along it; picture (H, W, 3) in 0..1.
+    """The straight line across which the colour changes, all along it; picture (H, W, 3) in 0..1.
 
-    `free` (H, W) says which pixels are background. The score is the median over five blocks of the line.
+    `free` (H, W) says which pixels are background. A sharp edge is believed first: a sky that glows towards the
+    ground is a broad step, and steeper than many an edge; where nothing is sharp, as out of focus, the broad step is
+    taken. The score is how often the change is what is believed, in most of eight blocks of the line.
     """
     x, y = coordinates(*free.shape)
     block = np.clip((x - x.min()) / (np.ptp(x) + 1e-6) * _BLOCKS, 0, _BLOCKS - 1).astype(int)
-    colours = picture[free]
-    best = level = Horizon(0.0, 0.0, 0.0)
+    colours = np.log(picture[free] + 0.08)
+    lines: tuple[list[Horizon], list[Horizon]] = ([], [])
     for angle in _ANGLES:
         across = y * np.cos(angle) - x * np.sin(angle)
         row = np.clip((across + _ROWS * _STEP / 2) / _STEP, 0, _ROWS - 1).astype(int)
@@ -80,21 +91,42 @@ def find_horizon(picture: np.ndarray, free: np.ndarray) -> Horizon:
         parts += [np.bincount(place, colours[:, c], _BLOCKS * _ROWS) for c in range(3)]
         summed = np.zeros((4, _BLOCKS, _ROWS + 1))
         np.cumsum(np.stack(parts).reshape(4, _BLOCKS, _ROWS), axis=2, out=summed[:, :, 1:])
-        strip = summed[:, :, _STRIP:] - summed[:, :, :-_STRIP]
-        above, below = strip[:, :, :-_STRIP], strip[:, :, _STRIP:]
-        known = (above[0] > 3) & (below[0] > 3)
-        step = np.linalg.norm(above[1:] / (above[0] + 1e-6) - below[1:] / (below[0] + 1e-6), axis=0)
-        # The median of the blocks that are known; a line seen in fewer than three is none.
-        ranked = np.sort(np.where(known, step, np.inf), axis=0)
-        seen = known.sum(axis=0)
-        middle = np.take_along_axis(ranked, np.maximum(seen - 1, 0)[None] // 2, axis=0)[0]
-        score = np.where(seen >= 3, middle, 0.0)
-        k = int(score.argmax())
-        offset = ((k + _STRIP) * _STEP - _ROWS * _STEP / 2) / np.cos(angle)
-        line = Horizon(float(offset), float(angle), float(score[k]))
-        best = max(best, line, key=lambda each: each.score)
-        if abs(angle) < _LEVEL:
-            level = max(level, line, key=lambda each: each.score)
+        (wide, enough), (narrow, few) = _steps(summed, _STRIP), _steps(summed, _EDGE)
+        # Of a steady slope the narrow strips show a part, and of an edge all: what the slope explains is taken off.
+        edge = (narrow * _STRIP - wide * _EDGE) / (_STRIP - _EDGE)
+        along = (edge * (enough & few)).sum(axis=1, keepdims=True)
+        signed = (edge * along).sum(axis=0) / (np.linalg.norm(along, axis=0) + 1e-6)
+        steps = (signed, enough & few), (np.linalg.norm(wide, axis=0), enough)
+        for found, (step, known), least in zip(lines, steps, (_SHARP, _BROAD), strict=True):
+            score = _most_blocks(step, known) / least
+            k = int(score.argmax())
+            offset = ((k + _STRIP) * _STEP - _ROWS * _STEP / 2) / np.cos(angle)
+            found.append(Horizon(float(offset), float(angle), float(score[k])))
+    sharp, broad = (_level_first(found) for found in lines)
+    return sharp if sharp.score > 1 else broad
+
+
+def _steps(summed: np.ndarray, strip: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean colour below every row less that above it, over strips of so many rows, and where both are known."""
+    first, end = _STRIP, _ROWS - _STRIP + 1
+    here = summed[:, :, first:end]
+    above = here - summed[:, :, first - strip : end - strip]
+    below = summed[:, :, first + strip : end + strip] - here
+    known = (above[0] > _STRIP / 4) & (below[0] > _STRIP / 4)
+    return below[1:] / (below[0] + 1e-6) - above[1:] / (above[0] + 1e-6), known
+
+
+def _most_blocks(step: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The step that two thirds of the blocks exceed that are known; a line seen in less than half of all is none."""
+    ranked = np.sort(np.where(known, step, np.inf), axis=0)
+    seen = known.sum(axis=0)
+    at = np.floor(np.maximum(seen - 1, 0) * _RANK).astype(int)
+    return np.where(2 * seen >= len(step), np.take_along_axis(ranked, at[None], axis=0)[0], 0.0)
+
+
+def _level_first(lines: list[Horizon]) -> Horizon:
+    best = max(lines, key=lambda line: line.score)
+    level = max((line for line in lines if abs(line.angle) < _LEVEL), key=lambda line: line.score)
     return best if best.score > _LEANS * level.score else level
 
 
@@ -103,7 +135,7 @@ def camera_path(cv2: Any, frames: np.ndarray, free: np.ndarray, behind: np.ndarr
 
     `free` (T, H, W) bool is what stands still in the world, `behind` all that is not the subject.
     """
-    seen = [find_horizon(frames[t], behind[t]) for t in np.linspace(0, len(frames) - 1, 5).astype(int)]
+    seen = [find_horizon(frames[t], behind[t]) for t in np.linspace(0, len(frames) - 1, _LINES).astype(int)]
     lines, middle = join_horizons(seen, len(frames))
     signals = _signals(frames)
     steps: list[_Step] = []
@@ -117,14 +149,14 @@ def camera_path(cv2: Any, frames: np.ndarray, free: np.ndarray, behind: np.ndarr
     total = np.linalg.solve(normal, pulled) * len(steps)
     texture = float(np.median([step.texture for step in steps]))
     residual = float(np.median([step.residual for step in steps]))
-    return CameraPath(
-        rates * _SIGNS, total * _SIGNS, _SIGNS[:, None] * normal * _SIGNS, texture, residual, middle
-    )
+    ends = [np.array(line[:2]) if line is not None else np.zeros(2) for line in (lines[0], lines[-1])]
+    turned = _SIGNS[:, None] * normal * _SIGNS
+    return CameraPath(rates * _SIGNS, total * _SIGNS, turned, texture, residual, middle, ends[1] - ends[0])
 
 
 def join_horizons(seen: list[Horizon], count: int) -> tuple[list[Horizon | None], Horizon | None]:
     """A horizon for every frame, and that of the middle: robust lines through those that were found."""
-    good = [line if line.score > _HORIZON else None for line in seen]
+    good = [line if line.score > 1 else None for line in seen]
     if sum(line is not None for line in good) < 3:
         return [None] * count, None
     at = np.linspace(0, count - 1, len(seen))
@@ -134,6 +166,8 @@ def join_horizons(seen: list[Horizon], count: int) -> tuple[list[Horizon | None]
     i, j = np.triu_indices(len(known), k=1)
     slope = np.median((values[j] - values[i]) / (times[j] - times[i])[:, None], axis=0)
     start = np.median(values - slope * times[:, None], axis=0)
+    if np.median(np.abs(values - start - slope * times[:, None]).max(axis=1)) > _APART:
+        return [None] * count, None
     score = float(np.median([line.score for _, line in known]))
     lines = [Horizon(*(start + slope * t), score) for t in range(count)]
     return list(lines), Horizon(*(start + slope * (count - 1) / 2), score)
@@ -231,17 +265,12 @@ def _descend(
         both = 0.5 * (a + moved)
         slope_x = cv2.Sobel(both, cv2.CV_32F, 1, 0, scale=0.125)
         slope_y = cv2.Sobel(both, cv2.CV_32F, 0, 1, scale=0.125)
-        spread = 1.5 * float(np.median(np.abs(rest[use]))) + 0.01
+        spread = 1.5 * float(np.median(np.abs(rest[use][::4]))) + 0.01
         weight = use[..., None] / (1 + (rest / spread) ** 2) ** 2
+        wide, high = weight * slope_x, weight * slope_y
         xx, xy, yy, xr, yr = (
-            (weight * one * other).sum(axis=-1).ravel()
-            for one, other in (
-                (slope_x, slope_x),
-                (slope_x, slope_y),
-                (slope_y, slope_y),
-                (slope_x, rest),
-                (slope_y, rest),
-            )
+            np.einsum("hwc,hwc->hw", one, other).ravel()
+            for one, other in ((wide, slope_x), (wide, slope_y), (high, slope_y), (wide, rest), (high, rest))
         )
         cross = (across * xy) @ down.T
         normal = ((across * xx) @ across.T + cross + cross.T + (down * yy) @ down.T).astype(np.float64)

@@ -19,7 +19,7 @@ from wan22.director.fitted import Guess, fitted
 from wan22.director.flow import CameraPath, camera_path
 from wan22.director.grading import name_colours, observe
 from wan22.director.judge import Verdict, judge, score
-from wan22.director.picture import brightness, statistics
+from wan22.director.picture import brightness, light_evidence
 from wan22.director.reading import UNKNOWN, Measurement, Reading
 from wan22.director.subject import Subject, find_subject
 from wan22.errors import MediaError, OptionError
@@ -32,9 +32,9 @@ _RATE, _MOST = 8.0, 121  # frames a second that are looked at, and how many at m
 _CUT = 0.11  # mean difference of colours from which a frame begins another shot
 _DUTCH = 0.17  # radians by which a horizon leans in a Dutch angle
 _BLANK = 0.008  # deviation of a frame's colours under which there is no picture; a dull night shot has four times that
-_SURE, _SURE_OF_TWO = 0.35, 0.75  # confidence under which a value is not told: of several, of two
+_SURE, _SURE_OF_TWO = 0.35, 0.65  # confidence under which a value is not told: of several, of two
 
-_ON_SUBJECT = ("colour", "light_direction", "light_quality")
+_ON_SUBJECT = ("colour", "light_direction", "light_quality", "shot_size")
 
 
 def measure(frames: np.ndarray, fps: float) -> Measurement:
@@ -57,7 +57,7 @@ def measure(frames: np.ndarray, fps: float) -> Measurement:
     action = movement.name_action(path, subject)
     readings = {
         **_camera_readings(path, subject, action),
-        **_subject_readings(subject, path, action),
+        **_subject_readings(subject, action),
         **_light_readings(cv2, shot, subject, path),
         "motion": _motion(path, subject, step / fps),
         "cuts": Reading(str(len(cuts)), 1.0, {"cuts": len(cuts)}),
@@ -169,20 +169,13 @@ def _camera_readings(path: CameraPath, subject: Subject, action: movement.Action
     }
 
 
-def _subject_readings(subject: Subject, path: CameraPath, action: movement.Action) -> dict[str, Reading]:
+def _subject_readings(subject: Subject, action: movement.Action) -> dict[str, Reading]:
     why = "no body stands out from the background"
-    middle = len(subject.x) // 2
-    part = slice(max(middle - 1, 0), middle + 2)
-    share = float(
-        np.median(np.maximum(subject.height, 0.95 * subject.width * (subject.width > subject.height))[part])
-    )
-    size, sure = movement.name_size(share)
     x = float(np.median(subject.x))
     place = "left-heavy" if x < -0.14 else "right-heavy" if x > 0.14 else "center"
     amounts = {"path": action.path, "rise": action.rise, "hop": action.hop, "others": subject.others}
     return {
         "action": _told(action.value, action.confidence * subject.clear, amounts, why),
-        "shot_size": _told(size, sure * subject.clear, {"share": share}, why),
         "composition": _told(place, min(1.0, 0.5 + 5 * abs(abs(x) - 0.14)) * subject.clear, {"x": x}, why),
     }
 
@@ -192,7 +185,7 @@ def _light_readings(cv2: Any, shot: np.ndarray, subject: Subject, path: CameraPa
     few, body = shot[::step], subject.every(step)
     blank = float(np.median(few.std(axis=(1, 2)).max(axis=-1))) < _BLANK
     guesses: dict[str, Guess] = name_colours(*observe(cv2, few, body, path.horizon))
-    guesses |= fitted("light").guess(statistics(cv2, few, body, path.horizon))
+    guesses |= fitted("light").guess(*light_evidence(cv2, few, body, path.horizon))
     guesses["camera_angle"] = _leaning(guesses["camera_angle"], path)
     why = "light and colour are unlike all that the measure knows, or between two values"
     if blank:

@@ -12,18 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from wan22.director.camera import DIRECTIONS, cleaned, depth, nearness, seen_at, shares, trend
+from wan22.director.fitted import fitted, in_mirror
 from wan22.director.flow import PARAMETERS, CameraPath
 from wan22.director.subject import Subject
 
 _SURE = 0.6  # of a direction's probability that one kind must have
 _TEXTURE = 2e-5  # structure of the background under which nothing can be followed
 _SHAKE = 0.014  # units a frame: unrest of a hand
-_PATH, _HOP = 0.13, 0.075  # units
-_DROP = 0.2
-_PUSHED = 0.14  # units in the last part of a film, by a subject that rested in its first part
-_SIZES = (
-    ("extreme-close-up", 0.73), ("close-up", 0.457), ("medium", 0.278), ("wide", 0.164), ("extreme-wide", 0.0),
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -116,27 +111,66 @@ def _shake(path: CameraPath) -> float:
 
 
 def name_action(path: CameraPath, subject: Subject) -> Action:
-    """Name what the subject does in the world, the camera's movement taken off its path."""
+    """Name what the subject does in the world, the camera's movement taken off its path.
+
+    A fitted network says it (`fitted.py`), the mean over the film and its mirror image.
+    """
     own = own_path(cleaned(path, subject), subject)
-    travel, rise = trend(own[:, 0]), trend(own[:, 1])
-    clock = np.linspace(-1, 1, len(own))
-    rest = own[:, 1] - np.polyval(np.polyfit(clock, own[:, 1], 1), clock)
-    hop = float(np.quantile(rest, 0.9) - np.quantile(rest, 0.1))
-    half = len(own) // 2
+    net = fitted("action")
+    terms = net.axes["action"]
+    turning, lasting = action_evidence(path, subject, own)
+    there = net.shares(np.concatenate([turning, lasting]))["action"]
+    mirrored = net.shares(np.concatenate([-turning, lasting]))["action"]
+    share = (there + mirrored[[terms.index(in_mirror(term)) for term in terms]]) / 2
+    best = int(share.argmax())
+    travel, rise, hop = _amounts(own)
+    return Action(terms[best], float(share[best]), travel, rise, hop, own)
+
+
+def action_evidence(path: CameraPath, subject: Subject, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Amounts that turn their sign in a mirror, and those that do not.
+
+    Paths at nine moments: the subject's own, that in the picture, its size (one that jumps towards the camera grows),
+    and where another body stands; then what sums them up, and how the camera moves.
+    """
+    foot, high = subject.y + subject.height / 2, np.log(subject.height + 0.02)
+    travel, rise, hop = _amounts(own)
+    half, near = len(own) // 2, nearness(path, subject)
     fall = float(np.median(own[: max(half // 3, 1), 1]) - np.median(own[half:, 1]))
     settled = float(np.ptp(own[len(own) * 2 // 3 :, 1]))
-    early, late = _pieces(own[:, 0])
-    if fall > _DROP and settled < 0.6 * fall:
-        value, sure = "drop", min(1.0, fall / (2 * _DROP))
-    elif hop > _HOP and hop > 0.5 * abs(travel):
-        value, sure = "bounce", min(1.0, hop / (2 * _HOP))
-    elif abs(late) > _PUSHED and abs(early) < 0.35 * abs(late):
-        value, sure = "collide", min(1.0, 0.4 + subject.others + abs(late) / (4 * _PUSHED))
-    elif abs(travel) > _PATH:
-        value, sure = ("travel-right" if travel > 0 else "travel-left"), min(1.0, abs(travel) / (2 * _PATH))
-    else:
-        value, sure = "still", 1 - max(abs(travel) / _PATH, hop / _HOP) / 2
-    return Action(value, float(sure), travel, rise, hop, own)
+    pan, tilt, roll, zoom, truck, crane, dolly = np.clip(path.total * seen_at(near), -3, 3)
+    drift, lean = path.drift
+    turning = [
+        *_at_nine(own[:, 0] - np.median(own[:, 0])),
+        *_at_nine(subject.x - np.median(subject.x)),
+        *_at_nine(np.clip(subject.beside, -1, 1)),
+        travel, *_pieces(own[:, 0]), *_pieces(subject.beside), pan, roll, truck, lean, float(np.median(subject.x)),
+    ]  # fmt: skip
+    lasting = [
+        *_at_nine(own[:, 1] - np.median(own[:, 1])),
+        *_at_nine(foot - np.median(foot)),
+        *_at_nine(high - np.median(high)),
+        *_at_nine(np.abs(subject.beside) > 0),
+        rise, hop, fall, settled, _hop(high), abs(travel), tilt, zoom, crane, dolly, drift,
+        float(path.horizon is not None), min(near, 4.0), float(np.median(subject.height)),
+        float(np.median(subject.width)), float(np.median(foot)), float(subject.cut.mean()), min(subject.others, 2.0),
+    ]  # fmt: skip
+    return np.clip(turning, -3, 3), np.clip(lasting, -3, 3)
+
+
+def _amounts(own: np.ndarray) -> tuple[float, float, float]:
+    """How far it goes to the right and up, and how high it hops."""
+    return trend(own[:, 0]), trend(own[:, 1]), _hop(own[:, 1])
+
+
+def _hop(values: np.ndarray) -> float:
+    clock = np.linspace(-1, 1, len(values))
+    rest = values - np.polyval(np.polyfit(clock, values, 1), clock)
+    return float(np.quantile(rest, 0.9) - np.quantile(rest, 0.1))
+
+
+def _at_nine(values: np.ndarray) -> np.ndarray:
+    return np.interp(np.linspace(0, len(values) - 1, 9), np.arange(len(values)), values)
 
 
 def _pieces(values: np.ndarray) -> tuple[float, float]:
@@ -145,13 +179,6 @@ def _pieces(values: np.ndarray) -> tuple[float, float]:
     at = [1, count * 35 // 100, count * 6 // 10, count - 2]
     first, second, third, last = (float(np.median(values[max(t - 1, 0) : t + 2])) for t in at)
     return second - first, last - third
-
-
-def name_size(share: float) -> tuple[str, float]:
-    """The size of a shot by the subject's height in units, halfway (in ratio) between the film set's own."""
-    name = next(name for name, least in _SIZES if share >= least)
-    off = min(abs(np.log((share + 1e-3) / edge)) for _, edge in _SIZES if edge)
-    return name, float(min(1.0, 0.45 + 2.5 * off))
 
 
 def speed(path: CameraPath, subject: Subject) -> np.ndarray:

@@ -13,11 +13,16 @@ from typing import Any
 import numpy as np
 
 from wan22.director.flow import Horizon
+from wan22.director.shade import find_shade
 from wan22.director.subject import Subject
 
 FAMILY = {"dawn": "twilight", "dusk": "twilight", "sunrise": "golden", "sunset": "golden"}
 """Times of day that pictures do not tell apart: the sun rises as it sets."""
 
+_TURNED = (36, 48, 53, 56)
+_SIDES = (46, 47)
+"""Where the amounts stand that a mirror turns: the body's lean, the balance of the ground's shade, the bright side and
+the sky's slope; and the shade to the left and right."""
 _UNIT = 40  # pixels of a unit: colours do not need more
 _EMPTY = np.array([0.4, 0.0, 0.0])
 
@@ -26,6 +31,15 @@ def opponent(colours: np.ndarray) -> np.ndarray:
     """RGB in 0..1 to brightness, red over green, blue over yellow, as logarithms; (..., 3)."""
     red, green, blue = np.moveaxis(np.log(np.asarray(colours, np.float64) + 0.04), -1, 0)
     return np.stack([(red + 2 * green + blue) / 4, red - green, blue - (red + green) / 2], axis=-1)
+
+
+def light_evidence(
+    cv2: Any, frames: np.ndarray, subject: Subject, horizon: Horizon | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """What is known of light, angle and size, (n,), and the same of the mirror image; frames float32 (T, H, W, 3)."""
+    amounts, shade = statistics(cv2, frames, subject, horizon), find_shade(cv2, frames, subject, horizon)
+    there, back = (amounts, shade), (mirrored(amounts), shade.mirrored())
+    return np.concatenate([there[0], there[1].amounts()]), np.concatenate([back[0], back[1].amounts()])
 
 
 def statistics(cv2: Any, frames: np.ndarray, subject: Subject, horizon: Horizon | None) -> np.ndarray:
@@ -42,6 +56,14 @@ def statistics(cv2: Any, frames: np.ndarray, subject: Subject, horizon: Horizon 
     ]
     line = (1.0, horizon.offset, abs(horizon.angle), horizon.score) if horizon else (0.0, 0.0, 0.0, 0.0)
     return np.array([*parts, *line], np.float64)
+
+
+def mirrored(amounts: np.ndarray) -> np.ndarray:
+    """The same amounts of the mirror image."""
+    turned = amounts.copy()
+    turned[list(_TURNED)] *= -1
+    turned[list(_SIDES)] = amounts[list(_SIDES[::-1])]
+    return turned
 
 
 def coarse(cv2: Any, frames: np.ndarray, subject: Subject) -> tuple[np.ndarray, Subject]:
@@ -102,13 +124,13 @@ def _body(frames: np.ndarray, grey: np.ndarray, subject: Subject) -> list[float]
         opponent(np.median(pixels[light >= middle], axis=0)),
         opponent(np.median(pixels[light <= low], axis=0)),
     )
-    sides = np.array([_leaning(grey[t], mask[t]) for t in range(len(mask)) if mask[t].sum() >= 4])
+    sides = [_leaning(grey[t], mask[t]) for t in range(len(mask)) if mask[t].sum() >= 4] or [(0.0, 0.0, 0.0)]
     lean = np.median(sides, axis=0)
     peak = np.quantile(pixels, 0.97, axis=0)
     spread = float(np.median((pixels.max(axis=-1) - pixels.min(axis=-1)) / (pixels.max(axis=-1) + 0.04)))
     return [
         *lit, *dark, *lean, spread, float(np.log((high + 0.04) / (low + 0.04))), *opponent(peak),
-        float(np.log(subject.height[len(mask) // 2] + 0.02)), float(np.abs(sides[:, 0]).mean()),
+        float(np.log(subject.height[len(mask) // 2] + 0.02)), float(np.abs(np.array(sides)[:, 0]).mean()),
     ]  # fmt: skip
 
 

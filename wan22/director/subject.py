@@ -13,6 +13,8 @@ import numpy as np
 
 _CLUSTERS = 7  # colours of the background
 _BORDER = 0.11  # of the picture's sides
+_THICK = 0.6  # a colour's share at the border over that inside, from which it is background
+_EQUAL = 0.45  # of the peak: what stands out as far is a body, and the larger of two is the subject
 _SHADE = 0.94  # of its row's brightness: darker is shadow
 _CLEAR = 0.16  # distance of colours from which a body stands out for certain
 
@@ -21,8 +23,9 @@ _CLEAR = 0.16  # distance of colours from which a body stands out for certain
 class Subject:
     """Where the subject is: `x`, `y` (its middle, from the picture's middle, y down), `width` and `height` (T,).
 
-    `mask` (T, H, W) is it, `others` as much of the picture as other bodies take, over it. `clear` (0..1) is how far
-    it stands out; `cut` (T,) whether it touches the picture's border.
+    `mask` (T, H, W) is it, `others` as much of the picture as other bodies take, over it; `beside` (T,) how far to
+    its right the largest of them stands, in units, 0 without one. `clear` (0..1) is how far it stands out; `cut` (T,)
+    whether it touches the picture's border.
     """
 
     x: np.ndarray
@@ -31,6 +34,7 @@ class Subject:
     height: np.ndarray
     mask: np.ndarray
     others: float
+    beside: np.ndarray
     clear: float
     cut: np.ndarray
 
@@ -61,7 +65,10 @@ class Subject:
 
     def every(self, step: int) -> Subject:
         """The same subject in every `step`th frame only."""
-        part = {name: getattr(self, name)[::step] for name in ("x", "y", "width", "height", "mask", "cut")}
+        part = {
+            name: getattr(self, name)[::step]
+            for name in ("x", "y", "width", "height", "mask", "beside", "cut")
+        }
         return replace(self, **part)
 
 
@@ -84,7 +91,7 @@ def find_subject(cv2: Any, frames: np.ndarray) -> Subject:
     peak = float(np.quantile(score * likely, 0.998))
     seed = score * likely > 0.55 * peak
     mask = _grown(smooth, score, seed, peak)
-    boxes, mask = _followed(cv2, mask, score * likely)
+    boxes, mask = _followed(cv2, mask, np.minimum(score, _EQUAL * peak) * likely)
     known = ~np.isnan(boxes[:, 0])
     if not known.any():
         boxes[:] = (0, 0, 1, 1)
@@ -92,7 +99,7 @@ def find_subject(cv2: Any, frames: np.ndarray) -> Subject:
     clock = np.arange(count)
     left, top, right, bottom = (np.interp(clock, clock[known], boxes[known, i]) for i in range(4))
     cut = (left < 1) | (top < 1) | (right > columns - 1) | (bottom > rows - 1)
-    beside = _beside(cv2, score > 0.6 * peak, (left, top, right, bottom))
+    much, beside = _beside(cv2, score > 0.6 * peak, (left, top, right, bottom))
     area = float(np.median(mask.sum(axis=(1, 2)))) + 1
     return Subject(
         x=((left + right) / 2 - columns / 2) / unit,
@@ -100,25 +107,29 @@ def find_subject(cv2: Any, frames: np.ndarray) -> Subject:
         width=(right - left) / unit,
         height=(bottom - top) / unit,
         mask=mask,
-        others=float(np.quantile(beside, 0.7)) / area,
+        others=float(np.quantile(much, 0.7)) / area,
+        beside=beside / unit,
         clear=float(np.clip(peak / _CLEAR / 2, 0, 1)),
         cut=cut,
     )
 
 
-def _beside(cv2: Any, bodies: np.ndarray, box: tuple[np.ndarray, ...]) -> np.ndarray:
-    """Pixels of the largest body, frame by frame, that stands apart from the subject on the same ground, (T,)."""
+def _beside(cv2: Any, bodies: np.ndarray, box: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels of the largest body, frame by frame, that stands apart from the subject on the same ground, (T,), and
+    how many pixels to the right of it.
+    """
     left, top, right, bottom = box
-    found = np.zeros(len(bodies))
+    found, place = np.zeros(len(bodies)), np.zeros(len(bodies))
     for t, frame in enumerate(bodies):
         wide, high = right[t] - left[t], bottom[t] - top[t]
         number, _, stats, centres = cv2.connectedComponentsWithStats(frame.astype(np.uint8), connectivity=8)
         for k in range(1, number):
             away = max(left[t] - centres[k, 0], centres[k, 0] - right[t]) > 0.1 * wide
             level = top[t] - 0.1 * high < centres[k, 1] < bottom[t] + 0.2 * high
-            if away and level:
-                found[t] = max(found[t], stats[k, cv2.CC_STAT_AREA])
-    return found
+            if away and level and stats[k, cv2.CC_STAT_AREA] > found[t]:
+                found[t] = stats[k, cv2.CC_STAT_AREA]
+                place[t] = centres[k, 0] - (left[t] + right[t]) / 2
+    return found, place
 
 
 def _apart(cv2: Any, smooth: np.ndarray) -> np.ndarray:
@@ -143,7 +154,7 @@ def _apart(cv2: Any, smooth: np.ndarray) -> np.ndarray:
     belongs = np.linalg.norm(inside[:, None] - centres[None], axis=-1)
     thick = np.bincount(belongs.argmin(axis=1)[belongs.min(axis=1) < 0.15], minlength=number) / len(inside)
     share = np.bincount(labels.ravel(), minlength=number) / len(labels)
-    background = (share > 0.02) & (share > 0.45 * thick)
+    background = (share > 0.02) & (share > _THICK * thick)
     centres = centres[background if background.any() else share > 0]
     flat = features.reshape(-1, 3)
     squared = (flat**2).sum(1)[:, None] - 2 * flat @ centres.T + (centres**2).sum(1)[None]
@@ -188,7 +199,9 @@ def _followed(cv2: Any, mask: np.ndarray, weight: np.ndarray) -> tuple[np.ndarra
                 stats[other, 1] - stats[main, 1] - stats[main, 3],
                 stats[main, 1] - stats[other, 1] - stats[other, 3],
             )
-            if other != main and overlap > 0.5 * stats[other, 2] and gap < 0.2 * stats[main, 3] + 2:
+            striped = min(stats[other, 2], stats[main, 2]) > 0.6 * max(stats[other, 2], stats[main, 2])
+            most = 1.3 * max(stats[other, 3], stats[main, 3]) if striped else 0.2 * stats[main, 3]
+            if other != main and overlap > 0.5 * stats[other, 2] and gap < most + 2:
                 keep.append(other)
         kept[t] = np.isin(labels, keep)
         ys, xs = np.nonzero(kept[t])
