@@ -514,6 +514,17 @@ def test_a_pair_converts_to_a_folder_that_is_a_pair(tmp_path):
     assert sorted(expert for _, expert in uses(there)) == ["high", "low"]
 
 
+def test_a_pair_with_numbers_that_are_not_finite_is_not_converted_at_all(tmp_path):
+    for expert in EXPERTS:
+        lora = pairs()
+        if expert == "low":
+            next(iter(lora.values()))[0][0, 0] = math.nan
+        written(tmp_path / "pair" / f"{expert}_noise.safetensors", lora, "kohya")
+    with pytest.raises(CheckpointError, match=r"low_noise\.safetensors: .* numbers that are not finite"):
+        convert_lora(tmp_path / "pair", tmp_path / "out", "diffusers")
+    assert not (tmp_path / "out").exists()
+
+
 def test_conversion_refuses_places_and_dialects(tmp_path):
     path = written(tmp_path / "a.safetensors", pairs())
     with pytest.raises(OutputError, match="exists already"):

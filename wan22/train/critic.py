@@ -169,7 +169,8 @@ def train_critic(
 ) -> TrainState:
     """Train a critic on films and what they show, or go on; tell the log how it reads those kept back.
 
-    data: sets of films of one size. start: the weights of an expert, by the names of a network; it may have more blocks.
+    data: sets of films of one size. start: the weights of an expert, by the names of a network; it may have more
+    blocks.
     """
     torch.manual_seed(recipe.seed)
     critic = Critic(recipe.dit, data[0].films.shape[2])

@@ -1,6 +1,7 @@
 """Where training clips come from: every layout people use, and what is said of what is wrong."""
 
 import json
+import os
 
 import pytest
 
@@ -33,6 +34,13 @@ def test_a_folder_is_read_however_deep_in_order_and_hidden_files_are_not(tmp_pat
     assert names(found) == ["a.png", "two.mp4", "three.webm"]
     assert found.items[1].caption == "text of b/two.mp4"
     assert not found.problems
+
+
+@pytest.mark.parametrize("name", ["clips.csv", "clips.toml", "clip.mp4"])
+def test_a_pipe_as_a_source_is_refused_and_nothing_waits_for_it(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(OptionError, match=f"{name} is no file and no folder"):
+        collect((tmp_path / name,))
 
 
 def test_texts_that_are_missing_empty_or_unreadable_are_refused_with_what_would_help(tmp_path):

@@ -67,6 +67,10 @@ def _read_source(source: Path, found: Found) -> None:
         raise OptionError(
             f"there is no {source}. Name a folder of clips, a table (.csv, .jsonl), or a .toml."
         )
+    if not source.is_dir() and not source.is_file():
+        raise OptionError(
+            f"{source} is no file and no folder, and reading it might wait for ever. Name a file."
+        )
     if source.is_dir():
         table = next((source / name for name in METADATA if (source / name).is_file()), None)
         if table is None:

@@ -34,19 +34,21 @@ class Change:
     def add_to(self, total: Tensor, reader: Reader, strength: float) -> None:
         """Add to `total`, float32 of as many elements as `shape`."""
         factor = self.scale * strength
-        up = _finite(reader, self.up)
+        up = finite(reader, self.up).float()
         if self.down is None:
             total.add_(up.reshape(total.shape), alpha=factor)
             return
-        down = _finite(reader, self.down).flatten(1)
+        down = finite(reader, self.down).float().flatten(1)
         rows = total.view(self.shape[0], -1)
         rows.addmm_(up.flatten(1), down, alpha=factor)
 
 
-def _finite(reader: Reader, name: str) -> Tensor:
-    """A matrix in float32. One number that is not finite would make a whole film so, and the model be blamed for it."""
-    matrix = reader.read(name).float()
-    if not bool(matrix.isfinite().all()):
+def finite(reader: Reader, name: str) -> Tensor:
+    """A matrix as it is stored. One number that is not finite would make a whole film so, and the model be blamed for
+    it: then it raises CheckpointError.
+    """
+    matrix = reader.read(name)
+    if not bool(matrix.float().isfinite().all()):
         raise CheckpointError(
             f"{reader.path}: {name} holds numbers that are not finite (NaN or infinity), as a training that failed "
             "leaves them. Download the file again, or take an earlier one of that training."

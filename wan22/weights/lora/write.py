@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from wan22.errors import CheckpointError, OutputError, choose
-from wan22.weights.edits.lora import Change
+from wan22.weights.edits.lora import Change, finite
 from wan22.weights.lora import names
 from wan22.weights.lora.file import EXPERT_KEY, Adapter, open_adapters
 from wan22.weights.reader import DTYPE_NAMES, Reader, TensorInfo, open_reader
@@ -32,8 +32,9 @@ def convert_lora(source: str | Path, target: str | Path, dialect: str) -> Path:
     `low_noise.safetensors`. Matrices keep their dtype. Diffusers' names carry no alpha: there the second matrix of a
     scaled pair is multiplied by the scale, in float32.
 
-    Raises CheckpointError if the source is no plain LoRA or the dialect has no word for a full difference that is in
-    it, OutputError if the target exists or has no room, OptionError for an unknown dialect.
+    Raises CheckpointError if the source is no plain LoRA, holds numbers that are not finite, or has a full difference
+    for which the dialect has no word, OutputError if the target exists or has no room, OptionError for an unknown
+    dialect.
     """
     choose("LoRA dialect", dialect, TARGETS)
     target = Path(target).expanduser()
@@ -44,6 +45,8 @@ def convert_lora(source: str | Path, target: str | Path, dialect: str) -> Path:
         raise OutputError(f"{target}: a LoRA is written as one .safetensors file")
     if len(adapters) > 1 and target.suffix:
         raise OutputError(f"{target}: {source} is a pair, which is written as a folder")
+    for adapter in adapters:  # all of a pair, before any of it is written
+        _check_finite(adapter)
     for adapter in adapters:
         file = target if len(adapters) == 1 else target / f"{adapter.expert}_noise.safetensors"
         _convert(adapter, file, dialect)
@@ -72,6 +75,13 @@ def write_lora(
         _put_pair(tensors, parameter, (_held(down), _held(up)), alpha / down.shape[0], dialect)
     _write(path, tensors, (metadata or {}) | ({EXPERT_KEY: expert} if expert else {}))
     return path
+
+
+def _check_finite(adapter: Adapter) -> None:
+    with open_reader(adapter.path) as reader:
+        for change in (change for changes in adapter.changes.values() for change in changes):
+            for name in filter(None, (change.down, change.up)):
+                finite(reader, name)
 
 
 def _convert(adapter: Adapter, path: Path, dialect: str) -> None:
