@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-import re
 from dataclasses import astuple, dataclass
 from typing import Literal
 
@@ -144,16 +143,6 @@ def sample(count: int, seed: int = 0, *, split: Split = "train") -> list[Shot]:
         if shot.held_out == held_out:
             shots.append(shot)
     return shots
-
-
-_SIDES = {"left": "right", "right": "left", "clockwise": "counterclockwise", "counterclockwise": "clockwise"}
-_SIDE = re.compile(r"\b(left|right|clockwise|counterclockwise)\b")
-
-
-def mirrored(shot: Shot) -> Shot:
-    """The shot that is seen in a mirror: what went left goes right."""
-    swap = {axis: _SIDE.sub(lambda side: _SIDES[side[0]], value) for axis, value in labels(shot).items()}
-    return Shot(**swap)
 
 
 def labels(shot: Shot) -> dict[str, str]:

@@ -5,12 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from wan22.stage.labels import Shot, sample
 from wan22.stage.render import render
-from wan22.stage.track import tracks
 
 
 @dataclass(frozen=True)
@@ -52,41 +49,9 @@ def clip_set(  # noqa: PLR0913 - each is a setting of the rendered films
             height=height,
             width=width,
             frames=frames,
-            seed=_piece_seed(seed, start),
+            seed=seed * 1_000_003 + start,
             compile=compile,
         )
         pixels[start : start + len(part)] = clips.numpy()
         done_path.write_text(json.dumps({"identity": identity, "done": start + len(part)}))
     return ClipSet(pixels, shots)
-
-
-def clip_tracks(
-    *,
-    count: int,
-    height: int,
-    width: int,
-    frames: int,
-    seed: int,
-    split: str = "train",
-    batch: int = 32,
-) -> Tensor:
-    """What camera and subject do in the clips of `clip_set` with these settings (stage/track.py): float32 (count, T,
-    k).
-    """
-    shots = sample(count, seed=seed, split=split)
-    parts = [
-        tracks(
-            shots[start : start + batch],
-            height=height,
-            width=width,
-            frames=frames,
-            fps=8.0,
-            seed=_piece_seed(seed, start),
-        )
-        for start in range(0, count, batch)
-    ]
-    return torch.cat(parts)
-
-
-def _piece_seed(seed: int, start: int) -> int:
-    return seed * 1_000_003 + start

@@ -4,7 +4,6 @@ A set holds, for each clip, its normalised latents and those of its last picture
 told its last picture is given, see conditioning/known.py).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from wan22.errors import CheckpointError
 from wan22.models.vae import WanVAE
-from wan22.stage.labels import Shot, mirrored, sample
+from wan22.stage.labels import Shot, sample
 from wan22.train.clips import ClipSet
 
 
@@ -31,16 +30,8 @@ class LatentSet:
 
 
 @torch.inference_mode()
-def encode_clips(
-    vae: WanVAE,
-    clips: ClipSet,
-    path: Path,
-    *,
-    lasts_of: float = 0.2,
-    batch: int = 8,
-    mirror: bool = False,
-) -> None:
-    """Encode a clip set into `path`, the last pictures of the first share `lasts_of` of it; `mirror` the clips first.
+def encode_clips(vae: WanVAE, clips: ClipSet, path: Path, *, lasts_of: float = 0.2, batch: int = 8) -> None:
+    """Encode a clip set into `path`, the last pictures of the first share `lasts_of` of it.
 
     Latents are as the VAE gives them, before its mean and deviation are known.
     """
@@ -50,7 +41,6 @@ def encode_clips(
         for start in range(0, len(clips.shots), batch):
             pixels = torch.from_numpy(clips.pixels[start : start + batch].copy())
             video = pixels.permute(0, 4, 1, 2, 3).float() / 127.5 - 1
-            video = video.flip(-1) if mirror else video
             films.append(vae.encode(video, chunk=1).half())
             if start < lasts_of * len(clips.shots):
                 still = video[:, :, -1:].repeat(1, 1, held, 1, 1)
@@ -69,17 +59,9 @@ def statistics(path: Path) -> tuple[Tensor, Tensor]:
 
 
 def latent_set(
-    path: Path,
-    *,
-    mean: Tensor,
-    std: Tensor,
-    count: int,
-    seed: int,
-    split: str = "train",
-    mirror: bool = False,
+    path: Path, *, mean: Tensor, std: Tensor, count: int, seed: int, split: str = "train"
 ) -> LatentSet:
-    """Read a set and normalise it; `count`, `seed` and `split` are those with which its clips were rendered, `mirror`
-    that of `encode_clips`.
+    """Read a set and normalise it; `count`, `seed` and `split` are those with which its clips were rendered.
 
     Raises CheckpointError if mean and deviation are not this set's.
     """
@@ -93,17 +75,4 @@ def latent_set(
             f"the latents of {path} deviate by {spread.min():.2f} to {spread.max():.2f} once normalised, and should by "
             "about 1: they are normalised twice, or by the figures of another VAE"
         )
-    shots = sample(count, seed=seed, split=split)
-    return LatentSet(films.half(), lasts.half(), [mirrored(shot) for shot in shots] if mirror else shots)
-
-
-def joined(sets: Sequence[LatentSet]) -> LatentSet:
-    """Sets of films of one size as one. Its `lasts` are those of its first films, so films that have one come first."""
-    with_last = [(each.films[: len(each.lasts)], each.shots[: len(each.lasts)]) for each in sets]
-    without = [(each.films[len(each.lasts) :], each.shots[len(each.lasts) :]) for each in sets]
-    parts = with_last + without
-    return LatentSet(
-        torch.cat([films for films, _ in parts]),
-        torch.cat([each.lasts for each in sets]),
-        [shot for _, shots in parts for shot in shots],
-    )
+    return LatentSet(films.half(), lasts.half(), sample(count, seed=seed, split=split))

@@ -5,7 +5,6 @@ learning rate serves both (Liu et al. 2025, arXiv:2502.16982, section 2.2).
 """
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,9 +28,7 @@ def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Muon on parameters of two or more axes (the first against all others), without state for anything else."""
 
-    def __init__(
-        self, parameters: Iterable[Tensor | dict[str, Any]], lr: float, momentum: float = 0.95
-    ) -> None:
+    def __init__(self, parameters: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()

@@ -25,11 +25,10 @@ from wan22.conditioning.text import Tokenizer
 from wan22.errors import CheckpointError, choose
 from wan22.models.vae import WanVAE
 from wan22.stage.puppet import sample_puppets
-from wan22.stage.track import mirrored_tracks
-from wan22.train.clips import ClipSet, clip_set, clip_tracks
-from wan22.train.critic import Critic, Seen, seen, train_critic
+from wan22.train.clips import ClipSet, clip_set
+from wan22.train.critic import Critic, train_critic
 from wan22.train.flow import FlowRecipe, train_flow
-from wan22.train.latents import LatentSet, encode_clips, joined, latent_set
+from wan22.train.latents import LatentSet, encode_clips, latent_set
 from wan22.train.obey import train_obey
 from wan22.train.puppets import puppet_pixels
 from wan22.train.recipes import nano, nano_speech
@@ -42,7 +41,7 @@ STAGES = (
     "clips", "latents", "words", "sketch", "high", "low", "decoder",
     "high-more", "low-more", "decoder-more", "decoder-last", "critic", "obey", "export",
 )  # fmt: skip
-_ALL = (nano.SMALL, *nano.FILMS, *nano.MORE)
+_ALL = (nano.SMALL, *nano.FILMS, *nano.SHOWN[1:])
 _SHOWN, _SPOKEN = 3000, 600
 """Clips of films and of puppets that the decoder learns from."""
 
@@ -74,11 +73,11 @@ def _clips(folder: Path, log: Log, minutes: float | None) -> None:
 
 def _latents(folder: Path, log: Log, minutes: float | None) -> None:
     vae = _vae()
-    for films, mirror in dict.fromkeys([(films, False) for films in _ALL] + list(nano.SHOWN)):
-        path = _latents_path(folder, films, mirror)
+    for films in _ALL:
+        path = _latents_path(folder, films)
         if not path.exists():
-            encode_clips(vae, _films(folder, films), path, mirror=mirror)
-        log(f"latents of {films.count} films of {films.width}x{films.height}{' in a mirror' * mirror}")
+            encode_clips(vae, _films(folder, films), path)
+        log(f"latents of {films.count} films of {films.width}x{films.height}")
 
 
 def _words(folder: Path, log: Log, minutes: float | None) -> None:
@@ -122,31 +121,18 @@ def _low_more(folder: Path, log: Log, minutes: float | None) -> None:
 
 def _critic(folder: Path, log: Log, minutes: float | None) -> None:
     start = _under("dit.", load_average(folder / "low-more"))
-    train_critic(nano.critic(), shown_of(folder), folder / "critic", log=log, start=start, minutes=minutes)
-
-
-def shown_of(folder: Path) -> list[Seen]:
-    """What the critic learns from: a run's films and their mirror images, with what they show."""
-    found = []
-    for films, mirror in nano.SHOWN:
-        ways = clip_tracks(
-            count=films.count, height=films.height, width=films.width, frames=nano.FRAMES, seed=films.seed
-        )
-        ways = mirrored_tracks(ways) if mirror else ways
-        found.append(seen(latents_of(folder, films, mirror), ways))
-    return found
+    shown = [latents_of(folder, films) for films in nano.SHOWN]
+    train_critic(nano.critic(), shown, folder / "critic", log=log, start=start, minutes=minutes)
 
 
 def _obey(folder: Path, log: Log, minutes: float | None) -> None:
-    critic = Critic(nano.critic().dit, nano.LATENTS)
+    critic = Critic(nano.DIT)
     critic.load_state_dict(load_average(folder / "critic"))
     start = begin_words(folder)
     for name in ("high", "low"):
         expert = _under("dit.", load_average(folder / f"{name}-more"))
         start |= {f"{name}.{key}": value for key, value in expert.items()}
-    shown = joined([latents_of(folder, films, mirror) for films, mirror in nano.SHOWN])
-    sets = [(shown, nano.FILMS[0].share)]
-    sets += [(latents_of(folder, films), films.share) for films in nano.FILMS[1:]]
+    sets = [(latents_of(folder, films), films.share) for films in nano.FILMS]
     tokenizer = open_tokenizer(folder)
     recipe = nano.obey(tokenizer.size)
     train_obey(recipe, critic, sets, tokenizer, folder / "obey", log=log, start=start, minutes=minutes)
@@ -282,20 +268,20 @@ def _vae() -> WanVAE:
     return vae.eval()
 
 
-def _latents_path(folder: Path, films: nano.Films, mirror: bool = False) -> Path:
-    return folder / "latents" / f"{films.width}x{films.height}-{films.seed}{'-mirror' * mirror}.safetensors"
+def _latents_path(folder: Path, films: nano.Films) -> Path:
+    return folder / "latents" / f"{films.width}x{films.height}-{films.seed}.safetensors"
 
 
-def latents_of(folder: Path, films: nano.Films, mirror: bool = False) -> LatentSet:
-    """A run's films as latents, or those of their mirror images. Raises CheckpointError if they were not made.
+def latents_of(folder: Path, films: nano.Films) -> LatentSet:
+    """A run's films as latents. Raises CheckpointError if they were not made.
 
     The shipped VAE knows its mean and deviation, so what it encoded is normalised already.
     """
-    path = _latents_path(folder, films, mirror)
+    path = _latents_path(folder, films)
     if not path.exists():
         raise CheckpointError(f"there is no {path}: run the stages clips and latents first")
     zero, one = torch.zeros(nano.VAE.z), torch.ones(nano.VAE.z)
-    return latent_set(path, mean=zero, std=one, count=films.count, seed=films.seed, mirror=mirror)
+    return latent_set(path, mean=zero, std=one, count=films.count, seed=films.seed)
 
 
 def open_tokenizer(folder: Path) -> Tokenizer:

@@ -7,7 +7,6 @@ with the very numbers that an uninterrupted one would have used.
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,26 +46,13 @@ class Optimiser:
 class TrainState:
     """A network in training: its optimiser, its moving average, its step."""
 
-    def __init__(
-        self,
-        network: nn.Module,
-        settings: Optimiser,
-        folder: Path,
-        identity: dict,
-        paces: Mapping[str, float] | None = None,
-    ) -> None:
-        """`paces`: by the first part of their names, how many times as fast some parameters learn."""
+    def __init__(self, network: nn.Module, settings: Optimiser, folder: Path, identity: dict) -> None:
         self.network, self.settings, self.folder, self.identity = network, settings, folder, identity
         self.step = 0
         self.named = {name: p for name, p in network.named_parameters() if p.requires_grad}
         self.average = {name: p.detach().clone() for name, p in self.named.items()}
-        matrices, rest = [], []
-        for part in dict.fromkeys([name.partition(".")[0] for name in self.named] if paces else [""]):
-            own = {name: p for name, p in self.named.items() if not part or name.partition(".")[0] == part}
-            tables = {name for name, p in own.items() if p.ndim <= 1 or _is_table(name)}
-            pace = (paces or {}).get(part, 1.0)
-            matrices.append({"params": [p for name, p in own.items() if name not in tables], "pace": pace})
-            rest.append({"params": [p for name, p in own.items() if name in tables], "pace": pace})
+        matrices = [p for name, p in self.named.items() if p.ndim > 1 and not _is_table(name)]
+        rest = [p for name, p in self.named.items() if p.ndim <= 1 or _is_table(name)]
         self.optimisers: list[torch.optim.Optimizer] = [
             Muon(matrices, lr=settings.peak),
             torch.optim.AdamW(rest, lr=settings.peak, betas=settings.betas, weight_decay=0.0, fused=True),
@@ -88,7 +74,7 @@ class TrainState:
             )
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
-                group["lr"] = self.settings.rate(self.step) * group["pace"]
+                group["lr"] = self.settings.rate(self.step)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.named.values(), 1.0)
         for optimiser in self.optimisers:
