@@ -13,7 +13,8 @@ pytest.importorskip("cv2")
 
 import cv2
 
-from wan22.director.flow import PARAMETERS, find_horizon
+from wan22.director.camera import evidence
+from wan22.director.flow import PARAMETERS, camera_path, find_horizon
 from wan22.director.measure import UNKNOWN, judge, measure
 from wan22.director.picture import light_evidence
 from wan22.director.subject import find_subject
@@ -181,6 +182,16 @@ def test_a_striped_body_is_one_body():
         film[:, top : top + 13, 50:78] = colour
     found = find_subject(cv2, film)
     assert found.height == pytest.approx(np.full(5, 39 / 80), abs=0.04)
+
+
+def test_a_body_that_hides_the_background_leaves_finite_evidence():
+    film = np.full((17, 80, 128, 3), 0.4, np.float32)
+    film[:, 2:, 2:-2] = 0.85, 0.1, 0.1
+    body = find_subject(cv2, film)
+    path = camera_path(cv2, film, body.free(cv2, film), ~body.mask)
+    assert np.isinf(path.residual)  # nothing to follow
+    # One number that is not finite would spoil the means of all that a network is fitted on.
+    assert all(np.isfinite(part).all() for part in evidence(path, body))
 
 
 def test_light_on_a_mirrored_film_is_mirrored():

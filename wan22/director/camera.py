@@ -177,7 +177,7 @@ def evidence(path: CameraPath, subject: Subject) -> tuple[np.ndarray, np.ndarray
         float(subject.cut.mean()),
         abs(x),
         min(subject.others, 2.0),
-        path.residual,
+        min(path.residual, 1.0),  # infinite where a body hides all of the background
     ]
     return np.array(odd, np.float64), np.array(even, np.float64)
 

@@ -52,8 +52,8 @@ class CameraPath:
 
     `normal` (7, 7) says how much a departure from `total` costs: the sum of the alignments' normal matrices.
     `horizon` is that of the middle of the clip, None if no line is seen. `texture` (0..1) is how much there is to
-    hold on to; `residual` the share of the picture's change that no camera explains; `drift` (2,) how far the
-    horizon goes down and turns over the clip, 0 without one.
+    hold on to; `residual` the change of the picture that no camera explains, infinite if too little of the background
+    is seen; `drift` (2,) how far the horizon goes down and turns over the clip, 0 without one.
     """
 
     rates: np.ndarray
