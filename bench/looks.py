@@ -23,9 +23,9 @@ from wan22.director.movement import action_evidence, own_path
 from wan22.director.picture import FAMILY, light_evidence
 from wan22.director.subject import Subject, find_subject
 from wan22.stage.labels import AXES, Shot, sample
-from wan22.stage.palette import GRADE, GROUND, MARK, PAINT, SKY
+from wan22.stage.palette import GRADE, GROUND, PAINT, SKY
 from wan22.stage.render import render
-from wan22.stage.scene import CONTRAST, FILL, FOCAL, SATURATION, SUN
+from wan22.stage.scene import FOCAL
 
 LIGHT = {
     axis: tuple(AXES[axis]) for axis in ("light_direction", "light_quality", "camera_angle", "shot_size")
@@ -154,23 +154,25 @@ def soft(cv2: Any, clip: np.ndarray, blur: float, rng: np.random.Generator) -> n
 def table() -> dict[str, np.ndarray]:
     """The film set's palette, as `wan22/director/grading.py` reads it."""
     chances = {axis: AXES[axis] for axis in ("time", "saturation", "contrast")}
-    shares = {"zenith": 1.0, "horizon": 1.0, "sun": SUN, "ambient": FILL}
+    amounts = {
+        "normal": (1.0, 1.0),
+        "high": (1.5, 1.45),
+        "low": (0.45, 0.6),
+    }  # scene.py's saturation and contrast
     found = {
         "times": [FAMILY.get(time, time) for time in SKY],
         "time chances": [chances["time"][time] for time in SKY],
-        "skies": [
-            [strong * np.array(look[part]) for part, strong in shares.items()] for look in SKY.values()
-        ],
+        "skies": [[look[part] for part in ("zenith", "horizon", "sun", "ambient")] for look in SKY.values()],
         "focals": list(FOCAL.values()),
-        "grounds": [(*colours, MARK[ground]) for ground, colours in GROUND.items()],
+        "grounds": list(GROUND.values()),
         "paint names": list(PAINT),
         "paints": list(PAINT.values()),
         "tones": list(GRADE),
         "tone": list(GRADE.values()),
     }
-    for axis, amounts in (("saturation", SATURATION), ("contrast", CONTRAST)):
+    for i, axis in enumerate(("saturation", "contrast")):
         found[f"{axis}s"] = list(AXES[axis])
-        found[axis] = [amounts[value] for value in AXES[axis]]
+        found[axis] = [amounts[value.partition("-")[0]][i] for value in AXES[axis]]
         found[f"{axis} chances"] = list(chances[axis].values())
     return {name: np.array(values) for name, values in found.items()}
 

@@ -26,7 +26,7 @@ _GREY = 0.42
 _SIGMA, _CAP = 0.02, 6.0  # spread of a colour (display values), and the price of one that nothing explains
 _EITHER = 0.7  # price of taking for sky what may be ground
 _STRIPS = (0.04, 0.12, 0.22, 0.34, 0.5)  # units from the horizon
-_HAZE, _WAVE, _COVER, _LIT = (0.0, 0.2, 0.4), (0.3, 0.5, 0.7), (0.0, 0.3, 0.8), (0.0, 0.25, 0.5, 0.75, 1.0)
+_HAZE, _WAVE, _LIT = (0.0, 0.2, 0.4), (0.3, 0.5, 0.7), (0.0, 0.25, 0.5, 0.75, 1.0)
 _RISES, _BRIGHT, _FACING = (0.22, 0.56, 0.8, 0.98), (0.93, 1.0, 1.1), (0.75, 0.95)
 
 
@@ -109,19 +109,14 @@ def _ground(
     grounds: np.ndarray, sun: np.ndarray, ambient: np.ndarray, horizon: np.ndarray, overcast: bool
 ) -> list[list[np.ndarray]]:
     found = []
-    for light, dark, mark in grounds:
+    for light, dark in grounds:
         for rise in _RISES:
             for hard in (0.0, 1.0):
                 strong = 0.0 if overcast else hard
                 sky = ambient * (1.05 - 0.14 * strong) * (1.28 if overcast else 1.0)
                 shine = sky + sun * (0.86 + 0.3 * strong) * (0.28 if overcast else 1.0) * (0.3 + 0.7 * rise)
                 found.append(
-                    [
-                        _mix(_mix(_mix(dark, light, w), mark, cover) * shine, horizon, haze)
-                        for w in _WAVE
-                        for cover in _COVER
-                        for haze in _HAZE
-                    ]
+                    [_mix(_mix(dark, light, w) * shine, horizon, haze) for w in _WAVE for haze in _HAZE]
                 )
     return found
 

@@ -18,7 +18,7 @@ from wan22.director.subject import Subject
 
 _SURE = 0.6  # of a direction's probability that one kind must have
 _TEXTURE = 2e-5  # structure of the background under which nothing can be followed
-_SHAKE = 0.007  # units a frame: more is the unrest of a hand (a codec or VAE takes two thirds of it away)
+_SHAKE = 0.014  # units a frame: unrest of a hand
 
 
 @dataclass(frozen=True)

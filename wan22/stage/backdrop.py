@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from wan22.stage.outline import arc, edge
-from wan22.stage.palette import GROUND, HILL, PROP, SKY, Colour
+from wan22.stage.palette import GRADE, GROUND, HILL, PROP, SKY, Colour
 
 CAMERA_HEIGHT = 0.84
 FOCAL = 2.5  # in units of min(height, 0.8 width) pixels
@@ -22,11 +22,6 @@ PROPS = 4
 CLOUDS = 4
 _DRAWS = 64
 _FAR = 400.0
-_GRADE: dict[str, Colour] = {
-    "warm": (1.10, 0.99, 0.80),
-    "cool": (0.84, 0.99, 1.12),
-    "neutral": (1.0, 1.0, 1.0),
-}
 _SKY: dict[str, dict[str, Colour]] = {
     "day": SKY["day"],
     "sunset": {
@@ -144,7 +139,7 @@ def plan_backdrop(
         ambient=colour(look["ambient"]),
         disc=colour(look["disc"]),
         cloud=colour(look["cloud"]),
-        grade=colour(_GRADE[tone]),
+        grade=colour(GRADE[tone]),
     )
 
 

@@ -17,12 +17,6 @@ GROUND: dict[str, tuple[Colour, Colour]] = {
     "desert": ((0.88, 0.76, 0.56), (0.74, 0.61, 0.44)),
     "snow": ((0.95, 0.97, 1.00), (0.72, 0.79, 0.90)),
 }
-MARK: dict[str, Colour] = {
-    "meadow": (0.86, 0.82, 0.50),
-    "desert": (0.66, 0.42, 0.30),
-    "snow": (0.52, 0.66, 0.86),
-}
-"""Patches of the ground: straw, red clay, bare ice."""
 PROP: dict[str, Colour] = {
     "meadow": (0.30, 0.42, 0.26),
     "desert": (0.50, 0.44, 0.34),
@@ -86,7 +80,7 @@ SKY: dict[str, dict[str, Colour]] = {
 """Sky, light and clouds by time of day. Dawn and dusk have no sun: what they call so is the bright side of the sky."""
 LAMP: Colour = (1.0, 0.82, 0.52)
 GRADE: dict[str, Colour] = {
-    "warm": (1.14, 0.98, 0.72),
-    "cool": (0.78, 0.98, 1.17),
+    "warm": (1.10, 0.99, 0.80),
+    "cool": (0.84, 0.99, 1.12),
     "neutral": (1.0, 1.0, 1.0),
 }

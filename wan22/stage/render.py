@@ -203,13 +203,13 @@ def _sky(s: Scene, rays: _Rays) -> Tensor:
     bright = (0.5 + 0.5 * toward).clamp(0, 1) ** 2 * (1 - s.overcast)
     picture = picture * (0.92 + 0.22 * bright)
     mist = torch.zeros_like(rays.azimuth)
-    wide = 0.13 / s.view
+    wide = 0.12 / s.focal
     for i in range(CLOUDS):
         a, e = s.cloud_azimuth[:, i : i + 1], s.cloud_elevation[:, i : i + 1]
         puff = (-(((rays.azimuth - a) / wide) ** 2)).exp()
         puff = puff + (-(((rays.azimuth - a - 0.8 * wide) / (0.7 * wide)) ** 2)).exp()
-        mist = mist + puff * (-(((rays.slope - e) / (0.3 * wide)) ** 2)).exp()
-    picture = torch.lerp(picture, s.cloud, (0.9 * mist).clamp(0, 0.85))
+        mist = mist + puff * (-(((rays.slope - e) / (0.22 * wide)) ** 2)).exp()
+    picture = torch.lerp(picture, s.cloud, (0.8 * mist).clamp(0, 0.75))
     clear = 1 - s.overcast
     off = (2 - 2 * toward).clamp(min=0).sqrt() * s.focal  # units
     glow = (0.55 - 0.3 * s.night) * (-(off**2) * 40).exp() * clear
@@ -220,15 +220,12 @@ def _sky(s: Scene, rays: _Rays) -> Tensor:
 def _hills(s: Scene, rays: _Rays, picture: Tensor) -> Tensor:
     """Two ranges on the horizon: round in the meadow, long in the desert, peaks in the snow."""
     light = s.ambient + 0.45 * s.sun
-    for i, (depth, haze) in enumerate(((1.0, 0.5), (0.55, 0.22))):
+    for i, (depth, haze) in enumerate(((1.0, 0.55), (0.55, 0.3))):
         phase, other = s.phase[:, i : i + 1], s.phase[:, i + 2 : i + 3]
-        across = rays.azimuth * s.view  # units
-        wave = (across * (6.1 + 2.2 * i) + phase).sin() + 0.5 * (across * (12.8 + 3.3 * i) + other).sin()
+        wave = (rays.azimuth * (11 + 4 * i) + phase).sin() + 0.5 * (rays.azimuth * (23 + 6 * i) + other).sin()
         smooth = 0.5 + 0.3 * wave
-        peaks = 1 - (across * (5 + 1.7 * i) + phase).sin().abs() + 0.1 * wave
-        outline = (
-            depth * (s.meadow * 0.12 * smooth + s.desert * 0.09 * smooth + s.snow * 0.17 * peaks) / s.view
-        )
+        peaks = 1 - (rays.azimuth * (9 + 3 * i) + phase).sin().abs() + 0.1 * wave
+        outline = depth * (s.meadow * 0.045 * smooth + s.desert * 0.03 * smooth + s.snow * 0.08 * peaks)
         colour = torch.lerp(s.hill * light, s.horizon, haze)
         picture = torch.lerp(picture, colour, edge(outline - rays.slope, 1.2 * rays.pixel))
     return picture
@@ -252,8 +249,8 @@ def _props(s: Scene, rays: _Rays, picture: Tensor) -> Tensor:
         fir = torch.where(h > 0.14, 0.36 * (1 - h), -1.0)
         half = s.meadow * torch.maximum(crown, trunk) + s.desert * cactus + s.snow * torch.maximum(fir, trunk)
         shading = (1 + 0.9 * s.light[:, 0:1] * across / tall).clamp(0.6, 1.4)
-        colour = torch.lerp(s.prop * light * shading, s.horizon, 0.2)
-        shape = edge(half * tall - across.abs(), 2 * away * rays.pixel) * (off.abs() < 1.2)
+        colour = torch.lerp(s.prop * light * shading, s.horizon, 0.25)
+        shape = edge(half * tall - across.abs(), 1.3 * away * rays.pixel) * (off.abs() < 1.2)
         picture = torch.lerp(picture, colour, shape)
     return picture
 
@@ -270,26 +267,12 @@ def _ground(s: Scene, rays: _Rays, kind: str, pose: Pose) -> tuple[Tensor, Tenso
     footprint = depth * rays.pixel / (-rays.d[1]).clamp(min=1e-3)
     wave = wave * (-((2.2 * footprint / s.period) ** 2)).exp()
     colour = torch.lerp(s.ground_dark, s.ground, (0.5 + 0.5 * wave).clamp(0, 1))
-    colour = torch.lerp(colour, s.mark, 0.9 * _patches(s, x, z, footprint))
     shade, contact = _shadow(s, kind, pose, x, z)
     light = s.ambient + s.sun * (0.30 + 0.70 * s.light[:, 1:2]) * (1 - shade)
     light = light + _lamplight(s, (x, 0 * x, z), None)
     colour = colour * light * (1 - 0.35 * contact)
     haze = 0.7 * (1 - (-depth / (12 * s.distance + 30)).exp())
     return torch.lerp(colour, s.horizon, haze), depth
-
-
-def _patches(s: Scene, x: Tensor, z: Tensor, footprint: Tensor) -> Tensor:
-    """Cover (0..1) of the ground's patches, in rows that are shifted by half and bent: by them a move is seen."""
-    k = 2 * torch.pi / s.patch
-    a, b = 0.5 * k * x + s.phase[:, 2:3], 0.5 * k * z / s.long + s.phase[:, 3:4]
-    a, b = a + 0.35 * (0.7 * b + s.phase[:, 0:1]).sin(), b + 0.35 * (0.7 * a + s.phase[:, 1:2]).sin()
-    # sin a sin b has extremes in shifted rows; both signs are patches.
-    cover = (2.0 * ((a.sin() * b.sin()).abs() - 0.25)).clamp(0, 1)
-    cover = cover * cover * (3 - 2 * cover)
-    return torch.lerp(
-        torch.full_like(cover, 0.3), cover, (-((3.3 * footprint / s.patch / s.long) ** 2)).exp()
-    )
 
 
 def _shadow(s: Scene, kind: str, pose: Pose, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:

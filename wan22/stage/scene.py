@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from wan22.stage.labels import Shot
-from wan22.stage.palette import GRADE, GROUND, HILL, MARK, PAINT, PROP, SKY, Colour
+from wan22.stage.palette import GRADE, GROUND, HILL, PAINT, PROP, SKY, Colour
 
 PROPS = 4
 CLOUDS = 4
@@ -26,22 +26,18 @@ SHARE = {"extreme-close-up": 0.92, "close-up": 0.58, "medium": 0.36, "wide": 0.2
 """Height of the subject in units."""
 FOCAL = {"normal-lens": 1.8, "wide-angle": 0.9, "telephoto": 5.0, "fisheye": 0.8}
 """Focal length in units: 35 mm film has 24 mm to the unit, so 43, 22, 120 and 19 mm."""
-SATURATION = {"normal": 1.0, "high-saturation": 1.6, "low-saturation": 0.4}
-CONTRAST = {"normal": 1.0, "high-contrast": 1.45, "low-contrast": 0.57}
-SUN, FILL = 1.12, 0.9
-"""How much stronger than in the palette the sun is, and how much weaker the sky's light: bodies have a bright side."""
 
 _EYE, _LOW = 0.85, 0.10  # metres above the ground
-_RISE = {"high-angle": 0.64, "overhead": 1.38}  # radians over the horizon
-_AIM = {"low-angle": -0.21}  # where the subject stands in the picture, units over its middle
+_RISE = {"high-angle": 0.58, "overhead": 1.38}  # radians over the horizon
+_AIM = {"low-angle": -0.17}  # where the subject stands in the picture, units over its middle
 _TRAVEL, _PAN, _TILT, _TRUCK, _CRANE = (
-    0.40,
-    0.44,
     0.36,
-    0.46,
-    0.42,
+    0.34,
+    0.28,
+    0.36,
+    0.34,
 )  # units over a clip of two seconds or more
-_DOLLY, _ZOOM, _ORBIT, _ROLL = 0.5, 0.5, 0.9, 0.6  # logarithms of the scale; radians
+_DOLLY, _ZOOM, _ORBIT, _ROLL = 0.42, 0.42, 0.75, 0.5  # logarithms of the scale; radians
 _LIGHT = {  # azimuth from the camera's axis (0 is ahead, behind the subject; to the right positive), elevation
     "left": (-1.35, 0.60),
     "right": (1.35, 0.60),
@@ -65,7 +61,6 @@ class Scene(NamedTuple):
     pitch: Tensor
     roll: Tensor
     focal: Tensor
-    view: Tensor  # units to the radian, of the lens before any zoom: marks of the distance look alike in all
     fisheye: Tensor
     distance: Tensor
     metre: Tensor  # metres to the unit at the subject
@@ -85,8 +80,6 @@ class Scene(NamedTuple):
     overcast: Tensor
     night: Tensor
     period: Tensor
-    patch: Tensor  # metres from one patch of the ground to the next
-    long: Tensor  # how much longer than wide patches are, so that they are seen as round from here
     phase: Tensor  # (b, 4, 1, 1, 1)
     meadow: Tensor
     desert: Tensor
@@ -102,7 +95,6 @@ class Scene(NamedTuple):
     other: Tensor
     ground: Tensor
     ground_dark: Tensor
-    mark: Tensor
     prop: Tensor
     hill: Tensor
     zenith: Tensor
@@ -193,7 +185,7 @@ def plan(
     prop_side = torch.tensor([-1.0, 1.0, -1.0, 1.0]).view(1, PROPS, 1, 1, 1)
     prop_depth = draw(2.2, 6.0, PROPS) * distance
     prop_x = prop_side * draw(0.25, 1.3, PROPS) * half_view / focal * (prop_depth + distance)
-    prop_height = draw(0.20, 0.32, PROPS) * (prop_depth + distance) / focal
+    prop_height = draw(0.13, 0.24, PROPS) * (prop_depth + distance) / focal
 
     look = {part: _colours(shots, "time", {k: v[part] for k, v in SKY.items()}) for part in SKY["day"]}
     grey = look["horizon"].mean(dim=1, keepdim=True)
@@ -201,7 +193,6 @@ def plan(
     hard = 1 - soft
     return Scene(
         **camera,
-        view=focal,
         fisheye=fisheye,
         distance=distance,
         metre=metre,
@@ -215,8 +206,6 @@ def plan(
         overcast=overcast,
         night=_is(shots, "time", "night"),
         period=metre * draw(0.8, 1.05),
-        patch=metre * draw(0.54, 0.66),
-        long=(distance / camera["camera_y"].mean(dim=2, keepdim=True)).clamp(1, 3),
         phase=draw(0, 2 * math.pi, 4),
         meadow=_is(shots, "surroundings", "meadow"),
         desert=_is(shots, "surroundings", "desert"),
@@ -232,18 +221,19 @@ def plan(
         other=_other_colour(shots, draw),
         ground=_colours(shots, "surroundings", {k: v[0] for k, v in GROUND.items()}) * draw(0.97, 1.02),
         ground_dark=_colours(shots, "surroundings", {k: v[1] for k, v in GROUND.items()}),
-        mark=_colours(shots, "surroundings", MARK) * draw(0.95, 1.05),
         prop=_colours(shots, "surroundings", PROP),
         hill=_colours(shots, "surroundings", HILL),
         zenith=dull(look["zenith"], 0.8) * draw(0.95, 1.05),
         horizon=dull(look["horizon"], 0.7),
-        sun=SUN * look["sun"] * draw(0.95, 1.05) * (0.86 + 0.30 * hard) * (1 - 0.72 * overcast),
-        ambient=FILL * look["ambient"] * (1.05 - 0.14 * hard) * (1 + 0.28 * overcast),
+        sun=look["sun"] * draw(0.95, 1.05) * (0.86 + 0.30 * hard) * (1 - 0.72 * overcast),
+        ambient=look["ambient"] * (1.05 - 0.14 * hard) * (1 + 0.28 * overcast),
         disc=look["disc"],
         cloud=dull(look["cloud"], 0.5),
         grade=_colours(shots, "tone", GRADE),
-        saturation=_numbers(shots, "saturation", SATURATION),
-        contrast=_numbers(shots, "contrast", CONTRAST),
+        saturation=_numbers(
+            shots, "saturation", {"normal": 1.0, "high-saturation": 1.5, "low-saturation": 0.45}
+        ),
+        contrast=_numbers(shots, "contrast", {"normal": 1.0, "high-contrast": 1.45, "low-contrast": 0.6}),
         shallow=_is(shots, "focus", "shallow"),
     )
 
@@ -292,12 +282,12 @@ def _camera(
     yaw = -around - aim_u / focal + move("pan-right", "pan-left") * _PAN * room / focal
     down = ((0.5 - above) / flat).atan()
     pitch = down - aim_v / focal + move("tilt-up", "tilt-down") * _TILT / focal
-    dutch = _is(shots, "camera_angle", "dutch-angle") * draw.sign() * draw(0.32, 0.44)
+    dutch = _is(shots, "camera_angle", "dutch-angle") * draw.sign() * draw(0.28, 0.40)
     roll = dutch + move("roll-clockwise", "roll-counterclockwise") * _ROLL
     shake = _is(shots, "grip", "handheld")
-    yaw = yaw + shake * _tremble(draw, clock, 0.040) / focal
-    pitch = pitch + shake * _tremble(draw, clock, 0.033) / focal
-    roll = roll + shake * _tremble(draw, clock, 0.028)
+    yaw = yaw + shake * _tremble(draw, clock, 0.020) / focal
+    pitch = pitch + shake * _tremble(draw, clock, 0.016) / focal
+    roll = roll + shake * _tremble(draw, clock, 0.014)
     return {
         "camera_x": x,
         "camera_y": above + crane + lift,
@@ -310,9 +300,9 @@ def _camera(
 
 
 def _tremble(draw: _Draws, clock: _Clock, size: float) -> Tensor:
-    """A hand's unrest: three waves that never meet again, of 0.8 to 2.1 Hz."""
+    """A hand's unrest: three waves that never meet again, of 0.7 to 3 Hz."""
     total = torch.zeros(1)
-    for hertz in (0.9, 1.3, 1.8):
+    for hertz in (0.8, 1.7, 2.9):
         phase, speed = draw(0, 2 * math.pi), 2 * math.pi * hertz * draw(0.85, 1.15)
         total = total + (clock.seconds * speed + phase).sin() / hertz**0.5
     return size * total

@@ -3,7 +3,6 @@
     clips/    rendered films        latents/  films as the VAE sees them     words/  tokenizer and text encoder
     sketch/   the high-noise expert on small films    high/  low/  the two experts    decoder/  the VAE's decoder
     high-more/  low-more/  decoder-more/  decoder-last/    the same, gone on with
-    high-last/  low-last/  decoder-anew/    all three at last
     critic/   what reads labels off latents    obey/    both experts, gone on with by what the critic says
     model/    the finished model, by `export`
 
@@ -40,8 +39,7 @@ from wan22.weights.reader import read_json
 
 STAGES = (
     "clips", "latents", "words", "sketch", "high", "low", "decoder",
-    "high-more", "low-more", "decoder-more", "decoder-last", "critic", "obey",
-    "high-last", "low-last", "decoder-anew", "export",
+    "high-more", "low-more", "decoder-more", "decoder-last", "critic", "obey", "export",
 )  # fmt: skip
 _ALL = (nano.SMALL, *nano.FILMS, *nano.SHOWN[1:])
 _SHOWN, _SPOKEN = 3000, 600
@@ -140,16 +138,6 @@ def _obey(folder: Path, log: Log, minutes: float | None) -> None:
     train_obey(recipe, critic, sets, tokenizer, folder / "obey", log=log, start=start, minutes=minutes)
 
 
-def _high_last(folder: Path, log: Log, minutes: float | None) -> None:
-    start = _above("dit.", _taught(folder)[0]) | begin_words(folder)
-    _train(nano.high_last(open_tokenizer(folder).size), "high-last", start, nano.LAST, folder, log, minutes)
-
-
-def _low_last(folder: Path, log: Log, minutes: float | None) -> None:
-    start = _above("dit.", _taught(folder)[1]) | begin_words(folder)
-    _train(nano.low_last(open_tokenizer(folder).size), "low-last", start, nano.LAST, folder, log, minutes)
-
-
 def _train(
     recipe: FlowRecipe,
     name: str,
@@ -201,12 +189,6 @@ def _decoder_last(folder: Path, log: Log, minutes: float | None) -> None:
     train_vae(recipe, _shown(folder), folder / "decoder-last", log=log, start=start, minutes=minutes)
 
 
-def _decoder_anew(folder: Path, log: Log, minutes: float | None) -> None:
-    start = shipped_vae() | load_average(folder / "decoder-last")
-    recipe = nano.decoder_anew(shipped_arch())
-    train_vae(recipe, _shown(folder), folder / "decoder-anew", log=log, start=start, minutes=minutes)
-
-
 def _shown(folder: Path) -> np.ndarray:
     """Pictures for the decoder, uint8 (n, T, 64, 64, 3): windows of the largest films, then puppets."""
     path, side = folder / "shown.npy", nano_speech.SIZE
@@ -255,17 +237,8 @@ def _export(folder: Path, log: Log, minutes: float | None) -> None:
 
 
 def _experts(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Both experts as they went furthest, by the names of a network."""
-    high, low = (
-        _under("dit.", load_average(last)) if (last := folder / f"{name}-last").exists() else taught
-        for name, taught in zip(("high", "low"), _taught(folder), strict=True)
-    )
-    return high, low
-
-
-def _taught(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Both experts before their last stage, by the names of a network; of what the critic taught them, a share."""
-    high, low = (_under("dit.", load_average(_last(folder, name, ("-more", "")))) for name in ("high", "low"))
+    """Both experts as they went furthest, by the names of a network; of what the critic taught them, a share."""
+    high, low = (_under("dit.", load_average(_last(folder, name))) for name in ("high", "low"))
     if (folder / "obey").exists():
         taught, share = load_average(folder / "obey"), nano.TAUGHT
         high = {name: value.lerp(taught[f"high.{name}"], share) for name, value in high.items()}
@@ -273,9 +246,9 @@ def _taught(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return high, low
 
 
-def _last(folder: Path, part: str, stages: Sequence[str] = ("-anew", "-last", "-more", "")) -> Path:
+def _last(folder: Path, part: str) -> Path:
     """The run of a part that went furthest: the model may be looked at before the later ones have begun."""
-    runs = [folder / f"{part}{more}" for more in stages]
+    runs = [folder / f"{part}{more}" for more in ("-last", "-more", "")]
     return next((run for run in runs if run.exists()), runs[-1])
 
 
@@ -316,10 +289,6 @@ def open_tokenizer(folder: Path) -> Tokenizer:
     return Tokenizer.open(folder / "words" / "tokenizer.json")
 
 
-def _above(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{prefix}{name}": t for name, t in tensors.items()}
-
-
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
@@ -338,8 +307,5 @@ _RUN: dict[str, Callable[[Path, Log, float | None], None]] = {
     "decoder-last": _decoder_last,
     "critic": _critic,
     "obey": _obey,
-    "high-last": _high_last,
-    "low-last": _low_last,
-    "decoder-anew": _decoder_anew,
     "export": _export,
 }

@@ -149,7 +149,7 @@ def test_a_film_that_rests_measures_zero_in_every_axis():
 @pytest.mark.parametrize(
     "labels",
     [{"action": "bounce"}, {"action": "spin", "subject": "cube"}, {"camera": "pan-left"},
-     {"camera": "pan-right", "time": "dusk"}],
+     {"camera": "pan-right", "time": "sunset"}],
 )  # fmt: skip
 def test_movement_and_a_slow_pan_are_no_drift(labels):
     drift = measure_drift(stage(**labels), FPS)

@@ -231,8 +231,3 @@ def test_the_experts_that_are_exported_go_a_share_of_the_way(tmp_path):
         )
     for expert in stages._experts(tmp_path):
         assert expert["w"].tolist() == [1 + 2 * nano.TAUGHT]
-    (tmp_path / "low-last").mkdir()
-    save_file({"average/dit.w": torch.tensor([7.0])}, tmp_path / "low-last" / "state.safetensors")
-    high, low = stages._experts(tmp_path)
-    assert high["w"].tolist() == [1 + 2 * nano.TAUGHT]
-    assert low["w"].tolist() == [7.0]

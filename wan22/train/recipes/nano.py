@@ -52,9 +52,6 @@ SHOWN = (
 )
 """What the critic learns from: it reads better the more it has seen, and experts learn no better than it reads."""
 
-LAST = (replace(FILMS[0], share=0.46), replace(SHOWN[1], share=0.38), *FILMS[1:])
-"""What both experts go on with at last."""
-
 TAUGHT = 0.5
 """How far the shipped experts go from what they were to what the critic made of them: all the way they move less
 (docs/nano.md). Networks before and after a fine-tuning are mixed as in Wortsman et al. 2022, arXiv:2109.01903.
@@ -211,18 +208,6 @@ def obey(vocab: int) -> ObeyRecipe:
     )
 
 
-def high_last(vocab: int) -> FlowRecipe:
-    """The high-noise expert at last, on films whose ground has patches, by which a move of the camera is seen."""
-    return replace(high(vocab), optimiser=Optimiser(steps=4000, peak=1.1e-3, average=0.998), seed=SEED + 31)
-
-
-def low_last(vocab: int) -> FlowRecipe:
-    """The low-noise expert at last, on the same."""
-    return replace(
-        low_more(vocab), optimiser=Optimiser(steps=3900, peak=1.1e-3, average=0.998), seed=SEED + 32
-    )
-
-
 def decoder_more(arch: VAEArch) -> VAERecipe:
     """The decoder goes on, with more weight on large errors."""
     more = Optimiser(steps=600, peak=4e-4, warmup=20, average=0.98)
@@ -233,12 +218,6 @@ def decoder_last(arch: VAEArch) -> VAERecipe:
     """The decoder once more, with most of the weight on large errors."""
     last = Optimiser(steps=640, peak=2.5e-4, warmup=20, average=0.98)
     return replace(decoder(arch), optimiser=last, squares=16.0, seed=SEED + 11)
-
-
-def decoder_anew(arch: VAEArch) -> VAERecipe:
-    """The decoder learns the ground's patches."""
-    anew = Optimiser(steps=520, peak=3e-4, warmup=20, average=0.98)
-    return replace(decoder(arch), optimiser=anew, squares=16.0, seed=SEED + 33)
 
 
 def variant(vae: VAEArch, vocab: int) -> Variant:
