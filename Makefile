@@ -47,7 +47,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 $(INSTALLED_DEV): $(INSTALLED)
 	@echo 'Installing the development tools' >&2
 	@$(VENV)/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")' > $(VENV)/dev.txt
-	@$(PIP) -r $(VENV)/dev.txt -e '.[gguf,eval,audio]'
+	@$(PIP) -r $(VENV)/dev.txt -e .
 	@touch $@
 
 clean:

@@ -64,7 +64,8 @@ def fit(looks: Mapping[str, np.ndarray], shrink: float = 0.3) -> Judge:
 
 def features(film: np.ndarray) -> np.ndarray:
     """What is looked at in some frames of a film, uint8 (T, H, W, 3): float64 (frames, d). Raises MediaError."""
-    cv2 = _opencv()
+    import cv2
+
     if film.ndim != 4 or film.shape[-1] != 3 or film.dtype != np.uint8 or not len(film):
         raise MediaError(f"a film is uint8 (T, H, W, 3), not {film.dtype} {film.shape}")
     some = film[np.unique(np.linspace(0, len(film) - 1, _LOOKS).round().astype(int))]
@@ -122,7 +123,9 @@ def square(cv2: Any, picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 def looks_at_renders(count: int, size: tuple[int, int], seed: int = _FIT_SEED) -> dict[str, np.ndarray]:
     """Features of `count` training clips of every kind, each blurred by some 0 to 2.5 pixels, as films may be."""
-    cv2, rng = _opencv(), np.random.default_rng(seed)
+    import cv2
+
+    rng = np.random.default_rng(seed)
     found = {}
     for kind in KINDS:
         clips = clips_of(ordinary(count, seed, kind, "train"), size, seed, frames=_LOOKS, fps=4.0)
@@ -163,11 +166,3 @@ def clips_of(
 ) -> list[np.ndarray]:
     """The film set's own clips, uint8 (T, H, W, 3) each."""
     return list(render(shots, height=size[1], width=size[0], frames=frames, fps=fps, seed=seed).numpy())
-
-
-def _opencv() -> Any:
-    try:
-        import cv2
-    except ImportError as error:
-        raise OptionError("telling bodies apart needs OpenCV: pip install 'wan22[eval]'") from error
-    return cv2

@@ -2,7 +2,6 @@
 
 import os
 import re
-import resource
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import wan22
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-HEAVY = "torch numpy PIL av safetensors tokenizers huggingface_hub transformers psutil einops rich"
+HEAVY = "torch numpy PIL av safetensors tokenizers huggingface_hub transformers psutil einops rich cv2 matplotlib gguf"
 HELP = """
 import sys
 from wan22.cli.__main__ import main
@@ -32,16 +31,13 @@ def test_help_imports_nothing_heavy():
     assert done.stderr.strip() == "heavy:"
 
 
-def test_help_answers_within_a_third_of_a_second():
-    """Measured in processor time, so that a busy machine does not fail it."""
-
-    def once():
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-m", "wan22.cli", "--help"], capture_output=True, check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-    assert min(once() for _ in range(3)) < 0.3
+def test_no_test_reads_a_clock():
+    """Machines are shared and of every age: times belong into bench/."""
+    clock = re.compile(
+        r"\b(?:time\.(?:time|monotonic|perf_counter|process_time)(?:_ns)?\(|timeit|getrusage|datetime\.now)"
+    )
+    tests = [path for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__)]
+    assert not [str(path) for path in tests if clock.search(path.read_text())]
 
 
 def test_importing_the_package_imports_no_torch():

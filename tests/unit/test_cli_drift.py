@@ -92,17 +92,6 @@ def test_json_is_one_object_and_the_files_go_where_they_are_told(run, tmp_path):
     assert (tmp_path / "new" / "plot.png").exists()
 
 
-def test_without_matplotlib_the_numbers_are_made_and_a_plot_that_is_asked_for_is_refused(
-    run, tmp_path, monkeypatch
-):
-    monkeypatch.setattr("wan22.cli.drift.find_spec", lambda name: None)
-    code, out, _ = run(write(tmp_path / "film.mp4", film()))
-    assert code == 0 and out.splitlines()[-1].startswith("no plot: it needs matplotlib")
-    assert not list(tmp_path.glob("*.png"))
-    code, _, err = run("film.mp4", "--plot", "plot.png")
-    assert code == 2 and "pip install 'wan22[eval]'" in err
-
-
 # What is refused
 
 

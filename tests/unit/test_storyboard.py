@@ -14,7 +14,6 @@ from PIL import Image
 
 from wan22.catalog import VARIANTS, Defaults, Trained
 from wan22.cli import shoot
-from wan22.cli import storyboard as command
 from wan22.cli.__main__ import main
 from wan22.media.image import read_image
 from wan22.media.recipe import read_recipe
@@ -268,8 +267,7 @@ def test_a_picture_of_the_script_is_found_beside_it(run, engine, tmp_path):
     assert run("--plan") == (2, "", err)
 
 
-def test_the_plan_prints_prompts_and_makes_nothing(run, engine, tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "find_spec", lambda _: None)
+def test_the_plan_prints_prompts_and_makes_nothing(run, engine, tmp_path):
     code, out, _ = run("--plan")
     assert code == 0 and out.splitlines()[0] == "shot 1 (seed 1): Night time. a red ball rests."
     code, out, _ = run("--plan", "--json", "--seed", "5")
@@ -311,12 +309,6 @@ def test_what_cannot_be_is_said_before_anything_is_made(run, engine, tmp_path, s
     (tmp_path / "film.txt").write_text(script)
     code, out, err = run(*options)
     assert code == 2 and message in err and not out and not engine.requests
-
-
-def test_without_opencv_that_is_said_before_anything_is_made(run, engine, monkeypatch):
-    monkeypatch.setattr(command, "find_spec", lambda name: None if name == "cv2" else name)
-    code, _, err = run()
-    assert code == 2 and "needs OpenCV: pip install 'wan22[eval]'" in err and not engine.requests
 
 
 def test_a_model_that_takes_no_picture_cannot_begin_with_stills(run, engine):

@@ -37,8 +37,11 @@ def video(arch, t, h, w):
 
 
 def assert_same(a, b, bound=2e-5):
+    """Equal but for rounding: the norm of the difference against that of b. No single element is bound tightly, for
+    kernels differ in how they sum."""
     assert a.shape == b.shape
-    assert (a - b).abs().max() <= bound * b.std()
+    assert (a - b).norm() <= bound * b.norm()
+    assert (a - b).abs().max() <= 100 * bound * b.std()
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

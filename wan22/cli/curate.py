@@ -51,7 +51,7 @@ def curate(
     which a recipe takes as its source. See docs/curation.md.
     """
     from wan22.media.place import check_output
-    from wan22.train.data.curate import Thresholds, need_matplotlib, write
+    from wan22.train.data.curate import Thresholds, write
     from wan22.train.data.curate import curate as look
 
     asked = Thresholds(
@@ -66,7 +66,6 @@ def curate(
     )
     out = output or Path(f"{os.path.normpath(folder)}.curated")
     check_output(f"{out}/", bytes_needed=1 << 20)
-    need_matplotlib()
     found = look(folder, asked, cut=cut, log=_say)
     try:
         files = write(found, out)

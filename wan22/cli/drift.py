@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,15 +50,14 @@ def drift(
     found = _measure(file, fps)
     with written(numbers) as part:
         part.write_text(jsonlib.dumps(found.as_json(), indent=1) + "\n")
-    if picture is not None:
-        with written(picture) as part:
-            plot_drift(found, part)
+    with written(picture) as part:
+        plot_drift(found, part)
     if json:
         print(jsonlib.dumps(found.as_json()))
         return
     for line in (*table(found), "", *remarks(found), str(numbers)):
         print(line)
-    print(picture or "no plot: it needs matplotlib, pip install 'wan22[eval]'")
+    print(picture)
 
 
 def table(found: Drift) -> list[str]:
@@ -132,15 +130,12 @@ def _borders(file: str, frames: int) -> list[int]:
     return [start for start in starts if 0 < start < frames]
 
 
-def _plot_target(file: str, plot: str | None) -> Path | None:
-    """Where the plot goes; None if it was not asked for and cannot be drawn here."""
+def _plot_target(file: str, plot: str | None) -> Path:
+    """Where the plot goes."""
     from wan22.media.place import check_output
 
-    here = find_spec("matplotlib") is not None
     if plot is None:
-        return Path(f"{file}{SUFFIX}.png") if here else None
-    if not here:
-        raise OptionError("--plot needs matplotlib: pip install 'wan22[eval]'")
+        return Path(f"{file}{SUFFIX}.png")
     if Path(plot).suffix.lower() != ".png":
         raise OptionError(f"--plot writes PNG: give a name that ends in .png, not {plot!r}")
     check_output(plot, bytes_needed=1_000_000)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -47,15 +46,14 @@ def eval(
 
     result = evaluate(asked, folder, log=_say, afresh=afresh)
     picture = folder / "eval.png"
-    if find_spec("matplotlib") is not None:
-        with written(picture) as part:
-            plot(result, part)
+    with written(picture) as part:
+        plot(result, part)
     if json:
         print(jsonlib.dumps(result))
         return
     for line in (*table(result), "", str(folder / "eval.json")):
         print(line)
-    print(picture if picture.exists() else "no plot: it needs matplotlib, pip install 'wan22[eval]'")
+    print(picture)
 
 
 def _say(line: str) -> None:

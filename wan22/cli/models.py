@@ -247,9 +247,7 @@ def _from_modelscope(row: Variant, to: str | None) -> str:
     try:
         from modelscope import snapshot_download
     except ImportError:
-        raise OptionError(
-            "--from modelscope needs the package modelscope: pip install 'wan22[modelscope]'"
-        ) from None
+        raise OptionError("--from modelscope needs the package modelscope: pip install modelscope") from None
     try:
         return snapshot_download(str(row.hub), allow_patterns=needed_files(row), local_dir=to)
     except (OSError, ValueError) as error:

@@ -6,7 +6,6 @@ import json as jsonlib
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -96,7 +95,6 @@ def storyboard(
         _check_plan(told, _shots(told, settings, path.parent), from_stills)
         _print_plan(told, json)
         return
-    _check_tools()
     if still_model is not None and not from_stills:
         raise OptionError("--still-model says who makes the pictures of --from-stills; give both")
     folder = Path(output) if output is not None else Path("out") / path.stem
@@ -203,19 +201,6 @@ def _print_plan(script: Script, json: bool) -> None:
         about += [f"{scene.seconds:g} s"] if scene.seconds else []
         about += [f"from {scene.image}"] if scene.image else []
         print(f"shot {scene.number} ({', '.join(about)}): {scene.prompt}")
-
-
-def _check_tools() -> None:
-    missing = [
-        package
-        for module, package in (("cv2", "OpenCV"), ("matplotlib", "matplotlib"))
-        if not find_spec(module)
-    ]
-    if missing:
-        raise OptionError(
-            f"a storyboard measures its shots and draws a board, which needs {' and '.join(missing)}: "
-            "pip install 'wan22[eval]'. --plan works without"
-        )
 
 
 def _shots(script: Script, settings: dict[str, Any], beside: Path) -> list[shoot.Shot]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +43,6 @@ def check_takes(number: int | None, count: int, prompt: str) -> None:
         raise OptionError(f"--best-of compares takes: give 2 or more, not {number}")
     if count > 1:
         raise OptionError("--best-of keeps one film of several, --count makes several: give one of them")
-    if find_spec("cv2") is None:
-        raise OptionError("--best-of measures films, which needs OpenCV: pip install 'wan22[eval]'")
     from wan22.director.judge import measurable
 
     if not measurable(prompt):

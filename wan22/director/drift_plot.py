@@ -7,19 +7,16 @@ import os
 import numpy as np
 
 from wan22.director.trend import Drift, median
-from wan22.errors import OptionError
 
 
 def plot_drift(drift: Drift, path: str | os.PathLike[str]) -> None:
     """Draw every axis over time, as small multiples, into a PNG.
 
     The grey band is what people do not notice; the dashed line is the slope; vertical lines are seams (dotted)
-    and cuts. Raises OptionError if matplotlib is absent (`pip install 'wan22[eval]'`).
+    and cuts.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise OptionError("drawing drift needs matplotlib: pip install 'wan22[eval]'") from error
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(12, 9), layout="constrained")
     panels = figure.subplots(4, 3, sharex=True).ravel()
     times = np.array(drift.times)

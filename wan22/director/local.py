@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +24,6 @@ class LocalExtender:
     sees = False
 
     def __post_init__(self) -> None:
-        if find_spec("transformers") is None:
-            raise OptionError(
-                "a local model needs transformers: pip install 'wan22[audio]'. Without it, use rules or a server"
-            )
         if (folder := Path(self.model)).is_dir():
             if not (folder / "config.json").is_file():
                 raise CheckpointError(f"{folder} holds no language model: it has no config.json")

@@ -3,7 +3,6 @@
 Any video: it is scaled down inside, and no label, prompt or recipe is read. What cannot be known is "unknown". The
 parts are `flow.py` and `movement.py` (camera), `subject.py` (the body that stands out), `picture.py` (light and
 colour); `judge.py` compares with what was asked. docs/measure.md says how often each is right.
-Needs OpenCV (`pip install 'wan22[eval]'`).
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from wan22.director.judge import Verdict, judge, score
 from wan22.director.picture import brightness, light_evidence
 from wan22.director.reading import UNKNOWN, Measurement, Reading
 from wan22.director.subject import Subject, find_subject
-from wan22.errors import MediaError, OptionError
+from wan22.errors import MediaError
 
 __all__ = ["UNKNOWN", "Measurement", "Reading", "Verdict", "judge", "measure", "score"]
 
@@ -40,11 +39,11 @@ _ON_SUBJECT = ("colour", "light_direction", "light_quality", "shot_size")
 def measure(frames: np.ndarray, fps: float) -> Measurement:
     """Measure a video, uint8 (T, H, W, 3) of at least 5 frames and 24 pixels a side.
 
-    About eight frames a second are looked at. Raises MediaError for another shape or rate, OptionError if OpenCV is
-    absent.
+    About eight frames a second are looked at. Raises MediaError for another shape or rate.
     """
+    import cv2
+
     _check(frames, fps)
-    cv2 = _opencv()
     step = max(1, round(fps / _RATE), -(-len(frames) // _MOST))
     step = min(step, max((len(frames) - 1) // (MIN_FRAMES - 1), 1))
     at = np.arange(0, len(frames), step)
@@ -94,21 +93,14 @@ def _check(frames: np.ndarray, fps: float) -> None:
         raise MediaError(f"cannot measure a clip at {fps} frames a second: fps must be positive")
 
 
-def _opencv() -> Any:
-    try:
-        import cv2
-    except ImportError as error:
-        raise OptionError("measuring films needs OpenCV: pip install 'wan22[eval]'") from error
-    return cv2
-
-
 def shrunk(frames: np.ndarray, rows: int) -> np.ndarray:
     """Frames uint8 (T, H, W, 3) at no more than `rows` rows; smaller ones as they are."""
     height, width = frames.shape[1:3]
     if height <= rows:
         return frames
     size = (max(round(width * rows / height), 1), rows)
-    cv2 = _opencv()
+    import cv2
+
     return np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames])
 
 

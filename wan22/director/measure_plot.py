@@ -9,7 +9,6 @@ import numpy as np
 
 from wan22.director.flow import PARAMETERS
 from wan22.director.reading import Measurement
-from wan22.errors import OptionError
 
 _FRAMES = 8
 _WIDE = 88  # letters of a line of text
@@ -18,14 +17,9 @@ _WIDE = 88  # letters of a line of text
 def plot_measurement(
     measurement: Measurement, frames: np.ndarray, path: str | os.PathLike[str], lines: Sequence[str] = ()
 ) -> None:
-    """Draw a measurement of uint8 (T, H, W, 3) into a PNG; `lines` of text stand beside it.
+    """Draw a measurement of uint8 (T, H, W, 3) into a PNG; `lines` of text stand beside it."""
+    from matplotlib.figure import Figure
 
-    Raises OptionError if matplotlib is absent (`pip install 'wan22[eval]'`).
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise OptionError("drawing a measurement needs matplotlib: pip install 'wan22[eval]'") from error
     seconds = measurement.at / measurement.fps
     figure = Figure(figsize=(15, 9.5), layout="constrained")
     panels = figure.subplot_mosaic(

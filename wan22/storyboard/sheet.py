@@ -1,6 +1,6 @@
 """The board as a PDF to print: A4, three shots a page, each with three frames, its prompt, what was asked and measured.
 
-Drawn by matplotlib (`pip install 'wan22[eval]'`). Letters that no font of this machine has become a hollow box, and
+Drawn by matplotlib. Letters that no font of this machine has become a hollow box, and
 the page says so.
 """
 

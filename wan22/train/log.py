@@ -122,7 +122,7 @@ def _summary_writer() -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise OptionError(
-            "log.tensorboard = true needs the package tensorboard: pip install 'wan22[train]'; log.jsonl is written "
-            "in any case"
+            "log.tensorboard = true needs the package tensorboard: pip install tensorboard; "
+            "log.jsonl is written in any case"
         ) from error
     return SummaryWriter

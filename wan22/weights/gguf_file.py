@@ -1,6 +1,6 @@
 """GGUF files (llama.cpp's format, as ComfyUI-GGUF uses it for Wan): dequantised tensor by tensor.
 
-Needs the optional package `gguf` (`pip install wan22[gguf]`). GGUF stores axes in reverse order and at most
+GGUF stores axes in reverse order and at most
 four of them, so producers note the true shape of others in `comfy.gguf.orig_shape.<name>`.
 """
 
@@ -22,13 +22,11 @@ _ROWS_AT_ONCE = 1 << 24  # elements dequantised together, so that the work space
 
 
 class GGUFFile:
-    """One `.gguf` file. Raises CheckpointError if it is cut off or no GGUF, or `gguf` is not installed."""
+    """One `.gguf` file. Raises CheckpointError if it is cut off or no GGUF."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            import gguf
-        except ImportError:
-            raise CheckpointError(f"reading {path} needs the package gguf: pip install wan22[gguf]") from None
+        import gguf
+
         self.path = path
         try:
             reader = gguf.GGUFReader(path)

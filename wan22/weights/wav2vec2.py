@@ -44,15 +44,11 @@ def audio_parameters(path: str | Path) -> int:
 def load_audio_encoder(path: str | Path, device: str | torch.device = "cpu") -> Wav2Vec2Model:
     """Load an encoder of sound on `device`, in float32 whatever the file has, in eval mode, without gradients.
 
-    Raises CheckpointError as `audio_config` does, or if transformers is not installed; KeysError, before data is
+    Raises CheckpointError as `audio_config` does; KeysError, before data is
     read, if a tensor is missing, unknown or misshapen.
     """
-    try:
-        from transformers import Wav2Vec2Config, Wav2Vec2Model
-    except ImportError as error:
-        raise CheckpointError(
-            f"the encoder of sound needs the package transformers ({error}): pip install 'wan22[audio]'"
-        ) from None
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
     with open_reader(path) as reader:
         view, arch = _open(reader)
         # Masks belong to training; without them the model has no parameter for one.

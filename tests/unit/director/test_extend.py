@@ -5,7 +5,6 @@ import io
 import json
 import socket
 import threading
-import time
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -15,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from wan22.director import local
 from wan22.director.brief import Brief, answer, instructions
 from wan22.director.chat import ChatExtender, data_url
 from wan22.director.extend import RuleExtender, extend, open_extender
@@ -334,20 +332,22 @@ def test_an_answer_that_is_none_is_an_error(reply, why):
 
 
 def test_a_slow_server_is_given_up_in_time():
+    ended = threading.Event()
+
     def reply(handler, _):
         handler.send_response(200)
-        handler.send_header("Content-Length", "1000")
+        handler.send_header("Content-Length", "1000000")
         handler.end_headers()
         with suppress(OSError):  # nobody listens any more
-            for _ in range(20):
+            while not ended.wait(0.05):
                 handler.wfile.write(b" ")
-                time.sleep(0.05)
 
     with server(reply) as (url, _):
-        began = time.monotonic()
-        with pytest.raises(ExtendError, match=r"did not answer in full within 0.2 s"):
-            extend("fox", ChatExtender(url, "m", timeout=0.2))
-        assert time.monotonic() - began < 0.9
+        try:  # it returns before the server has answered, or never
+            with pytest.raises(ExtendError, match=r"did not answer in full within 0.2 s"):
+                extend("fox", ChatExtender(url, "m", timeout=0.2))
+        finally:
+            ended.set()
 
 
 def test_a_server_that_is_down_is_named():
@@ -419,9 +419,6 @@ def test_a_folder_or_name_without_an_instruct_model_is_an_error(tiny, tmp_path, 
         extend("a fox", open_extender("Nobody/Nothing-1B"))
     with pytest.raises(OptionError, match="does not see the picture"):
         extend("", open_extender(str(tiny)), image=PICTURE)
-    monkeypatch.setattr(local, "find_spec", lambda _: None)
-    with pytest.raises(OptionError, match="needs transformers: pip install"):
-        open_extender("Qwen/Qwen2.5-3B-Instruct")
 
 
 def test_a_tokenizer_without_a_chat_template_is_no_instruct_model(tiny, tmp_path):

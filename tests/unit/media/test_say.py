@@ -5,7 +5,6 @@ import json
 import shutil
 import socket
 import threading
-import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -181,13 +180,11 @@ def test_a_slow_server_is_given_up_in_time(speech, how):
                 handler.wfile.flush()
 
     with server(answer) as (url, requests):
-        begin = time.monotonic()
-        try:
+        try:  # it returns before the server has answered, or never
             with pytest.raises(SpeechError, match=r"did not answer in full within 0\.3 s"):
                 ServerSpeaker(url, timeout=0.3).say("Hi")
         finally:
             ended.set()
-        assert time.monotonic() - begin < 2
     assert len(requests) == 1
 
 
@@ -214,16 +211,18 @@ def test_an_answer_without_end_is_refused(speech, monkeypatch):
             ServerSpeaker(url).say("Hi")
 
 
-def test_a_server_that_is_down_is_tried_three_times_and_named():
+def test_a_server_that_is_down_is_tried_three_times_and_named(monkeypatch):
+    pauses = []
+    monkeypatch.setattr("wan22.web.time.sleep", pauses.append)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
-    begin = time.monotonic()
     with pytest.raises(SpeechError, match=f"no speech server answers at {url}"):
         ServerSpeaker(url, back_off=(0.1, 0.1)).say("Hi")
-    assert 0.2 <= time.monotonic() - begin < 2
+    assert pauses == [0.1, 0.1]
     with pytest.raises(SpeechError, match="no speech server answers"):
-        ServerSpeaker(url, timeout=0.2, back_off=(60, 60)).say("Hi")  # no pause reaches over the deadline
+        ServerSpeaker(url, timeout=0.2, back_off=(60, 60)).say("Hi")
+    assert pauses == [0.1, 0.1]  # no pause reaches over the deadline
 
 
 def test_the_recipe_of_a_server_holds_no_secret(speech, tmp_path):

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -233,7 +232,5 @@ class LocalSeer:
 
 
 def local_seer(model: str) -> LocalSeer:
-    """A model by its folder or hub name. Raises OptionError without transformers."""
-    if find_spec("transformers") is None:
-        raise OptionError("a local model needs transformers: pip install 'wan22[audio]'. Or name a --server")
+    """A model by its folder or hub name."""
     return LocalSeer(model)

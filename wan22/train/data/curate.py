@@ -21,7 +21,7 @@ import numpy as np
 
 from wan22.errors import MediaError, OptionError
 from wan22.media.place import written
-from wan22.train.data.measures import CUT, Measures, measure, need_opencv
+from wan22.train.data.measures import CUT, Measures, measure
 from wan22.train.data.plan import Problem
 from wan22.train.data.sources import CLIPS, MEDIA, collect, walk
 
@@ -142,7 +142,6 @@ def curate(
     Raises OptionError without OpenCV or without a folder, MediaError if there is no clip in it.
     """
     asked = thresholds or Thresholds()
-    need_opencv()
     if not folder.is_dir():
         raise OptionError(f"{folder} is no folder of clips")
     if not 0 < cut <= 1:
@@ -247,17 +246,8 @@ def write(result: Curated, out: Path) -> list[Path]:
     return [out / name for name in (*texts, "curate.png")]
 
 
-def need_matplotlib() -> None:
-    """Raise OptionError without matplotlib."""
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise OptionError("drawing needs matplotlib: pip install 'wan22[eval]'") from error
-
-
 def plot(result: Curated, path: Path) -> None:
     """Draw histograms of the numbers, what is kept in colour, with the thresholds, into a PNG."""
-    need_matplotlib()
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 6), layout="constrained")

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wan22.errors import MediaError, OptionError
+from wan22.errors import MediaError
 from wan22.train.data.frames import frames_at
 from wan22.train.data.overlay import WIDTH, Box, steady_lines, text_lines
 from wan22.train.data.probe import Facts, probe
@@ -74,14 +74,6 @@ class Measures:
             name: round(value, 5) if isinstance(value, float) else value for name, value in kept.items()
         }
         return {**rounded, "cuts": [round(at, 3) for at in self.cuts], "size": list(self.size)}
-
-
-def need_opencv() -> None:
-    """Raise OptionError without OpenCV."""
-    try:
-        import cv2  # noqa: F401
-    except ImportError as error:
-        raise OptionError("looking at clips needs OpenCV: pip install 'wan22[eval]'") from error
 
 
 def measure(path: Path, *, cut: float = CUT) -> Measures:

@@ -207,14 +207,12 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
 def motion_amount(frames: np.ndarray) -> float:
     """How much moves: mean length of the optical flow between neighbours, in percent of the picture's width a frame.
 
-    frames: uint8 (T, H, W, 3), T of 2 or more. Dense flow after Farnebäck (2003). Raises OptionError without OpenCV.
+    frames: uint8 (T, H, W, 3), T of 2 or more. Dense flow after Farnebäck (2003).
     """
     if frames.ndim != 4 or len(frames) < 2:
         raise MediaError(f"motion is measured on two frames or more, not on an array {frames.shape}")
-    try:
-        import cv2
-    except ImportError as error:
-        raise OptionError("measuring motion needs OpenCV: pip install 'wan22[eval]'") from error
+    import cv2
+
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
     total = 0.0
     for before, after in pairwise(grey):

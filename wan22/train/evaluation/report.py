@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from wan22.errors import OptionError
 from wan22.train.evaluation.film import Features, Numbers
 from wan22.train.evaluation.metrics import frechet, mean_psnr
 
@@ -163,11 +162,9 @@ def _scores(result: Mapping[str, Any]) -> list[str]:
 
 
 def plot(result: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
-    """Draw adherence, validation loss and drift into a PNG. Raises OptionError without matplotlib."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise OptionError("drawing needs matplotlib: pip install 'wan22[eval]'") from error
+    """Draw adherence, validation loss and drift into a PNG."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(12, 8), layout="constrained")
     spaces = figure.add_gridspec(2, 2, width_ratios=(1.1, 1))
     _bars(figure.add_subplot(spaces[:, 0]), result["adherence"])

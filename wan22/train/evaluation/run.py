@@ -14,7 +14,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
-from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -172,8 +171,6 @@ class _Work:
 
     def _check(self) -> Canvas:
         """Everything that can be known to fail, before any film."""
-        if find_spec("cv2") is None:
-            raise OptionError("measuring films needs OpenCV: pip install 'wan22[eval]'")
         canvas = self.engine.check(self.request(0, first=False))
         for i in range(1, len(self.asked)):
             self.engine.check(self.request(i, first=False))
