@@ -2,6 +2,7 @@
 #
 #   make video PROMPT="a red ball bounces at sunset"    make a film with the embedded model; its path is the last line
 #   make test                                           run the tests
+#   make test-kernels                                   the numerical tests again, as two older processors compute
 #   make check                                          everything that must hold before a change is shared
 #   make clean                                          remove what these commands made, films excepted
 #
@@ -23,7 +24,7 @@ PIP := $(VENV)/bin/python -m pip install --quiet -c constraints.txt
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: video test check clean
+.PHONY: video test test-kernels check clean
 .DEFAULT_GOAL := video
 
 video: $(INSTALLED)
@@ -31,6 +32,13 @@ video: $(INSTALLED)
 
 test: $(INSTALLED_DEV)
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS)
+
+# What a green run says of this processor it need not say of another: PyTorch picks its kernels by what it finds.
+NUMERICAL := tests/parity tests/crosscheck tests/unit/conditioning $(addprefix tests/unit/test_,ops.py vae.py dit.py sampling.py engine.py engine_long.py engine_speech.py)
+
+test-kernels: $(INSTALLED_DEV)
+	@OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(VENV)/bin/python -m pytest -n $(WORKERS) $(NUMERICAL)
+	@OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(VENV)/bin/python -m pytest -n $(WORKERS) $(NUMERICAL)
 
 check: $(INSTALLED_DEV)
 	@VENV="$(VENV)" tools/check

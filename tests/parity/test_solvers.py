@@ -30,8 +30,9 @@ def test_timesteps_sigmas_and_final_states_equal_the_official_ones(golden, relat
 
 
 @pytest.mark.golden("pipeline_[!s]*")
-def test_the_noise_of_a_seed_is_the_recorded_one(golden):
+def test_the_noise_of_a_seed_is_the_recorded_one(golden, relative_error):
+    """The same generator, so the same numbers; their last bit is the kernel's, which may be another processor's."""
     recorded = {name: noise for name, noise in golden.inputs.items() if name.startswith("noise")}
     assert recorded
     for name, noise in recorded.items():
-        assert torch.equal(draw_noise(tuple(noise.shape), golden.config["seed"]), noise), name
+        assert relative_error(draw_noise(tuple(noise.shape), golden.config["seed"]), noise) <= 1e-6, name

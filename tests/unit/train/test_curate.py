@@ -231,9 +231,6 @@ def test_a_place_that_cannot_be_written_is_said_before_any_clip_is_measured(tmp_
     for place in ("afile", "afile/deeper"):
         assert main(["curate", str(tmp_path / "clips"), "-o", str(tmp_path / place)]) == 2
         assert "afile is a file, not a folder." in capsys.readouterr().err
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
-    assert main(["curate", str(tmp_path / "clips")]) == 2
-    assert "needs matplotlib: pip install" in capsys.readouterr().err
 
 
 def test_what_was_measured_is_shown_though_it_cannot_be_written(tmp_path, capsys):
