@@ -11,11 +11,9 @@ next step and leaves nothing behind. It writes no file; the edges do.
 
 import math
 import os
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,20 +25,32 @@ from wan22 import finish
 from wan22.arch import DiTArch, UMT5Arch, VAEArch
 from wan22.canvas import Canvas
 from wan22.catalog import Variant
+from wan22.clock import Clock
 from wan22.conditioning.hold import ColourHold
 from wan22.conditioning.known import Known, channels, cover, frames, to_pixels
 from wan22.conditioning.speech import Hearing, Performance, hidden_states
 from wan22.conditioning.take import Carry, Chain, Story, Take
-from wan22.conditioning.text import Tokenizer
+from wan22.conditioning.text import Context, Tokenizer
+from wan22.denoiser import Denoiser, contexts
 from wan22.errors import CheckpointError, DecodeError, OptionError
 from wan22.library import Model, open_model
 from wan22.memory.device import free_memory, pick_device, pick_dtype, wait
 from wan22.memory.placement import Load, Placement, plan
-from wan22.models.dit import Beside, NoiseLevels, TextMemory
 from wan22.request import Job, resolve
-from wan22.sampling import SOLVERS, add_noise, cfg, draw_noise, hold, hold_noisy, rescale, velocity_to_x0
+from wan22.sampling import SOLVERS, add_noise, draw_noise, hold, hold_noisy
 from wan22.sampling.denoise import Denoise
-from wan22.types import ClipDone, Event, Finished, Latents, Level, Notice, Phase, Progress, Request
+from wan22.types import (
+    ClipDone,
+    Event,
+    Events,
+    Finished,
+    Latents,
+    Notice,
+    Phase,
+    Progress,
+    Reply,
+    Request,
+)
 from wan22.version import __version__
 from wan22.weights.dialects.comfy import SPIECE
 from wan22.weights.fingerprint import fingerprint
@@ -53,7 +63,9 @@ Arch = DiTArch | VAEArch | UMT5Arch
 SMALL = 200_000_000
 """Parameters up to which a model counts as small: float32 on the CPU, both guidance branches in one batch."""
 
-_BATCH_TOKENS = 4096
+_WHOLE_LATENTS = 4096
+"""Positions of latents up to which the VAE works on a video at once."""
+
 _REMEMBERED_TEXTS = 16
 FLOAT32 = ("norm", "modulation", "time_embedding", "time_projection", "head.")
 """Parts of parameter names that stay float32 in every precision (spec: transformer, section 5)."""
@@ -81,7 +93,7 @@ class Engine:
         self._merged = Fitted()
         self._read_expert = dict(experts or {})
         self._tokenizer, self._placement = tokenizer, placement
-        self._texts: OrderedDict[str, Tensor] = OrderedDict()
+        self._texts: OrderedDict[tuple[str, int], Tensor] = OrderedDict()
 
     def use_loras(self, loras: Sequence[LoRA | str | os.PathLike[str]]) -> None:
         """Merge these LoRAs, in place of those before, when the experts are next read; an empty list takes all away.
@@ -122,9 +134,9 @@ class Engine:
         """
         return self._recipe(resolve(request, self.variant))
 
-    def generate(self, request: Request, done: ClipDone | None = None) -> Iterator[Event]:
+    def generate(self, request: Request, done: ClipDone | None = None) -> Events:
         """Make a film, one event after another (see types.Event); of a long one that was interrupted, what follows the
-        clip `done`.
+        clip `done`. A Progress may be answered by sending a Reply, which changes the steps that follow.
 
         Raises RequestError for a request that cannot be served, before anything is loaded; DecodeError if the VAE
         fails after the latents were handed out.
@@ -138,7 +150,7 @@ class Engine:
         yield from self._notices(job)
         texts = yield from self._encode_texts(job)
         recipe = self._recipe(job)
-        clock = _Clock(len(job.schedule), job.canvas.clips)
+        clock = Clock(len(job.schedule), job.canvas.clips)
         if job.canvas.clips == 1 and request.sound is None:
             known, x = yield from self._condition(job)
             x = yield from self._denoise(job, 0, texts, Take(known), x, clock)
@@ -155,13 +167,13 @@ class Engine:
         yield Finished(job.canvas.fps, recipe)
 
     def _clip(
-        self, job: Job, clip: int, texts: dict[str, Tensor], story: Story, carry: Carry, clock: "_Clock"
-    ) -> Generator[Event, None, Carry]:
+        self, job: Job, clip: int, texts: dict[str, Context], story: Story, carry: Carry, clock: Clock
+    ) -> Generator[Event, Reply | None, Carry]:
         """Make one clip of several, and return what it leaves to the next."""
         if clip > 0 or self.variant.speech is not None:
             yield Phase("condition", "going on from the clip before" if clip else "hearing the sound")
         take = story.take(clip, carry)
-        x = draw_noise((self.variant.dit.out_channels, *job.canvas.latent), job.request.seed + clip)
+        x = self._noise(job, clip)
         if self.variant.speech is not None:
             x = x.to(self.dtype)  # as the release: each update is rounded to it (spec: quirk 46)
         x = (yield from self._denoise(job, clip, texts, take, x, clock)).float()
@@ -178,7 +190,7 @@ class Engine:
             return {}
         return {**story.carry(kept.frames(), carry), **colour}
 
-    def _story(self, job: Job) -> Generator[Event, None, Story]:
+    def _story(self, job: Job) -> Generator[Event, Reply | None, Story]:
         """How the clips of a film follow one another."""
         speech, sound = self.variant.speech, job.request.sound
         if speech is None or sound is None:
@@ -193,7 +205,7 @@ class Engine:
         """Normalised samples (1, n) to the states of the sound's encoder (states, T, a)."""
         return hidden_states(self._placement.bring("audio"), samples)
 
-    def decode_latents(self, tensors: dict[str, Tensor], recipe: dict[str, Any]) -> Iterator[Event]:
+    def decode_latents(self, tensors: dict[str, Tensor], recipe: dict[str, Any]) -> Events:
         """Turn the content of a Latents event into Frames and Finished; also long after it was made.
 
         Raises CheckpointError if tensors and recipe do not belong together or to this model, and DecodeError if the
@@ -209,18 +221,20 @@ class Engine:
             raise DecodeError(f"the VAE could not decode the latents: {error}") from error
         yield Finished(canvas.fps, recipe)
 
-    def encode_text(self, texts: Sequence[str]) -> list[Tensor]:
-        """Encode prompts to contexts (s_i, text_dim) on the device; the last few are remembered.
+    def encode_text(self, texts: Sequence[str], length: int | None = None) -> list[Tensor]:
+        """Encode prompts to contexts (s_i, text_dim) on the device, of `length` rows at most, or else as many as the
+        model was trained on; the last few are remembered.
 
         Each is encoded by itself, so that its bits do not depend on what else was asked, now or before.
         """
+        length = self.variant.dit.text_len if length is None else length
         for text in dict.fromkeys(texts):
-            if text not in self._texts:
-                ids, mask = self._tokenizer.encode([text], self.variant.dit.text_len)
+            if (text, length) not in self._texts:
+                ids, mask = self._tokenizer.encode([text], length)
                 encoder = self._placement.bring("text")
                 with torch.inference_mode():
-                    self._texts[text] = encoder.contexts(ids.to(self.device), mask.to(self.device))[0]
-        found = [self._texts[text] for text in texts]
+                    self._texts[text, length] = encoder.contexts(ids.to(self.device), mask.to(self.device))[0]
+        found = [self._texts[text, length] for text in texts]
         while len(self._texts) > _REMEMBERED_TEXTS:
             self._texts.popitem(last=False)
         return found
@@ -241,7 +255,7 @@ class Engine:
             return vae.encode(video.to(self.device), chunk=None if self._small_video(video) else 1).float()
 
     def _decode(self, vae: nn.Module, latents: Tensor) -> Iterator[Tensor]:
-        whole = math.prod(latents.shape[2:]) <= _BATCH_TOKENS
+        whole = math.prod(latents.shape[2:]) <= _WHOLE_LATENTS
         stream = vae.decode_stream(latents.to(self.device), chunk=None if whole else 1)
         while True:
             with torch.inference_mode():
@@ -251,30 +265,41 @@ class Engine:
             yield part[0]
 
     def _small_video(self, video: Tensor) -> bool:
-        return math.prod(video.shape[2:]) <= _BATCH_TOKENS * 256
+        return math.prod(video.shape[2:]) <= _WHOLE_LATENTS * 256
 
-    def _notices(self, job: Job) -> Iterator[Event]:
+    def _notices(self, job: Job) -> Events:
         for text in (*self.loras.notices, *job.notices):
             yield Notice(text)
         prompts = [("prompt", text) for _, text in job.prompts]
         for what, text in (*prompts, ("negative prompt", job.request.negative or "")):
-            unread = self._tokenizer.unread(text, self.variant.dit.text_len)
+            unread = self._tokenizer.unread(text, job.text_length)
             if unread:
                 yield Notice(f"the {what} is too long; this part is not read: {unread!r}")
             unknown = self._tokenizer.unknown(text)
             if unknown:
                 yield Notice(f"{self.name} does not know these words of the {what}: {', '.join(unknown)}")
 
-    def _encode_texts(self, job: Job) -> Generator[Event, None, dict[str, Tensor]]:
-        """Encode every text of the film."""
+    def _encode_texts(self, job: Job) -> Generator[Event, Reply | None, dict[str, Context]]:
+        """Encode every text of the video for which the request has no tensor."""
+        given = job.request.prompt_embeds, job.request.negative_prompt_embeds
+        texts = [] if given[0] is not None else [text for _, text in job.prompts]
+        texts = list(dict.fromkeys(texts if given[1] is not None else [*texts, job.negative]))
+        if not texts:
+            return {}
         yield Phase("text", "" if self._placement.is_here("text") else "loading the text encoder")
-        texts = list(dict.fromkeys([*(text for _, text in job.prompts), job.negative]))
-        return dict(zip(texts, self.encode_text(texts), strict=True))
+        rows = self.encode_text(texts, job.text_length)
+        return {text: Context(row, job.text_length) for text, row in zip(texts, rows, strict=True)}
 
-    def _condition(self, job: Job) -> Generator[Event, None, tuple[Known, Tensor]]:
+    def _noise(self, job: Job, clip: int) -> Tensor:
+        """Where a clip starts."""
+        if job.request.noise is not None:
+            return job.request.noise.float().cpu()
+        return draw_noise((self.variant.dit.out_channels, *job.canvas.latent), job.request.seed + clip)
+
+    def _condition(self, job: Job) -> Generator[Event, Reply | None, tuple[Known, Tensor]]:
         """Encode what is known of the film; return it and the sample to start from."""
         canvas, request = job.canvas, job.request
-        x = draw_noise((self.variant.dit.out_channels, *canvas.latent), request.seed)
+        x = self._noise(job, 0)
         known = Known()
         if request.image is not None or request.last_image is not None:
             yield Phase("condition", "encoding the picture")
@@ -296,23 +321,24 @@ class Engine:
         return known, x
 
     def _denoise(
-        self, job: Job, clip: int, texts: dict[str, Tensor], take: Take, x: Tensor, clock: "_Clock"
-    ) -> Generator[Event, None, Tensor]:
+        self, job: Job, clip: int, texts: dict[str, Context], take: Take, x: Tensor, clock: Clock
+    ) -> Generator[Event, Reply | None, Tensor]:
         """Walk the sample of a clip through the schedule, and return it; the expert in charge is brought in when its
         turn comes.
         """
         yield Phase("denoise", f"{len(job.schedule)} steps, {job.solver}")
         x = x.to(self.device)
-        experts = _Experts(self._placement, job, (texts[job.prompt(clip)], texts[job.negative]), take)
+        experts = Denoiser(self._placement, job, contexts(job, clip, texts, self.device), take)
         denoise = _holding(experts.denoise, take.known, x)
         steps = SOLVERS[job.solver](denoise, x, job.schedule)
+        reply: Reply | None = None
         for level in job.schedule:
+            experts.change(reply)
             yield from experts.arrive(level)
             with clock, torch.inference_mode():
-                step = next(steps)
+                step = steps.send(None if reply is None else reply.x)
                 wait(self.device)  # so that seconds are true, and closing stops at once
-            x = step.x
-            yield Progress(
+            reply = yield Progress(
                 index=clock.done,
                 steps=clock.steps,
                 expert=experts.name,
@@ -324,6 +350,9 @@ class Engine:
                 clip=clip + 1,
                 clips=job.canvas.clips,
             )
+            x = step.x if reply is None or reply.x is None else _alike(reply.x, step.x)
+            if reply is not None and reply.stop:
+                break
         if not bool(torch.isfinite(x).all()):
             raise CheckpointError(
                 f"{self.name} gave numbers that are not finite in {self.dtype}; try another dtype, and `wan22 verify` "
@@ -344,6 +373,13 @@ class Engine:
             "dtype": str(self.dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
         }
+
+
+def _alike(given: Tensor, x: Tensor) -> Tensor:
+    """A sample that a caller sent, where `x` is and as precise."""
+    if given.shape != x.shape:
+        raise OptionError(f"the sample was {tuple(x.shape)}, and is to be replaced by {tuple(given.shape)}")
+    return given.to(x)
 
 
 def _holding(denoise: Denoise, known: Known, noise: Tensor) -> Denoise:
@@ -390,149 +426,6 @@ class _Kept:
     def frames(self) -> Tensor:
         """The last frames, as many as there were of them."""
         return torch.cat(self._parts, dim=1)[:, -self._count :].float()
-
-
-class _Experts:
-    """The networks of one clip: which one works at a level, with everything that does not depend on noise read once."""
-
-    def __init__(self, placement: Placement, job: Job, texts: tuple[Tensor, Tensor], take: Take) -> None:
-        self.placement, self.job, self.texts, self.take = placement, job, texts, take
-        known = take.known
-        self.channels = None if known.channels is None else known.channels[None].to(placement.device)
-        self.name = ""
-        self.network: nn.Module | None = None
-        self.branches: tuple[_Branch, ...] = ()
-
-    def arrive(self, level: Level) -> Iterator[Event]:
-        """Bring in the expert of a level, if it is not the one at work."""
-        name = self.job.expert(level)
-        if name == self.name:
-            return
-        if not self.placement.is_here(name):
-            yield Phase("load", f"the {name}-noise expert" if name != "dit" else "the transformer")
-        self.network, self.branches = None, ()  # let go of the old one before the new one comes
-        self.network = self.placement.bring(name)
-        self.name = name
-        with torch.inference_mode():
-            self.branches = self._read(self.network)
-
-    def _read(self, network: nn.Module) -> tuple["_Branch", ...]:
-        """Both branches of guidance in a batch, or one after the other, or the prompt's alone without guidance."""
-        groups = [(0,)] if self._unguided else [(0,), (1,)]
-        if len(groups) == 2 and self.job.canvas.tokens <= _BATCH_TOKENS:
-            groups = [(0, 1)]
-        return tuple(
-            _Branch(len(group), network.read_text([self.texts[i] for i in group]), self._hear(network, group))
-            for group in groups
-        )
-
-    @property
-    def _unguided(self) -> bool:
-        """Whether the prompt's branch works alone; a model that hears needs no other up to 1, as in the release."""
-        scale = self.job.scale(self.name)
-        return scale == 1 or (self.take.heard is not None and scale < 1)
-
-    def _hear(self, network: nn.Module, group: tuple[int, ...]) -> Beside | None:
-        """What stands beside the noisy tokens; the branch without the prompt hears nothing."""
-        heard = self.take.heard
-        if heard is None:
-            return None
-        device = self.placement.device
-        told = {
-            name: value.to(device, network.patch_embedding.weight.dtype).expand(len(group), *value.shape)
-            for name in ("reference", "motion", "pose")
-            if (value := getattr(heard, name)) is not None
-        }
-        sound = heard.sound.to(device)
-        return network.read_speech(sound=torch.stack([sound * (1 - i) for i in group]), **told)
-
-    def denoise(self, x: Tensor, level: Level) -> Tensor:
-        """The clean sample that the expert in charge sees: guided velocity, turned into x0."""
-        levels = self._levels(level, x)
-        velocities = torch.cat([self._velocities(x, levels, branch) for branch in self.branches])
-        told = velocity_to_x0(x, velocities[0], level)
-        if len(velocities) == 1:
-            return told
-        velocity = cfg(velocities[0], velocities[1], self.job.scale(self.name))
-        guided = velocity_to_x0(x, velocity, level)
-        return self._rescaled(guided, told) if self.job.rescale else guided
-
-    def _rescaled(self, guided: Tensor, told: Tensor) -> Tensor:
-        """Only frames that are drawn count: of known ones the network says nothing."""
-        known = self.take.known.frames
-        drawn = slice(None) if known is None else (~known).to(guided.device)
-        narrowed = guided.clone()
-        narrowed[:, drawn] = rescale(guided[:, drawn], told[:, drawn], self.job.rescale)
-        return narrowed
-
-    def _velocities(self, x: Tensor, levels: NoiseLevels, branch: "_Branch") -> Tensor:
-        n = branch.count
-        known = None if self.channels is None else self.channels.expand(n, -1, -1, -1, -1)
-        levels = NoiseLevels(levels.values.expand(n, -1), levels.index)
-        return self.network(x.expand(n, *x.shape), levels, branch.text, known, branch.beside)
-
-    def _levels(self, level: Level, x: Tensor) -> NoiseLevels:
-        now = torch.tensor([[level.timestep]], dtype=torch.float32, device=x.device)
-        known = self.take.known
-        if known.frames is None or known.noisy:
-            return NoiseLevels(now)
-        unknown = (~known.frames).to(x.device, torch.int64)
-        index = unknown.repeat_interleave(self.job.canvas.tokens // len(unknown))
-        return NoiseLevels(torch.cat([torch.zeros_like(now), now], dim=1), index)
-
-
-@dataclass(frozen=True)
-class _Branch:
-    """What one call of the network is told of text and sound, for `count` samples."""
-
-    count: int
-    text: TextMemory
-    beside: Beside | None
-
-
-class _Clock:
-    """Times steps and tells how long the rest of the film will take. Within a clip, what lies between steps (an
-    expert's loading, the caller's own work) is not counted, and the first one's warm-up does not spoil the estimate;
-    later clips are expected to take as long as those before them, all in all.
-    """
-
-    def __init__(self, steps: int, clips: int) -> None:
-        self.steps, self.clips = steps, clips
-        self._began = 0.0
-        self._taken: list[float] = []
-        self._clip_began = time.monotonic()
-        self._clip_seconds: list[float] = []
-
-    @property
-    def done(self) -> int:
-        """Steps of this clip that were timed."""
-        return len(self._taken)
-
-    @property
-    def last(self) -> float:
-        """Seconds of the last step."""
-        return self._taken[-1]
-
-    def __enter__(self) -> None:
-        self._began = time.monotonic()
-
-    def __exit__(self, *_: object) -> None:
-        self._taken.append(time.monotonic() - self._began)
-
-    def next_clip(self) -> None:
-        """A clip is finished."""
-        now = time.monotonic()
-        self._clip_seconds.append(now - self._clip_began)
-        self._clip_began = now
-        self._taken = []
-
-    def left(self, clip: int) -> float:
-        """Seconds that are left, in clip `clip` (from 0) and in those after it."""
-        recent = self._taken[1:][-5:] or self._taken
-        step = sum(recent) / len(recent)
-        whole = self._clip_seconds[-5:] or [step * self.steps]
-        later = (self.clips - clip - 1) * sum(whole) / len(whole)
-        return step * (self.steps - self.done) + later
 
 
 def load(

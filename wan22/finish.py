@@ -17,7 +17,7 @@ from wan22.canvas import Canvas, fit
 from wan22.catalog import Variant
 from wan22.conditioning.take import Take
 from wan22.errors import CheckpointError
-from wan22.types import Clip, Event, Frames
+from wan22.types import Clip, Events, Frames
 
 _PIXELS_AT_ONCE = 2**23
 """Pixels that are scaled together: about 400 MB in work, however long and large the film is."""
@@ -54,7 +54,7 @@ def stand_first(stream: Iterator[Tensor], count: int) -> Iterator[Tensor]:
         count = 0
 
 
-def deliver(stream: Iterator[Tensor], canvas: Canvas, clip: int = 0) -> Iterator[Event]:
+def deliver(stream: Iterator[Tensor], canvas: Canvas, clip: int = 0) -> Events:
     """Cut or scale decoded parts (3, T, H, W) in [-1, 1] of a clip to the canvas, and yield them as Frames."""
     if canvas.scaled or canvas.stretched:
         stream = (part.cpu() for part in stream)  # small films; not every device can scale with antialiasing

@@ -12,6 +12,8 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from wan22.canvas import Canvas, fit, fit_speech
 from wan22.catalog import Fast, Variant
@@ -20,6 +22,9 @@ from wan22.sampling import SOLVERS, Schedule, by_expert, explicit, levels, start
 from wan22.types import Clip, Level, Request, Sound
 
 MAX_PROMPT = 20_000
+TENSORS = ("noise", "prompt_embeds", "negative_prompt_embeds")
+"""What of a request stands in the place of what the engine makes otherwise."""
+
 HEARD_RATE = 16_000
 """Samples a second of the sound that drives a film."""
 
@@ -45,6 +50,7 @@ class Job:
     rescale: float
     prompts: tuple[tuple[float, str], ...]
     negative: str
+    text_length: int
     notices: tuple[str, ...]
 
     def expert(self, level: Level) -> str:
@@ -99,7 +105,14 @@ class Job:
             for name in ("image", "last_image", "video", "sound", "pose")
             if (value := getattr(request, name)) is not None
         }
-        return {**values, "inputs": inputs} if inputs else values
+        given = {
+            name: array_hash(value.float().cpu().numpy())
+            for name in TENSORS
+            if (value := getattr(request, name)) is not None
+        }
+        if request.max_sequence_length is not None:
+            values["max_sequence_length"] = self.text_length
+        return {**values, **({"inputs": inputs} if inputs else {}), **({"given": given} if given else {})}
 
 
 def resolve(request: Request, variant: Variant) -> Job:
@@ -109,6 +122,8 @@ def resolve(request: Request, variant: Variant) -> Job:
     _check_inputs(request, variant)
     prompts = parse_prompt(request.prompt)
     canvas = _canvas(request, variant)
+    _check_tensors(request, variant, canvas)
+    length, length_notices = _text_length(request, variant)
     fast = _fast(request, variant)
     if fast is not None:
         solver, steps, shift, schedule = "euler", fast.steps, defaults.shift, explicit(fast.sigmas)
@@ -135,8 +150,10 @@ def resolve(request: Request, variant: Variant) -> Job:
         rescale=_rescale(request, variant),
         prompts=prompts,
         negative=defaults.negative if request.negative is None else request.negative,
+        text_length=length,
         notices=(
             *canvas.notices,
+            *length_notices,
             *_picture_notices(request, variant, canvas),
             *_sound_notices(request, canvas),
             *_prompt_notices(prompts, canvas),
@@ -283,13 +300,56 @@ def _check_texts(request: Request) -> None:
     for text in (request.prompt, request.negative):
         if not isinstance(text, str | None):
             raise OptionError(f"a prompt is a text, not {type(text).__name__}")
-    if not request.prompt or not request.prompt.strip():
+    if request.prompt_embeds is None and not (request.prompt and request.prompt.strip()):
         raise OptionError(
             "the prompt is empty; say what is to be seen, such as 'a red ball rolls left at sunset'"
         )
     for text in (request.prompt, request.negative or ""):
         if len(text) > MAX_PROMPT:
             raise OptionError(f"the prompt has {len(text)} characters; at most {MAX_PROMPT} are taken")
+
+
+def _check_tensors(request: Request, variant: Variant, canvas: Canvas) -> None:
+    """Tensors that stand in the place of noise or of encoded prompts must have their shapes."""
+    if request.noise is not None and canvas.clips > 1:
+        raise OptionError(
+            f"noise is that of one clip, and this video is made in {canvas.clips}; ask for at most "
+            f"{max(variant.trained.frames)} frames, or give a seed"
+        )
+    for name in TENSORS:
+        tensor = getattr(request, name)
+        if tensor is None:
+            continue
+        if name == "noise":
+            wanted: tuple[int | str, ...] = (variant.dit.out_channels, *canvas.latent)
+        else:
+            wanted = ("s", variant.dit.text_dim)
+        found = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
+        shown = f"({', '.join(map(str, wanted))})"
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            raise OptionError(f"{name} must be a tensor of floats {shown}, not {found}")
+        fits = len(found) == len(wanted) and all(w in ("s", f) for w, f in zip(wanted, found, strict=True))
+        if not fits or 0 in found:
+            raise OptionError(f"{name} must be {shown} for this model and size, not {found}")
+        if not bool(torch.isfinite(tensor).all()):
+            raise OptionError(f"{name} holds numbers that are not finite")
+    prompts = parse_prompt(request.prompt) if request.prompt else ()
+    if request.prompt_embeds is not None and len(prompts) > 1:
+        raise OptionError(
+            "prompt_embeds are one prompt; leave them away for a prompt that changes on the way"
+        )
+
+
+def _text_length(request: Request, variant: Variant) -> tuple[int, tuple[str, ...]]:
+    """How many tokens are read, and a notice if the model cannot read as many as are asked."""
+    most, asked = variant.dit.text_len, request.max_sequence_length
+    if asked is None:
+        return most, ()
+    if isinstance(asked, bool) or not isinstance(asked, int) or asked < 1:
+        raise OptionError(f"max_sequence_length must be a whole number from 1 to {most}, not {asked!r}")
+    if asked > most:
+        return most, (f"{variant.name} reads at most {most} tokens of a prompt, not {asked}",)
+    return asked, ()
 
 
 def _guidance(request: Request, variant: Variant) -> dict[str, float]:

@@ -8,7 +8,7 @@ It knows no file, device or network. One alphabet of axes for the whole project:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -55,6 +55,11 @@ class Request:
     `size` is (width, height). `seconds` is an alternative to `frames`.
     `strength` (0 < s <= 1) says how far an existing `video` is taken back towards noise.
 
+    Tensors may stand in the place of what is made otherwise. `noise` (c, t, h, w) is where a video of one clip starts,
+    in place of the seed's. `prompt_embeds` and `negative_prompt_embeds` (s, text_dim) are encoded prompts, of which the
+    rows of zeros at the end are padding. `max_sequence_length` is how many tokens of a prompt are read, and to how many
+    it is padded.
+
     A prompt may change on the way: "@0s a cat sleeps @5s it wakes and stretches".
     `hold_colour` (0..1) keeps the colours of the later clips of a long film to those of the first.
     `fast` takes the few steps of the adapters that the model ships, if it ships some: steps, solver, shift and guidance
@@ -80,6 +85,10 @@ class Request:
     guidance: float | tuple[float, float] | None = None
     guidance_rescale: float | None = None
     seed: int = 0
+    noise: Tensor | None = None
+    prompt_embeds: Tensor | None = None
+    negative_prompt_embeds: Tensor | None = None
+    max_sequence_length: int | None = None
     hold_colour: float = 0.0
     fast: bool = False
     sound: Sound | None = None
@@ -149,6 +158,22 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Reply:
+    """What a caller of `Engine.generate` may send back for a Progress; None leaves a thing as it is.
+
+    `x`, of the shape of `Progress.x`, goes on in the place of the sample. The prompts (s, text_dim) are read from the
+    next step on, and so is `guided`: False leaves the negative prompt out. With `stop` no further step is made: the
+    sample as it is becomes the video.
+    """
+
+    x: Tensor | None = None
+    prompt_embeds: Tensor | None = None
+    negative_prompt_embeds: Tensor | None = None
+    guided: bool | None = None
+    stop: bool = False
+
+
+@dataclass(frozen=True)
 class Latents:
     """A film of one clip is denoised and nothing is decoded yet: the moment to put the work in a safe place.
 
@@ -190,4 +215,4 @@ class Finished:
 
 
 Event = Phase | Notice | Progress | Latents | Frames | ClipDone | Finished
-Events = Iterator[Event]
+Events = Generator[Event, Reply | None]

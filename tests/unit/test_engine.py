@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from tiny import TEXT_LEN, write_tiny
 
 import wan22
+from wan22 import clock as clock_module
+from wan22 import denoiser as denoiser_module
 from wan22 import engine as engine_module
 from wan22.conditioning.known import cover, to_pixels
 from wan22.errors import CheckpointError, DecodeError, OptionError
@@ -109,7 +111,7 @@ def test_progress_counts_steps_and_time(engine):
 
 def test_the_callers_own_time_is_not_counted_as_the_models(engine, monkeypatch):
     clock = itertools.count()
-    monkeypatch.setattr(engine_module.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(clock_module.time, "monotonic", lambda: float(next(clock)))
     for event in engine.generate(ASK):
         if isinstance(event, Progress):
             assert (event.seconds, event.left) == (1.0, 4.0 - event.index)
@@ -274,7 +276,7 @@ def test_a_rescale_takes_back_what_guidance_spreads(engine):
 
 def test_a_rescale_counts_no_frames_that_are_known(engine, monkeypatch):
     seen = []
-    monkeypatch.setattr(engine_module, "rescale", lambda g, c, share: seen.append((g.shape, share)) or g)
+    monkeypatch.setattr(denoiser_module, "rescale", lambda g, c, share: seen.append((g.shape, share)) or g)
     list(engine.generate(replace(ASK, image=np.zeros((32, 48, 3), np.uint8), guidance_rescale=0.5, steps=2)))
     list(engine.generate(replace(ASK, guidance_rescale=0.5, steps=1)))
     assert seen == [((4, 1, 4, 6), 0.5)] * 2 + [((4, 2, 4, 6), 0.5)]
@@ -295,7 +297,7 @@ def test_each_expert_has_its_own_guidance(engine):
 def test_both_branches_in_a_batch_or_one_after_the_other_agree(engines, monkeypatch, name):
     request = replace(ASK, image=picture())
     batch = latents_of(list(engines[name].generate(request)))
-    monkeypatch.setattr(engine_module, "_BATCH_TOKENS", 0)
+    monkeypatch.setattr(denoiser_module, "BATCH_TOKENS", 0)
     calls = calls_of(engines[name], monkeypatch)
     single = latents_of(list(engines[name].generate(request)))
     assert {size for _, size in calls} == {1}

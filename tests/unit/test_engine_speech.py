@@ -11,6 +11,7 @@ from tiny import tiny_variant, write_tiny, write_tiny_speech
 
 import wan22
 from wan22 import Video, Wan22Pipeline
+from wan22 import denoiser as denoiser_module
 from wan22 import engine as engine_module
 from wan22.catalog import VARIANTS
 from wan22.conditioning.speech import Hearing
@@ -329,7 +330,7 @@ def test_guidance_is_the_formula_and_up_to_one_only_what_is_heard_works(engine, 
             beside = network.read_speech(
                 reference=heard[0]["reference"][:1], sound=hearing.clip(0, CLIP, FPS) * share
             )
-            now = engine_module.NoiseLevels(torch.tensor([[level.timestep]]))
+            now = denoiser_module.NoiseLevels(torch.tensor([[level.timestep]]))
             velocities.append(
                 network(x[None], now, network.read_text(engine.encode_text([text])), None, beside)[0]
             )
@@ -343,7 +344,7 @@ def test_guidance_is_the_formula_and_up_to_one_only_what_is_heard_works(engine, 
 def test_both_branches_in_a_batch_or_one_after_the_other_agree(engine, monkeypatch, change):
     request = replace(ASK, sound=noise(1), **change)
     batch = of(Progress, engine.generate(request))[-1].x
-    monkeypatch.setattr(engine_module, "_BATCH_TOKENS", 0)
+    monkeypatch.setattr(denoiser_module, "BATCH_TOKENS", 0)
     heard, batches = calls_of(engine, monkeypatch)
     single = of(Progress, engine.generate(request))[-1].x
     assert batches == [1, 1]

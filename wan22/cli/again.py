@@ -69,6 +69,11 @@ def find_files(recipe: dict[str, Any], source: str, given: dict[str, str]) -> di
 
     Raises MediaError, naming the option, if one is not found.
     """
+    if made := recipe.get("given"):
+        raise MediaError(
+            f"{source} was made from tensors that were given in Python ({', '.join(made)}), which a recipe cannot "
+            "hold; it cannot be made again from here"
+        )
     found = dict(given)
     for name in recipe.get("inputs") or {}:
         if name in found or name == "sound":

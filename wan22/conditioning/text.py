@@ -7,12 +7,13 @@ padding) is done here, in the open, whatever the file says about it (spec: text_
 import html
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import ftfy
 import regex
 import tokenizers
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from wan22.conditioning.spiece import read_pieces
@@ -27,6 +28,24 @@ def clean(text: str) -> str:
     """Repair mojibake and full-width or curly punctuation, undo HTML escapes, and collapse white space."""
     text = html.unescape(html.unescape(ftfy.fix_text(text))).strip()
     return regex.sub(r"\s+", " ", text).strip()
+
+
+class Context(NamedTuple):
+    """An encoded prompt: its rows, and to how many of them it is padded with zeros where the network reads it."""
+
+    rows: Float[Tensor, "s text"]
+    length: int
+
+    @classmethod
+    def of(cls, embeds: Float[Tensor, "s text"]) -> "Context":
+        """An encoded prompt with its padding: the rows of zeros at its end."""
+        told = embeds.ne(0).any(dim=1).nonzero()
+        return cls(embeds[: int(told[-1]) + 1 if len(told) else 1], len(embeds))
+
+    @property
+    def embeds(self) -> Float[Tensor, "length text"]:
+        """With its padding."""
+        return torch.cat([self.rows, self.rows.new_zeros(self.length - len(self.rows), self.rows.shape[1])])
 
 
 class Tokenizer:

@@ -222,29 +222,34 @@ class WanDiT(nn.Module):
         six = self.time_projection(e).unflatten(-1, (6, self.arch.dim))
         return TimeRows(e.unsqueeze(2), levels.index), TimeRows(six, levels.index)
 
-    def read_text(self, contexts: Sequence[Float[Tensor, "_ text"]]) -> TextMemory:
+    def read_text(
+        self, contexts: Sequence[Float[Tensor, "_ text"]], lengths: Sequence[int] | None = None
+    ) -> TextMemory:
         """Make every block's keys and values of the encoded prompts, one prompt per sample of the batch.
 
-        Each context is (s_i, text_dim) with 1 <= s_i <= arch.text_len, without padding.
+        Each context is (s_i, text_dim), without padding, which is added: to `lengths` rows, at least s_i, or else to
+        arch.text_len, as in training.
         """
-        text, bias = self._merge_padding(contexts)
+        text, bias = self._merge_padding(contexts, lengths or [self.arch.text_len] * len(contexts))
         embedded = self.text_embedding(text)
         return tuple(block.cross_attn.read(embedded, bias) for block in self.blocks)
 
-    def _merge_padding(self, contexts: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+    def _merge_padding(
+        self, contexts: Sequence[Tensor], lengths: Sequence[int]
+    ) -> tuple[Tensor, Tensor | None]:
         """Stack contexts with one zero row each for its padding, and the bias that weighs it."""
         longest = max(c.shape[0] for c in contexts)
-        if longest > self.arch.text_len:
-            raise ValueError(f"a context of {longest} rows is longer than text_len {self.arch.text_len}")
+        if any(context.shape[0] > length for context, length in zip(contexts, lengths, strict=True)):
+            raise ValueError(f"a context of {longest} rows is longer than text_len {max(lengths)}")
         text = contexts[0].new_zeros(len(contexts), longest + 1, contexts[0].shape[1])
         bias = torch.full((len(contexts), 1, 1, longest + 1), -torch.inf, device=text.device)
-        for i, context in enumerate(contexts):
+        for i, (context, length) in enumerate(zip(contexts, lengths, strict=True)):
             rows = context.shape[0]
             text[i, :rows] = context
             bias[i, ..., :rows] = 0.0
-            if rows < self.arch.text_len:
-                bias[i, ..., longest] = torch.tensor(float(self.arch.text_len - rows)).log()
-        if all(c.shape[0] == self.arch.text_len for c in contexts):
+            if rows < length:
+                bias[i, ..., longest] = torch.tensor(float(length - rows)).log()
+        if all(c.shape[0] == longest == length for c, length in zip(contexts, lengths, strict=True)):
             return text[:, :-1], None
         return text, bias
 

@@ -1,10 +1,11 @@
 """From noise to latents: noise levels, solvers and guidance. It knows a denoise function, and no network.
 
 A solver is a generator `solver(denoise, x, schedule)` that yields a Step after each call of the model, so the
-caller owns progress, preview and cancelling. To add one: a file with one generator, and a line in SOLVERS.
+caller owns progress, preview and cancelling; a sample that is sent back takes the place of the step's `x`
+(`denoise.replaced`). To add one: a file with one generator, and a line in SOLVERS.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from wan22.sampling.schedule import Schedule, distilled, explicit, high_noise_st
 from wan22.sampling.unipc import unipc
 from wan22.types import Step
 
-Solver = Callable[[Denoise, Tensor, Schedule], Iterator[Step]]
+Solver = Callable[[Denoise, Tensor, Schedule], Generator[Step, Tensor | None]]
 
 SOLVERS: dict[str, Solver] = {
     "unipc": unipc,

@@ -18,6 +18,11 @@ Denoise = Callable[[Tensor, Level], Tensor]
 """`denoise(x, level)` -> x0, of x's shape: the clean sample that the model sees in `x`."""
 
 
+def replaced(given: Tensor | None, x: Tensor) -> Tensor:
+    """The sample that a solver goes on with: `given`, which its caller sent back for a step, or else its own `x`."""
+    return x if given is None else given.to(x)
+
+
 def velocity_to_x0(
     x: Float[Tensor, "*shape"], velocity: Float[Tensor, "*shape"], level: Level
 ) -> Float[Tensor, "*shape"]:

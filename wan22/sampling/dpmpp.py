@@ -1,17 +1,17 @@
 """DPM-Solver++(2M), midpoint, as the official release runs it (Lu et al. 2022, arXiv:2211.01095)."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from wan22.sampling.denoise import Denoise
+from wan22.sampling.denoise import Denoise, replaced
 from wan22.sampling.schedule import Schedule
 from wan22.types import Step
 
 
-def dpmpp(denoise: Denoise, x: Float[Tensor, "*shape"], schedule: Schedule) -> Iterator[Step]:
+def dpmpp(denoise: Denoise, x: Float[Tensor, "*shape"], schedule: Schedule) -> Generator[Step, Tensor | None]:
     """Walk `x` with one call of the model for a step, first order at the first and the last step.
 
     With alpha = 1 - sigma, lambda = ln alpha - ln sigma, h = lambda_{i+1} - lambda_i, r = h_{i-1} / h:
@@ -33,5 +33,5 @@ def dpmpp(denoise: Denoise, x: Float[Tensor, "*shape"], schedule: Schedule) -> I
         if previous is not None and i < last:
             r = (lam[i] - lam[i - 1]) / h
             x = x - 0.5 * factor * ((1.0 / r) * (x0 - previous))
-        yield Step(i, x, x0, level)
+        x = replaced((yield Step(i, x, x0, level)), x)
         previous = x0

@@ -4,18 +4,18 @@ The arithmetic keeps the order of operations of the official release, so float32
 to the last bit. Steps are counted, never looked up by their timestep.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from wan22.sampling.denoise import Denoise
+from wan22.sampling.denoise import Denoise, replaced
 from wan22.sampling.schedule import Schedule
 from wan22.types import Step
 
 
-def unipc(denoise: Denoise, x: Float[Tensor, "*shape"], schedule: Schedule) -> Iterator[Step]:
+def unipc(denoise: Denoise, x: Float[Tensor, "*shape"], schedule: Schedule) -> Generator[Step, Tensor | None]:
     """Walk `x` with one call of the model for a step: predict, ask the model, correct, predict.
 
     The model sees the prediction, and x0 comes from it; the correction replaces it only as the start of the
@@ -34,7 +34,7 @@ def unipc(denoise: Denoise, x: Float[Tensor, "*shape"], schedule: Schedule) -> I
         history = [*history[-1:], x0]
         # The last step is first order: from there lambda goes to infinity.
         x = _predict(schedule.sigmas, i, corrected, history if i < steps - 1 else [x0])
-        yield Step(i, x, x0, level)
+        x = replaced((yield Step(i, x, x0, level)), x)
 
 
 def _lambda(sigma: Tensor) -> Tensor:

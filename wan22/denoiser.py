@@ -1,0 +1,148 @@
+"""The networks of one clip as a denoise function: the expert of a level, its prompts and speech, and guidance.
+
+It knows no steps and no solver: it is told which level comes.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from wan22.conditioning.take import Take
+from wan22.conditioning.text import Context
+from wan22.memory.placement import Placement
+from wan22.models.dit import Beside, NoiseLevels, TextMemory
+from wan22.request import Job
+from wan22.sampling import cfg, rescale, velocity_to_x0
+from wan22.types import Events, Level, Phase, Reply
+
+BATCH_TOKENS = 4096
+"""Tokens up to which both branches of guidance are one batch."""
+
+
+def contexts(job: Job, clip: int, texts: dict[str, Context], device: torch.device) -> tuple[Context, Context]:
+    """The prompt and the negative prompt of a clip: the request's own tensors, or its texts as they were encoded."""
+    request = job.request
+    given = [
+        None if embeds is None else Context.of(embeds.to(device))
+        for embeds in (request.prompt_embeds, request.negative_prompt_embeds)
+    ]
+    return given[0] or texts[job.prompt(clip)], given[1] or texts[job.negative]
+
+
+class Denoiser:
+    """The networks of one clip: which one works at a level, with everything that does not depend on noise read once."""
+
+    def __init__(self, placement: Placement, job: Job, texts: tuple[Context, Context], take: Take) -> None:
+        self.placement, self.job, self.texts, self.take = placement, job, texts, take
+        known = take.known
+        self.channels = None if known.channels is None else known.channels[None].to(placement.device)
+        self.name = ""
+        self.network: nn.Module | None = None
+        self.branches: tuple[_Branch, ...] = ()
+        self.guided = True
+
+    def arrive(self, level: Level) -> Events:
+        """Bring in the expert of a level, if it is not the one at work."""
+        name = self.job.expert(level)
+        if name == self.name:
+            return
+        if not self.placement.is_here(name):
+            yield Phase("load", f"the {name}-noise expert" if name != "dit" else "the transformer")
+        self.network, self.branches = None, ()  # let go of the old one before the new one comes
+        self.network = self.placement.bring(name)
+        self.name = name
+        with torch.inference_mode():
+            self.branches = self._read(self.network)
+
+    def change(self, reply: Reply | None) -> None:
+        """Go on as the caller says."""
+        if reply is None:
+            return
+        prompts = reply.prompt_embeds, reply.negative_prompt_embeds
+        if reply.guided is None and prompts == (None, None):
+            return
+        self.guided = self.guided if reply.guided is None else reply.guided
+        new = [
+            old if given is None else Context.of(given.to(old.rows.device))
+            for given, old in zip(prompts, self.texts, strict=True)
+        ]
+        self.texts = (new[0], new[1])
+        self.name = ""  # the expert at work reads them when it arrives anew
+
+    def _read(self, network: nn.Module) -> tuple["_Branch", ...]:
+        """Both branches of guidance in a batch, or one after the other, or the prompt's alone without guidance."""
+        groups = [(0,)] if self._unguided else [(0,), (1,)]
+        if len(groups) == 2 and self.job.canvas.tokens <= BATCH_TOKENS:
+            groups = [(0, 1)]
+        return tuple(
+            _Branch(len(group), self._read_text(network, group), self._hear(network, group))
+            for group in groups
+        )
+
+    def _read_text(self, network: nn.Module, group: tuple[int, ...]) -> TextMemory:
+        texts = [self.texts[i] for i in group]
+        return network.read_text([text.rows for text in texts], [text.length for text in texts])
+
+    @property
+    def _unguided(self) -> bool:
+        """Whether the prompt's branch works alone; a model that hears needs no other up to 1, as in the release."""
+        scale = self.job.scale(self.name)
+        return not self.guided or scale == 1 or (self.take.heard is not None and scale < 1)
+
+    def _hear(self, network: nn.Module, group: tuple[int, ...]) -> Beside | None:
+        """What stands beside the noisy tokens; the branch without the prompt hears nothing."""
+        heard = self.take.heard
+        if heard is None:
+            return None
+        device = self.placement.device
+        told = {
+            name: value.to(device, network.patch_embedding.weight.dtype).expand(len(group), *value.shape)
+            for name in ("reference", "motion", "pose")
+            if (value := getattr(heard, name)) is not None
+        }
+        sound = heard.sound.to(device)
+        return network.read_speech(sound=torch.stack([sound * (1 - i) for i in group]), **told)
+
+    def denoise(self, x: Tensor, level: Level) -> Tensor:
+        """The clean sample that the expert in charge sees: guided velocity, turned into x0."""
+        levels = self._levels(level, x)
+        velocities = torch.cat([self._velocities(x, levels, branch) for branch in self.branches])
+        told = velocity_to_x0(x, velocities[0], level)
+        if len(velocities) == 1:
+            return told
+        velocity = cfg(velocities[0], velocities[1], self.job.scale(self.name))
+        guided = velocity_to_x0(x, velocity, level)
+        return self._rescaled(guided, told) if self.job.rescale else guided
+
+    def _rescaled(self, guided: Tensor, told: Tensor) -> Tensor:
+        """Only frames that are drawn count: of known ones the network says nothing."""
+        known = self.take.known.frames
+        drawn = slice(None) if known is None else (~known).to(guided.device)
+        narrowed = guided.clone()
+        narrowed[:, drawn] = rescale(guided[:, drawn], told[:, drawn], self.job.rescale)
+        return narrowed
+
+    def _velocities(self, x: Tensor, levels: NoiseLevels, branch: "_Branch") -> Tensor:
+        n = branch.count
+        known = None if self.channels is None else self.channels.expand(n, -1, -1, -1, -1)
+        levels = NoiseLevels(levels.values.expand(n, -1), levels.index)
+        return self.network(x.expand(n, *x.shape), levels, branch.text, known, branch.beside)
+
+    def _levels(self, level: Level, x: Tensor) -> NoiseLevels:
+        now = torch.tensor([[level.timestep]], dtype=torch.float32, device=x.device)
+        known = self.take.known
+        if known.frames is None or known.noisy:
+            return NoiseLevels(now)
+        unknown = (~known.frames).to(x.device, torch.int64)
+        index = unknown.repeat_interleave(self.job.canvas.tokens // len(unknown))
+        return NoiseLevels(torch.cat([torch.zeros_like(now), now], dim=1), index)
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """What one call of the network is told of text and sound, for `count` samples."""
+
+    count: int
+    text: TextMemory
+    beside: Beside | None
