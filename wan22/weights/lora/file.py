@@ -16,6 +16,7 @@ from typing import Any
 
 from wan22.errors import CheckpointError
 from wan22.weights.edits.lora import Change, Changes
+from wan22.weights.experts import expert_of
 from wan22.weights.lora import names
 from wan22.weights.lora.names import Key
 from wan22.weights.reader import SUFFIXES, Reader, open_reader
@@ -26,13 +27,6 @@ EXPERT_KEY = "wan22.expert"
 _TITLES = ("ss_output_name", "modelspec.title")
 _PEFT_CONFIG = "adapter_config.json"
 _PEFT_METADATA = "lora_adapter_metadata"  # where Diffusers keeps PEFT's settings, each behind "transformer."
-_EXPERT = re.compile(
-    r"(?<![a-z])(high|low)"
-    r"(?:[-_. ]?noise|(?=$|/|[-_. ]+(?:\d|[vers]\d|rank|fp|bf|step|lora|epoch|model|expert|a?14b|[ti]2v)))",
-    re.IGNORECASE,
-)
-"""A name that says its expert. "high-angle" and "low_light" say what a film looks like."""
-
 _WHAT_WORKS = (
     "Plain LoRA (pairs with alpha, and full differences) is supported: ask its maker for one, or have their "
     "trainer extract one from the merged weights."
@@ -304,9 +298,8 @@ def _expert(reader: Reader, said: str) -> tuple[str | None, str]:
         (said, "its name"),
         *((reader.metadata.get(key, ""), f"its metadata ({key})") for key in _TITLES),
     ):
-        found = {match[1].lower() for match in _EXPERT.finditer(text)}
-        if len(found) == 1:
-            return found.pop(), where
+        if found := expert_of(text):
+            return found, where
     return None, ""
 
 
