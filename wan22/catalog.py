@@ -11,6 +11,7 @@ from typing import Literal
 
 from wan22.arch import DiTArch, SpeechArch, UMT5Arch, VAEArch
 from wan22.errors import CheckpointError, choose
+from wan22.files import check_fields, reading
 
 Size = tuple[int, int]
 """Width, height."""
@@ -283,7 +284,7 @@ def to_json(row: Variant) -> dict:
 
 def from_json(values: dict) -> Variant:
     """Read back what `to_json` wrote. Raises CheckpointError if it is no such row."""
-    try:
+    with reading("variant.json", CheckpointError, "does not describe a model"):
         values = dict(values)
         for name, kind in (
             ("dit", DiTArch), ("vae", VAEArch), ("text", UMT5Arch), ("defaults", Defaults), ("trained", Trained),
@@ -293,9 +294,9 @@ def from_json(values: dict) -> Variant:
             values["speech"] = Speech(**values["speech"])
         if values.get("fast") is not None:
             values["fast"] = _fast(values["fast"], values["experts"])
-        return Variant(**{k: _tuples(v) for k, v in values.items()})
-    except (KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"variant.json does not describe a model: {error}") from error
+        row = Variant(**{k: _tuples(v) for k, v in values.items()})
+        check_fields(row)
+        return row
 
 
 def _fast(values: dict, experts: Sequence[str]) -> Fast:

@@ -4,6 +4,7 @@
     reading        what a library raises while it reads a file is that file's error
     read_text, read_json, read_toml, parse_json, parse_toml
                    texts within limits of length and nesting, numbers that a machine can hold
+    check_fields   the values that were read are of the types that are written for them
 
 It knows no format beyond JSON and TOML, and no model.
 """
@@ -15,10 +16,12 @@ import math
 import os
 import re
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from wan22.errors import MediaError, Wan22Error
 
@@ -27,11 +30,15 @@ Kind = type[Wan22Error]
 
 TEXT_LIMIT = 16_000_000
 """Longest text file in bytes, where a reader names no other."""
+HEADER_LIMIT = 100_000_000
+"""Longest header of a safetensors file in bytes; the format's own rule."""
 TABLE_LIMIT = 512_000_000
 """Longest table of clips in bytes."""
 NESTING = 64
 """Deepest nesting of lists and objects in JSON, TOML and YAML."""
 
+_DIGITS = 300  # of a whole number in JSON; a float holds no more
+_LARGEST = 1_000_000  # whole number in a description of a model
 _KEY_PARTS = 16  # of a dotted key in TOML: tomllib needs a time that grows with the square of it
 _BUGS = (NameError, ImportError)  # never a file's fault
 
@@ -40,9 +47,9 @@ _BUGS = (NameError, ImportError)  # never a file's fault
 def reading(where: PathLike, kind: Kind, what: str = "cannot be read", remedy: str = "") -> Generator[None]:
     """Turn whatever is raised while a file is read into `kind`: "{where} {what}: reason. {remedy}".
 
-    Libraries raise anything on a damaged file, and values of a wrong type end in TypeError, KeyError or the like; inside
-    this block all of that is the file's fault. Our own errors pass, and so do names that are not defined. Keep the block
-    small: a defect of ours in it would be taken for damage.
+    Libraries raise anything on a damaged file, and values of a wrong type end in TypeError, KeyError or the like;
+    inside this block all of that is the file's fault. Our own errors pass, and so do names that are not defined. Keep
+    the block small: a defect of ours in it would be taken for damage.
     """
     try:
         yield
@@ -62,7 +69,7 @@ def reason_of(error: BaseException) -> str:
         return "it asks for more memory than there is"
     if isinstance(error, KeyError):
         return f"{error.args[0] if error.args else 'an entry'!r} is missing"
-    said = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    said = getattr(error, "strerror", None) or str(error)  # FFmpeg's errors have it too
     return " ".join(said.split())[:300].rstrip(". ") or type(error).__name__
 
 
@@ -148,17 +155,17 @@ def parse_object(text: str | bytes, where: PathLike, kind: Kind, remedy: str = "
     """A JSON object; as `parse_json`, and `kind` for any other value."""
     value = parse_json(text, where, kind, remedy)
     if not isinstance(value, dict):
-        raise kind(f"{where} is not a JSON object, but {_named(value)}. {remedy}".rstrip())
+        raise kind(f"{where} is no JSON object, but {_named(value)}. {remedy}".rstrip())
     return value
 
 
 def parse_json(text: str | bytes, where: PathLike, kind: Kind, remedy: str = "") -> Any:
     """A value from JSON text; `where` is for errors.
 
-    Raises `kind` for what is no JSON (also NaN and infinities), nested deeper than `NESTING`, or holds a number of
-    more than 64 bits or beyond the range of floats.
+    Raises `kind` for what is no JSON (also NaN and infinities), nested deeper than `NESTING`, or with a number beyond
+    the range of floats.
     """
-    with reading(where, kind, "is not JSON", remedy):
+    with reading(where, kind, "is no JSON", remedy):
         value = _DECODER.decode(text if isinstance(text, str) else text.decode("utf-8-sig"))
         if _depth(value) > NESTING:
             raise RecursionError
@@ -166,10 +173,9 @@ def parse_json(text: str | bytes, where: PathLike, kind: Kind, remedy: str = "")
 
 
 def _integer(digits: str) -> int:
-    value = int(digits) if len(digits) <= 20 else 1 << 64
-    if not -(1 << 63) <= value < 1 << 64:
-        raise ValueError(f"the number {digits[:24]}{'...' * (len(digits) > 24)} has more than 64 bits")
-    return value
+    if len(digits) > _DIGITS:
+        raise ValueError(f"the number {digits[:24]}... has {len(digits):,} digits")
+    return int(digits)
 
 
 def _float(digits: str) -> float:
@@ -247,3 +253,67 @@ def _check_numbers(value: Any) -> None:
             stack += each
         elif isinstance(each, int) and not -(1 << 63) <= each < 1 << 64:
             raise ValueError("a number has more than 64 bits")
+
+
+def check_fields(value: Any, name: str = "") -> None:
+    """Raise TypeError or ValueError if a dataclass made from a file's values holds what its fields cannot be.
+
+    A field has the type that is written for it (a whole number is a float, too, and a tuple may stand for a tuple of
+    any length where its type is no dataclass); numbers are finite, whole ones from 0 to a million, and above 0 where
+    they are a field of their own.
+    """
+    hints = get_type_hints(type(value))
+    for each in fields(value):
+        found, where = getattr(value, each.name), f"{name}{each.name}"
+        _check_value(hints[each.name], found, where)
+        if isinstance(found, int) and not isinstance(found, bool) and found < 1:
+            raise ValueError(f"{where} is {found}, and should be above 0")
+
+
+def _check_value(hint: Any, value: Any, name: str) -> None:
+    origin, arms = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        hint = next((arm for arm in arms if arm is not NoneType), NoneType) if value is not None else NoneType
+        if hint is not NoneType or NoneType not in arms:
+            _check_value(hint, value, name)
+        return
+    if origin is Literal:
+        if value not in arms:
+            raise ValueError(f"{name} is {value!r}, and should be one of {', '.join(map(str, arms))}")
+        return
+    if is_dataclass(hint):
+        check_fields(value, f"{name}.") if isinstance(value, hint) else _refuse(name, value, "a section")
+    elif origin is tuple:
+        _check_tuple(arms, value, name)
+    elif origin is not None:  # Mapping[str, X]
+        if not isinstance(value, Mapping):
+            _refuse(name, value, "a section")
+        for key, each in value.items():
+            _check_value(arms[1], each, f"{name}.{key}")
+    else:
+        _check_plain(hint, value, name)
+
+
+def _check_tuple(arms: tuple[Any, ...], value: Any, name: str) -> None:
+    if not isinstance(value, tuple):
+        _refuse(name, value, "a list")
+    if arms[-1] is not Ellipsis and len(value) != len(arms):
+        _refuse(name, value, f"a list of {len(arms)}")
+    for number, each in enumerate(value):
+        _check_value(arms[0] if arms[-1] is Ellipsis else arms[number], each, f"{name}[{number}]")
+
+
+def _check_plain(hint: Any, value: Any, name: str) -> None:
+    words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+    fits = isinstance(value, (int, float) if hint is float else hint)
+    if not fits or (isinstance(value, bool) and hint is not bool):
+        _refuse(name, value, words.get(hint, str(hint)))
+    if isinstance(value, float) and not math.isfinite(value):
+        _refuse(name, value, "a finite number")
+    if hint is int and not 0 <= value <= _LARGEST:
+        _refuse(name, value, f"a number from 0 to {_LARGEST:,}")
+
+
+def _refuse(name: str, value: Any, should: str) -> NoReturn:
+    shown = repr(value)
+    raise TypeError(f"{name} is {shown[:60]}{'...' * (len(shown) > 60)}, and should be {should}")

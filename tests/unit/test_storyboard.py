@@ -319,6 +319,6 @@ def test_a_model_that_takes_no_picture_cannot_begin_with_stills(run, engine):
 
 def test_a_script_that_is_no_file_or_no_text_is_said(run, tmp_path):
     (tmp_path / "film.txt").write_bytes(b"\xff\xfe\x00")
-    assert "no text in UTF-8" in run()[2]
+    assert "is no UTF-8 text" in run()[2]
     (tmp_path / "film.txt").unlink()
-    assert "film.txt cannot be read" in run()[2]
+    assert "film.txt does not exist" in run()[2]

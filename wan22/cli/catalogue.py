@@ -5,7 +5,6 @@ It imports no torch: parameters are counted from the sizes of the networks.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cache
 from math import prod
@@ -23,6 +22,8 @@ from wan22.catalog import (
     Variant,
     from_json,
 )
+from wan22.errors import CheckpointError
+from wan22.files import HEADER_LIMIT, parse_object, read_json, reading
 
 _VAE_PARAMETERS = {VAE_21: 126_892_531, VAE_22: 704_688_668}  # spec: checkpoints, section 1
 _TOKENIZER_BYTES = 25_000_000
@@ -46,7 +47,7 @@ def _embedded(folder: Path) -> Variant | None:
     file = folder / "variant.json"
     if not file.is_file():
         return None
-    values = json.loads(file.read_text())
+    values = read_json(file, CheckpointError)
     values.pop("parts", None)  # where it shares parts with another model
     return from_json(values)
 
@@ -154,16 +155,21 @@ def _stored_parameters(folder: Path) -> int:
     (8 bytes of length, then JSON).
     """
     own = folder / "variant.json"
-    said = json.loads(own.read_text()) if own.is_file() else {}
-    shared, adapters = said.get("parts") or {}, ((said.get("fast") or {}).get("loras") or {}).values()
-    files = [file for file in folder.glob("**/*.safetensors") if file.name not in adapters]
-    files += [folder / path for path in shared.values()]
-    total = 0
-    for file in (file for file in files if file.suffix == ".safetensors" and file.is_file()):
-        with file.open("rb") as stream:
-            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-        total += sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
-    return total
+    said = read_json(own, CheckpointError) if own.is_file() else {}
+    with reading(own, CheckpointError, "does not describe a model"):
+        shared, adapters = said.get("parts") or {}, ((said.get("fast") or {}).get("loras") or {}).values()
+        files = [file for file in folder.glob("**/*.safetensors") if file.name not in adapters]
+        files += [folder / path for path in shared.values()]
+    return sum(_stored(file) for file in files if file.suffix == ".safetensors" and file.is_file())
+
+
+def _stored(file: Path) -> int:
+    """Count the numbers in a safetensors file."""
+    with reading(file, CheckpointError, "is no safetensors file"), file.open("rb") as stream:
+        header = parse_object(
+            stream.read(min(int.from_bytes(stream.read(8), "little"), HEADER_LIMIT)), file, CheckpointError
+        )
+        return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
 
 
 def count(number: int) -> str:

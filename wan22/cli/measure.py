@@ -10,6 +10,7 @@ import typer
 
 from wan22.cli import options as o
 from wan22.errors import MediaError, OptionError, OutputError
+from wan22.files import parse_object, read_text
 
 if TYPE_CHECKING:
     from wan22.director.judge import Verdict
@@ -115,21 +116,14 @@ def _typed(against: str) -> ShotSpec | str:
     """A prompt as it is, or a shot from JSON. Raises MediaError for a file that is not there or no text."""
     text = against
     if against.lower().endswith(_FILES) and not against.lstrip().startswith("{"):
-        try:
-            text = Path(against).expanduser().read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            why = getattr(error, "strerror", None) or "it is no text in UTF-8"
-            raise MediaError(f"--against {against} cannot be read: {why}") from None
+        text = read_text(against, MediaError)
         if not text.lstrip().startswith("{"):
             raise OptionError(f"--against {against} is no shot as JSON, such as {_SHOT}")
     if not text.lstrip().startswith("{"):
         return text
     from wan22.director.shot import ShotSpec
 
-    try:
-        return ShotSpec.from_json(jsonlib.loads(text))
-    except ValueError as error:
-        raise OptionError(f"--against looks like JSON and is none: {error}") from None
+    return ShotSpec.from_json(parse_object(text, "--against", OptionError))
 
 
 def _read(file: str, fps: float | None) -> Clip:

@@ -16,6 +16,7 @@ from wan22.cli import options as o
 from wan22.cli import report, shoot
 from wan22.cli.work import Machine, present
 from wan22.errors import CheckpointError, MediaError, OptionError, OutputError, RequestError
+from wan22.files import read_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -131,14 +132,7 @@ class _Quiet:
 def _text(path: Path) -> str:
     from wan22.storyboard.reading import LIMIT
 
-    try:
-        if path.stat().st_size > 4 * LIMIT:
-            raise OptionError(f"{path} has {path.stat().st_size:,} bytes; that is no script")
-        return path.read_text("utf-8")
-    except UnicodeDecodeError:
-        raise MediaError(f"{path} is no text in UTF-8") from None
-    except OSError as error:
-        raise MediaError(f"{path} cannot be read: {error.strerror or error}") from None
+    return read_text(path, MediaError, limit=4 * LIMIT)
 
 
 def _overridden(script: Script, **given: Any) -> Script:

@@ -10,6 +10,7 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from wan22.errors import CheckpointError
+from wan22.files import reading
 
 _UNIGRAM = 1
 _UNKNOWN, _CONTROL, _USER = 2, 3, 4
@@ -22,11 +23,13 @@ def read_pieces(data: bytes) -> Tokenizer:
     Raises:
         CheckpointError: the bytes are not a SentencePiece model, or not of the Unigram kind.
     """
-    try:
-        pieces = [_piece(value) for number, value in _fields(data) if number == 1]
-        trainer, normalizer = (dict(_fields(_last(data, number))) for number in (2, 3))
-    except (LookupError, AttributeError, TypeError, UnicodeDecodeError, struct.error) as error:
-        raise CheckpointError(f"the text encoder's file carries no SentencePiece model: {error}") from error
+    with reading("the text encoder's file", CheckpointError, "carries no SentencePiece model"):
+        return _tokenizer(data)
+
+
+def _tokenizer(data: bytes) -> Tokenizer:
+    pieces = [_piece(value) for number, value in _fields(data) if number == 1]
+    trainer, normalizer = (dict(_fields(_last(data, number))) for number in (2, 3))
     unknown = [i for i, (_, _, kind) in enumerate(pieces) if kind == _UNKNOWN]
     if trainer.get(3, _UNIGRAM) != _UNIGRAM or not unknown:
         raise CheckpointError("the text encoder's file carries no SentencePiece model of the Unigram kind")
@@ -77,6 +80,8 @@ def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
 def _varint(data: bytes, at: int) -> tuple[int, int]:
     value = shift = 0
     while True:
+        if shift > 63:
+            raise IndexError("a number of more than 64 bits")
         byte = data[at]
         value, shift, at = value | (byte & 127) << shift, shift + 7, at + 1
         if byte < 128:

@@ -18,8 +18,10 @@ from torch import Tensor
 
 from wan22.conditioning.spiece import read_pieces
 from wan22.errors import CheckpointError
+from wan22.files import read_bytes, reading
 
 FILE = "tokenizer.json"
+_LIMIT = 256_000_000  # bytes; that of the releases has 17 million
 # Where releases keep it: at the top, in the official folders, in Diffusers folders.
 PLACES = ("", "google/umt5-xxl", "tokenizer")
 
@@ -67,11 +69,9 @@ class Tokenizer:
             CheckpointError: there is none, or it cannot be read.
         """
         file = _find(Path(path))
-        try:
-            tokenizer = tokenizers.Tokenizer.from_file(str(file))
-        except Exception as error:  # the library raises nothing narrower
-            raise CheckpointError(f"{file} is not a tokenizer: {error}. Download it again.") from error
-        return cls(tokenizer)
+        content = read_bytes(file, CheckpointError, limit=_LIMIT)
+        with reading(file, CheckpointError, "is not a tokenizer", "Download it again."):
+            return cls(tokenizers.Tokenizer.from_buffer(content))
 
     @classmethod
     def from_pieces(cls, data: bytes) -> "Tokenizer":

@@ -21,8 +21,9 @@ from av.container import InputContainer
 from av.stream import Disposition
 
 from wan22.errors import MediaError, OptionError, OutputError
+from wan22.files import PathLike, reading
 from wan22.media import place
-from wan22.media.sniff import SOUNDS, PathLike, check_whole, first_frame, sniff_sound
+from wan22.media.sniff import SOUNDS, check_whole, first_frame, sniff_sound
 from wan22.types import Sound
 
 __all__ = [
@@ -161,17 +162,15 @@ class SoundReader:
     @contextmanager
     def opened(self) -> Generator[tuple[InputContainer, av.AudioStream]]:
         """Lend the open file and its first sound stream; what breaks in between is a MediaError."""
-        try:
-            with av.open(
+        with (
+            reading(self.path, MediaError, "is a damaged sound", "Copy, download or export it again."),
+            av.open(
                 f"file:{Path(self.path).absolute()}",
                 format=self._kind,
                 options={"protocol_whitelist": "file"},
-            ) as container:
-                yield container, _sound_stream(container, self.path)
-        except MediaError:
-            raise
-        except (av.error.FFmpegError, OSError, ValueError, OverflowError, MemoryError) as error:
-            raise self._damaged(error) from error
+            ) as container,
+        ):
+            yield container, _sound_stream(container, self.path)
 
     def pieces(
         self, *, start: float = 0.0, seconds: float | None = None, mono: bool = False

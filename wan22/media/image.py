@@ -15,9 +15,10 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, PngImagePlugin
 
 from wan22.errors import MediaError, OutputError
+from wan22.files import PathLike, reading
 from wan22.media.place import IMAGE_KINDS, check_output, estimate_bytes, target_kind, written
 from wan22.media.recipe import RECIPE_KEY, dump_comment, dump_recipe
-from wan22.media.sniff import IMAGES, PathLike, sniff
+from wan22.media.sniff import IMAGES, sniff
 
 MAX_PIXELS = 40_000_000
 """Largest picture that is decoded, width x height."""
@@ -35,10 +36,11 @@ def opened(path: PathLike) -> Generator[Image.Image]:
     kind = sniff(path)
     if kind not in IMAGES:
         raise MediaError(f"{path} is a clip, not a picture. Give it as the video, or save one frame as PNG.")
-    try:
-        # Pillow warns of what is refused below anyway (size) or does no harm (odd EXIF).
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+    what, remedy = f"cannot be read as {kind.upper()}", "Copy, download or export it again."
+    # Pillow warns of what is refused below anyway (size) or does no harm (odd EXIF).
+    with reading(path, MediaError, what, remedy), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
             with Image.open(path, formats=[kind]) as image:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
@@ -46,13 +48,12 @@ def opened(path: PathLike) -> Generator[Image.Image]:
                         _too_large(path, f"{width}x{height}, {width * height / 1e6:.0f} megapixels")
                     )
                 yield image
-    except MediaError:
-        raise
-    except Image.DecompressionBombError:
-        raise MediaError(_too_large(path, "more than 178 megapixels")) from None
-    except Exception as error:  # a hostile file may raise anything in Pillow
-        reason = "is cut off" if "truncated" in str(error).lower() else f"cannot be read as {kind.upper()}"
-        raise MediaError(f"{path} {reason}: {error}. Copy, download or export it again.") from error
+        except OSError as error:
+            if "truncated" not in str(error):
+                raise
+            raise MediaError(f"{path} is cut off: {error}. {remedy}") from error
+        except Image.DecompressionBombError:
+            raise MediaError(_too_large(path, "more than 178 megapixels")) from None
 
 
 def read_image(path: PathLike) -> np.ndarray:

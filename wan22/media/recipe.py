@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from wan22.errors import MediaError, OutputError
+from wan22.files import parse_object
 from wan22.media.sniff import PathLike, sniff
 
 RECIPE_KEY = "wan22"
@@ -59,13 +60,7 @@ def read_recipe(path: PathLike) -> dict[str, Any] | None:
     text = _image_text(path) if kind in ("png", "jpeg", "webp", "gif", "bmp", "tiff") else _video_text(path)
     if text is None:
         return None
-    try:
-        recipe = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise MediaError(f"{path} carries a damaged recipe: {error}.") from None
-    if not isinstance(recipe, dict):
-        raise MediaError(f"{path} carries a damaged recipe: {type(recipe).__name__} instead of an object.")
-    return recipe
+    return parse_object(text, f"{path} carries a damaged recipe, which", MediaError)
 
 
 def _image_text(path: PathLike) -> str | None:

@@ -23,6 +23,7 @@ import numpy as np
 
 from wan22 import web
 from wan22.errors import MediaError, OptionError, SpeechError
+from wan22.files import read_bytes
 from wan22.media.audio import probe_sound, read_sound, resample
 from wan22.media.sniff import PathLike
 from wan22.types import Sound
@@ -251,7 +252,7 @@ class ServerSpeaker:
         if self.instructions is not None:
             entry["instructions"] = self.instructions
         if self.sample is not None:
-            content = Path(self.sample).read_bytes()
+            content = read_bytes(self.sample, MediaError, limit=self.MAX_SAMPLE)
             entry["sample"] = {"name": Path(self.sample).name, "sha256": hashlib.sha256(content).hexdigest()}
             entry["sample_text"] = self.sample_text
         if self.extra:
@@ -288,7 +289,9 @@ class ServerSpeaker:
         if self.language is not None:
             body["language"] = self.language
         if self.sample is not None:
-            body[self.sample_fields[0]] = base64.b64encode(Path(self.sample).read_bytes()).decode()
+            body[self.sample_fields[0]] = base64.b64encode(
+                read_bytes(self.sample, MediaError, limit=self.MAX_SAMPLE)
+            ).decode()
         if self.sample_text is not None:
             body[self.sample_fields[1]] = self.sample_text
         return {**self.extra, **body}

@@ -6,14 +6,11 @@ or a script that calls itself `clip.mp4` never reaches a demuxer that would foll
 
 from __future__ import annotations
 
-import os
-import stat
 from pathlib import Path
 from typing import BinaryIO
 
 from wan22.errors import MediaError
-
-PathLike = str | os.PathLike[str]
+from wan22.files import PathLike, check_file, reading
 
 IMAGES = ("png", "jpeg", "webp", "gif", "bmp", "tiff")
 VIDEOS = ("mov", "matroska", "avi")  # names of FFmpeg demuxers; "mov" reads mp4 and m4a too
@@ -111,41 +108,12 @@ def check_whole(path: PathLike, kind: str) -> None:
 
 
 def _head(path: PathLike) -> bytes:
-    path = Path(path)
-    if path.is_dir():
-        raise MediaError(f"{path} is a folder. Name one file in it.")
-    try:
-        _check_regular(path)
-        with path.open("rb") as file:
-            head = file.read(64)
-    except FileNotFoundError:
-        if path.is_symlink():
-            raise MediaError(
-                f"{path} is a link to {path.readlink()}, which is not there. Mend or remove it."
-            ) from None
-        raise MediaError(f"{path} does not exist.{_neighbour(path)}") from None
-    except (OSError, ValueError) as error:
-        raise MediaError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+    path = check_file(path)
+    with reading(path, MediaError), path.open("rb") as file:
+        head = file.read(64)
     if not head:
         raise MediaError(f"{path} is empty (0 bytes). Copy or download it again.")
     return head
-
-
-def _check_regular(path: Path) -> None:
-    """Raise MediaError for what is no file: opening a pipe waits for its writer, for ever if there is none."""
-    mode = path.stat().st_mode
-    if not stat.S_ISREG(mode):
-        kind = "a named pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
-        raise MediaError(f"{path} is {kind}, not a file. Save what comes from it as a file.")
-
-
-def _neighbour(path: Path) -> str:
-    import difflib
-
-    if not path.parent.is_dir():
-        return f" Neither does its folder {path.parent}."
-    near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)
-    return f" Did you mean {path.with_name(near[0])}?" if near else ""
 
 
 def _describe(head: bytes) -> str:

@@ -19,9 +19,10 @@ import numpy as np
 from av.container import InputContainer
 
 from wan22.errors import MediaError
+from wan22.files import PathLike, reading
 from wan22.media import image as still
 from wan22.media.sequence import is_sequence, pictures_of, rate_of, read_pictures
-from wan22.media.sniff import IMAGES, PathLike, check_whole, sniff
+from wan22.media.sniff import IMAGES, check_whole, sniff
 from wan22.media.writer import EXACT, VideoWriter
 from wan22.types import Clip
 
@@ -180,14 +181,11 @@ def opened(path: PathLike) -> Generator[InputContainer]:
         "max_pixels": str(MAX_SIDE * MAX_SIDE),  # also stops a stream that is larger than its header says
         "threads": "2",
     }
-    try:
-        with av.open(f"file:{Path(path).absolute()}", format=kind, options=options) as container:
-            yield container
-    except MediaError:
-        raise
-    except (av.error.FFmpegError, OSError, ValueError, OverflowError, MemoryError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise MediaError(f"{path} is a damaged clip: {reason}. Copy, download or export it again.") from error
+    with (
+        reading(path, MediaError, "is a damaged clip", "Copy, download or export it again."),
+        av.open(f"file:{Path(path).absolute()}", format=kind, options=options) as container,
+    ):
+        yield container
 
 
 def _stream(container: InputContainer, path: PathLike) -> av.VideoStream:

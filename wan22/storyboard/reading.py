@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wan22.errors import OptionError, choose
+from wan22.files import NESTING
 
 HEADER = (
     "title", "subject", "style", "model", "size", "seed", "seconds", "fps", "steps", "negative", "language",
@@ -27,6 +28,9 @@ DEFAULTS = tuple(key for key in SHOT if key not in ("prompt", "subject", "image"
 LIMIT = 1_000_000
 """Longest script in characters."""
 MAX_SHOTS = 500
+
+_TEXT = "tag:yaml.org,2002:str"
+_DIGITS = 60  # of a number or a date
 
 _NUMBERED = re.compile(
     r"\s*(?:(?:shot|scene|镜头|场景|샷|ショット)\s*(\d+)\s*[:.)：、-]|(\d+)[.):：、](?=\s|$))\s*",
@@ -133,7 +137,7 @@ def read_yaml(text: str, name: str) -> Raw:
     import yaml
 
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _loader(text)
         node = loader.get_single_node()
         top = _mapping(loader, node, (*HEADER, "defaults", "shots"), name, "a script") if node else {}
         raw = Raw(header={key: entry for key, entry in top.items() if key in HEADER})
@@ -146,10 +150,37 @@ def read_yaml(text: str, name: str) -> Raw:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         what = getattr(error, "problem", None) or "it cannot be read"
-        raise OptionError(f"{name}{line}: this is no YAML: {what}") from None
+        raise OptionError(f"{name}{line}: this is no YAML that can be read: {what}") from None
     except (ValueError, RecursionError) as error:  # such as the date 2024-99-99; lists in lists without end
         raise OptionError(f"{name}: a value cannot be read: {type(error).__name__} {error}") from None
     return raw
+
+
+def _loader(text: str) -> Any:
+    """A safe loader with limits: on nesting, on what an alias may stand for, and on the digits of a number."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        depth = 0
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            alias = self.check_event(yaml.AliasEvent)
+            self.depth += 1
+            if self.depth > NESTING:
+                self._refuse("it is nested too deeply")
+            node = super().compose_node(parent, index)
+            self.depth -= 1
+            if alias and not isinstance(node, yaml.ScalarNode):  # of aliases of aliases a bomb is made
+                self._refuse(f"an alias may stand for a text or a number alone; write {index or 'it'} out")
+            if isinstance(node, yaml.ScalarNode) and node.tag != _TEXT and len(node.value) > _DIGITS:
+                self._refuse(f"a number or date has {len(node.value)} characters")
+            return node
+
+        def _refuse(self, what: str) -> None:
+            event = self.peek_event()
+            raise yaml.MarkedYAMLError(problem=what, problem_mark=event.start_mark if event else None)
+
+    return Loader(text)
 
 
 def _yaml_shot(loader: Any, node: Any, name: str) -> RawShot:

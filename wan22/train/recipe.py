@@ -6,13 +6,13 @@ It knows no network and no torch. What depends on the model (its experts, its bo
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from wan22.errors import OptionError
+from wan22.files import read_toml
 from wan22.train.settings import dotted, read_part, rule
 
 TASKS = ("t2v", "i2v", "ti2v", "s2v")
@@ -227,16 +227,9 @@ class Recipe:
 def read_recipe(path: str | Path) -> Recipe:
     """Read a recipe file. Raises OptionError that names the file, the setting, the rule and what would work."""
     path = Path(path).expanduser()
+    table = read_toml(path, OptionError)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise OptionError(
-            f"the recipe {path} cannot be read: {getattr(error, 'strerror', None) or error}"
-        ) from error
-    try:
-        return parse_recipe(tomllib.loads(text), path.resolve().parent)
-    except tomllib.TOMLDecodeError as error:
-        raise OptionError(f"{path} is no TOML: {error}") from error
+        return parse_recipe(table, path.resolve().parent)
     except OptionError as error:
         raise OptionError(f"{path}: {error}") from error
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from wan22.errors import CheckpointError
+from wan22.files import read_text
 from wan22.weights.dialects.comfy import SPIECE
 from wan22.weights.reader import SUFFIXES, open_reader, read_json, weight_files
 from wan22.weights.recognise import hears, open_native, recognise
@@ -112,12 +113,20 @@ def snapshot(folder: Path) -> Path:
     if not snapshots.is_dir():
         return folder
     main = folder / "refs" / "main"
-    named = [snapshots / main.read_text().strip()] if main.is_file() else sorted(snapshots.iterdir())
+    named = [_named(snapshots, main)] if main.is_file() else sorted(snapshots.iterdir())
     if len(named) != 1 or not named[0].is_dir():
         raise CheckpointError(
             f"{folder} has {len(named)} snapshots: name one of {snapshots}/*, or download again."
         )
     return named[0]
+
+
+def _named(snapshots: Path, main: Path) -> Path:
+    """The snapshot that refs/main names; it is a folder of its own there and nowhere else."""
+    name = read_text(main, CheckpointError, limit=1000).strip()
+    if Path(name).name != name:
+        raise CheckpointError(f"{main} names {name!r}, which is no snapshot. Download the model again.")
+    return snapshots / name
 
 
 def _existing(parts: Mapping[str, Path]) -> dict[str, Path]:
@@ -155,9 +164,18 @@ def _diffusers(folder: Path) -> Layout:
         # Two experts were saved and one did not arrive.
         parts = {"high" if part == "dit" else part: path for part, path in parts.items()}
     scheduler = folder / "scheduler" / "scheduler_config.json"
-    shift = read_json(scheduler).get("flow_shift") if scheduler.is_file() else None
-    layout = Layout("diffusers", folder, parts, boundary=index.get("boundary_ratio"), shift=shift)
+    shift = _number(scheduler, read_json(scheduler), "flow_shift") if scheduler.is_file() else None
+    boundary = _number(folder / "model_index.json", index, "boundary_ratio")
+    layout = Layout("diffusers", folder, parts, boundary=boundary, shift=shift)
     return _with_sound(layout, folder / DIFFUSERS_AUDIO)
+
+
+def _number(file: Path, said: Mapping[str, Any], name: str) -> float | None:
+    """A number that a folder says of itself, or None. Raises CheckpointError for anything else."""
+    value = said.get(name)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise CheckpointError(f"{file} says that {name} is {value!r}, which is no number.")
+    return value
 
 
 def _with_sound(layout: Layout, audio: Path) -> Layout:
@@ -216,8 +234,9 @@ def _files(folder: Path) -> Layout:
         parts.setdefault("tokenizer", spiece)
     if not parts:
         raise CheckpointError(f"{folder} holds no part of a Wan model. Check the path.")
-    shift = (said.get("defaults") or {}).get("shift")
-    return Layout("files", folder, parts, said.get("boundary"), shift, tuple(unread), heard)
+    variant, defaults = root / "variant.json", said.get("defaults")
+    shift = _number(variant, defaults, "shift") if isinstance(defaults, dict) else None
+    return Layout("files", folder, parts, _number(variant, said, "boundary"), shift, tuple(unread), heard)
 
 
 def _said(variant: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from wan22.errors import CheckpointError
+from wan22.files import reading
 from wan22.weights.reader import TensorInfo
 
 _ORIGINAL_SHAPE = "comfy.gguf.orig_shape."
@@ -28,12 +29,13 @@ class GGUFFile:
         import gguf
 
         self.path = path
-        try:
-            reader = gguf.GGUFReader(path)
-        except Exception as error:  # the package raises ValueError, IndexError, KeyError... on damaged files
-            raise CheckpointError(
-                f"{path} is damaged, cut off, or no GGUF file. Download it again. ({error})"
-            ) from error
+        self.infos: dict[str, TensorInfo] = {}
+        self._tensors: dict[str, Any] = {}
+        with reading(path, CheckpointError, "is damaged, cut off, or no GGUF file", "Download it again."):
+            self._read_header(gguf.GGUFReader(path))
+
+    def _read_header(self, reader: Any) -> None:
+        path = self.path
         shapes = {
             key.removeprefix(_ORIGINAL_SHAPE): tuple(int(n) for n in field.contents())
             for key, field in reader.fields.items()
@@ -44,8 +46,6 @@ class GGUFFile:
             for key, field in reader.fields.items()
             if key.startswith("general.") and len(field.data) == 1
         }
-        self.infos: dict[str, TensorInfo] = {}
-        self._tensors: dict[str, Any] = {}
         for tensor in reader.tensors:
             shape = shapes.get(tensor.name, tuple(int(n) for n in reversed(tensor.shape)))
             if math.prod(shape) != int(tensor.n_elements):
@@ -56,6 +56,10 @@ class GGUFFile:
             self.infos[tensor.name] = TensorInfo(shape, tensor.tensor_type.name, int(tensor.n_bytes))
 
     def read(self, name: str) -> Tensor:
+        with reading(f"{self.path}: {name}", CheckpointError, remedy="Download it again."):
+            return self._tensor(name)
+
+    def _tensor(self, name: str) -> Tensor:
         tensor, info = self._tensors[name], self.infos[name]
         if info.dtype in ("F32", "F16", "F64", "I8", "I16", "I32", "I64"):
             return torch.from_numpy(np.array(tensor.data)).reshape(info.shape)

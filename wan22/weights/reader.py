@@ -8,7 +8,6 @@ reading data; data is read one tensor at a time and not kept. It does not know w
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -21,6 +20,8 @@ import torch
 from torch import Tensor
 
 from wan22.errors import CheckpointError
+from wan22.files import HEADER_LIMIT, check_file, parse_object, reading
+from wan22.files import read_json as read_object
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".gguf")
 
@@ -45,6 +46,7 @@ DTYPE_NAMES: Mapping[torch.dtype, str] = {dtype: name for name, dtype in DTYPES.
 
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.\w+)")
 _AGAIN = "Download it again."
+_INDEX_LIMIT = 64_000_000  # bytes
 
 
 @dataclass(frozen=True)
@@ -196,10 +198,8 @@ def _files_of_folder(folder: Path) -> list[Path]:
 
 
 def _files_of_index(index: Path) -> list[Path]:
-    try:
-        names = sorted(set(read_json(index)["weight_map"].values()))
-    except (KeyError, TypeError, AttributeError):
-        raise CheckpointError(f"{index} is no index of shards: it has no weight_map. {_AGAIN}") from None
+    with reading(index, CheckpointError, "is no index of shards", _AGAIN):
+        names = sorted({str(name) for name in read_json(index)["weight_map"].values()})
     outside = [name for name in names if Path(name).name != name]
     if outside:
         raise CheckpointError(f"{index} names files of other folders, such as {outside[0]!r}: not opened.")
@@ -228,18 +228,13 @@ def _names(paths: list[Path]) -> str:
 
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file. Raises CheckpointError if it holds anything else."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON ({error}). {_AGAIN}") from None
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} is not a JSON object. {_AGAIN}")
-    return value
+    return read_object(path, CheckpointError, remedy=_AGAIN, limit=_INDEX_LIMIT)
 
 
 def open_file(path: Path) -> WeightFile:
     """Open one file alone, even if it is a shard. Raises CheckpointError as `open_reader` does."""
-    with path.open("rb") as file:
+    check_file(path, CheckpointError)
+    with reading(path, CheckpointError), path.open("rb") as file:
         start = file.read(64)
     if not start:
         raise CheckpointError(f"{path} is empty. {_AGAIN}")
@@ -258,6 +253,19 @@ def open_file(path: Path) -> WeightFile:
     return SafetensorsFile(path) if path.suffix == ".safetensors" else PickleFile(path)
 
 
+def _size(value: object) -> int:
+    """A length, an offset or a count of a header, which a damaged one gives in any form."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{value!r} is no size")
+    return value
+
+
+def _metadata(path: Path, said: object) -> dict[str, str]:
+    if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
+        raise CheckpointError(f"{path} is no safetensors file: its __metadata__ are not texts. {_AGAIN}")
+    return said
+
+
 class SafetensorsFile:
     """A `.safetensors` file: eight bytes of header length, a JSON header, then the data.
 
@@ -272,7 +280,7 @@ class SafetensorsFile:
         self._file = path.open("rb", buffering=0)
         try:
             header, data = self._header()
-            self.metadata: dict[str, str] = header.pop("__metadata__", None) or {}
+            self.metadata = _metadata(path, header.pop("__metadata__", None) or {})
             for name, entry in header.items():
                 self._add(name, entry, data)
             size = path.stat().st_size
@@ -291,22 +299,15 @@ class SafetensorsFile:
                 f"{self.path} is cut off, or is no safetensors file: "
                 f"its header should be {length:,} bytes, the file is {size:,}. {_AGAIN}"
             )
-        try:
-            header = json.loads(self._file.read(length))
-        except ValueError:
-            header = None
-        if not isinstance(header, dict):
-            raise CheckpointError(f"{self.path} is no safetensors file: its header is not JSON. {_AGAIN}")
-        return header, 8 + length
+        if length > HEADER_LIMIT:
+            raise CheckpointError(f"{self.path} has a header of {length:,} bytes; at most {HEADER_LIMIT:,}.")
+        what = f"{self.path} is no safetensors file: its header"
+        return parse_object(self._file.read(length), what, CheckpointError, _AGAIN), 8 + length
 
     def _add(self, name: str, entry: dict[str, Any], data: int) -> None:
-        try:
-            begin, end = entry["data_offsets"]
-            dtype, shape = entry["dtype"], tuple(int(n) for n in entry["shape"])
-        except (KeyError, TypeError, ValueError):
-            raise CheckpointError(
-                f"{self.path}: the header's entry for {name!r} is damaged. {_AGAIN}"
-            ) from None
+        with reading(f"{self.path}: the header's entry for {name!r}", CheckpointError, "is damaged", _AGAIN):
+            begin, end = (_size(n) for n in entry["data_offsets"])
+            dtype, shape = str(entry["dtype"]), tuple(_size(n) for n in entry["shape"])
         if dtype not in DTYPES:
             raise CheckpointError(
                 f"{self.path}: {name} has the dtype {dtype!r}; known are {', '.join(DTYPES)}."
@@ -329,10 +330,21 @@ class SafetensorsFile:
             if not got:
                 raise CheckpointError(f"{self.path} ends inside {name}: it was cut off while open. {_AGAIN}")
             done += got
-        return buffer.view(DTYPES[info.dtype]).reshape(info.shape)
+        with reading(f"{self.path}: {name}", CheckpointError, remedy=_AGAIN):
+            return buffer.view(DTYPES[info.dtype]).reshape(info.shape)
 
     def close(self) -> None:
         self._file.close()
+
+
+def _is_plain(value: object) -> bool:
+    """Whether this is a tensor of a known dtype whose numbers all lie in the file (a view may claim any size)."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.dtype in DTYPE_NAMES
+        and value.nbytes <= value.untyped_storage().nbytes()
+    )
 
 
 class PickleFile:
@@ -354,26 +366,22 @@ class PickleFile:
 
         # Files from before torch 1.6 are no zip archives and cannot be mapped: they are read whole.
         mapped = zipfile.is_zipfile(self.path)
-        try:
-            loaded = torch.load(self.path, map_location="cpu", weights_only=True, mmap=mapped)
-        except (
-            Exception
-        ) as error:  # torch.load raises whatever the unpickler met; all mean the same to a reader
-            if type(error).__name__ == "UnpicklingError" and mapped:
-                why = "holds more than tensors; its code is not run. Ask for a .safetensors file instead"
-            else:
-                why = "is damaged, cut off, or no PyTorch file. Download it again"
-            raise CheckpointError(f"{self.path} {why}. ({str(error).partition('.')[0][:200]})") from error
+        with reading(self.path, CheckpointError, "is damaged, cut off, or no PyTorch file", _AGAIN):
+            try:
+                loaded = torch.load(self.path, map_location="cpu", weights_only=True, mmap=mapped)
+            except Exception as error:
+                if type(error).__name__ != "UnpicklingError" or not mapped:
+                    raise
+                raise CheckpointError(
+                    f"{self.path} holds more than tensors; its code is not run. Ask for a .safetensors file instead. "
+                    f"({str(error).partition('.')[0][:200]})"
+                ) from error
         if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
             loaded = loaded["state_dict"]
         if not isinstance(loaded, dict):
             raise CheckpointError(f"{self.path} holds a {type(loaded).__name__}, not a flat dict of tensors.")
         for name, value in loaded.items():
-            if (
-                not isinstance(value, Tensor)
-                or value.dtype not in DTYPE_NAMES
-                or value.layout != torch.strided
-            ):
+            if not isinstance(name, str) or not _is_plain(value):
                 kind = type(value).__name__
                 raise CheckpointError(
                     f"{self.path} is not a flat dict of plain tensors: {name!r} is a {kind}. "

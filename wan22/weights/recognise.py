@@ -7,7 +7,6 @@ latents' statistics, the blocks that hear) come from what the file says of itsel
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter
@@ -19,6 +18,7 @@ from wan22.arch import DiTArch, SpeechArch, UMT5Arch, VAEArch
 from wan22.catalog import VAE_21, VAE_22
 from wan22.catalog import VARIANTS as CATALOGUE
 from wan22.errors import CheckpointError
+from wan22.files import check_fields, parse_object, reading
 from wan22.weights.dialects import DIALECTS, wav2vec2
 from wan22.weights.load import Native, native
 from wan22.weights.reader import DTYPES, Reader
@@ -136,13 +136,10 @@ def hears(view: Native) -> bool:
 def identify(view: Native) -> Identity:
     """Recognise a checkpoint that is already seen through its dialect."""
     shapes, part = view.shapes, view.dialect.part
-    try:
+    what = f"looks like a {part} in the {view.dialect.name} dialect, but is not complete, or damaged"
+    with reading(view.reader.path, CheckpointError, what, "Its sizes cannot be told."):
         arch = _ARCH[part](shapes, _Told(view.reader, part))
-    except (KeyError, IndexError, ValueError) as error:
-        raise CheckpointError(
-            f"{view.reader.path} looks like a {part} in the {view.dialect.name} dialect, but is not "
-            f"complete: {error}. Its sizes cannot be told."
-        ) from None
+        check_fields(arch)
     return Identity(
         part=part,
         task=_task(shapes, arch) if isinstance(arch, DiTArch) else None,
@@ -158,8 +155,11 @@ class _Told:
 
     def __init__(self, reader: Reader, part: str) -> None:
         self.path = reader.path
-        own: dict[str, Any] = json.loads(reader.metadata.get(ARCH_KEY, "{}"))
-        self._sources = (own, reader.beside("variant.json").get(part) or {}, reader.beside("config.json"))
+        own = parse_object(
+            reader.metadata.get(ARCH_KEY, "{}"), f"{reader.path}: its {ARCH_KEY}", CheckpointError
+        )
+        row = reader.beside("variant.json").get(part)
+        self._sources = (own, row if isinstance(row, dict) else {}, reader.beside("config.json"))
 
     def get(self, *names: str) -> Any:
         """The first of these names that is known, or None."""
@@ -368,7 +368,11 @@ _ARCH = {"dit": _dit, "vae": _vae, "text": _text, "audio": _audio}
 
 def _count(shapes: Shapes, pattern: str) -> int:
     """One more than the highest number in the names that begin like this."""
-    return 1 + max((int(m[1]) for name in shapes if (m := re.match(pattern, name))), default=-1)
+    found = {int(m[1][:9]) for name in shapes if (m := re.match(pattern, name))}
+    if found != set(range(len(found))):  # one name may say "blocks.999999999"
+        missing = next(number for number in range(len(found)) if number not in found)
+        raise ValueError(f"of its numbered parts, {len(found)}, number {missing} is missing")
+    return len(found)
 
 
 def _quantised(view: Native) -> str | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wan22.errors import CheckpointError
+from wan22.files import read_bytes
 from wan22.weights.find import find_layout
 from wan22.weights.reader import SUFFIXES, Reader, open_file, open_reader, read_json
 from wan22.weights.recognise import recognise
@@ -145,15 +146,20 @@ def _expected(file: Path) -> str | None:
     if file.is_symlink() and _SHA256.fullmatch(blob):
         return blob
     beside = file.with_name(f"{file.name}.sha256")
-    if beside.is_file() and (found := _SHA256.search(beside.read_text().lower())):
+    if beside.is_file() and (found := _SHA256.search(_noted(beside).lower())):
         return found[0]
     sums = file.with_name("SHA256SUMS")
     if sums.is_file():
-        for line in sums.read_text().splitlines():
+        for line in _noted(sums).splitlines():
             digest, _, name = line.partition(" ")
             if name.strip().lstrip("*") == file.name and _SHA256.fullmatch(digest.lower()):
                 return digest.lower()
     return _noted_by_hub(file)
+
+
+def _noted(file: Path) -> str:
+    """What a file of checksums says; one that is no text says none."""
+    return read_bytes(file, CheckpointError).decode("utf-8", "replace")
 
 
 def _noted_by_hub(file: Path) -> str | None:
@@ -161,7 +167,7 @@ def _noted_by_hub(file: Path) -> str | None:
     for root in file.parents:
         note = root / ".cache" / "huggingface" / "download" / f"{file.relative_to(root)}.metadata"
         if note.is_file():
-            found = [line for line in note.read_text().splitlines() if _SHA256.fullmatch(line.strip())]
+            found = [line for line in _noted(note).splitlines() if _SHA256.fullmatch(line.strip())]
             return found[0].strip() if found else None
     return None
 

@@ -116,11 +116,11 @@ def test_a_mistake_in_a_recipe_is_named(folder, text, says):
     ("file", "content", "says"),
     [
         ("p.txt", "\n \n", "holds no prompt"),
-        ("p.jsonl", "{", "line 1 is not JSON"),
+        ("p.jsonl", "{", "line 1 is no JSON"),
         ("p.jsonl", '["a"]', 'needs an object with a "prompt"'),
         ("p.jsonl", '{"prompt": "x", "image": "no.png"}', "there is no image"),
         ("p.jsonl", '{"prompt": "x", "labels": ["red"]}', "line 1: labels are values by axis"),
-        ("p.jsonl", None, "cannot be read"),
+        ("p.jsonl", None, "does not exist"),
     ],
 )
 def test_prompts_that_cannot_be_read_are_named(folder, file, content, says):
@@ -131,7 +131,7 @@ def test_prompts_that_cannot_be_read_are_named(folder, file, content, says):
     with pytest.raises(MediaError, match=says):
         load_eval_recipe(path)
     path.write_text("= 3")
-    with pytest.raises(MediaError, match="cannot be read"):
+    with pytest.raises(MediaError, match="is no TOML"):
         load_eval_recipe(path)
 
 

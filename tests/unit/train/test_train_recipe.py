@@ -113,7 +113,7 @@ def test_what_is_missing_or_misshapen_is_named(old, new, said):
 
 
 def test_a_file_that_is_none_is_named(tmp_path):
-    with pytest.raises(OptionError, match=r"the recipe .*none\.toml cannot be read: No such file"):
+    with pytest.raises(OptionError, match=r"none\.toml does not exist"):
         read_recipe(tmp_path / "none.toml")
     (tmp_path / "bad.toml").write_text("output = 1\noutput = 2\n")
     with pytest.raises(OptionError, match=r"bad\.toml is no TOML: Cannot overwrite a value .at line 2"):

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from wan22.errors import MediaError
+from wan22.files import TABLE_LIMIT, parse_json, read_bytes
 from wan22.train.data.plan import Item
 from wan22.train.data.sources import Found, decode, unreadable
 
@@ -103,8 +104,11 @@ def _located(name: str, folder: Path) -> Path | None:
 
 def _rows(path: Path, found: Found) -> Iterator[Row]:
     try:
-        text = decode(path.read_bytes())
-    except (OSError, UnicodeError) as error:
+        text = decode(read_bytes(path, MediaError, limit=TABLE_LIMIT))
+    except MediaError as error:
+        found.refuse(path, str(error).removeprefix(f"{path} ").rstrip("."), "Name a table of clips.")
+        return
+    except UnicodeError as error:
         found.refuse(path, f"cannot be read: {unreadable(error)}", "Save the table as UTF-8.")
         return
     before = len(found.problems)
@@ -121,7 +125,11 @@ def _csv(text: str, path: Path, found: Found) -> Iterator[Row]:
     head = text.partition("\n")[0]
     separator = max(_SEPARATORS, key=head.count)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    columns = {str(name).strip().lower() for name in reader.fieldnames or ()}
+    try:
+        columns = {str(name).strip().lower() for name in reader.fieldnames or ()}
+    except csv.Error as error:
+        found.refuse(f"{path}, line 1", f"is no CSV: {error}", "Close its quotation marks.")
+        return
     if not columns & set(MEDIA_COLUMNS):
         found.refuse(
             path,
@@ -149,9 +157,9 @@ def _lines(text: str, path: Path, found: Found) -> Iterator[Row]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except ValueError as error:
-            found.refuse(f"{path}, line {number}", f"is no JSON: {error}", "Write one object a line.")
+            row = parse_json(line, f"line {number}", MediaError)
+        except MediaError as error:
+            found.refuse(f"{path}, line {number}", _why(error), "Write one object a line.")
             continue
         if isinstance(row, dict):
             yield f"line {number}", row
@@ -161,12 +169,17 @@ def _lines(text: str, path: Path, found: Found) -> Iterator[Row]:
             )
 
 
+def _why(error: MediaError) -> str:
+    """What is wrong with a text, without where it stands."""
+    return "is no JSON" + str(error).partition("is no JSON")[2].rstrip(".")
+
+
 def _json(text: str, path: Path, found: Found) -> Iterator[Row]:
     """A list of objects, or an object from file names to texts or objects."""
     try:
-        values = json.loads(text)
-    except ValueError as error:
-        found.refuse(path, f"is no JSON: {error}", "Write a list of objects, or one object a line as .jsonl.")
+        values = parse_json(text, path.name, MediaError)
+    except MediaError as error:
+        found.refuse(path, _why(error), "Write a list of objects, or one object a line as .jsonl.")
         return
     if isinstance(values, dict):
         values = [

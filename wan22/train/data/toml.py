@@ -6,13 +6,13 @@ What they say of size, length and repeats holds for their clips, in place of the
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from wan22.catalog import Size
 from wan22.errors import OptionError
+from wan22.files import parse_toml, read_bytes, reading
 from wan22.train.data.plan import MAX_FRAMES
 from wan22.train.data.sources import CLIPS, FOREIGN, MEDIA, PICTURES, Found, decode, read_folder
 
@@ -37,11 +37,13 @@ _MAX_REPEATS = 1000
 
 def read_toml(path: Path, found: Found) -> None:
     """Add the clips that a dataset file names. Raises OptionError if it is no TOML or names no dataset."""
-    try:
-        values = tomllib.loads(decode(path.read_bytes()))
-    except (OSError, UnicodeError, tomllib.TOMLDecodeError) as error:
-        raise OptionError(f"{path} is no dataset file: {error}") from error
-    blocks = list(_blocks(values))
+    with reading(path, OptionError, "is no dataset file"):
+        values = parse_toml(
+            decode(read_bytes(path, OptionError, limit=1_000_000)),
+            f"{path} is no dataset file: it",
+            OptionError,
+        )
+        blocks = list(_blocks(values))
     if not blocks:
         raise OptionError(f"{path} names no dataset. Write [[datasets]] with video_directory and resolution.")
     for number, block in enumerate(blocks, 1):
@@ -66,6 +68,9 @@ def _read_block(block: Mapping[str, Any], path: Path, where: str, found: Found) 
     from wan22.train.data.tables import read_table
 
     place = f"{path}, {where}"
+    for name in (*_FOLDERS, *_TABLES, "caption_extension", "frame_extraction"):
+        if not isinstance(block.get(name, ""), str):
+            raise OptionError(f"{place}: {name} must be a text, not {block[name]!r}")
     says: dict[str, Any] = {
         "repeats": _repeats(block.get("num_repeats", 1), place),
         "size": _size(block.get("resolution"), place),
@@ -84,7 +89,7 @@ def _read_block(block: Mapping[str, Any], path: Path, where: str, found: Found) 
         known = ", ".join(("video_directory", "image_directory", *_TABLES))
         found.refuse(place, "names no clips", f"Give it one of {known}.")
     for name in named:
-        target = _located(str(block[name]), path.parent)
+        target = _located(block[name], path.parent)
         if target is None:
             found.refuse(place, f"{name} {block[name]} is not there", f"It was looked for in {path.parent}.")
         elif name in _TABLES:
@@ -95,7 +100,10 @@ def _read_block(block: Mapping[str, Any], path: Path, where: str, found: Found) 
 
 def _located(name: str, folder: Path) -> Path | None:
     """A path beside the file, or from where the program runs, as musubi-tuner takes it."""
-    return next((path for path in (folder / name, Path(name)) if path.exists()), None)
+    try:
+        return next((path for path in (folder / name, Path(name)) if path.exists()), None)
+    except (OSError, ValueError):  # a name that no file can have
+        return None
 
 
 def _repeats(value: Any, place: str) -> int:

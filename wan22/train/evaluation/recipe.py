@@ -10,8 +10,6 @@ docs/evaluation.md has every key.
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any
 
 from wan22.director.judge import check_labels
 from wan22.errors import MediaError, OptionError, choose
+from wan22.files import parse_json, read_text, read_toml
 from wan22.train.evaluation.bands import SIGMAS, check_bands
 from wan22.train.evaluation.extractors import KINDS, Extractor, open_extractor
 from wan22.weights.lora import LoRA
@@ -90,10 +89,7 @@ def load_eval_recipe(path: Path) -> EvalRecipe:
     Raises OptionError for an unknown key (naming the nearest), a value of another type, or files that are not there,
     and MediaError for a recipe, prompts or references that cannot be read.
     """
-    try:
-        values = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise MediaError(f"the recipe {path} cannot be read: {error}") from error
+    values = read_toml(path, MediaError)
     for key in values:
         choose("key of an evaluation", key, tuple(_READ))
     folder = path.parent
@@ -144,7 +140,7 @@ def _clips(folder: Path) -> tuple[Path, ...]:
 def caption_of(clip: Path) -> str:
     """What the text file beside a clip says it shows; empty if there is none."""
     beside = clip.with_suffix(".txt")
-    return beside.read_text("utf-8").strip() if beside.is_file() else ""
+    return read_text(beside, MediaError).strip() if beside.is_file() else ""
 
 
 # How each key is read: (key, value, the recipe's folder) to a field of EvalRecipe.
@@ -231,12 +227,7 @@ def _prompts(key: str, value: Any, folder: Path) -> tuple[str, tuple[Asked, ...]
     if name == HELD_OUT:
         return name, ()
     path = folder / Path(name).expanduser()
-    try:
-        lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise MediaError(
-            f"the prompts {path} cannot be read: {error}; or say prompts = '{HELD_OUT}'"
-        ) from error
+    lines = [line.strip() for line in read_text(path, MediaError).splitlines()]
     json_lines = path.suffix.lower() in (".jsonl", ".ndjson")
     asked = [
         _json_line(path, number, line) if json_lines else Asked(line)
@@ -249,10 +240,7 @@ def _prompts(key: str, value: Any, folder: Path) -> tuple[str, tuple[Asked, ...]
 
 
 def _json_line(path: Path, number: int, line: str) -> Asked:
-    try:
-        table = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise MediaError(f"{path}, line {number} is not JSON: {error}") from error
+    table = parse_json(line, f"{path}, line {number}", MediaError)
     if not isinstance(table, dict) or not isinstance(table.get("prompt"), str):
         raise MediaError(f'{path}, line {number}: needs an object with a "prompt", not {line[:60]!r}')
     for name in table:

@@ -7,12 +7,12 @@ weights in fp8 without a scale are ordinary tensors (their values are plain cast
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wan22.errors import CheckpointError
+from wan22.files import parse_object
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,10 +71,7 @@ def check_scales(reader: Reader, scales: Scales) -> None:
 
 
 def _check_format(reader: Reader, name: str, raw: bytes) -> None:
-    try:
-        kind = json.loads(raw)["format"]
-    except (ValueError, KeyError, TypeError):
-        raise CheckpointError(f"{reader.where(name)}: {name} is damaged. Download it again.") from None
+    kind = parse_object(raw, f"{reader.where(name)}: {name}", CheckpointError).get("format")
     if kind not in _FORMATS:
         raise CheckpointError(
             f"{reader.where(name)}: quantised as {kind!r}; known are {', '.join(_FORMATS)}. {_WHAT_WORKS}"

@@ -5,7 +5,6 @@ Headers and the single numbers beside them (alpha) are read; the matrices stay i
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from wan22.errors import CheckpointError
+from wan22.files import parse_object, reading
 from wan22.weights.edits.lora import Change, Changes
 from wan22.weights.experts import expert_of
 from wan22.weights.lora import names
@@ -259,7 +259,8 @@ def _scale(reader: Reader, mine: Mapping[str, str], rank: int, settings: Mapping
                 f"{reader.path}: {mine['alpha']} must be one finite number, not {list(info.shape)}"
             )
         return alpha / rank
-    alpha = _peft_alpha(mine["down"], settings)
+    with reading(f"{reader.path}: its {_PEFT_CONFIG}", CheckpointError, "is damaged"):
+        alpha = _peft_alpha(mine["down"], settings)
     if alpha is None:
         return 1.0
     return alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank)
@@ -278,10 +279,8 @@ def _peft_alpha(name: str, settings: Mapping[str, Any]) -> float | None:
 def _peft_settings(reader: Reader) -> Mapping[str, Any]:
     """PEFT's settings, of the file's metadata or of the adapter_config.json beside it."""
     if raw := reader.metadata.get(_PEFT_METADATA):
-        try:
-            found = {key.rpartition("transformer.")[2]: value for key, value in json.loads(raw).items()}
-        except (ValueError, AttributeError):
-            raise CheckpointError(f"{reader.path}: its {_PEFT_METADATA} is damaged") from None
+        said = parse_object(raw, f"{reader.path}: its {_PEFT_METADATA}", CheckpointError)
+        found = {key.rpartition("transformer.")[2]: value for key, value in said.items()}
     else:
         found = reader.beside(_PEFT_CONFIG) if reader.files[0].name.startswith("adapter_model") else {}
     if found.get("use_dora"):
