@@ -109,7 +109,8 @@ def test_toml_that_would_take_hours_is_refused(text):
 
 
 def test_brackets_and_dots_inside_texts_and_remarks_of_toml_do_not_count():
-    text = f"""a = "{"[" * 200}{"x." * 50}" # {"{" * 200}\nb = '''{"[" * 200}\n{"x." * 50}'''\nc = [[1, 2.5]]\nd.e.f = 1"""
+    deep, dotted = "[" * 200, "x." * 50
+    text = f"""a = "{deep}{dotted}" # {deep}\nb = '''{deep}\n{dotted}'''\nc = [[1, 2.5]]\nd.e.f = 1"""
     found = files.parse_toml(text, "x", OptionError)
     assert found["c"] == [[1, 2.5]] and found["d"] == {"e": {"f": 1}} and found["a"].startswith("[[")
 
