@@ -115,7 +115,7 @@ def _cut(path, keep):
         (b"<!DOCTYPE html><html>not found</html>", "web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
         (b"\xff" * 64, "header should be"),
-        ((16).to_bytes(8, "little") + b"not json at all!", "not JSON"),
+        ((16).to_bytes(8, "little") + b"not json at all!", "no JSON"),
     ],
 )
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".gguf"])
