@@ -170,8 +170,8 @@ def _engine() -> Engine:
         return load("nano", device="cpu", dtype="float32")
     from wan22.conditioning.text import Tokenizer
     from wan22.memory.placement import Placement
-    from wan22.train.recipes import nano
-    from wan22.train.tokenizer import build_word_tokenizer
+    from wan22.nano.recipes import nano
+    from wan22.nano.tokenizer import build_word_tokenizer
     from wan22.weights.load import meta_module
 
     row = nano.variant(nano.VAE, vocab=600)
@@ -326,7 +326,7 @@ def released_ear() -> nn.Module:
 
 def nano_ear() -> nn.Module:
     """The embedded model's encoder of sound, or while there is none, one of its size with weights from a seed."""
-    from wan22.train.recipes import nano_speech
+    from wan22.nano.recipes import nano_speech
     from wan22.weights.wav2vec2 import load_audio_encoder
 
     if EMBEDDED_SPEECH.is_dir():

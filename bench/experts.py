@@ -32,12 +32,12 @@ from wan22.catalog import Trained, Variant, to_json
 from wan22.conditioning.text import Tokenizer
 from wan22.engine import Engine
 from wan22.errors import CheckpointError, OptionError
+from wan22.nano.dit import FlowRecipe, Writer, train_flow
+from wan22.nano.latents import LatentSet
+from wan22.nano.state import load_average
 from wan22.train.evaluation.bands import SIGMAS, band_losses, expert_at
 from wan22.train.evaluation.material import held_out, to_video
-from wan22.train.flow import FlowRecipe, Writer, train_flow
-from wan22.train.latents import LatentSet
 from wan22.train.losses import Batch
-from wan22.train.state import load_average
 
 Log = Callable[[str], None]
 
@@ -332,8 +332,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
-    from wan22.train import nano
-    from wan22.train.recipes import nano as numbers
+    from wan22.nano import stages as nano
+    from wan22.nano.recipes import nano as numbers
 
     start, mine = options.folder / "both", options.folder / "experts"
     if not options.train and not start.exists():

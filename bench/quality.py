@@ -34,6 +34,7 @@ from wan22.engine import Engine
 from wan22.errors import OptionError, choose
 from wan22.finish import to_frames
 from wan22.media.image import write_image
+from wan22.nano.vae import psnr_per_frame
 from wan22.pipeline import collect
 from wan22.stage.labels import AXES, Shot, sample
 from wan22.stage.render import render
@@ -42,7 +43,6 @@ from wan22.train.evaluation.material import STAGE_SEED, held_out, to_video
 from wan22.train.evaluation.metrics import mean_psnr, psnr
 from wan22.train.evaluation.recipe import Asked
 from wan22.train.evaluation.report import adherence
-from wan22.train.vae import psnr_per_frame
 from wan22.types import Clip, Request
 
 SIZE, FRAMES, FPS = (128, 80), 17, 8.0

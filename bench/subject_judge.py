@@ -16,9 +16,9 @@ import numpy as np
 
 from wan22.director.subject import find_subject
 from wan22.errors import MediaError, OptionError
+from wan22.nano.filmset import shots_with
 from wan22.stage.labels import AXES, Shot, Split
 from wan22.stage.render import render
-from wan22.train.filmset import shots_with
 
 KINDS = tuple(AXES["subject"])
 ACTIONS = ("still", "travel-left", "travel-right", "bounce", "spin", "drop")

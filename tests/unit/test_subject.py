@@ -18,7 +18,7 @@ pytest.importorskip("cv2")
 from bench import quality, subject, subject_judge
 from bench.subject_judge import features, fit, gradients
 from wan22.cli.__main__ import main as wan22_main
-from wan22.train import filmset
+from wan22.nano import filmset
 from wan22.train.evaluation.bands import SIGMAS
 
 ROOT = Path(__file__).parents[2]
@@ -136,7 +136,7 @@ def test_the_tutorial_runs_in_miniature(tmp_path, monkeypatch, capsys):
         elif program == "wan22" and words[0] == "generate":
             small = ["--model", model, "--size", "48x32", "--frames", "5", "--steps", "2", "--guidance", "1"]
             assert not wan22_main([*words, *small])
-        elif words[:2] == ["-m", "wan22.train.filmset"]:
+        elif words[:2] == ["-m", "wan22.nano.filmset"]:
             assert filmset.main([*words[2:], "--count", "2", "--size", "48x32", "--frames", "5"]) == 0
         elif words[:2] == ["-m", "bench.subject"]:
             small = "--count 1 --others 1 --clips 1 --looks 2 --checked 1 --steps 2".split()

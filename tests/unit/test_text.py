@@ -10,7 +10,7 @@ from tokenizers import decoders, models, pre_tokenizers, processors
 from wan22.catalog import DEFAULT_NEGATIVE
 from wan22.conditioning.text import Tokenizer, clean
 from wan22.errors import CheckpointError
-from wan22.train.tokenizer import build_word_tokenizer
+from wan22.nano.tokenizer import build_word_tokenizer
 
 PIECES = ["▁", "▁a", "▁red", "▁ball", "▁ro", "ll", "s", ",", "▁in", "▁the", "▁sun", "n", "y"]
 APPENDS_EOS = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])

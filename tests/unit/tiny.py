@@ -19,7 +19,7 @@ from wan22.models.dit import WanDiT
 from wan22.models.speech import SpeechDiT
 from wan22.models.umt5 import UMT5Encoder
 from wan22.models.vae import WanVAE
-from wan22.train.tokenizer import build_word_tokenizer
+from wan22.nano.tokenizer import build_word_tokenizer
 
 WORDS = ("a red ball rolls left at sunset", "a blue cube spins")
 TEXT_LEN = 8

@@ -112,3 +112,10 @@ def explained() -> Generator[None]:
         raise OptionError(
             f"the blocks cannot be compiled on this machine ({line}); take memory.compile = false"
         ) from error
+
+
+def compile_blocks(dit: WanDiT) -> None:
+    """Compile each block, with one graph for each shape of a batch."""
+    setattr(torch._dynamo.config, "recompile_limit", 64)  # noqa: B010 - typed as the constant 8
+    for block in dit.blocks:
+        block.compile(dynamic=False)

@@ -10,7 +10,7 @@ import torch
 from wan22.catalog import to_json
 from wan22.library import Model
 from wan22.train.checkpoint import write_json
-from wan22.train.crew import Crew
+from wan22.train.experts import Crew
 from wan22.train.recipe import Recipe
 from wan22.version import __version__
 from wan22.weights.lora.write import write_lora

@@ -5,14 +5,18 @@ would have written, and those of steps that are made again are taken out first.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from wan22.errors import OptionError, OutputError
+
+if TYPE_CHECKING:  # preparing data logs too, and needs no torch
+    from torch import Tensor
+
+Log = Callable[[str], None]
+"""Takes one line for people."""
 
 BANDS = 10
 """Bands of noise, from sigma 0 to 1."""
@@ -28,7 +32,7 @@ class Tally:
     steps: int = 0
     seconds: float = 0.0
 
-    def add(self, sigmas: Tensor, errors: Tensor) -> None:
+    def add(self, sigmas: "Tensor", errors: "Tensor") -> None:
         """Take in the errors (b,) of a batch at its noise levels (b,)."""
         for sigma, error in zip(sigmas.tolist(), errors.tolist(), strict=True):
             band = min(BANDS - 1, int(sigma * BANDS))

@@ -19,7 +19,7 @@ from wan22.models.block import Linear32
 from wan22.models.dit import NoiseLevels, WanDiT
 from wan22.models.speech import SoundEncoder, SpeechDiT
 from wan22.ops.attention import sdpa
-from wan22.train.flow import plain_attention, velocity_error
+from wan22.train.flow_matching import plain_attention, velocity_error
 from wan22.train.recipe import PicturePart, Recipe, SpeechPart
 
 

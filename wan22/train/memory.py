@@ -23,7 +23,7 @@ from wan22.models.block import Block, Linear, TimeRows
 from wan22.models.speech import Injector
 from wan22.ops.attention import Attention, sdpa
 from wan22.train.adapt import Adapted
-from wan22.train.flow import plain_attention
+from wan22.train.flow_matching import plain_attention
 from wan22.train.int8 import Int8Linear
 from wan22.weights.load import meta_module
 
@@ -140,9 +140,8 @@ def estimate(  # noqa: PLR0913 - what decides about memory, each by name
 
     `tokens` are those of one clip, with what stands beside them; `trainable` the numbers of one expert that learn: as
     many as the transformer has, or fewer under a LoRA. `experts` is how many of them are on the device at once.
-    `device` "cpu" trains with attention written out (train/flow.py), whose scores are kept; on it and on "mps" the host
-    is the device. Raises OptionError for what
-    cannot be.
+    `device` "cpu" trains with attention written out (train/flow_matching.py), whose scores are kept; on it and on "mps"
+    the host is the device. Raises OptionError for what cannot be.
     """
     arch = what.dit if isinstance(what, Variant) else what
     choose("optimiser", optimiser, ("adamw", "muon"))

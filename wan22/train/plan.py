@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,20 +13,19 @@ from wan22.errors import OptionError, OutputError
 from wan22.library import Model, open_model
 from wan22.media.place import check_output
 from wan22.memory.device import free_memory, pick_device
-from wan22.train.advice import require
 from wan22.train.compiling import Compiling, decide
-from wan22.train.crew import prepare
 from wan22.train.data import DataPlan, Survey, Window, survey
 from wan22.train.data.plan import size_names
+from wan22.train.experts import prepare
+from wan22.train.log import Log
 from wan22.train.losses import count, task_of, trainable
 from wan22.train.memory import Need, estimate
+from wan22.train.memory_advice import require
+from wan22.train.noise_ranges import Side, experts_of, sides, steps_of
 from wan22.train.recipe import Recipe
-from wan22.train.sides import Side, experts_of, sides, steps_of
 from wan22.train.validate import check_requests, requests
 from wan22.weights.fingerprint import fingerprint
 from wan22.weights.load import meta_module
-
-Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """A training recipe: a small TOML file, read into frozen values; what is wrong is said before anything is loaded.
 
-It knows no network and no torch. What depends on the model (its experts, its boundary) is checked in sides.py.
+It knows no network and no torch. What depends on the model (its experts, its boundary) is checked in noise_ranges.py.
 """
 
 from __future__ import annotations

@@ -18,15 +18,15 @@ import torch
 from wan22.errors import OptionError
 from wan22.train.checkpoint import claim
 from wan22.train.compiling import evened, explained
-from wan22.train.crew import Crew, builder, next_turn
 from wan22.train.data import write_report
 from wan22.train.expert import Expert
+from wan22.train.experts import Crew, builder, next_turn
 from wan22.train.lock import locked
-from wan22.train.log import Journal, Tally
+from wan22.train.log import Journal, Log, Tally
 from wan22.train.losses import Batch, Rows, draw_batch, move, velocity_errors
-from wan22.train.plan import Log, Plan, facts, make_plan, model_name
+from wan22.train.noise_ranges import generator
+from wan22.train.plan import Plan, facts, make_plan, model_name
 from wan22.train.recipe import Recipe
-from wan22.train.sides import generator
 from wan22.train.validate import requests, show
 
 Stop = Callable[[], bool]

@@ -14,7 +14,7 @@ from wan22.media.audio import read_sound
 from wan22.media.image import read_image
 from wan22.media.writer import VideoWriter
 from wan22.request import HEARD_RATE, resolve
-from wan22.train.crew import Crew
+from wan22.train.experts import Crew
 from wan22.train.recipe import Recipe
 from wan22.types import Finished, Frames, Request
 

@@ -13,12 +13,12 @@ from wan22.arch import UMT5Arch
 from wan22.conditioning.text import Tokenizer
 from wan22.errors import CheckpointError, OptionError
 from wan22.models.vae import WanVAE
+from wan22.nano.dit import FlowRecipe, Writer
+from wan22.nano.latents import LatentSet
+from wan22.nano.state import Optimiser, TrainState, load_average
+from wan22.nano.tokenizer import build_word_tokenizer
 from wan22.stage.labels import sample
 from wan22.train.evaluation.recipe import Asked
-from wan22.train.flow import FlowRecipe, Writer
-from wan22.train.latents import LatentSet
-from wan22.train.state import Optimiser, TrainState, load_average
-from wan22.train.tokenizer import build_word_tokenizer
 
 BOUNDARY = 0.9
 

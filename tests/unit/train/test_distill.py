@@ -11,13 +11,13 @@ from unit.tiny import tiny_variant, write_tiny, write_tiny_speech
 from wan22.engine import load
 from wan22.errors import CheckpointError, OptionError
 from wan22.library import open_model
+from wan22.nano import __main__ as command
+from wan22.nano.recipes import nano_fast
 from wan22.request import resolve
-from wan22.train import __main__ as command
 from wan22.train.distill import distil, ship
+from wan22.train.distill.student import DistilRecipe, Phase, phases, student_sigmas
+from wan22.train.distill.trajectories import Recording, Trajectories, record
 from wan22.train.recipe import OptimiserPart
-from wan22.train.recipes import nano_fast
-from wan22.train.student import DistilRecipe, Phase, phases, student_sigmas
-from wan22.train.trajectories import Recording, Trajectories, record
 from wan22.types import Latents, Progress, Request
 
 PROMPTS = ("a red ball rolls left at sunset", "a blue cube spins")

@@ -10,10 +10,10 @@ from unit.train.small import SMALL
 from wan22.errors import OptionError
 from wan22.models.dit import NoiseLevels, WanDiT
 from wan22.models.speech import SpeechDiT
-from wan22.train.flow import flow_loss
+from wan22.nano.dit import flow_loss
 from wan22.train.losses import Batch, draw_batch, for_training, move, task_of, velocity_errors, weights_of
+from wan22.train.noise_ranges import generator
 from wan22.train.recipe import PicturePart, SpeechPart, parse_recipe
-from wan22.train.sides import generator
 
 RECIPE = parse_recipe(tomllib.loads(SMALL))
 
@@ -64,7 +64,7 @@ def plain_rows(extras=None):
 
 @pytest.mark.parametrize("told", [False, True])
 def test_the_error_is_that_of_the_projects_own_loss(told):
-    """wan22.train.flow.flow_loss is written for the nano model; where both apply they are one formula."""
+    """wan22.train.flow_matching.flow_loss is written for the nano model; where both apply they are one formula."""
     variant = tiny_variant("known")
     network = network_of(variant)
     films, noise, sigmas = draw(2, 4, 3, 4, 6), draw(2, 4, 3, 4, 6, seed=1), torch.tensor([0.3, 0.95])

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from wan22.catalog import VARIANTS
-from wan22.train.crew import prepare
+from wan22.train.experts import prepare
 from wan22.train.losses import count, trainable
 from wan22.train.memory import estimate
+from wan22.train.noise_ranges import sides, steps_of
 from wan22.train.recipe import parse_recipe, read_recipe
-from wan22.train.sides import sides, steps_of
 from wan22.weights.load import meta_module
 
 DOCS = Path(__file__).parents[3] / "docs"

@@ -23,7 +23,7 @@ from wan22.media.video import read_clip
 from wan22.train import checkpoint as checkpoint_module
 from wan22.train import plan as plan_module
 from wan22.train import run as run_module
-from wan22.train.crew import next_turn
+from wan22.train.experts import next_turn
 from wan22.train.lock import locked
 from wan22.train.plan import make_plan
 from wan22.train.recipe import (

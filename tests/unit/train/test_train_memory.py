@@ -14,9 +14,9 @@ from wan22.errors import DeviceError, OptionError
 from wan22.models.dit import NoiseLevels, WanDiT
 from wan22.ops.attention import sdpa
 from wan22.train.adapt import attach, checkpoint_blocks, freeze_int8
-from wan22.train.advice import require
 from wan22.train.losses import for_training, trainable
 from wan22.train.memory import CAUTION, estimate
+from wan22.train.memory_advice import require
 
 SMALL = DiTArch(4, 4, 96, 384, 4, 3, text_dim=32, text_len=48, freq_dim=32)
 A14B, TI2V, S2V = (VARIANTS[name] for name in ("t2v-A14B", "ti2v-5B", "s2v-14B"))

@@ -7,7 +7,6 @@ go on. Texts are written whole or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,8 +22,7 @@ from wan22.media.place import written
 from wan22.train.data.frames import frames_at
 from wan22.train.data.probe import probe
 from wan22.train.data.sources import CLIPS, PICTURES, walk
-
-Log = Callable[[str], None]
+from wan22.train.log import Log
 
 LARGEST = 512
 """Pixels of the longer side of a frame that is shown."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,7 @@ from wan22.media.place import written
 from wan22.train.data.measures import CUT, Measures, measure
 from wan22.train.data.plan import Problem
 from wan22.train.data.sources import CLIPS, MEDIA, collect, walk
-
-Log = Callable[[str], None]
+from wan22.train.log import Log
 
 _SIGNS, _COLOURS = 12, 14.0
 """Signs that differ, of 192, and steps of 255 between small colours, up to which clips are alike."""

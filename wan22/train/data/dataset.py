@@ -21,8 +21,9 @@ from wan22.errors import CheckpointError, MediaError, OptionError, SizeError, ch
 from wan22.train.data.cache import Contents, Shapes, Store, check_room, key_of
 from wan22.train.data.encode import Encoder, Told
 from wan22.train.data.plan import Problem, Window
-from wan22.train.data.survey import Film, Log, Survey, split
+from wan22.train.data.survey import Film, Survey, split
 from wan22.train.lock import locked
+from wan22.train.log import Log
 
 TASKS = ("t2v", "i2v", "ti2v", "s2v")
 

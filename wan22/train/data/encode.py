@@ -4,7 +4,7 @@ Told "plain": latents alone (a model that takes its first picture as a known lat
 causal, so the first latent frame is that picture encoded alone). Told "ends": the last picture standing still besides,
 for a last latent frame that is known. Told "channels": what stands beside the noise when the
 first picture is known (conditioning/known.py). Told "speech": the reference picture, the past, and what is heard
-(conditioning/speech.py), as in train/puppets.py.
+(conditioning/speech.py), as in nano/puppets.py.
 """
 
 from __future__ import annotations

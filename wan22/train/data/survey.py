@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import Counter, defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +21,7 @@ from wan22.train.data.frames import frames_at
 from wan22.train.data.plan import DataPlan, Item, Problem, Window
 from wan22.train.data.probe import FREEZE, Facts, probe
 from wan22.train.data.sources import Found, collect
-
-Log = Callable[[str], None]
+from wan22.train.log import Log
 
 MOST_ENLARGED = 2.0
 """Times that a small clip is enlarged; beyond, a model would learn the blur."""

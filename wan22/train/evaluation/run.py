@@ -37,10 +37,9 @@ from wan22.train.evaluation.material import Reference, material, to_video
 from wan22.train.evaluation.metrics import MIN_SAMPLES
 from wan22.train.evaluation.recipe import EvalRecipe
 from wan22.train.evaluation.report import summary
+from wan22.train.log import Log
 from wan22.train.losses import Batch
 from wan22.types import Clip, Finished, Frames, Request
-
-Log = Callable[[str], None]
 
 
 def evaluate(recipe: EvalRecipe, folder: Path, *, log: Log, afresh: bool = False) -> dict[str, Any]:

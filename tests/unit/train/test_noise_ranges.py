@@ -10,8 +10,8 @@ from unit.tiny import tiny_variant
 from unit.train.small import SMALL
 
 from wan22.errors import OptionError
+from wan22.train.noise_ranges import experts_of, generator, side, sides
 from wan22.train.recipe import NoisePart, parse_recipe
-from wan22.train.sides import experts_of, generator, side, sides
 
 BOUNDARIES = st.floats(0.05, 0.99)
 SHIFTS = st.floats(0.1, 50)

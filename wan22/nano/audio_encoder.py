@@ -14,11 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from wan22.conditioning.speech import FEATURE_RATE, RATE
+from wan22.nano.state import Optimiser, TrainState, walk
 from wan22.stage.puppet import perform
 from wan22.stage.voice import sound_track
-from wan22.train.flow import walk
-from wan22.train.state import Optimiser, TrainState
-from wan22.train.vae import Log
+from wan22.train.log import Log
 
 CUES = ("mouth", "width", "brow", "nod", "tilt", "hand_left", "hand_right")
 

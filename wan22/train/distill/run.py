@@ -34,9 +34,9 @@ from wan22.errors import CheckpointError, OptionError, choose
 from wan22.library import Model
 from wan22.request import Job, resolve
 from wan22.train.checkpoint import write_json
-from wan22.train.student import DistilRecipe, Student
-from wan22.train.trajectories import check_teacher, record
-from wan22.train.vae import Log
+from wan22.train.distill.student import DistilRecipe, Student
+from wan22.train.distill.trajectories import check_teacher, record
+from wan22.train.log import Log
 from wan22.types import Request
 from wan22.weights.fingerprint import fingerprint
 from wan22.weights.reader import read_json

@@ -20,7 +20,7 @@ from wan22.models.vae import WanVAE
 from wan22.stage.puppet import PuppetShot, perform, sample_puppets
 from wan22.stage.puppet_render import render_puppet
 from wan22.stage.voice import sound_track
-from wan22.train.vae import Log
+from wan22.train.log import Log
 from wan22.types import Sound
 
 

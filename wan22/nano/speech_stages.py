@@ -27,16 +27,17 @@ from wan22.conditioning.speech import hidden_states
 from wan22.conditioning.text import Tokenizer
 from wan22.errors import CheckpointError, choose
 from wan22.models.vae import WanVAE
+from wan22.nano.audio_encoder import Listener, train_ear
+from wan22.nano.puppets import hear_puppets, make_puppets, puppet_pixels, puppet_set
+from wan22.nano.recipes import nano_speech as recipe
+from wan22.nano.speech_dit import train_speak
+from wan22.nano.state import load_average
+from wan22.nano.tokenizer import build_word_tokenizer
+from wan22.nano.vae import train_vae
 from wan22.stage.labels import sample
 from wan22.stage.puppet import puppet_caption, sample_puppets
 from wan22.stage.render import render
-from wan22.train.ear import Listener, train_ear
-from wan22.train.puppets import hear_puppets, make_puppets, puppet_pixels, puppet_set
-from wan22.train.recipes import nano_speech as recipe
-from wan22.train.speak import train_speak
-from wan22.train.state import load_average
-from wan22.train.tokenizer import build_word_tokenizer
-from wan22.train.vae import Log, train_vae
+from wan22.train.log import Log
 from wan22.weights.load import load_module, meta_module
 from wan22.weights.reader import open_reader, read_json
 

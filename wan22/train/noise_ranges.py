@@ -13,7 +13,7 @@ from torch import Tensor
 
 from wan22.catalog import Variant
 from wan22.errors import OptionError
-from wan22.train.flow import draw_levels
+from wan22.train.flow_matching import draw_levels
 from wan22.train.recipe import NoisePart, Recipe
 
 

@@ -8,21 +8,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
-from tiny import VAE
+from unit.tiny import VAE
 
 from wan22.arch import DiTArch, UMT5Arch
 from wan22.conditioning.text import Tokenizer
 from wan22.errors import CheckpointError, OptionError
 from wan22.models.dit import NoiseLevels, WanDiT
+from wan22.nano import stages as nano
+from wan22.nano.dit import FlowRecipe, draw_sigmas, flow_loss, train_flow
+from wan22.nano.latents import LatentSet, latent_set
+from wan22.nano.state import Optimiser, TrainState, load_average
+from wan22.nano.tokenizer import build_word_tokenizer
+from wan22.nano.vae import VAERecipe, psnr_per_frame, train_vae
 from wan22.stage.caption import caption
 from wan22.stage.labels import sample
-from wan22.train import nano
-from wan22.train.flow import FlowRecipe, draw_sigmas, flow_loss, plain_attention, train_flow
-from wan22.train.latents import LatentSet, latent_set
+from wan22.train.flow_matching import plain_attention
 from wan22.train.muon import Muon, orthogonal
-from wan22.train.state import Optimiser, TrainState, load_average
-from wan22.train.tokenizer import build_word_tokenizer
-from wan22.train.vae import VAERecipe, psnr_per_frame, train_vae
 
 STEPS = 6
 SHOTS = sample(4, seed=0)

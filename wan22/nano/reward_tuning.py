@@ -22,22 +22,16 @@ from wan22.arch import DiTArch, UMT5Arch
 from wan22.conditioning.text import Tokenizer
 from wan22.models.dit import NoiseLevels, WanDiT
 from wan22.models.umt5 import UMT5Encoder
+from wan22.nano.dit import FlowRecipe, encode_prompts, step_loss
+from wan22.nano.latents import LatentSet
+from wan22.nano.reward_model import Critic, classes_of, through_noise, verdict
+from wan22.nano.state import Optimiser, TrainState, walk
 from wan22.sampling import cfg, rescale
 from wan22.stage.caption import caption
 from wan22.stage.labels import AXES, sample
-from wan22.train.critic import Critic, classes_of, through_noise, verdict
-from wan22.train.flow import (
-    FlowRecipe,
-    compile_blocks,
-    draw_levels,
-    encode_prompts,
-    plain_attention,
-    step_loss,
-    walk,
-)
-from wan22.train.latents import LatentSet
-from wan22.train.state import Optimiser, TrainState
-from wan22.train.vae import Log
+from wan22.train.compiling import compile_blocks
+from wan22.train.flow_matching import draw_levels, plain_attention
+from wan22.train.log import Log
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""A critic says what a film shows: it reads every label of the film set off noisy latents (reading.py).
+"""A critic says what a film shows: it reads every label of the film set off noisy latents (label_heads.py).
 
 Its trunk is an expert that is told nothing, and begins with that expert's weights: who can draw a thing can recognise
 it. Latents are given through noise, so that it judges what is there to be seen and not traces that no eye would find.
-It knows no prompts; what a model learns from it is obey.py's.
+It knows no prompts; what a model learns from it is reward_tuning.py's.
 """
 
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ from torch import Tensor
 
 from wan22.arch import DiTArch
 from wan22.models.dit import NoiseLevels, WanDiT
+from wan22.nano.label_heads import LabelReader
+from wan22.nano.latents import LatentSet
+from wan22.nano.state import Optimiser, TrainState, walk
 from wan22.ops.rope import rotation
 from wan22.stage.labels import AXES, Shot
-from wan22.train.compiling import as_written
-from wan22.train.flow import compile_blocks, draw_levels, plain_attention, walk
-from wan22.train.latents import LatentSet
-from wan22.train.reading import LabelReader
-from wan22.train.state import Optimiser, TrainState
-from wan22.train.vae import Log
+from wan22.train.compiling import as_written, compile_blocks
+from wan22.train.flow_matching import draw_levels, plain_attention
+from wan22.train.log import Log
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from wan22.errors import CheckpointError
 from wan22.models.vae import WanVAE
+from wan22.nano.clips import ClipSet
 from wan22.stage.labels import Shot, sample
-from wan22.train.clips import ClipSet
 
 
 @dataclass(frozen=True)

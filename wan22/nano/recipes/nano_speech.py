@@ -1,6 +1,6 @@
 """The recipe of the nano model that speaks: Wan2.2-S2V in small, trained on the film set's puppet.
 
-    python -m wan22.train nano-speech       everything, in resumable pieces (see wan22/train/nano_speech.py)
+    python -m wan22.nano nano-speech       everything, in resumable pieces (see wan22/nano/speech_stages.py)
 
 The same parts as the large one: an encoder of sound with all its hidden states, a transformer with taps, a frame packer
 and a motion history of 73 frames. It draws into the latents of the nano model's VAE, and ships without one of its own.
@@ -8,11 +8,11 @@ and a motion history of 73 frames. It draws into the latents of the nano model's
 
 from wan22.arch import DiTArch, SpeechArch, UMT5Arch, VAEArch
 from wan22.catalog import NANO_SPEECH, Defaults, Speech, Trained, Variant
-from wan22.train.ear import EarRecipe
-from wan22.train.puppets import PuppetFilms
-from wan22.train.speak import SpeakRecipe
-from wan22.train.state import Optimiser
-from wan22.train.vae import VAERecipe
+from wan22.nano.audio_encoder import EarRecipe
+from wan22.nano.puppets import PuppetFilms
+from wan22.nano.speech_dit import SpeakRecipe
+from wan22.nano.state import Optimiser
+from wan22.nano.vae import VAERecipe
 
 FPS = 16.0
 CLIP, PAST = 32, 73

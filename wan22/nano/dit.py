@@ -1,15 +1,11 @@
-"""Train a transformer, or the two experts, by flow matching on cached latents (Lipman et al. 2022, arXiv:2210.02747).
-
-    x = (1 - sigma) film + sigma noise        the network predicts noise - film, and the loss is the squared error
+"""Train the nano model's transformer, or its two experts, by flow matching on cached latents (train/flow_matching.py).
 
 An expert is the same network kept to its own range of noise. Pictures that are known (first, last) are given clean,
 at noise level zero, and carry no loss.
 """
 
-import math
 import random
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +15,14 @@ from torch import Tensor, nn
 
 from wan22.arch import DiTArch, UMT5Arch
 from wan22.conditioning.text import Tokenizer
-from wan22.models.dit import NoiseLevels, WanDiT
+from wan22.models.dit import WanDiT
 from wan22.models.umt5 import UMT5Encoder
+from wan22.nano.latents import LatentSet
+from wan22.nano.state import Optimiser, TrainState, walk
 from wan22.stage.caption import caption
-from wan22.train.latents import LatentSet
-from wan22.train.state import Optimiser, TrainState
-from wan22.train.vae import Log
+from wan22.train.compiling import compile_blocks
+from wan22.train.flow_matching import draw_levels, plain_attention, velocity_error
+from wan22.train.log import Log
 
 
 @dataclass(frozen=True)
@@ -66,29 +64,9 @@ class Writer(nn.Module):
         self.text.init_weights()
 
 
-def plain_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Attention written out: on the CPU its backward is twice as fast as the fused kernel's at a few hundred tokens."""
-    q, k, v = (a.transpose(1, 2) for a in (q, k, v))
-    scores = (q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5
-    scores = scores if bias is None else scores + bias
-    return (scores.softmax(dim=-1).to(v.dtype) @ v).transpose(1, 2)
-
-
 def draw_sigmas(recipe: FlowRecipe, count: int, generator: torch.Generator) -> Tensor:
     """Noise levels (count,) within the recipe's range."""
     return draw_levels(recipe.shift, recipe.noise, count, generator)
-
-
-def draw_levels(shift: float, noise: tuple[float, float], count: int, generator: torch.Generator) -> Tensor:
-    """Noise levels (count,) of a range, spread evenly before the shift and stratified over the batch."""
-
-    def unshift(sigma: float) -> float:
-        return sigma / (shift - (shift - 1) * sigma)
-
-    low, high = (unshift(s) for s in noise)
-    even = (torch.arange(count) + torch.rand(count, generator=generator)) / count
-    base = low + (high - low) * even[torch.randperm(count, generator=generator)]
-    return shift * base / (1 + (shift - 1) * base)
 
 
 def flow_loss(
@@ -112,43 +90,6 @@ def flow_loss(
         # A mean of four has a quarter of the variance.
         loss = loss + motion * 4 * F.avg_pool3d(error, (1, 2, 2)).diff(dim=2).square().mean()
     return loss
-
-
-def velocity_error(
-    velocity_of: Callable[[Tensor, NoiseLevels], Tensor],
-    films: Tensor,
-    known: Tensor | None,
-    lasts: Tensor | None,
-    sigmas: Tensor,
-    noise: Tensor,
-) -> Tensor:
-    """What the predicted velocity is off, float32 (b, c, t, h, w), without the latent frames that are known.
-
-    films, known, lasts, sigmas and noise are `flow_loss`'s; `velocity_of` is the network, told the rest.
-    """
-    s = sigmas.view(-1, 1, 1, 1, 1)
-    x = (1 - s) * films + s * noise
-    unknown, levels = slice(None), NoiseLevels.uniform(sigmas * 1000)
-    if known is not None:
-        x, levels = tell(x, films, known, lasts, sigmas)
-        unknown = (~known).nonzero().flatten()
-    return (velocity_of(x, levels).float() - (noise - films))[:, :, unknown]
-
-
-def tell(
-    x: Tensor, films: Tensor, known: Tensor, lasts: Tensor | None, sigmas: Tensor
-) -> tuple[Tensor, NoiseLevels]:
-    """Give the latent frames that are `known` (t,) clean, at noise level zero, in films `x` of noise levels `sigmas`.
-
-    `lasts` (b, c, h, w) stand in for the last frame where it is known.
-    """
-    clean = films.clone()
-    if lasts is not None:
-        clean[:, :, -1] = lasts
-    x = torch.where(known.view(1, 1, -1, 1, 1), clean, x)
-    tokens = films.shape[3] // 2 * (films.shape[4] // 2)
-    index = (~known).long().repeat_interleave(tokens)
-    return x, NoiseLevels(torch.stack([torch.zeros_like(sigmas), sigmas * 1000], dim=1), index)
 
 
 def encode_prompts(
@@ -200,36 +141,6 @@ def train_flow(
 
     walk(state, loss_of, log=log, minutes=minutes)
     return state
-
-
-def compile_blocks(dit: WanDiT) -> None:
-    """Compile each block, with one graph for each shape of a batch."""
-    setattr(torch._dynamo.config, "recompile_limit", 64)  # noqa: B010 - typed as the constant 8
-    for block in dit.blocks:
-        block.compile(dynamic=False)
-
-
-def walk(state: TrainState, loss_of: Callable[[], Tensor], *, log: Log, minutes: float | None) -> None:
-    """Take steps until the recipe's are done, or `minutes` have passed; save on the way, and at the end."""
-    if state.resume():
-        log(f"resumed at step {state.step}")
-    started = last = time.monotonic()
-    losses: list[float] = []
-    while not state.done:
-        loss = loss_of()
-        losses.append(loss.item())
-        state.update(loss)
-        if state.step % 50 == 0:
-            now = time.monotonic()
-            mean = math.fsum(losses) / len(losses)
-            rate = (now - last) / len(losses)
-            log(f"step {state.step}/{state.settings.steps}  loss {mean:.4f}  {rate:.2f} s/step")
-            last, losses = now, []
-        if state.step % 250 == 0:
-            state.save()
-        if minutes and time.monotonic() - started > minutes * 60:
-            break
-    state.save()
 
 
 def step_loss(

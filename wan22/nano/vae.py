@@ -1,7 +1,6 @@
 """Train the causal video VAE on clips: reconstruction, edges, and a small pull towards a unit normal."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wan22.models.vae import VAEArch, WanVAE
-from wan22.train.state import Optimiser, TrainState
-
-Log = Callable[[str], None]
+from wan22.nano.state import Optimiser, TrainState
+from wan22.train.log import Log
 
 
 @dataclass(frozen=True)

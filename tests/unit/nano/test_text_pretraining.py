@@ -10,10 +10,10 @@ from wan22.arch import UMT5Arch
 from wan22.conditioning.text import Tokenizer
 from wan22.errors import CheckpointError, OptionError
 from wan22.models.umt5 import UMT5Encoder
+from wan22.nano.text_pretraining import Reader, label_classes, read_labels, table, train_words
+from wan22.nano.tokenizer import build_caption_tokenizer
 from wan22.stage.caption import LANGUAGES, Caption, caption
 from wan22.stage.labels import AXES, Shot, sample
-from wan22.train.tokenizer import build_caption_tokenizer
-from wan22.train.words import Reader, label_classes, read_labels, table, train_words
 
 
 def texts(count: int = 600) -> list[str]:

@@ -1,4 +1,4 @@
-"""Train a transformer that sound drives, by flow matching on latents of puppet films (see flow.py and puppets.py).
+"""Train a transformer that sound drives, by flow matching on latents of puppet films (see dit.py and puppets.py).
 
 A batch is of clips with a past or of first clips. Text and sound are left out now and then, together and alone, so that
 guidance can be made from their absence.
@@ -16,12 +16,14 @@ from wan22.conditioning.text import Tokenizer
 from wan22.models.dit import NoiseLevels
 from wan22.models.speech import SpeechDiT
 from wan22.models.umt5 import UMT5Encoder
+from wan22.nano.dit import encode_prompts
+from wan22.nano.puppets import PuppetSet
+from wan22.nano.state import Optimiser, TrainState, walk
 from wan22.stage.puppet import puppet_caption
-from wan22.train.flow import compile_blocks, draw_levels, encode_prompts, plain_attention, walk
+from wan22.train.compiling import compile_blocks
+from wan22.train.flow_matching import draw_levels, plain_attention
+from wan22.train.log import Log
 from wan22.train.losses import wear, weights_of
-from wan22.train.puppets import PuppetSet
-from wan22.train.state import Optimiser, TrainState
-from wan22.train.vae import Log
 
 
 @dataclass(frozen=True)

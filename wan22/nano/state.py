@@ -7,6 +7,8 @@ with the very numbers that an uninterrupted one would have used.
 
 import json
 import math
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from wan22.errors import CheckpointError
+from wan22.train.log import Log
 from wan22.train.muon import Muon
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum")
@@ -149,3 +152,26 @@ def load_average(folder: Path) -> dict[str, Tensor]:
 def _is_table(name: str) -> bool:
     """Rows that are looked up or added, not multiplied: orthogonality means nothing to them."""
     return ("embedding.weight" in name and "patch" not in name) or name.endswith(("modulation", "gamma"))
+
+
+def walk(state: TrainState, loss_of: Callable[[], Tensor], *, log: Log, minutes: float | None) -> None:
+    """Take steps until the recipe's are done, or `minutes` have passed; save on the way, and at the end."""
+    if state.resume():
+        log(f"resumed at step {state.step}")
+    started = last = time.monotonic()
+    losses: list[float] = []
+    while not state.done:
+        loss = loss_of()
+        losses.append(loss.item())
+        state.update(loss)
+        if state.step % 50 == 0:
+            now = time.monotonic()
+            mean = math.fsum(losses) / len(losses)
+            rate = (now - last) / len(losses)
+            log(f"step {state.step}/{state.settings.steps}  loss {mean:.4f}  {rate:.2f} s/step")
+            last, losses = now, []
+        if state.step % 250 == 0:
+            state.save()
+        if minutes and time.monotonic() - started > minutes * 60:
+            break
+    state.save()

@@ -7,9 +7,9 @@ import pytest
 
 from wan22.errors import OptionError
 from wan22.media.video import read_clip
+from wan22.nano.filmset import main, shots_with, write_clips
 from wan22.stage.labels import Shot
 from wan22.stage.render import render
-from wan22.train.filmset import main, shots_with, write_clips
 
 SMALL = ["--size", "48x32", "--frames", "5"]
 

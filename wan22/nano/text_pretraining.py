@@ -1,8 +1,8 @@
 """The text encoder learns to say the labels of a shot, before any film is learned.
 
-One query and one linear head for each axis (reading.py), one class for each of its values and one for "not said". After
-it every axis is linearly readable in the contexts, and a transformer that is told by them need not learn to read. The
-heads are thrown away. It knows no film.
+One query and one linear head for each axis (label_heads.py), one class for each of its values and one for "not said".
+Afterwards every axis is linearly readable in the contexts, so that a transformer need not learn to read. The heads are
+thrown away. It knows no film.
 """
 
 import random
@@ -18,13 +18,12 @@ from torch import Tensor
 from wan22.arch import UMT5Arch
 from wan22.conditioning.text import Tokenizer
 from wan22.models.umt5 import UMT5Encoder
+from wan22.nano.label_heads import LabelReader
+from wan22.nano.state import Optimiser, TrainState, walk
+from wan22.nano.tokenizer import build_caption_tokenizer
 from wan22.stage.caption import LANGUAGES, Caption, caption
 from wan22.stage.labels import AXES, Shot, sample
-from wan22.train.flow import walk
-from wan22.train.reading import LabelReader
-from wan22.train.state import Optimiser, TrainState
-from wan22.train.tokenizer import build_caption_tokenizer
-from wan22.train.vae import Log
+from wan22.train.log import Log
 
 TEXT_LEN = 64
 _STRUCK = 0.02

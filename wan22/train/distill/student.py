@@ -1,7 +1,7 @@
 """One student in distillation: where its steps begin and end, and how the adapter of each expert learns them.
 
 It knows the engine whose networks it adapts, and trajectories of the teacher on the disk; no prompts and no films.
-The formula and its sources are in distill.py.
+The formula and its sources are in run.py.
 """
 
 import json
@@ -25,12 +25,12 @@ from wan22.sampling import explicit
 from wan22.train import checkpoint
 from wan22.train.adapt import attach
 from wan22.train.checkpoint import write_json
+from wan22.train.distill.trajectories import Kind, Recording, Trajectories
 from wan22.train.expert import Expert
+from wan22.train.log import Log
 from wan22.train.losses import for_training, trainable
+from wan22.train.noise_ranges import generator
 from wan22.train.recipe import OptimiserPart
-from wan22.train.sides import generator
-from wan22.train.trajectories import Kind, Recording, Trajectories
-from wan22.train.vae import Log
 from wan22.version import __version__
 from wan22.weights.lora.write import write_lora
 

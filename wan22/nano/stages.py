@@ -24,17 +24,18 @@ from wan22.catalog import EMBEDDED, from_json, to_json
 from wan22.conditioning.text import Tokenizer
 from wan22.errors import CheckpointError, choose
 from wan22.models.vae import WanVAE
+from wan22.nano.clips import ClipSet, clip_set
+from wan22.nano.dit import FlowRecipe, train_flow
+from wan22.nano.latents import LatentSet, encode_clips, latent_set
+from wan22.nano.puppets import puppet_pixels
+from wan22.nano.recipes import nano, nano_speech
+from wan22.nano.reward_model import Critic, train_critic
+from wan22.nano.reward_tuning import train_obey
+from wan22.nano.state import load_average
+from wan22.nano.text_pretraining import caption_tokenizer, train_words
+from wan22.nano.vae import train_vae
 from wan22.stage.puppet import sample_puppets
-from wan22.train.clips import ClipSet, clip_set
-from wan22.train.critic import Critic, train_critic
-from wan22.train.flow import FlowRecipe, train_flow
-from wan22.train.latents import LatentSet, encode_clips, latent_set
-from wan22.train.obey import train_obey
-from wan22.train.puppets import puppet_pixels
-from wan22.train.recipes import nano, nano_speech
-from wan22.train.state import load_average
-from wan22.train.vae import Log, train_vae
-from wan22.train.words import caption_tokenizer, train_words
+from wan22.train.log import Log
 from wan22.weights.reader import read_json
 
 STAGES = (

@@ -21,7 +21,7 @@ from torch import Tensor
 from wan22.engine import Engine
 from wan22.errors import OptionError
 from wan22.sampling import draw_noise
-from wan22.train.vae import Log
+from wan22.train.log import Log
 from wan22.types import Latents, Progress, Request
 from wan22.weights.reader import DTYPE_NAMES, TensorInfo
 from wan22.weights.writer import write_safetensors

@@ -1,6 +1,6 @@
 """The recipes of the embedded nano model, second edition: a real Wan2.2 in small, trained on the procedural film set.
 
-    python -m wan22.train nano            everything, in resumable pieces (see wan22/train/nano.py)
+    python -m wan22.nano nano            everything, in resumable pieces (see wan22/nano/stages.py)
 
 Two experts in time, a causal VAE in Wan2.2's layout, a UMT5 encoder, each of a few million parameters. One network
 does text to video and image to video, told of pictures as TI2V-5B is: by latent frames that are known. An edition
@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 
 from wan22.arch import DiTArch, UMT5Arch, VAEArch
 from wan22.catalog import NANO, Defaults, Trained, Variant
-from wan22.train.critic import CriticRecipe
-from wan22.train.flow import FlowRecipe
-from wan22.train.obey import ObeyRecipe
-from wan22.train.state import Optimiser
-from wan22.train.vae import VAERecipe
+from wan22.nano.dit import FlowRecipe
+from wan22.nano.reward_model import CriticRecipe
+from wan22.nano.reward_tuning import ObeyRecipe
+from wan22.nano.state import Optimiser
+from wan22.nano.vae import VAERecipe
 
 FRAMES = 17
 FPS = 8.0

@@ -1,7 +1,7 @@
 """The recipe of the nano model's adapters for four steps: a rank-7 LoRA for each expert, 0.57 MB each.
 
-    python -m wan22.train nano-fast --teacher MODEL      everything, in resumable pieces (see wan22/train/distill.py)
-    python -m wan22.train nano-fast --teacher MODEL --stage ship      put the adapters into the model's folder
+    python -m wan22.nano nano-fast --teacher MODEL      everything, in resumable pieces (see wan22/train/distill/run.py)
+    python -m wan22.nano nano-fast --teacher MODEL --stage ship      put the adapters into the model's folder
 
 The prompts are captions of the film set; no film is rendered.
 """
@@ -14,9 +14,9 @@ from wan22.library import open_model
 from wan22.stage.caption import caption
 from wan22.stage.labels import sample
 from wan22.train.distill import DistilRecipe, distil, ship
+from wan22.train.distill.trajectories import Recording
+from wan22.train.log import Log
 from wan22.train.recipe import OptimiserPart
-from wan22.train.trajectories import Recording
-from wan22.train.vae import Log
 
 SEED = 61
 

@@ -16,8 +16,8 @@ from wan22.library import Model
 from wan22.models.dit import WanDiT
 from wan22.train import checkpoint
 from wan22.train.adapt import Adapters, attach, checkpoint_blocks, freeze_int8
+from wan22.train.compiling import compile_blocks
 from wan22.train.expert import Expert
-from wan22.train.flow import compile_blocks
 from wan22.train.log import Tally
 from wan22.train.losses import for_training, trainable
 from wan22.train.recipe import Recipe

@@ -11,19 +11,19 @@ from safetensors.torch import save_file
 from wan22.arch import DiTArch, UMT5Arch
 from wan22.conditioning.text import Tokenizer
 from wan22.engine import load
+from wan22.nano import reward_tuning as obey
+from wan22.nano import stages
+from wan22.nano.dit import FlowRecipe
+from wan22.nano.latents import LatentSet
+from wan22.nano.recipes import nano
+from wan22.nano.reward_model import Critic, CriticRecipe, classes_of, through_noise, train_critic, verdict
+from wan22.nano.reward_tuning import ObeyRecipe, Pair, critic_loss, film_of, levels_of, train_obey
+from wan22.nano.state import Optimiser, load_average
+from wan22.nano.tokenizer import build_caption_tokenizer
 from wan22.request import resolve
 from wan22.sampling import draw_noise
 from wan22.stage.caption import caption
 from wan22.stage.labels import AXES, Shot, sample
-from wan22.train import nano as stages
-from wan22.train import obey
-from wan22.train.critic import Critic, CriticRecipe, classes_of, through_noise, train_critic, verdict
-from wan22.train.flow import FlowRecipe
-from wan22.train.latents import LatentSet
-from wan22.train.obey import ObeyRecipe, Pair, critic_loss, film_of, levels_of, train_obey
-from wan22.train.recipes import nano
-from wan22.train.state import Optimiser, load_average
-from wan22.train.tokenizer import build_caption_tokenizer
 from wan22.types import Progress, Request
 
 DIT = DiTArch(

@@ -1,4 +1,4 @@
-"""`python -m wan22.train.filmset -o FOLDER`: clips of the film set with their captions, a folder for a recipe.
+"""`python -m wan22.nano.filmset -o FOLDER`: clips of the film set with their captions, a folder for a recipe.
 
 The labels that are given hold for every clip; the others are drawn. Besides, `labels.jsonl` says all of them.
 """
@@ -85,7 +85,7 @@ def write_clips(
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m wan22.train.filmset", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m wan22.nano.filmset", description=__doc__)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
