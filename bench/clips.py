@@ -20,13 +20,13 @@ import torch
 import wan22
 from bench.measure import CLOCKS
 from bench.scene import portrait, voice_with_clicks
-from wan22.cli.long import LongWork, publish_long
-from wan22.cli.publish import Target
 from wan22.cli.report import LineReport
-from wan22.cli.sound import Soundtrack
 from wan22.director.drift import DriftMeter
 from wan22.engine import Engine
 from wan22.media.audio import write_sound
+from wan22.production.audio import Soundtrack
+from wan22.production.long_video import LongWork, publish_long
+from wan22.production.publish import Target
 from wan22.types import ClipDone, Event, Finished, Frames, Phase, Progress, Request
 
 MODELS = ("nano", "nano-s2v")

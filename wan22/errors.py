@@ -71,6 +71,10 @@ class DecodeError(Wan22Error):
         self.latents = latents
 
 
+class Cancelled(Exception):
+    """The person stopped the work (Ctrl-C); the message says what is kept. No Wan22Error: nothing went wrong."""
+
+
 def choose(kind: str, value: str, known: list[str] | tuple[str, ...]) -> str:
     """Return `value` if it is one of `known`; otherwise raise OptionError that lists them."""
     if value in known:

@@ -18,7 +18,7 @@ from wan22.engine import Engine, load
 from wan22.errors import OptionError
 from wan22.media.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, probe_sound, read_sound, resample, write_sound
 from wan22.media.image import read_image
-from wan22.media.place import check_output, estimate_bytes
+from wan22.media.output_paths import check_output, estimate_bytes
 from wan22.media.recipe import FrameHasher
 from wan22.media.soundtrack import add_sound, can_carry_sound
 from wan22.media.video import read_clip

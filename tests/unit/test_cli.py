@@ -15,13 +15,13 @@ from safetensors.torch import save_file
 
 from wan22 import library
 from wan22.catalog import VARIANTS, Defaults, Trained
-from wan22.cli import again
 from wan22.cli.__main__ import main
 from wan22.cli.catalogue import dit_parameters, weigh
-from wan22.cli.publish import LATENTS_SUFFIX, Target
-from wan22.cli.work import slug
 from wan22.media.recipe import read_recipe
 from wan22.media.video import read_clip
+from wan22.production import rerender
+from wan22.production.publish import LATENTS_SUFFIX, Target
+from wan22.production.work import slug
 from wan22.request import resolve
 from wan22.types import ClipDone, Finished, Frames, Latents, Notice, Phase, Progress
 
@@ -322,8 +322,8 @@ def test_from_finds_the_picture_beside_the_film_or_asks_for_it(engine, run):
 
 def test_equal_recipes_with_other_frames_point_at_the_machine():
     old, new = {"steps": 2, "frames_sha256": "a"}, {"steps": 2, "frames_sha256": "b"}
-    assert "it is the machine" in again.differences(old, new)[0]
-    assert again.differences(old, old) is None
+    assert "it is the machine" in rerender.differences(old, new)[0]
+    assert rerender.differences(old, old) is None
 
 
 def test_show_prints_the_recipe_of_films_and_latents(engine, run):

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wan22.cli import direct
 from wan22.cli.__main__ import main
-from wan22.cli.direct import Direction, directed, kept
-from wan22.cli.work import Machine, Work, with_direction
 from wan22.director.shot import ShotSpec
 from wan22.errors import OptionError
+from wan22.production import direction as direct
+from wan22.production.direction import Direction, directed, kept
+from wan22.production.work import Machine, Work, with_direction
 
 
 class Notes:

@@ -11,13 +11,13 @@ from PIL import Image
 from test_cli import VARIANT, engine, everything, run  # noqa: F401 - fixtures
 
 from wan22.catalog import Speech
-from wan22.cli import again
-from wan22.cli.sound import Asked
 from wan22.errors import DecodeError, MediaError
 from wan22.media.audio import probe_sound, read_sound, write_sound
 from wan22.media.film import LongFilm
 from wan22.media.recipe import read_recipe
 from wan22.media.video import probe, read_clip
+from wan22.production import rerender
+from wan22.production.audio import Asked
 from wan22.types import Sound
 
 SPEAKING = replace(
@@ -141,8 +141,8 @@ def test_a_piece_of_a_sound_is_heard_and_shown(speaking, run):
 
 
 def test_a_text_is_spoken_once_and_kept(speaking, run, monkeypatch, tmp_path):
-    from wan22.cli import sound
     from wan22.media import say
+    from wan22.production import audio as sound
 
     class Parrot:
         said = 0
@@ -187,15 +187,15 @@ def test_what_a_recipe_says_of_a_voice_is_asked_again():
     said = {"engine": "espeak", "voice": "de+f3", "text": "Guten Tag"}
     recipe = {"inputs": {"sound": "sha256:0"}, "sound": {"said": said, "start": 0.5}}
     told = Asked(say="Guten Tag", start=0.5, language="de", voice="f3")
-    assert again.find_sound(recipe, "x.mp4", Asked()) == told
-    assert again.find_sound(recipe, "x.mp4", Asked(voice="m1")) == replace(told, voice="m1")
+    assert rerender.find_sound(recipe, "x.mp4", Asked()) == told
+    assert rerender.find_sound(recipe, "x.mp4", Asked(voice="m1")) == replace(told, voice="m1")
     server = Asked(speaker="http://here")
-    assert again.find_sound(recipe, "x.mp4", server) == replace(server, say="Guten Tag", start=0.5)
+    assert rerender.find_sound(recipe, "x.mp4", server) == replace(server, say="Guten Tag", start=0.5)
     entry = {"engine": "server", "url": "http://a/v1/audio/speech", "voice": "v", "text": "Hi"}
     recipe["sound"]["said"] = entry | {"sample": {"name": "gone.wav", "sha256": "0"}}
     with pytest.raises(MediaError, match=r"gone\.wav, which is not beside it; give it with --voice-sample"):
-        again.find_sound(recipe, "x.mp4", Asked())
-    found = again.find_sound(recipe, "x.mp4", Asked(voice_sample="b.wav"))
+        rerender.find_sound(recipe, "x.mp4", Asked())
+    found = rerender.find_sound(recipe, "x.mp4", Asked(voice_sample="b.wav"))
     assert (found.speaker, found.voice, found.voice_sample) == (entry["url"], "v", "b.wav")
 
 

@@ -8,13 +8,13 @@ import torch
 from unit.tiny import write_tiny
 
 from wan22.catalog import Fast, from_json, to_json
-from wan22.cli import again
 from wan22.cli.__main__ import main
-from wan22.cli.sound import Asked
 from wan22.engine import load
 from wan22.errors import CheckpointError, OptionError
 from wan22.media.recipe import read_recipe
 from wan22.pipeline import Wan22Pipeline, collect
+from wan22.production import rerender
+from wan22.production.audio import Asked
 from wan22.train.adapt import attach
 from wan22.types import Clip, Latents, Progress, Request
 from wan22.weights.convert import convert
@@ -131,15 +131,15 @@ def test_what_the_adapters_fix_may_be_said(engine):
 
 def test_a_recipe_of_a_fast_film_is_fast_again(engine):
     recipe = latents(engine, fast=True)[0].recipe
-    found = again.settings(recipe, {}, Asked())
+    found = rerender.settings(recipe, {}, Asked())
     assert found["fast"] is True
     assert engine.recipe(Request(**found)) == recipe
 
 
 def test_a_full_film_can_be_made_again_in_few_steps(engine):
     recipe = latents(engine, steps=3, guidance=2.0)[0].recipe
-    assert not again.settings(recipe, {}, Asked()).get("fast")
-    found = again.settings(recipe, {"fast": True}, Asked())
+    assert not rerender.settings(recipe, {}, Asked()).get("fast")
+    found = rerender.settings(recipe, {"fast": True}, Asked())
     assert engine.recipe(Request(**found))["steps"] == 4
 
 

@@ -15,7 +15,7 @@ from PIL import Image, ImageFile
 
 from wan22.errors import MediaError, OptionError, OutputError, SizeError
 from wan22.media.image import contact_sheet, read_image, resize, write_image
-from wan22.media.place import check_output, estimate_bytes, target_kind, written
+from wan22.media.output_paths import check_output, estimate_bytes, target_kind, written
 from wan22.media.video import VideoWriter, probe, read_clip
 
 FILMS = [
@@ -489,7 +489,7 @@ def test_a_disk_that_fills_up_leaves_the_old_file_and_no_rest(tmp_path, monkeypa
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("wan22.media.place.sync", full)
+    monkeypatch.setattr("wan22.media.output_paths.sync", full)
     with pytest.raises(OutputError, match="No space left"):
         write(path, film(5))
     with pytest.raises(OutputError, match="No space left"):

@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 
 from wan22.catalog import VARIANTS, Defaults, Trained
-from wan22.cli import shoot
 from wan22.cli.__main__ import main
 from wan22.media.image import read_image
 from wan22.media.recipe import read_recipe
@@ -96,7 +95,7 @@ def judge_as(monkeypatch, obeyed):
             {"axis": "lens", "asked": "<fisheye>", "measured": "unknown", "obeyed": None, "why": "not told"},
         ]
 
-    monkeypatch.setattr(shoot, "judged", judged)
+    monkeypatch.setattr(shots, "judged", judged)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from wan22.cli import image as command
 from wan22.cli.__main__ import main
-from wan22.cli.work import with_direction
+from wan22.production.work import with_direction
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ from types import FrameType
 
 import typer
 
-from wan22.cli.report import Cancelled
-from wan22.errors import DecodeError, Wan22Error
+from wan22.errors import Cancelled, DecodeError, Wan22Error
 
 CANCELLED = 130
 _UsageError = typer.BadParameter.__mro__[1]  # typer keeps its click private, and renames it between versions

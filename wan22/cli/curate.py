@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from wan22.cli import options as o
-from wan22.cli.direct import KEY
 from wan22.errors import OptionError
+from wan22.production.direction import KEY
 
 Folder = Annotated[Path, typer.Argument(help="A folder of clips, however deep.", show_default=False)]
 
@@ -50,7 +50,7 @@ def curate(
     Sharpness, motion, brightness, cuts, duplicates and overlaid text. Writes curate.json, curate.png and kept.jsonl,
     which a recipe takes as its source. See docs/curation.md.
     """
-    from wan22.media.place import check_output
+    from wan22.media.output_paths import check_output
     from wan22.train.data.curate import Thresholds, write
     from wan22.train.data.curate import curate as look
 

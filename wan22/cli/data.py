@@ -46,7 +46,7 @@ def survey(
 
     No model is needed. Writes a page with three pictures of every clip. See docs/data.md.
     """
-    from wan22.media.place import check_output
+    from wan22.media.output_paths import check_output
     from wan22.train.data import DataPlan, write_report
     from wan22.train.data import survey as look
     from wan22.train.data.report import as_json

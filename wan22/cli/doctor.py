@@ -112,12 +112,12 @@ def self_test() -> dict[str, Any]:
 
 
 def _tiny_film() -> tuple[float, tuple[int, int], int]:
-    from wan22.cli.publish import Target, publish
     from wan22.cli.report import LineReport
     from wan22.engine import load
     from wan22.errors import MediaError
     from wan22.media.recipe import frames_hash, read_recipe
     from wan22.media.video import read_clip
+    from wan22.production.publish import Target, publish
     from wan22.types import Event, Request
 
     class Silent(LineReport):

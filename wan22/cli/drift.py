@@ -42,7 +42,7 @@ def drift(
     Brightness, contrast, colour, sharpness, identity, and the seams between clips if its recipe names them.
     """
     from wan22.director.drift_plot import plot_drift
-    from wan22.media.place import written
+    from wan22.media.output_paths import written
 
     beside = file.rstrip("/")
     picture = _plot_target(beside, plot)
@@ -97,8 +97,8 @@ def _measure(file: str, fps: float | None) -> Drift:
     from rich.progress import track
 
     from wan22.director.drift import MIN_SECONDS, DriftMeter
+    from wan22.media.file_types import IMAGES, sniff
     from wan22.media.sequence import is_sequence
-    from wan22.media.sniff import IMAGES, sniff
     from wan22.media.video import probe, stream_clip
 
     info = probe(file, fps)
@@ -132,7 +132,7 @@ def _borders(file: str, frames: int) -> list[int]:
 
 def _plot_target(file: str, plot: str | None) -> Path:
     """Where the plot goes."""
-    from wan22.media.place import check_output
+    from wan22.media.output_paths import check_output
 
     if plot is None:
         return Path(f"{file}{SUFFIX}.png")

@@ -9,10 +9,11 @@ import typer
 from wan22.catalog import NANO_SPEECH
 from wan22.cli import direct, report
 from wan22.cli import options as o
-from wan22.cli.publish import LATENTS_SUFFIX, Target, publish, read_latents
-from wan22.cli.sound import Asked
-from wan22.cli.work import Machine, Takes, Work, check_place, make, present
 from wan22.errors import OptionError, choose
+from wan22.production.audio import Asked
+from wan22.production.direction import Direction
+from wan22.production.publish import LATENTS_SUFFIX, Target, publish, read_latents
+from wan22.production.work import Machine, Takes, Work, check_place, make, present
 
 
 def generate(
@@ -100,28 +101,25 @@ def generate(
     check_task(task, sound, files)
     if model is None and source is None and (sound.given or task == "s2v"):
         model = NANO_SPEECH
-    make(
-        Work(
-            given=present(asked),
-            files=present(files),
-            source=source,
-            output=output,
-            suffix=".mp4",
-            machine=Machine(model, device, dtype, memory),
-            quality=quality,
-            codec=codec,
-            count=count,
-            overwrite=overwrite,
-            json=json,
-            sound=sound,
-            afresh=afresh,
-            loras=o.parse_loras(lora),
-            direction=direct.Direction(
-                shot_size, angle, lens, composition, light, time, tone, camera, style, extend
-            ),
-            takes=Takes(best_of, keep_takes),
-        )
+    work = Work(
+        given=present(asked),
+        files=present(files),
+        source=source,
+        output=output,
+        suffix=".mp4",
+        machine=Machine(model, device, dtype, memory),
+        quality=quality,
+        codec=codec,
+        count=count,
+        overwrite=overwrite,
+        sound=sound,
+        afresh=afresh,
+        loras=o.parse_loras(lora),
+        direction=Direction(shot_size, angle, lens, composition, light, time, tone, camera, style, extend),
+        takes=Takes(best_of, keep_takes),
     )
+    with report.choose(json) as show:
+        make(work, show)
 
 
 TASKS = ("t2v", "i2v", "v2v", "s2v")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from wan22.cli import direct
+from wan22.cli import direct, report
 from wan22.cli import options as o
-from wan22.cli.work import Machine, Work, make, present
+from wan22.production.direction import Direction
+from wan22.production.work import Machine, Work, make, present
 
 
 def image(
@@ -49,20 +50,17 @@ def image(
         "guidance_rescale": guidance_rescale, "seed": seed,
         "fast": fast or None,
     }  # fmt: skip
-    make(
-        Work(
-            given=present(asked),
-            files={},
-            source=source,
-            output=output,
-            suffix=".png",
-            machine=Machine(model, device, dtype, memory),
-            count=count,
-            overwrite=overwrite,
-            json=json,
-            loras=o.parse_loras(lora),
-            direction=direct.Direction(
-                shot_size, angle, lens, composition, light, time, tone, camera, style, extend
-            ),
-        )
+    work = Work(
+        given=present(asked),
+        files={},
+        source=source,
+        output=output,
+        suffix=".png",
+        machine=Machine(model, device, dtype, memory),
+        count=count,
+        overwrite=overwrite,
+        loras=o.parse_loras(lora),
+        direction=Direction(shot_size, angle, lens, composition, light, time, tone, camera, style, extend),
     )
+    with report.choose(json) as show:
+        make(work, show)

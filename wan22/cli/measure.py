@@ -56,7 +56,7 @@ def measure(
     verdicts = judge(found, asked) if asked is not None else []
     if output is not None:
         from wan22.director.measure_plot import plot_measurement
-        from wan22.media.place import written
+        from wan22.media.output_paths import written
 
         with written(Path(output)) as part:
             plot_measurement(found, clip.frames, part, table(found, verdicts))
@@ -143,7 +143,7 @@ def _read(file: str, fps: float | None) -> Clip:
 def _check_plot(output: str | None) -> None:
     if output is None:
         return
-    from wan22.media.place import check_output
+    from wan22.media.output_paths import check_output
 
     if Path(output).suffix.lower() != ".png":
         raise OutputError(f"--output draws a PNG: give a name that ends in .png, not {output!r}")

@@ -13,8 +13,7 @@ import typer
 from wan22.catalog import ALIASES, EMBEDDED, Variant, released
 from wan22.cli import options as o
 from wan22.cli.catalogue import count, defaults_in_words, embedded_folders, gigabytes, rows, weigh
-from wan22.cli.report import Cancelled
-from wan22.errors import CheckpointError, OptionError, OutputError, choose
+from wan22.errors import Cancelled, CheckpointError, OptionError, OutputError, choose
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,6 +13,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from wan22.production.events import EventSink
+
 if TYPE_CHECKING:
     from wan22.types import Event, Progress
 
@@ -26,28 +28,8 @@ PHASES = {
 }
 
 
-class Cancelled(Exception):
-    """Ctrl-C, with something to say about what was kept."""
-
-
-class Report(Protocol):
-    """Where events go. It is a context manager: leaving it gives the terminal back."""
-
-    def event(self, event: Event) -> None:
-        """Show what the engine says."""
-        ...
-
-    def note(self, text: str) -> None:
-        """Show a sentence of the command's own."""
-        ...
-
-    def compared(self, source: str, differences: list[str] | None) -> None:
-        """Say how the film made again differs from `source`; None: not at all."""
-        ...
-
-    def made(self, path: str, recipe: dict[str, Any]) -> None:
-        """Say where the result lies."""
-        ...
+class Report(EventSink, Protocol):
+    """An event sink that is a context manager: leaving it gives the terminal back."""
 
     def __enter__(self) -> Report: ...
 

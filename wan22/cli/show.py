@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from wan22.cli import again
 from wan22.cli import options as o
-from wan22.cli.publish import LATENTS_SUFFIX, read_latents_recipe
+from wan22.production import rerender
+from wan22.production.publish import LATENTS_SUFFIX, read_latents_recipe
 
 
 def show(
@@ -20,7 +20,7 @@ def show(
 
     Prompt, seed, every setting, the hashes of the weights, versions.
     """
-    recipe = read_latents_recipe(file)[0] if file.endswith(LATENTS_SUFFIX) else again.read(file)
+    recipe = read_latents_recipe(file)[0] if file.endswith(LATENTS_SUFFIX) else rerender.read(file)
     if json:
         print(jsonlib.dumps(recipe, indent=2))
         return

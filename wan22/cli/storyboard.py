@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as jsonlib
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,10 +13,12 @@ import typer
 
 from wan22.catalog import NANO
 from wan22.cli import options as o
-from wan22.cli import report, shoot
-from wan22.cli.work import Machine, present
+from wan22.cli import report
 from wan22.errors import CheckpointError, MediaError, OptionError, OutputError, RequestError
 from wan22.files import read_text
+from wan22.production import shots as production
+from wan22.production.events import Quiet
+from wan22.production.work import Machine, present
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,26 +109,13 @@ def storyboard(
         machine = Machine(told.model or NANO, device, dtype, memory)
         engine = machine.load({}, o.parse_loras(lora))
         stills = _stills(engine, replace(machine, model=still_model), from_stills)
-        studio = shoot.Studio(engine, folder, _Quiet(show), shoot.judged, retry, stills, quality)
+        studio = production.Studio(engine, folder, Quiet(show), production.judged, retry, stills, quality)
         studio.check(shots)
         studio.clear()
         board = _make(told, shots, studio, path.stem)
         _publish(board, folder)
         show.note(board.summary)
         show.made(str(folder / "board.html"), board.as_json())
-
-
-@dataclass(frozen=True)
-class _Quiet:
-    """A report for which a take is a step on the way, not what was made."""
-
-    show: report.Report
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.show, name)
-
-    def made(self, path: str, recipe: dict[str, Any]) -> None:
-        del path, recipe
 
 
 def _text(path: Path) -> str:
@@ -164,7 +153,7 @@ def _row(script: Script, *, absent: bool = False) -> Variant:
         raise type(error)(f"{script.model_at}: model: {error}" if script.model_at else str(error)) from None
 
 
-def _check_plan(script: Script, shots: list[shoot.Shot], from_stills: bool) -> None:
+def _check_plan(script: Script, shots: list[production.Shot], from_stills: bool) -> None:
     """Raise a Wan22Error, naming file, line and shot, for what cannot be made; the model need not be here."""
     from wan22.request import resolve
 
@@ -197,7 +186,7 @@ def _print_plan(script: Script, json: bool) -> None:
         print(f"shot {scene.number} ({', '.join(about)}): {scene.prompt}")
 
 
-def _shots(script: Script, settings: dict[str, Any], beside: Path) -> list[shoot.Shot]:
+def _shots(script: Script, settings: dict[str, Any], beside: Path) -> list[production.Shot]:
     """Each scene as a request. Raises MediaError, naming file, line and shot, for a picture that cannot be read."""
     from wan22.types import Request
 
@@ -209,7 +198,7 @@ def _shots(script: Script, settings: dict[str, Any], beside: Path) -> list[shoot
         seed = script.seed if scene.seed is None else scene.seed
         own = present({"seconds": scene.seconds, "image": _picture(scene, beside)})
         request = Request(prompt=scene.prompt, seed=seed, **common, **settings, **own)
-        shots.append(shoot.Shot(scene, request))
+        shots.append(production.Shot(scene, request))
     return shots
 
 
@@ -237,9 +226,9 @@ def _stills(engine: Engine, machine: Machine, wanted: bool) -> Engine | None:
     return engine if machine.model is None else machine.load({})
 
 
-def _make(script: Script, shots: list[shoot.Shot], studio: shoot.Studio, stem: str) -> Board:
+def _make(script: Script, shots: list[production.Shot], studio: production.Studio, stem: str) -> Board:
     """Make all shots; the board is written after each, so that it shows what is there at any moment."""
-    from wan22.media.place import written
+    from wan22.media.output_paths import written
     from wan22.storyboard.board import Board
 
     cards: list[Card] = []
@@ -264,11 +253,13 @@ def _make(script: Script, shots: list[shoot.Shot], studio: shoot.Studio, stem: s
     assert board is not None, "a script has shots"
     for path in sorted(studio.folder.glob("shot-*.mp4")):
         if path.name not in {card.video for card in cards}:
-            studio.report.note(f"note: {path} is of an earlier script; it is left as it is")
+            studio.events.note(f"note: {path} is of an earlier script; it is left as it is")
     return board
 
 
-def _card(shot: shoot.Shot, take: shoot.Take, takes: int, studio: shoot.Studio) -> tuple[Card, Portrait]:
+def _card(
+    shot: production.Shot, take: production.Take, takes: int, studio: production.Studio
+) -> tuple[Card, Portrait]:
     """Put the take in its place, and look at it."""
     import numpy as np
 
@@ -294,12 +285,12 @@ def _card(shot: shoot.Shot, take: shoot.Take, takes: int, studio: shoot.Studio) 
         takes=takes,
         verdicts=take.verdicts,
         frames=some[[0, _LOOKED_AT // 2, _LOOKED_AT - 1]],
-        remark=shoot.unmeasured(clip.frames),
+        remark=production.unmeasured(clip.frames),
     )
     return card, portrait(some)
 
 
-def _together(portraits: list[Portrait], shots: list[shoot.Shot]) -> Continuity:
+def _together(portraits: list[Portrait], shots: list[production.Shot]) -> Continuity:
     from wan22.storyboard.continuity import compare
 
     scenes = [shot.scene for shot in shots[: len(portraits)]]
@@ -308,15 +299,15 @@ def _together(portraits: list[Portrait], shots: list[shoot.Shot]) -> Continuity:
 
 def _put(source: Path, target: Path) -> None:
     """Copy a take to its shot's name, unless it is there."""
-    from wan22.media.place import written
+    from wan22.media.output_paths import written
 
-    if target.is_file() and shoot.digest(target) == shoot.digest(source):
+    if target.is_file() and production.digest(target) == production.digest(source):
         return
     with written(target) as part:
         shutil.copyfile(source, part)
 
 
-def _put_still(take: shoot.Take, first: np.ndarray, target: Path) -> None:
+def _put_still(take: production.Take, first: np.ndarray, target: Path) -> None:
     """The shot's picture: what its film was made from, or else its first frame, with the film's recipe."""
     from wan22.media.image import read_image, write_image
     from wan22.media.recipe import read_recipe
@@ -334,7 +325,7 @@ def _put_still(take: shoot.Take, first: np.ndarray, target: Path) -> None:
 
 
 def _publish(board: Board, folder: Path) -> None:
-    from wan22.media.place import written
+    from wan22.media.output_paths import written
     from wan22.storyboard.board import html
     from wan22.storyboard.sheet import write_sheet
 

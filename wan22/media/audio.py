@@ -22,8 +22,8 @@ from av.stream import Disposition
 
 from wan22.errors import MediaError, OptionError, OutputError
 from wan22.files import PathLike, reading
-from wan22.media import place
-from wan22.media.sniff import SOUNDS, check_whole, first_frame, sniff_sound
+from wan22.media import output_paths
+from wan22.media.file_types import SOUNDS, check_whole, first_frame, sniff_sound
 from wan22.types import Sound
 
 __all__ = [
@@ -117,7 +117,7 @@ def write_sound(path: PathLike, sound: Sound, *, exact: bool = False) -> None:
         samples = np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
     try:
         with (
-            place.written(target) as part,
+            output_paths.written(target) as part,
             av.open(str(part), "w", format="wav", options={"fflags": "+bitexact"}) as container,
         ):
             stream = container.add_stream(codec, rate=rate, layout="mono")

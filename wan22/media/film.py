@@ -35,10 +35,10 @@ import av
 import numpy as np
 
 from wan22.errors import OutputError
-from wan22.media import place
+from wan22.media import output_paths
+from wan22.media.file_types import PathLike
 from wan22.media.image import read_image, save
 from wan22.media.recipe import RECIPE_KEY, FrameHasher, dump_recipe
-from wan22.media.sniff import PathLike
 from wan22.media.writer import HEVC_TAG, MUX_OPTIONS, Encoder, Encoding
 
 __all__ = ["LongFilm", "working_folder"]
@@ -108,7 +108,7 @@ class LongFilm:
                 f"{path}: a GIF cannot be made clip by clip. Use .mp4, .mov, .webm or a PNG sequence, "
                 "and convert the finished film."
             )
-        place.check_output(path, bytes_needed=0)
+        output_paths.check_output(path, bytes_needed=0)
         self.path = Path(path)
         self.folder = working_folder(path)
         self._encoding = encoding
@@ -127,7 +127,7 @@ class LongFilm:
         self._hasher = FrameHasher()
         self._store: _Store = (
             _Pictures(path, self.folder)
-            if encoding.kind == place.SEQUENCE
+            if encoding.kind == output_paths.SEQUENCE
             else _Fragments(self.folder, encoding)
         )
         self._lock = self._take(afresh)
@@ -395,7 +395,7 @@ class _Fragments:
         self, target: Path, frames: int, recipe: dict[str, Any] | None, finish: Finish | None
     ) -> None:
         silent, whole = (self._folder / f"{name}.{self._encoding.kind}" for name in ("silent", "whole"))
-        with place.written(target, whole):
+        with output_paths.written(target, whole):
             if finish is None:
                 self._copy(whole, frames, recipe)
                 return
@@ -471,14 +471,14 @@ class _Pictures:
     """Numbered PNG files in the working folder; the recipe is put into the first in the end."""
 
     def __init__(self, path: PathLike, folder: Path) -> None:
-        self._target, self._name = place.split_sequence(path)
+        self._target, self._name = output_paths.split_sequence(path)
         self._folder = folder
         self.path = folder / self._name
         self._count = 0
         self._sequence = path
 
     def rewind(self, end: int) -> str | None:
-        there = {picture.name for picture in place.numbered(self.path)}
+        there = {picture.name for picture in output_paths.numbered(self.path)}
         names = {self._name % index for index in range(end)}
         for name in there - names:
             (self._folder / name).unlink()
@@ -493,7 +493,7 @@ class _Pictures:
 
     def end_clip(self, at: int, first: int) -> int:
         for index in range(at, self._count):
-            place.sync(self._folder / (self._name % index))
+            output_paths.sync(self._folder / (self._name % index))
         return self._count
 
     def publish(
@@ -504,16 +504,16 @@ class _Pictures:
         names = [self._name % index for index in range(frames)]
         first = self._folder / names[0]
         if recipe is not None and first.exists():
-            with place.written(first) as part:
+            with output_paths.written(first) as part:
                 save(part, read_image(first), "png", recipe)
         self._target.mkdir(parents=True, exist_ok=True)
-        for old in place.numbered(self._sequence):
+        for old in output_paths.numbered(self._sequence):
             if old.name not in names:
                 old.unlink()  # the tail of a longer film would become a part of this one
         for name in names:
             if (self._folder / name).exists():
                 (self._folder / name).replace(self._target / name)
-        place.sync(self._target)
+        output_paths.sync(self._target)
 
 
 def _append(path: Path, at: int, content: bytes | memoryview) -> int:
@@ -530,13 +530,13 @@ def _append(path: Path, at: int, content: bytes | memoryview) -> int:
             os.ftruncate(file.fileno(), at)
             raise
     if not at:
-        place.sync(path.parent)
+        output_paths.sync(path.parent)
     return at + len(content)
 
 
 def _write(path: Path, content: bytes) -> None:
     """Replace a file at once and for good."""
-    with place.written(path) as part:
+    with output_paths.written(path) as part:
         part.write_bytes(content)
 
 

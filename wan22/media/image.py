@@ -16,9 +16,9 @@ from PIL import Image, ImageFile, ImageOps, PngImagePlugin
 
 from wan22.errors import MediaError, OutputError
 from wan22.files import PathLike, reading
-from wan22.media.place import IMAGE_KINDS, check_output, estimate_bytes, target_kind, written
+from wan22.media.file_types import IMAGES, sniff
+from wan22.media.output_paths import IMAGE_KINDS, check_output, estimate_bytes, target_kind, written
 from wan22.media.recipe import RECIPE_KEY, dump_comment, dump_recipe
-from wan22.media.sniff import IMAGES, sniff
 
 MAX_PIXELS = 40_000_000
 """Largest picture that is decoded, width x height."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from wan22.errors import MediaError, OutputError
 from wan22.files import parse_object
-from wan22.media.sniff import PathLike, sniff
+from wan22.media.file_types import PathLike, sniff
 
 RECIPE_KEY = "wan22"
 """Name of the metadata entry in mp4, mov, webm and PNG."""

@@ -25,7 +25,7 @@ from wan22 import web
 from wan22.errors import MediaError, OptionError, SpeechError
 from wan22.files import read_bytes
 from wan22.media.audio import probe_sound, read_sound, resample
-from wan22.media.sniff import PathLike
+from wan22.media.file_types import PathLike
 from wan22.types import Sound
 
 __all__ = ["EspeakSpeaker", "ServerSpeaker", "Speaker", "open_speaker", "split_text"]

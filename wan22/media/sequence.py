@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from wan22.errors import MediaError
+from wan22.media.file_types import PathLike
 from wan22.media.image import read_image
-from wan22.media.place import PATTERN, numbered, split_sequence
+from wan22.media.output_paths import PATTERN, numbered, split_sequence
 from wan22.media.recipe import read_recipe
-from wan22.media.sniff import PathLike
 
 
 def is_sequence(path: PathLike) -> bool:

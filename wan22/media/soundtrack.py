@@ -20,10 +20,10 @@ import numpy as np
 from av.container import InputContainer, OutputContainer
 
 from wan22.errors import OptionError, OutputError
-from wan22.media import place
+from wan22.media import output_paths
 from wan22.media.audio import RESAMPLER, SoundReader
-from wan22.media.place import target_kind
-from wan22.media.sniff import PathLike, sniff
+from wan22.media.file_types import PathLike, sniff
+from wan22.media.output_paths import target_kind
 from wan22.media.video import opened, probe
 from wan22.media.writer import MUX_OPTIONS
 
@@ -108,7 +108,7 @@ def add_sound(
     mono = reader.info.channels > len(_LAYOUTS)
     pieces = reader.pieces(start=start, seconds=seconds, mono=mono)
     target = Path(output)
-    with place.written(target) as part, opened(film) as pictures, reader.opened() as (sounds, stream):
+    with output_paths.written(target) as part, opened(film) as pictures, reader.opened() as (sounds, stream):
         with _writing(target, part, kind) as out:
             out.metadata.update(
                 {key: text for key, text in pictures.metadata.items() if key not in _MADE_BY_MUXER}

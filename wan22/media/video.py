@@ -21,8 +21,8 @@ from av.container import InputContainer
 from wan22.errors import MediaError
 from wan22.files import PathLike, reading
 from wan22.media import image as still
+from wan22.media.file_types import IMAGES, check_whole, sniff
 from wan22.media.sequence import is_sequence, pictures_of, rate_of, read_pictures
-from wan22.media.sniff import IMAGES, check_whole, sniff
 from wan22.media.writer import EXACT, VideoWriter
 from wan22.types import Clip
 

@@ -24,10 +24,10 @@ from av.container import OutputContainer
 from av.video.reformatter import Interpolation
 
 from wan22.errors import OptionError, OutputError, SizeError, choose
-from wan22.media import place
+from wan22.media import output_paths
+from wan22.media.file_types import PathLike
 from wan22.media.image import save
 from wan22.media.recipe import RECIPE_KEY, dump_comment, dump_recipe
-from wan22.media.sniff import PathLike
 
 _TV_RANGE, _BT709 = 1, 1  # ITU-T H.273: limited range; matrix, primaries and transfer of BT.709
 
@@ -84,7 +84,7 @@ CONTAINERS = {  # the first codec is the default
     "mov": ("prores", "h264", "hevc"),
     "webm": ("vp9", "av1"),
     "gif": ("gif",),
-    place.SEQUENCE: ("png",),
+    output_paths.SEQUENCE: ("png",),
 }
 MUX_OPTIONS = {
     # Without use_metadata_tags the recipe is lost silently; faststart lets a player begin before the end.
@@ -111,10 +111,10 @@ class Encoding:
         cls, path: PathLike, fps: float | Fraction, size: tuple[int, int], quality: str, codec: str | None
     ) -> Encoding:
         """Check what was asked, as VideoWriter says; the extension of `path` names the container."""
-        kind = place.target_kind(path)
+        kind = output_paths.target_kind(path)
         if kind not in CONTAINERS:
             raise OutputError(
-                f"{path} names one picture, not a film. Use {', '.join(place.VIDEO_KINDS)}, "
+                f"{path} names one picture, not a film. Use {', '.join(output_paths.VIDEO_KINDS)}, "
                 "a folder ending in '/', or a name like shot-%04d.png; write_image writes one picture."
             )
         if not all(MIN_SIDE <= side <= MAX_SIDE for side in size):
@@ -178,13 +178,15 @@ class VideoWriter:
         codec: str | None = None,
     ) -> None:
         encoding = Encoding.of(path, fps, size, quality, codec)
-        place.check_output(path, bytes_needed=0)
+        output_paths.check_output(path, bytes_needed=0)
         self.path = Path(path)
         self.frames = 0
         self._encoding = encoding
         self._recipe = recipe
         self._open = True
-        self._sink: _Sink = _Pictures(path) if encoding.kind == place.SEQUENCE else _Film(self.path, encoding)
+        self._sink: _Sink = (
+            _Pictures(path) if encoding.kind == output_paths.SEQUENCE else _Film(self.path, encoding)
+        )
 
     def add(self, frames: np.ndarray) -> None:
         """Add uint8 frames (T, H, W, 3) or one frame (H, W, 3) of exactly the size given at the beginning."""
@@ -297,7 +299,7 @@ class _Film:
         self._target, self._kind, self._codec = target, encoding.kind, encoding.codec
         self._packets: list[av.Packet] = []
         # PyAV creates the file with the first packet that is muxed: nothing is on the disk until `finish`.
-        self._part = place.hidden(target)
+        self._part = output_paths.hidden(target)
         self._container = av.open(str(self._part), "w", format=self._kind, options=MUX_OPTIONS[self._kind])
         self._encoder = Encoder(self._container, encoding)
 
@@ -310,7 +312,7 @@ class _Film:
             _stamp(self._packets)
         if recipe is not None and self._kind != "gif":
             self._container.metadata[RECIPE_KEY] = dump_recipe(recipe)
-        with place.written(self._target, self._part) as part:
+        with output_paths.written(self._target, self._part) as part:
             for packet in self._packets:
                 self._container.mux(packet)
             self._container.close()
@@ -387,12 +389,12 @@ class _Pictures:
 
     def __init__(self, path: PathLike) -> None:
         self._path = path
-        self._folder, self._name = place.split_sequence(path)
+        self._folder, self._name = output_paths.split_sequence(path)
         self._first: np.ndarray | None = None
         self._count = 0
         self._made = not self._folder.exists()
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._part = place.hidden(self._folder / "frames")
+        self._part = output_paths.hidden(self._folder / "frames")
         self._part.mkdir()
 
     def add(self, frame: np.ndarray) -> None:
@@ -407,13 +409,13 @@ class _Pictures:
         save(self._part / (self._name % 0), self._first, "png", recipe)
         names = [self._name % index for index in range(self._count)]
         for name in names:
-            place.sync(self._part / name)
-        for old in place.numbered(self._path):
+            output_paths.sync(self._part / name)
+        for old in output_paths.numbered(self._path):
             if old.name not in names:
                 old.unlink()  # the tail of a longer film would become a part of this one
         for name in names:
             (self._part / name).replace(self._folder / name)
-        place.sync(self._folder)
+        output_paths.sync(self._folder)
         self._made = False
 
     def discard(self) -> None:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from wan22.errors import CheckpointError, OutputError
-from wan22.media.place import sync
+from wan22.media.output_paths import sync
 from wan22.train.recipe import EXPERTS, Recipe
 from wan22.weights.reader import DTYPE_NAMES, TensorInfo
 from wan22.weights.writer import write_safetensors

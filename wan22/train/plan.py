@@ -11,7 +11,7 @@ import torch
 from wan22.catalog import Variant
 from wan22.errors import OptionError, OutputError
 from wan22.library import Model, open_model
-from wan22.media.place import check_output
+from wan22.media.output_paths import check_output
 from wan22.memory.device import free_memory, pick_device
 from wan22.train.compiling import Compiling, decide
 from wan22.train.data import DataPlan, Survey, Window, survey

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from wan22.errors import MediaError, OptionError, OutputError, SizeError
-from wan22.media import place
+from wan22.media import output_paths
 from wan22.media.film import LongFilm, working_folder
 from wan22.media.image import read_image
 from wan22.media.recipe import frames_hash, read_recipe
@@ -226,13 +226,13 @@ def test_a_killed_film_goes_on_as_if_nothing_had_been(tmp_path, moment):
 def test_a_killed_sequence_goes_on_too(tmp_path, name):
     path = f"{tmp_path}/{name}"
     killed(path, None, FATAL["in the middle of a clip"])
-    assert not place.numbered(path)
+    assert not output_paths.numbered(path)
     with begin(path) as film:
         assert film.finished == 2
-        assert len(place.numbered(film.growing)) == film.frames
+        assert len(output_paths.numbered(film.growing)) == film.frames
         grow(film)
         film.close({"seed": 1})
-    there = [read_image(picture) for picture in place.numbered(path)]
+    there = [read_image(picture) for picture in output_paths.numbered(path)]
     assert np.array_equal(there, pictures(0, sum(LENGTHS)))
     assert read_recipe(path) == {"seed": 1}
     assert not working_folder(path).exists()
@@ -259,7 +259,7 @@ def test_a_sequence_killed_while_it_is_published_is_published_by_the_next(tmp_pa
         assert film.finished == len(LENGTHS)
         film.close({"seed": 1})
     assert np.array_equal(
-        [read_image(picture) for picture in place.numbered(path)], pictures(0, sum(LENGTHS))
+        [read_image(picture) for picture in output_paths.numbered(path)], pictures(0, sum(LENGTHS))
     )
     assert read_recipe(path) == {"seed": 1}
 
@@ -296,7 +296,7 @@ def test_a_full_disk_costs_one_clip_and_the_same_request_goes_on(tmp_path, name)
         grow(film)
         film.close()
     made, once = (
-        [read_image(picture) for picture in place.numbered(there)]
+        [read_image(picture) for picture in output_paths.numbered(there)]
         if name.endswith("/")
         else read_clip(there).frames
         for there in (path, f"{tmp_path}/once-{name}")
@@ -317,7 +317,7 @@ def test_a_disk_that_fills_up_later_loses_no_finished_clip(tmp_path, monkeypatch
         ):
             film.close({"seed": 1})
     else:
-        written = place.written
+        written = output_paths.written
 
         def full(target, part=None):
             if target.name.startswith("carry" if what == "carry" else "film.json"):

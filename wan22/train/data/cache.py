@@ -20,7 +20,7 @@ from safetensors.torch import load, save_file
 from torch import Tensor
 
 from wan22.errors import CheckpointError, OutputError
-from wan22.media.place import written
+from wan22.media.output_paths import written
 from wan22.version import __version__
 
 Shapes = Mapping[str, tuple[int, ...]]

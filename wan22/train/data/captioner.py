@@ -18,7 +18,7 @@ from wan22.director.brief import MAX_PROMPT, answer
 from wan22.director.chat import ChatExtender, data_url
 from wan22.director.vocabulary import PROMPT_LANGUAGES
 from wan22.errors import CheckpointError, ExtendError, MediaError, OptionError, choose
-from wan22.media.place import written
+from wan22.media.output_paths import written
 from wan22.train.data.frames import frames_at
 from wan22.train.data.probe import probe
 from wan22.train.data.sources import CLIPS, PICTURES, walk

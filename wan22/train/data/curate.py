@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from wan22.errors import MediaError, OptionError
-from wan22.media.place import written
+from wan22.media.output_paths import written
 from wan22.train.data.measures import CUT, Measures, measure
 from wan22.train.data.plan import Problem
 from wan22.train.data.sources import CLIPS, MEDIA, collect, walk

@@ -19,7 +19,7 @@ from wan22.catalog import Size
 from wan22.errors import MediaError
 from wan22.media import image as still
 from wan22.media import video
-from wan22.media.sniff import IMAGES, sniff
+from wan22.media.file_types import IMAGES, sniff
 from wan22.media.writer import EXACT
 
 EARLY = 0.002

@@ -12,7 +12,7 @@ import numpy as np
 
 from wan22.catalog import Size
 from wan22.media import video
-from wan22.media.sniff import IMAGES, sniff
+from wan22.media.file_types import IMAGES, sniff
 from wan22.train.data.frames import HELD, Clock, image_times
 
 FREEZE = 2.0

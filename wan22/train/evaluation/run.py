@@ -28,7 +28,7 @@ from wan22.errors import MediaError, OptionError
 from wan22.finish import to_frames
 from wan22.media.audio import read_sound
 from wan22.media.image import read_image
-from wan22.media.place import check_output, written
+from wan22.media.output_paths import check_output, written
 from wan22.media.video import VideoWriter, probe
 from wan22.request import HEARD_RATE
 from wan22.train.evaluation.bands import band_losses, expert_at

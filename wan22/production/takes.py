@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wan22.cli.publish import Target, publish
 from wan22.errors import OptionError, RequestError
+from wan22.production.events import Quiet
+from wan22.production.publish import Target, publish
 
 if TYPE_CHECKING:
     import numpy as np
 
     from wan22.canvas import Canvas
-    from wan22.cli.report import Report
     from wan22.director.judge import Verdict
+    from wan22.production.events import EventSink
     from wan22.types import Event, Request
 
 KEY = "best_of"
@@ -71,7 +72,7 @@ def best_of(
     film: Callable[[Request], Iterable[Event]],
     request: Request,
     target: Target,
-    show: Report,
+    events: EventSink,
     *,
     canvas: Canvas,
     notes: dict[str, Any],
@@ -86,19 +87,19 @@ def best_of(
     told: list[dict[str, Any]] = []
     targets: list[Target] = []
     for seed in range(request.seed, request.seed + number):
-        take = _take(film, replace(request, seed=seed), target, show, canvas=canvas, notes=notes)
+        take = _take(film, replace(request, seed=seed), target, events, canvas=canvas, notes=notes)
         targets.append(take.target)
         told.append(_told(take))
-        show.note(_line(take))
+        events.note(_line(take))
         if best is None or take.score > best.score:
             best = take
     if best is None:
         raise AssertionError("at least one take")
-    show.note(f"the take of seed {best.seed} is kept")
+    events.note(f"the take of seed {best.seed} is kept")
     recipe = publish(
         _again(best),
         target,
-        show,
+        events,
         size=canvas.out,
         fps=canvas.fps,
         notes={KEY: {"takes": told, "kept": best.seed}},
@@ -113,7 +114,7 @@ def _take(
     film: Callable[[Request], Iterable[Event]],
     request: Request,
     target: Target,
-    show: Report,
+    events: EventSink,
     *,
     canvas: Canvas,
     notes: dict[str, Any],
@@ -126,7 +127,7 @@ def _take(
     place = target.tagged(f"take-{request.seed}")
     frames: list[np.ndarray] = []
     recipe = publish(
-        _seen(film(request), frames), place, _Aside(show), size=canvas.out, fps=canvas.fps, notes=notes
+        _seen(film(request), frames), place, Quiet(events), size=canvas.out, fps=canvas.fps, notes=notes
     )
     whole = np.concatenate(frames)
     verdicts = judge(measure(whole, canvas.fps), request.prompt)
@@ -162,33 +163,8 @@ def _line(take: Take) -> str:
     return f"seed {take.seed}: {take.score:.0%} obeyed" + (f"; missed {missed}" if missed else "")
 
 
-class _Aside:
-    """A report that says nothing of what was made: takes are not the result."""
-
-    def __init__(self, show: Report) -> None:
-        self._show = show
-
-    def event(self, event: Event) -> None:
-        self._show.event(event)
-
-    def note(self, text: str) -> None:
-        self._show.note(text)
-
-    def compared(self, source: str, differences: list[str] | None) -> None:
-        self._show.compared(source, differences)
-
-    def made(self, path: str, recipe: dict[str, Any]) -> None:
-        pass
-
-    def __enter__(self) -> _Aside:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-
 def _delete(target: Target) -> None:
-    from wan22.media.place import PATTERN, numbered
+    from wan22.media.output_paths import PATTERN, numbered
 
     path = Path(target.path)
     if PATTERN.search(path.name):

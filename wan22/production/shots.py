@@ -14,17 +14,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wan22.cli.publish import Target
 from wan22.errors import MediaError, RequestError, Wan22Error
+from wan22.production.publish import Target
 from wan22.version import __version__
 
 if TYPE_CHECKING:
     import numpy as np
 
     from wan22.canvas import Canvas
-    from wan22.cli.report import Report
     from wan22.director.shot import ShotSpec
     from wan22.engine import Engine
+    from wan22.production.events import EventSink
     from wan22.storyboard.script import Scene
     from wan22.types import Event, Request
 
@@ -99,7 +99,7 @@ class Studio:
 
     engine: Engine
     folder: Path
-    report: Report
+    events: EventSink
     judge: Judge
     retries: int = 0
     stills: Engine | None = None
@@ -108,7 +108,7 @@ class Studio:
 
     def check(self, shots: list[Shot]) -> None:
         """Raise a RequestError that names the first shot that cannot be made, OutputError for a place without room."""
-        from wan22.media.place import check_output, estimate_bytes
+        from wan22.media.output_paths import check_output, estimate_bytes
 
         needed = 0
         for shot in shots:
@@ -164,11 +164,11 @@ class Studio:
         path = self.folder / TAKES / f"{_key(engine.recipe(request), self.quality)}{suffix}"
         if _is_whole(path):
             Target(str(path)).latents.unlink(missing_ok=True)  # of a run that was killed right after the film
-            self.report.note(f"{where}: kept {path.name}")
+            self.events.note(f"{where}: kept {path.name}")
             return path
-        self.report.note(f"{where}: seed {request.seed}, {request.prompt}")
+        self.events.note(f"{where}: seed {request.seed}, {request.prompt}")
         _record_path(path).unlink(missing_ok=True)
-        _make(engine, request, path, self.quality, self.report)
+        _make(engine, request, path, self.quality, self.events)
         _record(path, {})
         self.made.append(path)
         return path
@@ -184,7 +184,7 @@ class Studio:
         verdicts = [] if unmeasured(clip.frames) else self.judge(clip.frames, clip.fps, spec)
         _record(film, {"by": __version__, "asked": asked, "verdicts": verdicts})
         failed = [row["axis"] for row in verdicts if row["obeyed"] is False]
-        self.report.note(f"{where}: {'not as asked: ' + ', '.join(failed) if failed else 'as asked'}")
+        self.events.note(f"{where}: {'not as asked: ' + ', '.join(failed) if failed else 'as asked'}")
         return verdicts
 
 
@@ -201,32 +201,34 @@ def _key(recipe: dict[str, Any], quality: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _make(engine: Engine, request: Request, path: Path, quality: str, report: Report) -> None:
+def _make(engine: Engine, request: Request, path: Path, quality: str, events: EventSink) -> None:
     """Make one file, going on from what is there of it."""
-    from wan22.cli.long import LongWork, publish_long
-    from wan22.cli.publish import publish
+    from wan22.production.long_video import LongWork, publish_long
+    from wan22.production.publish import publish
 
     canvas = engine.check(request)
     target = Target(str(path), quality)
     if canvas.clips > 1:
-        publish_long(engine, request, LongWork(target, canvas), report)
+        publish_long(engine, request, LongWork(target, canvas), events)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    events, kept = _decoded(engine, request, target.latents, report)
-    publish(events, target, report, size=canvas.out, fps=canvas.fps)
+    made, kept = _decoded(engine, request, target.latents, events)
+    publish(made, target, events, size=canvas.out, fps=canvas.fps)
     if kept:
         target.latents.unlink(missing_ok=True)
 
 
-def _decoded(engine: Engine, request: Request, latents: Path, report: Report) -> tuple[Iterator[Event], bool]:
+def _decoded(
+    engine: Engine, request: Request, latents: Path, events: EventSink
+) -> tuple[Iterator[Event], bool]:
     """The film from latents of the same recipe, if they were kept; else from noise."""
     if latents.is_file():
-        from wan22.cli.publish import read_latents
+        from wan22.production.publish import read_latents
 
         try:
             tensors, recipe, _ = read_latents(str(latents))
         except MediaError as error:
-            report.note(f"{error}; the film is made again")
+            events.note(f"{error}; the film is made again")
         else:
             return engine.decode_latents(tensors, recipe), True
     return iter(engine.generate(request)), False
@@ -238,7 +240,7 @@ def _record_path(path: Path) -> Path:
 
 def _record(path: Path, measured: dict[str, Any]) -> None:
     """Note beside a file what its bytes are, and what was measured."""
-    from wan22.media.place import written
+    from wan22.media.output_paths import written
 
     values = {"sha256": digest(path), **measured}
     with written(_record_path(path)) as part:

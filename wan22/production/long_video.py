@@ -9,17 +9,16 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from wan22.cli.report import Cancelled
-from wan22.errors import DecodeError, OutputError
+from wan22.errors import Cancelled, DecodeError, OutputError
 
 if TYPE_CHECKING:
     from wan22.canvas import Canvas
-    from wan22.cli.publish import Target
-    from wan22.cli.report import Report
-    from wan22.cli.sound import Soundtrack
     from wan22.director.drift import DriftMeter
     from wan22.engine import Engine
     from wan22.media.film import LongFilm
+    from wan22.production.audio import Soundtrack
+    from wan22.production.events import EventSink
+    from wan22.production.publish import Target
     from wan22.types import ClipDone, Request
 
 _OF_THE_MACHINE = ("wan22", "torch", "device", "threads")
@@ -37,7 +36,7 @@ class LongWork:
     afresh: bool = False
 
 
-def publish_long(engine: Engine, request: Request, work: LongWork, report: Report) -> dict[str, Any]:
+def publish_long(engine: Engine, request: Request, work: LongWork, events: EventSink) -> dict[str, Any]:
     """Make a film clip by clip, going on from what is there of it, and return its recipe.
 
     Raises Cancelled for Ctrl-C, OutputError and DecodeError; in each case the finished clips stay, and the same command
@@ -61,9 +60,9 @@ def publish_long(engine: Engine, request: Request, work: LongWork, report: Repor
     )
     try:
         with film:
-            done = _resumed(film, work, report)
+            done = _resumed(film, work, events)
             meter = _meter(film, work, recipe)
-            recipe = _make(engine, request, film, meter, done, report)
+            recipe = _make(engine, request, film, meter, done, events)
             recipe |= {**work.notes, "clips_sha256": film.digest()} | _drifted(meter)
             film.close(recipe, finish=None if work.sound is None else work.sound.under)
     except KeyboardInterrupt as error:
@@ -74,9 +73,9 @@ def publish_long(engine: Engine, request: Request, work: LongWork, report: Repor
         raise  # it says what is kept
     except BaseException:
         if film.finished:
-            report.note(_kept(film, work))
+            events.note(_kept(film, work))
         raise
-    report.made(target.path, recipe)
+    events.made(target.path, recipe)
     return recipe
 
 
@@ -86,7 +85,7 @@ def _make(
     film: LongFilm,
     meter: DriftMeter,
     done: ClipDone | None,
-    report: Report,
+    events: EventSink,
 ) -> dict[str, Any]:
     from safetensors.torch import save
 
@@ -94,7 +93,7 @@ def _make(
 
     recipe: dict[str, Any] = {}
     for event in engine.generate(request, done):
-        report.event(event)
+        events.event(event)
         match event:
             case Frames():
                 film.add(event.frames)
@@ -106,7 +105,7 @@ def _make(
     return recipe
 
 
-def _resumed(film: LongFilm, work: LongWork, report: Report) -> ClipDone | None:
+def _resumed(film: LongFilm, work: LongWork, events: EventSink) -> ClipDone | None:
     """What the last finished clip left, if the film goes on."""
     from safetensors.torch import load
 
@@ -114,7 +113,7 @@ def _resumed(film: LongFilm, work: LongWork, report: Report) -> ClipDone | None:
 
     if not film.finished:
         return None
-    report.note(f"{work.target.path}: going on after clip {film.finished} of {work.canvas.clips}")
+    events.note(f"{work.target.path}: going on after clip {film.finished} of {work.canvas.clips}")
     carry = load(film.carry.read_bytes()) if film.carry else {}
     return ClipDone(film.finished, work.canvas.clips, carry)
 

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from wan22.cli.report import Cancelled
-from wan22.errors import DecodeError, MediaError, OutputError
+from wan22.errors import Cancelled, DecodeError, MediaError, OutputError
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from wan22.cli.report import Report
+    from wan22.production.events import EventSink
     from wan22.types import Event, Latents
 
 LATENTS_SUFFIX = ".latents.safetensors"
@@ -40,7 +39,7 @@ class Target:
 
     def tagged(self, tag: str) -> Target:
         """A target beside this one: out.mp4 -> out-TAG.mp4, shots/ -> shots-TAG/, s-%04d.png -> s-TAG-%04d.png."""
-        from wan22.media.place import PATTERN
+        from wan22.media.output_paths import PATTERN
 
         path = Path(self.path)
         if match := PATTERN.search(path.name):
@@ -52,7 +51,7 @@ class Target:
         return Target(f"{folder}/{new}" if folder else new, self.quality, self.codec)
 
 
-class Sink(Protocol):
+class FrameSink(Protocol):
     """What takes frames, uint8 (T, H, W, 3); a VideoWriter, or one picture."""
 
     def add(self, frames: np.ndarray) -> None: ...
@@ -85,21 +84,23 @@ class _Picture:
 
 def is_picture(path: str) -> bool:
     """Whether a path names a still picture. Raises OutputError for a format that is not known."""
-    from wan22.media.place import IMAGE_KINDS, target_kind
+    from wan22.media.output_paths import IMAGE_KINDS, target_kind
 
     return target_kind(path) in IMAGE_KINDS.values()
 
 
 def publish(
-    events: Iterable[Event],
+    made: Iterable[Event],
     target: Target,
-    report: Report,
+    events: EventSink,
     *,
     size: tuple[int, int],
     fps: float,
     notes: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Write what the events bring to `target` and return its recipe: the engine's, `notes`, and the frames' hash.
+    """Write the frames of the engine's events `made` to `target` and return its recipe.
+
+    The recipe is the engine's, with `notes` and the frames' hash.
 
     `size` is (width, height) of the frames that will come: the encoder is opened first, so that what it cannot
     do is said before the work begins.
@@ -115,11 +116,11 @@ def publish(
     saved: Path | None = None
     recipe: dict[str, Any] = {}
     try:
-        for event in events:
-            report.event(event)
+        for event in made:
+            events.event(event)
             match event:
                 case Latents():
-                    saved = _save(event, target, report, notes or {})
+                    saved = _save(event, target, events, notes or {})
                 case Frames():
                     sink.add(event.frames)
                     hasher.update(event.frames)
@@ -142,7 +143,7 @@ def publish(
         raise
     if saved:
         saved.unlink(missing_ok=True)
-    report.made(target.path, recipe)
+    events.made(target.path, recipe)
     return recipe
 
 
@@ -152,7 +153,7 @@ def _remedy(saved: Path, target: Target) -> str:
     return f"`wan22 decode {shlex.quote(str(saved))} -o {shlex.quote(target.path)}` finishes the job"
 
 
-def _open(target: Target, size: tuple[int, int], fps: float) -> Sink:
+def _open(target: Target, size: tuple[int, int], fps: float) -> FrameSink:
     if is_picture(target.path):
         return _Picture(target.path)
     from wan22.media.video import VideoWriter
@@ -160,11 +161,11 @@ def _open(target: Target, size: tuple[int, int], fps: float) -> Sink:
     return VideoWriter(target.path, fps=fps, size=size, quality=target.quality, codec=target.codec)
 
 
-def _save(event: Latents, target: Target, report: Report, notes: dict[str, Any]) -> Path | None:
+def _save(event: Latents, target: Target, events: EventSink, notes: dict[str, Any]) -> Path | None:
     """Put the latents in a safe place. A full disk is no reason to give up a film that may still be decoded."""
     from safetensors.torch import save_file
 
-    from wan22.media.place import written
+    from wan22.media.output_paths import written
 
     metadata = {_RECIPE: json.dumps({**event.recipe, **notes}), _OUTPUT: target.path}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in event.tensors.items()}
@@ -172,7 +173,7 @@ def _save(event: Latents, target: Target, report: Report, notes: dict[str, Any])
         with written(target.latents) as part:
             save_file(tensors, part, metadata=metadata)
     except OutputError as error:
-        report.note(f"the latents could not be saved before decoding: {error}")
+        events.note(f"the latents could not be saved before decoding: {error}")
         return None
     return target.latents
 

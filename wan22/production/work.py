@@ -1,6 +1,6 @@
-"""The work of a command that makes films or pictures: what was typed is checked, put together, made and published.
+"""One piece of work: what was asked is checked, put together, made and published.
 
-What a command takes, and what its words are called, is its own: generate.py, image.py.
+What a command takes, and what its words are called, is its own: cli/generate.py, cli/image.py.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wan22.catalog import NANO
-from wan22.cli import again, direct, report
-from wan22.cli.long import LongWork, publish_long
-from wan22.cli.publish import Target, is_picture, publish
-from wan22.cli.sound import Asked, Soundtrack
-from wan22.cli.takes import best_of as best_takes
-from wan22.cli.takes import check_canvas, check_takes
 from wan22.errors import CheckpointError, OptionError, OutputError
+from wan22.production import rerender
+from wan22.production.audio import Asked, Soundtrack
+from wan22.production.direction import Direction, directed, kept, show_change
+from wan22.production.long_video import LongWork, publish_long
+from wan22.production.publish import Target, is_picture, publish
+from wan22.production.takes import best_of as best_takes
+from wan22.production.takes import check_canvas, check_takes
 
 if TYPE_CHECKING:
     from wan22.engine import Engine
+    from wan22.production.events import EventSink
     from wan22.types import Request
 
 
@@ -34,7 +36,7 @@ class Machine:
     dtype: str | None = None
     memory: str | None = None
 
-    def load(self, recipe: dict[str, Any], loras: Sequence[again.AskedLoRA] = ()) -> Engine:
+    def load(self, recipe: dict[str, Any], loras: Sequence[rerender.AskedLoRA] = ()) -> Engine:
         """Assemble the engine, with LoRAs as (path, strength, expert)."""
         engine = self._load(recipe)
         if loras:
@@ -80,26 +82,25 @@ class Work:
     codec: str | None = None
     count: int = 1
     overwrite: bool = True
-    json: bool = False
     recipe: dict[str, Any] = field(default_factory=dict)
     sound: Asked = field(default_factory=Asked)
     afresh: bool = False
-    loras: tuple[again.AskedLoRA, ...] = ()
-    direction: direct.Direction = field(default_factory=direct.Direction)
+    loras: tuple[rerender.AskedLoRA, ...] = ()
+    direction: Direction = field(default_factory=Direction)
     takes: Takes = Takes()
 
 
-def make(work: Work) -> None:
+def make(work: Work, events: EventSink) -> None:
     """Check everything that can be checked, then make the films one after another."""
     if work.source is not None:
-        recipe = again.read(work.source)
+        recipe = rerender.read(work.source)
         work = replace(
             work,
             recipe=recipe,
-            given=again.settings(recipe, work.given, work.sound),
-            files=again.find_files(recipe, work.source, work.files),
-            sound=again.find_sound(recipe, work.source, work.sound),
-            loras=work.loras or again.find_loras(recipe, work.source),
+            given=rerender.settings(recipe, work.given, work.sound),
+            files=rerender.find_files(recipe, work.source, work.files),
+            sound=rerender.find_sound(recipe, work.source, work.sound),
+            loras=work.loras or rerender.find_loras(recipe, work.source),
         )
     if "prompt" not in work.given:
         raise OptionError(
@@ -109,51 +110,48 @@ def make(work: Work) -> None:
         raise OptionError("--strength says how far a clip is changed; give the clip with --video")
     target = _target(work)
     check_place(target, (1, 1), 1, work.overwrite)
-    with report.choose(work.json) as show:
-        work, told = with_direction(work, show)
-        check_takes(work.takes.number, work.count, work.given["prompt"])
-        track = work.sound.open()
-        request = _request(work, track)
-        engine = work.machine.load(work.recipe, work.loras)
-        engine.check(replace(request, seed=request.seed + max(work.count, work.takes.number or 1) - 1))
-        canvas = engine.check(request)
-        check_canvas(work.takes.number, canvas, request)
-        notes = again.note_files(work.files | ({"sound": track.path} if track and not track.said else {}))
-        notes |= _of_sound(track) | told
-        for turn in range(work.count):
-            place = target.tagged(str(turn + 1)) if work.count > 1 else target
-            check_place(place, canvas.out, canvas.frames * (work.count - turn), work.overwrite)
-            now = replace(request, seed=request.seed + turn)
-            if work.takes.number is not None:
-                made = best_takes(
-                    work.takes.number,
-                    engine.generate,
-                    now,
-                    place,
-                    show,
-                    canvas=canvas,
-                    notes=notes,
-                    keep=work.takes.keep,
-                )
-            elif canvas.clips > 1 or request.sound is not None:
-                made = publish_long(engine, now, LongWork(place, canvas, track, notes, work.afresh), show)
-            else:
-                made = publish(
-                    engine.generate(now), place, show, size=canvas.out, fps=canvas.fps, notes=notes
-                )
-            if work.source is not None and turn == 0:
-                show.compared(work.source, again.differences(work.recipe, made))
+    work, told = with_direction(work, events)
+    check_takes(work.takes.number, work.count, work.given["prompt"])
+    track = work.sound.open()
+    request = _request(work, track)
+    engine = work.machine.load(work.recipe, work.loras)
+    engine.check(replace(request, seed=request.seed + max(work.count, work.takes.number or 1) - 1))
+    canvas = engine.check(request)
+    check_canvas(work.takes.number, canvas, request)
+    notes = rerender.note_files(work.files | ({"sound": track.path} if track and not track.said else {}))
+    notes |= _of_sound(track) | told
+    for turn in range(work.count):
+        place = target.tagged(str(turn + 1)) if work.count > 1 else target
+        check_place(place, canvas.out, canvas.frames * (work.count - turn), work.overwrite)
+        now = replace(request, seed=request.seed + turn)
+        if work.takes.number is not None:
+            made = best_takes(
+                work.takes.number,
+                engine.generate,
+                now,
+                place,
+                events,
+                canvas=canvas,
+                notes=notes,
+                keep=work.takes.keep,
+            )
+        elif canvas.clips > 1 or request.sound is not None:
+            made = publish_long(engine, now, LongWork(place, canvas, track, notes, work.afresh), events)
+        else:
+            made = publish(engine.generate(now), place, events, size=canvas.out, fps=canvas.fps, notes=notes)
+        if work.source is not None and turn == 0:
+            events.compared(work.source, rerender.differences(work.recipe, made))
 
 
-def with_direction(work: Work, show: report.Report) -> tuple[Work, dict[str, Any]]:
+def with_direction(work: Work, events: EventSink) -> tuple[Work, dict[str, Any]]:
     """The work with its prompt directed and extended, and what the recipe keeps of that."""
     given = work.given
     if not work.direction.given:
-        return work, direct.kept(work.recipe, given)
-    prompt, told = direct.directed(
+        return work, kept(work.recipe, given)
+    prompt, told = directed(
         given["prompt"], work.direction, seed=given.get("seed", 0), image=work.files.get("image")
     )
-    direct.show_change(told, show)
+    show_change(told, events)
     return replace(work, given=given | {"prompt": prompt}), told
 
 
@@ -205,7 +203,7 @@ def _target(work: Work) -> Target:
 
 def check_place(target: Target, size: tuple[int, int], frames: int, overwrite: bool) -> None:
     """Raise OutputError if a film of that size cannot be written there."""
-    from wan22.media.place import check_output, estimate_bytes
+    from wan22.media.output_paths import check_output, estimate_bytes
 
     check_output(target.path, bytes_needed=estimate_bytes(size, frames, target.path), overwrite=overwrite)
 

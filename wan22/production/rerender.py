@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from wan22.cli.sound import Asked
 from wan22.errors import CheckpointError, MediaError
+from wan22.production.audio import Asked
 
 AskedLoRA = tuple[str, float, str | None]
 """Path, strength, and expert, if one is named."""

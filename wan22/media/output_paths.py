@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wan22.errors import OutputError
-from wan22.media.sniff import PathLike
+from wan22.media.file_types import PathLike
 
 PATTERN = re.compile(r"%0?\d*d")
 """A number in a file name, as printf writes it: `shot-%04d.png`."""
