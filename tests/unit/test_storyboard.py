@@ -17,6 +17,7 @@ from wan22.cli.__main__ import main
 from wan22.media.image import read_image
 from wan22.media.recipe import read_recipe
 from wan22.media.video import read_clip
+from wan22.production import shots
 from wan22.request import resolve
 from wan22.storyboard.sheet import write_sheet
 from wan22.types import Finished, Frames, Latents

@@ -13,7 +13,7 @@ from wan22.production.work import with_direction
 def works(monkeypatch):
     """What `wan22 image` would make."""
     made = []
-    monkeypatch.setattr(command, "make", made.append)
+    monkeypatch.setattr(command, "make", lambda work, events: made.append(work))
     return made
 
 

@@ -324,7 +324,7 @@ def test_a_disk_that_fills_up_later_loses_no_finished_clip(tmp_path, monkeypatch
                 raise OSError(28, "No space left on device")
             return written(target, part)
 
-        monkeypatch.setattr(place, "written", full)
+        monkeypatch.setattr(output_paths, "written", full)
         with pytest.raises(OutputError, match=r"No space left on device\. Kept in .*: 2 finished clips"):
             grow(film, 3)
         monkeypatch.undo()
