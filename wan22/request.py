@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wan22 import fields
 from wan22.canvas import Canvas, fit, fit_speech
 from wan22.catalog import Fast, Variant
 from wan22.errors import OptionError, SizeError, choose
@@ -371,12 +372,7 @@ def _rescale(request: Request, variant: Variant) -> float:
     """The share of guidance's contrast that is taken back, or OptionError."""
     if request.guidance_rescale is None:
         return variant.defaults.guidance_rescale
-    share = _number("guidance_rescale", request.guidance_rescale)
-    if not 0 <= share <= 1:
-        raise OptionError(
-            f"guidance_rescale must be from 0 to 1, not {request.guidance_rescale}; 0 takes nothing back"
-        )
-    return share
+    return float(fields.check("guidance_rescale", request.guidance_rescale))
 
 
 def _picture_notices(request: Request, variant: Variant, canvas: Canvas) -> tuple[str, ...]:
@@ -445,8 +441,9 @@ def _check_pose(pose: Clip) -> None:
 
 def _check_inputs(request: Request, variant: Variant) -> None:
     _check_sound(request, variant)
-    if not 0 <= _number("hold_colour", request.hold_colour) <= 1:
-        raise OptionError(f"hold_colour must be from 0 (free) to 1 (held), not {request.hold_colour}")
+    for name in ("color_match", "strength", "seed", "clips"):
+        field = fields.BY_NAME[name]
+        fields.check(name, getattr(request, field.of))
     pictures = [p for p in (request.image, request.last_image) if p is not None]
     for picture in pictures:
         _check_pixels(picture, 3, "an image")
@@ -464,12 +461,6 @@ def _check_inputs(request: Request, variant: Variant) -> None:
         raise OptionError(f"{variant.name} needs an image of whom it shows")
     elif variant.image_required and not pictures:
         raise OptionError(f"{variant.name} needs an image (the first frame, the last, or both)")
-    if not 0 < _number("strength", request.strength) <= 1:
-        raise OptionError(
-            f"strength must be above 0 and at most 1, not {request.strength}; 0.7 changes much, 0.3 little"
-        )
-    if isinstance(request.seed, bool) or not isinstance(request.seed, int) or not 0 <= request.seed < 2**63:
-        raise OptionError(f"the seed must be a whole number from 0 to {2**63 - 1}, not {request.seed}")
 
 
 def _check_pixels(pixels: np.ndarray, axes: int, what: str) -> None:

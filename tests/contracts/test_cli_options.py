@@ -10,7 +10,8 @@ COMMANDS = typer.main.get_command(app).commands
 MACHINE = "--device --dtype --memory --model"
 SAMPLING = "--guidance --guidance-rescale --negative --seed --shift --size --solver --steps"
 FROZEN = {
-    "generate": f"prompt --afresh --angle --audio --audio-start --best-of --camera --clips --codec --composition "
+    "generate": f"prompt --afresh --angle --audio --audio-start --best-of --camera --clips --codec --color-match "
+    f"--composition --restart "
     f"--count --extend --fast --fps --frames --from --from-image --hold-colour --image --json --keep-takes --language "
     f"--last-image --lens --light --lora --no-overwrite --output --overwrite --pose --quality --say --seconds "
     f"--shot-size --speaker --strength --style --task --time --tone --video --voice --voice-sample -o {MACHINE} "

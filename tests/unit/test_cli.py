@@ -583,3 +583,18 @@ def test_doctor_tests_the_machine(engine, run, monkeypatch):
         assert words in out
     engine.fail["denoise"] = RuntimeError("broken")
     assert run("doctor")[0] == 1
+
+
+def test_the_old_names_of_options_are_read_with_a_notice(engine, run):
+    asked = ("generate", "a red ball", "--frames", 13)
+    code, _, err = run(*asked, "-o", "a.mp4", "--hold-colour", "0.5", "--afresh")
+    assert code == 0
+    assert "note: --hold-colour is called --color-match now" in err and "--afresh is called --restart" in err
+    assert run(*asked, "-o", "b.mp4", "--color-match", "0.5", "--restart")[0] == 0
+    assert engine.requests[0] == engine.requests[1]
+
+
+def test_a_camera_that_moves_in_two_ways_is_said_in_one_option_or_two(engine, run):
+    assert run("generate", "a red ball", "-o", "a.mp4", "--camera", "pan left, tilt up")[0] == 0
+    assert run("generate", "a red ball", "-o", "b.mp4", "--camera", "pan left", "--camera", "tilt up")[0] == 0
+    assert engine.requests[0].prompt == engine.requests[1].prompt != "a red ball"

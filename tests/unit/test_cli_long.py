@@ -213,7 +213,7 @@ SAID_NO = {
     "no sound for it": (["--task", "s2v"], "--task s2v takes a sound"),
     "too short a sound": (["--audio", "blip.wav"], "less than one frame"),
     "a last picture": (["--audio", "a.wav", "--last-image", "who.png"], "takes no last image"),
-    "no strength of colour": (["--audio", "a.wav", "--hold-colour", "2"], "hold_colour must be from 0"),
+    "no strength of colour": (["--audio", "a.wav", "--color-match", "2"], "color_match must be from 0"),
 }
 
 

@@ -7,37 +7,12 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from wan22.cli import options as o
 from wan22.production.direction import KEY, engine_of, extended
-
-
-def _option(what: str, example: str) -> Any:
-    return typer.Option(metavar="NAME", help=f"{what}, such as {example}. See `wan22 vocabulary`.")
-
-
-ShotSize = Annotated[str | None, _option("How much of the subject is seen", "close-up or wide")]
-Angle = Annotated[str | None, _option("From where the camera looks", "low-angle or overhead")]
-Lens = Annotated[str | None, _option("The lens", "telephoto or fisheye")]
-Composition = Annotated[str | None, _option("Where the subject stands in the frame", "center")]
-Light = Annotated[
-    str | None, _option("Source, quality and direction of the light", "'moonlight, soft, backlight'")
-]
-Time = Annotated[str | None, _option("Time of day", "dawn or night")]
-Tone = Annotated[str | None, _option("Tone, saturation and contrast", "'warm, low-saturation'")]
-Camera = Annotated[str | None, _option("The camera's movement", "'dolly in' or 'pan left, tilt up'")]
-Style = Annotated[str | None, _option("Visual style", "claymation")]
-Extend = Annotated[
-    str | None,
-    typer.Option(
-        metavar="ENGINE",
-        help="Extend the prompt first, and show it: rules, the address of a chat server (URL#MODEL; its key: "
-        f"${KEY}), or an instruct model's folder or hub name.",
-    ),
-]
 
 
 def vocabulary(

@@ -2,136 +2,79 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from typing import Annotated
 
 import typer
 
 from wan22.catalog import NANO_SPEECH
-from wan22.cli import direct, report
 from wan22.cli import options as o
+from wan22.cli import report
 from wan22.errors import OptionError, choose
+from wan22.fields import DECODE, VIDEO
 from wan22.production.audio import Asked
 from wan22.production.direction import Direction
 from wan22.production.publish import LATENTS_SUFFIX, Target, publish, read_latents
-from wan22.production.work import Machine, Takes, Work, check_place, make, present
+from wan22.production.work import Machine, Takes, Work, check_place, make
 
 
-def generate(
-    prompt: o.Prompt = None,
-    output: o.Output = None,
-    model: o.Model = None,
-    image: o.Image = None,
-    last_image: o.LastImage = None,
-    video: o.Video = None,
-    strength: o.Strength = None,
-    shot_size: direct.ShotSize = None,
-    angle: direct.Angle = None,
-    lens: direct.Lens = None,
-    composition: direct.Composition = None,
-    light: direct.Light = None,
-    time: direct.Time = None,
-    tone: direct.Tone = None,
-    camera: direct.Camera = None,
-    style: direct.Style = None,
-    extend: direct.Extend = None,
-    task: o.Task = None,
-    audio: o.Audio = None,
-    audio_start: o.AudioStart = None,
-    say: o.Say = None,
-    speaker: o.SpeakerName = None,
-    voice: o.Voice = None,
-    language: o.Language = None,
-    voice_sample: o.VoiceSample = None,
-    pose: o.Pose = None,
-    clips: o.Clips = None,
-    from_image: o.FromImage = False,
-    hold_colour: o.HoldColour = 0.0,
-    fast: o.Fast = False,
-    size: o.Size = None,
-    frames: o.FrameCount = None,
-    seconds: o.Seconds = None,
-    fps: o.Fps = None,
-    negative: o.Negative = None,
-    source: o.From = None,
-    steps: o.Steps = None,
-    solver: o.SolverName = None,
-    shift: o.Shift = None,
-    guidance: o.Guidance = None,
-    guidance_rescale: o.GuidanceRescale = None,
-    seed: o.Seed = None,
-    count: o.Count = 1,
-    best_of: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Make N takes with seeds from --seed on, measure each against the prompt, keep the best.",
-        ),
-    ] = None,
-    keep_takes: Annotated[
-        bool,
-        typer.Option("--keep-takes", help="With --best-of: keep the other takes, too, as OUT-take-SEED."),
-    ] = False,
-    lora: o.Lora = None,
-    quality: o.Quality = "high",
-    codec: o.CodecName = None,
-    overwrite: o.Overwrite = True,
-    afresh: o.Afresh = False,
-    device: o.Device = None,
-    dtype: o.Dtype = None,
-    memory: o.Memory = None,
-    json: o.Json = False,
-) -> None:
-    """Make a film from a prompt, pictures, a film, or a sound.
+@o.takes(VIDEO)
+def generate(given: o.Given) -> None:
+    """Make a video from a prompt, images, a video, or audio.
 
-    A film longer than the model makes at once is made in clips; interrupted, the same command goes on after the last
+    A video longer than the model makes at once is made in clips; interrupted, the same command goes on after the last
     finished one.
 
     Prints the path of the file; progress goes to stderr. What is left out is the model's own default: see
     `wan22 models NAME`.
     """
-    asked = {
-        "prompt": prompt, "negative": negative, "strength": strength, "size": o.parse_size(size), "frames": frames,
-        "seconds": seconds, "fps": fps, "steps": steps, "solver": solver, "shift": shift,
-        "guidance": o.parse_guidance(guidance),
-        "guidance_rescale": guidance_rescale, "seed": seed, "clips": clips, "from_image": from_image or None,
-        "hold_colour": hold_colour or None, "fast": fast or None,
-    }  # fmt: skip
-    sound = Asked(audio, say, audio_start, seconds, speaker, voice, language, voice_sample)
-    files = {"image": image, "last_image": last_image, "video": video, "pose": pose}
-    check_task(task, sound, files)
-    if model is None and source is None and (sound.given or task == "s2v"):
-        model = NANO_SPEECH
-    work = Work(
-        given=present(asked),
-        files=present(files),
-        source=source,
-        output=output,
-        suffix=".mp4",
-        machine=Machine(model, device, dtype, memory),
-        quality=quality,
-        codec=codec,
-        count=count,
-        overwrite=overwrite,
-        sound=sound,
-        afresh=afresh,
-        loras=o.parse_loras(lora),
-        direction=Direction(shot_size, angle, lens, composition, light, time, tone, camera, style, extend),
-        takes=Takes(best_of, keep_takes),
-    )
-    with report.choose(json) as show:
+    work = as_work(given, ".mp4")
+    check_task(given["task"], work.sound, work.files)
+    if given["model"] is None and given["source"] is None and (work.sound.given or given["task"] == "s2v"):
+        work = replace(work, machine=replace(work.machine, model=NANO_SPEECH))
+    with report.choose(given["json"]) as show:
         make(work, show)
+
+
+def as_work(given: o.Given, suffix: str) -> Work:
+    """What was typed as a piece of work; `suffix` is that of the file it makes, if no name is given."""
+    return Work(
+        given=given.request(),
+        files=given.files(),
+        source=given["source"],
+        output=given["output"],
+        suffix=suffix,
+        machine=machine(given),
+        quality=given["quality"] or "high",
+        codec=given["codec"],
+        count=given["count"],
+        overwrite=given["overwrite"],
+        sound=Asked(
+            given["audio"], given["say"], given["audio_start"], given["seconds"], given["speaker"], given["voice"],
+            given["language"], given["voice_sample"],
+        ),
+        afresh=bool(given["restart"]),
+        loras=given["lora"],
+        direction=Direction(**{field.name: given[field.name] for field in fields(Direction)}),
+        takes=Takes(given["best_of"], bool(given["keep_takes"])),
+    )  # fmt: skip
+
+
+def machine(given: o.Given) -> Machine:
+    """With what to work, as typed."""
+    return Machine(given["model"], given["device"], given["dtype"], given["memory"])
 
 
 TASKS = ("t2v", "i2v", "v2v", "s2v")
 
 
-def check_task(task: str | None, sound: Asked, files: dict[str, str | None]) -> None:
+def check_task(task: str | None, sound: Asked, files: dict[str, str]) -> None:
     """Raise OptionError if a task is named and the options ask for another."""
     if task is None:
         return
     choose("task", task, TASKS)
-    pictured = files["image"] is not None or files["last_image"] is not None
-    asked = "s2v" if sound.given else "v2v" if files["video"] else "i2v" if pictured else "t2v"
+    pictured = "image" in files or "last_image" in files
+    asked = "s2v" if sound.given else "v2v" if "video" in files else "i2v" if pictured else "t2v"
     if task == asked:
         return
     needs = {
@@ -143,27 +86,20 @@ def check_task(task: str | None, sound: Asked, files: dict[str, str | None]) -> 
     raise OptionError(f"--task {task} takes {needs[task]}; what is given asks for {asked}")
 
 
+@o.takes(DECODE)
 def decode(
+    given: o.Given,
     latents: Annotated[str, typer.Argument(help=f"A file OUTPUT{LATENTS_SUFFIX}.", show_default=False)],
-    output: o.Output = None,
-    model: o.Model = None,
-    quality: o.Quality = "high",
-    codec: o.CodecName = None,
-    overwrite: o.Overwrite = True,
-    device: o.Device = None,
-    dtype: o.Dtype = None,
-    memory: o.Memory = None,
-    json: o.Json = False,
 ) -> None:
     """Finish a film from latents that were kept.
 
     They are kept beside the output while a film is decoded, and stay if that fails or is cancelled.
     """
     tensors, recipe, intended = read_latents(latents)
-    target = Target(output or intended, quality, codec)
-    check_place(target, recipe["size"], recipe["frames"], overwrite)
-    with report.choose(json) as show:
-        engine = Machine(model, device, dtype, memory).load(recipe)
+    target = Target(given["output"] or intended, given["quality"], given["codec"])
+    check_place(target, recipe["size"], recipe["frames"], given["overwrite"])
+    with report.choose(given["json"]) as show:
+        engine = machine(given).load(recipe)
         publish(
             engine.decode_latents(tensors, recipe),
             target,

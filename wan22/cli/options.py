@@ -1,233 +1,167 @@
-"""The options that commands share: their names, help and how their text becomes values.
+"""From the table of fields to the options of a command, and from what was typed to values.
 
-The names are frozen by tests/contracts/test_cli_options.py: people's scripts depend on them.
+`takes(command)` gives a function the options that `wan22.fields` lists for the command; the function gets what was
+typed as one `Given`. Names are frozen by tests/contracts/test_cli_options.py: people's scripts depend on them.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
-from typing import Annotated
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Annotated, Any
 
 import typer
 
-from wan22.catalog import NANO
+from wan22 import fields
 from wan22.cli.catalogue import own
+from wan22.cli.complete import completion
 from wan22.errors import OptionError, SizeError
+from wan22.fields import Field
 
-Prompt = Annotated[
-    str | None,
-    typer.Argument(
-        help="What the film shows; '@0s ... @5s ...' to change on the way. May be left out with --from.",
-        show_default=False,
-    ),
-]
-Model = Annotated[
-    str | None,
-    typer.Option(metavar="NAME|PATH", help=f"A catalogue name or a folder. [default: {NANO}]"),
-]
-Image = Annotated[str | None, typer.Option(metavar="FILE", help="First picture of the film.")]
-LastImage = Annotated[str | None, typer.Option(metavar="FILE", help="Last picture of the film.")]
-Video = Annotated[
-    str | None,
-    typer.Option(metavar="FILE", help="Start from this clip; see --strength."),
-]
-Strength = Annotated[
-    float | None,
-    typer.Option(help="With --video: near 0 keeps the clip, 1 ignores it. [default: 0.7]"),
-]
-Task = Annotated[
-    str | None,
-    typer.Option(
-        metavar="T",
-        help="t2v, i2v, v2v or s2v (speech to video). [default: what the other options ask for]",
-    ),
-]
-Audio = Annotated[
-    str | None,
-    typer.Option(metavar="FILE", help="The sound that drives the film: a sound, or a film that has one."),
-]
-AudioStart = Annotated[
-    float | None,
-    typer.Option(metavar="S", help="Begin so many seconds into the sound; --seconds says where it ends."),
-]
-Say = Annotated[str | None, typer.Option(metavar="TEXT", help="Speak this text, and let it drive the film.")]
-SpeakerName = Annotated[
-    str | None,
-    typer.Option(
-        "--speaker",
-        metavar="NAME|URL",
-        help="Who speaks: espeak, or a server that knows /v1/audio/speech (its key: $WAN22_SPEECH_KEY). "
-        "[default: espeak]",
-    ),
-]
-Voice = Annotated[str | None, typer.Option(metavar="NAME", help="The speaker's voice.")]
-Language = Annotated[str | None, typer.Option(metavar="L", help="The language to speak: en, de, zh, ...")]
-VoiceSample = Annotated[
-    str | None,
-    typer.Option(metavar="FILE", help="A recording of the voice to imitate, for servers that can."),
-]
-Pose = Annotated[
-    str | None, typer.Option(metavar="FILE", help="A film of the body's pose, for a film that sound drives.")
-]
-Clips = Annotated[
-    int | None, typer.Option(metavar="N", help="Make at most N clips of a film that sound drives.")
-]
-FromImage = Annotated[
-    bool,
-    typer.Option("--from-image", help="A film that sound drives begins with the image itself."),
-]
-HoldColour = Annotated[
-    float,
-    typer.Option(
-        metavar="0..1", help="Keep the colours of later clips of a long film to those of the first."
-    ),
-]
-Fast = Annotated[
-    bool,
-    typer.Option(
-        "--fast",
-        help="Take the few steps, without guidance, of the adapters that the model ships, if it ships some.",
-    ),
-]
-Afresh = Annotated[
-    bool,
-    typer.Option("--afresh", help="Throw an unfinished long film of that name away instead of going on."),
-]
-Size = Annotated[
-    str | None,
-    typer.Option(metavar="WxH", help=f"Width x height in pixels. [{own('size')}]"),
-]
-FrameCount = Annotated[int | None, typer.Option(metavar="N", help=f"Number of frames. [{own('frames')}]")]
-Seconds = Annotated[
-    float | None,
-    typer.Option(metavar="S", help="Length in seconds, instead of --frames."),
-]
-Fps = Annotated[float | None, typer.Option(metavar="F", help=f"Frames a second. [{own('fps')}]")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line, for machines.")]
 SequenceFps = Annotated[
     float | None,
     typer.Option(
-        "--fps", metavar="F", help="Frames a second of a sequence of pictures whose recipe does not tell it."
+        "--fps", metavar="F", help="Frames a second of a sequence of images whose recipe does not tell it."
     ),
 ]
-Negative = Annotated[
-    str | None,
-    typer.Option(
-        metavar="TEXT",
-        help="What to avoid; '' for nothing at all. [default: the model's own; see `wan22 models NAME`]",
-    ),
-]
-Steps = Annotated[int | None, typer.Option(metavar="N", help=f"Denoising steps. [{own('steps')}]")]
-SolverName = Annotated[
-    str | None,
-    typer.Option(
-        "--solver",
-        metavar="NAME",
-        help=f"unipc, dpm++, euler or distilled. [{own('solver')}]",
-    ),
-]
-Shift = Annotated[
-    float | None,
-    typer.Option(metavar="S", help=f"Where the steps lie: higher, more at high noise. [{own('shift')}]"),
-]  # fmt: skip
-Guidance = Annotated[
-    str | None,
-    typer.Option(
-        metavar="G|LOW,HIGH",
-        help=f"How closely to follow the prompt; two numbers for the low- and high-noise experts. [{own('guidance')}]",
-    ),
-]
-GuidanceRescale = Annotated[
-    float | None,
-    typer.Option(
-        metavar="R",
-        help=f"Share (0 to 1) of the contrast that guidance adds which is taken back. [{own('guidance_rescale')}]",
-    ),
-]
-Seed = Annotated[
-    int | None,
-    typer.Option(metavar="N", help="The same seed makes the same film. [default: 0]"),
-]
-Count = Annotated[
-    int,
-    typer.Option(
-        metavar="N",
-        min=1,
-        help="Make N films, with seeds from --seed on, into out-1.mp4, out-2.mp4, ...",
-    ),
-]
-Lora = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--lora",
-        metavar="FILE[:STRENGTH][@high|low]",
-        help="Add a LoRA, of any common dialect; again for more, or for another strength on the other expert. "
-        "A folder with a file for each expert is a pair. [default: strength 1, on the expert that the file says]",
+
+
+@dataclass(frozen=True)
+class Given:
+    """What was typed, by the names of fields; None, False or () is what was not."""
+
+    command: str
+    values: dict[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        """The value of a field; None for one that the command does not take."""
+        return self.values.get(name)
+
+    def request(self) -> dict[str, Any]:
+        """What was given of a request, by the names of its fields, without files."""
+        return {
+            field.of: self.values[field.name]
+            for field in fields.of_command(self.command)
+            if field.of and field.kind != "file" and said(self.values[field.name])
+        }
+
+    def files(self) -> dict[str, str]:
+        """The images and videos that were given, by the names of the request's fields."""
+        return {
+            field.of: self.values[field.name]
+            for field in fields.of_command(self.command)
+            if (field.of and field.kind == "file" and field.group != "Speech") or field.name == "pose"
+            if self.values.get(field.name) is not None
+        }
+
+
+def said(value: Any) -> bool:
+    """Whether a value was typed; a flag that is not set was not."""
+    return value is not None and value is not False
+
+
+def takes(command: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a function whose first parameter is a Given the options of the table, after its own.
+
+    Raises OptionError and SizeError for what cannot be read, when the command is called.
+    """
+    rows = fields.of_command(command)
+
+    def decorated(function: Callable[..., None]) -> Callable[..., None]:
+        _, *mine = inspect.signature(function, eval_str=True).parameters.values()
+
+        @wraps(function)
+        def run(**typed: Any) -> None:
+            given = Given(command, {row.name: _value(row, typed) for row in rows})
+            function(given, **{one.name: typed[one.name] for one in mine})
+
+        parameters = [*mine]
+        for row in rows:
+            parameters += _parameters(row, command)
+        run.__signature__ = inspect.Signature(parameters, return_annotation=None)  # ty: ignore[missing-attribute]
+        run.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": None}
+        return run
+
+    return decorated
+
+
+_TYPES: dict[fields.Kind, Any] = {"integer": int, "number": float, "flag": bool}
+_SEVERAL = ("lora", "terms")
+
+
+def _parameters(row: Field, command: str) -> list[inspect.Parameter]:
+    """A field as a parameter that typer reads, and one for each older name of it."""
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    flag, several = row.kind == "flag", row.kind in _SEVERAL
+    of_type = list[str] if several else _TYPES.get(row.kind, str)
+    hint = of_type if flag else of_type | None
+    if row.name == "prompt":
+        argument = typer.Argument(help=row.help, show_default=False)
+        return [inspect.Parameter("prompt", keyword, default=None, annotation=Annotated[hint, argument])]
+    option = typer.Option(
+        *_names(row),
+        metavar=row.metavar or None,
+        help=_help(row),
         show_default=False,
-    ),
-]
-Device = Annotated[
-    str | None,
-    typer.Option(metavar="D", help="cpu, cuda, cuda:1, mps. [default: auto, the fastest here]"),
-]
-Dtype = Annotated[
-    str | None,
-    typer.Option(
-        metavar="T",
-        help="float32, bfloat16, float16. [default: auto, fit for the device]",
-    ),
-]
-Memory = Annotated[
-    str | None,
-    typer.Option(
-        metavar="PLAN",
-        help="Where weights wait for their turn: device, host or disk. [default: auto, from what is free]",
-    ),
-]
-From = Annotated[
-    str | None,
-    typer.Option(
-        "--from",
-        metavar="FILE",
-        help="Make the film or picture in FILE again from the recipe inside it; options given here come first. "
-        "Says whether the result is bit-identical, and if not, what differs.",
-    ),
-]
-Output = Annotated[
-    str | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE",
-        help=".mp4, .mov, .webm, .gif, a folder 'shots/' or 'shot-%04d.png'. [default: out/PROMPT-SEED.mp4]",
-    ),
-]
-PictureOutput = Annotated[
-    str | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE",
-        help=".png, .jpg or .webp. [default: out/PROMPT-SEED.png]",
-    ),
-]
-Quality = Annotated[str, typer.Option(metavar="NAME", help="high, good or draft.")]
-CodecName = Annotated[
-    str | None,
-    typer.Option(
-        "--codec",
-        metavar="NAME",
-        help="mp4: h264, hevc, av1; mov: prores, h264, hevc; webm: vp9, av1. [default: the first]",
-    ),
-]
-Overwrite = Annotated[
-    bool,
-    typer.Option("--overwrite/--no-overwrite", help="Replace a file of that name."),
-]
-Json = Annotated[
-    bool,
-    typer.Option("--json", help="Print one JSON object per event, for machines."),
-]
+        rich_help_panel=row.group,
+        autocompletion=completion(row.choices),
+    )
+    found = [inspect.Parameter(row.name, keyword, default=_unsaid(row), annotation=Annotated[hint, option])]
+    for alias in row.aliases:
+        older = typer.Option(f"--{alias}", hidden=True, help=f"The old name of {row.option}.")
+        name = f"old_{alias.replace('-', '_')}"
+        found.append(
+            inspect.Parameter(name, keyword, default=_unsaid(row), annotation=Annotated[hint, older])
+        )
+    return found
+
+
+def _names(row: Field) -> tuple[str, ...]:
+    if row.kind == "flag" and row.default is True:
+        return (f"{row.option}/--no-{row.option[2:]}",)
+    if row.short.startswith("--"):  # the option is a word that Python keeps
+        return (row.short,)
+    return (row.option, row.short) if row.short else (row.option,)
+
+
+def _unsaid(row: Field) -> Any:
+    return row.default if row.kind == "flag" else None
+
+
+def _help(row: Field) -> str:
+    if row.own_default:
+        return f"{row.help} [{own(row.name)}]"
+    shown = row.shown_default or ("" if row.default is None or row.kind == "flag" else f"{row.default}")
+    return f"{row.help} [default: {shown}]" if shown else row.help
+
+
+def _value(row: Field, typed: dict[str, Any]) -> Any:
+    """What was typed of a field, also under its older names, read and checked."""
+    value = typed[row.name]
+    for alias in row.aliases:
+        older = typed[f"old_{alias.replace('-', '_')}"]
+        if not said(older):
+            continue
+        print(f"note: --{alias} is called {row.option} now", file=sys.stderr)
+        value = value if said(value) else older
+    match row.kind:
+        case "size":
+            return parse_size(value)
+        case "expert_pair":
+            return parse_guidance(value)
+        case "lora":
+            return parse_loras(value)
+        case "terms":
+            return ", ".join(value) if value else None
+    if not row.of:  # the others are checked with the whole request
+        fields.check(row.name, value, called=row.option)
+    return row.default if value is None and not row.of else value
 
 
 _LORA = re.compile(r"(?P<path>.+?)(?::(?P<strength>[-+]?(?:\d+\.?\d*|\.\d+)))?(?:@(?P<expert>[A-Za-z]+))?")

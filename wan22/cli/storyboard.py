@@ -14,7 +14,9 @@ import typer
 from wan22.catalog import NANO
 from wan22.cli import options as o
 from wan22.cli import report
+from wan22.cli.generate import machine as machine_of
 from wan22.errors import CheckpointError, MediaError, OptionError, OutputError, RequestError
+from wan22.fields import STORYBOARD
 from wan22.files import read_text
 from wan22.production import shots as production
 from wan22.production.events import Quiet
@@ -32,7 +34,9 @@ if TYPE_CHECKING:
 _LOOKED_AT = 5  # frames of a shot for its portrait; the first, middle and last are on the board
 
 
+@o.takes(STORYBOARD)
 def storyboard(
+    given: o.Given,
     script: Annotated[
         str,
         typer.Argument(
@@ -55,22 +59,6 @@ def storyboard(
         str | None,
         typer.Option(metavar="NAME|PATH", help="What makes those pictures. [default: the film's model]"),
     ] = None,
-    model: o.Model = None,
-    size: o.Size = None,
-    fps: o.Fps = None,
-    negative: o.Negative = None,
-    steps: o.Steps = None,
-    solver: o.SolverName = None,
-    shift: o.Shift = None,
-    guidance: o.Guidance = None,
-    guidance_rescale: o.GuidanceRescale = None,
-    seed: o.Seed = None,
-    lora: o.Lora = None,
-    quality: o.Quality = "high",
-    device: o.Device = None,
-    dtype: o.Dtype = None,
-    memory: o.Memory = None,
-    json: o.Json = False,
 ) -> None:
     """Make the shots of a script, judge them, and put them on a board.
 
@@ -82,34 +70,29 @@ def storyboard(
     path = Path(script)
     told = _overridden(
         read_script(_text(path), path.name),
-        model=model, size=o.parse_size(size), fps=fps, negative=negative, steps=steps, seed=seed,
-    )  # fmt: skip
-    if model is not None:
-        told = replace(told, model_at="")  # it is of the command line
-    settings = present(
-        {
-            "solver": solver,
-            "shift": shift,
-            "guidance": o.parse_guidance(guidance),
-            "guidance_rescale": guidance_rescale,
-        }
+        **{name: given[name] for name in ("model", "size", "fps", "negative", "steps", "seed")},
     )
+    if given["model"] is not None:
+        told = replace(told, model_at="")  # it is of the command line
+    settings = present({name: given[name] for name in ("solver", "shift", "guidance", "guidance_rescale")})
     if plan:
         _check_plan(told, _shots(told, settings, path.parent), from_stills)
-        _print_plan(told, json)
+        _print_plan(told, given["json"])
         return
     if still_model is not None and not from_stills:
         raise OptionError("--still-model says who makes the pictures of --from-stills; give both")
     folder = Path(output) if output is not None else Path("out") / path.stem
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file; a storyboard needs a folder: -o FOLDER")
-    with report.choose(json) as show:
+    with report.choose(given["json"]) as show:
         shots = _shots(told, settings, path.parent)
         _row(told)
-        machine = Machine(told.model or NANO, device, dtype, memory)
-        engine = machine.load({}, o.parse_loras(lora))
+        machine = replace(machine_of(given), model=told.model or NANO)
+        engine = machine.load({}, given["lora"])
         stills = _stills(engine, replace(machine, model=still_model), from_stills)
-        studio = production.Studio(engine, folder, Quiet(show), production.judged, retry, stills, quality)
+        studio = production.Studio(
+            engine, folder, Quiet(show), production.judged, retry, stills, given["quality"]
+        )
         studio.check(shots)
         studio.clear()
         board = _make(told, shots, studio, path.stem)

@@ -6,17 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from wan22 import fields
 from wan22.errors import CheckpointError, MediaError
 from wan22.production.audio import Asked
 
 AskedLoRA = tuple[str, float, str | None]
 """Path, strength, and expert, if one is named."""
 
-SETTINGS = (
-    "prompt", "negative", "size", "frames", "fps", "steps", "solver", "shift", "guidance", "guidance_rescale",
-    "strength", "seed", "from_image", "hold_colour",
-)  # fmt: skip
-"""Entries of a recipe that are asked for; they have the names of Request's fields."""
 _OF_FAST = ("steps", "solver", "shift", "guidance", "guidance_rescale")  # what the adapters for few steps fix
 
 _NO_CAUSE = frozenset(
@@ -42,7 +38,7 @@ def settings(recipe: dict[str, Any], given: dict[str, Any], sound: Asked) -> dic
 
     A film that was as long as its sound becomes as long as the `sound` that is asked now.
     """
-    found = {name: recipe[name] for name in SETTINGS if recipe.get(name) is not None}
+    found = fields.from_recipe(recipe)
     if not recipe.get("size_given", True):
         del found["size"]  # the engine chose it; from the same picture it chooses the same
     if "seconds" in given or (sound != Asked() and _follows_sound(recipe)):

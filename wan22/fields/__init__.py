@@ -1,0 +1,94 @@
+"""What can be asked of a video: one table of fields, with help, kind, rule, default, and where each may be said.
+
+The options of the command line, the recipe entries that `--from` reads back, and the JSON schema of the server and the
+studio are made from it. It is data: it knows no option parser, no file and no tensor. `check` keeps the rule of one
+field; what depends on the model or on other fields is `request.resolve`'s to say.
+"""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import Any
+
+from wan22.errors import OptionError
+from wan22.fields.field import DECODE, GROUPS, IMAGE, STORYBOARD, VIDEO, Field, Group, Kind, Rule
+from wan22.fields.table import FIELDS
+
+__all__ = [
+    "BY_NAME", "DECODE", "FIELDS", "GROUPS", "IMAGE", "NOT_TYPED", "RENAMED", "STORYBOARD", "VIDEO", "Field", "Group",
+    "Kind", "Rule", "check", "from_recipe", "in_recipe", "json_schema", "of_command",
+]  # fmt: skip
+
+BY_NAME: dict[str, Field] = {field.name: field for field in FIELDS}
+NOT_TYPED = ("noise", "prompt_embeds", "negative_prompt_embeds", "max_sequence_length")
+"""Fields of Request that only Python can give: tensors, and what goes with them."""
+
+RENAMED = {"hold_colour": "color_match"}
+"""Entries of older recipes, and what they are called now."""
+
+
+def of_command(command: str) -> tuple[Field, ...]:
+    """The fields that a command takes, by group."""
+    groups = list(GROUPS)
+    here = [field for field in FIELDS if command in field.commands]
+    return tuple(sorted(here, key=lambda field: groups.index(field.group)))
+
+
+def in_recipe() -> tuple[Field, ...]:
+    """The fields that a recipe says and `--from` reads back."""
+    return tuple(field for field in FIELDS if "recipe" in field.where)
+
+
+def from_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a request that a recipe says, by their names in Request; those of older recipes, too."""
+    said = {RENAMED.get(name, name): value for name, value in recipe.items()}
+    return {field.of: said[field.name] for field in in_recipe() if said.get(field.name) is not None}
+
+
+def check(name: str, value: Any, called: str = "") -> Any:
+    """Return a value that keeps its field's rule. Raises OptionError that names the field, as it is `called` where it
+    was said, the rule and the value.
+    """
+    field = BY_NAME[name]
+    if field.rule is None or value is None:
+        return value
+    hint = f"; {field.rule.hint}" if field.rule.hint else ""
+    if field.kind == "integer":
+        if isinstance(value, bool) or not isinstance(value, int) or not field.rule.holds(value):
+            raise OptionError(f"{called or name} must be {field.rule.says}, not {value!r}{hint}")
+        return value
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise OptionError(f"{called or name} must be a number, not {value!r}")
+    if not field.rule.holds(float(value)):
+        raise OptionError(f"{called or name} must be {field.rule.says}, not {value}{hint}")
+    return value
+
+
+def json_schema() -> dict[str, Any]:
+    """A JSON schema of what the server and the studio take: an object with a property for every field said there."""
+    properties = {field.name: _property(field) for field in FIELDS if "http" in field.where}
+    return {"type": "object", "additionalProperties": False, "required": ["prompt"], "properties": properties}
+
+
+def _property(field: Field) -> dict[str, Any]:
+    number = {"type": "number"}
+    shapes: dict[Kind, dict[str, Any]] = {
+        "text": {"type": "string"},
+        "file": {"type": "string"},
+        "integer": {"type": "integer"},
+        "number": number,
+        "flag": {"type": "boolean"},
+        "size": {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2},
+        "expert_pair": {"anyOf": [number, {"type": "array", "items": number, "minItems": 2, "maxItems": 2}]},
+        "lora": {"type": "array", "items": {"type": "string"}},
+        "terms": {"type": "array", "items": {"type": "string"}},
+    }
+    shape = {**shapes[field.kind], "description": field.help, "group": field.group}
+    if field.rule is not None:
+        lows = "exclusiveMinimum" if field.rule.open_low else "minimum"
+        shape |= {lows: field.rule.low} if math.isfinite(field.rule.low) else {}
+        shape |= {"maximum": field.rule.high} if math.isfinite(field.rule.high) else {}
+    if field.default is not None:
+        shape["default"] = field.default
+    return shape
