@@ -165,7 +165,7 @@ def shrink(text, target, model):
         r"rank = .*": "rank = 2",
         r"steps = .*": "steps = 2",
         r"warmup = .*": "warmup = 1",
-        r"batch = .*": "batch = 2",
+        r"batch_size = .*": "batch_size = 2",
     }.items():
         text, count = re.subn(rf"^{name}", lambda _, value=value: value, text, flags=re.MULTILINE)
         assert count == 1, name

@@ -55,7 +55,7 @@ def train(
 
     if minutes is not None and not minutes > 0:
         raise OptionError(f"--minutes {minutes:g} should be more than 0")
-    read = _lengthened(read_recipe(recipe), steps)
+    read = _lengthened(read_recipe(recipe, log=_notice), steps)
     if check:
         for line in make_plan(read, device, _say).lines():
             _say(line)
@@ -112,6 +112,10 @@ def _asked_to_stop() -> Generator[Callable[[], bool]]:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+
+
+def _notice(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _say(line: str) -> None:

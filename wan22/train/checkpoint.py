@@ -18,7 +18,7 @@ from torch import Tensor
 
 from wan22.errors import CheckpointError, OutputError
 from wan22.media.output_paths import sync
-from wan22.train.recipe import EXPERTS, Recipe
+from wan22.train.recipe import EXPERTS, OLD_NAMES, Recipe
 from wan22.weights.reader import DTYPE_NAMES, TensorInfo
 from wan22.weights.writer import write_safetensors
 
@@ -26,7 +26,8 @@ KEPT = 2
 """Checkpoints that are kept of every expert."""
 
 _FREE = (
-    "log.every", "log.tensorboard", "memory.rest", "memory.stretch", "memory.compile", "save", "output", "data.cache",
+    "log.every", "log.tensorboard", "memory.offload_inactive_expert", "memory.steps_per_expert_turn",
+    "memory.compile", "save", "output", "data.cache",
 )  # fmt: skip
 """Settings that change no number of what is learned (compiling: the rounding of some); and all of [validation]."""
 
@@ -144,8 +145,9 @@ def claim(folder: Path, recipe: Recipe, facts: Mapping[str, Any]) -> None:
     if path.is_file():
         try:
             old = json.loads(path.read_text(encoding="utf-8"))
-            changes = _changes(old["recipe"], new["recipe"]) + _changes(old["facts"], new["facts"])
-            changes += _shortened(old["recipe"], new["recipe"])
+            asked = {OLD_NAMES.get(name, name): value for name, value in old["recipe"].items()}
+            changes = _changes(asked, new["recipe"]) + _changes(old["facts"], new["facts"])
+            changes += _shortened(asked, new["recipe"])
         except (ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{path} is damaged ({error}); remove {folder} to begin anew") from error
         if changes:

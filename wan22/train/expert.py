@@ -34,7 +34,7 @@ class Expert:
         self.name, self.network, self.settings, self.adapters = name, network, settings, adapters
         self.step, self.saved = 0, -1
         self.learned = dict(learned)
-        kept = self.learned if settings.ema else {}
+        kept = self.learned if settings.ema_decay else {}
         self.average = {name: p.detach().clone() for name, p in kept.items()}
         self.optimisers = _optimisers(self.learned, settings)
 
@@ -47,19 +47,22 @@ class Expert:
         norm = float(nn.utils.get_total_norm([p.grad for p in self.learned.values() if p.grad is not None]))
         if not norm < float("inf"):
             raise OptionError(
-                f"the gradient of step {self.step} of the expert {self.name!r} is not finite; lower optimiser.rate "
-                f"(it is {self.settings.rate:g}) and begin anew, or from a copy of the last checkpoint"
+                f"the gradient of step {self.step} of the expert {self.name!r} is not finite; lower "
+                f"optimiser.learning_rate (it is {self.settings.learning_rate:g}) and begin anew, or from a copy of "
+                "the last checkpoint"
             )
-        if self.settings.clip:
-            nn.utils.clip_grads_with_norm_(self.learned.values(), self.settings.clip, torch.tensor(norm))
+        if self.settings.max_grad_norm:
+            nn.utils.clip_grads_with_norm_(
+                self.learned.values(), self.settings.max_grad_norm, torch.tensor(norm)
+            )
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
-                group["lr"] = self.settings.rate_at(self.step)
+                group["lr"] = self.settings.learning_rate_at(self.step)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
         if self.average:
             # An average of the first steps would be one of the beginning: let it grow with the step.
-            keep = min(self.settings.ema, (1 + self.step) / (10 + self.step))
+            keep = min(self.settings.ema_decay, (1 + self.step) / (10 + self.step))
             now = [p.detach() for p in self.learned.values()]
             torch._foreach_lerp_(list(self.average.values()), now, 1 - keep)
         self.step += 1
@@ -138,10 +141,12 @@ def _optimisers(learned: Mapping[str, nn.Parameter], settings: OptimiserPart) ->
     muon = settings.name == "muon"
     matrices = [p for name, p in learned.items() if muon and is_matrix(name, p)]
     rest = [p for name, p in learned.items() if not (muon and is_matrix(name, p))]
-    made: list[torch.optim.Optimizer] = [Muon(matrices, lr=settings.rate)] if matrices else []
+    made: list[torch.optim.Optimizer] = [Muon(matrices, lr=settings.learning_rate)] if matrices else []
     if rest:
         decay = settings.weight_decay
         made.append(
-            torch.optim.AdamW(rest, lr=settings.rate, betas=(0.9, 0.99), weight_decay=decay, fused=True)
+            torch.optim.AdamW(
+                rest, lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=decay, fused=True
+            )
         )
     return made

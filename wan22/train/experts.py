@@ -107,12 +107,12 @@ def builder(recipe: Recipe, model: Model, log: Callable[[str], None], *, compile
 
     def build(name: str, device: torch.device) -> Expert:
         # Eight bits are made on the host, so that the whole weights never come to a small device.
-        where = torch.device("cpu") if recipe.base == "int8" else device
+        where = torch.device("cpu") if recipe.base_dtype == "int8" else device
         network = for_training(_read(model.parts[name], model.variant.dit, _dtype(recipe), where), device)
-        if recipe.base == "int8":
+        if recipe.base_dtype == "int8":
             log(f"{name:12} {freeze_int8(network)}")
         adapters = prepare(recipe, network.to(device))
-        if recipe.memory.checkpointing:
+        if recipe.memory.gradient_checkpointing:
             checkpoint_blocks(network)
         if compiled:
             compile_blocks(network)
@@ -133,7 +133,7 @@ def prepare(recipe: Recipe, network: WanDiT) -> Adapters | None:
 
 def _dtype(recipe: Recipe) -> torch.dtype:
     """What weights are read as; those that become int8, as what they are multiplied in."""
-    held = recipe.memory.dtype if recipe.base == "int8" else recipe.base
+    held = recipe.memory.dtype if recipe.base_dtype == "int8" else recipe.base_dtype
     return {"bf16": torch.bfloat16, "fp32": torch.float32}[held]
 
 

@@ -78,7 +78,7 @@ def draw_batch(data: Rows, recipe: Recipe, task: str, empty: Tensor, generator: 
     shares = torch.tensor([len(rows) for rows in buckets], dtype=torch.float64)
     bucket = buckets[int(torch.multinomial(shares, 1, generator=generator))]
     order = torch.randperm(len(bucket), generator=generator).tolist()
-    rows = _alike(data, (bucket[i] for i in order), recipe.optimiser.batch)
+    rows = _alike(data, (bucket[i] for i in order), recipe.optimiser.batch_size)
     silent = torch.rand(len(rows), generator=generator) < recipe.data.caption_dropout
     texts = [empty if quiet else row.text.float() for row, quiet in zip(rows, silent.tolist(), strict=True)]
     first, last = _known(recipe.pictures, task, float(torch.rand(1, generator=generator)))
@@ -86,9 +86,9 @@ def draw_batch(data: Rows, recipe: Recipe, task: str, empty: Tensor, generator: 
     films, heard, motion = torch.stack([row.latents.float() for row in rows]), _stacked(rows, "heard"), None
     weights, speech = None, recipe.speech or SpeechPart()
     if task == "s2v":
-        weights = weights_of(films, speech.moving, speech.most)
+        weights = weights_of(films, speech.motion_weight_threshold, speech.motion_weight_max)
         motion = _stacked(rows, "motion")
-        motion = None if motion is None else wear(motion, speech.worn, generator)
+        motion = None if motion is None else wear(motion, speech.motion_noise, generator)
     return Batch(
         films=films,
         texts=texts,

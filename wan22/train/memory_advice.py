@@ -37,19 +37,21 @@ def _savings(load: Load) -> dict[str, Load]:
     """What a person could change without changing what is learned from what, in the words of a recipe."""
     ways: dict[str, Load] = {}
     if not load.checkpointing:
-        ways["memory.checkpointing = true"] = replace(load, checkpointing=True)
+        ways["memory.gradient_checkpointing = true"] = replace(load, checkpointing=True)
     if load.batch > 1:
-        ways[f"optimiser.batch = 1 with optimiser.accumulate = {load.batch}"] = replace(load, batch=1)
+        ways[f"optimiser.batch_size = 1 with optimiser.gradient_accumulation = {load.batch}"] = replace(
+            load, batch=1
+        )
     if load.experts > 1:
-        ways[f'memory.rest = "{load.resting}"'] = replace(load, experts=1)
+        ways[f'memory.offload_inactive_expert = "{load.resting}"'] = replace(load, experts=1)
     if load.dtype == "fp32" and load.base == "fp32":
         ways['memory.dtype = "bf16"'] = replace(load, dtype="bf16")
     if load.adapts and load.mixed:
-        ways['memory.base = "bf16"'] = replace(load, base="bf16")
+        ways['memory.base_dtype = "bf16"'] = replace(load, base="bf16")
     if load.adapts and load.base != "int8":
-        ways['memory.base = "int8"'] = replace(load, base="int8")
+        ways['memory.base_dtype = "int8"'] = replace(load, base="int8")
     if load.ema:
-        ways["optimiser.ema = 0"] = replace(load, ema=False)
+        ways["optimiser.ema_decay = 0"] = replace(load, ema=False)
     if load.optimiser == "adamw" and not load.adapts:
         ways['optimiser.name = "muon"'] = replace(load, optimiser="muon")
     return ways

@@ -52,13 +52,14 @@ class Plan:
             f"model        {self.model.name}, {self.task}, on {self.device}",
             f"trained      {kind}: {self.trainable / 1e6:.2f} M parameters of each expert",
             *(f"expert       {name}: {side}" for name, side in self.sides.items()),
-            f"steps        {_steps(self.steps)}, {optimiser.batch} x {optimiser.accumulate} clips a step, "
-            f"{optimiser.name} at {optimiser.rate:g}, {optimiser.decay}",
+            f"steps        {_steps(self.steps)}, {optimiser.batch_size} x {optimiser.gradient_accumulation} clips a "
+            f"step, {optimiser.name} at {optimiser.learning_rate:g}, {optimiser.decay}",
         ]
         lines.append(f"compiled     {self.compiling}")
         if len(self.sides) > 1:
             lines.append(
-                f"turns        of {memory.stretch} steps; the other expert rests on the {memory.rest}"
+                f"turns        of {memory.steps_per_expert_turn} steps; the inactive expert is kept on the "
+                f"{memory.inactive_expert}"
             )
         if self.task == "ti2v":
             told = self.recipe.pictures
@@ -70,7 +71,7 @@ class Plan:
         lines += [f"memory       {line}" for line in self.need.lines()]
         lines.append(f"memory       {self.need.total / 1e9:.2f} GB of {self.free / 1e9:.2f} GB that are free")
         for name, rows in self.survey.buckets.items():
-            if len(rows) < optimiser.batch:
+            if len(rows) < optimiser.batch_size:
                 lines.append(f"bucket       {name} has {len(rows)} clips: its batches are of {len(rows)}")
         return [*lines, *self.survey.table()]
 
@@ -92,14 +93,14 @@ def make_plan(recipe: Recipe, device: str = "auto", log: Log | None = None) -> P
     _check_windows(looked, model)
     _check_both(recipe, looked, model.variant)
     clips = sum(len(rows) for rows in looked.buckets.values())
-    if recipe.optimiser.batch > clips:
+    if recipe.optimiser.batch_size > clips:
         raise OptionError(
-            f"optimiser.batch = {recipe.optimiser.batch} is more than the {clips} clips that there are; take at most "
-            f"{clips}, and optimiser.accumulate for more"
+            f"optimiser.batch_size = {recipe.optimiser.batch_size} is more than the {clips} clips that there are; "
+            f"take at most {clips}, and optimiser.gradient_accumulation for more"
         )
     compiling = decide(
         recipe.memory.compile,
-        steps=sum(steps.values()) * recipe.optimiser.accumulate,
+        steps=sum(steps.values()) * recipe.optimiser.gradient_accumulation,
         shapes=len(looked.buckets),
         device=where,
     )
@@ -224,17 +225,19 @@ def _need(recipe: Recipe, model: Model, device: torch.device, looked: Survey) ->
     learned = count(trainable(network).values())
     optimiser, memory = recipe.optimiser, recipe.memory
     # On the CPU, and on an accelerator that shares its memory, the host is the device.
-    together = memory.rest == "device" or (memory.rest == "host" and device.type != "cuda")
+    together = memory.inactive_expert == "device" or (
+        memory.inactive_expert == "host" and device.type != "cuda"
+    )
     need = estimate(
         model.variant,
-        batch=optimiser.batch,
+        batch=optimiser.batch_size,
         tokens=max(_tokens(window, model.variant) for window in looked.windows),
         trainable=learned,
         optimiser=optimiser.name,
         dtype=memory.dtype,
-        base=recipe.base,
-        checkpointing=memory.checkpointing,
-        ema=optimiser.ema > 0,
+        base=recipe.base_dtype,
+        checkpointing=memory.gradient_checkpointing,
+        ema=optimiser.ema_decay > 0,
         experts=len(experts_of(recipe, model.variant)) if together else 1,
         device=device.type,
     )

@@ -13,10 +13,27 @@ from typing import Any
 
 from wan22.errors import OptionError
 from wan22.files import read_toml
-from wan22.train.settings import dotted, read_part, rule
+from wan22.train.log import Log
+from wan22.train.settings import dotted, read_part, renamed, rule
 
 TASKS = ("t2v", "i2v", "ti2v", "s2v")
 EXPERTS = ("high", "low", "dit")
+
+OLD_NAMES = {
+    "optimiser.rate": "optimiser.learning_rate",
+    "optimiser.batch": "optimiser.batch_size",
+    "optimiser.accumulate": "optimiser.gradient_accumulation",
+    "optimiser.clip": "optimiser.max_grad_norm",
+    "optimiser.ema": "optimiser.ema_decay",
+    "memory.checkpointing": "memory.gradient_checkpointing",
+    "memory.base": "memory.base_dtype",
+    "memory.rest": "memory.offload_inactive_expert",
+    "memory.stretch": "memory.steps_per_expert_turn",
+    "speech.worn": "speech.motion_noise",
+    "speech.moving": "speech.motion_weight_threshold",
+    "speech.most": "speech.motion_weight_max",
+}
+"""Settings by the names that they had before; read with a notice for one release, in recipes and in `run.json`."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +88,14 @@ class PicturePart:
 
 @dataclass(frozen=True)
 class SpeechPart:
-    """For the task s2v. `worn` is how noisy, at most, a past is made: a model's own past is not as clean as a film. A
-    mouth is a small part of a picture: where a clip moves in time by `moving` (deviations of the latents), its error
-    counts double, and up to `most` times where it moves more (1: everywhere alike).
+    """For the task s2v. Noise of a deviation of at most `motion_noise` is added to the motion frames, since those of
+    a generated clip are not clean. The loss is weighted by motion: twice where the latents of a clip deviate by
+    `motion_weight_threshold` over time, and at most `motion_weight_max` times where they deviate more (1: no weights).
     """
 
-    worn: float = rule(0.15, low=0, high=1)
-    moving: float = rule(0.05, above=0)
-    most: float = rule(10.0, low=1)
+    motion_noise: float = rule(0.15, low=0, high=1)
+    motion_weight_threshold: float = rule(0.05, above=0)
+    motion_weight_max: float = rule(10.0, low=1)
 
 
 @dataclass(frozen=True)
@@ -111,53 +128,60 @@ class StepsPart:
 
 @dataclass(frozen=True)
 class OptimiserPart:
-    """How each expert learns, for `steps` steps of `batch` clips, `accumulate` times.
+    """How each expert learns, for `steps` steps of `batch_size` clips, `gradient_accumulation` times.
 
-    The rate rises over `warmup` steps and then falls by `decay` to `floor` of its peak. Gradients are clipped at the
-    norm `clip` (0: not at all). `ema` is the rate of the moving average that is handed out (0: none).
+    The learning rate rises over `warmup` steps and then falls by `decay` to `floor` of its peak. Gradients are clipped
+    at `max_grad_norm` (0: not at all). `ema_decay` is that of the moving average that is exported (0: none).
     """
 
     steps: int | StepsPart = rule(low=1)  # noqa: RUF009 - a field without default
     name: str = rule("adamw", known=("adamw", "muon"))
-    rate: float = rule(1e-4, above=0, high=1)
+    learning_rate: float = rule(1e-4, above=0, high=1)
     warmup: int = rule(100, low=0)
     decay: str = rule("cosine", known=("cosine", "constant", "linear"))
     floor: float = rule(0.0, low=0, high=1)
-    batch: int = rule(1, low=1)
-    accumulate: int = rule(1, low=1)
-    clip: float = rule(1.0, low=0)
-    ema: float = rule(0.0, low=0, below=1)
+    batch_size: int = rule(1, low=1)
+    gradient_accumulation: int = rule(1, low=1)
+    max_grad_norm: float = rule(1.0, low=0)
+    ema_decay: float = rule(0.0, low=0, below=1)
     weight_decay: float = rule(0.0, low=0, high=1)
 
     def of(self, expert: str) -> OptimiserPart:
         """The settings of one expert, whose `steps` are a number."""
         return self if isinstance(self.steps, int) else replace(self, steps=self.steps.said[expert])
 
-    def rate_at(self, step: int) -> float:
+    def learning_rate_at(self, step: int) -> float:
         """The learning rate of a step (from 0); of one expert, as `of` gives it."""
         assert isinstance(self.steps, int)
         if step < self.warmup:
-            return self.rate * (step + 1) / self.warmup
+            return self.learning_rate * (step + 1) / self.warmup
         if self.decay == "constant":
-            return self.rate
+            return self.learning_rate
         done = min(1.0, (step - self.warmup) / max(1, self.steps - self.warmup))
         left = 1 - done if self.decay == "linear" else 0.5 * (1 + math.cos(math.pi * done))
-        return self.rate * (self.floor + (1 - self.floor) * left)
+        return self.learning_rate * (self.floor + (1 - self.floor) * left)
 
 
 @dataclass(frozen=True)
 class MemoryPart:
-    """What is kept how. `dtype` is what products are computed in; `base` is how the weights are held (None: bf16 under
-    an adapter, else fp32). The experts take turns of `stretch` steps, and the one that waits is at `rest`.
-    `compile` compiles the blocks, "auto" where a run is long enough for it.
+    """Precision and place. `dtype` is what products are computed in; `base_dtype` is how the base weights are held
+    (None: bf16 under an adapter, else fp32). The experts take turns of `steps_per_expert_turn` steps, and the inactive
+    one is offloaded to the host's memory (true) or the disk, or stays on the device (false). `compile` compiles the
+    blocks, "auto" where a run is long enough for it.
     """
 
     dtype: str = rule("bf16", known=("bf16", "fp32"))
-    base: str | None = rule(None, known=("bf16", "fp32", "int8"))
-    checkpointing: bool = False
-    rest: str = rule("host", known=("device", "host", "disk"))
-    stretch: int = rule(100, low=1)
+    base_dtype: str | None = rule(None, known=("bf16", "fp32", "int8"))
+    gradient_checkpointing: bool = False
+    offload_inactive_expert: bool | str = rule("host", known=("device", "host", "disk", True, False))
+    steps_per_expert_turn: int = rule(100, low=1)
     compile: bool | str = rule("auto", known=("auto", True, False))
+
+    @property
+    def inactive_expert(self) -> str:
+        """Where the inactive expert is kept: "device", "host" or "disk"."""
+        said = self.offload_inactive_expert
+        return {True: "host", False: "device"}[said] if isinstance(said, bool) else said
 
 
 @dataclass(frozen=True)
@@ -214,9 +238,9 @@ class Recipe:
         return self.picture or PicturePart()
 
     @property
-    def base(self) -> str:
-        """How the weights are held."""
-        return self.memory.base or ("bf16" if self.adapter else "fp32")
+    def base_dtype(self) -> str:
+        """How the base weights are held."""
+        return self.memory.base_dtype or ("bf16" if self.adapter else "fp32")
 
     def as_table(self) -> dict[str, Any]:
         """Every setting by its dotted name, as JSON values."""
@@ -224,19 +248,22 @@ class Recipe:
         return dict(dotted(values))
 
 
-def read_recipe(path: str | Path) -> Recipe:
-    """Read a recipe file. Raises OptionError that names the file, the setting, the rule and what would work."""
+def read_recipe(path: str | Path, log: Log | None = None) -> Recipe:
+    """Read a recipe file; `log` takes a notice for every setting that is given by its old name.
+
+    Raises OptionError that names the file, the setting, the rule and what would work.
+    """
     path = Path(path).expanduser()
     table = read_toml(path, OptionError)
     try:
-        return parse_recipe(table, path.resolve().parent)
+        return parse_recipe(table, path.resolve().parent, log)
     except OptionError as error:
         raise OptionError(f"{path}: {error}") from error
 
 
-def parse_recipe(table: Mapping[str, Any], folder: Path = Path()) -> Recipe:
+def parse_recipe(table: Mapping[str, Any], folder: Path = Path(), log: Log | None = None) -> Recipe:
     """Check a table and return the recipe. Raises OptionError."""
-    recipe = read_part(Recipe, table, "", {"folder": folder})
+    recipe = read_part(Recipe, renamed(table, OLD_NAMES, log), "", {"folder": folder})
     check_together(recipe)
     return recipe
 
@@ -278,14 +305,14 @@ def _check_steps(part: OptimiserPart) -> None:
 
 
 def _check_precision(recipe: Recipe) -> None:
-    if recipe.adapter is None and recipe.base != "fp32":
+    if recipe.adapter is None and recipe.base_dtype != "fp32":
         raise OptionError(
-            f'memory.base = "{recipe.base}" is for adapters: full training needs "fp32", since the small changes of a '
-            "step are lost in fewer bits. Add an [adapter] section, or leave memory.base out"
+            f'memory.base_dtype = "{recipe.base_dtype}" is for adapters: full training needs "fp32", since the small '
+            "changes of a step are lost in fewer bits. Add an [adapter] section, or leave memory.base_dtype out"
         )
-    if recipe.memory.dtype == "fp32" and recipe.base == "bf16":
+    if recipe.memory.dtype == "fp32" and recipe.base_dtype == "bf16":
         raise OptionError(
-            'memory.dtype = "fp32" needs memory.base = "fp32": products of bfloat16 weights are no float32 ones'
+            'memory.dtype = "fp32" needs memory.base_dtype = "fp32": products of bfloat16 weights are no float32 ones'
         )
 
 

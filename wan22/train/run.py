@@ -81,7 +81,7 @@ def _train(plan: Plan, folder: Path, *, minutes: float | None, log: Log, stop: S
         builder(recipe, plan.model, log, compiled=plan.compiling.on),
         folder / "checkpoints",
         plan.device,
-        rest=recipe.memory.rest,
+        rest=recipe.memory.inactive_expert,
         log=log,
     )
     journal.resume(crew.steps)
@@ -128,7 +128,7 @@ class Loop:
         Raises OutputError if it cannot be saved, and OptionError if the loss is not finite.
         """
         recipe, crew = self._plan.recipe, self._crew
-        total, stretch = self._plan.steps, recipe.memory.stretch
+        total, stretch = self._plan.steps, recipe.memory.steps_per_expert_turn
         end = "done"
         while (name := next_turn(crew.steps, total=total, stretch=stretch)) is not None:
             films.at(crew.steps, self._log)  # also those that the last end has left undone
@@ -152,17 +152,17 @@ class Loop:
     def _step(self, expert: Expert) -> None:
         began = time.monotonic()
         recipe, tally = self._plan.recipe, self._crew.tallies[expert.name]
-        for part in range(recipe.optimiser.accumulate):
+        for part in range(recipe.optimiser.gradient_accumulation):
             sigmas, errors = self._errors(expert, part)
             loss = errors.mean()
             if not bool(torch.isfinite(loss)):
                 raise OptionError(
                     f"the loss of step {expert.step} of the expert {expert.name!r} is {loss.item()}; lower "
-                    f"optimiser.rate (it is {recipe.optimiser.rate:g})"
+                    f"optimiser.learning_rate (it is {recipe.optimiser.learning_rate:g})"
                 )
-            (loss / recipe.optimiser.accumulate).backward()
+            (loss / recipe.optimiser.gradient_accumulation).backward()
             tally.add(sigmas, errors.detach().cpu())
-        rate = expert.settings.rate_at(expert.step)
+        rate = expert.settings.learning_rate_at(expert.step)
         tally.norm += expert.advance()
         tally.steps += 1
         tally.seconds += time.monotonic() - began

@@ -13,6 +13,7 @@ from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from wan22.errors import OptionError
+from wan22.train.log import Log
 
 Part = TypeVar("Part")
 
@@ -132,3 +133,26 @@ def dotted(table: Mapping[str, Any], where: str = "") -> list[tuple[str, Any]]:
         else:
             rows.append((f"{where}{name}", list(value) if isinstance(value, tuple) else value))
     return rows
+
+
+def renamed(table: Mapping[str, Any], old_names: Mapping[str, str], log: Log | None = None) -> dict[str, Any]:
+    """Tables of settings with those of `old_names` (dotted, old to new) under their new names.
+
+    `log` takes a notice for each old name. Raises OptionError if a setting is given by both names.
+    """
+    new = {name: dict(value) if isinstance(value, Mapping) else value for name, value in table.items()}
+    for old, now in old_names.items():
+        where, _, key = old.rpartition(".")
+        part = new.get(where) if where else new
+        if not isinstance(part, dict) or key not in part:
+            continue
+        target, _, name = now.rpartition(".")
+        given = new.setdefault(target, {}) if target else new
+        if not isinstance(given, dict) or name in given:
+            raise OptionError(f"{old} is the old name of {now}, and both are given; keep {now} alone")
+        given[name] = part.pop(key)
+        if not part and target != where:
+            del new[where]
+        if log is not None:
+            log(f"notice: {old} is now called {now}; the old name is read for one more release")
+    return new

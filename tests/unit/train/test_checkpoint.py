@@ -10,7 +10,7 @@ from unit.train.small import SMALL
 
 from wan22.errors import CheckpointError, OutputError
 from wan22.train import checkpoint
-from wan22.train.recipe import StepsPart, parse_recipe
+from wan22.train.recipe import OLD_NAMES, StepsPart, parse_recipe
 
 RECIPE = parse_recipe(tomllib.loads(SMALL))
 
@@ -114,12 +114,12 @@ def test_a_changed_recipe_is_refused_by_the_names_of_what_differs(tmp_path):
     checkpoint.claim(tmp_path, RECIPE, facts)
     before = (tmp_path / "run.json").read_bytes()
     checkpoint.claim(tmp_path, RECIPE, facts)
-    other = replace(changed(rate=2e-4, batch=3), seed=7)
+    other = replace(changed(learning_rate=2e-4, batch_size=3), seed=7)
     with pytest.raises(CheckpointError) as caught:
         checkpoint.claim(tmp_path, other, facts)
     message = str(caught.value)
     assert (
-        "optimiser.batch was 1 and is 3; optimiser.rate was 0.0001 and is 0.0002; seed was 0 and is 7"
+        "optimiser.batch_size was 1 and is 3; optimiser.learning_rate was 0.0001 and is 0.0002; seed was 0 and is 7"
         in message
     )
     with pytest.raises(CheckpointError, match=r"optimiser\.steps was 400 and is 300"):
@@ -127,6 +127,21 @@ def test_a_changed_recipe_is_refused_by_the_names_of_what_differs(tmp_path):
     with pytest.raises(CheckpointError, match=r'weights was \{"high": "abc"\} and is \{"high": "xyz"\}'):
         checkpoint.claim(tmp_path, RECIPE, {"weights": {"high": "xyz"}})
     assert (tmp_path / "run.json").read_bytes() == before
+
+
+def test_a_run_that_began_with_old_names_goes_on(tmp_path):
+    checkpoint.claim(tmp_path, RECIPE, {})
+    path = tmp_path / "run.json"
+    new = path.read_text()
+    old = new
+    for before, now in OLD_NAMES.items():
+        old = old.replace(f'"{now}":', f'"{before}":')
+    assert old != new
+    path.write_text(old)
+    with pytest.raises(CheckpointError, match=r"optimiser\.batch_size was 1 and is 3"):
+        checkpoint.claim(tmp_path, changed(batch_size=3), {})
+    checkpoint.claim(tmp_path, RECIPE, {})
+    assert path.read_text() == new
 
 
 def test_a_run_may_be_lengthened_and_watched_otherwise(tmp_path):

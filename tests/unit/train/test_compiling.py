@@ -106,9 +106,12 @@ for i, text in enumerate(("a red ball", "a red ball rolls left at sunset", "a bl
 plain = parse_recipe({
     "output": "plain", "model": {"name": "model"}, "adapter": {"rank": 2},
     "data": {"sources": "clips", "size": [48, 32], "frames": 5, "fps": 8, "cache": "cache"},
-    "picture": {"first": 1.0}, "optimiser": {"steps": 2, "warmup": 0, "rate": 1e-3, "batch": 2},
+    "picture": {"first": 1.0}, "optimiser": {"steps": 2, "warmup": 0, "learning_rate": 1e-3, "batch_size": 2},
     "validation": {"every": 4, "prompts": ["a red ball"], "steps": 2},
-    "memory": {"dtype": "fp32", "base": "fp32", "stretch": 1, "rest": "disk", "compile": False},
+    "memory": {
+        "dtype": "fp32", "base_dtype": "fp32", "steps_per_expert_turn": 1, "offload_inactive_expert": "disk",
+        "compile": False,
+    },
 }, folder)
 memory = replace(plain.memory, compile=True)
 
@@ -127,7 +130,7 @@ assert not compiled
 close(go("whole", memory), expected)
 # One program for both experts, all texts and all times that an expert is built: films on the way are made without.
 assert compiled and torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
-asked, memory = iter([False, False]), replace(memory, checkpointing=True)
+asked, memory = iter([False, False]), replace(memory, gradient_checkpointing=True)
 go("pieces", memory, stop=lambda: next(asked, True))
 close(go("pieces", memory), expected)
 print("done")

@@ -23,7 +23,7 @@ from wan22.types import Latents, Progress, Request
 PROMPTS = ("a red ball rolls left at sunset", "a blue cube spins")
 RECIPE = DistilRecipe(
     recording=Recording(count=6, steps=8, pictured=0.4, still=0.2),
-    optimiser=OptimiserPart(steps=6, rate=5e-3, warmup=1, batch=2, ema=0.5),
+    optimiser=OptimiserPart(steps=6, learning_rate=5e-3, warmup=1, batch_size=2, ema_decay=0.5),
     rank=2,
     alpha=2.0,
     bfloat16=False,
@@ -129,7 +129,9 @@ def test_prompts_are_needed(teacher, tmp_path):
 
 
 def test_the_student_learns(teacher, made, tmp_path):
-    recipe = replace(RECIPE, optimiser=replace(RECIPE.optimiser, steps=40, rate=2e-2), at_start=1.0, own=0.0)
+    recipe = replace(
+        RECIPE, optimiser=replace(RECIPE.optimiser, steps=40, learning_rate=2e-2), at_start=1.0, own=0.0
+    )
     recipe = replace(recipe, tell=10)
     shutil.copytree(made / "trajectories", tmp_path / "trajectories")
     said = []

@@ -20,7 +20,7 @@ RECIPE = parse_recipe(tomllib.loads(SMALL))
 
 def asking(batch, *, picture=None, **data):
     """A recipe of batches of so many clips."""
-    part = replace(RECIPE.optimiser, batch=batch)
+    part = replace(RECIPE.optimiser, batch_size=batch)
     return replace(RECIPE, optimiser=part, data=replace(RECIPE.data, **data), picture=picture)
 
 
@@ -143,7 +143,7 @@ def test_a_past_is_worn_for_speech_and_weights_follow_the_recipe():
         recipe = replace(asking(4), speech=speech)
         return draw_batch(data, recipe, task, torch.zeros(1, 8), generator(4, "dit", 0, 0))
 
-    worn, plain = batch(None), batch(SpeechPart(worn=0.0, most=1.0))
+    worn, plain = batch(None), batch(SpeechPart(motion_noise=0.0, motion_weight_max=1.0))
     changed = (worn.motion - plain.motion).flatten(1).std(dim=1)
     assert torch.equal(plain.motion[0], past["motion"]) and torch.equal(
         plain.weights, torch.ones(4, 1, 1, 4, 6)

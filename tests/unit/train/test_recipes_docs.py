@@ -31,12 +31,12 @@ def test_a_recipe_of_the_docs_fits_its_card(path):
     prepare(recipe, network)
     need = estimate(
         variant,
-        batch=recipe.optimiser.batch,
+        batch=recipe.optimiser.batch_size,
         tokens=((frames - 1) // stride + 1) * (width // side) * (height // side),
         trainable=count(trainable(network).values()),
         dtype=recipe.memory.dtype,
-        base=recipe.base,
-        checkpointing=recipe.memory.checkpointing,
+        base=recipe.base_dtype,
+        checkpointing=recipe.memory.gradient_checkpointing,
     )
     card = int(re.search(r"-(\d+)gb$", path.stem)[1]) * 2**30
     said = float(re.search(r"\(estimated: ([\d.]+) GB\)", path.read_text())[1])

@@ -146,14 +146,14 @@ def test_what_does_not_fit_is_refused_with_what_helps_most():
         DeviceError, match=r"training needs \d+\.\d\d GB \(weights 29\.\d\d, .*80\.00 GB are free"
     ) as error:
         require(need, 80 * 10**9)
-    assert "What helps most: memory.checkpointing = true (" in str(error.value)
+    assert "What helps most: memory.gradient_checkpointing = true (" in str(error.value)
     said = float(re.search(r"true \((\d+\.\d\d) GB\)", str(error.value))[1])
     assert said == pytest.approx(a14b(checkpointing=True).total / 1e9, abs=0.01)
 
 
 def test_several_things_are_said_in_their_order_and_what_is_given_up_comes_last():
     need = estimate(A14B, batch=4, tokens=32760, trainable=WHOLE, checkpointing=True)
-    order = r"batch = 1 .*then optimiser\.name = .muon. .*then an \[adapter\] .*then clips of \d+ tokens .*which fits"
+    order = r"size = 1 .*then optimiser\.name = .muon. .*then an \[adapter\] .*then clips of \d+ tokens .*which fits"
     with pytest.raises(DeviceError, match=order):
         require(need, 60 * 10**9)
 
@@ -167,7 +167,8 @@ def test_the_expert_that_waits_is_sent_where_it_is_not_on_the_device(device, res
         SMALL, batch=1, tokens=64, trainable=1000, base="int8", checkpointing=True, device=device
     ).total
     with pytest.raises(
-        DeviceError, match=rf'What helps most: memory\.rest = "{rest}" \(\d\.\d\d GB\), which fits'
+        DeviceError,
+        match=rf'What helps most: memory\.offload_inactive_expert = "{rest}" \(\d\.\d\d GB\), which fits',
     ):
         require(need, one)
 

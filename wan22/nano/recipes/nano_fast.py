@@ -25,7 +25,9 @@ def recipe() -> DistilRecipe:
     """About a quarter of an hour on one core: 160 films of the teacher, then 500 steps of each adapter."""
     return DistilRecipe(
         recording=Recording(count=160, seed=SEED),
-        optimiser=OptimiserPart(steps=500, rate=2e-3, warmup=20, floor=0.02, batch=6, ema=0.98),
+        optimiser=OptimiserPart(
+            steps=500, learning_rate=2e-3, warmup=20, floor=0.02, batch_size=6, ema_decay=0.98
+        ),
         rank=7,  # with 8 all that the package ships would be more than 48 MiB
         alpha=7.0,
         seed=SEED,

@@ -181,7 +181,7 @@ class Student:
     def _batch(self, expert: Expert, data: Trajectories, draw: torch.Generator) -> _Batch:
         """The starts and ends of a step; all is drawn on the CPU, so that a seed means the same everywhere."""
         recipe, device = self.recipe, self.engine.device
-        kind, rows = data.draw(recipe.optimiser.batch, draw)
+        kind, rows = data.draw(recipe.optimiser.batch_size, draw)
         mine = [phase for phase in self.phases if phase.expert == expert.name]
         phase = mine[expert.step % len(mine)]
         start, own = torch.rand(2, generator=draw).tolist()
