@@ -24,7 +24,7 @@ def contexts(job: Job, clip: int, texts: dict[str, Context], device: torch.devic
     """The prompt and the negative prompt of a clip: the request's own tensors, or its texts as they were encoded."""
     request = job.request
     given = [
-        None if embeds is None else Context.of(embeds.to(device))
+        None if embeds is None else Context.of(embeds.detach().to(device))
         for embeds in (request.prompt_embeds, request.negative_prompt_embeds)
     ]
     return given[0] or texts[job.prompt(clip)], given[1] or texts[job.negative]
@@ -64,7 +64,7 @@ class Denoiser:
             return
         self.guided = self.guided if reply.guided is None else reply.guided
         new = [
-            old if given is None else Context.of(given.to(old.rows.device))
+            old if given is None else Context.of(given.detach().to(old.rows.device))
             for given, old in zip(prompts, self.texts, strict=True)
         ]
         self.texts = (new[0], new[1])

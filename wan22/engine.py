@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -53,10 +54,10 @@ from wan22.types import (
 )
 from wan22.version import __version__
 from wan22.weights.dialects.comfy import SPIECE
-from wan22.weights.fingerprint import fingerprint
-from wan22.weights.load import Edit, load_module, meta_module
+from wan22.weights.fingerprint import fingerprint, fingerprint_of
+from wan22.weights.load import Edit, check_reader, load_module, meta_module
 from wan22.weights.lora import Fitted, LoRA, fit, merging
-from wan22.weights.reader import SUFFIXES, open_reader
+from wan22.weights.reader import SUFFIXES, Reader, open_reader
 
 Arch = DiTArch | VAEArch | UMT5Arch
 
@@ -293,7 +294,7 @@ class Engine:
     def _noise(self, job: Job, clip: int) -> Tensor:
         """Where a clip starts."""
         if job.request.noise is not None:
-            return job.request.noise.float().cpu()
+            return job.request.noise.detach().float().cpu()
         return draw_noise((self.variant.dit.out_channels, *job.canvas.latent), job.request.seed + clip)
 
     def _condition(self, job: Job) -> Generator[Event, Reply | None, tuple[Known, Tensor]]:
@@ -343,6 +344,7 @@ class Engine:
                 steps=clock.steps,
                 expert=experts.name,
                 sigma=float(level.sigma),
+                timestep=level.timestep,
                 seconds=clock.last,
                 left=clock.left(clip),
                 x=step.x,
@@ -435,6 +437,7 @@ def load(
     dtype: str = "auto",
     memory: str = "auto",
     loras: Sequence[LoRA | str | os.PathLike[str]] = (),
+    given: Mapping[str, Callable[[], Reader]] = MappingProxyType({}),
 ) -> Engine:
     """Assemble a model: find its files, choose device, precision and where its parts rest. Weights come when needed.
 
@@ -442,6 +445,7 @@ def load(
     device: "auto", "cpu", "cuda", "cuda:1", "mps". dtype: "auto", "float32", "bfloat16", "float16".
     memory: "auto", or where the parts rest: "device", "host", "disk".
     loras: files, folders with a file for each expert, or `LoRA`s, which also say a strength and an expert.
+    given: where parts ("vae", "text", "high"...) are read from, in the place of the model's files.
     Raises OptionError, DeviceError or CheckpointError.
     """
     where = pick_device(device)
@@ -459,11 +463,15 @@ def load(
 
         sizes["audio"] = audio_parameters(found.parts["audio"]) * torch.float32.itemsize
     rest = plan(sizes, where, free_memory(where), free_memory(host), memory)
-    read = {part: partial(_load_part, found.parts[part], arches[part], dtypes[part]) for part in arches}
+    source = {**found.parts, **given}
+    for part, opened in given.items():
+        with opened() as reader:
+            check_reader(reader, meta_module(arches[part]))
+    read = {part: partial(_load_part, source[part], arches[part], dtypes[part]) for part in arches}
     loaders: dict[str, Callable[[torch.device], nn.Module]] = dict(read)
     if found.variant.speech is not None:
         loaders["audio"] = partial(load_audio_encoder, found.parts["audio"])
-    weights = {part: fingerprint(found.parts[part]) for part in loaders}
+    weights = {part: _fingerprint(source[part]) for part in loaders}
     engine = Engine(
         found.name,
         found.variant,
@@ -476,6 +484,13 @@ def load(
     )
     engine._use(fitted)
     return engine
+
+
+def _fingerprint(source: "_Source") -> str:
+    if isinstance(source, Path):
+        return fingerprint(source)
+    with source() as reader:
+        return fingerprint_of(reader)
 
 
 def _fit_fast(model: Model) -> Fitted:
@@ -498,19 +513,20 @@ def _open_tokenizer(path: Path) -> Tokenizer:
         return Tokenizer.from_pieces(reader.read(SPIECE).to(torch.uint8).numpy().tobytes())
 
 
+_Source = Path | Callable[[], Reader]
 _LendEdit = Callable[[], AbstractContextManager[Edit | None]]
 _Read = Callable[..., nn.Module]
 """Reads a part onto a device; with `lend`, through the edit that it lends meanwhile."""
 
 
 def _load_part(
-    path: Path, arch: Arch, dtype: torch.dtype, device: torch.device, lend: _LendEdit = nullcontext
+    source: "_Source", arch: Arch, dtype: torch.dtype, device: torch.device, lend: _LendEdit = nullcontext
 ) -> nn.Module:
     def dtype_of(name: str) -> torch.dtype:
         keep = isinstance(arch, DiTArch) and any(part in name for part in FLOAT32)
         return torch.float32 if keep else dtype
 
-    with open_reader(path) as reader, lend() as edit:
+    with open_reader(source) if isinstance(source, Path) else source() as reader, lend() as edit:
         return load_module(meta_module(arch), reader, dtype=dtype_of, device=device, edit=edit)
 
 

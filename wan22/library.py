@@ -51,13 +51,18 @@ def open_model(name: str | os.PathLike[str]) -> Model:
 
     Raises OptionError for a name that is neither, and CheckpointError if the model is not here or not whole.
     """
+    return _from_folder(*find_model(name))
+
+
+def find_model(name: str | os.PathLike[str]) -> tuple[str, Path]:
+    """What a model is called, and the folder that holds it. Raises as `open_model`, of what is not there."""
     name = os.fspath(name)
     known = ALIASES.get(name, name)
     if known in (NANO, NANO_SPEECH):
-        return _from_folder(known, EMBEDDED if known == NANO else EMBEDDED_SPEECH)
+        return known, EMBEDDED if known == NANO else EMBEDDED_SPEECH
     path = Path(name).expanduser()
     if path.is_dir():
-        return _from_folder(path.name, path)
+        return path.name, path
     if path.is_file():
         raise CheckpointError(
             f"{path} is one file; a model is a folder with its experts, VAE, text encoder and tokenizer"
@@ -74,7 +79,7 @@ def open_model(name: str | os.PathLike[str]) -> Model:
             f"{row.name} is not on this machine. `wan22 download {row.name}` gets it (see `wan22 models {row.name}` "
             f"for its size), or give the folder that holds it. The embedded model is {NANO!r}."
         )
-    return _from_folder(row.name, folder)
+    return row.name, folder
 
 
 def _from_folder(name: str, folder: Path) -> Model:

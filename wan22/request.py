@@ -107,7 +107,7 @@ class Job:
             if (value := getattr(request, name)) is not None
         }
         given = {
-            name: array_hash(value.float().cpu().numpy())
+            name: array_hash(value.detach().float().cpu().numpy())
             for name in TENSORS
             if (value := getattr(request, name)) is not None
         }

@@ -142,7 +142,9 @@ class Progress:
     """Step `index` of `steps` is done (1..steps), by `expert`, in `seconds`; `left` seconds are expected, for the whole
     film. It is a step of clip `clip` of `clips`, from 1.
 
-    `x` and `x0` are latents (c, t, h, w): the sample and the current guess of the clean film.
+    `x` and `x0` are latents (c, t, h, w): the sample and the current guess of the clean film. `timestep`
+    (0..1000) is what
+    the network was told of the noise, `sigma` what the solver reckons with.
     """
 
     index: int
@@ -155,6 +157,7 @@ class Progress:
     x0: Tensor = field(repr=False)
     clip: int = 1
     clips: int = 1
+    timestep: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,11 @@ def require_released_statistics(identity: Identity) -> None:
 
 def diffusers(identity: Identity) -> dict[str, Any]:
     """The config.json of WanTransformer3DModel, AutoencoderKLWan, UMT5EncoderModel or Wav2Vec2ForCTC."""
-    arch = identity.arch
+    return diffusers_of(identity.arch)
+
+
+def diffusers_of(arch: DiTArch | VAEArch | UMT5Arch | AudioArch) -> dict[str, Any]:
+    """As `diffusers`, of sizes alone."""
     if isinstance(arch, AudioArch):
         return _transformers_audio(arch)
     if isinstance(arch, DiTArch):

@@ -10,7 +10,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from wan22.weights.reader import weight_files
+from wan22.weights.reader import Reader, weight_files
 
 WHOLE = 256 * 2**20
 _PLACES, _PIECE = 64, 2**18
@@ -32,6 +32,18 @@ def _of_file(path: Path) -> str:
         return f"sha256:{real.name}"
     stat = real.stat()
     return _hash(real, stat.st_size, stat.st_mtime_ns)
+
+
+def fingerprint_of(reader: Reader) -> str:
+    """The fingerprint of tensors that are in no file: of their names, their shapes and up to 4096 numbers of each."""
+    digest = hashlib.sha256()
+    for name in sorted(reader.infos):
+        info = reader.infos[name]
+        numbers = reader.read(name).flatten()
+        numbers = numbers[:: max(1, info.count // 4096)].double().contiguous()
+        digest.update(f"{name} {info.shape} {info.dtype}".encode())
+        digest.update(numbers.numpy().tobytes())
+    return f"sampled:{digest.hexdigest()}"
 
 
 @lru_cache(maxsize=64)

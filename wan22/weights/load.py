@@ -152,6 +152,11 @@ def check_fits(view: Native, module: nn.Module) -> None:
     check_scales(view.reader, view.scales)
 
 
+def check_reader(reader: Reader, module: nn.Module) -> None:
+    """Raise as `check_fits` unless `load_module` could fill `module` from these tensors, whatever their dialect."""
+    check_fits(_nearest(reader, module.state_dict()), module)
+
+
 def _assign(module: nn.Module, name: str, tensor: Tensor) -> None:
     path, _, leaf = name.rpartition(".")
     owner = module.get_submodule(path)

@@ -158,6 +158,11 @@ def open_reader(path: str | Path) -> Reader:
         raise
 
 
+def reader_of_tensors(label: str, tensors: Mapping[str, Tensor]) -> Reader:
+    """A reader of tensors that are in memory; `label` says in messages what they are."""
+    return Reader(Path(label), [TensorsFile(label, tensors)])
+
+
 def weight_files(path: Path) -> list[Path]:
     """The files that make up the checkpoint at `path`; every one exists. Raises CheckpointError."""
     if path.is_dir():
@@ -345,6 +350,30 @@ def _is_plain(value: object) -> bool:
         and value.dtype in DTYPE_NAMES
         and value.nbytes <= value.untyped_storage().nbytes()
     )
+
+
+class TensorsFile:
+    """Tensors that are in memory, as if they were a file. `path` is what messages call it."""
+
+    def __init__(self, label: str, tensors: Mapping[str, Tensor]) -> None:
+        self.path = Path(label)
+        self.metadata: dict[str, str] = {}
+        self._tensors = dict(tensors)
+        strange = [name for name, tensor in tensors.items() if tensor.dtype not in DTYPE_NAMES]
+        if strange:
+            raise CheckpointError(
+                f"{label}: {strange[0]} is {tensors[strange[0]].dtype}, which is not known here."
+            )
+        self.infos = {
+            name: TensorInfo(tuple(tensor.shape), DTYPE_NAMES[tensor.dtype], tensor.nbytes)
+            for name, tensor in tensors.items()
+        }
+
+    def read(self, name: str) -> Tensor:
+        return self._tensors[name].detach().to("cpu", copy=True)
+
+    def close(self) -> None:
+        self._tensors = {}
 
 
 class PickleFile:

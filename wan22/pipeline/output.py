@@ -1,0 +1,161 @@
+"""What a pipeline gives back: videos in memory, and the same as Diffusers would give them."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from wan22.errors import OptionError
+from wan22.media.audio import probe_sound, write_sound
+from wan22.media.output_paths import check_output, estimate_bytes
+from wan22.media.recipe import FrameHasher
+from wan22.media.soundtrack import add_sound, can_carry_sound
+from wan22.media.writer import VideoWriter
+from wan22.types import Event, Events, Finished, Frames, Reply, Sound
+
+PathLike = str | os.PathLike[str]
+
+OUTPUT_TYPES = ("np", "pt", "pil", "latent")
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video in memory: `frames` uint8 (T, H, W, 3), shown at `fps`, the recipe that makes it again, and its audio: a
+    Sound, or the path of an audio file or of a video that has some.
+    """
+
+    frames: np.ndarray = field(repr=False)
+    fps: float
+    recipe: dict[str, Any] = field(repr=False)
+    sound: Sound | PathLike | None = None
+
+    def save(self, path: PathLike, *, quality: str = "high", codec: str | None = None) -> Path:
+        """Write the video with its recipe and audio; the ending chooses the container (mp4, mov, webm, gif, png...).
+
+        A GIF and images have no audio. Raises OutputError if the place cannot be written, and MediaError if the audio
+        cannot be read, before anything is encoded.
+        """
+        height, width = self.frames.shape[1:3]
+        check_output(path, bytes_needed=estimate_bytes((width, height), len(self.frames), path))
+        sounding = self.sound is not None and can_carry_sound(path)
+        if sounding and not isinstance(self.sound, Sound):
+            probe_sound(self.sound)
+        with VideoWriter(path, fps=self.fps, size=(width, height), quality=quality, codec=codec) as writer:
+            writer.add(self.frames)
+            writer.close(self.recipe)
+        if sounding:
+            with TemporaryDirectory() as folder:
+                source = self.sound
+                if isinstance(source, Sound):
+                    write_sound(source := Path(folder) / "sound.wav", self.sound, exact=True)
+                add_sound(path, source, path)
+        return Path(path)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """Show the video in a notebook."""
+        import base64
+
+        with TemporaryDirectory() as folder:
+            data = base64.b64encode(self.save(Path(folder) / "video.mp4").read_bytes()).decode()
+        return {
+            "text/html": f'<video controls loop autoplay muted src="data:video/mp4;base64,{data}"></video>'
+        }
+
+
+class PipelineOutput:
+    """The videos of one call. `frames` are all of them as Diffusers gives them, so that `frames[0]` is the first video;
+    `videos` are ours, with uint8 frames, speed, recipe and audio. What a Video can do, the output of one video can.
+    """
+
+    def __init__(
+        self, videos: Sequence[Video], output_type: str = "np", latents: Tensor | None = None
+    ) -> None:
+        self.videos, self.output_type, self._latents = tuple(videos), output_type, latents
+
+    @cached_property
+    def frames(self) -> Any:
+        """By `output_type`: "np" float32 (B, T, H, W, 3) in [0, 1]; "pt" a tensor (B, T, 3, H, W); "pil" a list of
+        lists of images; "latent" the latents (B, c, t, h, w).
+        """
+        if self._latents is not None:
+            return self._latents
+        if self.output_type == "pil":
+            return [[Image.fromarray(frame) for frame in video.frames] for video in self.videos]
+        # Times 255 and truncated, as Diffusers' export_to_video does, these are the same pixels again.
+        floats = np.stack([video.frames for video in self.videos]).astype(np.float32) / np.float32(255)
+        return torch.from_numpy(floats).permute(0, 1, 4, 2, 3) if self.output_type == "pt" else floats
+
+    @property
+    def video(self) -> Video:
+        """The one video of the call; OptionError if there are several, or only latents."""
+        if len(self.videos) == 1:
+            return self.videos[0]
+        if self._latents is not None:
+            raise OptionError('with output_type="latent" nothing is decoded: there is no video to save')
+        raise OptionError(f"there are {len(self.videos)} videos; take one, such as videos[0]")
+
+    @property
+    def fps(self) -> float:
+        """Frames a second of the video."""
+        return self.video.fps
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What makes the video again."""
+        return self.video.recipe
+
+    @property
+    def sound(self) -> Sound | PathLike | None:
+        """The audio of the video."""
+        return self.video.sound
+
+    def save(self, path: PathLike, *, quality: str = "high", codec: str | None = None) -> Path:
+        """Write the video with its recipe and audio, as `Video.save`."""
+        return self.video.save(path, quality=quality, codec=codec)
+
+    def to_tuple(self) -> tuple[Any]:
+        """What `return_dict=False` gives."""
+        return (self.frames,)
+
+    def __getitem__(self, key: int | str) -> Any:
+        return self.frames if key == "frames" else self.to_tuple()[key]
+
+    def __repr__(self) -> str:
+        return f"PipelineOutput({len(self.videos)} videos, output_type={self.output_type!r})"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """Show the videos in a notebook."""
+        shown = [video._repr_mimebundle_(include, exclude)["text/html"] for video in self.videos]
+        return {"text/html": "\n".join(shown) or repr(self)}
+
+
+def collect(events: Events, on_event: Callable[[Event], Reply | None] | None = None) -> Video:
+    """Run an engine's events to the end and return the video; `on_event` sees each of them, and may answer a
+    Progress.
+    """
+    parts: list[np.ndarray] = []
+    hasher = FrameHasher()
+    reply = None
+    while True:
+        try:
+            event = events.send(reply)
+        except StopIteration:
+            raise RuntimeError("the engine ended without finishing a video") from None
+        reply = None if on_event is None else on_event(event)
+        if isinstance(event, Frames):
+            parts.append(event.frames)
+            hasher.update(event.frames)
+        if isinstance(event, Finished):
+            recipe = {**event.recipe, "frames_sha256": hasher.hexdigest()}
+            return Video(np.concatenate(parts), event.fps, recipe)

@@ -1,0 +1,184 @@
+"""The parts of a pipeline in Diffusers' words: what they are, where they work, where they rest."""
+
+import logging
+from dataclasses import replace
+from typing import Any, Self
+
+import torch
+
+from wan22.engine import load
+from wan22.errors import OptionError
+from wan22.pipeline import loading
+from wan22.pipeline.adapters import AdapterMixin
+from wan22.pipeline.components import Component, show
+from wan22.pipeline.scheduler import Scheduler, read_scheduler
+
+logger = logging.getLogger("wan22")
+
+
+class PartsMixin(AdapterMixin):
+    """Diffusers' methods of devices and parts. A move opens the engine anew, which reads weights when they are
+    needed.
+    """
+
+    _opening: dict[str, Any]  # how the engine was opened
+    _scheduler: Scheduler | None
+    _boundary: float | None
+    _audio_encoder: Any = None
+
+    def to(self, *where: Any, device: Any = None, dtype: Any = None, **options: Any) -> Self:
+        """Work on another device, or in another precision; returns the pipeline. Weights are read anew when needed."""
+        if options.keys() - {"silence_dtype_warnings"}:
+            raise TypeError(f"to() takes a device and a dtype, not {next(iter(options))!r}")
+        for value in where:
+            if isinstance(value, torch.dtype):
+                dtype = value
+            else:
+                device = value
+        changes: dict[str, Any] = {}
+        if device is not None and torch.device(device) != self.engine.device:
+            alike = str(device) == self.engine.device.type and self.engine.device.type != "cpu"
+            changes |= {} if alike else {"device": str(device)}
+        if dtype is not None and dtype != self.engine.dtype:
+            changes["dtype"] = dtype
+        if changes:
+            self._reopen(**changes)
+        return self
+
+    def enable_model_cpu_offload(self, gpu_id: int | None = None, device: Any = None) -> None:
+        """Let parts rest on the host, and come to the device when they work (`memory="host"`)."""
+        self._offload("host", gpu_id, device)
+
+    def enable_sequential_cpu_offload(self, gpu_id: int | None = None, device: Any = None) -> None:
+        """Let parts rest on disk, and come to the device when they work (`memory="disk"`): the least memory
+        there is here.
+        """
+        self._offload("disk", gpu_id, device)
+
+    def enable_group_offload(
+        self,
+        onload_device: Any = None,
+        offload_device: Any = "cpu",
+        offload_to_disk_path: Any = None,
+        **_: Any,
+    ) -> None:
+        """As `enable_model_cpu_offload`, or with a path on disk as `enable_sequential_cpu_offload`: a group is
+        a whole part.
+        """
+        if str(offload_device) != "cpu":
+            raise OptionError(
+                f"parts rest on the host or on disk; offload_device must be cpu, not {offload_device}"
+            )
+        logger.warning("groups of layers are not moved here, but whole parts, one at a time")
+        self._offload("host" if offload_to_disk_path is None else "disk", None, onload_device)
+
+    def _offload(self, memory: str, gpu_id: int | None, device: Any) -> None:
+        device = f"cuda:{gpu_id}" if device is None and gpu_id is not None else device
+        changes = {"memory": memory} if device is None else {"memory": memory, "device": str(device)}
+        if memory == "host" and torch.device(changes.get("device", self.engine.device)).type == "cpu":
+            logger.warning("the model works on the CPU, where its parts rest already; nothing is moved")
+            changes.pop("memory")
+        if changes:
+            self._reopen(**changes)
+
+    def _reopen(self, **changes: Any) -> None:
+        if not self._opening:
+            raise OptionError(
+                f"this pipeline was made from an engine that is open; give {', '.join(changes)} to wan22.load or "
+                "from_pretrained"
+            )
+        opening = {**self._opening, **changes}
+        self.engine = load(**opening)
+        self._opening = opening
+        self._settle()
+
+    def _settle(self) -> None:
+        """Tell a new engine what was said to the one before."""
+        if self._boundary is not None:
+            variant = self.engine.variant
+            if variant.boundary is None:
+                raise OptionError(f"{self.engine.name} has one transformer; leave boundary_ratio away")
+            if isinstance(self._boundary, bool) or not 0 <= self._boundary <= 1:
+                raise OptionError(f"boundary_ratio must be from 0 to 1, not {self._boundary!r}")
+            self.engine.variant = replace(variant, boundary=float(self._boundary))
+        if self._audio_encoder is not None:
+            encoder = getattr(self._audio_encoder, "wav2vec2", self._audio_encoder)
+            if self.engine.variant.speech is None or not isinstance(encoder, torch.nn.Module):
+                raise OptionError(f"{self.engine.name} takes no such audio_encoder; leave it away")
+            self.engine.show(
+                "audio", lambda device: encoder.to(device, torch.float32).requires_grad_(False).eval()
+            )
+            self.engine.weights["audio"] = f"given in memory ({type(encoder).__name__})"
+        self._use(self.adapters)
+
+    def enable_vae_tiling(self) -> None:
+        """Say that it is not needed."""
+        self.vae.enable_tiling()
+
+    def enable_vae_slicing(self) -> None:
+        """Say that it is not needed."""
+        self.vae.enable_slicing()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model works."""
+        return self.engine.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the large matrices."""
+        return self.engine.dtype
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """The solver and its shift; a scheduler of Diffusers may be assigned."""
+        defaults = self.engine.variant.defaults
+        return self._scheduler or Scheduler(defaults.solver, defaults.shift)
+
+    @scheduler.setter
+    def scheduler(self, given: Any) -> None:
+        self._scheduler = read_scheduler(given)
+
+    @property
+    def components(self) -> dict[str, Any]:
+        """The parts, by Diffusers' names."""
+        names = ("text_encoder", "vae", *self._networks())
+        return {name: self._shown(name) for name in names} | {"scheduler": self.scheduler}
+
+    def _shown(self, name: str) -> Component:
+        return show(self.engine.variant, name, self.engine.dtype, self.engine.device)
+
+    @property
+    def transformer(self) -> Component:
+        """The transformer, or the high-noise one."""
+        return self._shown("transformer")
+
+    @property
+    def transformer_2(self) -> Component | None:
+        """The low-noise transformer; None if there is one alone."""
+        return self._shown("transformer_2") if len(self._networks()) == 2 else None
+
+    @property
+    def vae(self) -> Component:
+        """The VAE."""
+        return self._shown("vae")
+
+    @property
+    def text_encoder(self) -> Component:
+        """The text encoder."""
+        return self._shown("text_encoder")
+
+    @property
+    def vae_scale_factor_spatial(self) -> int:
+        """Pixels a side in one latent position."""
+        return self.engine.variant.vae.stride_space
+
+    @property
+    def vae_scale_factor_temporal(self) -> int:
+        """Frames in one latent frame."""
+        return self.engine.variant.vae.stride_time
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in loading.COMPONENTS and name != "scheduler":
+            raise OptionError(f"{name} cannot be assigned; give it to from_pretrained({name}=...)")
+        super().__setattr__(name, value)
