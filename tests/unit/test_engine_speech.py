@@ -519,7 +519,20 @@ def pipeline(engine):
 
 
 def call(pipeline, **options):
-    return pipeline(**{"prompt": ASK.prompt, "image": ASK.image, "num_inference_steps": 1, **options})
+    asked = {"prompt": ASK.prompt, "image": ASK.image, "num_inference_steps": 1, "seed": ASK.seed}
+    return pipeline(**{**asked, **options}).video
+
+
+def test_the_example_of_diffusers_page_on_speech_to_video(pipeline, engine):
+    sound = noise(1)
+    expected = made(engine, sound=sound)
+    output = pipeline(
+        prompt=ASK.prompt, image=ASK.image, audio=sound.samples, sampling_rate=sound.rate,
+        num_frames_per_chunk=8, num_inference_steps=1, seed=ASK.seed,
+    ).frames[0]  # fmt: skip
+    assert np.array_equal(np.round(output * 255).astype(np.uint8), expected)
+    with pytest.raises(OptionError, match="makes 8 frames a clip; leave num_frames_per_chunk away"):
+        call(pipeline, audio=sound, num_frames_per_chunk=80)
 
 
 def test_sound_is_a_path_a_sound_or_samples_with_a_rate(pipeline, engine, tmp_path):

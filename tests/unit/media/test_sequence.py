@@ -86,6 +86,7 @@ def test_a_film_whose_name_looks_like_a_pattern_is_a_film(tmp_path):
 
 
 def test_a_pipeline_takes_pictures_at_the_rate_that_is_given(foreign):
+    from wan22.pipeline.inputs import video_of
 
     clip = video_of(str(foreign), 12.0, 8.0)
     assert clip.fps == 12.0 and np.array_equal(clip.frames, FRAMES)
