@@ -26,7 +26,7 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type
 from wan22.errors import MediaError, Wan22Error
 
 PathLike = str | os.PathLike[str]
-Kind = type[Wan22Error]
+Kind = type[Exception]
 
 TEXT_LIMIT = 16_000_000
 """Longest text file in bytes, where a reader names no other."""
@@ -255,27 +255,32 @@ def _check_numbers(value: Any) -> None:
             raise ValueError("a number has more than 64 bits")
 
 
-def check_fields(value: Any, name: str = "") -> None:
+def check_fields(value: Any, name: str = "", *, most: int = _LARGEST) -> None:
     """Raise TypeError or ValueError if a dataclass made from a file's values holds what its fields cannot be.
 
     A field has the type that is written for it (a whole number is a float, too, and a tuple may stand for a tuple of
-    any length where its type is no dataclass); numbers are finite, whole ones from 0 to a million, and above 0 where
-    they are a field of their own.
+    any length where its type is no dataclass); numbers are finite, whole ones from 0 to `most`, and above 0 where they
+    are a field of their own.
     """
     hints = get_type_hints(type(value))
     for each in fields(value):
         found, where = getattr(value, each.name), f"{name}{each.name}"
-        _check_value(hints[each.name], found, where)
-        if isinstance(found, int) and not isinstance(found, bool) and found < 1:
-            raise ValueError(f"{where} is {found}, and should be above 0")
+        check_value(hints[each.name], found, where)
+        for number in found if isinstance(found, tuple) else (found,):
+            least = 0 if isinstance(found, tuple) else 1
+            if isinstance(number, int) and not isinstance(number, bool) and not least <= number <= most:
+                raise ValueError(f"{where} is {found}, and should be from {least} to {most:,}")
 
 
-def _check_value(hint: Any, value: Any, name: str) -> None:
+def check_value(hint: Any, value: Any, name: str) -> None:
+    """Raise TypeError or ValueError if a value from a file is not of the type `hint`; as `check_fields`."""
     origin, arms = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
-        hint = next((arm for arm in arms if arm is not NoneType), NoneType) if value is not None else NoneType
-        if hint is not NoneType or NoneType not in arms:
-            _check_value(hint, value, name)
+        if value is None and NoneType in arms:
+            return
+        kinds = [arm for arm in arms if arm is not NoneType]
+        fitting = (arm for arm in kinds if isinstance(value, tuple) == (get_origin(arm) is tuple))
+        check_value(next(fitting, kinds[0]), value, name)
         return
     if origin is Literal:
         if value not in arms:
@@ -289,7 +294,7 @@ def _check_value(hint: Any, value: Any, name: str) -> None:
         if not isinstance(value, Mapping):
             _refuse(name, value, "a section")
         for key, each in value.items():
-            _check_value(arms[1], each, f"{name}.{key}")
+            check_value(arms[1], each, f"{name}.{key}")
     else:
         _check_plain(hint, value, name)
 
@@ -300,7 +305,7 @@ def _check_tuple(arms: tuple[Any, ...], value: Any, name: str) -> None:
     if arms[-1] is not Ellipsis and len(value) != len(arms):
         _refuse(name, value, f"a list of {len(arms)}")
     for number, each in enumerate(value):
-        _check_value(arms[0] if arms[-1] is Ellipsis else arms[number], each, f"{name}[{number}]")
+        check_value(arms[0] if arms[-1] is Ellipsis else arms[number], each, f"{name}[{number}]")
 
 
 def _check_plain(hint: Any, value: Any, name: str) -> None:
@@ -310,8 +315,6 @@ def _check_plain(hint: Any, value: Any, name: str) -> None:
         _refuse(name, value, words.get(hint, str(hint)))
     if isinstance(value, float) and not math.isfinite(value):
         _refuse(name, value, "a finite number")
-    if hint is int and not 0 <= value <= _LARGEST:
-        _refuse(name, value, f"a number from 0 to {_LARGEST:,}")
 
 
 def _refuse(name: str, value: Any, should: str) -> NoReturn:

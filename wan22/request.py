@@ -101,11 +101,7 @@ class Job:
         if request.sound is not None:
             values["from_image"] = request.from_image
             values["sound_seconds"] = round(request.sound.seconds, 6)
-        inputs = {
-            name: array_hash(_array(value))
-            for name in ("image", "last_image", "video", "sound", "pose")
-            if (value := getattr(request, name)) is not None
-        }
+        inputs = input_hashes(request)
         given = {
             name: array_hash(value.detach().float().cpu().numpy())
             for name in TENSORS
@@ -114,6 +110,15 @@ class Job:
         if request.max_sequence_length is not None:
             values["max_sequence_length"] = self.text_length
         return {**values, **({"inputs": inputs} if inputs else {}), **({"given": given} if given else {})}
+
+
+def input_hashes(request: Request) -> dict[str, str]:
+    """Hashes of the images, videos and sound that were given, by the names of the request's fields."""
+    return {
+        name: array_hash(_array(value))
+        for name in ("image", "last_image", "video", "sound", "pose")
+        if (value := getattr(request, name)) is not None
+    }
 
 
 def resolve(request: Request, variant: Variant) -> Job:

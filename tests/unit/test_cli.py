@@ -56,7 +56,7 @@ class FakeEngine:
     def recipe(self, request):
         return {
             "wan22": self.version,
-            "model": "fake",
+            "model": "nano",
             "dtype": "float32",
             **self.resolve(request).as_recipe(),
         }

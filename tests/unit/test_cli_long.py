@@ -11,7 +11,7 @@ from PIL import Image
 from test_cli import VARIANT, engine, everything, run  # noqa: F401 - fixtures
 
 from wan22.catalog import Speech
-from wan22.errors import DecodeError, MediaError
+from wan22.errors import DecodeError, MediaError, OptionError
 from wan22.media.audio import probe_sound, read_sound, write_sound
 from wan22.media.film import LongFilm
 from wan22.media.recipe import read_recipe
@@ -193,9 +193,11 @@ def test_what_a_recipe_says_of_a_voice_is_asked_again():
     assert rerender.find_sound(recipe, "x.mp4", server) == replace(server, say="Guten Tag", start=0.5)
     entry = {"engine": "server", "url": "http://a/v1/audio/speech", "voice": "v", "text": "Hi"}
     recipe["sound"]["said"] = entry | {"sample": {"name": "gone.wav", "sha256": "0"}}
-    with pytest.raises(MediaError, match=r"gone\.wav, which is not beside it; give it with --voice-sample"):
+    with pytest.raises(OptionError, match="An address in a file is not asked: give it with --speaker"):
         rerender.find_sound(recipe, "x.mp4", Asked())
-    found = rerender.find_sound(recipe, "x.mp4", Asked(voice_sample="b.wav"))
+    with pytest.raises(MediaError, match=r"gone\.wav, which is not beside it; give it with --voice-sample"):
+        rerender.find_sound(recipe, "x.mp4", Asked(speaker=entry["url"]))
+    found = rerender.find_sound(recipe, "x.mp4", Asked(voice_sample="b.wav", speaker=entry["url"]))
     assert (found.speaker, found.voice, found.voice_sample) == (entry["url"], "v", "b.wav")
 
 

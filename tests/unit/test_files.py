@@ -170,7 +170,7 @@ def test_a_description_of_a_model_has_values_of_the_right_types():
         (replace(row, boundary="high"), "boundary is 'high', and should be a number"),
         (replace(row, boundary=float("nan")), "finite"),
         (replace(row, dit=replace(row.dit, layers=-1)), "dit.layers is -1"),
-        (replace(row, dit=replace(row.dit, heads=0)), "dit.heads is 0, and should be above 0"),
+        (replace(row, dit=replace(row.dit, heads=0)), "dit.heads is 0, and should be from 1"),
         (replace(row, dit=replace(row.dit, dim=1 << 70)), "dit.dim"),
         (replace(row, vae=[1]), "vae is .*, and should be a section"),
         (replace(row, image="drawn"), "image is 'drawn', and should be one of channels"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,7 +15,7 @@ from wan22.errors import OptionError, choose
 from wan22.fields import DECODE, VIDEO
 from wan22.production.audio import Asked
 from wan22.production.direction import Direction
-from wan22.production.publish import LATENTS_SUFFIX, Target, publish, read_latents
+from wan22.production.publish import LATENTS_SUFFIX, Target, place_of, publish, read_latents
 from wan22.production.work import Machine, Takes, Work, check_place, make
 
 
@@ -96,9 +97,11 @@ def decode(
     They are kept beside the output while a film is decoded, and stay if that fails or is cancelled.
     """
     tensors, recipe, intended = read_latents(latents)
-    target = Target(given["output"] or intended, given["quality"], given["codec"])
+    target = Target(given["output"] or place_of(latents, intended), given["quality"], given["codec"])
     check_place(target, recipe["size"], recipe["frames"], given["overwrite"])
     with report.choose(given["json"]) as show:
+        if given["output"] is None and Path(intended) != Path(target.path):
+            show.note(f"the file names {intended}, a path that is not followed; -o says another place")
         engine = machine(given).load(recipe)
         publish(
             engine.decode_latents(tensors, recipe),

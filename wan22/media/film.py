@@ -21,6 +21,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ import av
 import numpy as np
 
 from wan22.errors import OutputError
+from wan22.files import check_fields, read_json, reading
 from wan22.media import output_paths
 from wan22.media.file_types import PathLike
 from wan22.media.image import read_image, save
@@ -289,17 +291,24 @@ class LongFilm:
 
     def _read_index(self) -> dict[str, Any]:
         """Take clips and carry from film.json, and return what was asked then."""
-        try:
-            index = json.loads(self._index.read_bytes())
+        remedy = "Begin afresh, or use another name."
+        with reading(f"the unfinished film in {self.folder}", OutputError, "cannot be resumed", remedy):
+            index = read_json(self._index, ValueError)
             if index["format"] != _FORMAT:
                 raise self._damaged(
                     f"film.json has format {index['format']}, and this version knows {_FORMAT}"
                 )
-            self._clips = [_Clip(**clip) for clip in index["clips"]]
-            self._carry = index["carry"]
-            return {part: index["asked"][part] for part in self._asked}
-        except (ValueError, KeyError, TypeError) as error:
-            raise self._damaged(f"film.json cannot be read ({error})") from None
+            clips = [_Clip(**clip) for clip in index["clips"]]
+            ends = [clip.end for clip in clips]
+            for clip in clips:
+                check_fields(clip, most=1 << 62)
+            if ends != sorted(set(ends)):
+                raise ValueError(f"the ends of its clips do not rise: {ends}")
+            carry = index["carry"]
+            if carry is not None and not re.fullmatch(r"carry-\d+", carry):
+                raise ValueError(f"{carry!r} is no name of what a clip leaves")
+            self._clips, self._carry = clips, carry
+            return {part: dict(index["asked"][part]) for part in self._asked}
 
     def _damaged(self, fault: str) -> OutputError:
         return OutputError(

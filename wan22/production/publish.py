@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wan22.errors import Cancelled, DecodeError, MediaError, OutputError
+from wan22.files import HEADER_LIMIT, check_file, check_value, parse_object, reading
 
 if TYPE_CHECKING:
     import numpy as np
@@ -180,28 +181,40 @@ def _save(event: Latents, target: Target, events: EventSink, notes: dict[str, An
 
 def read_latents(path: str) -> tuple[dict[str, Tensor], dict[str, Any], str]:
     """Return tensors, recipe and the intended output of a latents file. Raises MediaError if it is none."""
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     recipe, output = read_latents_recipe(path)
-    try:
+    with reading(path, MediaError, "is damaged"):
         return load_file(path), recipe, output
-    except (SafetensorError, OSError) as error:
-        raise MediaError(f"{path} is damaged: {error}") from None
 
 
 def read_latents_recipe(path: str) -> tuple[dict[str, Any], str]:
     """Return recipe and intended output of a latents file, from its header alone (8 bytes of length, then JSON)."""
-    if not Path(path).is_file():
-        raise MediaError(f"{path} does not exist, or is no file")
-    try:
-        with Path(path).open("rb") as stream:
+    file = check_file(path)
+    remedy = f"Latents of wan22 are called OUTPUT{LATENTS_SUFFIX} and lie beside the output."
+    with reading(path, MediaError, "holds no latents of wan22", remedy):
+        with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
-            if length > Path(path).stat().st_size:
-                raise ValueError("too short")
-            metadata = json.loads(stream.read(length))["__metadata__"]
-        return json.loads(metadata[_RECIPE]), metadata[_OUTPUT]
-    except (ValueError, KeyError, TypeError):
-        raise MediaError(
-            f"{path} holds no latents of wan22; those are called OUTPUT{LATENTS_SUFFIX} and lie beside the output"
-        ) from None
+            if length > min(file.stat().st_size, HEADER_LIMIT):
+                raise ValueError("its header is longer than it is")
+            header = parse_object(stream.read(length), "its header", ValueError)
+        metadata = header["__metadata__"]
+        recipe = parse_object(metadata[_RECIPE], "its recipe", ValueError)
+        for name, kind in (("size", tuple[int, int]), ("frames", int), ("fps", float)):
+            value = recipe.get(name)
+            check_value(kind, tuple(value) if isinstance(value, list) else value, name)
+        check_value(str, metadata[_OUTPUT], "its output")
+        return recipe, metadata[_OUTPUT]
+
+
+def place_of(latents: str, intended: str) -> str:
+    """Where a film from kept latents goes if nothing is said: beside them, under the name that their own has.
+
+    `intended`, what the file says, only tells a folder of pictures from a file: a path in a file is not followed.
+    Raises OutputError if the latents are called otherwise than OUTPUT.latents.safetensors.
+    """
+    if not latents.endswith(LATENTS_SUFFIX) or Path(latents).name == LATENTS_SUFFIX:
+        raise OutputError(
+            f"{latents} is not called OUTPUT{LATENTS_SUFFIX}, so say where the film goes: -o FILE"
+        )
+    return latents.removesuffix(LATENTS_SUFFIX) + "/" * intended.endswith("/")

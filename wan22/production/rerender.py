@@ -2,23 +2,105 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wan22 import fields
-from wan22.errors import CheckpointError, MediaError
+from wan22.catalog import ALIASES, released, variant_names
+from wan22.errors import CheckpointError, MediaError, OptionError
+from wan22.files import check_value, reading
 from wan22.production.audio import Asked
+
+if TYPE_CHECKING:
+    from wan22.types import Request
 
 AskedLoRA = tuple[str, float, str | None]
 """Path, strength, and expert, if one is named."""
 
+_TYPES: dict[str, Any] = {
+    "text": str,
+    "integer": int,
+    "number": float,
+    "flag": bool,
+    "size": tuple[int, int],
+    "expert_pair": float | tuple[float, float],
+}
+"""What a value of a recipe may be, by the kind of its field."""
 _OF_FAST = ("steps", "solver", "shift", "guidance", "guidance_rescale")  # what the adapters for few steps fix
 
 _NO_CAUSE = frozenset(
     {"frames_sha256", "clips_sha256", "drift_per_second", "canvas", "task", "size_given", "best_of"}
 )  # the outcome, and what follows from settings
 _FILES = "files"  # our note in a recipe: the names of the pictures and clips that were given
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a recipe asks for, as `Work` has it, and what it says that was not followed."""
+
+    recipe: dict[str, Any]
+    given: dict[str, Any]
+    files: dict[str, str]
+    sound: Asked
+    loras: tuple[AskedLoRA, ...]
+    notes: tuple[str, ...] = ()
+
+
+def follow(
+    source: str, given: dict[str, Any], files: dict[str, str], sound: Asked, loras: tuple[AskedLoRA, ...]
+) -> Found:
+    """Read the recipe in a video or image, with what was given on the command line in its place.
+
+    The file may come from a stranger, so nothing that it says leads anywhere: its inputs are looked for beside it, by
+    the last part of their names, and a speech server is asked only if it was given.
+
+    Raises MediaError or CheckpointError for a file without a recipe, one that cannot be followed, and inputs that are
+    not beside it, naming the option that gives them.
+    """
+    recipe = read(source)
+    with reading(source, MediaError, "carries a recipe that cannot be followed"):
+        return Found(
+            recipe,
+            settings(recipe, given, sound),
+            find_files(recipe, source, files),
+            find_sound(recipe, source, sound),
+            loras or find_loras(recipe, source),
+            tuple(_not_followed(recipe)),
+        )
+
+
+def _not_followed(recipe: dict[str, Any]) -> Iterator[str]:
+    """Say which paths a recipe names that are looked for beside the file alone."""
+    said = (recipe.get("sound") or {}).get("said") or {}
+    named = {**(recipe.get(_FILES) or {}), "voice_sample": (said.get("sample") or {}).get("name")}
+    options = {name: "audio" if name == "sound" else name.replace("_", "-") for name in named}
+    paths = [(f"--{options[name]}", path) for name, path in named.items()]
+    paths += [("--lora", entry["file"]) for entry in (recipe.get("loras") or {}).values()]
+    for option, path in paths:
+        if path is not None and _name(path) != path:
+            yield (
+                f"the file names {path}, a path that is not followed: {_name(path)} beside it is read; "
+                f"{option} gives another"
+            )
+
+
+def _name(path: str) -> str:
+    """The last part of a path, of whatever system; what no file can be called is an error."""
+    name = path.replace("\\", "/").rpartition("/")[2]
+    if name in ("", ".", ".."):
+        raise ValueError(f"{path!r} is no name of a file")
+    return name
+
+
+def _beside(source: str, path: str) -> Path | None:
+    """The file of that name beside `source`, if there is one; a link that leads out of the folder is none."""
+    folder = Path(source.rstrip("/")).parent
+    place = folder / _name(path)
+    if not place.is_file() or place.resolve().parent != folder.resolve():
+        return None
+    return place
 
 
 def read(path: str) -> dict[str, Any]:
@@ -33,6 +115,22 @@ def read(path: str) -> dict[str, Any]:
     return recipe
 
 
+def model_of(recipe: dict[str, Any]) -> str:
+    """The model that a recipe names, from the catalogue. Raises OptionError for another: a path is not followed."""
+    name = recipe.get("model")
+    if not isinstance(name, str):
+        raise OptionError("the recipe does not say with which model it was made; name it with --model")
+    if name in ALIASES or name in variant_names():
+        return name
+    try:
+        return released(name).name
+    except OptionError as error:
+        raise OptionError(
+            f"made with the model {name[:80]!r}, which is not in the catalogue, and a folder that a file names is not "
+            "opened; give it with --model"
+        ) from error
+
+
 def settings(recipe: dict[str, Any], given: dict[str, Any], sound: Asked) -> dict[str, Any]:
     """The fields of a request: those of a recipe, with what is `given` in their place.
 
@@ -40,12 +138,15 @@ def settings(recipe: dict[str, Any], given: dict[str, Any], sound: Asked) -> dic
     """
     found = fields.from_recipe(recipe)
     if not recipe.get("size_given", True):
-        del found["size"]  # the engine chose it; from the same picture it chooses the same
+        found.pop("size", None)  # the engine chose it; from the same picture it chooses the same
     if "seconds" in given or (sound != Asked() and _follows_sound(recipe)):
         found.pop("frames", None)
     if given.get("fast") or "fast" in recipe:
         found = {name: value for name, value in found.items() if name not in _OF_FAST} | {"fast": True}
     pairs = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+    for field in fields.in_recipe():
+        if field.of in pairs:
+            check_value(_TYPES[field.kind], pairs[field.of], field.name)
     return pairs | given
 
 
@@ -61,7 +162,7 @@ def note_files(files: dict[str, str]) -> dict[str, Any]:
 
 
 def find_files(recipe: dict[str, Any], source: str, given: dict[str, str]) -> dict[str, str]:
-    """The pictures and clips that a recipe needs: those `given`, else those of its names beside `source` or here.
+    """The pictures and clips that a recipe needs: those `given`, else those of its names beside `source`.
 
     Raises MediaError, naming the option, if one is not found.
     """
@@ -85,14 +186,37 @@ def _file(recipe: dict[str, Any], name: str) -> str | None:
 def _find(file: str | None, source: str, option: str) -> str:
     if file is None:
         raise MediaError(f"{source} was made from a file that has no name; give it with {option}")
-    here = [place for place in (Path(source).parent / file, Path(file)) if place.is_file()]
-    if not here:
-        raise MediaError(f"{source} was made from {file}, which is not beside it; give it with {option}")
-    return str(here[0])
+    place = _beside(source, file)
+    if place is None:
+        raise MediaError(
+            f"{source} was made from {_name(file)}, which is not beside it; give it with {option}"
+        )
+    return str(place)
+
+
+def check_inputs(recipe: dict[str, Any], request: Request, typed: Collection[str]) -> None:
+    """Raise MediaError if an input that was found by its name is not what the recipe was made from.
+
+    `typed` are the inputs that the user named, which may be others.
+    """
+    from wan22.request import input_hashes
+
+    told = dict(recipe.get("inputs") or {})
+    if (recipe.get("sound") or {}).get("said"):
+        told.pop("sound", None)  # another machine's voice may differ a little
+    if not told.keys() - typed:
+        return
+    for name, found in input_hashes(request).items():
+        if name in told and name not in typed and told[name] != found:
+            option = "audio" if name == "sound" else name.replace("_", "-")
+            raise MediaError(
+                f"the {name.replace('_', ' ')} beside the file is another one than it was made from; if it shall be "
+                f"used, give it with --{option}"
+            )
 
 
 def find_loras(recipe: dict[str, Any], source: str) -> tuple[AskedLoRA, ...]:
-    """The LoRAs that a recipe names, found beside `source` or here, known by their bytes.
+    """The LoRAs that a recipe names, found beside `source`, known by their bytes.
 
     Raises CheckpointError, naming the option, if one is not found.
     """
@@ -107,12 +231,11 @@ def find_loras(recipe: dict[str, Any], source: str) -> tuple[AskedLoRA, ...]:
 def _find_lora(entry: dict[str, Any], source: str) -> str:
     from wan22.weights.fingerprint import fingerprint
 
-    file, wanted = entry["file"], entry["weights"]
-    here = [place for place in (Path(source).parent / file, Path(file)) if place.is_file()]
-    for place in here:
-        if fingerprint(place) == wanted:
-            return str(place)
-    found = f"{here[0]} is another one" if here else "which is not beside it"
+    file, wanted = _name(entry["file"]), entry["weights"]
+    place = _beside(source, file)
+    if place is not None and fingerprint(place) == wanted:
+        return str(place)
+    found = f"{place} is another one" if place is not None else "which is not beside it"
     strengths = ", ".join(f"{name} {entry[name]:g}" for name in ("high", "low", "dit") if name in entry)
     raise CheckpointError(
         f"{source} was made with the LoRA {file} ({wanted[:19]}...), {found}; give it with --lora "
@@ -121,10 +244,10 @@ def _find_lora(entry: dict[str, Any], source: str) -> str:
 
 
 def find_sound(recipe: dict[str, Any], source: str, asked: Asked) -> Asked:
-    """What was heard: what is `asked` now, the rest as the recipe says: a file beside `source` or here, or a text to
-    speak.
+    """What was heard: what is `asked` now, the rest as the recipe says: a file beside `source`, or a text to speak.
 
-    Raises MediaError, naming the option, if it is not found.
+    Raises MediaError, naming the option, if it is not found, and OptionError if a speech server spoke, whose address
+    must be given again.
     """
     if asked.given or "sound" not in (recipe.get("inputs") or {}):
         return asked
@@ -132,7 +255,7 @@ def find_sound(recipe: dict[str, Any], source: str, asked: Asked) -> Asked:
     said = noted.get("said")
     if said is None:
         found = Asked(audio=_find(_file(recipe, "sound"), source, "--audio"))
-    elif asked.speaker is not None:  # another one has other voices
+    elif asked.speaker is not None and asked.speaker != said.get("url"):  # another one has other voices
         found = Asked(say=said.get("text"))
     else:
         found = _spoken(said, source, asked)
@@ -145,6 +268,11 @@ def _spoken(said: dict[str, Any], source: str, asked: Asked) -> Asked:
     if said.get("engine") == "espeak":
         language, _, variant = said.get("voice", "").partition("+")
         return Asked(say=said.get("text"), language=language or None, voice=variant or None)
+    if asked.speaker is None:
+        raise OptionError(
+            f"{source} was spoken by the server {said.get('url')}. An address in a file is not asked: give it with "
+            "--speaker if you trust it, or another speaker, or the sound with --audio"
+        )
     sample = asked.voice_sample
     if sample is None and "sample" in said:
         sample = _find(said["sample"].get("name"), source, "--voice-sample")

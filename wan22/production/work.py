@@ -52,12 +52,11 @@ class Machine:
         dtype = self.dtype or recipe.get("dtype") or "auto"
         if self.model or not recipe:
             return load(self.model or NANO, device=device, dtype=dtype, memory=memory)
+        name = rerender.model_of(recipe)
         try:
-            return load(recipe["model"], device=device, dtype=dtype, memory=memory)
+            return load(name, device=device, dtype=dtype, memory=memory)
         except (OptionError, CheckpointError) as error:
-            raise type(error)(
-                f"made with the model {recipe['model']!r}; name it with --model: {error}"
-            ) from error
+            raise type(error)(f"made with the model {name!r}; name it with --model: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -92,16 +91,19 @@ class Work:
 
 def make(work: Work, events: EventSink) -> None:
     """Check everything that can be checked, then make the films one after another."""
+    typed = {*work.files, *(("sound",) if work.sound != Asked() else ())}
     if work.source is not None:
-        recipe = rerender.read(work.source)
+        found = rerender.follow(work.source, work.given, work.files, work.sound, work.loras)
         work = replace(
             work,
-            recipe=recipe,
-            given=rerender.settings(recipe, work.given, work.sound),
-            files=rerender.find_files(recipe, work.source, work.files),
-            sound=rerender.find_sound(recipe, work.source, work.sound),
-            loras=work.loras or rerender.find_loras(recipe, work.source),
+            recipe=found.recipe,
+            given=found.given,
+            files=found.files,
+            sound=found.sound,
+            loras=found.loras,
         )
+        for note in found.notes:
+            events.note(note)
     if "prompt" not in work.given:
         raise OptionError(
             'there is no prompt: wan22 generate "a red ball rolls left at sunset", or give --from FILE'
@@ -114,6 +116,7 @@ def make(work: Work, events: EventSink) -> None:
     check_takes(work.takes.number, work.count, work.given["prompt"])
     track = work.sound.open()
     request = _request(work, track)
+    rerender.check_inputs(work.recipe, request, typed)
     engine = work.machine.load(work.recipe, work.loras)
     engine.check(replace(request, seed=request.seed + max(work.count, work.takes.number or 1) - 1))
     canvas = engine.check(request)

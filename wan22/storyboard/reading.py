@@ -93,7 +93,7 @@ def read_text(text: str, name: str) -> Raw:
                     f"{where}: {line.strip()[:60]!r} stands before the first shot and is no header, such as "
                     "'Subject: a red ball'"
                 )
-            if gap and not numbered:
+            if (gap or not raw.shots) and not numbered:
                 raw.shots.append(RawShot(number))
             _add_prose(raw.shots[-1], line, number)
         gap = False

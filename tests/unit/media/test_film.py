@@ -404,9 +404,14 @@ def test_damage_is_told_and_not_built_on(tmp_path):
     index = (folder / "film.json").read_bytes()
     carry = (folder / "carry-0002").read_bytes()
     faults = [
-        ("film.json", b"{", "film.json cannot be read"),
-        ("film.json", b"[]", "film.json cannot be read"),
+        ("film.json", b"{", "film.json is no JSON"),
+        ("film.json", b"[]", "film.json is no JSON"),
         ("film.json", json.dumps({"format": 9}).encode(), "has format 9"),
+        ("film.json", index.replace(b'"carry-0002"', b'"../../carry"'), "is no name of what a clip leaves"),
+        ("film.json", index.replace(b'"carry-0002"', b"[1]"), "cannot be resumed"),
+        ("film.json", index.replace(b'"end"', b'"ends"'), "cannot be resumed"),
+        ("film.json", index.replace(b'"end": ', b'"end": -'), "end is -"),
+        ("film.json", b"[" * 5000, "nested too deeply"),
         ("carry-0002", None, "carry-0002 is missing"),
         ("film.mp4", b"short", "film.mp4 has 5 bytes"),
         ("film.mp4", None, "film.mp4 has 0 bytes"),
