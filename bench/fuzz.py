@@ -574,7 +574,7 @@ fps = 8
 rank = 8
 [optimiser]
 steps = {high = 20, low = 10}
-rate = 1e-4
+learning_rate = 1e-4
 warmup = 2
 """
 DATASET = """[general]
