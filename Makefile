@@ -1,10 +1,10 @@
 # wan22: from a fresh clone with Python 3.11 or newer, nothing else.
 #
-#   make video PROMPT="a red ball bounces at sunset"    make a film with the embedded model; its path is the last line
+#   make video PROMPT="a red ball bounces at sunset"    make a video with the embedded model; its path is the last line
 #   make test                                           run the tests
 #   make test-kernels                                   the numerical tests again, as two older processors compute
 #   make check                                          everything that must hold before a change is shared
-#   make clean                                          remove what these commands made, films excepted
+#   make clean                                          remove what these commands made, videos excepted
 #
 # Other interpreters and places: make PYTHON=python3.12 VENV=/tmp/venv ...
 

@@ -4,6 +4,6 @@
     python -m bench --only vae --json out.json
 
 `cases.py` says what is compared, `measure.py` how, `__main__.py` prints it. The peers are development dependencies.
-Commands of their own: `bench.clips` (what a clip of a long film costs), `bench.long` (memory and sync of ten minutes),
+Commands of their own: `bench.clips` (what a clip of a long video costs), `bench.long` (memory and sync of ten minutes),
 `bench.quality` and `bench.speech` (what the embedded models draw).
 """

@@ -33,11 +33,11 @@ class Row:
     theirs_peak: int
     difference: float
     seconds: float | None
-    """Of sound, where one is heard."""
+    """Of audio, where one is heard."""
 
     @property
     def real_time(self) -> str:
-        """Seconds of sound that a second of work is enough for: ours, theirs."""
+        """Seconds of audio that a second of work is enough for: ours, theirs."""
         return (
             ""
             if self.seconds is None

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from wan22.director.camera import DIRECTIONS
+from wan22.director.image import FAMILY
 from wan22.director.measure import UNKNOWN, Measurement, measure
-from wan22.director.picture import FAMILY
 from wan22.stage.labels import Shot, sample
 from wan22.stage.render import render
 
@@ -75,7 +75,7 @@ def _joined(moves: Sequence[str] | object) -> str:
 
 
 def _turned_over(shot: Shot) -> bool:
-    """From straight above, a turn about the vertical rolls the picture: no pan and no orbit is to be seen."""
+    """From straight above, a turn about the vertical rolls the image: no pan and no orbit is to be seen."""
     return shot.camera_angle == "overhead" and any(move.startswith(("pan", "orbit")) for move in shot.moves)
 
 

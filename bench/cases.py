@@ -24,7 +24,7 @@ OURS, THEIRS = "ours", "theirs"
 
 @dataclass(frozen=True)
 class Case:
-    """One comparison: what it is, at which sizes, and `make(contender)`. `seconds` is how long a sound lasts."""
+    """One comparison: what it is, at which sizes, and `make(contender)`. `seconds` is how long an audio file lasts."""
 
     name: str
     dtype: str
@@ -156,7 +156,7 @@ def vae(arch: VAEArch, way: str, frames: int, pixels: int, contender: str) -> Ca
     return lambda: theirs.decode(z / inverse + mean).sample.clamp(-1, 1)
 
 
-# From prompt to film
+# From prompt to video
 
 PROMPT, NEGATIVE = "a red ball bounces in the snow at sunset", ""
 STEPS = 20
@@ -189,7 +189,7 @@ def _engine() -> Engine:
     return Engine(row.name, row, tokenizer=tokenizer, placement=placement, dtype=torch.float32, weights={})
 
 
-def nano_film(contender: str) -> Call:
+def nano_video(contender: str) -> Call:
     """The whole way from words to 8-bit frames, with the model's own size, solver and guidance; models are loaded."""
     from wan22.types import Frames, Request
 
@@ -197,7 +197,7 @@ def nano_film(contender: str) -> Call:
     size = engine.variant.trained.sizes[0]
     frames = engine.variant.defaults.frames
     if contender == OURS:
-        # The peer has no rescale on this pipeline, and both must make the same film.
+        # The peer has no rescale on this pipeline, and both must make the same video.
         request = Request(
             prompt=PROMPT,
             negative=NEGATIVE,
@@ -208,13 +208,13 @@ def nano_film(contender: str) -> Call:
             guidance_rescale=0.0,
         )
 
-        def film() -> Tensor:
-            engine._texts.clear()  # each film reads its prompt anew
+        def video() -> Tensor:
+            engine._texts.clear()  # each video reads its prompt anew
             parts = [event.frames for event in engine.generate(request) if isinstance(event, Frames)]
             return torch.cat([torch.from_numpy(p) for p in parts]).float()
 
-        return film
-    return _their_film(engine, size, frames)
+        return video
+    return _their_video(engine, size, frames)
 
 
 def _their_scheduler(shift: float) -> object:
@@ -233,7 +233,7 @@ def _their_scheduler(shift: float) -> object:
     return Scheduler(use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=shift)
 
 
-def _their_film(engine: Engine, size: tuple[int, int], frames: int) -> Call:
+def _their_video(engine: Engine, size: tuple[int, int], frames: int) -> Call:
     import diffusers
     import transformers
 
@@ -290,7 +290,7 @@ def _their_film(engine: Engine, size: tuple[int, int], frames: int) -> Call:
     noise = draw_noise(canvas, 0)[None]
     low, high = row.defaults.guidance
 
-    def film() -> Tensor:
+    def video() -> Tensor:
         ids, mask = engine._tokenizer.encode([PROMPT, NEGATIVE], dit.text_len)
         rows = encoder(ids, mask).last_hidden_state * mask.unsqueeze(-1)
         return torch.from_numpy(
@@ -309,23 +309,23 @@ def _their_film(engine: Engine, size: tuple[int, int], frames: int) -> Call:
             * 255
         ).round()
 
-    return film
+    return video
 
 
-# From a sound to what a film is told of it
+# From an audio file to what a video is told of it
 
 FPS = 16
 
 
 def released_ear() -> nn.Module:
-    """The encoder of sound of S2V-14B, with weights from a seed."""
+    """The encoder of audio of S2V-14B, with weights from a seed."""
     from wan22.weights.recognise import RELEASED_AUDIO
 
     return _drawn_ear(asdict(RELEASED_AUDIO))
 
 
 def nano_ear() -> nn.Module:
-    """The embedded model's encoder of sound, or while there is none, one of its size with weights from a seed."""
+    """The embedded model's encoder of audio, or while there is none, one of its size with weights from a seed."""
     from wan22.nano.recipes import nano_speech
     from wan22.weights.wav2vec2 import load_audio_encoder
 
@@ -345,21 +345,21 @@ def _drawn_ear(config: dict[str, object]) -> nn.Module:
 
 
 def hearing(ear: Callable[[], nn.Module], seconds: int, clip: int, contender: str) -> Call:
-    """All hidden states at every frame of a film, (1, states, a, T), `clip` frames at a time where clips are made.
+    """All hidden states at every frame of a video, (1, states, a, T), `clip` frames at a time where clips are made.
 
-    The peer is the official release's way: transformers hears the whole sound, all states are stacked, taken to 30 a
-    second, and from there to the film's frames.
+    The peer is the official release's way: transformers hears the whole audio, all states are stacked, taken to 30 a
+    second, and from there to the video's frames.
     """
-    from wan22.conditioning.speech import FEATURE_RATE, RATE, VIDEO_RATE, Hearing, hidden_states
-    from wan22.types import Sound
+    from wan22.conditioning.speech import FEATURE_RATE, RATE, VIDEO_RATE, AudioFeatures, hidden_states
+    from wan22.types import Audio
 
     encoder, frames = ear(), seconds * FPS
     samples = given(7, seconds * RATE).mul_(0.1).numpy()
     if contender == OURS:
-        sound = Sound(samples, RATE)
+        audio = Audio(samples, RATE)
 
         def heard() -> Tensor:
-            hearing = Hearing(sound, partial(hidden_states, encoder))
+            hearing = AudioFeatures(audio, partial(hidden_states, encoder))
             clips = [hearing.clip(i, clip, FPS) for i in range(-(-frames // clip))]
             return torch.cat(clips, dim=-1)[..., :frames]
 
@@ -375,9 +375,9 @@ def hearing(ear: Callable[[], nn.Module], seconds: int, clip: int, contender: st
         ticks = int(states.shape[2] / FEATURE_RATE * VIDEO_RATE)
         states = torch.nn.functional.interpolate(states, size=ticks, mode="linear", align_corners=True)
         index = np.round(np.arange(frames) / FPS * VIDEO_RATE).astype(np.int64)
-        film = states.new_zeros(*states.shape[:2], frames)
-        film[..., index < ticks] = states[..., index[index < ticks]]
-        return film[None]
+        video = states.new_zeros(*states.shape[:2], frames)
+        video[..., index < ticks] = states[..., index[index < ticks]]
+        return video[None]
 
     return whole
 
@@ -389,7 +389,7 @@ _HALF_22 = replace(VAE_22, encoder_width=80, decoder_width=128)
 CASES: dict[str, Case] = {
     case.name: case
     for case in (
-        Case("nano film", "float32", f"128x80, 17 frames, {STEPS} steps; {_NANO}", nano_film),
+        Case("nano video", "float32", f"128x80, 17 frames, {STEPS} steps; {_NANO}", nano_video),
         Case("A14B block fp32", "float32", "1,536 tokens x 5120", partial(a14b_block, torch.float32)),
         Case("A14B block bf16", "bfloat16", "1,536 tokens x 5120", partial(a14b_block, torch.bfloat16)),
         Case("vae 2.1 encode", "float32", "9 frames 128x128", partial(vae, VAE_21, "encode", 9, 128)),
@@ -404,7 +404,7 @@ CASES: dict[str, Case] = {
         Case(
             "hearing, S2V-14B",
             "float32",
-            "10 s of sound; 24 layers x 1024",
+            "10 s of audio; 24 layers x 1024",
             partial(hearing, released_ear, 10, 80),
             peer="transformers",
             seconds=10,

@@ -1,9 +1,9 @@
-"""What the clips of a long film cost beside denoising and decoding.
+"""What the clips of a long video cost beside denoising and decoding.
 
     python -m bench.clips [--model NAME]... [--clips 10] [--steps N] [--clock cpu] [-o FILE]
 
-The film is made as on the command line (`publish_long`), and timed from outside: what passes before an event of the
-engine is the engine's work, what passes after it is the work of whoever took it. A short film is made first, so that
+The video is made as on the command line (`publish_long`), and timed from outside: what passes before an event of the
+engine is the engine's work, what passes after it is the work of whoever took it. A short video is made first, so that
 loading is not counted.
 """
 
@@ -23,8 +23,8 @@ from bench.scene import portrait, voice_with_clicks
 from wan22.cli.report import LineReport
 from wan22.director.drift import DriftMeter
 from wan22.engine import Engine
-from wan22.media.audio import write_sound
-from wan22.production.audio import Soundtrack
+from wan22.media.audio import write_audio
+from wan22.production.audio import AudioTrack
 from wan22.production.long_video import LongWork, publish_long
 from wan22.production.publish import Target
 from wan22.types import ClipDone, Event, Finished, Frames, Phase, Progress, Request
@@ -34,11 +34,11 @@ PROMPT = "a red ball bounces in the snow at sunset"
 
 DENOISE, DECODE = "denoising", "decoding"
 TELL, READ = (
-    "telling it: the sound heard, or the last frame encoded",
-    "the network reads text, sound and history",
+    "telling it: the audio heard, or the last frame encoded",
+    "the network reads text, audio and history",
 )
 KEEP, WRITE, DRIFT = "history encoded for the next clip", "frames to the video encoder", "drift measured"
-STORE, ONCE = "the clip to the disk", "once a film: opening, closing, the sound put under it"
+STORE, ONCE = "the clip to the disk", "once a video: opening, closing, the audio put under it"
 PARTS = (DENOISE, DECODE, TELL, READ, KEEP, WRITE, DRIFT, STORE)
 
 
@@ -53,7 +53,7 @@ class Quiet(LineReport):
 
 
 class Timed:
-    """An engine that counts, in `spent`, the seconds of every part of a long film."""
+    """An engine that counts, in `spent`, the seconds of every part of a long video."""
 
     def __init__(self, engine: Engine, clock: Callable[[], float]) -> None:
         self._engine, self._clock = engine, clock
@@ -95,8 +95,8 @@ class Timed:
                 self.spent[WRITE] -= now - before
 
 
-def film(engine: Engine, clips: int, steps: int | None, folder: Path) -> tuple[Request, Soundtrack | None]:
-    """A request for a film of so many clips, and its sound if it has one."""
+def video(engine: Engine, clips: int, steps: int | None, folder: Path) -> tuple[Request, AudioTrack | None]:
+    """A request for a video of so many clips, and its audio if it has one."""
     row = engine.variant
     size, fps = row.trained.sizes[0], row.defaults.fps
     if row.speech is None:
@@ -104,29 +104,29 @@ def film(engine: Engine, clips: int, steps: int | None, folder: Path) -> tuple[R
         return Request(prompt=PROMPT, size=size, frames=frames, steps=steps), None
     frames = clips * row.speech.clip_frames
     path = folder / f"{clips}.wav"
-    write_sound(path, voice_with_clicks(-(-frames // int(fps)), 48_000))
-    sound = Soundtrack(str(path))
-    picture, prompt = portrait(size, fps)
+    write_audio(path, voice_with_clicks(-(-frames // int(fps)), 48_000))
+    audio = AudioTrack(str(path))
+    image, prompt = portrait(size, fps)
     return Request(
-        prompt=prompt, image=picture, sound=sound.heard(), size=size, frames=frames, steps=steps
-    ), sound
+        prompt=prompt, image=image, audio=audio.heard(), size=size, frames=frames, steps=steps
+    ), audio
 
 
 def measure(model: str, clips: int, steps: int | None, clock: Callable[[], float]) -> dict[str, float]:
-    """Seconds a clip of every part, and those that a film takes besides."""
+    """Seconds a clip of every part, and those that a video takes besides."""
     engine = wan22.load(model, device="cpu")
     with TemporaryDirectory() as name:
         folder = Path(name)
         for count in (2, clips):
-            request, sound = film(engine, count, steps, folder)
+            request, audio = video(engine, count, steps, folder)
             timed = Timed(engine, clock)
-            work = LongWork(Target(str(folder / f"{count}.mp4")), engine.check(request), sound)
+            work = LongWork(Target(str(folder / f"{count}.mp4")), engine.check(request), audio)
             assert work.canvas.clips == count
             began = clock()
             publish_long(timed, request, work, Quiet())
             whole = clock() - began
     spent = {part: timed.spent[part] / clips for part in PARTS}
-    # The second meter of drift is no part of the film.
+    # The second meter of drift is no part of the video.
     return spent | {ONCE: whole - timed.spent[DRIFT] - sum(timed.spent[part] for part in PARTS)}
 
 
@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=None, help="write the figures here (json)")
     options = parser.parse_args()
     if options.clips < 2:
-        parser.error(f"a long film has 2 clips or more, not {options.clips}")
+        parser.error(f"a long video has 2 clips or more, not {options.clips}")
     models = options.model or list(MODELS)
     found = {model: measure(model, options.clips, options.steps, CLOCKS[options.clock]) for model in models}
     print(f"{options.clips} clips; ms a clip, {options.clock} clock, {torch.get_num_threads()} threads\n")

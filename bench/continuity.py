@@ -3,7 +3,7 @@
     python -m bench.continuity [--model nano] [--seed 1]
 
 A red and a blue ball at rest, each in every place at every time: the Bhattacharyya coefficient of the hues that stand
-out (`wan22.storyboard.continuity`), between films of the same ball and between films of both (docs/storyboard.md).
+out (`wan22.storyboard.continuity`), between videos of the same ball and between videos of both (docs/storyboard.md).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--model", default="nano")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--seed", type=int, default=1, help="of every film, as in a storyboard")
+    parser.add_argument("--seed", type=int, default=1, help="of every video, as in a storyboard")
     options = parser.parse_args(arguments)
     print(f"{'quantile':10}" + "".join(f"{q:7.0%}" for q in QUANTILES))
     for name, values in scores(wan22.load(options.model, device=options.device), options.seed).items():

@@ -1,13 +1,13 @@
 """Do two experts in time beat one network of the same active parameters? Wan2.2's claim, on the film set.
 
-    python -m bench.experts --train --steps N --folder F     train, on a nano run's small films, into F/experts
-    python -m bench.experts --folder F [--films 40]          compare them; writes JSON and docs/images/experts.png
+    python -m bench.experts --train --steps N --folder F     train, on a nano run's small videos, into F/experts
+    python -m bench.experts --folder F [--videos 40]          compare them; writes JSON and docs/images/experts.png
 
 All start from the same parameters (`both`: one network trained on all noise for --begin steps) and learn from the same
 latents with the same recipe; the text encoder stays as it was. `one` takes N steps over all noise; `high` and `low`
 N steps each on their own side of the boundary; `long` is the control: one network for 2N steps, so that both sides
-have cost the same to train. Compared are the flow matching loss on the same held-out films with the same noise, at each
-noise level (film by film, so that chance cancels), and what the films obey.
+have cost the same to train. Compared are the flow matching loss on the same held-out videos with the same
+noise, at each noise level (video by video, so that chance cancels), and what the videos obey.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def train(
         costs[name] = {
             "steps": state.step,
             "of": recipe.optimiser.steps,
-            "films": state.step * recipe.batch,
+            "videos": state.step * recipe.batch,
             "seconds": round(before + monotonic() - began, 1),
         }
         folder.mkdir(parents=True, exist_ok=True)
@@ -131,7 +131,7 @@ def export(folder: Path, name: str, parts: Parts) -> Path:
     (target / "tokenizer.json").write_text(parts.tokenizer.read_text())
     row = parts.row if two else replace(parts.row, experts=("dit",), boundary=None)
     # One network knows one guidance, so all have the same, and no rescale, which was chosen for the shipped model:
-    # films differ by the networks alone.
+    # videos differ by the networks alone.
     guidance = sum(row.defaults.guidance) / len(row.defaults.guidance)
     defaults = replace(row.defaults, guidance=(guidance, guidance), guidance_rescale=0.0)
     row = replace(row, name=f"nano-{name}", defaults=defaults, trained=replace(row.trained, only=True))
@@ -165,10 +165,10 @@ def losses(
     sigmas: Sequence[float],
     seeds: int,
 ) -> Tensor:
-    """The loss of every film at every level (levels, n), each level by the expert that works there."""
-    films = torch.cat([engine.encode_pixels(to_video(clip)) for clip in clips])
-    batch = Batch(films, engine.encode_text(list(prompts)))
-    found = torch.empty(len(sigmas), len(films), dtype=torch.float64)
+    """The loss of every video at every level (levels, n), each level by the expert that works there."""
+    videos = torch.cat([engine.encode_pixels(to_video(clip)) for clip in clips])
+    batch = Batch(videos, engine.encode_text(list(prompts)))
+    found = torch.empty(len(sigmas), len(videos), dtype=torch.float64)
     for name in engine.variant.experts:
         mine = [i for i, sigma in enumerate(sigmas) if expert_at(sigma, engine.variant) == name]
         if mine:
@@ -178,7 +178,7 @@ def losses(
 
 
 def gain(of: Tensor, over: Tensor) -> dict[str, float]:
-    """By how much losses `of` (n) lie below those `over` (n) of the same films: the share, and its standard error."""
+    """By how much losses `of` (n) lie below those `over` (n) of the same videos: the share, and its standard error."""
     apart = over - of
     error = apart.std() / math.sqrt(len(apart)) if len(apart) > 1 else torch.tensor(0.0)
     return {"share": float(apart.mean() / over.mean()), "error": float(error / over.mean())}
@@ -190,11 +190,11 @@ def compare(
     *,
     count: int = 32,
     seeds: int = 2,
-    films: int = 0,
+    videos: int = 0,
     sigmas: Sequence[float] = SIGMAS,
     log: Log,
 ) -> dict[str, Any]:
-    """Compare exported models by name: losses on `count` held-out films, and what `films` films obey (0: none made).
+    """Compare exported models by name: losses on `count` held-out videos, and what `videos` videos obey (0: none made).
 
     Raises OptionError without the models "one" and "two".
     """
@@ -207,13 +207,13 @@ def compare(
     prompts = [asked.prompt for _, asked in listed]
     found, boards = {}, {}
     for name, folder in models.items():
-        log(f"{name}: loss on {count} held-out films, {len(sigmas)} noise levels, {seeds} noises")
+        log(f"{name}: loss on {count} held-out videos, {len(sigmas)} noise levels, {seeds} noises")
         engine = wan22.load(folder, device="cpu")
         clips = renders([shot for shot, _ in listed], drawn_size(engine))
         found[name] = losses(engine, clips, prompts, sigmas=sigmas, seeds=seeds)
-        if films:
-            log(f"{name}: {films} films")
-            boards[name] = scoreboard(engine, films)["obeyed"]
+        if videos:
+            log(f"{name}: {videos} videos")
+            boards[name] = scoreboard(engine, videos)["obeyed"]
     others = [name for name in ("one", "long") if name in found]
     bands = [
         {
@@ -230,7 +230,7 @@ def compare(
     }
     return {
         "boundary": boundary,
-        "held_out_films": count,
+        "held_out_videos": count,
         "noises": seeds,
         "bands": bands,
         "means": {
@@ -265,10 +265,12 @@ def lines(result: Mapping[str, Any]) -> list[str]:
         axes = list(next(iter(boards.values())))
         found += ["", f"{'obeyed':18} " + " ".join(f"{name:>7}" for name in boards)]
         for axis in axes:
-            cells = [f"{b[axis]['films']:7.1%}" if axis in b else f"{'-':>7}" for b in boards.values()]
+            cells = [f"{b[axis]['videos']:7.1%}" if axis in b else f"{'-':>7}" for b in boards.values()]
             found.append(f"{axis:18} " + " ".join(cells))
     for name, cost in result.get("costs", {}).items():
-        found.append(f"{name}: {cost['steps']} steps, {cost['films']} films, {cost['seconds'] / 60:.1f} min")
+        found.append(
+            f"{name}: {cost['steps']} steps, {cost['videos']} videos, {cost['seconds'] / 60:.1f} min"
+        )
     return found
 
 
@@ -285,7 +287,7 @@ def plot(result: Mapping[str, Any], path: Path) -> None:
         values = [band["loss"][name] for band in result["bands"]]
         above.plot(levels, values, color=colours.get(name), label=said.get(name, name), lw=1.6)
     above.set_yscale("log")
-    above.set_ylabel("loss on held-out films")
+    above.set_ylabel("loss on held-out videos")
     above.legend(fontsize=9)
     for name in result["bands"][0]["gain_of_two"]:
         gains = [band["gain_of_two"][name] for band in result["bands"]]
@@ -300,7 +302,7 @@ def plot(result: Mapping[str, Any], path: Path) -> None:
         )
     below.axhline(0, color="0.3", lw=0.9)
     below.set_ylabel("loss of two experts, % more or less")
-    below.set_xlabel("sigma: 0 is the film, 1 is noise")
+    below.set_xlabel("sigma: 0 is the video, 1 is noise")
     below.legend(fontsize=9)
     for panel in (above, below):
         panel.axvline(result["boundary"], color="0.5", ls=":", lw=1)
@@ -324,9 +326,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--train", action="store_true", help="train the runs first")
     parser.add_argument("--steps", type=int, default=500, help="of one, and of each expert")
     parser.add_argument("--minutes", type=float, help="stop each run after this time; run again to go on")
-    parser.add_argument("--count", type=int, default=32, help="held-out films for the loss")
+    parser.add_argument("--count", type=int, default=32, help="held-out videos for the loss")
     parser.add_argument("--noises", type=int, default=2)
-    parser.add_argument("--films", type=int, default=0, help="films whose obedience is measured (0: none)")
+    parser.add_argument("--videos", type=int, default=0, help="videos whose adherence is measured (0: none)")
     parser.add_argument("--plot", type=Path, default=Path("docs/images/experts.png"))
     parser.add_argument("-o", "--output", type=Path, help="[default: experts.json among the runs]")
     options = parser.parse_args(arguments)
@@ -357,7 +359,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parts = Parts(row, nano.shipped_vae(), text, options.folder / "words" / "tokenizer.json", start)
     models = {name: export(runs, name, parts) for name in trained(runs, start)}
     result = compare(
-        models, numbers.BOUNDARY, count=options.count, seeds=options.noises, films=options.films, log=print
+        models, numbers.BOUNDARY, count=options.count, seeds=options.noises, videos=options.videos, log=print
     )
     costs = runs / "costs.json"
     if costs.exists():

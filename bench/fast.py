@@ -1,11 +1,11 @@
-"""Is a film of few steps as good as one of many? Both of the same prompts and seeds: measured, timed, side by side.
+"""Is a video of few steps as good as one of many? Both of the same prompts and seeds: measured, timed, side by side.
 
     python -m bench.fast [--model nano] [--count 100] [--seed 0] [--language en] [--sheet FILE] [-o FILE]
 
-The prompts are the film set's held-out list, in phrasings that no training saw. Each film is made by the model's own
+The prompts are the film set's held-out list, in phrasings that no training saw. Each video is made by the model's own
 sampler and by the adapters that it ships; `wan22.director.measure` says what both show, and only what a phrasing says
-is judged. `alike` is the PSNR between the two films: the student is taught to make the teacher's very film. Seconds are
-of the steps alone, and of the whole film with text and VAE.
+is judged. `alike` is the PSNR between the two videos: the student is taught to make the teacher's very video.
+Seconds are of the steps alone, and of the whole video with text and VAE.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ from wan22.types import Event, Progress, Request
 
 MOMENTS = 4
 SHOWN = 16
-"""Films on a sheet."""
+"""Videos on a sheet."""
 
 
 @dataclass
 class Side:
-    """The films of one sampler, and how long each took, in its steps and as a whole."""
+    """The videos of one sampler, and how long each took, in its steps and as a whole."""
 
-    films: list[np.ndarray] = field(default_factory=list)
+    videos: list[np.ndarray] = field(default_factory=list)
     steps: list[float] = field(default_factory=list)
     whole: list[float] = field(default_factory=list)
 
     def make(self, engine: Engine, request: Request) -> None:
-        """Make one more film."""
+        """Make one more video."""
         spent: list[float] = []
 
         def note(event: Event) -> None:
@@ -56,18 +56,18 @@ class Side:
                 spent.append(event.seconds)
 
         began = perf_counter()
-        self.films.append(collect(engine.generate(request), note).frames)
+        self.videos.append(collect(engine.generate(request), note).frames)
         self.whole.append(perf_counter() - began)
         self.steps.append(sum(spent))
 
 
 def compare(engine: Engine, asked: Sequence[Asked], seed: int = 0) -> tuple[dict[str, Any], Side, Side]:
-    """Make every film by both samplers; return the figures, and both sides.
+    """Make every video by both samplers; return the figures, and both sides.
 
     Raises OptionError for a model that ships no adapters for few steps.
     """
     if not asked:
-        raise OptionError("at least one film is needed, not 0")
+        raise OptionError("at least one video is needed, not 0")
     requests = [Request(prompt=a.prompt, size=drawn_size(engine), seed=seed + i) for i, a in enumerate(asked)]
     engine.check(fast_of(requests[0]))
     full, fast = Side(), Side()
@@ -76,26 +76,26 @@ def compare(engine: Engine, asked: Sequence[Asked], seed: int = 0) -> tuple[dict
     for request in requests:
         fast.make(engine, fast_of(request))
     rows = {
-        name: adherence([{"obeyed": verdicts(film, a)} for film, a in zip(side.films, asked, strict=True)])
+        name: adherence([{"obeyed": verdicts(video, a)} for video, a in zip(side.videos, asked, strict=True)])
         for name, side in (("full", full), ("fast", fast))
     }
     row = engine.variant
     assert row.fast is not None
-    alike = [float(mean_psnr(psnr(a, b).tolist())) for a, b in zip(full.films, fast.films, strict=True)]
+    alike = [float(mean_psnr(psnr(a, b).tolist())) for a, b in zip(full.videos, fast.videos, strict=True)]
     result = {
         "model": engine.name,
         "weights": engine.weights,
         "adapters": engine.fast.recipe(),
-        "films": len(asked),
+        "videos": len(asked),
         "seed": seed,
         "threads": torch.get_num_threads(),
         "steps": {"full": row.defaults.steps, "fast": row.fast.steps},
         "seconds": {name: _seconds(side) for name, side in (("full", full), ("fast", fast))},
-        "sharpness": {"full": _sharpness(full.films), "fast": _sharpness(fast.films)},
+        "sharpness": {"full": _sharpness(full.videos), "fast": _sharpness(fast.videos)},
         "alike_psnr": round(fmean(alike), 2),
         "all": {name: round(share(table), 4) for name, table in rows.items()},
         "obeyed": {
-            axis: {name: round(rows[name][axis]["films"], 4) for name in rows} | {"of": _of(rows, axis)}
+            axis: {name: round(rows[name][axis]["videos"], 4) for name in rows} | {"of": _of(rows, axis)}
             for axis in rows["full"]
             if axis in rows["fast"]
         },
@@ -109,28 +109,28 @@ def fast_of(request: Request) -> Request:
 
 
 def _seconds(side: Side) -> dict[str, float]:
-    """The median over films; the first one of a side also reads weights."""
+    """The median over videos; the first one of a side also reads weights."""
     return {"steps": round(median(side.steps), 3), "whole": round(median(side.whole), 3)}
 
 
-def _sharpness(films: Sequence[np.ndarray]) -> float:
+def _sharpness(videos: Sequence[np.ndarray]) -> float:
     """How much neighbouring pixels differ, of 255: what is blurred has less."""
-    return round(fmean(float(np.abs(np.diff(film.astype(np.int16), axis=2)).mean()) for film in films), 3)
+    return round(fmean(float(np.abs(np.diff(video.astype(np.int16), axis=2)).mean()) for video in videos), 3)
 
 
 def _of(rows: dict[str, Any], axis: str) -> list[int]:
-    """How many films were judged: what cannot be told from a film is not, so that both may differ."""
+    """How many videos were judged: what cannot be told from a video is not, so that both may differ."""
     return [rows[name][axis]["of"] for name in rows]
 
 
 def lines(result: dict[str, Any]) -> Iterator[str]:
     """The figures for people."""
     steps, seconds = result["steps"], result["seconds"]
-    yield f"{result['films']} films of {result['model']}, {result['threads']} threads"
+    yield f"{result['videos']} videos of {result['model']}, {result['threads']} threads"
     yield ""
     yield f"{'':18} {'full':>8} {'fast':>8}"
     yield f"{'steps':18} {steps['full']:8} {steps['fast']:8}"
-    for name, what in (("steps", "seconds of steps"), ("whole", "seconds a film")):
+    for name, what in (("steps", "seconds of steps"), ("whole", "seconds a video")):
         full, fast = seconds["full"][name], seconds["fast"][name]
         yield f"{what:18} {full:8.2f} {fast:8.2f}   {full / fast:.1f} times as fast"
     yield f"{'sharpness':18} {result['sharpness']['full']:8.2f} {result['sharpness']['fast']:8.2f}"
@@ -143,7 +143,7 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
 
 
 def sheet(full: Sequence[np.ndarray], fast: Sequence[np.ndarray]) -> np.ndarray:
-    """Moments of each film: the full one's on the left, those of few steps on the right, twice enlarged."""
+    """Moments of each video: the full one's on the left, those of few steps on the right, twice enlarged."""
     rows = []
     for pair in zip(full[:SHOWN], fast[:SHOWN], strict=True):
         sides = [
@@ -162,14 +162,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command."""
     options = _parser().parse_args(arguments)
     if options.count < 1:
-        raise OptionError(f"at least one film is needed, not {options.count}")
+        raise OptionError(f"at least one video is needed, not {options.count}")
     engine = wan22.load(options.model, device=options.device)
     asked = [each for _, each in held_out(options.count, options.seed, options.language)]
     result, full, fast = compare(engine, asked, options.seed)
     for line in lines(result):
         print(line)
     if options.sheet:
-        write_image(options.sheet, sheet(full.films, fast.films))
+        write_image(options.sheet, sheet(full.videos, fast.videos))
     if options.output:
         options.output.write_text(json.dumps(result, indent=1) + "\n")
 
@@ -183,7 +183,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--language", default=None, help="say all in one: en, zh, ... (default: by share)")
-    parser.add_argument("--sheet", type=Path, help="write the films side by side here (png)")
+    parser.add_argument("--sheet", type=Path, help="write the videos side by side here (png)")
     parser.add_argument("-o", "--output", type=Path, help="write the figures here (json)")
     return parser
 

@@ -329,19 +329,19 @@ RECIPE: dict[str, Any] = {
     "guidance": [3.0, 4.0],
     "seed": 3,
     "dtype": "float32",
-    "inputs": {"image": "sha256:2", "sound": "sha256:3"},
-    "files": {"image": "who.png", "sound": "say.wav"},
+    "inputs": {"image": "sha256:2", "audio": "sha256:3"},
+    "files": {"image": "who.png", "audio": "say.wav"},
     "loras": {"style": {"file": "s.safetensors", "weights": "sha256:4", "high": 1.0}},
-    "sound": {
+    "audio": {
         "said": {"engine": "server", "url": "http://127.0.0.1:9", "text": "hi", "sample": {"name": "v.wav"}}
     },
-    "sound_seconds": 0.5,
+    "audio_seconds": 0.5,
     "frames_sha256": "0" * 64,
 }
 """A recipe with everything that one may have."""
 
 
-def _picture(name: str) -> Callable[[Path], Path]:
+def _image(name: str) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         from PIL import Image
 
@@ -378,11 +378,11 @@ def _clip(name: str) -> Callable[[Path], Path]:
 
 
 def _watch(path: Path) -> None:
-    from wan22.media.audio import probe_sound
+    from wan22.media.audio import probe_audio
     from wan22.media.recipe import read_recipe
     from wan22.media.video import probe, read_clip, stream_clip
 
-    for read in (probe, read_clip, read_recipe, probe_sound, lambda each: list(stream_clip(each, 2))):
+    for read in (probe, read_clip, read_recipe, probe_audio, lambda each: list(stream_clip(each, 2))):
         try:
             read(path)
         except Wan22Error:
@@ -411,10 +411,10 @@ def _tone(name: str) -> Callable[[Path], Path]:
 
 
 def _hear(path: Path) -> None:
-    from wan22.media.audio import probe_sound, read_sound
+    from wan22.media.audio import probe_audio, read_audio
 
-    probe_sound(path)
-    read_sound(path)
+    probe_audio(path)
+    read_audio(path)
 
 
 def _told(folder: Path) -> Path:
@@ -475,25 +475,25 @@ def _finish(path: Path) -> None:
 
 
 def _long(path: Path) -> Any:
-    from wan22.media.film import LongFilm
+    from wan22.media.long_video import LongVideo
 
-    return LongFilm(path, fps=8, size=(32, 16), identity={"a": {"b": [1]}}, quality="draft")
+    return LongVideo(path, fps=8, size=(32, 16), identity={"a": {"b": [1]}}, quality="draft")
 
 
 def _unfinished(folder: Path) -> Path:
-    with _long(folder / "a.mp4") as film:
+    with _long(folder / "a.mp4") as video:
         for _ in range(2):
-            film.add(np.zeros((3, 16, 32, 3), np.uint8))
-            film.finish_clip(b"carry")
-    return film.folder / "film.json"
+            video.add(np.zeros((3, 16, 32, 3), np.uint8))
+            video.finish_clip(b"carry")
+    return video.folder / "video.json"
 
 
 def _go_on(path: Path) -> None:
     """Take up an unfinished video, whose other files are put back first."""
     saved = {each: each.read_bytes() for each in path.parent.iterdir() if each != path}
     try:
-        with _long(path.parent.with_suffix("")) as film:
-            assert film.carry is None or film.carry.parent == path.parent, "it left its folder"
+        with _long(path.parent.with_suffix("")) as video:
+            assert video.carry is None or video.carry.parent == path.parent, "it left its folder"
     finally:
         path.parent.mkdir(exist_ok=True)
         for each, content in saved.items():
@@ -506,7 +506,7 @@ def _go_on(path: Path) -> None:
 def _text(name: str, text: str) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         (folder / name).write_text(text, "utf-8")
-        (folder / "a.png").write_bytes(_picture("b.png")(folder).read_bytes())
+        (folder / "a.png").write_bytes(_image("b.png")(folder).read_bytes())
         (folder / "a.txt").write_text("a red ball")
         (folder / "p.jsonl").write_text('{"prompt": "a red ball", "labels": {"colour": "red"}}')
         return folder / name
@@ -608,7 +608,7 @@ KINDS: dict[str, Kind] = {
     "index": Kind(_index, _whole, (json_changed,)),
     "lora": Kind(_lora, _adapters, (header_changed,)),
     "sentencepiece": Kind(_pieces, _split),
-    **{name: Kind(_picture(f"a.{name}"), _see) for name in ("png", "jpg", "webp", "gif", "tiff", "bmp")},
+    **{name: Kind(_image(f"a.{name}"), _see) for name in ("png", "jpg", "webp", "gif", "tiff", "bmp")},
     **{name: Kind(_clip(f"a.{name}"), _watch) for name in ("mp4", "webm")},
     **{name: Kind(_tone(f"a.{name}"), _hear) for name in ("wav", "flac", "mp3", "ogg")},
     "recipe": Kind(_told, _again, (json_changed,)),

@@ -1,10 +1,10 @@
-"""Does a film of ten minutes need no more memory than one of a minute, and is it in sync at its end?
+"""Does a video of ten minutes need no more memory than one of a minute, and is it in sync at its end?
 
     python -m bench.long [--minutes 10] [--against 1] [--model nano-s2v] [--steps N] [--folder DIR] [-o FILE]
 
-Both films are made by the command line in processes of their own, from a singing voice with a click at every second.
+Both videos are made by the command line in processes of their own, from a singing voice with a click at every second.
 The files are judged from outside: how many frames they have, and how far the click of a second is heard from the time
-stamp of the frame that belongs to it. For a trained model, so is the mouth: its agreement with the sound, as the film
+stamp of the frame that belongs to it. For a trained model, so is the mouth: its agreement with the audio, as the video
 begins and as it ends. Returns 1 if a bar is missed.
 """
 
@@ -29,13 +29,13 @@ from bench.scene import click, portrait, voice_with_clicks
 from wan22.catalog import Variant
 from wan22.director.mouth import agreement, mouth_opening
 from wan22.library import open_model
-from wan22.media.audio import SoundReader, read_sound, write_sound
+from wan22.media.audio import AudioReader, read_audio, write_audio
 from wan22.media.image import write_image
 from wan22.media.video import stream_clip
 from wan22.stage.puppet import perform
 
 MEMORY, SYNC = 1.10, 0.020
-"""The bars: the peak over that of the short film, and seconds between a click and its frame."""
+"""The bars: the peak over that of the short video, and seconds between a click and its frame."""
 
 RATE = 48_000
 _EVERY = 0.1
@@ -55,7 +55,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Ends:
-    """A figure of a film's beginning and of its end."""
+    """A figure of a video's beginning and of its end."""
 
     first: float
     last: float
@@ -63,8 +63,8 @@ class Ends:
 
 @dataclass(frozen=True)
 class Made:
-    """A film, and what is measured of it: `offset` are the largest ones in ms (positive: the sound comes late),
-    `mouth` is the agreement with the sound at no lag, `lag` where it is best, in frames.
+    """A video, and what is measured of it: `offset` are the largest ones in ms (positive: the audio comes late),
+    `mouth` is the agreement with the audio at no lag, `lag` where it is best, in frames.
     """
 
     seconds: int
@@ -94,43 +94,43 @@ def watched(command: list[str]) -> Memory:
 
 
 def make(folder: Path, seconds: int, model: str, row: Variant, steps: int | None) -> Made:
-    """Make the film of a sound of `seconds`, and judge it."""
+    """Make the video of an audio file of `seconds`, and judge it."""
     size, fps = row.trained.sizes[0], row.defaults.fps
-    picture, sound, film = (folder / f"{seconds}{suffix}" for suffix in (".png", ".wav", ".mp4"))
+    image, audio, video = (folder / f"{seconds}{suffix}" for suffix in (".png", ".wav", ".mp4"))
     portrayed, prompt = portrait(size, fps)
-    write_image(picture, portrayed)
-    write_sound(sound, voice_with_clicks(seconds, RATE))
-    command = [sys.executable, "-m", "wan22.cli", "generate", prompt, "--model", model, "-o", str(film)]
-    command += ["--image", str(picture), "--audio", str(sound), "--size", f"{size[0]}x{size[1]}"]
+    write_image(image, portrayed)
+    write_audio(audio, voice_with_clicks(seconds, RATE))
+    command = [sys.executable, "-m", "wan22.cli", "generate", prompt, "--model", model, "-o", str(video)]
+    command += ["--image", str(image), "--audio", str(audio), "--size", f"{size[0]}x{size[1]}"]
     command += [] if steps is None else ["--steps", str(steps)]
     began = time.monotonic()
     memory = watched(command)
     took = time.monotonic() - began
-    moments = frame_times(film)
-    mouth, lag = lips(film, sound, fps)
+    moments = frame_times(video)
+    mouth, lag = lips(video, audio, fps)
     return Made(
         seconds,
         took,
         len(moments),
         round(seconds * fps),
         memory,
-        offsets(film, seconds, moments, fps),
+        offsets(video, seconds, moments, fps),
         mouth,
         lag,
     )
 
 
-def frame_times(film: Path) -> np.ndarray:
+def frame_times(video: Path) -> np.ndarray:
     """When each frame is shown, in seconds from where a player begins."""
-    with av.open(str(film)) as container:
+    with av.open(str(video)) as container:
         stream = container.streams.video[0]
         stamps = sorted(packet.pts * stream.time_base for packet in container.demux(stream) if packet.size)
-    return np.array([float(stamp) for stamp in stamps]) - float(SoundReader(film).origin)
+    return np.array([float(stamp) for stamp in stamps]) - float(AudioReader(video).origin)
 
 
-def offsets(film: Path, seconds: int, moments: np.ndarray, fps: float) -> Ends:
+def offsets(video: Path, seconds: int, moments: np.ndarray, fps: float) -> Ends:
     """How late the first and the last clicks are heard after the frames of their seconds, in ms: the worst of each."""
-    heard = read_sound(film, rate=None)
+    heard = read_audio(video, rate=None)
     wave = click(heard.rate)
 
     def late(second: int) -> float:
@@ -145,15 +145,15 @@ def offsets(film: Path, seconds: int, moments: np.ndarray, fps: float) -> Ends:
     return Ends(worst(known[:_CLICKS]), worst(known[-_CLICKS:]))
 
 
-def lips(film: Path, sound: Path, fps: float) -> tuple[Ends, Ends]:
-    """The mouth's agreement with the sound over the first and the last frames: at no lag, and the best lag."""
-    frames = (frame for piece in stream_clip(film) for frame in piece)
+def lips(video: Path, audio: Path, fps: float) -> tuple[Ends, Ends]:
+    """The mouth's agreement with the audio over the first and the last frames: at no lag, and the best lag."""
+    frames = (frame for piece in stream_clip(video) for frame in piece)
     first = np.stack(list(islice(frames, _FRAMES)))
     last, count = deque(first, maxlen=_FRAMES), len(first)
     for frame in frames:
         last.append(frame)
         count += 1
-    heard = read_sound(sound)
+    heard = read_audio(audio)
     true = perform(heard.samples, heard.rate, count, fps, seed=0).mouth
     begin = agreement(mouth_opening(first), true[: len(first)])
     end = agreement(mouth_opening(np.stack(last)), true[-len(last) :])
@@ -167,11 +167,11 @@ def main() -> int:
     )
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument(
-        "--against", type=float, default=1, metavar="MINUTES", help="length of the short film"
+        "--against", type=float, default=1, metavar="MINUTES", help="length of the short video"
     )
-    parser.add_argument("--model", default="nano-s2v", help="a model that sound drives, or its folder")
+    parser.add_argument("--model", default="nano-s2v", help="a model that audio drives, or its folder")
     parser.add_argument("--steps", type=int, default=None)
-    parser.add_argument("--folder", type=Path, default=None, help="keep films and sounds here")
+    parser.add_argument("--folder", type=Path, default=None, help="keep videos and audio here")
     parser.add_argument("-o", "--output", type=Path, default=None, help="write the figures here (json)")
     options = parser.parse_args()
     row = open_model(options.model).variant
@@ -186,22 +186,24 @@ def main() -> int:
         about = {"model": options.model, "steps": options.steps, "wan22": wan22.__version__}
         figures = {**about, "short": asdict(short), "whole": asdict(whole), "growth": growth}
         options.output.write_text(json.dumps(figures, indent=1) + "\n")
-    counted = all(film.frames == film.expected for film in (short, whole))
+    counted = all(video.frames == video.expected for video in (short, whole))
     heard = abs(whole.offset.last) <= 1000 * SYNC
     return 0 if counted and heard and growth <= MEMORY else 1
 
 
 def _show(short: Made, whole: Made, growth: float) -> None:
-    print("| film | made in | frames (expected) | peak MiB | click after its frame, first and last "
-          "| mouth and sound, first and last | lag in frames |")  # fmt: skip
+    print("| video | made in | frames (expected) | peak MiB | click after its frame, first and last "
+          "| mouth and audio, first and last | lag in frames |")  # fmt: skip
     print("|--:|--:|--:|--:|--:|--:|--:|")
-    for film in (short, whole):
+    for video in (short, whole):
         print(
-            f"| {film.seconds} s | {film.took:.0f} s | {film.frames:,} ({film.expected:,}) "
-            f"| {film.memory.peak / 2**20:.0f} | {film.offset.first:+.2f}, {film.offset.last:+.2f} ms "
-            f"| {film.mouth.first:.2f}, {film.mouth.last:.2f} | {film.lag.first:+.0f}, {film.lag.last:+.0f} |"
+            f"| {video.seconds} s | {video.took:.0f} s | {video.frames:,} ({video.expected:,}) "
+            f"| {video.memory.peak / 2**20:.0f} | {video.offset.first:+.2f}, {video.offset.last:+.2f} ms "
+            f"| {video.mouth.first:.2f}, {video.mouth.last:.2f} | {video.lag.first:+.0f}, {video.lag.last:+.0f} |"
         )
-    print(f"\npeak over the short film's: {growth:.3f} (at most {MEMORY}); sync at most {1000 * SYNC:.0f} ms")
+    print(
+        f"\npeak over the short video's: {growth:.3f} (at most {MEMORY}); sync at most {1000 * SYNC:.0f} ms"
+    )
     print("MiB in each tenth of the long run:", *(f"{tenth / 2**20:.0f}" for tenth in whole.memory.tenths))
 
 

@@ -2,7 +2,7 @@
 
 It holds the set's palette (`table`), from which colours are explained, and three small networks: "light" for light,
 angle and size, from three moments of many shots; "moves" for the camera and "action" for the subject, from whole clips.
-All see clips as they are and blurred as a small model's pictures are, and each with its mirror image; the held-out
+All see clips as they are and blurred as a small model's images are, and each with its mirror image; the held-out
 split is not touched. About 25 minutes on one core for 3000 shots; the numbers that ship saw 6800 for light and
 followed 1127 through.
 """
@@ -19,8 +19,8 @@ import torch
 from wan22.director.camera import MIRRORED, cleaned, evidence, turned
 from wan22.director.fitted import REACH, WEIGHTS, fitted, in_mirror
 from wan22.director.flow import CameraPath, camera_path, find_horizon, join_horizons
+from wan22.director.image import FAMILY, light_evidence
 from wan22.director.movement import action_evidence, own_path
-from wan22.director.picture import FAMILY, light_evidence
 from wan22.director.subject import Subject, find_subject
 from wan22.stage.labels import AXES, Shot, sample
 from wan22.stage.palette import GRADE, GROUND, PAINT, SKY
@@ -63,10 +63,10 @@ def fit(count: int, seed: int) -> dict[str, float]:
     rng = np.random.default_rng(seed)
     light, clips = [], []
     for i, shot in enumerate(sample(count, seed)):
-        film = soft(cv2, render([shot], seed=seed * 100_000 + i)[0].numpy(), _BLURS[i % 3], rng)
-        light += light_samples(cv2, film[::_APART], shot)
+        video = soft(cv2, render([shot], seed=seed * 100_000 + i)[0].numpy(), _BLURS[i % 3], rng)
+        light += light_samples(cv2, video[::_APART], shot)
         if i // 3 % 3 == 0:
-            clips.append(whole(cv2, film, shot))
+            clips.append(whole(cv2, video, shot))
     return write(light, clips, WEIGHTS)
 
 
@@ -86,12 +86,12 @@ def write(light: Sequence[Sample], clips: Sequence[Whole], output: Path) -> dict
     return right
 
 
-def light_samples(cv2: Any, film: np.ndarray, shot: Shot) -> list[Sample]:
+def light_samples(cv2: Any, video: np.ndarray, shot: Shot) -> list[Sample]:
     """The evidence of a few moments of a shot, float32 (T, H, W, 3) in 0..1, and of their mirror image."""
-    subject = find_subject(cv2, film)
-    first, middle, last = (find_horizon(film[t], ~subject.mask[t]) for t in (0, len(film) // 2, -1))
-    horizon = join_horizons([first, first, middle, last, last], len(film))[1]
-    there, back = light_evidence(cv2, film, subject, horizon)
+    subject = find_subject(cv2, video)
+    first, middle, last = (find_horizon(video[t], ~subject.mask[t]) for t in (0, len(video) // 2, -1))
+    horizon = join_horizons([first, first, middle, last, last], len(video))[1]
+    there, back = light_evidence(cv2, video, subject, horizon)
     return [(there, light_terms(shot, mirrored=False)), (back, light_terms(shot, mirrored=True))]
 
 
@@ -107,10 +107,10 @@ def light_terms(shot: Shot, mirrored: bool) -> dict[str, str]:
     return found
 
 
-def whole(cv2: Any, film: np.ndarray, shot: Shot) -> Whole:
+def whole(cv2: Any, video: np.ndarray, shot: Shot) -> Whole:
     """Camera and subject of a whole clip, float32 (T, H, W, 3) in 0..1."""
-    subject = find_subject(cv2, film)
-    return Whole(shot, camera_path(cv2, film, subject.free(cv2, film), ~subject.mask), subject)
+    subject = find_subject(cv2, video)
+    return Whole(shot, camera_path(cv2, video, subject.free(cv2, video), ~subject.mask), subject)
 
 
 def turns(clip: Whole) -> list[Sample]:
@@ -144,11 +144,11 @@ def move_terms(shot: Shot) -> dict[str, str]:
 
 def soft(cv2: Any, clip: np.ndarray, blur: float, rng: np.random.Generator) -> np.ndarray:
     """A clip uint8 (T, H, W, 3) as float32 in 0..1, perhaps blurred and with a little noise."""
-    film = np.ascontiguousarray(clip).astype(np.float32)
+    video = np.ascontiguousarray(clip).astype(np.float32)
     if blur:
-        film = np.stack([cv2.GaussianBlur(frame, (0, 0), blur * clip.shape[1]) for frame in film])
-        film = film + rng.normal(0, 2, film.shape).astype(np.float32)
-    return film.clip(0, 255) / 255
+        video = np.stack([cv2.GaussianBlur(frame, (0, 0), blur * clip.shape[1]) for frame in video])
+        video = video + rng.normal(0, 2, video.shape).astype(np.float32)
+    return video.clip(0, 255) / 255
 
 
 def table() -> dict[str, np.ndarray]:

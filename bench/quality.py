@@ -1,15 +1,15 @@
 """Does a model trained on the film set draw what is said? Measured from pixels, on what no training saw.
 
     python -m bench.quality [--model nano] [--count 200] [--seed 0] [--steps N] [--shift S] [--guidance LOW,HIGH]
-                            [--rescale R] [--strength S] [--best-of N] [--vae] [--pictures N]
+                            [--rescale R] [--strength S] [--best-of N] [--vae] [--images N]
                             [--only tone,camera] [--language en] [--sheet FILE] [-o FILE]
 
-For each held-out combination of labels a film is made from a held-out phrasing, and `wan22.director.measure` says what
+For each held-out combination of labels a video is made from a held-out phrasing, and `wan22.director.measure` says what
 it shows; only what the phrasing says is judged. Beside it stand the same verdicts on the set's own renders of the same
-labels: what the measure itself can reach; with `--vae` also on what the VAE leaves of these. With `--best-of` a film is
-the best of so many takes by the score of `wan22 generate --best-of`, on the labels of what is said: chosen by the
-measure that also judges it. The VAE is judged on held-out clips frame by frame, and image to video by the first frame
-that is given and by whether it then moves as asked.
+labels: what the measure itself can reach; with `--vae` also on what the VAE leaves of these. With `--best-of`
+a video is the best of so many takes by the score of `wan22 generate --best-of`, on the labels of what is said:
+chosen by the measure that also judges it. The VAE is judged on held-out clips frame by frame, and image to
+video by the first frame that is given and by whether it then moves as asked.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ from wan22.director.judge import score
 from wan22.director.measure import judge, measure
 from wan22.engine import Engine
 from wan22.errors import OptionError, choose
-from wan22.finish import to_frames
 from wan22.media.image import write_image
 from wan22.nano.vae import psnr_per_frame
 from wan22.pipeline import collect
+from wan22.postprocess import to_frames
 from wan22.stage.labels import AXES, Shot, sample
 from wan22.stage.render import render
-from wan22.train.evaluation.film import compare
 from wan22.train.evaluation.material import STAGE_SEED, held_out, to_video
 from wan22.train.evaluation.metrics import mean_psnr, psnr
 from wan22.train.evaluation.recipe import Asked
 from wan22.train.evaluation.report import adherence
+from wan22.train.evaluation.video import compare
 from wan22.types import Clip, Request
 
 SIZE, FRAMES, FPS = (128, 80), 17, 8.0
 VAE_BAR, FIRST_BAR = 32.0, 30.0
-"""Decibels: the VAE there and back, mean over clips; and the first frame of a film against the picture given."""
+"""Decibels: the VAE there and back, mean over clips; and the first frame of a video against the image given."""
 
 _FAMILY = {"dawn": "twilight", "dusk": "twilight", "sunrise": "golden", "sunset": "golden"}
 
@@ -75,7 +75,7 @@ TARGETS = {
 }
 OTHERS = 0.80
 _APART = 100_000
-"""Between the seeds of a film's takes: those between are other films'."""
+"""Between the seeds of a video's takes: those between are other videos'."""
 _MOVES = ("camera direction", "camera", "action", "still or moving")
 
 
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.count,
         seed=options.seed,
         language=options.language,
-        pictures=min(options.count, options.pictures),
+        images=min(options.count, options.images),
         settings=settings,
         sheet=options.sheet,
         through_vae=options.vae,
@@ -129,19 +129,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--language", default=None, help="say all in one: en, zh, ... (default: by their share in training)"
     )
-    parser.add_argument("--pictures", type=int, default=40, help="films from a first frame (0: none)")
+    parser.add_argument("--images", type=int, default=40, help="videos from a first frame (0: none)")
     parser.add_argument(
         "--strength",
         type=float,
-        help="begin with the perfect films, taken back to this share of noise: where is it that obedience is lost?",
+        help="begin with the perfect videos, taken back to this share of noise: where is it that adherence is lost?",
     )
     parser.add_argument(
-        "--best-of", type=int, default=1, help="takes of every film, of which the best counts"
+        "--best-of", type=int, default=1, help="takes of every video, of which the best counts"
     )
     parser.add_argument(
-        "--vae", action="store_true", help="judge the perfect films after the VAE there and back too"
+        "--vae", action="store_true", help="judge the perfect videos after the VAE there and back too"
     )
-    parser.add_argument("--sheet", type=Path, help="write a contact sheet of 24 films here (png)")
+    parser.add_argument("--sheet", type=Path, help="write a contact sheet of 24 videos here (png)")
     parser.add_argument("-o", "--output", type=Path, help="write the figures here (json)")
     return parser
 
@@ -161,24 +161,24 @@ def scoreboard(  # noqa: PLR0913 - each is an option of the command
     *,
     seed: int = 0,
     language: str | None = None,
-    pictures: int = 0,
+    images: int = 0,
     settings: dict[str, Any] | None = None,
     sheet: Path | None = None,
     through_vae: bool = False,
     takes: int = 1,
 ) -> dict[str, Any]:
-    """Make `count` films of the held-out list, and `pictures` more from a first frame; return every figure.
+    """Make `count` videos of the held-out list, and `images` more from a first frame; return every figure.
 
-    `settings` are fields of a Request. With a `strength`, films begin with the set's own renders, taken back to that
-    share of noise. Of `takes` the best is a film's; those from a first frame are single takes.
+    `settings` are fields of a Request. With a `strength`, videos begin with the set's own renders, taken back to that
+    share of noise. Of `takes` the best is a video's; those from a first frame are single takes.
     """
     if count < 1:
-        raise OptionError(f"at least one film is needed, not {count}")
+        raise OptionError(f"at least one video is needed, not {count}")
     listed = held_out(count, seed, language)
     clips = renders([shot for shot, _ in listed], drawn_size(engine))
     began = monotonic()
     told = settings or {}
-    films = [
+    videos = [
         best(
             engine,
             asked,
@@ -189,41 +189,41 @@ def scoreboard(  # noqa: PLR0913 - each is an option of the command
         for i, (_, asked) in enumerate(listed)
     ]
     seconds = (monotonic() - began) / count
-    given = listed[:pictures]
+    given = listed[:images]
     continued = [
         make(engine, asked, seed + i, told | {"image": clips[i][0]}) for i, (_, asked) in enumerate(given)
     ]
     if sheet is not None:
-        write_image(sheet, contact(films[:24], columns=3))
+        write_image(sheet, contact(videos[:24], columns=3))
     asked = [each for _, each in listed]
     return {
         "model": engine.name,
         "weights": engine.weights,
-        "films": count,
+        "videos": count,
         "seed": seed,
         "language": language or "all",
         "settings": {name: value for name, value in told.items() if value is not None},
         "takes": takes,
-        "seconds_per_film": round(seconds, 2),
+        "seconds_per_video": round(seconds, 2),
         "threads": torch.get_num_threads(),
-        "obeyed": board(asked, films, clips, there_and_back(engine, clips) if through_vae else None),
+        "obeyed": board(asked, videos, clips, there_and_back(engine, clips) if through_vae else None),
         "vae_psnr": vae_psnr(engine, seed),
-        "picture": picture_scores(asked, continued, clips) if continued else None,
+        "image": image_scores(asked, continued, clips) if continued else None,
     }
 
 
 def make(engine: Engine, asked: Asked, seed: int, settings: dict[str, Any] | None) -> np.ndarray:
-    """One film uint8 (T, H, W, 3) at the size of the film set from its prompt; `settings` are fields of a Request."""
+    """One video uint8 (T, H, W, 3) at the size of the film set from its prompt; `settings` are fields of a Request."""
     request = Request(prompt=asked.prompt, size=drawn_size(engine), frames=FRAMES, seed=seed)
     return collect(engine.generate(replace(request, **(settings or {})))).frames
 
 
 def best(engine: Engine, asked: Asked, seed: int, settings: dict[str, Any] | None, takes: int) -> np.ndarray:
     """Of so many takes the one that obeys best what its prompt says; of equals the first. Seeds are far apart."""
-    films = (make(engine, asked, seed + _APART * k, settings) for k in range(takes))
+    videos = (make(engine, asked, seed + _APART * k, settings) for k in range(takes))
     if takes == 1:
-        return next(films)
-    return max(films, key=lambda film: score(judge(measure(film, FPS), dict(asked.labels or {}))))
+        return next(videos)
+    return max(videos, key=lambda video: score(judge(measure(video, FPS), dict(asked.labels or {}))))
 
 
 def drawn_size(engine: Engine) -> tuple[int, int]:
@@ -257,7 +257,7 @@ def verdicts(clip: np.ndarray, asked: Asked) -> list[dict[str, Any]]:
 
 def board(
     asked: Sequence[Asked],
-    films: Sequence[np.ndarray],
+    videos: Sequence[np.ndarray],
     perfect: Sequence[np.ndarray],
     through: Sequence[np.ndarray] | None = None,
 ) -> dict[str, dict[str, Any]]:
@@ -267,16 +267,16 @@ def board(
     """
     judged, ideal, back = (
         [{"obeyed": verdicts(clip, each)} for clip, each in zip(clips, asked, strict=True)]
-        for clips in (films, perfect, through if through is not None else films)
+        for clips in (videos, perfect, through if through is not None else videos)
     )
     table = adherence(judged, ideal)
     kept = adherence(judged, back) if through is not None else {}
     wrong: dict[str, Counter[str]] = {axis: Counter() for axis in table}
-    for verdict in (each for film in judged for each in film["obeyed"] if each["obeyed"] is False):
+    for verdict in (each for video in judged for each in video["obeyed"] if each["obeyed"] is False):
         wrong[verdict["axis"]][f"{verdict['asked']} as {verdict['measured']}"] += 1
     return {
         axis: {
-            "films": round(row["films"], 4),
+            "videos": round(row["videos"], 4),
             "perfect": round(row["references"], 4) if "references" in row else None,
             "vae": round(kept[axis]["references"], 4) if "references" in kept.get(axis, {}) else None,
             "of": row["of"],
@@ -294,25 +294,25 @@ def there_and_back(engine: Engine, clips: Sequence[np.ndarray]) -> list[np.ndarr
     return [to_frames(vae.decode(vae.encode(to_video(clip)))[0]) for clip in clips]
 
 
-def share(rows: dict[str, Any], of: str = "films") -> float:
+def share(rows: dict[str, Any], of: str = "videos") -> float:
     """Of all that was asked and could be told, the share that was obeyed; coarser views do not count again."""
     counted = [row for axis, row in rows.items() if axis not in VIEWS and row.get(of) is not None]
     return sum(row[of] * row["of"] for row in counted) / max(1, sum(row["of"] for row in counted))
 
 
-def picture_scores(
-    asked: Sequence[Asked], films: Sequence[np.ndarray], perfect: Sequence[np.ndarray]
+def image_scores(
+    asked: Sequence[Asked], videos: Sequence[np.ndarray], perfect: Sequence[np.ndarray]
 ) -> dict[str, Any]:
-    """Films from a first frame: how near their first frame is to it, and whether they move as asked."""
-    pairs = [compare(film[:1], clip[:1]) for film, clip in zip(films, perfect, strict=False)]
-    moves = board(asked[: len(films)], films, perfect[: len(films)])
+    """Videos from a first frame: how near their first frame is to it, and whether they move as asked."""
+    pairs = [compare(video[:1], clip[:1]) for video, clip in zip(videos, perfect, strict=False)]
+    moves = board(asked[: len(videos)], videos, perfect[: len(videos)])
     return {
-        "films": len(films),
+        "videos": len(videos),
         "psnr": mean_psnr([pair["psnr"] for pair in pairs]),
         "worst": min(pair["psnr"] for pair in pairs),
         "ssim": float(np.mean([pair["ssim"] for pair in pairs])),
-        # A film that stands still is as near to the first frame at its end as at its beginning.
-        "last_frame_psnr": mean_psnr([float(psnr(film[-1:], film[:1])[0]) for film in films]),
+        # A video that stands still is as near to the first frame at its end as at its beginning.
+        "last_frame_psnr": mean_psnr([float(psnr(video[-1:], video[:1])[0]) for video in videos]),
         "moves": {axis: moves[axis] for axis in _MOVES if axis in moves},
     }
 
@@ -327,10 +327,13 @@ def vae_psnr(engine: Engine, seed: int, count: int = 64) -> list[float]:
 def lines(result: dict[str, Any], only: Sequence[str] | None = None) -> list[str]:
     """The scoreboard for people; bars that are missed are marked."""
     takes = f", the best of {result['takes']} takes" if result["takes"] > 1 else ""
-    found = [f"{result['films']} films of {result['model']}{takes}, {result['seconds_per_film']} s each", ""]
+    found = [
+        f"{result['videos']} videos of {result['model']}{takes}, {result['seconds_per_video']} s each",
+        "",
+    ]
     shown = {axis: row for axis, row in result["obeyed"].items() if only is None or axis in only}
-    made, perfect = (share(result["obeyed"], of) for of in ("films", "perfect"))
-    whole = f"all that was asked: {made:.1%}, of perfect films {perfect:.1%}"
+    made, perfect = (share(result["obeyed"], of) for of in ("videos", "perfect"))
+    whole = f"all that was asked: {made:.1%}, of perfect videos {perfect:.1%}"
     found += [*_table(shown), "", whole, "", *_wrong(shown)]
     psnr_of = result["vae_psnr"]
     mean = mean_psnr(psnr_of)
@@ -338,26 +341,26 @@ def lines(result: dict[str, Any], only: Sequence[str] | None = None) -> list[str
         "",
         f"VAE: {mean:.2f} dB (bar {VAE_BAR:g}{_missed(mean >= VAE_BAR)}), worst frame {min(psnr_of):.2f} dB",
     ]
-    if picture := result["picture"]:
-        near = picture["psnr"]
+    if image := result["image"]:
+        near = image["psnr"]
         found += [
             "",
-            f"from a first frame, {picture['films']} films: {near:.2f} dB (bar {FIRST_BAR:g}"
-            f"{_missed(near >= FIRST_BAR)}), worst {picture['worst']:.2f}, SSIM {picture['ssim']:.4f}; "
-            f"last frame against first {picture['last_frame_psnr']:.2f} dB",
-            *_table(picture["moves"]),
+            f"from a first frame, {image['videos']} videos: {near:.2f} dB (bar {FIRST_BAR:g}"
+            f"{_missed(near >= FIRST_BAR)}), worst {image['worst']:.2f}, SSIM {image['ssim']:.4f}; "
+            f"last frame against first {image['last_frame_psnr']:.2f} dB",
+            *_table(image["moves"]),
         ]
     return found
 
 
 def _table(rows: dict[str, dict[str, Any]]) -> list[str]:
-    """`vae`: of perfect films, what is left after the VAE there and back."""
-    found = [f"{'axis':18} {'films':>7} {'perfect':>8} {'vae':>7} {'target':>7} {'of':>5}"]
+    """`vae`: of perfect videos, what is left after the VAE there and back."""
+    found = [f"{'axis':18} {'videos':>7} {'perfect':>8} {'vae':>7} {'target':>7} {'of':>5}"]
     for axis, row in rows.items():
         perfect, back = ("-" if row[key] is None else f"{row[key]:.1%}" for key in ("perfect", "vae"))
-        mark = _missed(row["films"] >= row["target"])
+        mark = _missed(row["videos"] >= row["target"])
         found.append(
-            f"{axis:18} {row['films']:7.1%} {perfect:>8} {back:>7} {row['target']:7.0%} {row['of']:5}{mark}"
+            f"{axis:18} {row['videos']:7.1%} {perfect:>8} {back:>7} {row['target']:7.0%} {row['of']:5}{mark}"
         )
     return found
 
@@ -365,7 +368,7 @@ def _table(rows: dict[str, dict[str, Any]]) -> list[str]:
 def _wrong(rows: dict[str, dict[str, Any]]) -> list[str]:
     """What is most often taken for what, on the axes whose bar is missed."""
     missed = {
-        axis: list(row["wrong"].items())[:6] for axis, row in rows.items() if row["films"] < row["target"]
+        axis: list(row["wrong"].items())[:6] for axis, row in rows.items() if row["videos"] < row["target"]
     }
     return [f"{axis}: {', '.join(f'{what} {n}' for what, n in pairs)}" for axis, pairs in missed.items()]
 
@@ -374,9 +377,9 @@ def _missed(reached: bool) -> str:
     return "" if reached else "  missed"
 
 
-def contact(films: Sequence[np.ndarray], columns: int) -> np.ndarray:
-    """Four moments of each film side by side, films in a grid, twice enlarged."""
-    strips = [np.concatenate([f[int(i)] for i in np.linspace(0, len(f) - 1, 4)], axis=1) for f in films]
+def contact(videos: Sequence[np.ndarray], columns: int) -> np.ndarray:
+    """Four moments of each video side by side, videos in a grid, twice enlarged."""
+    strips = [np.concatenate([f[int(i)] for i in np.linspace(0, len(f) - 1, 4)], axis=1) for f in videos]
     strips = [np.pad(s, ((2, 2), (3, 3), (0, 0)), constant_values=255) for s in strips]
     strips += [np.full_like(strips[0], 255)] * (-len(strips) % columns)
     rows = [np.concatenate(strips[i : i + columns], axis=1) for i in range(0, len(strips), columns)]

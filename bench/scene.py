@@ -1,4 +1,4 @@
-"""What the measured films show and sound like: the stage's puppet, a singing voice, and a click at every second."""
+"""What the measured videos show and audio like: the stage's puppet, a singing voice, and a click at every second."""
 
 from random import Random
 
@@ -7,7 +7,7 @@ import numpy as np
 from wan22.stage.puppet import PuppetShot, perform, puppet_caption, sample_puppets
 from wan22.stage.puppet_render import render_puppet
 from wan22.stage.voice import singing
-from wan22.types import Image, Sound
+from wan22.types import Audio, Image
 
 _PHRASE = 20
 """Seconds after which the voice begins again."""
@@ -24,8 +24,8 @@ def portrait(size: tuple[int, int], fps: float) -> tuple[Image, str]:
     """The silent puppet, `size` (width, height), and the words for it."""
     width, height = size
     silent = perform(np.zeros(_HEARD, np.float32), _HEARD, 1, fps, seed=0)
-    film = render_puppet([puppet()], [silent], height=height, width=width, frames=1, fps=fps)
-    return film[0, 0].numpy(), puppet_caption(puppet(), Random(0))
+    video = render_puppet([puppet()], [silent], height=height, width=width, frames=1, fps=fps)
+    return video[0, 0].numpy(), puppet_caption(puppet(), Random(0))
 
 
 def click(rate: int) -> np.ndarray:
@@ -35,7 +35,7 @@ def click(rate: int) -> np.ndarray:
     return (0.9 * np.hanning(count) * wave).astype(np.float32)
 
 
-def voice_with_clicks(seconds: int, rate: int) -> Sound:
+def voice_with_clicks(seconds: int, rate: int) -> Audio:
     """A voice that sings without end, and a click at every whole second but the first and the last."""
     phrase = 0.5 * singing(_PHRASE, rate=rate)
     samples = np.resize(phrase, seconds * rate)
@@ -43,4 +43,4 @@ def voice_with_clicks(seconds: int, rate: int) -> Sound:
     for second in range(1, seconds):
         first = second * rate - len(wave) // 2
         samples[first : first + len(wave)] = wave
-    return Sound(samples, rate)
+    return Audio(samples, rate)

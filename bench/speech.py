@@ -1,11 +1,11 @@
-"""Does the embedded model that speaks do what the sound says? Measured from pixels, on voices never trained on.
+"""Does the embedded model that speaks do what the audio says? Measured from pixels, on voices never trained on.
 
     python -m bench.speech [--model nano-s2v] [--count 24] [--seed 0] [--sheet FILE] [-o FILE]
 
 Puppets, sentences, voices and melodies are of the held-out split. The opening of the mouth is measured by
 `wan22.director.mouth` and compared with what the stage's own puppet would do; beside it stands the same measure on the
-stage's films, and on those after the VAE: what can be reached. Six clips are chained with and without their motion
-history. The same sound is filmed by three cameras, and the same prompt with three sounds.
+stage's videos, and on those after the VAE: what can be reached. Six clips are chained with and without their motion
+history. The same audio is filmed by three cameras, and the same prompt with three audio.
 """
 
 import argparse
@@ -28,8 +28,8 @@ from wan22.media.image import write_image
 from wan22.pipeline import collect
 from wan22.stage.puppet import PuppetShot, perform, puppet_caption, sample_puppets
 from wan22.stage.puppet_render import render_puppet
-from wan22.stage.voice import quiet, sound_track
-from wan22.types import Request, Sound
+from wan22.stage.voice import audio_track, quiet
+from wan22.types import Audio, Request
 
 LIPS, LAG = 0.8, 1
 """The bars: correlation of the mouth's opening with the true one, and the lag in frames."""
@@ -37,37 +37,37 @@ LIPS, LAG = 0.8, 1
 CAMERAS = ("static", "pan left", "dolly in")
 
 PAN, DOLLY = 0.05, 0.065
-"""Travel of a face in picture widths, and logarithm of its growth, over two seconds, from which a camera moves.
+"""Travel of a face in image widths, and logarithm of its growth, over two seconds, from which a camera moves.
 
-They lie between what stage films with and without that move show.
+They lie between what stage videos with and without that move show.
 """
 
 
 class Forgetful(Performance):
-    """The same story with its motion history removed: every clip is told what a first clip is, but for its sound."""
+    """The same story with its motion history removed: every clip is told what a first clip is, but for its audio."""
 
     def take(self, clip: int, carry: dict[str, torch.Tensor]) -> Any:
         heard = self._hearing.clip(clip, self._speech.clip_frames, self._canvas.fps)[0]
         first = super().take(0, {})
-        return replace(first, heard=replace(first.heard, sound=heard))
+        return replace(first, heard=replace(first.heard, audio=heard))
 
 
 class Judge:
-    """Makes films with an engine and measures them."""
+    """Makes videos with an engine and measures them."""
 
     def __init__(self, engine: Engine, seed: int) -> None:
         self.engine, self.seed = engine, seed
         self.size = engine.variant.trained.sizes[0]
         self.fps = engine.variant.defaults.fps
 
-    def film(
+    def video(
         self, shot: PuppetShot, samples: np.ndarray, *, seed: int, seconds: float | None = None
     ) -> np.ndarray:
-        """A film of a puppet that performs a sound, from the picture of the silent puppet."""
+        """A video of a puppet that performs an audio file, from the image of the silent puppet."""
         request = Request(
             prompt=puppet_caption(shot, Random(f"{self.seed} {seed}")),
             image=self.still(shot, seed),
-            sound=Sound(samples, RATE),
+            audio=Audio(samples, RATE),
             seconds=seconds,
             size=self.size,
             seed=seed,
@@ -79,7 +79,7 @@ class Judge:
         return self.truth(shot, np.zeros(RATE * 8, np.float32), 8.0, seed)[0]
 
     def truth(self, shot: PuppetShot, samples: np.ndarray, seconds: float, seed: int) -> np.ndarray:
-        """The stage's own film."""
+        """The stage's own video."""
         frames = round(seconds * self.fps)
         part = perform(samples, RATE, frames, self.fps, seed=seed)
         width, height = self.size
@@ -93,14 +93,14 @@ class Judge:
 
     @torch.inference_mode()
     def through_vae(self, frames: np.ndarray) -> np.ndarray:
-        """A film after the VAE."""
+        """A video after the VAE."""
         video = torch.from_numpy(frames).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
         back = self.engine.vae().decode(self.engine.encode_pixels(video))[0]
         return ((back.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 3, 0).numpy()
 
 
 def lips(judge: Judge, count: int, seconds: float = 4.0) -> dict[str, Any]:
-    """Correlation and lag of the mouth with the sound, of generated films and of the stage's."""
+    """Correlation and lag of the mouth with the audio, of generated videos and of the stage's."""
     rows: dict[str, list[Any]] = {"generated": [], "stage": [], "stage after VAE": []}
     for i, shot in enumerate(sample_puppets(count, 100 + judge.seed, split="held-out")):
         seed = judge.seed * 1000 + i
@@ -108,13 +108,13 @@ def lips(judge: Judge, count: int, seconds: float = 4.0) -> dict[str, Any]:
         still = replace(shot, camera="static")
         truth = judge.truth(still, samples, seconds, seed)
         true = judge.opening(samples, len(truth))
-        films = {
-            "generated": judge.film(still, samples, seed=seed),
+        videos = {
+            "generated": judge.video(still, samples, seed=seed),
             "stage": truth,
             "stage after VAE": judge.through_vae(truth[:-3]),
         }
-        for name, film in films.items():
-            rows[name].append(agreement(mouth_opening(film), true[: len(film)]))
+        for name, video in videos.items():
+            rows[name].append(agreement(mouth_opening(video), true[: len(video)]))
     return {name: _agreed(found) for name, found in rows.items()}
 
 
@@ -126,7 +126,7 @@ def _agreed(found: list[Any]) -> dict[str, Any]:
         "at no lag": round(float(np.nanmean([a.at_once for a in found])), 3),
         "worst": round(float(np.nanmin(best)), 3),
         "within one frame": round(float((np.abs(lags) <= LAG).mean()), 3),
-        "films": len(found),
+        "videos": len(found),
     }
 
 
@@ -135,7 +135,7 @@ def silence(judge: Judge, count: int, seconds: float = 2.0) -> dict[str, float]:
     openings = []
     for i, shot in enumerate(sample_puppets(count, 200 + judge.seed, split="held-out")):
         still = replace(shot, camera="static")
-        openings.append(mouth_opening(judge.film(still, quiet(seconds, seed=i), seed=i)))
+        openings.append(mouth_opening(judge.video(still, quiet(seconds, seed=i), seed=i)))
     whole = np.concatenate(openings)
     return {"mean": round(float(whole.mean()), 3), "highest tenth": round(float(np.percentile(whole, 90)), 3)}
 
@@ -143,9 +143,9 @@ def silence(judge: Judge, count: int, seconds: float = 2.0) -> dict[str, float]:
 def drift(judge: Judge, count: int, clips: int = 6) -> dict[str, Any]:
     """What the motion history is good for: chained clips with it and without, of a still camera and of a panning one.
 
-    Without it every clip begins anew from the picture: it cannot wander far from there, but jumps where clips meet, and
+    Without it every clip begins anew from the image: it cannot wander far from there, but jumps where clips meet, and
     cannot follow a camera. So three things are told: how far the face is from where the first clip had it (drift), how
-    abrupt the seams are, and, while the camera pans, how far the face is from where the stage's own film has it.
+    abrupt the seams are, and, while the camera pans, how far the face is from where the stage's own video has it.
     """
     seconds = clips * judge.engine.variant.speech.clip_frames / judge.fps
     result: dict[str, Any] = {}
@@ -156,7 +156,7 @@ def drift(judge: Judge, count: int, clips: int = 6) -> dict[str, Any]:
             rows, errors = [], []
             for i, shot in enumerate(sample_puppets(count, 300 + judge.seed, split="held-out")):
                 still = replace(shot, camera="static")
-                rows.append(_moved(judge.film(still, _voiced(900 + i, seconds), seed=i), clips))
+                rows.append(_moved(judge.video(still, _voiced(900 + i, seconds), seed=i), clips))
                 pan = replace(shot, camera=("pan left", "pan right")[i % 2])
                 errors.append(_astray(judge, pan, i))
         finally:
@@ -167,23 +167,23 @@ def drift(judge: Judge, count: int, clips: int = 6) -> dict[str, Any]:
 
 
 def _astray(judge: Judge, shot: PuppetShot, i: int, seconds: float = 6.0) -> float:
-    """How far the face is from where the stage's film of the same move has it, in hundredths of the picture's width."""
+    """How far the face is from where the stage's video of the same move has it, in hundredths of the image's width."""
     samples = _voiced(1900 + i, 8.0)
-    film = judge.film(shot, samples, seed=i, seconds=seconds)
-    truth = judge.truth(shot, samples, 8.0, i)[: len(film)]
-    away = face_of(film).centre[:, 0] - face_of(truth).centre[:, 0]
-    return float(np.abs(away).mean()) * 100 / film.shape[2]
+    video = judge.video(shot, samples, seed=i, seconds=seconds)
+    truth = judge.truth(shot, samples, 8.0, i)[: len(video)]
+    away = face_of(video).centre[:, 0] - face_of(truth).centre[:, 0]
+    return float(np.abs(away).mean()) * 100 / video.shape[2]
 
 
-def _moved(film: np.ndarray, clips: int) -> dict[str, float]:
-    """Drift of a film's face from its first clip, and how abruptly it changes where clips meet.
+def _moved(video: np.ndarray, clips: int) -> dict[str, float]:
+    """Drift of a video's face from its first clip, and how abruptly it changes where clips meet.
 
-    Colour in levels of 255 (mean of felt and coat), shape in hundredths of the picture's side (place and height).
+    Colour in levels of 255 (mean of felt and coat), shape in hundredths of the image's side (place and height).
     """
-    faces = face_of(film)
+    faces = face_of(video)
     colour = np.concatenate([faces.felt, faces.coat], axis=1)
-    shape = np.concatenate([faces.centre, faces.height[:, None]], axis=1) * 100 / film.shape[1]
-    per_clip = len(film) // clips
+    shape = np.concatenate([faces.centre, faces.height[:, None]], axis=1) * 100 / video.shape[1]
+    per_clip = len(video) // clips
     means = {
         "colour": np.stack(
             [np.nanmean(colour[i * per_clip : (i + 1) * per_clip], axis=0) for i in range(clips)]
@@ -198,48 +198,47 @@ def _moved(film: np.ndarray, clips: int) -> dict[str, float]:
         "colour": np.abs(np.diff(colour, axis=0)).mean(1),
         "shape": np.abs(np.diff(shape, axis=0)).mean(1),
     }
-    pictures = np.abs(np.diff(film.astype(np.float32), axis=0)).mean(axis=(1, 2, 3))
-    ordinary = float(np.median(np.delete(pictures, joins - 1)))
+    images = np.abs(np.diff(video.astype(np.float32), axis=0)).mean(axis=(1, 2, 3))
+    ordinary = float(np.median(np.delete(images, joins - 1)))
     return {
         **moved,
         "colour jump at seams": float(np.nanmean(steps["colour"][joins - 1])),
         "shape jump at seams": float(np.nanmean(steps["shape"][joins - 1])),
-        "picture jump at seams over an ordinary step": float(pictures[joins - 1].mean())
-        / max(ordinary, 1e-3),
+        "image jump at seams over an ordinary step": float(images[joins - 1].mean()) / max(ordinary, 1e-3),
     }
 
 
 def control(judge: Judge, count: int, sheet: Path | None) -> dict[str, Any]:
-    """Sound and words act apart: cameras by the prompt, mouths by the sound."""
+    """Audio and words act apart: cameras by the prompt, mouths by the audio."""
     shots = sample_puppets(count, 400 + judge.seed, split="held-out")
     cameras: dict[str, list[bool]] = {camera: [] for camera in CAMERAS}
-    same_sound, other_sound, stage, rows = [], [], [], []
+    same_audio, other_audio, stage, rows = [], [], [], []
     for i, shot in enumerate(shots):
-        sounds = [_voiced(2000 + 10 * i + k, 2.0) for k in range(3)]
-        filmed = {camera: judge.film(replace(shot, camera=camera), sounds[0], seed=i) for camera in CAMERAS}
-        for camera, film in filmed.items():
-            cameras[camera].append(_camera(film) == camera)
-            truth = judge.truth(replace(shot, camera=camera), sounds[0], 8.0, i)[: len(film)]
+        tracks = [_voiced(2000 + 10 * i + k, 2.0) for k in range(3)]
+        filmed = {camera: judge.video(replace(shot, camera=camera), tracks[0], seed=i) for camera in CAMERAS}
+        for camera, video in filmed.items():
+            cameras[camera].append(_camera(video) == camera)
+            truth = judge.truth(replace(shot, camera=camera), tracks[0], 8.0, i)[: len(video)]
             stage.append(_camera(truth) == camera)
-        spoken = [judge.film(replace(shot, camera="static"), sound, seed=i) for sound in sounds]
+        spoken = [judge.video(replace(shot, camera="static"), audio, seed=i) for audio in tracks]
         still = mouth_opening(filmed["static"])
-        same_sound += [agreement(mouth_opening(filmed[c]), still).correlation for c in CAMERAS[1:]]
-        other_sound += [agreement(mouth_opening(film), still, most=0).at_once for film in spoken[1:]]
+        same_audio += [agreement(mouth_opening(filmed[c]), still).correlation for c in CAMERAS[1:]]
+        other_audio += [agreement(mouth_opening(video), still, most=0).at_once for video in spoken[1:]]
         rows.append([*filmed.values(), *spoken[1:]])
     if sheet is not None:
         _write_sheet(sheet, rows[:4])
     return {
         "camera obeyed": {camera: round(float(np.mean(found)), 3) for camera, found in cameras.items()},
         "camera, stage": round(float(np.mean(stage)), 3),
-        "mouths, same sound, other camera": round(float(np.nanmean(same_sound)), 3),
-        "mouths, same prompt, other sound": round(float(np.nanmean(other_sound)), 3),
+        "mouths, same audio, other camera": round(float(np.nanmean(same_audio)), 3),
+        "mouths, same prompt, other audio": round(float(np.nanmean(other_audio)), 3),
     }
 
 
-def _camera(film: np.ndarray) -> str:
+def _camera(video: np.ndarray) -> str:
     """The camera's move, from the path of the face: the puppet itself does not travel."""
-    faces = face_of(film)
-    across = _slope(faces.centre[:, 0]) / film.shape[2]
+    faces = face_of(video)
+    across = _slope(faces.centre[:, 0]) / video.shape[2]
     growth = _slope(np.log(faces.height))
     if abs(across) > PAN:
         return "pan left" if across > 0 else "pan right"
@@ -254,18 +253,18 @@ def _slope(values: np.ndarray) -> float:
 
 
 def _write_sheet(path: Path, rows: list[list[np.ndarray]]) -> None:
-    """A puppet in each row: four pictures of each of its films, side by side."""
-    pictures = []
+    """A puppet in each row: four images of each of its videos, side by side."""
+    images = []
     for row in rows:
-        shown = [film[t] for film in row for t in np.linspace(2, len(film) - 3, 4).astype(int)]
-        pictures.append(np.concatenate(shown, axis=1))
-    write_image(path, np.concatenate(pictures, axis=0).repeat(2, axis=0).repeat(2, axis=1))
+        shown = [video[t] for video in row for t in np.linspace(2, len(video) - 3, 4).astype(int)]
+        images.append(np.concatenate(shown, axis=1))
+    write_image(path, np.concatenate(images, axis=0).repeat(2, axis=0).repeat(2, axis=1))
 
 
 def _voiced(seed: int, seconds: float) -> np.ndarray:
     """A held-out track in which someone speaks or sings."""
     for attempt in range(100):
-        samples = sound_track(seed + 100_000 * attempt, seconds, split="held-out")
+        samples = audio_track(seed + 100_000 * attempt, seconds, split="held-out")
         if perform(samples, RATE, round(seconds * 16), 16.0, seed=0).mouth.std() > 0.15:
             return samples
     raise RuntimeError("no voice in a hundred tracks")

@@ -1,4 +1,4 @@
-"""Does a LoRA teach a subject that the model has never seen? Films of held-out shots, with it and without.
+"""Does a LoRA teach a subject that the model has never seen? Videos of held-out shots, with it and without.
 
     python -m bench.subject --model M --lora HIGH@high --lora LOW@low [--count 30] [-o FILE] [--sheet FILE]
 
@@ -46,13 +46,13 @@ _SHOTS_SEED = 4000  # held-out shots, of series that nothing else draws from
 class Amounts:
     """Held-out prompts of the subject, prompts of other subjects, and clips of either for the loss."""
 
-    films: int = 30
+    videos: int = 30
     others: int = 10
     clips: int = 12
 
     def __post_init__(self) -> None:
-        if self.films < 1 or min(self.others, self.clips) < 0:
-            raise OptionError(f"at least one film and nothing below 0 are needed; got {self}")
+        if self.videos < 1 or min(self.others, self.clips) < 0:
+            raise OptionError(f"at least one video and nothing below 0 are needed; got {self}")
 
 
 def prompts(count: int, seed: int, subject: str | None) -> list[tuple[Shot, Asked]]:
@@ -78,18 +78,18 @@ def compare(
     settings: dict[str, Any] | None = None,
     log: Callable[[str], None] = print,
 ) -> tuple[dict[str, Any], dict[str, list[np.ndarray]]]:
-    """Make the films of both rows, bare and with the LoRAs; return every figure, and the films of the subject."""
-    mine, rest = prompts(amounts.films, seed, SUBJECT), prompts(amounts.others, seed + 1, None)
+    """Make the videos of both rows, bare and with the LoRAs; return every figure, and the videos of the subject."""
+    mine, rest = prompts(amounts.videos, seed, SUBJECT), prompts(amounts.others, seed + 1, None)
     held = {
         "subject": prompts(amounts.clips, seed + 2, SUBJECT),
         "others": prompts(amounts.clips, seed + 3, None),
     }
-    films, calls, kept, found = {}, {}, {}, {}
+    videos, calls, kept, found = {}, {}, {}, {}
     for row, used in (("bare", ()), ("lora", loras)):
-        log(f"{row}: {len(mine)} films of a {SUBJECT}, {len(rest)} of other subjects")
+        log(f"{row}: {len(mine)} videos of a {SUBJECT}, {len(rest)} of other subjects")
         engine.use_loras(used)
-        films[row] = [make(engine, asked, seed + i, settings) for i, (_, asked) in enumerate(mine)]
-        calls[row] = [judge.call(film) for film in films[row]]
+        videos[row] = [make(engine, asked, seed + i, settings) for i, (_, asked) in enumerate(mine)]
+        calls[row] = [judge.call(video) for video in videos[row]]
         kept[row] = [judge.call(make(engine, asked, seed + i, settings)) for i, (_, asked) in enumerate(rest)]
         found[row] = {name: _losses(engine, listed, seed) for name, listed in held.items() if listed}
     asked = [shot.subject for shot, _ in rest]
@@ -100,11 +100,11 @@ def compare(
         "subject": SUBJECT,
         "seed": seed,
         "settings": {name: value for name, value in (settings or {}).items() if value is not None},
-        "films": len(mine),
+        "videos": len(mine),
         "called": {row: shares(called) for row, called in calls.items()},
         "gain": gain_of(*([call == SUBJECT for call in calls[row]] for row in calls)),
         "others": {
-            "films": len(rest),
+            "videos": len(rest),
             "right": {row: _mean([a == b for a, b in zip(kept[row], asked, strict=True)]) for row in kept},
             "called_subject": {row: _mean([call == SUBJECT for call in kept[row]]) for row in kept},
         },
@@ -115,7 +115,7 @@ def compare(
             {"prompt": each.prompt, "bare": before, "lora": after}
             for (_, each), before, after in zip(mine, calls["bare"], calls["lora"], strict=True)
         ],
-    }, films
+    }, videos
 
 
 def _losses(engine: Engine, listed: Sequence[tuple[Shot, Asked]], seed: int) -> torch.Tensor:
@@ -130,7 +130,7 @@ def _mean(hits: Sequence[bool]) -> float | None:
 
 
 def gain_of(bare: Sequence[bool], lora: Sequence[bool]) -> dict[str, Any]:
-    """Shares with 95 % intervals (Wilson 1927), their difference, and the films that changed, both ways."""
+    """Shares with 95 % intervals (Wilson 1927), their difference, and the videos that changed, both ways."""
     return {
         "bare": _mean(bare),
         "lora": _mean(lora),
@@ -174,12 +174,12 @@ def bands(bare: torch.Tensor, lora: torch.Tensor, variant: Variant) -> list[dict
 def lines(result: dict[str, Any]) -> list[str]:
     """The figures for people."""
     subject, of = result["subject"], result["gain"]
-    judge, count = result["judge"], result["films"]
+    judge, count = result["judge"], result["videos"]
     found = [
         f"judge: held-out renders called right {judge['right']:.0%}, a {subject} {judge['seen']:.0%}; "
         f"others called {subject} {judge['false']:.0%}",
         "",
-        f"{f'{count} films of a {subject}':24} {f'called {subject}':>15}   95 % interval     called else",
+        f"{f'{count} videos of a {subject}':24} {f'called {subject}':>15}   95 % interval     called else",
     ]
     for row, called in result["called"].items():
         low, high = of["interval"][row]
@@ -187,12 +187,12 @@ def lines(result: dict[str, Any]) -> list[str]:
             f"{kind} {share:.0%}" for kind, share in called.items() if share and kind != subject
         )
         found.append(f"{row:24} {of[row]:15.1%}   {low:5.1%} to {high:6.1%}   {else_ or '-'}")
-    found.append(f"gain {of['gain']:+.1%}: {of['won']} films won, {of['lost']} lost")
-    if (others := result["others"])["films"]:
+    found.append(f"gain {of['gain']:+.1%}: {of['won']} videos won, {of['lost']} lost")
+    if (others := result["others"])["videos"]:
         right, wrong = others["right"], others["called_subject"]
         found += [
             "",
-            f"{others['films']} films of other subjects: called what was asked {right['bare']:.0%} bare, "
+            f"{others['videos']} videos of other subjects: called what was asked {right['bare']:.0%} bare, "
             f"{right['lora']:.0%} with the LoRA; called {subject} {wrong['bare']:.0%}, {wrong['lora']:.0%}",
         ]
     for name, rows in result["loss"].items():
@@ -207,18 +207,18 @@ def lines(result: dict[str, Any]) -> list[str]:
 
 
 def sheet(
-    films: dict[str, list[np.ndarray]], calls: Sequence[dict[str, Any]], columns: int = 4
+    videos: dict[str, list[np.ndarray]], calls: Sequence[dict[str, Any]], columns: int = 4
 ) -> np.ndarray:
-    """Both rows as a picture: prompts in columns, three moments of each film; above bare, below with the LoRAs.
+    """Both rows as an image: prompts in columns, three moments of each video; above bare, below with the LoRAs.
 
-    A bar under a film is green where it is called the subject.
+    A bar under a video is green where it is called the subject.
     """
     cells = []
     for i, call in enumerate(calls):
         strips = []
         for row in ("bare", "lora"):
-            film = films[row][i]
-            strip = np.concatenate([film[int(t)] for t in np.linspace(1, len(film) - 1, 3)], axis=1)
+            video = videos[row][i]
+            strip = np.concatenate([video[int(t)] for t in np.linspace(1, len(video) - 1, 3)], axis=1)
             strip = np.concatenate([strip, np.empty((4, *strip.shape[1:]), np.uint8)])
             strip[-4:] = (60, 170, 60) if call[row] == SUBJECT else (205, 205, 205)
             strips.append(strip)
@@ -251,7 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"fitting the judge: {options.looks} renders of each subject")
     judge, said = judged(drawn_size(engine), options.looks, options.checked)
     amounts = Amounts(options.count, options.others, options.clips)
-    result, films = compare(
+    result, videos = compare(
         engine, loras, judge, amounts, seed=options.seed, settings={"steps": options.steps}
     )
     result["judge"] = said
@@ -261,7 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.output.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     if options.sheet:
         options.sheet.parent.mkdir(parents=True, exist_ok=True)
-        write_image(options.sheet, sheet(films, result["prompts"][: options.pictures]))
+        write_image(options.sheet, sheet(videos, result["prompts"][: options.images]))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -288,7 +288,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--checked", type=int, default=30, help="held-out renders of each that it is checked on"
     )
-    parser.add_argument("--pictures", type=int, default=12, help="prompts on the sheet")
+    parser.add_argument("--images", type=int, default=12, help="prompts on the sheet")
     parser.add_argument("--sheet", type=Path, help="write a contact sheet here (png)")
     parser.add_argument("-o", "--output", type=Path, help="write the figures here (json)")
     return parser

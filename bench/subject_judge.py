@@ -1,4 +1,4 @@
-"""Which of the film set's bodies does a film show? A small linear classifier, fitted on the set's own renders.
+"""Which of the film set's bodies does a video show? A small linear classifier, fitted on the set's own renders.
 
 The body is found as `wan22.director` finds it; a square about it, with room below for a pale stem, is looked at: where
 there is colour, how bright it is, and which way edges run (histograms of oriented gradients, Dalal and Triggs 2005).
@@ -27,7 +27,7 @@ ACTIONS = ("still", "travel-left", "travel-right", "bounce", "spin", "drop")
 _SIDE, _CELL, _WAYS = 32, 8, 9  # the square that is looked at, its cells, in pixels; orientations
 _THUMB = 12
 _ROOM = 1.7  # side of the square, over the longer side of the body that was found
-_LOOKS = 5  # frames of a film that are looked at
+_LOOKS = 5  # frames of a video that are looked at
 _FIT_SEED, _CHECK_SEED = 71, 73
 
 
@@ -39,14 +39,14 @@ class Judge:
     weights: np.ndarray
     bias: np.ndarray
 
-    def scores(self, film: np.ndarray) -> dict[str, float]:
-        """How much a film, uint8 (T, H, W, 3), looks like each kind: the mean over its frames (natural logarithms)."""
-        found = (features(film) @ self.weights + self.bias).mean(axis=0)
+    def scores(self, video: np.ndarray) -> dict[str, float]:
+        """How much a video, uint8 (T, H, W, 3), looks like each kind: the mean over its frames (natural logarithms)."""
+        found = (features(video) @ self.weights + self.bias).mean(axis=0)
         return dict(zip(self.kinds, found.tolist(), strict=True))
 
-    def call(self, film: np.ndarray) -> str:
-        """The kind that a film looks like most."""
-        scores = self.scores(film)
+    def call(self, video: np.ndarray) -> str:
+        """The kind that a video looks like most."""
+        scores = self.scores(video)
         return max(scores, key=scores.__getitem__)
 
 
@@ -62,20 +62,20 @@ def fit(looks: Mapping[str, np.ndarray], shrink: float = 0.3) -> Judge:
     return Judge(tuple(looks), weights, -0.5 * np.einsum("kd,dk->k", means, weights))
 
 
-def features(film: np.ndarray) -> np.ndarray:
-    """What is looked at in some frames of a film, uint8 (T, H, W, 3): float64 (frames, d). Raises MediaError."""
+def features(video: np.ndarray) -> np.ndarray:
+    """What is looked at in some frames of a video, uint8 (T, H, W, 3): float64 (frames, d). Raises MediaError."""
     import cv2
 
-    if film.ndim != 4 or film.shape[-1] != 3 or film.dtype != np.uint8 or not len(film):
-        raise MediaError(f"a film is uint8 (T, H, W, 3), not {film.dtype} {film.shape}")
-    some = film[np.unique(np.linspace(0, len(film) - 1, _LOOKS).round().astype(int))]
-    pictures = some.astype(np.float32) / 255
-    found = find_subject(cv2, pictures)
-    return np.stack([_look(cv2, *pair) for pair in zip(pictures, found.mask, strict=True)])
+    if video.ndim != 4 or video.shape[-1] != 3 or video.dtype != np.uint8 or not len(video):
+        raise MediaError(f"a video is uint8 (T, H, W, 3), not {video.dtype} {video.shape}")
+    some = video[np.unique(np.linspace(0, len(video) - 1, _LOOKS).round().astype(int))]
+    images = some.astype(np.float32) / 255
+    found = find_subject(cv2, images)
+    return np.stack([_look(cv2, *pair) for pair in zip(images, found.mask, strict=True)])
 
 
-def _look(cv2: Any, picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    crop = square(cv2, picture, mask)
+def _look(cv2: Any, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    crop = square(cv2, image, mask)
     grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
     colour = crop.max(axis=-1) - crop.min(axis=-1)
     thumbs = [
@@ -103,8 +103,8 @@ def gradients(part: np.ndarray) -> np.ndarray:
     return (blocks / (np.linalg.norm(blocks, axis=1, keepdims=True) + 1.0)).ravel()
 
 
-def square(cv2: Any, picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The square about a body, float32 (32, 32, 3); where no body was found, the middle of the picture."""
+def square(cv2: Any, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The square about a body, float32 (32, 32, 3); where no body was found, the middle of the image."""
     rows, columns = mask.shape
     ys, xs = np.nonzero(mask)
     left, top, right, bottom = 0.4 * columns, 0.35 * rows, 0.6 * columns, 0.65 * rows
@@ -115,14 +115,14 @@ def square(cv2: Any, picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     corner = ((left + right - side) / 2, top - 0.2 * body)
     # One affine map cuts, scales and repeats the border; a large body is smoothed first, so that nothing aliases.
     scale = side / _SIDE
-    smooth = cv2.GaussianBlur(picture, (0, 0), 0.5 * scale) if scale > 1 else picture
+    smooth = cv2.GaussianBlur(image, (0, 0), 0.5 * scale) if scale > 1 else image
     place = np.array([[scale, 0, corner[0]], [0, scale, corner[1]]], dtype=np.float32)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(smooth, place, (_SIDE, _SIDE), flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
 def looks_at_renders(count: int, size: tuple[int, int], seed: int = _FIT_SEED) -> dict[str, np.ndarray]:
-    """Features of `count` training clips of every kind, each blurred by some 0 to 2.5 pixels, as films may be."""
+    """Features of `count` training clips of every kind, each blurred by some 0 to 2.5 pixels, as videos may be."""
     import cv2
 
     rng = np.random.default_rng(seed)

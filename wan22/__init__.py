@@ -11,33 +11,33 @@ __all__ = [
     "Engine",
     "LoRA",
     "Request",
-    "Sound",
+    "Audio",
     "Video",
     "Wan22Error",
     "Wan22Pipeline",
     "__version__",
     "load",
-    "read_sound",
+    "read_audio",
 ]
 
 _HOME = {
     "Engine": "wan22.engine",
     "LoRA": "wan22.weights.lora",
     "Request": "wan22.types",
-    "Sound": "wan22.types",
+    "Audio": "wan22.types",
     "Video": "wan22.pipeline",
     "Wan22Error": "wan22.errors",
     "Wan22Pipeline": "wan22.pipeline",
     "load": "wan22.engine",
-    "read_sound": "wan22.media.audio",
+    "read_audio": "wan22.media.audio",
 }
 
 if TYPE_CHECKING:
     from wan22.engine import Engine, load
     from wan22.errors import Wan22Error
-    from wan22.media.audio import read_sound
+    from wan22.media.audio import read_audio
     from wan22.pipeline import Video, Wan22Pipeline
-    from wan22.types import Request, Sound
+    from wan22.types import Audio, Request
     from wan22.weights.lora import LoRA
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class SpeechArch:
-    """What a transformer has beyond the base to be driven by sound (spec: speech_to_video, sections 1 and 2).
+    """What a transformer has beyond the base to be driven by audio (spec: speech_to_video, sections 1 and 2).
 
-    `audio_dim` and `audio_states` are the width and number of hidden states of the sound's encoder, `audio_tokens`
+    `audio_dim` and `audio_states` are the width and number of hidden states of the audio's encoder, `audio_tokens`
     the tokens of each latent frame made from them (one more is learned), `inject` the blocks after which they are
-    read, `pose_channels` the latent channels of a pose film, `history` the latent frames of motion history, newest
+    read, `pose_channels` the latent channels of a pose video, `history` the latent frames of motion history, newest
     first, that are packed one, two and four times as coarsely.
     """
 
@@ -30,7 +30,7 @@ class SpeechArch:
 
 @dataclass(frozen=True)
 class DiTArch:
-    """The sizes of a transformer (spec: transformer, section 1); `speech` is None without sound."""
+    """The sizes of a transformer (spec: transformer, section 1); `speech` is None without audio."""
 
     in_channels: int
     out_channels: int

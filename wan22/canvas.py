@@ -18,10 +18,10 @@ MAX_LATENT_FRAMES = 1024
 """The positions that the official rotation tables hold (spec: transformer, section 4)."""
 
 MAX_FRAMES = 1_000_000
-"""Of a film: many hours."""
+"""Of a video: many hours."""
 
 LONGER = 1.5
-"""A film of more than so many times the trained length is made in several clips."""
+"""A video of more than so many times the trained length is made in several clips."""
 
 OVERLAP = 1
 """Frames at the beginning of a clip that show the end of the one before: models were trained to go on from one."""
@@ -34,7 +34,7 @@ class Canvas:
     `draw` and `out` are (width, height); `scaled` says that `out` is a resize of `draw` (a model kept to its
     trained sizes), else it is cut from its centre. `frames` are delivered. They are made in `clips`, one after another,
     of `drawn_frames` each, of which all but the first clip begin with `overlap` frames that show the end of the one
-    before. A film of one clip is resampled over the same time if `stretched`, else its first frames are delivered.
+    before. A video of one clip is resampled over the same time if `stretched`, else its first frames are delivered.
     `latent` is the grid (t, h, w) of a clip's latents, each of `stride_time` pixel frames but the first.
     """
 
@@ -72,13 +72,13 @@ def fit(
     frames: int | None,
     seconds: float | None,
     fps: float | None,
-    picture: Size | None = None,
+    image: Size | None = None,
     ends: bool = False,
     chain: bool = True,
 ) -> Canvas:
-    """Compute the canvas of a request; `picture` is the size of its first image or clip, if it has one.
+    """Compute the canvas of a request; `image` is the size of its first image or clip, if it has one.
 
-    `ends` says that the film must end on a picture, so that drawn frames cannot simply be left out at its end. A film
+    `ends` says that the video must end on an image, so that drawn frames cannot simply be left out at its end. A video
     that is much longer than the model was trained on is made in several clips, unless `chain` is false.
 
     Raises SizeError, naming the value, the rule and the nearest that works.
@@ -90,7 +90,7 @@ def fit(
         )
     fps = float(fps)
     frames = _frame_count(variant, frames, seconds, fps)
-    out = _out_size(variant, size, picture)
+    out = _out_size(variant, size, image)
     long = max(variant.trained.frames)
     chained = chain and not ends and frames > LONGER * long
     if not chained:
@@ -121,11 +121,11 @@ def fit_speech(
     frames: int | None,
     seconds: float | None,
     fps: float | None,
-    picture: Size,
-    sound_seconds: float,
+    image: Size,
+    audio_seconds: float,
     clips: int | None = None,
 ) -> Canvas:
-    """Compute the canvas of a film that sound drives: as long as the sound, or as asked, in at most `clips` clips.
+    """Compute the canvas of a video that audio drives: as long as the audio, or as asked, in at most `clips` clips.
 
     Raises SizeError, naming the value, the rule and what works.
     """
@@ -137,19 +137,19 @@ def fit_speech(
     if clips is not None and (not _is_whole(clips) or clips < 1):
         raise SizeError(f"clips must be a whole number from 1, not {clips}")
     if frames is None and seconds is None:
-        if sound_seconds * rate < 1:
+        if audio_seconds * rate < 1:
             raise SizeError(
-                f"the sound lasts {sound_seconds:.3f} s, less than one frame at {rate:g} frames a second; "
-                "give a longer one, or say with seconds how long the film is to be"
+                f"the audio lasts {audio_seconds:.3f} s, less than one frame at {rate:g} frames a second; "
+                "give a longer one, or say with seconds how long the video is to be"
             )
-        frames = max(1, round(sound_seconds * rate))
+        frames = max(1, round(audio_seconds * rate))
     frames = _frame_count(variant, frames, seconds, rate)
     if clips is not None:
         frames = min(frames, int(clips) * speech.clip_frames)
-    out = _speech_size(variant, size, picture)
+    out = _speech_size(variant, size, image)
     if variant.trained.only:
         draw = _nearest_trained(variant, out)
-        notices = (*_scaled_notice(variant, draw, out), *_cut_notice(picture, draw))
+        notices = (*_scaled_notice(variant, draw, out), *_cut_notice(image, draw))
     else:
         draw = (_up(out[0], speech.side), _up(out[1], speech.side))
         notices = () if draw == out else (
@@ -166,15 +166,15 @@ def fit_speech(
         clips=-(-frames // speech.clip_frames),
         notices=notices,
     )
-    # The latent frame that stands for one picture is the reference's or the history's.
+    # The latent frame that stands for one image is the reference's or the history's.
     return replace(canvas, latent=(speech.clip_frames // variant.vae.stride_time, *canvas.latent[1:]))
 
 
-def speech_size(picture: Size, area: int, side: int) -> Size:
+def speech_size(image: Size, area: int, side: int) -> Size:
     """S2V's rule: the first of a hundred scales from large to small whose sides, rounded up to multiples of `side`,
     have no more than `area` pixels (spec: speech_to_video, section 9).
     """
-    width, height = picture
+    width, height = image
     if width * height <= area:
         low, high = 0.1, 1.0
     else:
@@ -194,20 +194,20 @@ def speech_size(picture: Size, area: int, side: int) -> Size:
     return min(int(w // side * side), width // side * side), min(int(h // side * side), height // side * side)
 
 
-def _speech_size(variant: Variant, size: Size | None, picture: Size) -> Size:
+def _speech_size(variant: Variant, size: Size | None, image: Size) -> Size:
     assert variant.speech is not None
     if size is not None:
-        return _out_size(variant, size, picture)
+        return _out_size(variant, size, image)
     area = variant.defaults.size[0] * variant.defaults.size[1]
     if variant.trained.only:
-        # The picture is cut to the shape that is drawn: cutting the film to the picture's would cut twice.
-        draw = _nearest_trained(variant, picture)
+        # The image is cut to the shape that is drawn: cutting the video to the image's would cut twice.
+        draw = _nearest_trained(variant, image)
         scale = math.sqrt(area / math.prod(draw))
         return round(draw[0] * scale), round(draw[1] * scale)
-    out = speech_size(picture, area, variant.speech.side)
+    out = speech_size(image, area, variant.speech.side)
     if min(out) < variant.speech.side:
         raise SizeError(
-            f"a {picture[0]}x{picture[1]} picture is too narrow for {area} pixels; crop it, or give a size"
+            f"a {image[0]}x{image[1]} image is too narrow for {area} pixels; crop it, or give a size"
         )
     return out
 
@@ -216,7 +216,7 @@ def _check_one_clip(variant: Variant, frames: int) -> None:
     most = (MAX_LATENT_FRAMES - 1) * variant.vae.stride_time + 1
     if frames > most:
         raise SizeError(
-            f"{frames} frames are too many for the one clip that a last picture or a clip to start from asks for; "
+            f"{frames} frames are too many for the one clip that a last image or a clip to start from asks for; "
             f"at most {most}"
         )
 
@@ -250,17 +250,17 @@ def _scaled_notice(variant: Variant, draw: Size, out: Size) -> tuple[str, ...]:
         return ()
     return (
         f"{variant.name} draws {draw[0]}x{draw[1]}, the nearest size that it was trained on; "
-        f"the film is scaled to {out[0]}x{out[1]}",
+        f"the video is scaled to {out[0]}x{out[1]}",
     )
 
 
-def _cut_notice(picture: Size, draw: Size) -> tuple[str, ...]:
-    """Say that much of a picture will not be seen."""
-    scale = max(draw[0] / picture[0], draw[1] / picture[1])
+def _cut_notice(image: Size, draw: Size) -> tuple[str, ...]:
+    """Say that much of an image will not be seen."""
+    scale = max(draw[0] / image[0], draw[1] / image[1])
     seen = round(draw[0] / scale), round(draw[1] / scale)
-    if math.prod(seen) > 0.9 * math.prod(picture):
+    if math.prod(seen) > 0.9 * math.prod(image):
         return ()
-    return (f"of the {picture[0]}x{picture[1]} picture the middle {seen[0]}x{seen[1]} is shown",)
+    return (f"of the {image[0]}x{image[1]} image the middle {seen[0]}x{seen[1]} is shown",)
 
 
 def _trained_canvas(
@@ -315,12 +315,12 @@ def _frame_count(variant: Variant, frames: int | None, seconds: float | None, fp
     return int(frames)
 
 
-def _out_size(variant: Variant, size: Size | None, picture: Size | None) -> Size:
+def _out_size(variant: Variant, size: Size | None, image: Size | None) -> Size:
     if size is None:
-        if picture is None:
+        if image is None:
             return variant.defaults.size
         area = variant.defaults.size[0] * variant.defaults.size[1]
-        return picture_size(variant, picture, area)
+        return image_size(variant, image, area)
     least = variant.grid[0]
     if not isinstance(size, tuple | list) or len(size) != 2 or not all(map(_is_number, size)):
         raise SizeError(
@@ -336,29 +336,27 @@ def _out_size(variant: Variant, size: Size | None, picture: Size | None) -> Size
     return int(size[0]), int(size[1])
 
 
-def picture_size(variant: Variant, picture: Size, area: int) -> Size:
-    """The official size (width, height) for a picture: about `area` pixels in the picture's own shape.
+def image_size(variant: Variant, image: Size, area: int) -> Size:
+    """The official size (width, height) for an image: about `area` pixels in the image's own shape.
 
     A model kept to its trained sizes is scaled anyway: whole steps of its grid nearest to the shape.
     A model told by channels rounds down to multiples of 16 (spec: sampling, section 7); one told by known
     latents takes the better of two roundings to multiples of 32 (section 8).
     """
-    width, height = picture
+    width, height = image
     side = variant.grid[0]
     if variant.trained.only:
         near = (math.sqrt(area * width / height), math.sqrt(area * height / width))
         return max(1, round(near[0] / side)) * side, max(1, round(near[1] / side)) * side
-    size = known_size(picture, area, side) if variant.image == "known" else channels_size(picture, area)
+    size = known_size(image, area, side) if variant.image == "known" else channels_size(image, area)
     if min(size) < side:
-        raise SizeError(
-            f"a {width}x{height} picture is too narrow for {area} pixels; crop it, or give a size"
-        )
+        raise SizeError(f"a {width}x{height} image is too narrow for {area} pixels; crop it, or give a size")
     return size
 
 
-def channels_size(picture: Size, area: int) -> Size:
+def channels_size(image: Size, area: int) -> Size:
     """I2V-A14B's rule: scale to the area, round the latent grid down to even numbers."""
-    ratio = picture[1] / picture[0]
+    ratio = image[1] / image[0]
 
     def latent(side: float) -> int:
         return int(side // 8 // 2 * 2)
@@ -366,9 +364,9 @@ def channels_size(picture: Size, area: int) -> Size:
     return latent(math.sqrt(area / ratio)) * 8, latent(math.sqrt(area * ratio)) * 8
 
 
-def known_size(picture: Size, area: int, side: int) -> Size:
+def known_size(image: Size, area: int, side: int) -> Size:
     """TI2V-5B's rule: round width first or height first, and keep whichever bends the shape less."""
-    ratio = picture[0] / picture[1]
+    ratio = image[0] / image[1]
     width = math.sqrt(area * ratio)
     height = area / width
     candidates = []

@@ -60,27 +60,28 @@ class Trained:
 
 @dataclass(frozen=True)
 class Speech:
-    """How a model that is driven by sound makes its film, clip by clip (spec: speech_to_video, section 8).
+    """How a model that is driven by audio makes its video, clip by clip (spec: speech_to_video, section 8).
 
     Every clip has `clip_frames` (a multiple of the VAE's time stride), and is told the last `motion_frames` before
-    it. Of the first clip, which has no past, `settle` frames are dropped. Where a past is longer than what was shown,
-    what came before is grey, as in the official release, or the picture standing still (`begins_still`). Sizes are
-    multiples of `side`. A sound whose deviation is under `hush` is taken for a silence's noise and not raised to full
-    loudness. `audio` is the hub id of the encoder of sound, if it is not in the model's folder.
+    it. Of the first clip, which has no past, `warmup_frames` frames are dropped. Where a past is longer than
+    what was shown, what came before is grey, as in the official release, or the image standing still
+    (`static_history`). Sizes are multiples of `side`. An audio file whose deviation is under `silence_rms` is
+    taken for a silence's noise and not raised to full loudness. `audio` is the hub id of the encoder of audio,
+    if it is not in the model's folder.
     """
 
     clip_frames: int = 80
     motion_frames: int = 73
-    settle: int = 3
+    warmup_frames: int = 3
     side: int = 64
-    begins_still: bool = False
-    hush: float = 0.0
+    static_history: bool = False
+    silence_rms: float = 0.0
     audio: str | None = "jonatasgrosman/wav2vec2-large-xlsr-53-english"
 
 
 @dataclass(frozen=True)
 class Fast:
-    """How a model makes films in a few steps: with adapters that lie in its folder.
+    """How a model makes videos in a few steps: with adapters that lie in its folder.
 
     `loras` names a file for each expert that one changes. `sigmas` are the noise levels at which Euler's method asks
     the network, falling from noise (at most 1) and without the 0 at the end. `guidance` is usually 1: the adapters
@@ -102,10 +103,10 @@ class Variant:
     """A row of the catalogue.
 
     `experts` names the networks from high noise to low: ("high", "low") or ("dit",); `boundary` is the timestep
-    fraction at and above which the first one works. `image` says how a known picture is told to the network:
+    fraction at and above which the first one works. `image` says how a known image is told to the network:
     "channels" (a mask and latents beside the noisy channels), "known" (its latent frame is given at noise level
-    zero and kept), "reference" (latents beside the film, of whom it shows; speech to video), or None (this model
-    takes no picture). `speech` says how sound drives it, if it does; `fast` how it is asked in a few steps, if it can.
+    zero and kept), "reference" (latents beside the video, of whom it shows; speech to video), or None (this model
+    takes no image). `speech` says how audio drives it, if it does; `fast` how it is asked in a few steps, if it can.
     """
 
     name: str
@@ -226,7 +227,7 @@ VARIANTS: dict[str, Variant] = {
         ),
         Variant(
             name="s2v-14B",
-            title="Wan2.2 speech to video, one 14B network driven by sound",
+            title="Wan2.2 speech to video, one 14B network driven by audio",
             dit=replace(_A14B, speech=_S2V),
             vae=VAE_21,
             text=UMT5_XXL,
@@ -250,7 +251,7 @@ EMBEDDED = Path(__file__).parent / "assets" / "nano"
 
 NANO_SPEECH = "nano-s2v"
 EMBEDDED_SPEECH = Path(__file__).parent / "assets" / "nano-s2v"
-"""Likewise of the one that sound drives; it draws into the latents of the other's VAE."""
+"""Likewise of the one that audio drives; it draws into the latents of the other's VAE."""
 
 ALIASES = {
     "wan22-nano": NANO,

@@ -4,7 +4,7 @@ import time
 
 
 class Clock:
-    """Times steps and tells how long the rest of the film will take. Within a clip, what lies between steps (an
+    """Times steps and tells how long the rest of the video will take. Within a clip, what lies between steps (an
     expert's loading, the caller's own work) is not counted, and the first one's warm-up does not spoil the estimate;
     later clips are expected to take as long as those before them, all in all.
     """

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from wan22.conditioning.take import Take
+from wan22.conditioning.clips import Take
 from wan22.conditioning.text import Context
 from wan22.memory.placement import Placement
-from wan22.models.dit import Beside, NoiseLevels, TextMemory
+from wan22.models.dit import ExtraTokens, NoiseLevels, TextMemory
 from wan22.request import Job
 from wan22.sampling import cfg, rescale, velocity_to_x0
 from wan22.types import Events, Level, Phase, Reply
@@ -90,7 +90,7 @@ class Denoiser:
         scale = self.job.scale(self.name)
         return not self.guided or scale == 1 or (self.take.heard is not None and scale < 1)
 
-    def _hear(self, network: nn.Module, group: tuple[int, ...]) -> Beside | None:
+    def _hear(self, network: nn.Module, group: tuple[int, ...]) -> ExtraTokens | None:
         """What stands beside the noisy tokens; the branch without the prompt hears nothing."""
         heard = self.take.heard
         if heard is None:
@@ -101,8 +101,8 @@ class Denoiser:
             for name in ("reference", "motion", "pose")
             if (value := getattr(heard, name)) is not None
         }
-        sound = heard.sound.to(device)
-        return network.read_speech(sound=torch.stack([sound * (1 - i) for i in group]), **told)
+        audio = heard.audio.to(device)
+        return network.read_speech(audio=torch.stack([audio * (1 - i) for i in group]), **told)
 
     def denoise(self, x: Tensor, level: Level) -> Tensor:
         """The clean sample that the expert in charge sees: guided velocity, turned into x0."""
@@ -141,8 +141,8 @@ class Denoiser:
 
 @dataclass(frozen=True)
 class _Branch:
-    """What one call of the network is told of text and sound, for `count` samples."""
+    """What one call of the network is told of text and audio, for `count` samples."""
 
     count: int
     text: TextMemory
-    beside: Beside | None
+    beside: ExtraTokens | None

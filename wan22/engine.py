@@ -2,8 +2,8 @@
 
     check -> text -> for every clip: what it is told -> noise -> steps (expert by noise level) -> latents -> frames
 
-Most films are one clip. A long one is made of several, each of which goes on from what the one before left
-(conditioning/take.py), so that memory does not grow with length.
+Most videos are one clip. A long one is made of several, each of which goes on from what the one before left
+(conditioning/clips.py), so that memory does not grow with length.
 
 `Engine.generate` is a generator: the caller owns progress, and cancels by closing it, which takes effect before the
 next step and leaves nothing behind. It writes no file; the edges do.
@@ -22,15 +22,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wan22 import finish
+from wan22 import postprocess
 from wan22.arch import DiTArch, UMT5Arch, VAEArch
 from wan22.canvas import Canvas
 from wan22.catalog import Variant
 from wan22.clock import Clock
-from wan22.conditioning.hold import ColourHold
-from wan22.conditioning.known import Known, channels, cover, frames, to_pixels
-from wan22.conditioning.speech import Hearing, Performance, hidden_states
-from wan22.conditioning.take import Carry, Chain, Story, Take
+from wan22.conditioning.clips import Carry, ClipPlan, FrameChaining, Take
+from wan22.conditioning.color_match import ColorMatch
+from wan22.conditioning.image import ImageCondition, channels, cover, frames, to_pixels
+from wan22.conditioning.speech import AudioFeatures, Performance, hidden_states
 from wan22.conditioning.text import Context, Tokenizer
 from wan22.denoiser import Denoiser, contexts
 from wan22.errors import CheckpointError, DecodeError, OptionError
@@ -136,7 +136,7 @@ class Engine:
         return self._recipe(resolve(request, self.variant))
 
     def generate(self, request: Request, done: ClipDone | None = None) -> Events:
-        """Make a film, one event after another (see types.Event); of a long one that was interrupted, what follows the
+        """Make a video, one event after another (see types.Event); of a long one that was interrupted, what follows the
         clip `done`. A Progress may be answered by sending a Reply, which changes the steps that follow.
 
         Raises RequestError for a request that cannot be served, before anything is loaded; DecodeError if the VAE
@@ -145,14 +145,14 @@ class Engine:
         job = resolve(request, self.variant)
         if done is not None and done.clips != job.canvas.clips:
             raise OptionError(
-                f"clip {done.clip} is of a film of {done.clips} clips, and this one has {job.canvas.clips}"
+                f"clip {done.clip} is of a video of {done.clips} clips, and this one has {job.canvas.clips}"
             )
         self._merge(fast=request.fast)
         yield from self._notices(job)
         texts = yield from self._encode_texts(job)
         recipe = self._recipe(job)
         clock = Clock(len(job.schedule), job.canvas.clips)
-        if job.canvas.clips == 1 and request.sound is None:
+        if job.canvas.clips == 1 and request.audio is None:
             known, x = yield from self._condition(job)
             x = yield from self._denoise(job, 0, texts, Take(known), x, clock)
             latents = {"latents": x.float().cpu()}
@@ -168,11 +168,11 @@ class Engine:
         yield Finished(job.canvas.fps, recipe)
 
     def _clip(
-        self, job: Job, clip: int, texts: dict[str, Context], story: Story, carry: Carry, clock: Clock
+        self, job: Job, clip: int, texts: dict[str, Context], story: ClipPlan, carry: Carry, clock: Clock
     ) -> Generator[Event, Reply | None, Carry]:
         """Make one clip of several, and return what it leaves to the next."""
         if clip > 0 or self.variant.speech is not None:
-            yield Phase("condition", "going on from the clip before" if clip else "hearing the sound")
+            yield Phase("condition", "going on from the clip before" if clip else "hearing the audio")
         take = story.take(clip, carry)
         x = self._noise(job, clip)
         if self.variant.speech is not None:
@@ -182,28 +182,36 @@ class Engine:
         kept = _Kept(story.keep)
         try:
             before = [] if take.before is None else [take.before.to(x)]
-            stream = finish.own_frames(self._decode(self.vae(), torch.cat([*before, x], dim=1)[None]), take)
-            stream, colour = _held_colour(stream, carry, job.request.hold_colour)
-            yield from finish.deliver(finish.stand_first(kept(stream), take.stand), job.canvas, clip)
+            stream = postprocess.own_frames(
+                self._decode(self.vae(), torch.cat([*before, x], dim=1)[None]), take
+            )
+            stream, colour = _matched_color(stream, carry, job.request.color_match)
+            yield from postprocess.deliver(
+                postprocess.repeat_first_frame(kept(stream), take.stand), job.canvas, clip
+            )
         except (RuntimeError, MemoryError) as error:
             raise DecodeError(f"the VAE could not decode clip {clip + 1}: {error}") from error
         if clip + 1 == job.canvas.clips:
             return {}
         return {**story.carry(kept.frames(), carry), **colour}
 
-    def _story(self, job: Job) -> Generator[Event, Reply | None, Story]:
-        """How the clips of a film follow one another."""
-        speech, sound = self.variant.speech, job.request.sound
-        if speech is None or sound is None:
+    def _story(self, job: Job) -> Generator[Event, Reply | None, ClipPlan]:
+        """How the clips of a video follow one another."""
+        speech, audio = self.variant.speech, job.request.audio
+        if speech is None or audio is None:
             known, _ = yield from self._condition(job)
-            return Chain(self.variant, job.canvas, self.encode_pixels, known)
-        yield Phase("condition", "encoding the picture")
+            return FrameChaining(self.variant, job.canvas, self.encode_pixels, known)
+        yield Phase("condition", "encoding the image")
         return Performance(
-            speech, job.canvas, self.encode_pixels, Hearing(sound, self.hear, speech.hush), job.request
+            speech,
+            job.canvas,
+            self.encode_pixels,
+            AudioFeatures(audio, self.hear, speech.silence_rms),
+            job.request,
         )
 
     def hear(self, samples: Tensor) -> Tensor:
-        """Normalised samples (1, n) to the states of the sound's encoder (states, T, a)."""
+        """Normalised samples (1, n) to the states of the audio's encoder (states, T, a)."""
         return hidden_states(self._placement.bring("audio"), samples)
 
     def decode_latents(self, tensors: dict[str, Tensor], recipe: dict[str, Any]) -> Events:
@@ -212,12 +220,12 @@ class Engine:
         Raises CheckpointError if tensors and recipe do not belong together or to this model, and DecodeError if the
         VAE fails.
         """
-        canvas = finish.canvas_of(recipe, self.variant)
-        latents = finish.check_latents(tensors, canvas, self.variant)
+        canvas = postprocess.canvas_of(recipe, self.variant)
+        latents = postprocess.check_latents(tensors, canvas, self.variant)
         yield Phase("decode", f"{canvas.latent[0]} latent frames")
         try:
             stream = self._decode(self.vae(), latents[None])
-            yield from finish.deliver(stream, canvas)
+            yield from postprocess.deliver(stream, canvas)
         except (RuntimeError, MemoryError) as error:
             raise DecodeError(f"the VAE could not decode the latents: {error}") from error
         yield Finished(canvas.fps, recipe)
@@ -297,13 +305,13 @@ class Engine:
             return job.request.noise.detach().float().cpu()
         return draw_noise((self.variant.dit.out_channels, *job.canvas.latent), job.request.seed + clip)
 
-    def _condition(self, job: Job) -> Generator[Event, Reply | None, tuple[Known, Tensor]]:
-        """Encode what is known of the film; return it and the sample to start from."""
+    def _condition(self, job: Job) -> Generator[Event, Reply | None, tuple[ImageCondition, Tensor]]:
+        """Encode what is known of the video; return it and the sample to start from."""
         canvas, request = job.canvas, job.request
         x = self._noise(job, 0)
-        known = Known()
+        known = ImageCondition()
         if request.image is not None or request.last_image is not None:
-            yield Phase("condition", "encoding the picture")
+            yield Phase("condition", "encoding the image")
             if self.variant.image == "channels":
                 known = channels(
                     request.image,
@@ -316,9 +324,9 @@ class Engine:
                 known = frames(request.image, request.last_image, canvas, self.encode_pixels)
         if request.video is not None:
             yield Phase("condition", "encoding the clip")
-            pictures = finish.spread(request.video, canvas)
-            film = torch.stack([to_pixels(cover(p, canvas.draw)) for p in pictures], dim=1)
-            x = add_noise(self.encode_pixels(film[None])[0].cpu(), x, job.schedule[0])
+            images = postprocess.spread(request.video, canvas)
+            video = torch.stack([to_pixels(cover(p, canvas.draw)) for p in images], dim=1)
+            x = add_noise(self.encode_pixels(video[None])[0].cpu(), x, job.schedule[0])
         return known, x
 
     def _denoise(
@@ -384,7 +392,7 @@ def _alike(given: Tensor, x: Tensor) -> Tensor:
     return given.to(x)
 
 
-def _holding(denoise: Denoise, known: Known, noise: Tensor) -> Denoise:
+def _holding(denoise: Denoise, known: ImageCondition, noise: Tensor) -> Denoise:
     """A denoise that keeps the latents that are known, if there are any."""
     if known.latents is None or known.frames is None:
         return denoise
@@ -394,20 +402,20 @@ def _holding(denoise: Denoise, known: Known, noise: Tensor) -> Denoise:
 
 
 _COLOUR = "colour."
-"""Begins the names of the tensors that hold a film's colours, in what a clip leaves to the next."""
+"""Begins the names of the tensors that hold a video's colours, in what a clip leaves to the next."""
 
 
-def _held_colour(stream: Iterator[Tensor], carry: Carry, strength: float) -> tuple[Iterator[Tensor], Carry]:
+def _matched_color(stream: Iterator[Tensor], carry: Carry, strength: float) -> tuple[Iterator[Tensor], Carry]:
     """Keep a clip's colours to the first one's, if asked; return its frames, and the colours for the next clip."""
     if not strength:
         return stream, {}
     whole = torch.cat(list(stream), dim=1)
     held = {name.removeprefix(_COLOUR): t for name, t in carry.items() if name.startswith(_COLOUR)}
     if held:
-        hold = ColourHold.from_tensors(held)
+        hold = ColorMatch.from_tensors(held)
         whole = hold.correct(whole, strength)
     else:
-        hold = ColourHold.from_frames(whole)
+        hold = ColorMatch.from_frames(whole)
     return iter([whole]), {f"{_COLOUR}{name}": tensor for name, tensor in hold.as_tensors().items()}
 
 

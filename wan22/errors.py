@@ -6,7 +6,7 @@
     │   ├── OptionError        an unknown or impossible option; lists the known ones
     │   ├── DeviceError        a device or dtype that is not here
     │   └── ExtendError        a prompt that an engine could not extend
-    ├── MediaError             an image, clip or sound that cannot be read
+    ├── MediaError             an image, clip or audio that cannot be read
     ├── SpeechError            a text that could not be spoken: no program, or a server that fails
     ├── OutputError            a place that cannot be written, or has no room
     ├── CheckpointError        weights that are missing, truncated, or not what was expected
@@ -44,7 +44,7 @@ class ExtendError(RequestError):
 
 
 class MediaError(Wan22Error):
-    """An image, clip or sound that cannot be read."""
+    """An image, clip or audio that cannot be read."""
 
 
 class SpeechError(Wan22Error):

@@ -31,7 +31,7 @@ from wan22.weights.recognise import AudioArch, recognise
 @dataclass(frozen=True)
 class Model:
     """A complete model on disk: its row, and the path of each part ("high" and "low", or "dit"; "vae"; "text"; and
-    "audio" if sound drives it). `fast` has the adapters for few steps, by expert, if it ships some.
+    "audio" if audio drives it). `fast` has the adapters for few steps, by expert, if it ships some.
     """
 
     name: str
@@ -123,20 +123,20 @@ def _said(file: Path) -> Variant | None:
 
 
 def _check_audio(folder: Path, row: Variant, audio: Path) -> None:
-    """The transformer hears with the encoder of sound that it was trained on."""
+    """The transformer hears with the encoder of audio that it was trained on."""
     with open_reader(audio) as reader:
         arch = recognise(reader).arch
     if not isinstance(arch, AudioArch):
-        raise CheckpointError(f"{folder}: {audio} is no encoder of sound (wav2vec2)")
+        raise CheckpointError(f"{folder}: {audio} is no encoder of audio (wav2vec2)")
     if row.dit.speech is None:
         raise CheckpointError(
-            f"{folder} is said to be driven by sound, and its transformer hears none (dit.speech)"
+            f"{folder} is said to be driven by audio, and its transformer hears none (dit.speech)"
         )
     wanted = row.dit.speech.audio_states, row.dit.speech.audio_dim
     if (arch.num_hidden_layers + 1, arch.hidden_size) != wanted:
         raise CheckpointError(
             f"{folder}: the transformer hears {wanted[0]} hidden states of width {wanted[1]}, and {audio} gives "
-            f"{arch.num_hidden_layers + 1} of width {arch.hidden_size}; take the encoder of sound of the same release"
+            f"{arch.num_hidden_layers + 1} of width {arch.hidden_size}; take the encoder of audio of the same release"
         )
 
 

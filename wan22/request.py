@@ -20,24 +20,24 @@ from wan22.canvas import Canvas, fit, fit_speech
 from wan22.catalog import Fast, Variant
 from wan22.errors import OptionError, SizeError, choose
 from wan22.sampling import SOLVERS, Schedule, by_expert, explicit, levels, start_at
-from wan22.types import Clip, Level, Request, Sound
+from wan22.types import Audio, Clip, Level, Request
 
 MAX_PROMPT = 20_000
 TENSORS = ("noise", "prompt_embeds", "negative_prompt_embeds")
 """What of a request stands in the place of what the engine makes otherwise."""
 
 HEARD_RATE = 16_000
-"""Samples a second of the sound that drives a film."""
+"""Samples a second of the audio that drives a video."""
 
 MAX_RATIO = 32
-"""Of the sides of a picture: to cover a film's shape, a narrower one would be scaled to gigabytes."""
+"""Of the sides of an image: to cover a video's shape, a narrower one would be scaled to gigabytes."""
 
 
 @dataclass(frozen=True)
 class Job:
     """A request with nothing left open. `guidance` is by expert: {"low": ..., "high": ...}.
 
-    `prompts` are the texts of the film with the second from which each holds, the first from 0.
+    `prompts` are the texts of the video with the second from which each holds, the first from 0.
     """
 
     request: Request
@@ -97,10 +97,10 @@ class Job:
             values["strength"] = request.strength
         if self.canvas.clips > 1:
             values["clips"] = [self.canvas.span(clip)[0] for clip in range(self.canvas.clips)]
-            values["hold_colour"] = request.hold_colour
-        if request.sound is not None:
+            values["color_match"] = request.color_match
+        if request.audio is not None:
             values["from_image"] = request.from_image
-            values["sound_seconds"] = round(request.sound.seconds, 6)
+            values["audio_seconds"] = round(request.audio.seconds, 6)
         inputs = input_hashes(request)
         given = {
             name: array_hash(value.detach().float().cpu().numpy())
@@ -113,10 +113,10 @@ class Job:
 
 
 def input_hashes(request: Request) -> dict[str, str]:
-    """Hashes of the images, videos and sound that were given, by the names of the request's fields."""
+    """Hashes of the images, videos and audio that were given, by the names of the request's fields."""
     return {
         name: array_hash(_array(value))
-        for name in ("image", "last_image", "video", "sound", "pose")
+        for name in ("image", "last_image", "video", "audio", "pose")
         if (value := getattr(request, name)) is not None
     }
 
@@ -160,8 +160,8 @@ def resolve(request: Request, variant: Variant) -> Job:
         notices=(
             *canvas.notices,
             *length_notices,
-            *_picture_notices(request, variant, canvas),
-            *_sound_notices(request, canvas),
+            *_image_notices(request, variant, canvas),
+            *_audio_notices(request, canvas),
             *_prompt_notices(prompts, canvas),
         ),
     )
@@ -196,15 +196,15 @@ def _fast(request: Request, variant: Variant) -> Fast | None:
 
 def _canvas(request: Request, variant: Variant) -> Canvas:
     if variant.speech is not None:
-        assert request.sound is not None
+        assert request.audio is not None
         return fit_speech(
             variant,
             size=request.size,
             frames=request.frames,
             seconds=request.seconds,
             fps=request.fps,
-            picture=_picture_size(request) or variant.defaults.size,
-            sound_seconds=request.sound.seconds,
+            image=_image_size(request) or variant.defaults.size,
+            audio_seconds=request.audio.seconds,
             clips=request.clips,
         )
     return fit(
@@ -213,7 +213,7 @@ def _canvas(request: Request, variant: Variant) -> Canvas:
         frames=_frames(request),
         seconds=request.seconds,
         fps=request.fps if request.fps is not None or request.video is None else request.video.fps,
-        picture=_picture_size(request),
+        image=_image_size(request),
         ends=request.last_image is not None,
         chain=request.video is None,
     )
@@ -250,7 +250,7 @@ def parse_prompt(prompt: str) -> tuple[tuple[float, str], ...]:
 
 def task_of(request: Request, canvas: Canvas) -> str:
     """The task in the words of the field: t2v, i2v, v2v, t2i or s2v."""
-    if request.sound is not None:
+    if request.audio is not None:
         return "s2v"
     if request.video is not None:
         return "v2v"
@@ -266,25 +266,25 @@ def array_hash(values: np.ndarray) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _array(value: np.ndarray | Clip | Sound) -> np.ndarray:
+def _array(value: np.ndarray | Clip | Audio) -> np.ndarray:
     if isinstance(value, Clip):
         return value.frames
-    return value.samples if isinstance(value, Sound) else value
+    return value.samples if isinstance(value, Audio) else value
 
 
-def _sound_notices(request: Request, canvas: Canvas) -> tuple[str, ...]:
-    """What is to be said of a sound and a pose film whose lengths are not the film's."""
+def _audio_notices(request: Request, canvas: Canvas) -> tuple[str, ...]:
+    """What is to be said of an audio file and a pose video whose lengths are not the video's."""
     notices = []
     seconds = canvas.frames / canvas.fps
-    if request.sound is not None and request.sound.seconds < seconds - 1.5 / canvas.fps:
+    if request.audio is not None and request.audio.seconds < seconds - 1.5 / canvas.fps:
         notices.append(
-            f"the sound ends after {request.sound.seconds:.2f} s; the film goes on in silence to {seconds:.2f} s"
+            f"the audio ends after {request.audio.seconds:.2f} s; the video goes on in silence to {seconds:.2f} s"
         )
     if request.pose is not None:
         posed = len(request.pose.frames) / request.pose.fps
         if posed < seconds - 1.5 / canvas.fps:
             notices.append(
-                f"the pose film ends after {posed:.2f} s of {seconds:.2f} s; "
+                f"the pose video ends after {posed:.2f} s of {seconds:.2f} s; "
                 "the rest of that clip is told black, and after it the body is free"
             )
     return tuple(notices)
@@ -380,91 +380,93 @@ def _rescale(request: Request, variant: Variant) -> float:
     return float(fields.check("guidance_rescale", request.guidance_rescale))
 
 
-def _picture_notices(request: Request, variant: Variant, canvas: Canvas) -> tuple[str, ...]:
-    """What is to be said of a film from pictures; SizeError if it is too short for them."""
-    pictured = request.image is not None and variant.image == "known"
-    if (pictured or request.last_image is not None) and canvas.latent[0] == 1:
+def _image_notices(request: Request, variant: Variant, canvas: Canvas) -> tuple[str, ...]:
+    """What is to be said of a video from images; SizeError if it is too short for them."""
+    has_image = request.image is not None and variant.image == "known"
+    if (has_image or request.last_image is not None) and canvas.latent[0] == 1:
         raise SizeError(
-            f"{canvas.frames} frame is the image itself: a film from an image needs {1 + canvas.stride_time} frames "
+            f"{canvas.frames} frame is the image itself: a video from an image needs {1 + canvas.stride_time} frames "
             "or more"
         )
     if request.last_image is None or variant.image != "known" or variant.trained.only:
         return ()
-    return (f"{variant.name} was not trained to end on a picture; the last one may be met abruptly",)
+    return (f"{variant.name} was not trained to end on an image; the last one may be met abruptly",)
 
 
-def _check_sound(request: Request, variant: Variant) -> None:
-    """What drives a film must be there for a model that hears, and only for one."""
-    told = [name for name in ("sound", "pose", "clips") if getattr(request, name) is not None]
+def _check_audio(request: Request, variant: Variant) -> None:
+    """What drives a video must be there for a model that hears, and only for one."""
+    told = [name for name in ("audio", "pose", "clips") if getattr(request, name) is not None]
     if variant.speech is None:
         if told:
             raise OptionError(
-                f"{variant.name} hears no sound and takes no {told[0]}; take s2v-14B or nano-s2v"
+                f"{variant.name} hears no audio and takes no {told[0]}; take s2v-14B or nano-s2v"
             )
         if request.from_image:
             raise OptionError(
-                f"from_image is for films driven by sound; {variant.name} always begins with its image"
+                f"from_image is for videos driven by audio; {variant.name} always begins with its image"
             )
         return
-    sound = request.sound
-    if sound is None:
-        raise OptionError(f"{variant.name} needs a sound that drives the film")
-    check_samples(sound)
-    if sound.rate != HEARD_RATE:
+    audio = request.audio
+    if audio is None:
+        raise OptionError(f"{variant.name} needs audio that drives the video")
+    check_samples(audio)
+    if audio.rate != HEARD_RATE:
         raise OptionError(
-            f"the sound must have {HEARD_RATE} samples a second, not {sound.rate}; "
-            "wan22.media.audio.read_sound makes it so"
+            f"the audio must have {HEARD_RATE} samples a second, not {audio.rate}; "
+            "wan22.media.audio.read_audio makes it so"
         )
     if request.video is not None or request.last_image is not None:
         what = "video" if request.video is not None else "last image"
-        raise OptionError(f"{variant.name} takes no {what}; it is told by an image, a sound and a pose film")
+        raise OptionError(
+            f"{variant.name} takes no {what}; it is told by an image, an audio file and a pose video"
+        )
     if request.pose is not None:
         _check_pose(request.pose)
 
 
-def check_samples(sound: Sound) -> None:
-    """Raise OptionError if this is no sound: float32 samples of one channel, all finite; of any rate."""
-    if not isinstance(sound, Sound):
-        raise OptionError(f"a sound must be a Sound, not {type(sound).__name__}")
-    x = sound.samples
+def check_samples(audio: Audio) -> None:
+    """Raise OptionError if this is no audio: float32 samples of one channel, all finite; of any rate."""
+    if not isinstance(audio, Audio):
+        raise OptionError(f"an audio file must be a Audio, not {type(audio).__name__}")
+    x = audio.samples
     if not isinstance(x, np.ndarray) or x.dtype != np.float32 or x.ndim != 1:
         found = f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
-        raise OptionError(f"a sound must have float32 samples (n,) of one channel, not {found}")
+        raise OptionError(f"an audio file must have float32 samples (n,) of one channel, not {found}")
     if not len(x):
-        raise OptionError("the sound is empty; give one of at least a frame of the film")
+        raise OptionError("the audio is empty; give one of at least a frame of the video")
     if not np.isfinite(x).all():
-        raise OptionError("the sound holds numbers that are not finite")
+        raise OptionError("the audio holds numbers that are not finite")
 
 
 def _check_pose(pose: Clip) -> None:
     if not isinstance(pose, Clip):
-        raise OptionError(f"a pose film must be a Clip, not {type(pose).__name__}")
-    _check_pixels(pose.frames, 4, "a pose film")
-    if _number("the rate of a pose film", pose.fps) <= 0:
-        raise OptionError(f"a pose film must have more than 0 frames a second, not {pose.fps}")
+        raise OptionError(f"a pose video must be a Clip, not {type(pose).__name__}")
+    _check_pixels(pose.frames, 4, "a pose video")
+    if _number("the rate of a pose video", pose.fps) <= 0:
+        raise OptionError(f"a pose video must have more than 0 frames a second, not {pose.fps}")
 
 
 def _check_inputs(request: Request, variant: Variant) -> None:
-    _check_sound(request, variant)
+    _check_audio(request, variant)
     for name in ("color_match", "strength", "seed", "clips"):
         field = fields.BY_NAME[name]
         fields.check(name, getattr(request, field.of))
-    pictures = [p for p in (request.image, request.last_image) if p is not None]
-    for picture in pictures:
-        _check_pixels(picture, 3, "an image")
-    if pictures and variant.image is None:
+    images = [p for p in (request.image, request.last_image) if p is not None]
+    for image in images:
+        _check_pixels(image, 3, "an image")
+    if images and variant.image is None:
         raise OptionError(f"{variant.name} takes no image; take i2v-A14B, ti2v-5B or nano")
     if request.video is not None:
         _check_pixels(request.video.frames, 4, "a video")
-        if pictures:
+        if images:
             raise OptionError("give an image or a video to start from, not both")
         if variant.image_required:
             raise OptionError(
                 f"{variant.name} starts from an image and takes no video; take t2v-A14B, ti2v-5B or nano"
             )
-    elif variant.speech is not None and not pictures:
+    elif variant.speech is not None and not images:
         raise OptionError(f"{variant.name} needs an image of whom it shows")
-    elif variant.image_required and not pictures:
+    elif variant.image_required and not images:
         raise OptionError(f"{variant.name} needs an image (the first frame, the last, or both)")
 
 
@@ -501,7 +503,7 @@ def _frames(request: Request) -> int | None:
     return max(1, round(len(request.video.frames) / request.video.fps * request.fps))
 
 
-def _picture_size(request: Request) -> tuple[int, int] | None:
+def _image_size(request: Request) -> tuple[int, int] | None:
     pixels = request.video.frames[0] if request.video is not None else request.image
     pixels = request.last_image if pixels is None else pixels
     return None if pixels is None else (pixels.shape[1], pixels.shape[0])

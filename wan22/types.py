@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Image = np.ndarray
-"""An RGB picture: uint8, (H, W, 3)."""
+"""An RGB image: uint8, (H, W, 3)."""
 
 Expert = Literal["high", "low"]
 Solver = Literal["unipc", "dpm++", "euler", "distilled"]
@@ -26,15 +26,15 @@ Solver = Literal["unipc", "dpm++", "euler", "distilled"]
 
 @dataclass(frozen=True)
 class Clip:
-    """Pictures in time: `frames` uint8 (T, H, W, 3), shown at `fps` frames a second."""
+    """Images in time: `frames` uint8 (T, H, W, 3), shown at `fps` frames a second."""
 
     frames: np.ndarray
     fps: float
 
 
 @dataclass(frozen=True)
-class Sound:
-    """Sound in time: `samples` float32 (n,), one channel, within [-1, 1], `rate` of them a second."""
+class Audio:
+    """Audio in time: `samples` float32 (n,), one channel, within [-1, 1], `rate` of them a second."""
 
     samples: np.ndarray
     rate: int
@@ -61,12 +61,12 @@ class Request:
     it is padded.
 
     A prompt may change on the way: "@0s a cat sleeps @5s it wakes and stretches".
-    `hold_colour` (0..1) keeps the colours of the later clips of a long film to those of the first.
+    `color_match` (0..1) keeps the colours of the later clips of a long video to those of the first.
     `fast` takes the few steps of the adapters that the model ships, if it ships some: steps, solver, shift and guidance
     are then theirs.
 
-    Speech to video: `image` shows who is seen, `sound` (16,000 samples a second) drives the film, `pose` is a film of
-    the body's pose, `clips` limits how many clips are made. With `from_image` the film begins with the image itself.
+    Speech to video: `image` shows who is seen, `audio` (16,000 samples a second) drives the video, `pose` is a video of
+    the body's pose, `clips` limits how many clips are made. With `from_image` the video begins with the image itself.
     """
 
     prompt: str
@@ -89,9 +89,9 @@ class Request:
     prompt_embeds: Tensor | None = None
     negative_prompt_embeds: Tensor | None = None
     max_sequence_length: int | None = None
-    hold_colour: float = 0.0
+    color_match: float = 0.0
     fast: bool = False
-    sound: Sound | None = None
+    audio: Audio | None = None
     pose: Clip | None = None
     clips: int | None = None
     from_image: bool = False
@@ -140,9 +140,9 @@ class Notice:
 @dataclass(frozen=True)
 class Progress:
     """Step `index` of `steps` is done (1..steps), by `expert`, in `seconds`; `left` seconds are expected, for the whole
-    film. It is a step of clip `clip` of `clips`, from 1.
+    video. It is a step of clip `clip` of `clips`, from 1.
 
-    `x` and `x0` are latents (c, t, h, w): the sample and the current guess of the clean film. `timestep`
+    `x` and `x0` are latents (c, t, h, w): the sample and the current guess of the clean video. `timestep`
     (0..1000) is what
     the network was told of the noise, `sigma` what the solver reckons with.
     """
@@ -178,9 +178,9 @@ class Reply:
 
 @dataclass(frozen=True)
 class Latents:
-    """A film of one clip is denoised and nothing is decoded yet: the moment to put the work in a safe place.
+    """A video of one clip is denoised and nothing is decoded yet: the moment to put the work in a safe place.
 
-    `tensors` and `recipe` are all that `Engine.decode_latents` needs to finish the film later.
+    `tensors` and `recipe` are all that `Engine.decode_latents` needs to finish the video later.
     """
 
     tensors: dict[str, Tensor] = field(repr=False)
@@ -211,7 +211,7 @@ class ClipDone:
 
 @dataclass(frozen=True)
 class Finished:
-    """The film is complete. `recipe` makes it again (see media/recipe.py)."""
+    """The video is complete. `recipe` makes it again (see media/recipe.py)."""
 
     fps: float
     recipe: dict[str, Any]

@@ -92,7 +92,7 @@ def test_a_network_of_another_task_is_recognised_and_refused_by_name():
 
 
 @pytest.mark.parametrize("table", DIALECTS["audio"])
-def test_the_released_encoder_of_sound_is_recognised_under_each_of_its_names(table):
+def test_the_released_encoder_of_audio_is_recognised_under_each_of_its_names(table):
     transformers = pytest.importorskip("transformers")
     arch = asdict(RELEASED_AUDIO)
     with torch.device("meta"):

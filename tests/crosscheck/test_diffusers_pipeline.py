@@ -1,9 +1,9 @@
-"""The same tiny random model, saved by Diffusers and loaded by us, makes the same film in float32.
+"""The same tiny random model, saved by Diffusers and loaded by us, makes the same video in float32.
 
-Two things are made equal before films are compared. The noise: Diffusers is given ours as `latents`. The noise levels:
+Two things are made equal before videos are compared. The noise: Diffusers is given ours as `latents`. The noise levels:
 Diffusers' UniPC spaces them otherwise than the official release (spec: sampling, section 3), so its scheduler is
 handed our sigmas and timesteps, and walks them with its own code. All else is theirs on one side and ours on the
-other: tokens, text encoder, picture, VAE, networks, guidance, boundary between experts, solver.
+other: tokens, text encoder, image, VAE, networks, guidance, boundary between experts, solver.
 """
 
 import inspect
@@ -113,15 +113,15 @@ def relative(a, b):
 
 
 @pytest.mark.parametrize("task", ["t2v", "i2v", "ti2v"])
-def test_the_same_weights_make_the_same_film(task, tmp_path):
+def test_the_same_weights_make_the_same_video(task, tmp_path):
     theirs = save(task, tmp_path / "model")
-    picture = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    image = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     engine = wan22.load(tmp_path / "model", device="cpu", dtype="float32")
     assert engine.variant.experts == (("dit",) if task == "ti2v" else ("high", "low"))
     request = Request(
         prompt=PROMPT,
         negative=NEGATIVE,
-        image=None if task == "t2v" else picture,
+        image=None if task == "t2v" else image,
         size=(WIDTH, HEIGHT),
         frames=FRAMES,
         steps=STEPS,
@@ -143,15 +143,15 @@ def test_the_same_weights_make_the_same_film(task, tmp_path):
         "output_type": "latent",
     }
     options |= {} if task == "ti2v" else {"guidance_scale_2": LOW}
-    options |= {} if task == "t2v" else {"image": Image.fromarray(picture)}
+    options |= {} if task == "t2v" else {"image": Image.fromarray(image)}
     expected = theirs(**options).frames[0]
     assert ours.shape == expected.shape
     assert relative(ours, expected) <= 1e-5
 
-    film = torch.from_numpy(theirs(**{**options, "output_type": "np"}).frames[0])  # (T, H, W, 3) in 0..1
+    video = torch.from_numpy(theirs(**{**options, "output_type": "np"}).frames[0])  # (T, H, W, 3) in 0..1
     with torch.inference_mode():
         mine = engine.vae().decode(ours[None])[0].permute(1, 2, 3, 0)
-    assert relative(mine, film * 2 - 1) <= 1e-4
+    assert relative(mine, video * 2 - 1) <= 1e-4
     if task != "ti2v":
         assert {e.expert for e in events if isinstance(e, Progress)} == {"high", "low"}
 
@@ -164,5 +164,5 @@ def test_the_names_of_the_familiar_face_are_those_of_diffusers():
         "callback_on_step_end"
     ).split()
     assert not [name for name in common if name not in theirs or name not in ours]
-    pictured = inspect.signature(diffusers.WanImageToVideoPipeline.__call__).parameters
-    assert {"image", "last_image"} <= set(ours) & set(pictured)
+    has_image = inspect.signature(diffusers.WanImageToVideoPipeline.__call__).parameters
+    assert {"image", "last_image"} <= set(ours) & set(has_image)

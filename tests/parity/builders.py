@@ -61,7 +61,7 @@ def build(arch: DiTArch | VAEArch, weights: dict[str, torch.Tensor]) -> nn.Modul
 
 
 def wav2vec2(config: dict, weights: dict[str, torch.Tensor]) -> nn.Module:
-    """The encoder of sound, from a state dict with the old names of the weight norm."""
+    """The encoder of audio, from a state dict with the old names of the weight norm."""
     transformers = pytest.importorskip("transformers")
     model = transformers.Wav2Vec2Model(transformers.Wav2Vec2Config(**config)).eval()
     new = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}

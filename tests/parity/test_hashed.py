@@ -105,10 +105,10 @@ def test_the_speech_transformer_has_the_official_numbers(name):
 
 
 @torch.inference_mode()
-def test_the_tokens_of_sound_have_the_official_numbers():
-    sound = given(6, 1, 25, 24, 20)
-    before = sound[..., :1].expand(1, 25, 24, 73)
-    local, whole = speech_network().casual_audio_encoder(torch.cat([before, sound], dim=-1))
+def test_the_tokens_of_audio_have_the_official_numbers():
+    audio = given(6, 1, 25, 24, 20)
+    before = audio[..., :1].expand(1, 25, 24, 73)
+    local, whole = speech_network().casual_audio_encoder(torch.cat([before, audio], dim=-1))
     assert_expected("s2v_audio_local", local)
     assert_expected("s2v_audio_global", whole.unsqueeze(2))
 

@@ -1,4 +1,4 @@
-"""Whole pipelines, from prompt and picture to film, equal the official release.
+"""Whole pipelines, from prompt and image to video, equal the official release.
 
 The engine runs as it is; the text encoder is replaced by one that returns the recorded contexts, because the recorded
 pipelines begin there. Bounds: latents 1e-4, decoded video 1e-3 (relative).
@@ -15,7 +15,7 @@ from wan22.catalog import VARIANTS
 from wan22.conditioning.text import Tokenizer
 from wan22.engine import Engine
 from wan22.memory.placement import Placement
-from wan22.types import Frames, Latents, Progress, Request, Sound
+from wan22.types import Audio, Frames, Latents, Progress, Request
 
 PROMPT, NEGATIVE = "yes", "no"
 
@@ -79,20 +79,20 @@ def cases(golden):
             continue
         ending = name.removeprefix("latents")
         run = ending.removeprefix(".")
-        pictured = config["task"].startswith("i2v") or run == "i2v"
+        has_image = config["task"].startswith("i2v") or run == "i2v"
         request = Request(
             prompt=PROMPT,
             negative=NEGATIVE,
             seed=config["seed"],
             solver=run if run in ("unipc", "dpm++") else None,
-            size=None if pictured else (config["width"], config["height"]),
-            image=golden.inputs["image_uint8_hwc"].numpy() if pictured else None,
+            size=None if has_image else (config["width"], config["height"]),
+            image=golden.inputs["image_uint8_hwc"].numpy() if has_image else None,
         )
         yield ending, request
 
 
 @pytest.mark.golden("pipeline_[!s]*")
-def test_the_film_is_the_official_one(golden, relative_error):
+def test_the_video_is_the_official_one(golden, relative_error):
     engine = engine_of(golden)
     seen = 0
     for ending, request in cases(golden):
@@ -110,7 +110,7 @@ def test_the_film_is_the_official_one(golden, relative_error):
 
 
 @pytest.mark.golden("pipeline_s2v*")
-def test_the_film_of_a_sound_is_the_official_one(golden, read_golden, relative_error):
+def test_the_video_of_a_audio_is_the_official_one(golden, read_golden, relative_error):
     config = golden.config
     audio = wav2vec2(read_golden("s2v_audio").config["wav2vec2"], golden.weights("wav2vec2."))
     engine = engine_of(golden, audio)
@@ -119,7 +119,7 @@ def test_the_film_of_a_sound_is_the_official_one(golden, read_golden, relative_e
         negative=NEGATIVE,
         seed=config["seed"],
         image=golden.inputs["image_uint8_hwc"].numpy(),
-        sound=Sound(golden.inputs["waveform"].numpy(), 16_000),
+        audio=Audio(golden.inputs["waveform"].numpy(), 16_000),
         clips=config["num_clips"],
     )
     clip, clips, decode = config["clip_frames"], [], engine._decode
@@ -134,13 +134,13 @@ def test_the_film_of_a_sound_is_the_official_one(golden, read_golden, relative_e
         [torch.from_numpy(e.frames) for e in engine.generate(request) if isinstance(e, Frames)]
     )
     expected = golden.outputs["video"]
-    # Frames that the release leaves out of the first clip; it makes whole clips, here the film ends with its sound.
+    # Frames that the release leaves out of the first clip; it makes whole clips, here the video ends with its audio.
     settled = config["num_clips"] * clip - expected.shape[1]
     video = torch.cat([clips[0][:, settled:], *clips[1:]], dim=1)
     assert relative_error(video, expected[:, : video.shape[1]]) <= 1e-3
-    heard = round(request.sound.seconds * config["fps"])
+    heard = round(request.audio.seconds * config["fps"])
     assert len(frames) == min(max(heard, 1), config["num_clips"] * clip)
-    # What is delivered is in step with the sound: the first good frame stands for those left out.
+    # What is delivered is in step with the audio: the first good frame stands for those left out.
     shown = frames.permute(3, 0, 1, 2).float() / 127.5 - 1
     assert (shown[:, settled:] - expected[:, : len(frames) - settled]).abs().max() <= 1 / 127.5
     assert torch.equal(frames[:settled], frames[settled : settled + 1].expand(settled, -1, -1, -1))

@@ -1,18 +1,18 @@
-"""What is heard equals the official release: hidden states at 30 a second, then those of every film frame."""
+"""What is heard equals the official release: hidden states at 30 a second, then those of every video frame."""
 
 import numpy as np
 import pytest
 import torch
 from builders import wav2vec2
 
-from wan22.conditioning.speech import Hearing, hidden_states
-from wan22.types import Sound
+from wan22.conditioning.speech import AudioFeatures, hidden_states
+from wan22.types import Audio
 
 
 def hearing_of(golden):
     model = wav2vec2(golden.config["wav2vec2"], golden.weights())
-    sound = Sound(golden.inputs["waveform"].numpy(), golden.config["sampling_rate"])
-    return Hearing(sound, lambda samples: hidden_states(model, samples))
+    audio = Audio(golden.inputs["waveform"].numpy(), golden.config["sampling_rate"])
+    return AudioFeatures(audio, lambda samples: hidden_states(model, samples))
 
 
 @pytest.mark.golden("s2v_audio*")

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import tiny_variant
 
-from wan22 import finish
-from wan22.canvas import MAX_SIDE, fit, fit_speech, picture_size
+from wan22 import postprocess
+from wan22.canvas import MAX_SIDE, fit, fit_speech, image_size
 from wan22.catalog import VARIANTS, Speech
 from wan22.errors import CheckpointError, SizeError
-from wan22.finish import canvas_of, deliver, spread, to_frames
+from wan22.postprocess import canvas_of, deliver, spread, to_frames
 from wan22.types import Clip
 
 FREE, ONLY = tiny_variant(), tiny_variant(only=True)
@@ -48,12 +48,12 @@ def fake_decoder(canvas, chunk):
 def test_exactly_what_was_asked_is_delivered(row, frames, width, height, chunk, ends):
     made = canvas(row, (width, height), frames, ends=ends, chain=False)
     parts = list(deliver(fake_decoder(made, chunk), made))
-    film = np.concatenate([part.frames for part in parts])
-    assert film.shape == (frames, height, width, 3)
-    assert film.dtype == np.uint8
+    video = np.concatenate([part.frames for part in parts])
+    assert video.shape == (frames, height, width, 3)
+    assert video.dtype == np.uint8
     assert [part.start for part in parts] == np.cumsum([0, *(len(p.frames) for p in parts)])[:-1].tolist()
     assert all(part.total == frames and len(part.frames) for part in parts)
-    shades = film[:, 0, 0, 0].astype(int)
+    shades = video[:, 0, 0, 0].astype(int)
     assert (np.diff(shades) >= 0).all()  # time runs forward
     if row.trained.only and ends and made.drawn_frames > 1 and frames > 1:
         assert (shades[0], shades[-1]) == (0, 255)
@@ -120,10 +120,10 @@ def test_a_model_kept_to_its_lengths_draws_the_shortest_that_is_long_enough(aske
 @pytest.mark.parametrize("row", [r for r in ROWS if r.image], ids=lambda r: f"{r.name}-{r.trained.only}")
 @settings(max_examples=50, deadline=None, database=None)
 @given(width=st.integers(1, 6000), height=st.integers(1, 6000))
-def test_a_picture_without_a_size_is_served_near_the_models_own_area(row, width, height):
+def test_a_image_without_a_size_is_served_near_the_models_own_area(row, width, height):
     area = row.defaults.size[0] * row.defaults.size[1]
     try:
-        size = picture_size(row, (width, height), area)
+        size = image_size(row, (width, height), area)
     except SizeError as error:
         assert f"{width}x{height}" in str(error)
         assert max(width, height) > 20 * min(width, height) or area < 10_000
@@ -132,32 +132,32 @@ def test_a_picture_without_a_size_is_served_near_the_models_own_area(row, width,
     assert all(s % side == 0 and s >= side for s in size)
     if max(width, height) <= 3 * min(width, height) and area > 10_000:
         assert 0.8 * area < size[0] * size[1] <= 1.001 * area
-    assert canvas(row, picture=(width, height)).out == size
+    assert canvas(row, image=(width, height)).out == size
 
 
-def test_a_film_that_sound_drives_is_not_cut_to_a_picture_that_was_cut_already():
+def test_a_video_that_audio_drives_is_not_cut_to_a_image_that_was_cut_already():
     row = replace(ONLY, speech=Speech(clip_frames=8, side=16))
-    ask = {"size": None, "frames": None, "seconds": None, "fps": None, "sound_seconds": 1.0}
-    made = fit_speech(row, picture=(600, 130), **ask)
+    ask = {"size": None, "frames": None, "seconds": None, "fps": None, "audio_seconds": 1.0}
+    made = fit_speech(row, image=(600, 130), **ask)
     assert made.draw[0] / made.draw[1] == pytest.approx(made.out[0] / made.out[1], rel=0.02)
     seen = round(130 * made.draw[0] / made.draw[1])
-    assert f"of the 600x130 picture the middle {seen}x130 is shown" in made.notices
-    assert not any("picture" in notice for notice in fit_speech(row, picture=made.draw, **ask).notices)
+    assert f"of the 600x130 image the middle {seen}x130 is shown" in made.notices
+    assert not any("image" in notice for notice in fit_speech(row, image=made.draw, **ask).notices)
 
 
-def test_a_large_photo_does_not_make_a_small_model_paint_a_large_film():
-    assert canvas(ONLY, picture=(6000, 4000)).out == (48, 32)
-    assert canvas(ONLY, picture=(333, 500)).out == (32, 48)
+def test_a_large_photo_does_not_make_a_small_model_paint_a_large_video():
+    assert canvas(ONLY, image=(6000, 4000)).out == (48, 32)
+    assert canvas(ONLY, image=(333, 500)).out == (32, 48)
 
 
-def test_a_film_is_cut_from_the_centre_of_what_was_drawn():
+def test_a_video_is_cut_from_the_centre_of_what_was_drawn():
     made = canvas(FREE, (20, 30), 1)
     drawn = torch.arange(32 * 32).view(1, 1, 32, 32).expand(3, -1, -1, -1) / (32 * 32) * 2 - 1
     (part,) = deliver(iter([drawn]), made)
     assert np.array_equal(part.frames, to_frames(drawn[:, :, 1:31, 6:26]))
 
 
-def test_a_film_is_scaled_from_the_centre_without_bending_its_shape():
+def test_a_video_is_scaled_from_the_centre_without_bending_its_shape():
     made = canvas(ONLY, (96, 40), 1)
     assert made.draw == (48, 32)
     drawn = torch.full((3, 1, 32, 48), -1.0)
@@ -169,7 +169,7 @@ def test_a_film_is_scaled_from_the_centre_without_bending_its_shape():
     assert np.array_equal(bright, bright[::-1, ::-1])
 
 
-def test_a_long_large_film_is_scaled_a_few_frames_at_a_time(monkeypatch):
+def test_a_long_large_video_is_scaled_a_few_frames_at_a_time(monkeypatch):
     made = canvas(ONLY, (96, 64), 25)
     whole = np.concatenate([part.frames for part in deliver(fake_decoder(made, 9), made)])
     monkeypatch.setattr(finish, "_PIXELS_AT_ONCE", 2 * 96 * 64)
@@ -186,13 +186,13 @@ def test_pixels_are_rounded_and_clamped():
     ("fps", "frames", "expected"),
     [(8.0, 5, [0, 1, 2, 3, 4]), (16.0, 5, [0, 2, 4, 6, 8]), (4.0, 5, [0, 0, 1, 1, 2]), (8.0, 13, None)],
 )
-def test_a_clip_is_shown_at_the_times_of_the_film(fps, frames, expected):
+def test_a_clip_is_shown_at_the_times_of_the_video(fps, frames, expected):
     clip = Clip(np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1).repeat(3, axis=3), fps)
     shown = spread(clip, canvas(FREE, None, frames))[:, 0, 0, 0].tolist()
     assert shown == (expected or [*range(10), 9, 9, 9])
 
 
-def test_a_clip_is_spread_as_the_film_made_of_it_will_be():
+def test_a_clip_is_spread_as_the_video_made_of_it_will_be():
     clip = Clip(np.arange(36, dtype=np.uint8).reshape(36, 1, 1, 1).repeat(3, axis=3), 8.0)
     assert spread(clip, canvas(ONLY, None, 36, chain=False))[:, 0, 0, 0].tolist() == [*range(0, 36, 4)]
 

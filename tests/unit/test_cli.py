@@ -67,7 +67,7 @@ class FakeEngine:
     def generate(self, request, done=None):
         job, recipe = self.resolve(request), self.recipe(request)
         self.requests.append(request)
-        if job.canvas.clips > 1 or request.sound is not None:
+        if job.canvas.clips > 1 or request.audio is not None:
             yield from self.clips(job, recipe, done)
             return
         yield Phase("text")
@@ -138,10 +138,10 @@ def everything(folder):
 # What is made
 
 
-def test_generate_prints_only_the_path_and_writes_the_film_with_its_recipe(engine, run, tmp_path):
+def test_generate_prints_only_the_path_and_writes_the_video_with_its_recipe(engine, run, tmp_path):
     code, out, err = run("generate", "a red ball", "-o", "ball.mp4", "--seed", 3, "--steps", 4)
     assert (code, out) == (0, "ball.mp4\n")
-    assert everything(tmp_path) == ["ball.mp4"], "the latents are removed once the film is there"
+    assert everything(tmp_path) == ["ball.mp4"], "the latents are removed once the video is there"
     assert read_clip("ball.mp4").frames.shape == (5, 32, 64, 3)
     recipe = read_recipe("ball.mp4")
     assert (recipe["prompt"], recipe["seed"], recipe["steps"]) == ("a red ball", 3, 4)
@@ -171,31 +171,31 @@ def test_options_reach_the_request_and_the_engine(engine, run):
     assert engine.loaded == {"model": "fake", "device": "cpu", "dtype": "float32", "memory": "auto"}
 
 
-def test_without_a_name_the_film_is_called_after_the_prompt(engine, run):
+def test_without_a_name_the_video_is_called_after_the_prompt(engine, run):
     code, out, _ = run("generate", "A red ball: bounces!", "--seed", 7)
     assert (code, out) == (0, "out/a-red-ball-bounces-7.mp4\n")
     assert Path(out.strip()).is_file()
 
 
 @pytest.mark.parametrize(
-    ("prompt", "name"), [("$(rm -rf) `x`", "rm-rf-x"), ("빨간 공", "빨간-공"), ("!?", "film")]
+    ("prompt", "name"), [("$(rm -rf) `x`", "rm-rf-x"), ("빨간 공", "빨간-공"), ("!?", "video")]
 )
 def test_a_prompt_of_any_language_becomes_a_file_name(prompt, name):
     assert slug(prompt) == name
 
 
-def test_count_makes_films_of_successive_seeds(engine, run, tmp_path):
+def test_count_makes_videos_of_successive_seeds(engine, run, tmp_path):
     code, out, _ = run("generate", "p", "-o", "out.mp4", "--seed", 5, "--count", 3)
     assert (code, out.split()) == (0, ["out-1.mp4", "out-2.mp4", "out-3.mp4"])
     assert [request.seed for request in engine.requests] == [5, 6, 7]
     assert everything(tmp_path) == ["out-1.mp4", "out-2.mp4", "out-3.mp4"]
 
 
-def test_image_makes_one_picture(engine, run):
+def test_image_makes_one_image(engine, run):
     code, out, _ = run("image", "a red ball", "-o", "ball.png")
     assert (code, out) == (0, "ball.png\n")
-    with Image.open("ball.png") as picture:
-        assert picture.size == (64, 32)
+    with Image.open("ball.png") as image:
+        assert image.size == (64, 32)
     assert read_recipe("ball.png")["frames"] == 1
 
 
@@ -231,7 +231,7 @@ def test_a_tag_goes_before_the_extension_or_the_number(path, tagged):
 # What is kept
 
 
-def test_a_failed_decode_keeps_the_latents_and_decode_finishes_the_same_film(engine, run, tmp_path):
+def test_a_failed_decode_keeps_the_latents_and_decode_finishes_the_same_video(engine, run, tmp_path):
     run("generate", "p", "-o", "whole.mp4", "--seed", 4)
     engine.fail["decode"] = RuntimeError("out of memory")
     code, out, err = run("generate", "p", "-o", "out.mp4", "--seed", 4)
@@ -250,7 +250,7 @@ def test_a_full_disk_while_writing_keeps_the_latents(engine, run, monkeypatch, t
     def full(self, recipe=None):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("wan22.media.writer._Film.finish", full)
+    monkeypatch.setattr("wan22.media.writer._Video.finish", full)
     code, _, err = run("generate", "p", "-o", "out.mp4")
     assert code == 1 and "No space left on device" in err
     assert everything(tmp_path) == [f"out.mp4{LATENTS_SUFFIX}"]
@@ -280,7 +280,7 @@ def test_a_defect_is_one_line_without_a_traceback(engine, run, monkeypatch):
         main(["generate", "p", "-o", "out.mp4"])
 
 
-def test_an_old_film_stays_when_overwriting_is_forbidden_or_the_new_one_fails(engine, run):
+def test_an_old_video_stays_when_overwriting_is_forbidden_or_the_new_one_fails(engine, run):
     Path("out.mp4").write_bytes(b"old")
     code, _, err = run("generate", "p", "-o", "out.mp4", "--no-overwrite")
     assert code == 2 and "exists already" in err
@@ -292,7 +292,7 @@ def test_an_old_film_stays_when_overwriting_is_forbidden_or_the_new_one_fails(en
 # What is made again
 
 
-def test_from_makes_the_same_film_and_says_so(engine, run):
+def test_from_makes_the_same_video_and_says_so(engine, run):
     run("generate", "p", "-o", "out.mp4", "--seed", 9, "--frames", 6, "--guidance", "2,3")
     code, out, err = run("generate", "--from", "out.mp4")
     assert (code, out) == (0, "out-again.mp4\n")
@@ -309,7 +309,7 @@ def test_from_names_what_differs(engine, run):
     assert set(compared["differences"]) == {"wan22 0 -> 1", "steps 2 -> 3"}
 
 
-def test_from_finds_the_picture_beside_the_film_or_asks_for_it(engine, run):
+def test_from_finds_the_image_beside_the_video_or_asks_for_it(engine, run):
     Image.new("RGB", (64, 32), "red").save("red.png")
     assert run("generate", "p", "--image", "red.png", "-o", "out.mp4")[0] == 0
     assert read_recipe("out.mp4")["files"] == {"image": "red.png"}
@@ -326,7 +326,7 @@ def test_equal_recipes_with_other_frames_point_at_the_machine():
     assert rerender.differences(old, old) is None
 
 
-def test_show_prints_the_recipe_of_films_and_latents(engine, run):
+def test_show_prints_the_recipe_of_videos_and_latents(engine, run):
     engine.fail["decode"] = RuntimeError("no")
     run("generate", "a red ball", "-o", "out.mp4")
     assert "a red ball" in run("show", f"out.mp4{LATENTS_SUFFIX}")[1]
@@ -355,7 +355,7 @@ def files(tmp_path):
     Image.effect_noise((64, 32), 90).convert("RGB").save(tmp_path / "whole.png")
     content = (tmp_path / "whole.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
-    (tmp_path / "text.png").write_text("I am no picture")
+    (tmp_path / "text.png").write_text("I am no image")
     (tmp_path / "huge.png").write_bytes(png_header(30_000, 30_000))
     (tmp_path / "text.mp4").write_text("I am no clip")
     (tmp_path / "file").write_text("I am no folder")
@@ -384,21 +384,21 @@ REFUSED = {
     "impossible guidance": (["generate", "p", "--guidance", "-1"], "from 0 to 100"),
     "unknown solver": (["generate", "p", "--solver", "eular"], "Did you mean 'euler'? Known: "),
     "negative seed": (["generate", "p", "--seed", "-1"], "seed must be"),
-    "no films": (["generate", "p", "--count", "0"], "--count"),
+    "no videos": (["generate", "p", "--count", "0"], "--count"),
     "strength without a clip": (["generate", "p", "--strength", "0.5"], "--video"),
     "missing image": (["generate", "p", "--image", "nowhere.png"], "nowhere.png does not exist"),
-    "image of text": (["generate", "p", "--image", "text.png"], "is text, not a picture"),
+    "image of text": (["generate", "p", "--image", "text.png"], "is text, not an image"),
     "image cut off": (["generate", "p", "--image", "cut.png"], "cut.png is cut off"),
     "image of 900 megapixels": (["generate", "p", "--image", "huge.png"], "claims .* megapixels; the limit is 40"),
-    "last image of text": (["generate", "p", "--last-image", "text.png"], "is text, not a picture"),
-    "clip of text": (["generate", "p", "--video", "text.mp4"], "is text, not a picture or clip"),
+    "last image of text": (["generate", "p", "--last-image", "text.png"], "is text, not an image"),
+    "clip of text": (["generate", "p", "--video", "text.mp4"], "is text, not an image or clip"),
     "impossible strength": (["generate", "p", "--video", "whole.png", "--strength", "1.5"], "at most 1, not 1.5"),
-    "unknown format": (["generate", "p", "-o", "film.xyz"], ".xyz.*Clips: .mp4"),
-    "no format": (["generate", "p", "-o", "film"], "without an extension"),
-    "film into a picture": (["generate", "p", "-o", "film.png"], "use `wan22 image`"),
-    "picture into a film": (["image", "p", "-o", "picture.mp4"], "use a .png"),
-    "folder is a file": (["generate", "p", "-o", "file/film.mp4"], "file is a file, not a folder"),
-    "cannot be written": (["generate", "p", "-o", "/proc/film.mp4"], "/proc/film.mp4 cannot be written"),
+    "unknown format": (["generate", "p", "-o", "video.xyz"], ".xyz.*Clips: .mp4"),
+    "no format": (["generate", "p", "-o", "video"], "without an extension"),
+    "video into an image": (["generate", "p", "-o", "video.png"], "use `wan22 image`"),
+    "image into a video": (["image", "p", "-o", "image.mp4"], "use a .png"),
+    "folder is a file": (["generate", "p", "-o", "file/video.mp4"], "file is a file, not a folder"),
+    "cannot be written": (["generate", "p", "-o", "/proc/video.mp4"], "/proc/video.mp4 cannot be written"),
     "unknown codec": (["generate", "p", "-o", "x.mp4", "--codec", "vp9"], "Known: h264, hevc, av1"),
     "unknown quality": (["generate", "p", "-o", "x.mp4", "--quality", "best"], "Known: high, good, draft"),
     "unknown option": (["generate", "p", "--stepps", "5"], "unknown option --stepps. Did you mean --steps.*--seed"),
@@ -406,7 +406,7 @@ REFUSED = {
     "from a missing file": (["generate", "--from", "nowhere.mp4"], "nowhere.mp4 does not exist"),
     "from without a recipe": (["generate", "--from", "whole.png"], "carries no recipe"),
     "show without a recipe": (["show", "whole.png"], "carries no recipe"),
-    "decode of a picture": (["decode", "whole.png"], "holds no latents of wan22"),
+    "decode of an image": (["decode", "whole.png"], "holds no latents of wan22"),
     "decode of nothing": (["decode", "nowhere"], "does not exist"),
     "unknown model": (["models", "t2v-A14C"], "Did you mean 't2v-A14B'? Known: nano"),
     "download of nothing": (["download", "t2v-A14C"], "Did you mean 't2v-A14B'"),
@@ -482,7 +482,7 @@ def test_truncated_weights_are_refused(run, tmp_path):
     assert code == 1 and "error: " in err
 
 
-def test_a_film_that_does_not_fit_on_the_disk_is_refused(engine, run, monkeypatch):
+def test_a_video_that_does_not_fit_on_the_disk_is_refused(engine, run, monkeypatch):
     from collections import namedtuple
 
     usage = namedtuple("usage", "total used free")

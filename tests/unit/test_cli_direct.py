@@ -149,7 +149,7 @@ def test_generate_shows_both_prompts_and_hands_the_new_one_on():
     assert with_direction(work, notes) == (work, {}) and len(notes.lines) == 5
 
 
-def test_a_film_made_again_keeps_what_was_told_of_its_prompt():
+def test_a_video_made_again_keeps_what_was_told_of_its_prompt():
     recipe = {"prompt": "b", "extended": {"before": "a", "after": "b"}}
     assert kept(recipe, {"prompt": "b"}) == {"extended": recipe["extended"]}
     assert kept(recipe, {"prompt": "c"}) == {}
@@ -189,12 +189,12 @@ def test_extend_prints_the_prompt_and_what_it_was(capsys, tmp_path):
     assert json.loads(capsys.readouterr().out)["after"].startswith("白天，")
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "fox.png")
     assert main(["extend", "it runs", "--image", str(tmp_path / "fox.png")]) == 0
-    assert "note: rules does not see the picture" in capsys.readouterr().err
+    assert "note: rules does not see the image" in capsys.readouterr().err
     assert main(["extend", ""]) == 2
     assert "there is no prompt to extend" in capsys.readouterr().err
 
 
-def test_extend_asks_a_server_afresh_and_sends_the_picture(capsys, tmp_path):
+def test_extend_asks_a_server_afresh_and_sends_the_image(capsys, tmp_path):
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "fox.png")
     with chat("One.", "Two.") as (url, requests):
         for text in ("One.", "Two."):

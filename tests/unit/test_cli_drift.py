@@ -1,4 +1,4 @@
-"""`wan22 drift`: any film in, a table, numbers and a plot out; and reading films of any length in pieces."""
+"""`wan22 drift`: any video in, a table, numbers and a plot out; and reading videos of any length in pieces."""
 
 import json
 import sys
@@ -9,11 +9,11 @@ from PIL import Image
 
 from wan22.cli.__main__ import main
 from wan22.errors import MediaError
-from wan22.media import video
+from wan22.media import video as video_module
 from wan22.media.video import VideoWriter, read_clip, stream_clip
 
 
-def film(seconds=3.0, fps=8, growth=0.0):
+def video(seconds=3.0, fps=8, growth=0.0):
     """A gradient with a square that goes round; `growth` levels brighter a second."""
     frames = round(seconds * fps)
     y, x = np.mgrid[:32, :48]
@@ -46,10 +46,10 @@ def run(capsys, tmp_path, monkeypatch):
 # What it says
 
 
-@pytest.mark.parametrize("name", ["film.mp4", "film.webm", "film.gif"])
-def test_a_film_of_any_container_is_measured_and_the_numbers_lie_beside_it(run, tmp_path, name):
+@pytest.mark.parametrize("name", ["video.mp4", "video.webm", "video.gif"])
+def test_a_video_of_any_container_is_measured_and_the_numbers_lie_beside_it(run, tmp_path, name):
     pytest.importorskip("matplotlib")
-    code, out, err = run(write(tmp_path / name, film()))
+    code, out, err = run(write(tmp_path / name, video()))
     assert (code, err) == (0, "")
     assert out.splitlines()[0].split()[:3] == ["axis", "start", "end"]
     assert "24 frames of 48x32" in out
@@ -60,35 +60,35 @@ def test_a_film_of_any_container_is_measured_and_the_numbers_lie_beside_it(run, 
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_a_film_that_grows_brighter_is_told_to_drift(run, tmp_path):
-    out = run(write(tmp_path / "film.mp4", film(growth=10)))[1]
+def test_a_video_that_grows_brighter_is_told_to_drift(run, tmp_path):
+    out = run(write(tmp_path / "video.mp4", video(growth=10)))[1]
     verdicts = {line.split()[0]: line.split()[-1] for line in out.splitlines()[1:10]}
     assert verdicts["brightness"] == "drifts" and verdicts["sharpness"] == "steady"
 
 
-def test_the_seams_come_from_the_recipe_in_the_film(run, tmp_path):
-    frames = film()
+def test_the_seams_come_from_the_recipe_in_the_video(run, tmp_path):
+    frames = video()
     frames[8:] += 12
-    out = run(write(tmp_path / "film.mp4", frames, {"clips": [0, 8, 16]}), "--json")[1]
+    out = run(write(tmp_path / "video.mp4", frames, {"clips": [0, 8, 16]}), "--json")[1]
     first, second = json.loads(out)["seams"]
     assert (first["frame"], second["frame"]) == (8, 16)
     assert first["brightness"] > 3 > abs(second["brightness"])
-    assert "2 seams between clips; the largest step is" in run("film.mp4")[1]
+    assert "2 seams between clips; the largest step is" in run("video.mp4")[1]
 
 
 def test_a_cut_is_told(run, tmp_path):
-    frames = film(6)
+    frames = video(6)
     frames[20:] = 255 - frames[20:]
-    assert "1 cut, at 2.5 s: slopes are those within shots" in run(write(tmp_path / "film.mp4", frames))[1]
+    assert "1 cut, at 2.5 s: slopes are those within shots" in run(write(tmp_path / "video.mp4", frames))[1]
 
 
 def test_json_is_one_object_and_the_files_go_where_they_are_told(run, tmp_path):
     pytest.importorskip("matplotlib")
-    write(tmp_path / "film.mp4", film())
-    code, out, _ = run("film.mp4", "--json", "--plot", "new/plot.png", "-o", "new/numbers.json")
+    write(tmp_path / "video.mp4", video())
+    code, out, _ = run("video.mp4", "--json", "--plot", "new/plot.png", "-o", "new/numbers.json")
     assert code == 0
     assert json.loads(out) == json.loads((tmp_path / "new" / "numbers.json").read_text())
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mp4", "new"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["video.mp4", "new"]
     assert (tmp_path / "new" / "plot.png").exists()
 
 
@@ -97,10 +97,10 @@ def test_json_is_one_object_and_the_files_go_where_they_are_told(run, tmp_path):
 
 @pytest.fixture
 def files(tmp_path):
-    Image.fromarray(film()[0]).save(tmp_path / "still.png")
-    (tmp_path / "text.mp4").write_text("I am no film")
-    write(tmp_path / "short.mp4", film(1.5))
-    write(tmp_path / "strange.mp4", film(), {"clips": ["first"]})
+    Image.fromarray(video()[0]).save(tmp_path / "still.png")
+    (tmp_path / "text.mp4").write_text("I am no video")
+    write(tmp_path / "short.mp4", video(1.5))
+    write(tmp_path / "strange.mp4", video(), {"clips": ["first"]})
     whole = (tmp_path / "short.mp4").read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
     return tmp_path
@@ -109,7 +109,7 @@ def files(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["still.png"], "is a picture; drift is measured on a film"),
+        (["still.png"], "is an image; drift is measured on a video"),
         (["text.mp4"], "text.mp4 is text"),
         (["nowhere.mp4"], "does not exist"),
         (["short.mp4"], "lasts 1.50 s; drift is measured from 2 s on"),
@@ -130,32 +130,32 @@ def test_bad_input_is_one_line_and_leaves_nothing(run, files, arguments, expecte
 # Reading in pieces
 
 
-@pytest.mark.parametrize("name", ["film.mp4", "film.webm", "film.gif"])
-def test_the_pieces_of_a_film_are_its_frames(tmp_path, name):
-    path = write(tmp_path / name, film(2.1))
+@pytest.mark.parametrize("name", ["video.mp4", "video.webm", "video.gif"])
+def test_the_pieces_of_a_video_are_its_frames(tmp_path, name):
+    path = write(tmp_path / name, video(2.1))
     pieces = list(stream_clip(path, 5))
     assert [len(piece) for piece in pieces] == [5, 5, 5, 2]
     assert np.array_equal(np.concatenate(pieces), read_clip(path).frames)
 
 
-def test_the_length_of_a_film_that_is_read_in_pieces_is_not_limited(tmp_path, monkeypatch):
-    path = write(tmp_path / "film.mp4", film())
-    monkeypatch.setattr(video, "MAX_SECONDS", 0.5)
-    monkeypatch.setattr(video, "MAX_PIXELS", 48 * 32)
+def test_the_length_of_a_video_that_is_read_in_pieces_is_not_limited(tmp_path, monkeypatch):
+    path = write(tmp_path / "video.mp4", video())
+    monkeypatch.setattr(video_module, "MAX_SECONDS", 0.5)
+    monkeypatch.setattr(video_module, "MAX_PIXELS", 48 * 32)
     with pytest.raises(MediaError, match="too much to read at once"):
         read_clip(path)
     assert sum(map(len, stream_clip(path))) == 24
 
 
 def test_pieces_of_large_frames_are_shorter(tmp_path, monkeypatch):
-    path = write(tmp_path / "film.mp4", film())
-    monkeypatch.setattr(video, "_PIECE_PIXELS", 48 * 32 * 3)
+    path = write(tmp_path / "video.mp4", video())
+    monkeypatch.setattr(video_module, "_PIECE_PIXELS", 48 * 32 * 3)
     assert {len(piece) for piece in stream_clip(path)} == {3}
 
 
 def test_pieces_of_no_frames_are_refused(tmp_path):
     with pytest.raises(MediaError, match="at least 1"):
-        next(stream_clip(write(tmp_path / "film.mp4", film()), 0))
+        next(stream_clip(write(tmp_path / "video.mp4", video()), 0))
 
 
 def test_the_command_line_starts_without_drawing_libraries():

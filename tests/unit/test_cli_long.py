@@ -1,5 +1,5 @@
 # ruff: noqa: F811 - a test's arguments are named as the fixtures that are imported
-"""Long films and films with sound on the command line: kept clip by clip, resumed, heard."""
+"""Long videos and videos with audio on the command line: kept clip by clip, resumed, heard."""
 
 import json
 from dataclasses import replace
@@ -12,13 +12,13 @@ from test_cli import VARIANT, engine, everything, run  # noqa: F401 - fixtures
 
 from wan22.catalog import Speech
 from wan22.errors import DecodeError, MediaError, OptionError
-from wan22.media.audio import probe_sound, read_sound, write_sound
-from wan22.media.film import LongFilm
+from wan22.media.audio import probe_audio, read_audio, write_audio
+from wan22.media.long_video import LongVideo
 from wan22.media.recipe import read_recipe
 from wan22.media.video import probe, read_clip
 from wan22.production import rerender
 from wan22.production.audio import Asked
-from wan22.types import Sound
+from wan22.types import Audio
 
 SPEAKING = replace(
     VARIANT, image="reference", image_required=True, experts=("dit",), boundary=None,
@@ -31,18 +31,18 @@ SPEAKING = replace(
 def speaking(engine):
     engine.variant = SPEAKING
     Image.new("RGB", (64, 32), "red").save("who.png")
-    write_sound("a.wav", tone(2.5))
+    write_audio("a.wav", tone(2.5))
     return engine
 
 
 def tone(seconds, rate=16_000):
-    return Sound(np.sin(np.arange(round(seconds * rate)) / 20).astype(np.float32) * 0.3, rate)
+    return Audio(np.sin(np.arange(round(seconds * rate)) / 20).astype(np.float32) * 0.3, rate)
 
 
 LONG = ("generate", "p", "-o", "x.mp4", "--frames", 21)
 
 
-def test_a_long_film_is_one_file_with_every_frame(engine, run, tmp_path):
+def test_a_long_video_is_one_file_with_every_frame(engine, run, tmp_path):
     code, out, err = run(*LONG)
     assert (code, out) == (0, "x.mp4\n"), err
     assert "clip 1 of " in err
@@ -62,13 +62,13 @@ def test_a_long_film_is_one_file_with_every_frame(engine, run, tmp_path):
     [KeyboardInterrupt(), DecodeError("no memory"), RuntimeError("boom")],
     ids=repr,
 )
-def test_an_interrupted_film_goes_on_after_its_last_clip(engine, run, tmp_path, failure):
+def test_an_interrupted_video_goes_on_after_its_last_clip(engine, run, tmp_path, failure):
     run("generate", "p", "-o", "whole.mp4", "--frames", 21)
     engine.fail["clip 3"] = failure
     code, _, err = run(*LONG)
     assert code != 0
     assert "2 of " in err and "clips are kept in x.mp4.unfinished, and the same command goes on" in err
-    assert probe("x.mp4.unfinished/film.mp4").frames > 5  # playable as it is
+    assert probe("x.mp4.unfinished/video.mp4").frames > 5  # playable as it is
     engine.fail.clear()
     code, _, err = run(*LONG)
     assert code == 0, err
@@ -80,7 +80,7 @@ def test_an_interrupted_film_goes_on_after_its_last_clip(engine, run, tmp_path, 
     assert not Path("x.mp4.unfinished").exists()
 
 
-def test_another_film_of_that_name_is_not_thrown_away_unasked(engine, run):
+def test_another_video_of_that_name_is_not_thrown_away_unasked(engine, run):
     engine.fail["clip 3"] = KeyboardInterrupt()
     run(*LONG)
     engine.fail.clear()
@@ -92,7 +92,7 @@ def test_another_film_of_that_name_is_not_thrown_away_unasked(engine, run):
 
 
 def test_a_full_disk_keeps_the_clips_that_are_finished(engine, run, monkeypatch):
-    finish, count = LongFilm.finish_clip, [0]
+    finish, count = LongVideo.finish_clip, [0]
 
     def full_on_the_third(self, carry=None):
         count[0] += 1
@@ -101,25 +101,25 @@ def test_a_full_disk_keeps_the_clips_that_are_finished(engine, run, monkeypatch)
         finish(self, carry)
 
     with monkeypatch.context() as patched:
-        patched.setattr(LongFilm, "finish_clip", full_on_the_third)
+        patched.setattr(LongVideo, "finish_clip", full_on_the_third)
         code, _, err = run(*LONG)
     assert code != 0 and "No space left" in err
     code, _, err = run(*LONG)
     assert code == 0 and "going on after clip 2" in err
 
 
-def test_a_film_has_its_sound_as_long_as_the_sound(speaking, run):
+def test_a_video_has_its_audio_as_long_as_the_audio(speaking, run):
     code, _, err = run("generate", "p", "-o", "x.mp4", "--image", "who.png", "--audio", "a.wav")
     assert code == 0, err
     assert probe("x.mp4").frames == 20 and probe("x.mp4").has_audio  # 2.5 s at 8 frames a second
-    heard = read_sound("x.mp4")
+    heard = read_audio("x.mp4")
     assert abs(np.corrcoef(heard.samples[4000:30_000], tone(2.5).samples[4000:30_000])[0, 1]) > 0.99
     recipe = read_recipe("x.mp4")
-    assert recipe["task"] == "s2v" and recipe["inputs"].keys() == {"image", "sound"}
-    assert recipe["files"] == {"image": "who.png", "sound": "a.wav"}
+    assert recipe["task"] == "s2v" and recipe["inputs"].keys() == {"image", "audio"}
+    assert recipe["files"] == {"image": "who.png", "audio": "a.wav"}
 
 
-def test_a_piece_of_a_sound_is_heard_and_shown(speaking, run):
+def test_a_piece_of_a_audio_is_heard_and_shown(speaking, run):
     code, _, err = run(
         "generate",
         "p",
@@ -136,13 +136,13 @@ def test_a_piece_of_a_sound_is_heard_and_shown(speaking, run):
     )
     assert code == 0, err
     assert probe("x.mp4").frames == 8
-    assert speaking.requests[0].sound.seconds == 1.0
-    assert read_recipe("x.mp4")["sound"] == {"start": 1.0, "seconds": 1.0}
+    assert speaking.requests[0].audio.seconds == 1.0
+    assert read_recipe("x.mp4")["audio"] == {"start": 1.0, "seconds": 1.0}
 
 
 def test_a_text_is_spoken_once_and_kept(speaking, run, monkeypatch, tmp_path):
     from wan22.media import say
-    from wan22.production import audio as sound
+    from wan22.production import audio as audio
 
     class Parrot:
         said = 0
@@ -154,21 +154,21 @@ def test_a_text_is_spoken_once_and_kept(speaking, run, monkeypatch, tmp_path):
         def describe(self, text):
             return {"engine": "espeak", "voice": "en", "text": text}
 
-    monkeypatch.setattr(sound, "speech_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(audio, "speech_folder", lambda: tmp_path / "cache")
     monkeypatch.setattr(say, "open_speaker", lambda *_, **__: Parrot())
     ask = ("generate", "p", "--image", "who.png", "--say", "good morning", "-o")
     assert run(*ask, "x.mp4")[0] == run(*ask, "y.mp4")[0] == 0
     assert Parrot.said == 1
-    assert read_recipe("x.mp4")["sound"]["said"]["text"] == "good morning"
-    assert probe_sound("x.mp4").seconds == pytest.approx(1.0, abs=0.1)
+    assert read_recipe("x.mp4")["audio"]["said"]["text"] == "good morning"
+    assert probe_audio("x.mp4").seconds == pytest.approx(1.0, abs=0.1)
     code, _, err = run("generate", "--from", "x.mp4", "-o", "z.mp4", "--model", "fake")
     assert code == 0, err
     assert "identical" in err
 
 
-def test_a_film_made_again_takes_the_sound_that_is_asked_now(speaking, run):
+def test_a_video_made_again_takes_the_audio_that_is_asked_now(speaking, run):
     assert run("generate", "p", "-o", "x.mp4", "--image", "who.png", "--audio", "a.wav")[0] == 0  # 2.5 s
-    write_sound("b.wav", tone(1.5))
+    write_audio("b.wav", tone(1.5))
     ask = ("generate", "--from", "x.mp4", "--model", "fake", "-o")
     for options, seconds in [
         (("--audio", "b.wav"), 1.5),
@@ -177,7 +177,7 @@ def test_a_film_made_again_takes_the_sound_that_is_asked_now(speaking, run):
     ]:
         code, _, err = run(*ask, "y.mp4", *options)
         assert code == 0, err
-        assert speaking.requests[-1].sound.seconds == pytest.approx(seconds)
+        assert speaking.requests[-1].audio.seconds == pytest.approx(seconds)
         assert probe("y.mp4").frames == (4 if "--frames" in options else seconds * 8)
     code, _, err = run(*ask, "z.mp4", "--voice", "f3")
     assert code == 2 and "--voice is for a text" in err
@@ -185,43 +185,43 @@ def test_a_film_made_again_takes_the_sound_that_is_asked_now(speaking, run):
 
 def test_what_a_recipe_says_of_a_voice_is_asked_again():
     said = {"engine": "espeak", "voice": "de+f3", "text": "Guten Tag"}
-    recipe = {"inputs": {"sound": "sha256:0"}, "sound": {"said": said, "start": 0.5}}
+    recipe = {"inputs": {"audio": "sha256:0"}, "audio": {"said": said, "start": 0.5}}
     told = Asked(say="Guten Tag", start=0.5, language="de", voice="f3")
-    assert rerender.find_sound(recipe, "x.mp4", Asked()) == told
-    assert rerender.find_sound(recipe, "x.mp4", Asked(voice="m1")) == replace(told, voice="m1")
+    assert rerender.find_audio(recipe, "x.mp4", Asked()) == told
+    assert rerender.find_audio(recipe, "x.mp4", Asked(voice="m1")) == replace(told, voice="m1")
     server = Asked(speaker="http://here")
-    assert rerender.find_sound(recipe, "x.mp4", server) == replace(server, say="Guten Tag", start=0.5)
+    assert rerender.find_audio(recipe, "x.mp4", server) == replace(server, say="Guten Tag", start=0.5)
     entry = {"engine": "server", "url": "http://a/v1/audio/speech", "voice": "v", "text": "Hi"}
-    recipe["sound"]["said"] = entry | {"sample": {"name": "gone.wav", "sha256": "0"}}
+    recipe["audio"]["said"] = entry | {"sample": {"name": "gone.wav", "sha256": "0"}}
     with pytest.raises(OptionError, match="An address in a file is not asked: give it with --speaker"):
-        rerender.find_sound(recipe, "x.mp4", Asked())
+        rerender.find_audio(recipe, "x.mp4", Asked())
     with pytest.raises(MediaError, match=r"gone\.wav, which is not beside it; give it with --voice-sample"):
-        rerender.find_sound(recipe, "x.mp4", Asked(speaker=entry["url"]))
-    found = rerender.find_sound(recipe, "x.mp4", Asked(voice_sample="b.wav", speaker=entry["url"]))
+        rerender.find_audio(recipe, "x.mp4", Asked(speaker=entry["url"]))
+    found = rerender.find_audio(recipe, "x.mp4", Asked(voice_sample="b.wav", speaker=entry["url"]))
     assert (found.speaker, found.voice, found.voice_sample) == (entry["url"], "v", "b.wav")
 
 
 SAID_NO = {
     "both": (["--audio", "a.wav", "--say", "hm"], "not both"),
     "a voice without a text": (["--audio", "a.wav", "--voice", "f3"], "--voice is for a text"),
-    "a start without a sound": (["--audio-start", "2"], "--audio-start says where"),
-    "no such sound": (["--audio", "none.wav"], "none.wav"),
-    "a picture for a sound": (["--audio", "who.png"], "who.png"),
+    "a start without an audio file": (["--audio-start", "2"], "--audio-start says where"),
+    "no such audio": (["--audio", "none.wav"], "none.wav"),
+    "an image for an audio file": (["--audio", "who.png"], "who.png"),
     "a start beyond the end": (["--audio", "a.wav", "--audio-start", "9"], "a.wav lasts"),
     "a GIF": (["--audio", "a.wav", "-o", "x.gif"], "x.gif"),
     "no clips": (["--audio", "a.wav", "--clips", "0"], "clips must be a whole number from 1"),
     "another rate": (["--audio", "a.wav", "--fps", "24"], "fps cannot be 24"),
-    "another task": (["--audio", "a.wav", "--task", "i2v"], "--task i2v takes a picture"),
-    "no sound for it": (["--task", "s2v"], "--task s2v takes a sound"),
-    "too short a sound": (["--audio", "blip.wav"], "less than one frame"),
-    "a last picture": (["--audio", "a.wav", "--last-image", "who.png"], "takes no last image"),
+    "another task": (["--audio", "a.wav", "--task", "i2v"], "--task i2v takes an image"),
+    "no audio for it": (["--task", "s2v"], "--task s2v takes an audio file"),
+    "too short an audio file": (["--audio", "blip.wav"], "less than one frame"),
+    "a last image": (["--audio", "a.wav", "--last-image", "who.png"], "takes no last image"),
     "no strength of colour": (["--audio", "a.wav", "--color-match", "2"], "color_match must be from 0"),
 }
 
 
 @pytest.mark.parametrize("name", SAID_NO)
-def test_bad_sound_is_one_line_and_nothing_is_made(speaking, run, tmp_path, name):
-    write_sound("blip.wav", tone(0.05))
+def test_bad_audio_is_one_line_and_nothing_is_made(speaking, run, tmp_path, name):
+    write_audio("blip.wav", tone(0.05))
     before = everything(tmp_path)
     options, message = SAID_NO[name]
     code, out, err = run("generate", "p", "--image", "who.png", *options)

@@ -1,5 +1,5 @@
 # ruff: noqa: F811 - a test's arguments are named as the fixtures that are imported
-"""`wan22 measure` and `wan22 generate --best-of`: a film beside its prompt, and the best of several takes."""
+"""`wan22 measure` and `wan22 generate --best-of`: a video beside its prompt, and the best of several takes."""
 
 import json
 
@@ -15,7 +15,7 @@ from wan22.types import Frames
 cv2 = pytest.importorskip("cv2")
 
 
-def film(speed=0.0, frames=9, size=(64, 48), seed=0):
+def video(speed=0.0, frames=9, size=(64, 48), seed=0):
     """A soft texture that goes `speed` pixels a frame to the right: a camera that turns left, if it is positive."""
     width, height = size
     wide = np.random.default_rng(seed).uniform(0, 255, (height, width * 3, 3)).astype(np.float32)
@@ -33,7 +33,7 @@ def write(path, frames, recipe=None):
 
 
 def test_a_table_says_what_is_shown(run, tmp_path):
-    code, out, err = run("measure", write(tmp_path / "film.mp4", film(1.0)))
+    code, out, err = run("measure", write(tmp_path / "video.mp4", video(1.0)))
     assert (code, err) == (0, "")
     assert out.splitlines()[0].split() == ["axis", "asked", "measured", "sure", "obeyed"]
     rows = {line.split()[0]: line.split()[1] for line in out.splitlines()[1:] if line}
@@ -41,7 +41,7 @@ def test_a_table_says_what_is_shown(run, tmp_path):
 
 
 def test_against_a_prompt_it_says_what_was_obeyed(run, tmp_path):
-    path = write(tmp_path / "film.mp4", film(1.0))
+    path = write(tmp_path / "video.mp4", video(1.0))
     code, out, _ = run("measure", path, "--against", "the camera pans right", "--json")
     values = json.loads(out)
     assert code == 0
@@ -52,13 +52,13 @@ def test_against_a_prompt_it_says_what_was_obeyed(run, tmp_path):
 
 
 def test_the_prompt_of_the_recipe_is_what_was_asked(run, tmp_path):
-    path = write(tmp_path / "film.mp4", film(), {"prompt": "static camera, at night"})
+    path = write(tmp_path / "video.mp4", video(), {"prompt": "static camera, at night"})
     _, out, _ = run("measure", path, "--json")
     assert {v["axis"] for v in json.loads(out)["verdicts"]} == {"camera", "time"}
 
 
 def test_a_spec_may_be_json_or_a_file_of_it(run, tmp_path):
-    path, spec = write(tmp_path / "film.mp4", film()), '{"subject": "a dog", "camera": ["static"]}'
+    path, spec = write(tmp_path / "video.mp4", video()), '{"subject": "a dog", "camera": ["static"]}'
     (tmp_path / "spec.json").write_text(spec)
     for against in (spec, tmp_path / "spec.json"):
         _, out, _ = run("measure", path, "--json", "--against", against)
@@ -67,11 +67,11 @@ def test_a_spec_may_be_json_or_a_file_of_it(run, tmp_path):
 
 def test_it_draws_a_plot(run, tmp_path):
     pytest.importorskip("matplotlib")
-    path, plot = write(tmp_path / "film.mp4", film(0.5)), tmp_path / "plot.png"
+    path, plot = write(tmp_path / "video.mp4", video(0.5)), tmp_path / "plot.png"
     code, out, _ = run("measure", path, "-o", plot)
     assert (code, out.splitlines()[-1]) == (0, str(plot))
-    with Image.open(plot) as picture:
-        assert picture.size[0] > 1000
+    with Image.open(plot) as image:
+        assert image.size[0] > 1000
 
 
 @pytest.mark.parametrize(
@@ -79,25 +79,25 @@ def test_it_draws_a_plot(run, tmp_path):
     [
         (("nothing.mp4",), "does not exist"),
         (("short.mp4",), "5 frames"),
-        (("film.mp4", "-o", "plot.jpg"), ".png"),
-        (("film.mp4", "--against", "{no json"), "JSON"),
-        (("film.mp4", "--against", '{"mood": "sad"}'), "mood"),
-        (("film.mp4", "--against", "day time, night time"), "exclude"),
-        (("film.mp4", "--against", ""), "--against '' says nothing that is measured"),
-        (("film.mp4", "--against", "hello"), "--against 'hello' says nothing that is measured"),
-        (("film.mp4", "--against", '{"subject": "a dog"}'), "says nothing that is measured"),
-        (("film.mp4", "--against", "nofile.json"), "nofile.json does not exist"),
-        (("film.mp4", "--against", "shot.toml"), "shot.toml does not exist"),
-        (("film.mp4", "--against", "shot.yaml"), "shot.yaml is no shot as JSON"),
-        (("film.mp4", "--against", "binary.json"), "is no UTF-8 text"),
+        (("video.mp4", "-o", "plot.jpg"), ".png"),
+        (("video.mp4", "--against", "{no json"), "JSON"),
+        (("video.mp4", "--against", '{"mood": "sad"}'), "mood"),
+        (("video.mp4", "--against", "day time, night time"), "exclude"),
+        (("video.mp4", "--against", ""), "--against '' says nothing that is measured"),
+        (("video.mp4", "--against", "hello"), "--against 'hello' says nothing that is measured"),
+        (("video.mp4", "--against", '{"subject": "a dog"}'), "says nothing that is measured"),
+        (("video.mp4", "--against", "nofile.json"), "nofile.json does not exist"),
+        (("video.mp4", "--against", "shot.toml"), "shot.toml does not exist"),
+        (("video.mp4", "--against", "shot.yaml"), "shot.yaml is no shot as JSON"),
+        (("video.mp4", "--against", "binary.json"), "is no UTF-8 text"),
     ],
 )
 def test_bad_input_is_one_line(run, tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "shot.yaml").write_text("subject: a dog")
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
-    write(tmp_path / "short.mp4", film(frames=3))
-    write(tmp_path / "film.mp4", film())
+    write(tmp_path / "short.mp4", video(frames=3))
+    write(tmp_path / "video.mp4", video())
     code, out, err = run("measure", *arguments)
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert words in err
@@ -108,11 +108,11 @@ def test_bad_input_is_one_line(run, tmp_path, monkeypatch, arguments, words):
 
 @pytest.fixture
 def takes(engine):
-    """An engine whose films turn by their seed: 0 not at all, 1 right, 2 left, 3 left."""
+    """An engine whose videos turn by their seed: 0 not at all, 1 right, 2 left, 3 left."""
 
     def decode(tensors, recipe):
         seed = int(tensors["latents"][0, 0])
-        frames = film((0, -1.0, 1.0, 1.0)[seed], recipe["frames"], tuple(recipe["size"]), seed)
+        frames = video((0, -1.0, 1.0, 1.0)[seed], recipe["frames"], tuple(recipe["size"]), seed)
         yield Frames(0, len(frames), frames)
         yield from list(type(engine).decode_latents(engine, tensors, recipe))[-1:]
 
@@ -124,25 +124,25 @@ PAN = ("generate", "The camera pans left.", "--frames", 5)
 
 
 def test_the_first_of_the_best_takes_is_kept_and_the_scores_are_in_its_recipe(takes, run, tmp_path):
-    code, out, err = run(*PAN, "--best-of", 4, "-o", "film.mp4")
-    assert (code, out.strip(), everything(tmp_path)) == (0, "film.mp4", ["film.mp4"])
-    recipe = read_recipe("film.mp4") or {}
+    code, out, err = run(*PAN, "--best-of", 4, "-o", "video.mp4")
+    assert (code, out.strip(), everything(tmp_path)) == (0, "video.mp4", ["video.mp4"])
+    recipe = read_recipe("video.mp4") or {}
     assert (recipe["seed"], recipe["best_of"]["kept"]) == (2, 2)
     assert [take["seed"] for take in recipe["best_of"]["takes"]] == [0, 1, 2, 3]
     scores = [take["score"] for take in recipe["best_of"]["takes"]]
     assert scores[0] == scores[1] == 0
     assert "seed 1: 0% obeyed" in err
-    assert len(read_clip("film.mp4").frames) == 5
+    assert len(read_clip("video.mp4").frames) == 5
 
 
 def test_takes_are_kept_if_asked(takes, run, tmp_path):
-    run(*PAN, "--best-of", 2, "--seed", 1, "--keep-takes", "-o", "film.mp4")
-    assert everything(tmp_path) == ["film-take-1.mp4", "film-take-2.mp4", "film.mp4"]
+    run(*PAN, "--best-of", 2, "--seed", 1, "--keep-takes", "-o", "video.mp4")
+    assert everything(tmp_path) == ["video-take-1.mp4", "video-take-2.mp4", "video.mp4"]
 
 
 def test_the_best_take_can_be_made_again(takes, run):
-    run(*PAN, "--best-of", 3, "-o", "film.mp4")
-    code, _, err = run("generate", "--from", "film.mp4", "-o", "again.mp4")
+    run(*PAN, "--best-of", 3, "-o", "video.mp4")
+    code, _, err = run("generate", "--from", "video.mp4", "-o", "again.mp4")
     assert code == 0 and "identical" in err
 
 
@@ -155,9 +155,9 @@ def test_takes_stay_if_the_best_cannot_be_written(takes, run, tmp_path, monkeypa
         close(self, recipe)
 
     monkeypatch.setattr(VideoWriter, "close", full)
-    code, _, _ = run(*PAN, "--best-of", 2, "-o", "film.mp4")
+    code, _, _ = run(*PAN, "--best-of", 2, "-o", "video.mp4")
     assert code != 0
-    assert {"film-take-0.mp4", "film-take-1.mp4"} <= set(everything(tmp_path))
+    assert {"video-take-0.mp4", "video-take-1.mp4"} <= set(everything(tmp_path))
 
 
 @pytest.mark.parametrize(

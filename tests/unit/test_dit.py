@@ -56,7 +56,7 @@ def test_equal_levels_of_all_tokens_are_one_level(network, x):
 
 
 @torch.inference_mode()
-def test_no_vector_of_levels_is_as_long_as_the_film(network):
+def test_no_vector_of_levels_is_as_long_as_the_video(network):
     _, six = network.read_time(NoiseLevels.per_token(torch.tensor([0.0] * 6 + [777.0] * 6)))
     assert six.rows.shape == (1, 2, 6, ARCH.dim)
     assert six.part(3).shape == (1, TOKENS, ARCH.dim)
@@ -66,11 +66,13 @@ def test_no_vector_of_levels_is_as_long_as_the_film(network):
 @torch.inference_mode()
 def test_a_batch_of_prompts_equals_each_alone(network, lengths):
     prompts = [noise(n, 16, seed=i) for i, n in enumerate(lengths)]
-    films = noise(len(lengths), 4, 2, 4, 6)
+    videos = noise(len(lengths), 4, 2, 4, 6)
     levels = torch.tensor([900.0, 30.0])
-    together = network(films, NoiseLevels.uniform(levels), network.read_text(prompts))
+    together = network(videos, NoiseLevels.uniform(levels), network.read_text(prompts))
     for i, prompt in enumerate(prompts):
-        alone = network(films[i : i + 1], NoiseLevels.uniform(levels[i : i + 1]), network.read_text([prompt]))
+        alone = network(
+            videos[i : i + 1], NoiseLevels.uniform(levels[i : i + 1]), network.read_text([prompt])
+        )
         close(together[i : i + 1], alone)
 
 
@@ -139,7 +141,7 @@ def test_precision_in_bfloat16_is_the_official_one(network, x):
 
 
 @torch.inference_mode()
-def test_the_first_norm_of_the_film_is_rounded_and_later_ones_are_not(network):
+def test_the_first_norm_of_the_video_is_rounded_and_later_ones_are_not(network):
     block = network.blocks[0]
     time = TimeRows(torch.zeros(1, 1, 6, ARCH.dim), None).plus(block.modulation * 0)
     stream = noise(1, TOKENS, ARCH.dim)

@@ -1,4 +1,4 @@
-"""The engine on a tiny random model: what is promised of events, seeds, cancelling, experts and known pictures."""
+"""The engine on a tiny random model: what is promised of events, seeds, cancelling, experts and known images."""
 
 import itertools
 import weakref
@@ -15,7 +15,7 @@ import wan22
 from wan22 import clock as clock_module
 from wan22 import denoiser as denoiser_module
 from wan22 import engine as engine_module
-from wan22.conditioning.known import cover, to_pixels
+from wan22.conditioning.image import cover, to_pixels
 from wan22.errors import CheckpointError, DecodeError, OptionError
 from wan22.models.dit import NoiseLevels
 from wan22.sampling import cfg, draw_noise, levels, rescale, velocity_to_x0
@@ -35,7 +35,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def engines(folders):
-    """One warm engine for each way of telling pictures, and one that is kept to its trained sizes."""
+    """One warm engine for each way of telling images, and one that is kept to its trained sizes."""
     return {name: wan22.load(folder, device="cpu") for name, folder in folders.items()}
 
 
@@ -44,7 +44,7 @@ def engine(engines):
     return engines["known"]
 
 
-def picture(height=40, width=60, seed=0):
+def image(height=40, width=60, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
@@ -60,7 +60,7 @@ def latents_of(events):
     return of(Latents, events)[0].tensors["latents"]
 
 
-def film(engine, request):
+def video(engine, request):
     return frames_of(engine.generate(request))
 
 
@@ -71,13 +71,13 @@ def notices(engine, request):
     )
 
 
-def test_a_seed_makes_the_same_film_twice_and_another_seed_another(engine):
-    first = film(engine, ASK)
-    assert np.array_equal(first, film(engine, ASK))
-    assert not np.array_equal(first, film(engine, replace(ASK, seed=1)))
+def test_a_seed_makes_the_same_video_twice_and_another_seed_another(engine):
+    first = video(engine, ASK)
+    assert np.array_equal(first, video(engine, ASK))
+    assert not np.array_equal(first, video(engine, replace(ASK, seed=1)))
 
 
-def test_a_film_does_not_depend_on_what_was_asked_before(engine, folders):
+def test_a_video_does_not_depend_on_what_was_asked_before(engine, folders):
     fresh = wan22.load(folders["known"], device="cpu")
     for prompt in ("a blue cube", "a", ASK.prompt):
         last = list(engine.generate(replace(ASK, prompt=prompt)))
@@ -86,7 +86,7 @@ def test_a_film_does_not_depend_on_what_was_asked_before(engine, folders):
 
 def test_events_come_in_the_promised_order(folders):
     engine = wan22.load(folders["known"], device="cpu")
-    events = list(engine.generate(replace(ASK, image=picture())))
+    events = list(engine.generate(replace(ASK, image=image())))
     names = [e.name if isinstance(e, Phase) else type(e).__name__ for e in events]
     assert names[: names.index("decode") + 1] == [
         "text", "condition", "denoise",
@@ -153,7 +153,7 @@ def calls_of(engine, monkeypatch):
 
 @pytest.mark.parametrize("stop", [1, 2, 3])
 def test_closing_stops_before_the_next_step_and_the_engine_goes_on(engine, monkeypatch, stop):
-    before = film(engine, ASK)
+    before = video(engine, ASK)
     calls = calls_of(engine, monkeypatch)
     events = engine.generate(ASK)
     for event in events:
@@ -163,7 +163,7 @@ def test_closing_stops_before_the_next_step_and_the_engine_goes_on(engine, monke
     assert len(calls) == stop
     with pytest.raises(StopIteration):
         next(events)
-    assert np.array_equal(before, film(engine, ASK))
+    assert np.array_equal(before, video(engine, ASK))
 
 
 def test_latents_can_be_decoded_later_by_another_engine(engine, folders):
@@ -187,14 +187,14 @@ def test_a_failing_vae_is_a_decode_error_after_the_latents_were_given(engine, mo
     assert len(of(Latents, seen)) == 1
     monkeypatch.undo()
     kept = of(Latents, seen)[0]
-    assert np.array_equal(frames_of(engine.decode_latents(kept.tensors, kept.recipe)), film(engine, ASK))
+    assert np.array_equal(frames_of(engine.decode_latents(kept.tensors, kept.recipe)), video(engine, ASK))
 
 
 @pytest.mark.parametrize(
     ("tensors", "recipe", "message"),
     [
         ({"other": torch.zeros(1)}, {}, "no tensor 'latents'; there are: other"),
-        ({"latents": torch.zeros(4, 3, 4, 6)}, {}, r"\(4, 3, 4, 6\), but tiny draws this film as \(4, 2, 4, 6\)"),
+        ({"latents": torch.zeros(4, 3, 4, 6)}, {}, r"\(4, 3, 4, 6\), but tiny draws this video as \(4, 2, 4, 6\)"),
         ({"latents": torch.zeros(16, 2, 4, 6)}, {}, "another model's"),
         ({"latents": torch.zeros(4, 2, 4, 6)}, {"size": None}, "does not say what was asked"),
     ],
@@ -205,7 +205,7 @@ def test_latents_that_do_not_fit_are_refused(engine, tensors, recipe, message):
         list(engine.decode_latents(tensors, said))
 
 
-def test_on_disk_no_two_parts_are_ever_resident_and_the_film_is_the_same(engine, folders, monkeypatch):
+def test_on_disk_no_two_parts_are_ever_resident_and_the_video_is_the_same(engine, folders, monkeypatch):
     resident, most = weakref.WeakSet(), []
     load_part = engine_module._load_part
 
@@ -217,13 +217,13 @@ def test_on_disk_no_two_parts_are_ever_resident_and_the_film_is_the_same(engine,
 
     monkeypatch.setattr(engine_module, "_load_part", counted)
     swapping = wan22.load(folders["known"], device="cpu", memory="disk")
-    request = replace(ASK, image=picture())
+    request = replace(ASK, image=image())
     for _ in range(2):
         events = list(swapping.generate(request))
     assert set(most) == {1}
     loads = [e.detail for e in of(Phase, events) if e.name == "load"]
     assert loads == ["the high-noise expert", "the low-noise expert"]
-    assert np.array_equal(frames_of(events), film(engine, request))
+    assert np.array_equal(frames_of(events), video(engine, request))
 
 
 def test_bfloat16_keeps_the_release_float32_parts_and_stays_near(engine, folders):
@@ -295,7 +295,7 @@ def test_each_expert_has_its_own_guidance(engine):
 
 @pytest.mark.parametrize("name", ["known", "channels"])
 def test_both_branches_in_a_batch_or_one_after_the_other_agree(engines, monkeypatch, name):
-    request = replace(ASK, image=picture())
+    request = replace(ASK, image=image())
     batch = latents_of(list(engines[name].generate(request)))
     monkeypatch.setattr(denoiser_module, "BATCH_TOKENS", 0)
     calls = calls_of(engines[name], monkeypatch)
@@ -307,28 +307,28 @@ def test_both_branches_in_a_batch_or_one_after_the_other_agree(engines, monkeypa
 
 @pytest.mark.parametrize("solver", ["unipc", "dpm++", "euler", "distilled"])
 @pytest.mark.parametrize("steps", [1, 2, 5])
-def test_every_solver_makes_a_finite_film(engine, solver, steps):
-    events = list(engine.generate(replace(ASK, solver=solver, steps=steps, image=picture())))
+def test_every_solver_makes_a_finite_video(engine, solver, steps):
+    events = list(engine.generate(replace(ASK, solver=solver, steps=steps, image=image())))
     assert latents_of(events).isfinite().all()
     assert len(of(Progress, events)) == steps
 
 
-def encoded(engine, pictures, size=(48, 32)):
-    video = torch.stack([to_pixels(cover(p, size)) for p in pictures], dim=1)
+def encoded(engine, images, size=(48, 32)):
+    video = torch.stack([to_pixels(cover(p, size)) for p in images], dim=1)
     return engine.encode_pixels(video[None])[0]
 
 
 @pytest.mark.parametrize("solver", ["unipc", "dpm++", "euler"])
-def test_a_first_picture_is_the_first_latent_frame_exactly(engine, solver):
-    request = replace(ASK, image=picture(), size=(48, 32), frames=9, solver=solver)
+def test_a_first_image_is_the_first_latent_frame_exactly(engine, solver):
+    request = replace(ASK, image=image(), size=(48, 32), frames=9, solver=solver)
     latents = latents_of(list(engine.generate(request)))
-    assert torch.equal(latents[:, :1], encoded(engine, [picture()]))
-    other = latents_of(list(engine.generate(replace(request, image=picture(seed=1)))))
-    assert not torch.equal(latents[:, 1:], other[:, 1:])  # the rest of the film sees it
+    assert torch.equal(latents[:, :1], encoded(engine, [image()]))
+    other = latents_of(list(engine.generate(replace(request, image=image(seed=1)))))
+    assert not torch.equal(latents[:, 1:], other[:, 1:])  # the rest of the video sees it
 
 
-def test_a_last_picture_is_the_last_latent_frame_and_both_are_both(engine):
-    first, last = picture(seed=1), picture(seed=2)
+def test_a_last_image_is_the_last_latent_frame_and_both_are_both(engine):
+    first, last = image(seed=1), image(seed=2)
     request = replace(ASK, size=(48, 32), frames=9, last_image=last)
     still = encoded(engine, [last] * 5)[:, 1:]
     only_last = latents_of(list(engine.generate(request)))
@@ -339,9 +339,9 @@ def test_a_last_picture_is_the_last_latent_frame_and_both_are_both(engine):
     assert not torch.equal(only_last[:, :1], both[:, :1])
 
 
-def test_a_last_picture_is_reached_by_a_film_shorter_than_what_is_drawn(engines):
+def test_a_last_image_is_reached_by_a_video_shorter_than_what_is_drawn(engines):
     """A model kept to 5 or 9 frames draws 9 for 7; the seventh, not the ninth, is the end that was asked for."""
-    request = replace(ASK, frames=7, last_image=picture(), size=(48, 32))
+    request = replace(ASK, frames=7, last_image=image(), size=(48, 32))
     events = list(engines["only"].generate(request))
     canvas = engines["only"].check(request)
     assert (canvas.drawn_frames, canvas.frames, canvas.stretched) == (9, 7, True)
@@ -360,8 +360,8 @@ def test_channels_tell_which_frames_are_known(engines, monkeypatch):
     forward = network.forward
     monkeypatch.setattr(network, "forward", lambda *a: (seen.append(a[3]), forward(*a))[1])
     request = replace(ASK, steps=1, size=(48, 32), frames=8)
-    list(engines["channels"].generate(replace(request, image=picture())))
-    list(engines["channels"].generate(replace(request, last_image=picture())))
+    list(engines["channels"].generate(replace(request, image=image())))
+    list(engines["channels"].generate(replace(request, last_image=image())))
     first, last = (channels[0, :4, :, 0, 0].T.tolist() for channels in seen)
     assert first == [[1, 1, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0]]
     # 8 frames are delivered of 9 drawn: the eighth is the last one asked for, and the ninth stands still on it.
@@ -369,7 +369,7 @@ def test_channels_tell_which_frames_are_known(engines, monkeypatch):
 
 
 def test_a_clip_is_kept_at_small_strength_and_left_at_full_strength(engine):
-    clip = Clip(np.stack([picture(32, 48, seed=i) for i in range(5)]), 8.0)
+    clip = Clip(np.stack([image(32, 48, seed=i) for i in range(5)]), 8.0)
     request = replace(ASK, video=clip, steps=20, shift=1, strength=0.05)
     events = list(engine.generate(request))
     assert len(of(Progress, events)) == 1
@@ -383,7 +383,7 @@ def test_a_clip_is_kept_at_small_strength_and_left_at_full_strength(engine):
     assert events[-1].recipe["strength"] == 0.05
 
 
-def test_one_frame_is_a_picture(engine):
+def test_one_frame_is_a_image(engine):
     events = list(engine.generate(replace(ASK, frames=1)))
     assert frames_of(events).shape == (1, 32, 48, 3)
     assert events[-1].recipe["task"] == "t2i"
@@ -406,7 +406,7 @@ def test_words_and_lengths_that_are_not_read_are_said(engine):
         ("known", {"size": (50, 31)}, r"drawn at 64x32 \(multiples of 16\) and cut to 50x31"),
         ("known", {"frames": 13}, "was trained on 9 frames; 13 may drift or repeat"),
         ("known", {"frames": 20}, "20 frames are made in 3 clips of 9, each going on from the one before"),
-        ("only", {"size": (96, 64)}, "tiny draws 48x32, .* the film is scaled to 96x64"),
+        ("only", {"size": (96, 64)}, "tiny draws 48x32, .* the video is scaled to 96x64"),
         ("only", {"frames": 12}, "draws 9 frames; they are spread over the 12"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Films of several clips: how they go on from one another, are prompted, and resumed."""
+"""Videos of several clips: how they go on from one another, are prompted, and resumed."""
 
 from dataclasses import replace
 
@@ -20,12 +20,12 @@ def engine(request, tmp_path_factory):
     return wan22.load(folder, device="cpu")
 
 
-def picture():
+def example_image():
     return np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
 
 
 def ask(engine, **changes):
-    image = picture() if engine.variant.image_required else None
+    image = example_image() if engine.variant.image_required else None
     return replace(ASK, image=image, **changes)
 
 
@@ -33,14 +33,14 @@ def of(kind, events):
     return [event for event in events if isinstance(event, kind)]
 
 
-def film(events):
+def video(events):
     return np.concatenate([event.frames for event in of(Frames, events)])
 
 
-def test_a_long_film_is_made_clip_by_clip_with_every_frame_once(engine):
+def test_a_long_video_is_made_clip_by_clip_with_every_frame_once(engine):
     events = list(engine.generate(ask(engine)))
     frames = of(Frames, events)
-    assert film(events).shape == (20, 32, 48, 3)
+    assert video(events).shape == (20, 32, 48, 3)
     assert [f.start for f in frames] == np.cumsum([0, *(len(f.frames) for f in frames)])[:-1].tolist()
     assert [(e.clip, e.clips) for e in of(ClipDone, events)] == [(1, 3), (2, 3), (3, 3)]
     assert [(e.clip, e.index) for e in of(Progress, events)] == [(c, i) for c in (1, 2, 3) for i in (1, 2)]
@@ -49,20 +49,20 @@ def test_a_long_film_is_made_clip_by_clip_with_every_frame_once(engine):
     assert of(Finished, events)[0].recipe["clips"] == [0, 9, 17]
 
 
-def test_a_film_resumed_after_any_clip_is_the_uninterrupted_one(engine):
+def test_a_video_resumed_after_any_clip_is_the_uninterrupted_one(engine):
     request = ask(engine)
     events = list(engine.generate(request))
-    whole = film(events)
+    whole = video(events)
     for done in of(ClipDone, events)[:-1]:
         carry = {name: tensor.clone() for name, tensor in done.carry.items()}
         rest = list(engine.generate(request, replace(done, carry=carry)))
         begin = of(Frames, rest)[0].start
         assert begin == [0, 9, 17][done.clip]
-        assert np.array_equal(film(rest), whole[begin:])
+        assert np.array_equal(video(rest), whole[begin:])
 
 
-def test_a_film_is_not_resumed_as_another(engine):
-    with pytest.raises(OptionError, match="clip 1 is of a film of 7 clips, and this one has 3"):
+def test_a_video_is_not_resumed_as_another(engine):
+    with pytest.raises(OptionError, match="clip 1 is of a video of 7 clips, and this one has 3"):
         next(iter(engine.generate(ask(engine), ClipDone(1, 7, {}))))
 
 
@@ -71,8 +71,8 @@ def test_a_later_clip_is_told_the_end_of_the_one_before(engine):
     request = ask(engine)
     done = of(ClipDone, list(engine.generate(request)))[0]
     assert list(done.carry) == ["tail"]
-    same = film(engine.generate(request, done))
-    other = film(
+    same = video(engine.generate(request, done))
+    other = video(
         engine.generate(request, replace(done, carry={"tail": torch.zeros_like(done.carry["tail"])}))
     )
     assert not np.array_equal(same, other)
@@ -82,20 +82,20 @@ def test_each_clip_reads_the_prompt_that_holds_in_its_middle(engine, monkeypatch
     asked = []
     encode = engine.encode_text
     monkeypatch.setattr(engine, "encode_text", lambda texts: asked.append(list(texts)) or encode(texts))
-    one = film(engine.generate(ask(engine)))
-    two = film(engine.generate(ask(engine, prompt="@0s a red ball rolls left @1.2s a blue cube spins")))
+    one = video(engine.generate(ask(engine)))
+    two = video(engine.generate(ask(engine, prompt="@0s a red ball rolls left @1.2s a blue cube spins")))
     assert asked[1][:2] == ["a red ball rolls left", "a blue cube spins"]
     assert np.array_equal(one[:9], two[:9])
     assert not np.array_equal(one[9:], two[9:])
 
 
-def test_held_colours_go_with_the_film_and_its_resumption(engine):
-    pytest.importorskip("wan22.conditioning.hold")
-    request = ask(engine, hold_colour=1.0)
+def test_held_colours_go_with_the_video_and_its_resumption(engine):
+    pytest.importorskip("wan22.conditioning.color_match")
+    request = ask(engine, color_match=1.0)
     events = list(engine.generate(request))
     done = of(ClipDone, events)[0]
     assert any(name.startswith("colour.") for name in done.carry)
-    assert np.array_equal(film(engine.generate(request, done)), film(events)[9:])
-    free = film(engine.generate(ask(engine)))
-    assert np.array_equal(film(events)[:9], free[:9])
-    assert not np.array_equal(film(events), free)
+    assert np.array_equal(video(engine.generate(request, done)), video(events)[9:])
+    free = video(engine.generate(ask(engine)))
+    assert np.array_equal(video(events)[:9], free[:9])
+    assert not np.array_equal(video(events), free)

@@ -40,17 +40,17 @@ def near(a, b):
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_every_solver_goes_on_from_the_sample_that_is_sent_back(solver):
-    film, start = draw_noise((3, 5), 1), draw_noise((3, 5), 2)
+    video, start = draw_noise((3, 5), 1), draw_noise((3, 5), 2)
     seen = []
 
     def denoise(x, level):
         seen.append(x.clone())
-        return film
+        return video
 
     steps = SOLVERS[solver](denoise, start, levels(solver, 4, 5.0))
     next(steps)
-    steps.send(film * 3)
-    assert torch.equal(seen[1], film * 3)
+    steps.send(video * 3)
+    assert torch.equal(seen[1], video * 3)
 
 
 def test_a_sample_that_is_sent_takes_the_place_of_the_steps(engine):

@@ -1,4 +1,4 @@
-"""A model that ships adapters for few steps: its row, its films, what is refused."""
+"""A model that ships adapters for few steps: its row, its videos, what is refused."""
 
 import json
 import shutil
@@ -58,7 +58,7 @@ def latents(engine, **asked):
     return next(e for e in events if isinstance(e, Latents)), [e for e in events if isinstance(e, Progress)]
 
 
-def test_a_fast_film_takes_the_levels_of_the_row_and_no_guidance(engine):
+def test_a_fast_video_takes_the_levels_of_the_row_and_no_guidance(engine):
     made, steps = latents(engine, fast=True)
     assert [step.sigma for step in steps] == pytest.approx(SIGMAS)
     assert [step.expert for step in steps] == ["high", "high", "low", "low"]
@@ -68,7 +68,7 @@ def test_a_fast_film_takes_the_levels_of_the_row_and_no_guidance(engine):
     assert "loras" not in made.recipe
 
 
-def test_the_adapters_are_at_work_in_fast_films_alone(engine, folder):
+def test_the_adapters_are_at_work_in_fast_videos_alone(engine, folder):
     before = latents(engine)[0].tensors["latents"]
     fast = latents(engine, fast=True)[0].tensors["latents"]
     after = latents(engine)[0].tensors["latents"]
@@ -89,16 +89,16 @@ def test_the_adapters_do_what_they_do_as_loras(engine, folder):
     assert set(engine.recipe(Request(prompt=PROMPT, fast=True))) >= {"loras", "fast"}
 
 
-def test_a_fast_film_may_start_from_a_clip_or_a_picture(engine):
-    picture = torch.full((32, 48, 3), 90, dtype=torch.uint8).numpy()
-    film = collect(engine.generate(Request(prompt=PROMPT, fast=True, image=picture)))
-    assert len(film) == 5
-    clip = Clip(film.frames, 8.0)
+def test_a_fast_video_may_start_from_a_clip_or_a_image(engine):
+    image = torch.full((32, 48, 3), 90, dtype=torch.uint8).numpy()
+    video = collect(engine.generate(Request(prompt=PROMPT, fast=True, image=image)))
+    assert len(video) == 5
+    clip = Clip(video.frames, 8.0)
     steps = latents(engine, fast=True, video=clip, strength=0.5)[1]
     assert [step.sigma for step in steps] == pytest.approx(SIGMAS[-1:])
 
 
-def test_a_long_fast_film_is_made_of_fast_clips(engine):
+def test_a_long_fast_video_is_made_of_fast_clips(engine):
     events = list(engine.generate(Request(prompt=PROMPT, fast=True, frames=20)))
     steps = [e for e in events if isinstance(e, Progress)]
     assert steps[-1].clips > 1
@@ -106,8 +106,8 @@ def test_a_long_fast_film_is_made_of_fast_clips(engine):
 
 
 def test_the_pipeline_asks_for_few_steps(folder):
-    film = Wan22Pipeline.from_pretrained(folder, device="cpu")(PROMPT, fast=True)
-    assert film.recipe["steps"] == 4
+    video = Wan22Pipeline.from_pretrained(folder, device="cpu")(PROMPT, fast=True)
+    assert video.recipe["steps"] == 4
 
 
 def test_a_model_without_adapters_says_how_to_give_it_some(tmp_path):
@@ -129,14 +129,14 @@ def test_what_the_adapters_fix_may_be_said(engine):
     assert engine.recipe(said) == engine.recipe(Request(prompt=PROMPT, fast=True))
 
 
-def test_a_recipe_of_a_fast_film_is_fast_again(engine):
+def test_a_recipe_of_a_fast_video_is_fast_again(engine):
     recipe = latents(engine, fast=True)[0].recipe
     found = rerender.settings(recipe, {}, Asked())
     assert found["fast"] is True
     assert engine.recipe(Request(**found)) == recipe
 
 
-def test_a_full_film_can_be_made_again_in_few_steps(engine):
+def test_a_full_video_can_be_made_again_in_few_steps(engine):
     recipe = latents(engine, steps=3, guidance=2.0)[0].recipe
     assert not rerender.settings(recipe, {}, Asked()).get("fast")
     found = rerender.settings(recipe, {"fast": True}, Asked())
@@ -144,7 +144,7 @@ def test_a_full_film_can_be_made_again_in_few_steps(engine):
 
 
 @pytest.mark.parametrize(("command", "name"), [("image", "ball.png"), ("generate", "ball.mp4")])
-def test_pictures_and_films_are_asked_for_in_few_steps_alike(folder, tmp_path, command, name):
+def test_images_and_videos_are_asked_for_in_few_steps_alike(folder, tmp_path, command, name):
     made = str(tmp_path / name)
     assert main([command, "--fast", PROMPT, "--model", str(folder), "--device", "cpu", "-o", made]) == 0
     recipe = read_recipe(made)
@@ -152,7 +152,7 @@ def test_pictures_and_films_are_asked_for_in_few_steps_alike(folder, tmp_path, c
     assert set(recipe["fast"]) == {"fast_high.safetensors", "fast_low.safetensors"}
 
 
-def test_a_picture_cannot_be_fast_with_other_steps_or_without_adapters(folder, tmp_path, capsys):
+def test_a_image_cannot_be_fast_with_other_steps_or_without_adapters(folder, tmp_path, capsys):
     made = tmp_path / "ball.png"
     command = ["image", "--fast", PROMPT, "--device", "cpu", "-o", str(made), "--model"]
     assert main([*command, str(folder), "--steps", "8"]) == 2

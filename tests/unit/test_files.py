@@ -9,7 +9,7 @@ import pytest
 from wan22 import files
 from wan22.catalog import VARIANTS
 from wan22.errors import CheckpointError, MediaError, OptionError
-from wan22.media.audio import probe_sound
+from wan22.media.audio import probe_audio
 from wan22.media.image import read_image
 from wan22.media.video import probe
 from wan22.storyboard.script import read_script
@@ -36,14 +36,14 @@ def special(tmp_path):
     listener.close()
 
 
-READERS = [read_image, probe, probe_sound, open_file, load_eval_recipe, read_recipe]
+READERS = [read_image, probe, probe_audio, open_file, load_eval_recipe, read_recipe]
 
 
 @pytest.mark.parametrize("read", READERS, ids=lambda read: f"{read.__module__}.{read.__name__}")
 def test_what_is_no_file_is_refused_before_it_is_opened(read, special):
     for what, path in special.items():
         if read is probe and what == "is a folder":
-            continue  # numbered pictures
+            continue  # numbered images
         with pytest.raises((MediaError, CheckpointError, OptionError), match=what):
             read(path)
 
@@ -129,11 +129,11 @@ def test_brackets_and_dots_inside_texts_and_remarks_of_toml_do_not_count():
 )
 def test_yaml_that_would_take_hours_is_refused(text, why):
     with pytest.raises(OptionError, match=why):
-        read_script(text, "film.yaml")
+        read_script(text, "video.yaml")
 
 
 def test_an_alias_of_a_text_in_yaml_is_read():
-    script = read_script("style: &s realistic\nshots:\n- {prompt: a red ball rolls, style: *s}", "film.yaml")
+    script = read_script("style: &s realistic\nshots:\n- {prompt: a red ball rolls, style: *s}", "video.yaml")
     assert script.scenes[0].prompt == "Realistic style. a red ball rolls."
 
 

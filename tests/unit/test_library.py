@@ -246,7 +246,7 @@ def test_bytes_that_are_no_sentencepiece_model_are_one_clear_error(data):
         read_pieces(data)
 
 
-def test_a_comfy_tree_without_a_tokenizer_folder_makes_a_film(tmp_path, pieces):
+def test_a_comfy_tree_without_a_tokenizer_folder_makes_a_video(tmp_path, pieces):
     data, _, words = pieces
     text = replace(TEXT, vocab=300)
     drawn = torch.Generator().manual_seed(0)
@@ -275,5 +275,5 @@ def test_a_converted_model_of_our_own_is_the_same_model(tmp_path, dialect):
     theirs = convert(ours, tmp_path / dialect, dialect)
     assert open_model(theirs).variant == open_model(ours).variant
     request = wan22.Request(prompt="a red ball", steps=2, seed=3)
-    films = [collect(wan22.load(folder, device="cpu").generate(request)).frames for folder in (ours, theirs)]
-    assert (films[0] == films[1]).all()
+    videos = [collect(wan22.load(folder, device="cpu").generate(request)).frames for folder in (ours, theirs)]
+    assert (videos[0] == videos[1]).all()

@@ -15,17 +15,17 @@ import cv2
 
 from wan22.director.camera import evidence
 from wan22.director.flow import PARAMETERS, camera_path, find_horizon
+from wan22.director.image import light_evidence
 from wan22.director.measure import UNKNOWN, judge, measure
-from wan22.director.picture import light_evidence
 from wan22.director.subject import find_subject
 
 FOCAL = 1.6  # units
 
 
 def noise(rows, columns, seed, blur):
-    picture = np.random.default_rng(seed).uniform(0, 1, (rows, columns, 3)).astype(np.float32)
-    picture = cv2.GaussianBlur(picture, (0, 0), blur)
-    return (picture - picture.mean()) / picture.std()
+    image = np.random.default_rng(seed).uniform(0, 1, (rows, columns, 3)).astype(np.float32)
+    image = cv2.GaussianBlur(image, (0, 0), blur)
+    return (image - image.mean()) / image.std()
 
 
 GROUND, SKY = noise(512, 512, 0, 5), noise(200, 1024, 1, 8)
@@ -40,7 +40,7 @@ def world(frames=9, rows=80, columns=128, body=True, **moves):
     unit = min(rows, 0.8 * columns)
     y, x = np.mgrid[:rows, :columns].astype(np.float32)
     u, v = (x + 0.5 - columns / 2) / unit, (rows / 2 - y - 0.5) / unit
-    film = []
+    video = []
     for along in np.linspace(-0.5, 0.5, frames):
         move = {
             name: along * moves.get(name, 0.0)
@@ -56,15 +56,15 @@ def world(frames=9, rows=80, columns=128, body=True, **moves):
         ground = sampled(GROUND, across * 12, ahead * 12)
         low = np.float32([0.45, 0.5, 0.3]) + 0.08 * ground * fine
         high = np.float32([0.5, 0.65, 0.85]) + 0.08 * sampled(SKY, azimuth * 160, slope * 160 + 20)
-        picture = np.where((slope < 0)[..., None], low, high)
+        image = np.where((slope < 0)[..., None], low, high)
         if body:
             away = 4 - move["dolly"]
             off = np.hypot(
                 np.tan(azimuth) * away - move["walk"] + move["truck"], slope * away + 0.6 + move["crane"]
             )
-            picture = np.where((off < 0.4)[..., None], np.float32([0.85, 0.1, 0.1]), picture)
-        film.append(picture)
-    return (np.stack(film).clip(0, 1) * 255 + 0.5).astype(np.uint8)
+            image = np.where((off < 0.4)[..., None], np.float32([0.85, 0.1, 0.1]), image)
+        video.append(image)
+    return (np.stack(video).clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def sampled(texture, x, y):
@@ -101,17 +101,17 @@ def test_amounts_are_those_of_the_world():
     assert found.camera[-1, PARAMETERS.index("pan")] == pytest.approx(0.2 * FOCAL, rel=0.1)
 
 
-def test_a_blurred_film_of_another_size_and_rate_is_measured_alike():
+def test_a_blurred_video_of_another_size_and_rate_is_measured_alike():
     large = np.stack([cv2.resize(frame, (448, 280)) for frame in world(frames=17, pan=0.2)])
     blurred = np.stack([cv2.GaussianBlur(frame, (0, 0), 5) for frame in large])
     found = measure(blurred, 16)
     assert (found["camera"].value, found.size, found.frames) == ("pan-right", (448, 280), 17)
 
 
-def test_mirroring_a_film_mirrors_directions_and_playing_it_backwards_turns_them():
-    film = world(pan=0.2, walk=0.8)
+def test_mirroring_a_video_mirrors_directions_and_playing_it_backwards_turns_them():
+    video = world(pan=0.2, walk=0.8)
     there, mirrored, back = (
-        measure(each, 8) for each in (film, np.ascontiguousarray(film[:, :, ::-1]), film[::-1])
+        measure(each, 8) for each in (video, np.ascontiguousarray(video[:, :, ::-1]), video[::-1])
     )
     assert there["action"].value == "travel-right"
     assert (mirrored["camera"].value, mirrored["action"].value) == ("pan-left", "travel-left")
@@ -131,15 +131,15 @@ def test_a_camera_that_goes_along_follows():
 
 
 def test_a_hand_is_told_from_a_stand():
-    film = world(frames=17, pan=0.2)
+    video = world(frames=17, pan=0.2)
     rng = np.random.default_rng(0)
-    shaken = np.stack([np.roll(frame, rng.integers(-2, 3, 2), axis=(0, 1)) for frame in film])
-    assert measure(film, 8)["grip"].value == "steady"
+    shaken = np.stack([np.roll(frame, rng.integers(-2, 3, 2), axis=(0, 1)) for frame in video])
+    assert measure(video, 8)["grip"].value == "steady"
     assert measure(shaken, 8)["grip"].value == "handheld"
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])
-def test_a_film_of_one_grey_tells_nothing_and_obeys_nothing(level):
+def test_a_video_of_one_grey_tells_nothing_and_obeys_nothing(level):
     found = measure(np.full((5, 32, 48, 3), level, np.uint8), 8)
     for axis in found.readings.keys() - {"motion", "cuts"}:
         assert found[axis].value == UNKNOWN and found[axis].why, axis
@@ -149,16 +149,16 @@ def test_a_film_of_one_grey_tells_nothing_and_obeys_nothing(level):
 
 
 def test_a_cut_is_found_and_the_longer_shot_measured():
-    film = np.concatenate([world(frames=6, pan=0.2), 255 - world(frames=12, pan=-0.3)])
-    found = measure(film, 8)
+    video = np.concatenate([world(frames=6, pan=0.2), 255 - world(frames=12, pan=-0.3)])
+    found = measure(video, 8)
     assert (found.cuts, found.shot) == ((6,), (6, 17))
     assert found["direction"].value == "left"
 
 
 @pytest.mark.parametrize("angle", [-0.3, 0.0, 0.25])
 def test_a_horizon_is_found_where_it_is(angle):
-    film = world(frames=1, roll=2 * angle, body=False)  # it begins at minus half of the amount
-    line = find_horizon(film[0].astype(np.float32) / 255, np.ones(film.shape[1:3], bool))
+    video = world(frames=1, roll=2 * angle, body=False)  # it begins at minus half of the amount
+    line = find_horizon(video[0].astype(np.float32) / 255, np.ones(video.shape[1:3], bool))
     assert line.angle == pytest.approx(angle, abs=0.06)
     assert abs(line.offset) < 0.06
 
@@ -170,45 +170,45 @@ def test_a_sky_that_glows_is_no_horizon_and_one_out_of_focus_is_found():
     soft = cv2.GaussianBlur(
         np.where(rows < 0.6, np.float32([0.6, 0.7, 0.9]), np.float32([0.4, 0.5, 0.3])), (0, 0), 4
     )
-    for picture in (sharp, soft):
-        line = find_horizon(picture, np.ones((80, 128), bool))
+    for image in (sharp, soft):
+        line = find_horizon(image, np.ones((80, 128), bool))
         assert line.score > 1 and line.angle == 0 and line.offset == pytest.approx(0.1, abs=0.03)
 
 
 def test_a_striped_body_is_one_body():
-    film = np.full((5, 80, 128, 3), (0.5, 0.6, 0.4), np.float32)
-    film[:, :30] = 0.6, 0.7, 0.9
+    video = np.full((5, 80, 128, 3), (0.5, 0.6, 0.4), np.float32)
+    video[:, :30] = 0.6, 0.7, 0.9
     for top, colour in ((25, (0.5, 0.1, 0.6)), (38, (0.5, 0.5, 0.45)), (51, (0.5, 0.1, 0.6))):
-        film[:, top : top + 13, 50:78] = colour
-    found = find_subject(cv2, film)
+        video[:, top : top + 13, 50:78] = colour
+    found = find_subject(cv2, video)
     assert found.height == pytest.approx(np.full(5, 39 / 80), abs=0.04)
 
 
 def test_a_body_that_hides_the_background_leaves_finite_evidence():
-    film = np.full((17, 80, 128, 3), 0.4, np.float32)
-    film[:, 2:, 2:-2] = 0.85, 0.1, 0.1
-    body = find_subject(cv2, film)
-    path = camera_path(cv2, film, body.free(cv2, film), ~body.mask)
+    video = np.full((17, 80, 128, 3), 0.4, np.float32)
+    video[:, 2:, 2:-2] = 0.85, 0.1, 0.1
+    body = find_subject(cv2, video)
+    path = camera_path(cv2, video, body.free(cv2, video), ~body.mask)
     assert np.isinf(path.residual)  # nothing to follow
     # One number that is not finite would spoil the means of all that a network is fitted on.
     assert all(np.isfinite(part).all() for part in evidence(path, body))
 
 
-def test_light_on_a_mirrored_film_is_mirrored():
-    film = world(frames=5).astype(np.float32) / 255
-    film[..., :64, :] *= 0.7
-    body = find_subject(cv2, film)
-    line = find_horizon(film[2], ~body.mask[2])
+def test_light_on_a_mirrored_video_is_mirrored():
+    video = world(frames=5).astype(np.float32) / 255
+    video[..., :64, :] *= 0.7
+    body = find_subject(cv2, video)
+    line = find_horizon(video[2], ~body.mask[2])
     other = replace(body, mask=body.mask[:, :, ::-1], x=-body.x)
-    there, back = light_evidence(cv2, film, body, line)
+    there, back = light_evidence(cv2, video, body, line)
     mirrored = light_evidence(
-        cv2, np.ascontiguousarray(film[:, :, ::-1]), other, line._replace(angle=-line.angle)
+        cv2, np.ascontiguousarray(video[:, :, ::-1]), other, line._replace(angle=-line.angle)
     )
     assert mirrored[0] == pytest.approx(back, abs=1e-4) and mirrored[1] == pytest.approx(there, abs=1e-4)
     assert not np.allclose(there, back)
 
 
-def test_a_clip_of_the_film_set_is_measured_as_its_labels_say():
+def test_a_clip_of_the_video_set_is_measured_as_its_labels_say():
     shot = Shot(colour="red", action="travel-left", time="day", camera="static", light_direction="right")
     found = measure(render([shot], frames=9, fps=4).numpy()[0], 4)
     asked = {axis: getattr(shot, axis) for axis in ("colour", "action", "time", "camera", "shot_size")}
@@ -231,11 +231,11 @@ def test_a_measurement_is_json():
         np.zeros((5, 8, 32, 3), np.uint8),
     ],
 )
-def test_what_is_no_film_is_refused(clip):
+def test_what_is_no_video_is_refused(clip):
     with pytest.raises(MediaError, match="needs"):
         measure(clip, 8)
 
 
-def test_a_film_without_a_rate_is_refused():
+def test_a_video_without_a_rate_is_refused():
     with pytest.raises(MediaError, match="positive"):
         measure(np.zeros((5, 32, 32, 3), np.uint8), 0)

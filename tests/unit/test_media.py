@@ -1,4 +1,4 @@
-"""Pictures and clips in and out: exact sizes, true colours, repeatable bytes, and hostile files."""
+"""Images and clips in and out: exact sizes, true colours, repeatable bytes, and hostile files."""
 
 import struct
 import subprocess
@@ -18,19 +18,19 @@ from wan22.media.image import contact_sheet, read_image, resize, write_image
 from wan22.media.output_paths import check_output, estimate_bytes, target_kind, written
 from wan22.media.video import VideoWriter, probe, read_clip
 
-FILMS = [
-    ("film.mp4", None), ("film.mp4", "hevc"), ("film.mp4", "av1"), ("film.mov", None), ("film.mov", "h264"),
-    ("film.webm", None), ("film.webm", "av1"), ("film.gif", None),
+VIDEOS = [
+    ("video.mp4", None), ("video.mp4", "hevc"), ("video.mp4", "av1"), ("video.mov", None), ("video.mov", "h264"),
+    ("video.webm", None), ("video.webm", "av1"), ("video.gif", None),
 ]  # fmt: skip
 
 
-def film(frames=5, width=48, height=32):
+def video(frames=5, width=48, height=32):
     """A smooth gradient with a bright square that moves: compresses well, every frame differs."""
     y, x = np.mgrid[:height, :width]
-    picture = np.stack([x * 200 // width + 20, y * 200 // height + 20, np.full_like(x, 90)], -1).astype(
+    image = np.stack([x * 200 // width + 20, y * 200 // height + 20, np.full_like(x, 90)], -1).astype(
         np.uint8
     )
-    result = np.repeat(picture[None], frames, 0)
+    result = np.repeat(image[None], frames, 0)
     for index in range(frames):
         result[index, 4:12, index + 2 : index + 10] = [230, 200, 40]
     return result
@@ -58,20 +58,20 @@ def png_header(width, height):
     )
 
 
-# Films
+# Videos
 
 
-@pytest.mark.parametrize(("name", "codec"), FILMS)
+@pytest.mark.parametrize(("name", "codec"), VIDEOS)
 @pytest.mark.parametrize(("width", "height", "frames"), [(48, 32, 5), (33, 17, 1), (16, 31, 4)])
-def test_a_film_has_exactly_the_size_and_frames_asked_for(tmp_path, name, codec, width, height, frames):
-    path = write(tmp_path / name, film(frames, width, height), codec=codec)
+def test_a_video_has_exactly_the_size_and_frames_asked_for(tmp_path, name, codec, width, height, frames):
+    path = write(tmp_path / name, video(frames, width, height), codec=codec)
     info, clip = probe(path), read_clip(path)
     assert (info.width, info.height, info.frames) == (width, height, frames)
     assert clip.frames.shape == (frames, height, width, 3)
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
 
-@pytest.mark.parametrize(("name", "codec"), FILMS)
+@pytest.mark.parametrize(("name", "codec"), VIDEOS)
 def test_pure_colours_survive_within_three_levels(tmp_path, name, codec):
     colours = [
         (255, 0, 0),
@@ -87,52 +87,52 @@ def test_pure_colours_survive_within_three_levels(tmp_path, name, codec):
     assert np.abs(read.astype(int) - frames).max() <= 3
 
 
-@pytest.mark.parametrize(("name", "codec"), FILMS)
+@pytest.mark.parametrize(("name", "codec"), VIDEOS)
 def test_the_same_frames_make_the_same_bytes(tmp_path, name, codec):
-    first = write(tmp_path / f"a-{name}", film(), recipe={"seed": 1}, codec=codec)
-    second = write(tmp_path / f"b-{name}", film(), recipe={"seed": 1}, codec=codec)
+    first = write(tmp_path / f"a-{name}", video(), recipe={"seed": 1}, codec=codec)
+    second = write(tmp_path / f"b-{name}", video(), recipe={"seed": 1}, codec=codec)
     assert first.read_bytes() == second.read_bytes()
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc", "prores"])
 @pytest.mark.parametrize(("width", "height"), [(48, 32), (33, 17), (200, 24), (17, 33)])
 def test_every_size_is_true_to_the_last_column_and_always_the_same(tmp_path, codec, width, height):
-    # FFmpeg's fast paths to 10 bits, its ProRes edges and x265's shortest films have each failed here.
-    picture = film(1, width, height)
+    # FFmpeg's fast paths to 10 bits, its ProRes edges and x265's shortest videos have each failed here.
+    image = video(1, width, height)
     contents = set()
     for turn in range(4):
         _dirty = np.full(1000 * turn + 10, 0xA5, np.uint8)  # other values in memory that gets used again
-        path = write(tmp_path / "film.mov", picture, codec=codec)
+        path = write(tmp_path / "video.mov", image, codec=codec)
         contents.add(path.read_bytes())
     assert len(contents) == 1
-    difference = np.abs(read_clip(path).frames.astype(int) - picture)[:, :, 12:]  # right of the square
+    difference = np.abs(read_clip(path).frames.astype(int) - image)[:, :, 12:]  # right of the square
     assert difference.max() <= 16
 
 
-def test_how_frames_are_cut_into_pieces_does_not_change_the_film(tmp_path):
-    whole = write(tmp_path / "a.mp4", film())
+def test_how_frames_are_cut_into_pieces_does_not_change_the_video(tmp_path):
+    whole = write(tmp_path / "a.mp4", video())
     with VideoWriter(tmp_path / "b.mp4", fps=24, size=(48, 32)) as writer:
-        writer.add(film()[0])
-        writer.add(film()[1:4])
-        writer.add(film()[4:])
+        writer.add(video()[0])
+        writer.add(video()[1:4])
+        writer.add(video()[4:])
     assert (tmp_path / "b.mp4").read_bytes() == whole.read_bytes()
 
 
-@pytest.mark.parametrize("name", ["film.mp4", "film.mov"])
+@pytest.mark.parametrize("name", ["video.mp4", "video.mov"])
 @pytest.mark.parametrize("fps", [16, 23.976, Fraction(30000, 1001), 12.5])
 def test_the_rate_is_exact(tmp_path, name, fps):
-    with av.open(str(write(tmp_path / name, film(6), fps=fps))) as container:
+    with av.open(str(write(tmp_path / name, video(6), fps=fps))) as container:
         assert container.streams.video[0].average_rate == Fraction(fps).limit_denominator(1001)
 
 
 def test_webm_keeps_the_rate_as_well_as_its_clock_allows(tmp_path):
-    assert probe(write(tmp_path / "film.webm", film(6), fps=Fraction(30000, 1001))).fps == pytest.approx(
+    assert probe(write(tmp_path / "video.webm", video(6), fps=Fraction(30000, 1001))).fps == pytest.approx(
         29.97, abs=0.01
     )
 
 
-def test_films_are_tagged_as_bt709_in_tv_range_and_the_index_comes_first(tmp_path):
-    path = write(tmp_path / "film.mp4", film())
+def test_videos_are_tagged_as_bt709_in_tv_range_and_the_index_comes_first(tmp_path):
+    path = write(tmp_path / "video.mp4", video())
     with av.open(str(path)) as container:
         context = container.streams.video[0].codec_context
         assert (context.colorspace, context.color_primaries, context.color_trc, context.color_range) == (
@@ -155,36 +155,38 @@ def test_lower_quality_makes_a_smaller_file(tmp_path):
 
 def test_a_sequence_is_exact_and_replaces_a_longer_one(tmp_path):
     for target in (f"{tmp_path}/shots/", tmp_path / "shot-%03d.png"):
-        write(target, film(6))
-        write(target, film(3))
+        write(target, video(6))
+        write(target, video(3))
     for names in (sorted((tmp_path / "shots").iterdir()), sorted(tmp_path.glob("*.png"))):
         assert [path.name[-7:] for path in names] == ["000.png", "001.png", "002.png"]
-        assert np.array_equal(np.stack([read_image(path) for path in names]), film(3))
+        assert np.array_equal(np.stack([read_image(path) for path in names]), video(3))
     assert len(list(tmp_path.iterdir())) == 4
 
 
-@pytest.mark.parametrize("name", ["film.mp4", "film.mov", "film.webm", "film.gif", "shots/", "shot-%d.png"])
-def test_a_film_given_up_leaves_nothing(tmp_path, name):
+@pytest.mark.parametrize(
+    "name", ["video.mp4", "video.mov", "video.webm", "video.gif", "shots/", "shot-%d.png"]
+)
+def test_a_video_given_up_leaves_nothing(tmp_path, name):
     with pytest.raises(ZeroDivisionError), VideoWriter(f"{tmp_path}/{name}", fps=8, size=(48, 32)) as writer:
-        writer.add(film())
+        writer.add(video())
         raise ZeroDivisionError
     writer.close()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_old_film_stays_until_the_new_one_is_complete(tmp_path):
-    path = write(tmp_path / "film.mp4", film(3))
+def test_the_old_video_stays_until_the_new_one_is_complete(tmp_path):
+    path = write(tmp_path / "video.mp4", video(3))
     old = path.read_bytes()
     writer = VideoWriter(path, fps=24, size=(48, 32))
-    writer.add(film(5))
+    writer.add(video(5))
     assert path.read_bytes() == old
     writer.abort()
     assert path.read_bytes() == old
-    write(path, film(5))
+    write(path, video(5))
     assert probe(path).frames == 5
 
 
-def test_a_film_without_frames_is_refused_and_not_written(tmp_path):
+def test_a_video_without_frames_is_refused_and_not_written(tmp_path):
     with (
         pytest.raises(OutputError, match="not a single frame"),
         VideoWriter(tmp_path / "a.mp4", fps=8, size=(48, 32)),
@@ -207,17 +209,17 @@ def test_impossible_orders_to_the_writer_say_what_would_work(tmp_path):
             VideoWriter(path, **({"fps": 24, "size": (48, 32)} | options))
     with pytest.raises(OptionError, match="50"):
         VideoWriter(tmp_path / "a.gif", fps=60, size=(48, 32))
-    with pytest.raises(OutputError, match="one picture"):
+    with pytest.raises(OutputError, match="one image"):
         VideoWriter(tmp_path / "a.jpg", fps=60, size=(48, 32))
     with pytest.raises(ValueError, match=r"uint8 \(T, 32, 48, 3\)"):
-        VideoWriter(path, fps=24, size=(48, 32)).add(film().astype(np.float32))
+        VideoWriter(path, fps=24, size=(48, 32)).add(video().astype(np.float32))
 
 
 # Reading clips
 
 
 def test_a_piece_of_a_clip_is_the_same_as_the_clip_cut(tmp_path):
-    path = write(tmp_path / "film.mp4", film(40, 64, 32), fps=10)
+    path = write(tmp_path / "video.mp4", video(40, 64, 32), fps=10)
     whole = read_clip(path)
     assert whole.fps == 10
     for arguments, expected in [
@@ -233,15 +235,15 @@ def test_a_piece_of_a_clip_is_the_same_as_the_clip_cut(tmp_path):
         read_clip(path, seconds=0)
 
 
-def test_a_picture_is_a_clip_of_one_frame(tmp_path):
-    write_image(tmp_path / "a.png", film()[0])
+def test_a_image_is_a_clip_of_one_frame(tmp_path):
+    write_image(tmp_path / "a.png", video()[0])
     clip = read_clip(tmp_path / "a.png")
-    assert np.array_equal(clip.frames, film(1))
+    assert np.array_equal(clip.frames, video(1))
     assert probe(tmp_path / "a.png").codec == "png"
 
 
 def test_an_animated_gif_keeps_frames_and_rate(tmp_path):
-    clip = read_clip(write(tmp_path / "a.gif", np.repeat(film(1), 4, 0), fps=10))
+    clip = read_clip(write(tmp_path / "a.gif", np.repeat(video(1), 4, 0), fps=10))
     assert clip.frames.shape == (4, 32, 48, 3)
     assert clip.fps == pytest.approx(10)
 
@@ -252,17 +254,17 @@ def test_a_turned_clip_is_read_upright(tmp_path):
         stream = container.add_stream("libx264", rate=10)
         stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
         stream.set_display_rotation(90)
-        frame = av.VideoFrame.from_ndarray(film()[0], format="rgb24")
+        frame = av.VideoFrame.from_ndarray(video()[0], format="rgb24")
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     assert (probe(path).width, probe(path).height) == (32, 48)
     read = read_clip(path).frames[0].astype(int)
     assert read.shape == (48, 32, 3)
-    assert np.abs(read - np.rot90(film()[0])).mean() < 6
+    assert np.abs(read - np.rot90(video()[0])).mean() < 6
 
 
 def test_only_the_wanted_piece_counts_for_the_limits(tmp_path, monkeypatch):
-    path = write(tmp_path / "a.mp4", film(20), fps=10)
+    path = write(tmp_path / "a.mp4", video(20), fps=10)
     monkeypatch.setattr("wan22.media.video.MAX_PIXELS", 48 * 32 * 10)
     with pytest.raises(MediaError, match="at most 10 frames"):
         read_clip(path)
@@ -285,8 +287,8 @@ def test_a_bomb_of_many_huge_frames_is_refused_without_decoding_them(tmp_path):
 
 
 def test_every_cut_of_a_clip_is_refused(tmp_path):
-    for name in ("film.mp4", "film.webm", "film.mov"):
-        content = write(tmp_path / name, film(8)).read_bytes()
+    for name in ("video.mp4", "video.webm", "video.mov"):
+        content = write(tmp_path / name, video(8)).read_bytes()
         for cut in (0, 1, 8, 40, len(content) // 3, len(content) // 2, len(content) - 10, len(content) - 1):
             (tmp_path / f"cut-{name}").write_bytes(content[:cut])
             with pytest.raises(MediaError):
@@ -295,8 +297,8 @@ def test_every_cut_of_a_clip_is_refused(tmp_path):
 
 def test_damaged_clips_never_raise_anything_but_media_error(tmp_path):
     rng = np.random.default_rng(0)
-    for name in ("film.mp4", "film.webm", "film.gif"):
-        content = np.frombuffer(write(tmp_path / name, film(4)).read_bytes(), np.uint8)
+    for name in ("video.mp4", "video.webm", "video.gif"):
+        content = np.frombuffer(write(tmp_path / name, video(4)).read_bytes(), np.uint8)
         for _ in range(25):
             broken = content.copy()
             broken[rng.integers(0, len(broken), 12)] = rng.integers(0, 256, 12)
@@ -307,7 +309,7 @@ def test_damaged_clips_never_raise_anything_but_media_error(tmp_path):
                 assert str(tmp_path) in str(error)
 
 
-def test_a_clip_with_only_sound_is_refused(tmp_path):
+def test_a_clip_with_only_audio_is_refused(tmp_path):
     path = tmp_path / "song.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=48000)
@@ -315,7 +317,7 @@ def test_a_clip_with_only_sound_is_refused(tmp_path):
         frame.sample_rate = 48000
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    with pytest.raises(MediaError, match="only sound"):
+    with pytest.raises(MediaError, match="only audio"):
         read_clip(path)
 
 
@@ -329,7 +331,7 @@ def test_a_clip_with_only_sound_is_refused(tmp_path):
         (b"\xef\xbb\xbf  <!DOCTYPE html><script>", "web page"),
         (b"<?xml version='1.0'?><svg/>", "SVG"),
         (b"hello", "is text"),
-        (b"RIFF\x00\x00\x00\x00WAVEfmt ", "sound"),
+        (b"RIFF\x00\x00\x00\x00WAVEfmt ", "audio"),
         (b"\x00\x00\x00\x1cftypavif\x00\x00\x00\x00", "AVIF"),
         (bytes(range(200, 256)), "unknown kind"),
         (b"\x00\x00\x00\x18ftypisom" + bytes(200), "damaged"),
@@ -346,27 +348,27 @@ def test_files_that_are_no_media_are_refused_by_their_bytes(tmp_path, content, w
 
 
 def test_missing_files_and_folders_are_refused_with_a_hint(tmp_path):
-    write_image(tmp_path / "sunset.png", film()[0])
+    write_image(tmp_path / "sunset.png", video()[0])
     for read in (read_image, read_clip):
         with pytest.raises(MediaError, match=r"Did you mean .*sunset\.png"):
             read(tmp_path / "sunst.png")
         with pytest.raises(MediaError, match="Neither does its folder"):
             read(tmp_path / "nowhere" / "a.png")
         with pytest.raises(
-            MediaError, match="is a folder" if read is read_image else "holds no pictures named"
+            MediaError, match="is a folder" if read is read_image else "holds no images named"
         ):
             read(tmp_path)
         with pytest.raises(MediaError):
             read("http://127.0.0.1/a.mp4")
 
 
-# Pictures
+# Images
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp"])
-def test_a_picture_survives(tmp_path, name):
-    write_image(tmp_path / name, film()[0])
-    difference = np.abs(read_image(tmp_path / name).astype(int) - film()[0])
+def test_a_image_survives(tmp_path, name):
+    write_image(tmp_path / name, video()[0])
+    difference = np.abs(read_image(tmp_path / name).astype(int) - video()[0])
     assert difference.max() == 0 if name == "a.png" else difference.mean() < 4
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
@@ -396,13 +398,13 @@ def test_other_kinds_of_pixels_are_converted(tmp_path):
 def test_exif_orientation_is_applied(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(film()[0]).save(tmp_path / "phone.png", exif=exif)
-    assert np.array_equal(read_image(tmp_path / "phone.png"), np.rot90(film()[0], -1))
+    Image.fromarray(video()[0]).save(tmp_path / "phone.png", exif=exif)
+    assert np.array_equal(read_image(tmp_path / "phone.png"), np.rot90(video()[0], -1))
     assert (probe(tmp_path / "phone.png").width, probe(tmp_path / "phone.png").height) == (32, 48)
 
 
 @pytest.mark.parametrize("size", [(30_000, 30_000), (7_000, 6_000), (10_000, 10_000), (2**31 - 1, 2**31 - 1)])
-def test_a_picture_that_claims_too_many_pixels_is_refused_from_its_header(tmp_path, size):
+def test_a_image_that_claims_too_many_pixels_is_refused_from_its_header(tmp_path, size):
     (tmp_path / "bomb.png").write_bytes(png_header(*size))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -412,12 +414,12 @@ def test_a_picture_that_claims_too_many_pixels_is_refused_from_its_header(tmp_pa
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.bmp", "a.tiff"])
-def test_a_cut_picture_is_refused_or_whole_never_half(tmp_path, name, monkeypatch):
+def test_a_cut_image_is_refused_or_whole_never_half(tmp_path, name, monkeypatch):
     monkeypatch.setattr(
         ImageFile, "LOAD_TRUNCATED_IMAGES", True
     )  # as some programs set it for the whole process
-    picture = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
-    Image.fromarray(picture).save(tmp_path / name)
+    image = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    Image.fromarray(image).save(tmp_path / name)
     content, whole = (tmp_path / name).read_bytes(), read_image(tmp_path / name)
     refused = 0
     for cut in [*range(1, len(content), max(1, len(content) // 40)), len(content) - 1]:
@@ -429,14 +431,14 @@ def test_a_cut_picture_is_refused_or_whole_never_half(tmp_path, name, monkeypatc
     assert refused >= 20
 
 
-def test_a_clip_given_as_picture_says_so(tmp_path):
-    with pytest.raises(MediaError, match="is a clip, not a picture"):
-        read_image(write(tmp_path / "a.mp4", film()))
+def test_a_clip_given_as_image_says_so(tmp_path):
+    with pytest.raises(MediaError, match="is a clip, not an image"):
+        read_image(write(tmp_path / "a.mp4", video()))
 
 
-def test_resize_scales_pictures_and_clips():
-    assert resize(film(), (20, 10)).shape == (5, 10, 20, 3)
-    assert np.array_equal(resize(film()[0], (48, 32)), film()[0])
+def test_resize_scales_images_and_clips():
+    assert resize(video(), (20, 10)).shape == (5, 10, 20, 3)
+    assert np.array_equal(resize(video()[0], (48, 32)), video()[0])
     assert np.unique(resize(np.full((8, 8, 3), 77, np.uint8), (33, 5))).tolist() == [77]
 
 
@@ -483,7 +485,7 @@ def test_what_cannot_be_written_is_said_and_not_what_could_not_be_tidied_up(tmp_
 
 
 def test_a_disk_that_fills_up_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
-    path = write(tmp_path / "a.mp4", film(3))
+    path = write(tmp_path / "a.mp4", video(3))
     old = path.read_bytes()
 
     def full(_):
@@ -491,9 +493,9 @@ def test_a_disk_that_fills_up_leaves_the_old_file_and_no_rest(tmp_path, monkeypa
 
     monkeypatch.setattr("wan22.media.output_paths.sync", full)
     with pytest.raises(OutputError, match="No space left"):
-        write(path, film(5))
+        write(path, video(5))
     with pytest.raises(OutputError, match="No space left"):
-        write(tmp_path / "new" / "b.webm", film(5))
+        write(tmp_path / "new" / "b.webm", video(5))
     assert path.read_bytes() == old
     assert [entry.name for entry in tmp_path.rglob("*") if entry.is_file()] == ["a.mp4"]
 
@@ -523,7 +525,7 @@ def test_av1_prints_nothing(tmp_path):
         (("notes.txt",), ", such as {}/shot-%03d.png."),
     ],
 )
-def test_a_folder_of_pictures_with_other_names_is_told_by_its_own_pattern(tmp_path, there, named):
+def test_a_folder_of_images_with_other_names_is_told_by_its_own_pattern(tmp_path, there, named):
     for name in there:
         (tmp_path / name).touch()
     with pytest.raises(MediaError) as told:

@@ -89,7 +89,7 @@ def test_convolution_by_frames_is_the_plain_one(kernel, frames, past):
         close(causal_conv3d(x, weight, bias, history), expected)
 
 
-def test_a_doubled_picture_is_convolved_without_doubling_it():
+def test_a_doubled_image_is_convolved_without_doubling_it():
     x, weight, bias = noise(1, 4, 32, 33), noise(5, 4, 3, 3, seed=1), noise(5, seed=2)
     expected = F.conv2d(F.interpolate(x, scale_factor=2, mode="nearest"), weight, bias, padding=1)
     close(doubled_conv2d(x, weight, bias), expected)

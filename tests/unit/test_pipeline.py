@@ -85,7 +85,7 @@ def test_a_video_has_frames_speed_length_and_a_recipe_with_their_hash(pipeline):
     assert (output.recipe, output.fps) == (video.recipe, video.fps)
 
 
-def test_a_notebook_shows_the_film(pipeline):
+def test_a_notebook_shows_the_video(pipeline):
     html = make(pipeline)._repr_mimebundle_()["text/html"]
     assert html.startswith("<video") and "data:video/mp4;base64," in html
 
@@ -114,15 +114,15 @@ def test_a_generator_is_a_seed(pipeline):
     assert 0 <= seen(pipeline, generator=torch.Generator().manual_seed(-1)).seed < 2**63
 
 
-def test_pictures_are_paths_pil_images_or_arrays(pipeline, tmp_path):
+def test_images_are_paths_pil_images_or_arrays(pipeline, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    films = [
+    videos = [
         make(pipeline, image=image, last_image=image, seed=0).frames
         for image in (pixels, Image.fromarray(pixels), tmp_path / "a.png", str(tmp_path / "a.png"))
     ]
-    assert all(np.array_equal(films[0], film) for film in films)
-    assert not np.array_equal(films[0], make(pipeline, image=pixels, seed=0).frames)
+    assert all(np.array_equal(videos[0], video) for video in videos)
+    assert not np.array_equal(videos[0], make(pipeline, image=pixels, seed=0).frames)
     clear = Image.fromarray(pixels).convert("RGBA")
     assert np.array_equal(seen(pipeline, image=clear).image, pixels)
 
@@ -138,7 +138,7 @@ def test_clips_are_videos_paths_arrays_or_images(pipeline, tmp_path):
     assert made[0].recipe["task"] == "v2v"
 
 
-def test_a_callback_that_raises_stops_the_film_and_the_pipeline_goes_on(pipeline):
+def test_a_callback_that_raises_stops_the_video_and_the_pipeline_goes_on(pipeline):
     class Enough(Exception):
         pass
 
@@ -191,7 +191,7 @@ def test_a_model_device_or_precision_that_is_not_here_is_one_clear_error(folder,
         Wan22Pipeline.from_pretrained(folder, device="cpu", memory="ram")
 
 
-def test_a_film_is_not_written_where_it_cannot_be(pipeline, tmp_path):
+def test_a_video_is_not_written_where_it_cannot_be(pipeline, tmp_path):
     video = make(pipeline, num_frames=1)
     (tmp_path / "file").write_text("")
     for wrong in ("file/a.mp4", "a.doc"):
@@ -200,7 +200,7 @@ def test_a_film_is_not_written_where_it_cannot_be(pipeline, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_film_whose_sound_is_gone_is_not_saved_in_place_of_another(tmp_path):
+def test_a_video_whose_audio_is_gone_is_not_saved_in_place_of_another(tmp_path):
     frames = np.zeros((4, 32, 32, 3), np.uint8)
     place = Video(frames, 8.0, {}).save(tmp_path / "x.mp4")
     before = place.read_bytes()

@@ -13,8 +13,8 @@ from wan22.media.recipe import RECIPE_KEY, FrameHasher, frames_hash, read_recipe
 from wan22.media.video import VideoWriter
 
 FRAMES = np.full((2, 16, 16, 3), 120, np.uint8)
-FILMS = ["film.mp4", "film.mov", "film.webm", "film.gif", "shots/", "shot-%02d.png"]
-PICTURES = ["a.png", "a.jpg", "a.webp"]
+VIDEOS = ["video.mp4", "video.mov", "video.webm", "video.gif", "shots/", "shot-%02d.png"]
+IMAGES = ["a.png", "a.jpg", "a.webp"]
 
 values = st.recursive(
     st.none()
@@ -29,7 +29,7 @@ recipes = st.dictionaries(st.text(max_size=20), values, max_size=5)
 
 
 def store(path, recipe, when="end"):
-    if path.endswith(tuple(PICTURES)):
+    if path.endswith(tuple(IMAGES)):
         write_image(path, FRAMES[0], recipe)
         return
     early = {"recipe": recipe if when == "start" else {"other": 1}}
@@ -38,7 +38,7 @@ def store(path, recipe, when="end"):
         writer.close(recipe if when == "end" else None)
 
 
-@pytest.mark.parametrize("name", FILMS + PICTURES)
+@pytest.mark.parametrize("name", VIDEOS + IMAGES)
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(recipe=recipes)
 def test_any_recipe_survives_every_container(tmp_path, name, recipe):
@@ -46,7 +46,7 @@ def test_any_recipe_survives_every_container(tmp_path, name, recipe):
     assert read_recipe(f"{tmp_path}/{name}") == recipe
 
 
-@pytest.mark.parametrize("name", [*FILMS, "a.png", "a.webp"])
+@pytest.mark.parametrize("name", [*VIDEOS, "a.png", "a.webp"])
 def test_long_prompts_with_every_kind_of_letter_survive(tmp_path, name):
     prompt = (
         "A \"fox\" & a 'hen'\r\n\t<b>비 오는 밤</b> 雨の夜 🦊👩‍👩‍👧 \\u0041 ; = # \0 \u2028 \udc80" * 2500
@@ -57,7 +57,7 @@ def test_long_prompts_with_every_kind_of_letter_survive(tmp_path, name):
     assert read_recipe(f"{tmp_path}/{name}") == recipe
 
 
-@pytest.mark.parametrize("name", FILMS)
+@pytest.mark.parametrize("name", VIDEOS)
 def test_a_recipe_given_at_the_beginning_is_written_and_the_last_one_wins(tmp_path, name):
     store(f"{tmp_path}/{name}", {"seed": 3}, when="start")
     assert read_recipe(f"{tmp_path}/{name}") == {"seed": 3}
@@ -65,10 +65,10 @@ def test_a_recipe_given_at_the_beginning_is_written_and_the_last_one_wins(tmp_pa
     assert read_recipe(f"{tmp_path}/{name}") == {"seed": 4}
 
 
-@pytest.mark.parametrize("name", FILMS + PICTURES)
+@pytest.mark.parametrize("name", VIDEOS + IMAGES)
 def test_a_file_without_recipe_has_none(tmp_path, name):
     path = f"{tmp_path}/{name}"
-    if name in PICTURES:
+    if name in IMAGES:
         write_image(path, FRAMES[0])
     else:
         with VideoWriter(path, fps=8, size=(16, 16)) as writer:
@@ -88,11 +88,11 @@ def test_a_damaged_recipe_is_an_error_not_a_crash(tmp_path, text):
 
 
 def test_files_without_media_are_refused(tmp_path):
-    with pytest.raises(MediaError, match="no pictures named like frame"):
+    with pytest.raises(MediaError, match="no images named like frame"):
         read_recipe(tmp_path)
     with pytest.raises(MediaError, match="does not exist"):
         read_recipe(tmp_path / "a.mp4")
-    (tmp_path / "a.mp4").write_text("no film")
+    (tmp_path / "a.mp4").write_text("no video")
     with pytest.raises(MediaError, match="is text"):
         read_recipe(tmp_path / "a.mp4")
 

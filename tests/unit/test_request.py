@@ -12,11 +12,11 @@ from wan22.catalog import VARIANTS
 from wan22.errors import OptionError, RequestError, SizeError
 from wan22.request import MAX_PROMPT, resolve
 from wan22.sampling import levels
-from wan22.types import Clip, Request, Sound
+from wan22.types import Audio, Clip, Request
 
 KNOWN, CHANNELS, TEXT = (tiny_variant(image) for image in ("known", "channels", None))
 ASK = Request(prompt="a red ball")
-PICTURE = np.zeros((40, 60, 3), np.uint8)
+IMAGE = np.zeros((40, 60, 3), np.uint8)
 CLIP = Clip(np.zeros((6, 40, 60, 3), np.uint8), 12.0)
 
 
@@ -43,7 +43,7 @@ BAD = {
     "no frames": (KNOWN, ask(frames=0), SizeError, "frames must be a whole number from 1 to 1000000, not 0"),
     "too many frames": (KNOWN, ask(frames=5_000_000), SizeError, "from 1 to 1000000, not 5000000"),
     "too many for one clip": (
-        KNOWN, ask(frames=5000, image=PICTURE, last_image=PICTURE), SizeError, "5000 .* one clip .* at most 4093"
+        KNOWN, ask(frames=5000, image=IMAGE, last_image=IMAGE), SizeError, "5000 .* one clip .* at most 4093"
     ),
     "half a frame": (KNOWN, ask(frames=4.5), SizeError, "whole number .* not 4.5"),
     "frames of words": (KNOWN, ask(frames="many"), SizeError, "whole number .* not many"),
@@ -83,21 +83,21 @@ BAD = {
     "huge seed": (KNOWN, ask(seed=2**63), OptionError, "not 9223372036854775808"),
     "broken seed": (KNOWN, ask(seed=0.5), OptionError, "not 0.5"),
     "image of floats": (KNOWN, ask(image=np.zeros((4, 4, 3))), OptionError, r"not float64 \(4, 4, 3\)"),
-    "grey image": (KNOWN, ask(image=PICTURE[..., 0]), OptionError, r"not uint8 \(40, 60\)"),
+    "grey image": (KNOWN, ask(image=IMAGE[..., 0]), OptionError, r"not uint8 \(40, 60\)"),
     "image with alpha": (KNOWN, ask(image=np.zeros((4, 4, 4), np.uint8)), OptionError, r"not uint8 \(4, 4, 4\)"),
     "image of a name": (KNOWN, ask(image="cat.png"), OptionError, "not str"),
-    "image without pixels": (KNOWN, ask(image=PICTURE[:0]), OptionError, r"shape \(0, 60, 3\) has no pixels"),
+    "image without pixels": (KNOWN, ask(image=IMAGE[:0]), OptionError, r"shape \(0, 60, 3\) has no pixels"),
     "image like a thread": (KNOWN, ask(image=np.zeros((1, 33, 3), np.uint8)), OptionError, "33x1 pixels is too narrow"),
     "last image of floats": (KNOWN, ask(last_image=np.zeros((4, 4, 3))), OptionError, "float64"),
-    "clip like an image": (KNOWN, ask(video=Clip(PICTURE, 8.0)), OptionError, r"a video must .* \(T, H, W, 3\)"),
+    "clip like an image": (KNOWN, ask(video=Clip(IMAGE, 8.0)), OptionError, r"a video must .* \(T, H, W, 3\)"),
     "clip without frames": (KNOWN, ask(video=Clip(CLIP.frames[:0], 8.0)), OptionError, "has no pixels"),
     "clip without time": (KNOWN, ask(video=Clip(CLIP.frames, 0.0)), SizeError, "fps must be above 0"),
-    "image and clip": (KNOWN, ask(image=PICTURE, video=CLIP), OptionError, "an image or a video .* not both"),
-    "image for a text model": (TEXT, ask(image=PICTURE), OptionError, "tiny takes no image; take i2v-A14B"),
+    "image and clip": (KNOWN, ask(image=IMAGE, video=CLIP), OptionError, "an image or a video .* not both"),
+    "image for a text model": (TEXT, ask(image=IMAGE), OptionError, "tiny takes no image; take i2v-A14B"),
     "no image for an image model": (CHANNELS, ASK, OptionError, "tiny needs an image"),
     "clip for an image model": (CHANNELS, ask(video=CLIP), OptionError, "takes no video; take t2v-A14B"),
-    "one frame of an image": (KNOWN, ask(image=PICTURE, frames=1), SizeError, "1 frame is the image itself.*5 frames"),
-    "one frame to a last image": (KNOWN, ask(last_image=PICTURE, frames=1), SizeError, "needs 5 frames or more"),
+    "one frame of an image": (KNOWN, ask(image=IMAGE, frames=1), SizeError, "1 frame is the image itself.*5 frames"),
+    "one frame to a last image": (KNOWN, ask(last_image=IMAGE, frames=1), SizeError, "needs 5 frames or more"),
 }  # fmt: skip
 
 
@@ -110,15 +110,15 @@ def test_what_cannot_be_done_is_one_error_with_value_and_rule(case):
     assert len(str(caught.value).splitlines()) == 1
 
 
-SECONDS_5 = Sound(np.zeros(5 * 16_000, np.float32), 16_000)
+SECONDS_5 = Audio(np.zeros(5 * 16_000, np.float32), 16_000)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_what_is_left_open_is_the_models_own(name):
     row = VARIANTS[name]
-    image = PICTURE if row.image_required else None
-    sound = SECONDS_5 if row.speech else None
-    job = resolve(ask(image=image, size=row.defaults.size, sound=sound), row)
+    image = IMAGE if row.image_required else None
+    audio = SECONDS_5 if row.speech else None
+    job = resolve(ask(image=image, size=row.defaults.size, audio=audio), row)
     low, high = row.defaults.guidance
     assert job.guidance == {"low": low, "high": high}
     assert (job.steps, job.shift, job.solver) == (row.defaults.steps, row.defaults.shift, "unipc")
@@ -127,13 +127,13 @@ def test_what_is_left_open_is_the_models_own(name):
     )  # fmt: skip
     assert job.negative == row.defaults.negative
     assert job.notices == ()
-    assert resolve(ask(image=image, negative="", sound=sound), row).negative == ""
+    assert resolve(ask(image=image, negative="", audio=audio), row).negative == ""
 
 
 @pytest.mark.parametrize(("name", "high"), [("t2v-A14B", 26), ("i2v-A14B", 15)])
 def test_the_boundary_gives_each_expert_its_steps_as_released(name, high):
     row = VARIANTS[name]
-    job = resolve(ask(image=PICTURE if row.image_required else None), row)
+    job = resolve(ask(image=IMAGE if row.image_required else None), row)
     assert [job.expert(level) for level in job.schedule] == ["high"] * high + ["low"] * (40 - high)
 
 
@@ -148,8 +148,8 @@ def test_one_network_works_at_every_level():
     [
         (ASK, "t2v"),
         (ask(frames=1), "t2i"),
-        (ask(image=PICTURE), "i2v"),
-        (ask(last_image=PICTURE), "i2v"),
+        (ask(image=IMAGE), "i2v"),
+        (ask(last_image=IMAGE), "i2v"),
         (ask(video=CLIP), "v2v"),
     ],
 )
@@ -201,11 +201,11 @@ def test_a_recipe_names_its_inputs_by_their_pixels():
     def inputs(**change):
         return resolve(ask(**change), KNOWN).as_recipe().get("inputs")
 
-    other = PICTURE.copy()
+    other = IMAGE.copy()
     other[0, 0, 0] = 1
     assert inputs() is None
-    assert inputs(image=PICTURE)["image"] == inputs(image=PICTURE.copy())["image"]
-    assert inputs(image=PICTURE)["image"] != inputs(image=other)["image"]
-    assert inputs(image=PICTURE)["image"] != inputs(image=PICTURE.reshape(60, 40, 3))["image"]
-    assert set(inputs(image=PICTURE, last_image=other)) == {"image", "last_image"}
+    assert inputs(image=IMAGE)["image"] == inputs(image=IMAGE.copy())["image"]
+    assert inputs(image=IMAGE)["image"] != inputs(image=other)["image"]
+    assert inputs(image=IMAGE)["image"] != inputs(image=IMAGE.reshape(60, 40, 3))["image"]
+    assert set(inputs(image=IMAGE, last_image=other)) == {"image", "last_image"}
     assert set(inputs(video=CLIP)) == {"video"}

@@ -27,8 +27,8 @@ def stranger(tmp_path, monkeypatch):
     monkeypatch.chdir(here)
 
     def follow(*, asked=None, **said):
-        write_image(downloads / "film.png", PIXELS, {**BASE, **said})
-        return rerender.follow(str(downloads / "film.png"), {}, {}, asked or Asked(), ())
+        write_image(downloads / "video.png", PIXELS, {**BASE, **said})
+        return rerender.follow(str(downloads / "video.png"), {}, {}, asked or Asked(), ())
 
     follow.downloads, follow.here = downloads, here
     return follow
@@ -93,18 +93,18 @@ def test_an_address_in_a_file_is_asked_only_if_it_is_given(stranger):
         "text": "hi",
         "sample": {"name": "/v/me.wav"},
     }
-    recipe = {"inputs": {"sound": "sha256:1"}, "sound": {"said": said}}
+    recipe = {"inputs": {"audio": "sha256:1"}, "audio": {"said": said}}
     with pytest.raises(
         OptionError, match=r"http://stranger\.example/.* is not asked: give it with --speaker"
     ):
         stranger(**recipe)
     shutil.copyfile(__file__, stranger.downloads / "me.wav")
     found = stranger(**recipe, asked=Asked(speaker=said["url"]))
-    assert found.sound == Asked(
+    assert found.audio == Asked(
         say="hi", speaker=said["url"], voice_sample=str(stranger.downloads / "me.wav")
     )
     other = stranger(**recipe, asked=Asked(speaker="http://mine.example"))
-    assert other.sound == Asked(say="hi", speaker="http://mine.example")  # nobody's voice is sent to it
+    assert other.audio == Asked(say="hi", speaker="http://mine.example")  # nobody's voice is sent to it
 
 
 @pytest.mark.parametrize("name", ["/models/theirs", "./theirs", "theirs", "~/x", "", 3, None, ["nano"]])
@@ -132,7 +132,7 @@ def test_a_model_that_is_not_in_the_catalogue_is_not_opened(name, tmp_path, monk
         ({"loras": [1]}, "cannot be followed"),
         ({"loras": {"a": {"file": 3}}}, "cannot be followed"),
         (
-            {"inputs": {"sound": ""}, "sound": {"said": {"engine": "espeak", "voice": 1}}},
+            {"inputs": {"audio": ""}, "audio": {"said": {"engine": "espeak", "voice": 1}}},
             "cannot be followed",
         ),
     ],
@@ -149,7 +149,7 @@ def test_latents_go_beside_themselves_whatever_they_say():
     assert place_of(kept, "/etc/passwd") == place_of(kept, "../x.mp4") == "/downloads/a.mp4"
     assert place_of("shots.latents.safetensors", "elsewhere/shots/") == "shots/"
     for name in ("x.safetensors", ".latents.safetensors", "a/.latents.safetensors"):
-        with pytest.raises(OutputError, match="say where the film goes: -o FILE"):
+        with pytest.raises(OutputError, match="say where the video goes: -o FILE"):
             place_of(name, "a.mp4")
 
 

@@ -118,10 +118,10 @@ def test_unipc_rounds_bfloat16_latents_as_the_official_code():
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_a_perfect_model_is_followed_to_its_film(solver):
-    film = torch.linspace(-2, 2, 12)
-    *_, last = SOLVERS[solver](lambda x, level: film, draw_noise((12,), 3), levels(solver, 4, 5.0))
-    assert torch.equal(last.x, film)
+def test_a_perfect_model_is_followed_to_its_video(solver):
+    video = torch.linspace(-2, 2, 12)
+    *_, last = SOLVERS[solver](lambda x, level: video, draw_noise((12,), 3), levels(solver, 4, 5.0))
+    assert torch.equal(last.x, video)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -236,12 +236,12 @@ def test_full_strength_is_the_whole_schedule_and_the_least_is_one_step():
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_an_existing_film_survives_a_weak_strength(solver):
-    film = draw_noise((4, 6), 1)
+def test_an_existing_video_survives_a_weak_strength(solver):
+    video = draw_noise((4, 6), 1)
     part = start_at(levels(solver, 20, 5.0), 0.4)
-    start = add_noise(film, draw_noise((4, 6), 2), part[0])
-    *_, last = SOLVERS[solver](lambda x, level: film, start, part)
-    torch.testing.assert_close(last.x, film)
+    start = add_noise(video, draw_noise((4, 6), 2), part[0])
+    *_, last = SOLVERS[solver](lambda x, level: video, start, part)
+    torch.testing.assert_close(last.x, video)
 
 
 @pytest.mark.parametrize("strength", [0, -0.1, 1.01, float("nan")])

@@ -122,14 +122,14 @@ def test_every_axis_shows():
         for value in values:
             action = "travel-left" if value == "follow" else "still"
             clips.append((axis, value, replace(PLAIN, **{"action": action, axis: value})))
-    pictures = shown(*(shot for _, _, shot in clips), frames=3)
-    plain = pictures[0]
-    for (axis, value, shot), picture in zip(clips, pictures, strict=True):
+    images = shown(*(shot for _, _, shot in clips), frames=3)
+    plain = images[0]
+    for (axis, value, shot), image in zip(clips, images, strict=True):
         if shot != PLAIN:
             # Clip i of a batch has its own numbers: even the same labels differ, so compare alone.
             alone = shown(shot, frames=3)[0]
             assert (alone - plain).abs().max() > 8, (axis, value)
-            assert picture.isfinite().all()
+            assert image.isfinite().all()
 
 
 def test_night_is_darker_than_day_and_warm_is_redder_than_cool():
@@ -191,7 +191,7 @@ def test_the_camera_never_goes_under_the_ground():
     assert scene.camera_y.min() > 0.04
 
 
-def test_every_picture_is_finite_in_every_corner_of_the_stage():
-    # A NaN would show as a black picture.
+def test_every_image_is_finite_in_every_corner_of_the_stage():
+    # A NaN would show as a black image.
     clips = render(sample(60, 2), height=32, width=48, frames=2)
     assert clips.float().amax(dim=(2, 3, 4)).min() > 40

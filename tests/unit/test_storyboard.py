@@ -42,7 +42,9 @@ Shot 3: It spins.
 
 
 class Engine:
-    """Real checks and recipes; a disc whose brightness is the seed's. `stop` raises before that many films are made."""
+    """Real checks and recipes; a disc whose brightness is the seed's. `stop` raises before that many videos
+    are made.
+    """
 
     name, variant = "fake", VARIANT
 
@@ -80,7 +82,7 @@ def engine(monkeypatch, tmp_path):
     monkeypatch.setattr("wan22.engine.load", lambda *_, **__: fake)
     monkeypatch.setattr("wan22.storyboard.sheet.write_sheet", lambda _, path: path.write_bytes(b"%PDF"))
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "film.txt").write_text(SCRIPT)
+    (tmp_path / "video.txt").write_text(SCRIPT)
     judge_as(monkeypatch, lambda frames, spec: True)
     return fake
 
@@ -102,27 +104,27 @@ def judge_as(monkeypatch, obeyed):
 @pytest.fixture
 def run(capsys, engine):
     def call(*arguments):
-        code = main(["storyboard", "film.txt", *arguments])
+        code = main(["storyboard", "video.txt", *arguments])
         return code, *capsys.readouterr()
 
     return call
 
 
 def board():
-    return json.loads(Path("out/film/board.json").read_text())
+    return json.loads(Path("out/video/board.json").read_text())
 
 
 def edit(tmp_path, old, new):
-    file = tmp_path / "film.txt"
+    file = tmp_path / "video.txt"
     assert old in file.read_text()
     file.write_text(file.read_text().replace(old, new))
 
 
-def test_each_shot_has_a_film_a_still_and_a_place_on_the_board(run, engine, tmp_path):
+def test_each_shot_has_a_video_a_still_and_a_place_on_the_board(run, engine, tmp_path):
     code, out, err = run()
     assert code == 0, err
-    assert out.strip() == "out/film/board.html"
-    folder = tmp_path / "out/film"
+    assert out.strip() == "out/video/board.html"
+    folder = tmp_path / "out/video"
     assert {path.name for path in folder.iterdir()} == {
         *(f"shot-0{n}.{kind}" for n in (1, 2, 3) for kind in ("mp4", "png")),
         "board.json", "board.html", "board.pdf", "takes",
@@ -133,25 +135,25 @@ def test_each_shot_has_a_film_a_still_and_a_place_on_the_board(run, engine, tmp_
     found = board()
     assert [shot["video"] for shot in found["shots"]] == ["shot-01.mp4", "shot-02.mp4", "shot-03.mp4"]
     assert found["of"] == 3 and found["subject"] == "a red ball" and 0.9 < found["consistency"]["score"] <= 1
-    assert (read_image("out/film/shot-02.png") == read_clip("out/film/shot-02.mp4").frames[0]).all()
-    assert read_recipe("out/film/shot-02.png")["prompt"] == "a red ball rolls."
+    assert (read_image("out/video/shot-02.png") == read_clip("out/video/shot-02.mp4").frames[0]).all()
+    assert read_recipe("out/video/shot-02.png")["prompt"] == "a red ball rolls."
 
 
-def test_the_page_holds_its_pictures_and_the_sheet_its_pages(run, monkeypatch):
+def test_the_page_holds_its_images_and_the_sheet_its_pages(run, monkeypatch):
     monkeypatch.setattr("wan22.storyboard.sheet.write_sheet", write_sheet)
     run()
-    page = Path("out/film/board.html").read_text()
-    pictures = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', page)
-    assert len(pictures) == 9 and "src=" not in re.sub(r'src="data:[^"]+"', "", page)
-    assert Image.open(io.BytesIO(base64.b64decode(pictures[0]))).size == (64, 32)
+    page = Path("out/video/board.html").read_text()
+    images = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', page)
+    assert len(images) == 9 and "src=" not in re.sub(r'src="data:[^"]+"', "", page)
+    assert Image.open(io.BytesIO(base64.b64decode(images[0]))).size == (64, 32)
     assert "&lt;fisheye&gt;" in page and "<fisheye>" not in page and 'href="shot-03.mp4"' in page
-    sheet = Path("out/film/board.pdf").read_bytes()
+    sheet = Path("out/video/board.pdf").read_bytes()
     assert sheet.count(b"/Type /Page ") == 2  # three shots, and the matrix
 
 
 def test_the_same_command_makes_nothing_again(run, engine, tmp_path):
     run()
-    before = {p: p.read_bytes() for p in (tmp_path / "out/film").rglob("*") if p.suffix in (".mp4", ".png")}
+    before = {p: p.read_bytes() for p in (tmp_path / "out/video").rglob("*") if p.suffix in (".mp4", ".png")}
     code, _, err = run()
     assert code == 0 and len(engine.requests) == 3 and err.count("kept") == 3
     assert before == {p: p.read_bytes() for p in before}
@@ -164,7 +166,7 @@ def test_an_edited_shot_alone_is_made_again_and_what_was_made_stays(run, engine,
     assert [r.prompt for r in engine.requests[3:]] == ["a red ball rolls left."]
     edit(tmp_path, "rolls left.", "rolls.")
     run()
-    assert len(engine.requests) == 4  # the film from before is still there
+    assert len(engine.requests) == 4  # the video from before is still there
 
 
 def test_a_shot_put_between_others_leaves_those_as_they_are(run, engine, tmp_path):
@@ -179,13 +181,13 @@ def test_a_shot_put_between_others_leaves_those_as_they_are(run, engine, tmp_pat
 
 def test_a_damaged_or_missing_take_is_made_again(run, engine, tmp_path):
     run()
-    takes = {shot["shot"]: tmp_path / f"out/film/takes/{shot['recipe']}.mp4" for shot in board()["shots"]}
+    takes = {shot["shot"]: tmp_path / f"out/video/takes/{shot['recipe']}.mp4" for shot in board()["shots"]}
     takes[1].write_bytes(takes[1].read_bytes()[:-100])
     takes[2].unlink()
-    (tmp_path / "out/film/shot-03.mp4").unlink()
+    (tmp_path / "out/video/shot-03.mp4").unlink()
     run()
     assert [r.prompt for r in engine.requests[3:]] == ["Night time. a red ball rests.", "a red ball rolls."]
-    assert (tmp_path / "out/film/shot-03.mp4").is_file()
+    assert (tmp_path / "out/video/shot-03.mp4").is_file()
 
 
 def test_a_failing_shot_is_made_again_with_other_seeds_and_the_best_is_kept(run, engine, monkeypatch):
@@ -194,7 +196,7 @@ def test_a_failing_shot_is_made_again_with_other_seeds_and_the_best_is_kept(run,
     assert [r.seed for r in engine.requests] == [1, 2, 3, 1, 1]
     first = board()["shots"][0]
     assert (first["seed"], first["take"], first["takes"], first["failed"]) == (3, 3, 3, [])
-    assert read_clip("out/film/shot-01.mp4").frames[0, 16, 30, 0] > 100
+    assert read_clip("out/video/shot-01.mp4").frames[0, 16, 30, 0] > 100
 
 
 def test_a_shot_that_goes_on_failing_keeps_its_first_take_and_more_retries_go_on(run, engine, monkeypatch):
@@ -213,17 +215,17 @@ def test_stopped_at_any_moment_the_same_command_goes_on(run, engine, when, tmp_p
     engine.stop[when, 2] = KeyboardInterrupt()
     code, _, _ = run()
     assert code == 130 and len(board()["shots"]) == 1
-    assert not list((tmp_path / "out/film").glob("*.part"))
+    assert not list((tmp_path / "out/video").glob("*.part"))
     code, _, err = run()
     assert code == 0, err
     again = ["a red ball rolls."] if when == "denoise" else []  # its latents were kept, and are decoded
     assert [r.prompt for r in engine.requests[2:]] == [*again, "a red ball; It spins."]
-    assert engine.decoded == 3 and not list((tmp_path / "out/film/takes").glob("*.latents.*"))
+    assert engine.decoded == 3 and not list((tmp_path / "out/video/takes").glob("*.latents.*"))
 
 
 def test_what_a_killed_run_left_is_cleared_away(run, engine, tmp_path):
     run()
-    takes = tmp_path / "out/film/takes"
+    takes = tmp_path / "out/video/takes"
     key = board()["shots"][0]["recipe"]
     for stray in (
         takes / f".{key}.mp4.ab12.part",
@@ -237,33 +239,33 @@ def test_what_a_killed_run_left_is_cleared_away(run, engine, tmp_path):
     ]
 
 
-def test_a_film_whose_record_was_not_written_is_measured_and_not_made_again(run, engine, tmp_path):
+def test_a_video_whose_record_was_not_written_is_measured_and_not_made_again(run, engine, tmp_path):
     run()
-    for record in (tmp_path / "out/film/takes").glob("*.json"):
+    for record in (tmp_path / "out/video/takes").glob("*.json"):
         record.unlink()
     run()
     assert len(engine.requests) == 3 and board()["shots"][0]["verdicts"]
 
 
-def test_a_film_can_begin_with_a_still_of_the_same_prompt(run, engine):
+def test_a_video_can_begin_with_a_still_of_the_same_prompt(run, engine):
     code, _, err = run("--from-stills")
     assert code == 0, err
-    stills, films = engine.requests[::2], engine.requests[1::2]
+    stills, videos = engine.requests[::2], engine.requests[1::2]
     assert all(resolve(r, VARIANT).canvas.frames == 1 for r in stills)
-    assert [r.prompt for r in stills] == [r.prompt for r in films]
-    assert (films[0].image == read_image("out/film/shot-01.png")).all()
+    assert [r.prompt for r in stills] == [r.prompt for r in videos]
+    assert (videos[0].image == read_image("out/video/shot-01.png")).all()
     run("--from-stills")
     assert len(engine.requests) == 6
 
 
-def test_a_picture_of_the_script_is_found_beside_it(run, engine, tmp_path):
+def test_a_image_of_the_script_is_found_beside_it(run, engine, tmp_path):
     Image.new("RGB", (64, 32), "teal").save(tmp_path / "first.png")
     edit(tmp_path, "Shot 2: {subject} rolls.", "Shot 2: {subject} rolls.\nImage: first.png")
     assert run()[0] == 0
     assert [r.image is not None for r in engine.requests] == [False, True, False]
     edit(tmp_path, "first.png", "second.png")
     code, _, err = run()
-    assert code == 2 and "film.txt, shot 2, line 7: image: " in err and "second.png" in err
+    assert code == 2 and "video.txt, shot 2, line 7: image: " in err and "second.png" in err
     assert run("--plan") == (2, "", err)
 
 
@@ -276,7 +278,7 @@ def test_the_plan_prints_prompts_and_makes_nothing(run, engine, tmp_path):
     assert not engine.requests and not (tmp_path / "out").exists()
 
 
-def test_a_film_is_planned_for_a_model_that_is_not_here(run):
+def test_a_video_is_planned_for_a_model_that_is_not_here(run):
     code, out, err = run("--plan", "--model", "t2v-A14B")
     assert (code, err) == (0, "") and len(out.splitlines()) == 3
 
@@ -291,34 +293,34 @@ def test_options_come_before_the_script(run, engine):
     [
         (SCRIPT.replace("Time", "Tiem"), [], "line 5: unknown key 'tiem'. Did you mean 'time'"),
         (SCRIPT, ["--still-model", "nano"], "give both"),
-        (SCRIPT, ["-o", "film.txt"], "film.txt is a file"),
-        (SCRIPT, ["--steps", "0"], "film.txt, shot 1, line 4: "),
-        (SCRIPT, ["--steps", "0", "--plan"], "film.txt, shot 1, line 4: "),
+        (SCRIPT, ["-o", "video.txt"], "video.txt is a file"),
+        (SCRIPT, ["--steps", "0"], "video.txt, shot 1, line 4: "),
+        (SCRIPT, ["--steps", "0", "--plan"], "video.txt, shot 1, line 4: "),
         (
             "Model: nanno\n" + SCRIPT,
             [],
-            "film.txt, line 1: model: unknown model 'nanno'. Did you mean 'nano'?",
+            "video.txt, line 1: model: unknown model 'nanno'. Did you mean 'nano'?",
         ),
-        ("Model: nanno\n" + SCRIPT, ["--plan"], "film.txt, line 1: model: unknown model 'nanno'"),
+        ("Model: nanno\n" + SCRIPT, ["--plan"], "video.txt, line 1: model: unknown model 'nanno'"),
         (SCRIPT, ["--plan", "--model", "nanno"], "error: unknown model 'nanno'"),
-        ("Model: ./gone\n" + SCRIPT, ["--plan"], "film.txt, line 1: model: there is no folder gone"),
-        ("Model: t2v-A14B\n" + SCRIPT, [], "film.txt, line 1: model: t2v-A14B is not on this machine"),
+        ("Model: ./gone\n" + SCRIPT, ["--plan"], "video.txt, line 1: model: there is no folder gone"),
+        ("Model: t2v-A14B\n" + SCRIPT, [], "video.txt, line 1: model: t2v-A14B is not on this machine"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_made(run, engine, tmp_path, script, options, message):
-    (tmp_path / "film.txt").write_text(script)
+    (tmp_path / "video.txt").write_text(script)
     code, out, err = run(*options)
     assert code == 2 and message in err and not out and not engine.requests
 
 
-def test_a_model_that_takes_no_picture_cannot_begin_with_stills(run, engine):
+def test_a_model_that_takes_no_image_cannot_begin_with_stills(run, engine):
     engine.variant = VARIANTS["t2v-A14B"]
     code, _, err = run("--from-stills")
-    assert code == 2 and "takes no picture" in err and not engine.requests
+    assert code == 2 and "takes no image" in err and not engine.requests
 
 
 def test_a_script_that_is_no_file_or_no_text_is_said(run, tmp_path):
-    (tmp_path / "film.txt").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "video.txt").write_bytes(b"\xff\xfe\x00")
     assert "is no UTF-8 text" in run()[2]
-    (tmp_path / "film.txt").unlink()
-    assert "film.txt does not exist" in run()[2]
+    (tmp_path / "video.txt").unlink()
+    assert "video.txt does not exist" in run()[2]

@@ -57,7 +57,7 @@ def test_hues_count_only_if_both_show_the_subject_and_nothing_counts_if_nothing_
     assert found.score is None and found.weakest is None and found.pairs[0].score is None
 
 
-def test_the_film_is_the_mean_over_its_pairs_and_the_weakest_is_named():
+def test_the_video_is_the_mean_over_its_pairs_and_the_weakest_is_named():
     shots = [portrait(shot(ball, GRASS)) for ball in (RED, RED, BLUE)]
     found = compare(shots, [DAY] * 3, [True] * 3)
     scores = [p.score for p in found.pairs]
@@ -73,7 +73,7 @@ def test_a_grey_subject_is_not_a_coloured_one():
     assert pair(shot((40, 40, 40), GRASS), shot(RED, GRASS)).hues < 0.5
 
 
-def test_pictures_of_one_colour_have_a_score():
+def test_images_of_one_colour_have_a_score():
     flat = np.full((2, 32, 32, 3), 128, np.uint8)
     assert pair(flat, flat).score == pytest.approx(1)
 

@@ -12,7 +12,7 @@ TEXT = """\
 # a remark
 Title: A day
 Subject: a small red ball
-Style: claymation, grainy film
+Style: claymation, grainy video
 Model: nano
 Size: 96x64
 Seed: 7
@@ -34,7 +34,7 @@ Image: desert.png
 YAML = """\
 title: A day
 subject: a small red ball
-style: [claymation, grainy film]
+style: [claymation, grainy video]
 model: nano
 size: 96x64
 seed: 7
@@ -56,7 +56,7 @@ def test_text_and_yaml_say_the_same():
         (s.prompt, s.seconds, s.seed, s.image, s.subject) for s in yaml.scenes
     ]
     assert (text.title, text.subject, text.style, text.model, text.size, text.seed) == (
-        "A day", "a small red ball", "claymation, grainy film", "nano", (96, 64), 7,
+        "A day", "a small red ball", "claymation, grainy video", "nano", (96, 64), 7,
     )  # fmt: skip
     assert (yaml.title, yaml.style, yaml.size, yaml.seed) == (text.title, text.style, text.size, text.seed)
 
@@ -64,13 +64,13 @@ def test_text_and_yaml_say_the_same():
 def test_each_shot_has_the_shared_subject_and_style_unless_it_says_its_own():
     first, second, third, fourth = read_script(TEXT, "a.txt").scenes
     assert first.prompt == (
-        "Claymation style, Night time. a small red ball lies on the grass. It stays there. Wide shot, grainy film."
+        "Claymation style, Night time. a small red ball lies on the grass. It stays there. Wide shot, grainy video."
     )
     assert second.prompt == (
-        "Claymation style. a small red ball; It rolls left, grainy film. The camera pans left."
+        "Claymation style. a small red ball; It rolls left, grainy video. The camera pans left."
     )
     assert third.prompt == "Oil painting style. The small red ball bounces."
-    assert fourth.prompt == "Claymation style. A desert, grainy film." and fourth.subject == ""
+    assert fourth.prompt == "Claymation style. A desert, grainy video." and fourth.subject == ""
     assert (second.seconds, third.seed, fourth.image) == (2.0, 9, "desert.png")
     for scene in (first, second, third, fourth):
         assert parse(scene.prompt).terms() == scene.spec.terms()

@@ -1,4 +1,4 @@
-"""The board as HTML and PDF: any number of shots, any shape of picture, any letters."""
+"""The board as HTML and PDF: any number of shots, any shape of image, any letters."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def test_there_are_three_shots_a_page_and_the_matrix_comes_last(shots, pages, tm
 
 
 @pytest.mark.parametrize("size", [(16, 200), (200, 16), (40, 1200)])
-def test_pictures_of_any_shape_have_a_place(size, tmp_path):
+def test_images_of_any_shape_have_a_place(size, tmp_path):
     write_sheet(board(size=size, rows=ROWS), tmp_path / "board.pdf")
 
 

@@ -1,4 +1,4 @@
-"""The tutorial of docs/ in miniature, and how a film is judged: by shape, not by colour."""
+"""The tutorial of docs/ in miniature, and how a video is judged: by shape, not by colour."""
 
 import json
 import re
@@ -24,18 +24,18 @@ from wan22.train.evaluation.bands import SIGMAS
 ROOT = Path(__file__).parents[2]
 
 
-def film(kind, colour, *, x=48, y=30, side=14, seed=0):
+def video(kind, colour, *, x=48, y=30, side=14, seed=0):
     """Three frames of a body on the grass: a disc, or a flat cap on a pale stem."""
     rows, columns = np.mgrid[:64, :96]
     rng = np.random.default_rng(seed)
-    picture = np.zeros((64, 96, 3)) + np.where(rows[..., None] < 30, (150, 190, 230), (90, 130, 60))
+    image = np.zeros((64, 96, 3)) + np.where(rows[..., None] < 30, (150, 190, 230), (90, 130, 60))
     if kind == "ball":
         body, stem = (columns - x) ** 2 + (rows - y) ** 2 < side**2, np.zeros((64, 96), bool)
     else:
         body = ((columns - x) / side) ** 2 + ((rows - y + 4) / (0.5 * side)) ** 2 < 1
         stem = (abs(columns - x) < 0.3 * side) & (rows > y - 4) & (rows < y + side) & ~body
-    picture[body], picture[stem] = colour, (235, 225, 205)
-    noisy = picture + rng.normal(0, 2, (3, *picture.shape))
+    image[body], image[stem] = colour, (235, 225, 205)
+    noisy = image + rng.normal(0, 2, (3, *image.shape))
     return noisy.clip(0, 255).astype(np.uint8)
 
 
@@ -47,15 +47,15 @@ KINDS = ("ball", "mushroom")
 def judge():
     places = [(40 + 3 * i, 26 + i, 11 + i) for i in range(6)]
     return fit(
-        {k: np.concatenate([features(film(k, RED, x=x, y=y, side=s)) for x, y, s in places]) for k in KINDS}
+        {k: np.concatenate([features(video(k, RED, x=x, y=y, side=s)) for x, y, s in places]) for k in KINDS}
     )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_judge_that_saw_red_bodies_knows_blue_ones_elsewhere(judge, kind):
     for i in range(3):
-        assert judge.call(film(kind, BLUE, x=35 + 9 * i, y=32, side=10 + 2 * i, seed=1)) == kind
-    scores = judge.scores(film(kind, BLUE))
+        assert judge.call(video(kind, BLUE, x=35 + 9 * i, y=32, side=10 + 2 * i, seed=1)) == kind
+    scores = judge.scores(video(kind, BLUE))
     assert scores.keys() == set(KINDS) and max(scores, key=scores.get) == kind
 
 
@@ -67,14 +67,14 @@ def test_edges_are_told_by_their_direction_and_not_by_their_sign():
     assert np.abs(gradients(upright) - gradients(upright.T)).max() > 0.3
 
 
-def test_what_is_no_film_and_a_judge_of_one_kind_are_refused():
+def test_what_is_no_video_and_a_judge_of_one_kind_are_refused():
     with pytest.raises(MediaError, match="uint8"):
         features(np.zeros((3, 8, 8, 3), np.float32))
     with pytest.raises(OptionError, match="two kinds"):
         fit({"ball": np.ones((3, 4))})
 
 
-def test_a_film_without_a_body_is_looked_at_in_the_middle():
+def test_a_video_without_a_body_is_looked_at_in_the_middle():
     assert np.isfinite(features(np.full((1, 40, 60, 3), 90, np.uint8))).all()
 
 
@@ -148,7 +148,7 @@ def test_the_tutorial_runs_in_miniature(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert "called mushroom" in said and "2 clips in" in said and "mushroom/run/lora" in said
     result = json.loads(Path("mushroom/subject.json").read_text())
-    assert result["films"] == 1 and [row["expert"] for row in result["loss"]["subject"]][-1] == "high"
+    assert result["videos"] == 1 and [row["expert"] for row in result["loss"]["subject"]][-1] == "high"
     assert (
         len(result["loras"]) == 2
         and Path("mushroom/subject.png").exists()

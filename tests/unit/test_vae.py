@@ -31,7 +31,7 @@ def latents(arch, t, h, w, seed=0):
     return torch.randn(1, arch.z, t, h, w, generator=torch.Generator().manual_seed(seed))
 
 
-def video(arch, t, h, w):
+def random_video(arch, t, h, w):
     shape = (1, 3, 1 + (t - 1) * arch.stride_time, h * arch.stride_space, w * arch.stride_space)
     return torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
@@ -49,10 +49,10 @@ def assert_same(a, b, bound=2e-5):
 @given(frames=st.integers(1, 5), chunk=st.integers(1, 5))
 def test_the_length_of_chunks_does_not_matter(layout, frames, chunk):
     net = vae(layout)
-    z, film = latents(net.arch, frames, 2, 2), video(net.arch, frames, 2, 1)
+    z, pixels = latents(net.arch, frames, 2, 2), random_video(net.arch, frames, 2, 1)
     with torch.inference_mode():
         assert_same(net.decode(z, chunk=chunk), net.decode(z))
-        assert_same(net.encode(film, chunk=chunk), net.encode(film))
+        assert_same(net.encode(pixels, chunk=chunk), net.encode(pixels))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -60,20 +60,20 @@ def test_the_length_of_chunks_does_not_matter(layout, frames, chunk):
 @given(band=st.integers(3, TALL))
 def test_the_height_of_bands_does_not_matter(layout, band):
     net = vae(layout)
-    z, film = latents(net.arch, 2, TALL, 1), video(net.arch, 2, TALL, 1)
+    z, pixels = latents(net.arch, 2, TALL, 1), random_video(net.arch, 2, TALL, 1)
     with torch.inference_mode():
         assert_same(net.decode(z, band=band, chunk=1), net.decode(z))
-        assert_same(net.encode(film, band=band, chunk=1), net.encode(film))
+        assert_same(net.encode(pixels, band=band, chunk=1), net.encode(pixels))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_inference_equals_training(layout):
     net = vae(layout)
-    z, film = latents(net.arch, 3, 8, 8), video(net.arch, 3, 2, 2)
-    plain = net.decode(z), net.encode(film)
+    z, pixels = latents(net.arch, 3, 8, 8), random_video(net.arch, 3, 2, 2)
+    plain = net.decode(z), net.encode(pixels)
     assert plain[0].requires_grad
     with torch.inference_mode():
-        fast = net.decode(z), net.encode(film)
+        fast = net.decode(z), net.encode(pixels)
     for a, b in zip(fast, plain, strict=True):
         assert_same(a, b.detach())
 
@@ -114,7 +114,7 @@ def test_a_band_has_as_many_neighbouring_rows_as_it_depends_on(layout):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @torch.inference_mode()
-def test_the_state_does_not_grow_with_the_film(layout):
+def test_the_state_does_not_grow_with_the_video(layout):
     net = vae(layout)
 
     def held(value):
@@ -132,7 +132,7 @@ def test_the_state_does_not_grow_with_the_film(layout):
 
 
 def peak_of_stream(net, frames):
-    """The most bytes of tensors alive at once while a film is decoded frame by frame."""
+    """The most bytes of tensors alive at once while a video is decoded frame by frame."""
     from torch.profiler import ProfilerActivity, profile
 
     z = latents(net.arch, frames, 2, 2)
@@ -149,7 +149,7 @@ def peak_of_stream(net, frames):
 
 
 @torch.inference_mode()
-def test_the_peak_of_streaming_does_not_grow_with_the_film():
+def test_the_peak_of_streaming_does_not_grow_with_the_video():
     net = vae("2.1")
     peak_of_stream(net, 2)
     short, long = peak_of_stream(net, 3), peak_of_stream(net, 8)

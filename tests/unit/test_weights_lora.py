@@ -567,7 +567,7 @@ def style(path, names=("blocks.0.self_attn.q.weight", "blocks.0.ffn.0.weight"), 
     return written(path, pairs(names, seed=seed, arch=tiny_variant().dit), "comfy", alpha=RANK)
 
 
-def film(engine):
+def video(engine):
     request = Request(prompt="a red ball rolls left at sunset", size=(32, 32), frames=5, steps=2)
     events = list(engine.generate(request))
     frames = torch.cat([torch.from_numpy(event.frames) for event in events if isinstance(event, Frames)])
@@ -582,14 +582,14 @@ def test_an_engine_merges_loras_as_if_its_weights_had_been_so(tmp_path, tiny):
     for expert, strength in (("high", 0.5), ("low", 0.25)):
         file = explicit / f"{expert}_noise_model.safetensors"
         save_file(expected(file, deltas(lora, strength)), file)
-    wanted, _, _ = film(wan22.load(explicit, device="cpu"))
-    got, recipe, notices = film(
+    wanted, _, _ = video(wan22.load(explicit, device="cpu"))
+    got, recipe, notices = video(
         wan22.load(tiny, device="cpu", loras=[LoRA(path, 0.5, "high"), LoRA(path, 0.25, "low")])
     )
     assert (got.int() - wanted.int()).abs().max() <= 1
     assert recipe["loras"]["style.safetensors"]["high"] == 0.5
     assert any("strength 0.25" in notice for notice in notices)
-    plain, recipe, notices = film(wan22.load(tiny, device="cpu"))
+    plain, recipe, notices = video(wan22.load(tiny, device="cpu"))
     assert not torch.equal(got, plain)
     assert "loras" not in recipe and not any("LoRA" in notice for notice in notices)
 
@@ -606,16 +606,16 @@ def test_numbers_that_are_not_finite_are_blamed_on_the_lora_and_not_on_the_model
     with pytest.raises(
         CheckpointError, match=rf"broken\.safetensors: {tensor} holds numbers that are not finite"
     ):
-        film(wan22.load(tiny, device="cpu", loras=[path]))
+        video(wan22.load(tiny, device="cpu", loras=[path]))
 
 
 def test_loras_come_and_go_without_opening_the_model_again(tmp_path, tiny):
     path = style(tmp_path / "style.safetensors")
     engine = wan22.load(tiny, device="cpu")
-    plain, _, _ = film(engine)
+    plain, _, _ = video(engine)
     vae = engine.vae()
     engine.use_loras([path])
-    changed, recipe, _ = film(engine)
+    changed, recipe, _ = video(engine)
     assert recipe["loras"]["style.safetensors"] | {"weights": ""} == {
         "file": "style.safetensors",
         "weights": "",
@@ -624,9 +624,9 @@ def test_loras_come_and_go_without_opening_the_model_again(tmp_path, tiny):
     }
     with pytest.raises(CheckpointError):
         engine.use_loras([tiny / "vae.safetensors"])
-    assert torch.equal(film(engine)[0], changed)  # a refusal changes nothing
+    assert torch.equal(video(engine)[0], changed)  # a refusal changes nothing
     engine.use_loras([])
-    assert torch.equal(film(engine)[0], plain)
+    assert torch.equal(video(engine)[0], plain)
     assert engine.vae() is vae
 
 
@@ -666,7 +666,7 @@ def run(capsys, monkeypatch, tmp_path):
     return call
 
 
-def test_a_film_with_loras_is_made_again_from_its_recipe(tmp_path, tiny, run):
+def test_a_video_with_loras_is_made_again_from_its_recipe(tmp_path, tiny, run):
     one, two = style(tmp_path / "style.safetensors"), style(tmp_path / "other.safetensors", seed=9)
     machine = ("--model", tiny, "--device", "cpu")
     asked = ("a red ball", "--size", "32x32", "--steps", 2, "-o", "a.png", *machine)
@@ -743,7 +743,7 @@ def test_convert_knows_a_lora_from_a_network(tmp_path, run, base):
     assert "keep theirs" in run("convert", path, "c.safetensors", "--to", "comfy", "--dtype", "float16")[2]
 
 
-def test_every_matrix_of_a_network_that_sound_drives_has_its_name_in_every_dialect():
+def test_every_matrix_of_a_network_that_audio_drives_has_its_name_in_every_dialect():
     shapes = shapes_of(tiny_speech_variant().dit)
     matrices = [name for name, shape in shapes.items() if name.endswith(".weight") and len(shape) > 1]
     assert any("audio_injector" in name for name in matrices)

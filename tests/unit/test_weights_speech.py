@@ -1,4 +1,4 @@
-"""Models that sound drives: recognised, found with their encoder of sound in every layout, converted, loaded."""
+"""Models that audio drives: recognised, found with their encoder of audio in every layout, converted, loaded."""
 
 import json
 from dataclasses import asdict, replace
@@ -43,7 +43,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def recorded():
-    """The recorded encoder of sound: its config, and its weights under the newest of its names."""
+    """The recorded encoder of audio: its config, and its weights under the newest of its names."""
     with safe_open(GOLDEN, "pt") as file:
         config = json.loads(file.metadata()["config"])["wav2vec2"]
     tensors = load_file(GOLDEN)
@@ -118,7 +118,7 @@ def test_blocks_that_do_not_fit_the_injectors_are_refused(tmp_path, blocks):
     with (
         open_reader(tmp_path / "x.safetensors") as reader,
         pytest.raises(
-            CheckpointError, match=r"has 2 injectors of sound and 2 blocks.*different numbers from 0 to 1"
+            CheckpointError, match=r"has 2 injectors of audio and 2 blocks.*different numbers from 0 to 1"
         ),
     ):
         recognise(reader)
@@ -153,7 +153,7 @@ def test_scaled_fp8_of_its_blocks_and_its_injectors_is_multiplied_out(tmp_path, 
 
 
 @pytest.mark.parametrize("place", ["official", "comfy", "comfy with a folder"])
-def test_a_model_is_found_with_its_encoder_of_sound(tmp_path, recorded, place):
+def test_a_model_is_found_with_its_encoder_of_audio(tmp_path, recorded, place):
     folder = (
         official_s2v(tmp_path / "m", recorded) if place == "official" else comfy_s2v(tmp_path / "m", recorded)
     )
@@ -174,17 +174,17 @@ def test_a_model_is_found_with_its_encoder_of_sound(tmp_path, recorded, place):
     assert describe(folder)["parts"]["audio"]["part"] == "audio"
 
 
-def test_a_missing_encoder_of_sound_is_named_with_where_to_get_it(tmp_path, recorded, cache):
+def test_a_missing_encoder_of_audio_is_named_with_where_to_get_it(tmp_path, recorded, cache):
     folder = official_s2v(tmp_path / "m", recorded)
     (folder / "wav2vec2-large-xlsr-53-english").rename(tmp_path / "away")
-    with pytest.raises(CheckpointError, match=f"Missing: the encoder of sound .*hf download {AUDIO_HUB}"):
+    with pytest.raises(CheckpointError, match=f"Missing: the encoder of audio .*hf download {AUDIO_HUB}"):
         find_parts(folder)
     hub = cache / f"models--{AUDIO_HUB.replace('/', '--')}"
     audio_folder(hub / "snapshots" / "abc", recorded)
     assert find_parts(folder)["audio"] == hub / "snapshots" / "abc"
 
 
-def test_encoders_of_sound_do_not_concern_a_model_that_is_deaf(tmp_path, recorded):
+def test_encoders_of_audio_do_not_concern_a_model_that_is_deaf(tmp_path, recorded):
     folder = official(tmp_path / "m")
     audio_folder(folder / "wav2vec2-large-xlsr-53-english", recorded)
     assert "audio" not in find_parts(folder)
@@ -236,7 +236,7 @@ def test_another_motion_history_has_no_place_in_the_official_layout(tmp_path):
 
 
 @pytest.mark.parametrize("dialect", DIALECTS["audio"], ids=["released", "new", "bare", "bare and new"])
-def test_the_encoder_of_sound_is_the_stock_one_under_all_of_its_names(tmp_path, recorded, dialect):
+def test_the_encoder_of_audio_is_the_stock_one_under_all_of_its_names(tmp_path, recorded, dialect):
     transformers = pytest.importorskip("transformers")
     config, tensors = recorded
     folder = audio_folder(tmp_path / "a", recorded, dialect)
@@ -285,7 +285,7 @@ def test_an_encoder_that_is_not_whole_is_one_clear_error_before_data_is_read(tmp
     with pytest.raises(KeysError, match=r"k_proj.weight is \[3, 16\], not \[16, 16\]"):
         load_audio_encoder(folder)
     save(tmp_path / "dit.safetensors", weights(DIT))
-    with pytest.raises(CheckpointError, match="is a dit network, not an encoder of sound"):
+    with pytest.raises(CheckpointError, match="is a dit network, not an encoder of audio"):
         audio_config(tmp_path / "dit.safetensors")
 
 

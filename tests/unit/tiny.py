@@ -3,7 +3,7 @@
 folder = write_tiny(tmp_path / "tiny", image="known")
 engine = wan22.load(folder, device="cpu")
 
-`write_tiny_speech` writes one that sound drives, with its encoder of sound.
+`write_tiny_speech` writes one that audio drives, with its encoder of audio.
 """
 
 import json
@@ -79,7 +79,7 @@ def write_tiny(folder: Path, image: str | None = "known", *, only: bool = False)
 
 
 def tiny_speech_variant(vocab: int = 16) -> Variant:
-    """A row of one network that sound drives: clips of one second at 8 frames a second, drawn at 64x64 pixels."""
+    """A row of one network that audio drives: clips of one second at 8 frames a second, drawn at 64x64 pixels."""
     speech = SpeechArch(
         audio_dim=8, audio_states=3, audio_tokens=4, inject=(0, 1), pose_channels=VAE.z, history=(1, 2, 4)
     )
@@ -100,7 +100,7 @@ def tiny_speech_variant(vocab: int = 16) -> Variant:
 
 
 def write_tiny_speech(folder: Path) -> Path:
-    """Write a model that sound drives into `folder`, as `write_tiny` does. It needs the package transformers."""
+    """Write a model that audio drives into `folder`, as `write_tiny` does. It needs the package transformers."""
     from transformers import Wav2Vec2Config, Wav2Vec2Model
 
     folder.mkdir(parents=True)

@@ -87,7 +87,7 @@ def _usage(error: Exception) -> str:
         hint = f" Did you mean {near[0]}?" if near else ""
         return f"unknown option {option}.{hint} Known: {', '.join([*known, '--help'])}"
     if commands := getattr(context.command, "commands", None):
-        return f'{message}. Known: {", ".join(commands)}. To make a film: wan22 generate "PROMPT"'
+        return f'{message}. Known: {", ".join(commands)}. To make a video: wan22 generate "PROMPT"'
     return f"{message}. See: {context.command_path} --help"
 
 

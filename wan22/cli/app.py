@@ -21,7 +21,7 @@ from wan22.cli.weights import convert, inspect, verify
 
 app = typer.Typer(
     name="wan22",
-    help='Make films with the Wan2.2 family of video models: wan22 generate "a red ball bounces at sunset"',
+    help='Make videos with the Wan2.2 family of video models: wan22 generate "a red ball bounces at sunset"',
     no_args_is_help=True,
     add_completion=False,
     context_settings={"help_option_names": ["--help", "-h"]},

@@ -27,7 +27,7 @@ from wan22.files import HEADER_LIMIT, parse_object, read_json, reading
 
 _VAE_PARAMETERS = {VAE_21: 126_892_531, VAE_22: 704_688_668}  # spec: checkpoints, section 1
 _TOKENIZER_BYTES = 25_000_000
-_AUDIO_PARAMETERS = 315_472_545  # of the released encoder of sound
+_AUDIO_PARAMETERS = 315_472_545  # of the released encoder of audio
 
 
 @cache
@@ -65,7 +65,7 @@ def defaults_in_words(row: Variant) -> dict[str, str]:
     strength = {"strength": "0.7"} if "video to video" in row.tasks else {}
     return {
         "size": f"{d.size[0]}x{d.size[1]}",
-        "frames": str(d.frames) if row.speech is None else "as many as the sound lasts",
+        "frames": str(d.frames) if row.speech is None else "as many as the audio lasts",
         "fps": f"{d.fps:g}",
         "steps": str(d.steps),
         "solver": d.solver,
@@ -90,7 +90,7 @@ def dit_parameters(arch: DiTArch) -> int:
 
 
 def speech_parameters(arch: DiTArch) -> int:
-    """Count what a transformer has to be driven by sound (spec: speech_to_video, section 2)."""
+    """Count what a transformer has to be driven by audio (spec: speech_to_video, section 2)."""
     speech, d = arch.speech, arch.dim
     if speech is None:
         return 0
@@ -130,9 +130,9 @@ class Weight:
 
 def weigh(row: Variant, folder: Path = EMBEDDED) -> Weight:
     """Estimate what a row needs. The download is the official release: float32 networks, bfloat16 text encoder, and
-    a bfloat16 transformer if sound drives it.
+    a bfloat16 transformer if audio drives it.
 
-    A VAE and an encoder of sound that are no release's are counted from the files in `folder`.
+    A VAE and an encoder of audio that are no release's are counted from the files in `folder`.
     """
     dit, text = dit_parameters(row.dit), text_parameters(row.text)
     dits = dit * len(row.experts)

@@ -28,7 +28,7 @@ def curate(
     ] = None,
     min_motion: Annotated[
         float | None,
-        typer.Option(metavar="F", help="Least motion, in widths of the picture a second: 0.01 moves."),
+        typer.Option(metavar="F", help="Least motion, in widths of the image a second: 0.01 moves."),
     ] = None,
     max_motion: Annotated[float | None, typer.Option(metavar="F", help="Most motion: 1 is a blur.")] = None,
     min_brightness: Annotated[float, typer.Option(metavar="F", help="Least mean grey, 0 to 255.")] = 8.0,
@@ -83,7 +83,7 @@ def caption(
     server: Annotated[
         str | None,
         typer.Option(
-            metavar="URL", help=f"A chat server of the OpenAI form that sees pictures (its key: ${KEY})."
+            metavar="URL", help=f"A chat server of the OpenAI form that sees images (its key: ${KEY})."
         ),
     ] = None,
     model: Annotated[
@@ -94,7 +94,7 @@ def caption(
             "is run here.",
         ),
     ] = None,
-    frames: Annotated[int, typer.Option(metavar="N", help="Pictures of each clip that are shown.")] = 6,
+    frames: Annotated[int, typer.Option(metavar="N", help="Images of each clip that are shown.")] = 6,
     language: Annotated[str, typer.Option(metavar="L", help="Language of the texts: en or zh.")] = "en",
     hint: Annotated[
         str | None, typer.Option(metavar="TEXT", help="What all clips have in common, such as a name to use.")

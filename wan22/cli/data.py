@@ -34,7 +34,7 @@ def survey(
         str, typer.Option(metavar="WxH", help="Size to train at; other shapes get buckets of its area.")
     ] = "832x480",
     frames: Annotated[
-        str, typer.Option(metavar="N,N", help="Lengths to train, 4n + 1 frames (4n with sound).")
+        str, typer.Option(metavar="N,N", help="Lengths to train, 4n + 1 frames (4n with audio).")
     ] = "81",
     fps: Annotated[float, typer.Option(metavar="F", help="Frames a second to train at.")] = 16.0,
     output: Annotated[
@@ -44,7 +44,7 @@ def survey(
 ) -> None:
     """Say what would be trained, at which size and length, and what is wrong with the rest.
 
-    No model is needed. Writes a page with three pictures of every clip. See docs/data.md.
+    No model is needed. Writes a page with three images of every clip. See docs/data.md.
     """
     from wan22.media.output_paths import check_output
     from wan22.train.data import DataPlan, write_report

@@ -48,7 +48,7 @@ def vocabulary(
 
 
 def extend(
-    prompt: Annotated[str, typer.Argument(help="What the film shows, in any language.", show_default=False)],
+    prompt: Annotated[str, typer.Argument(help="What the video shows, in any language.", show_default=False)],
     engine: Annotated[
         str,
         typer.Option(
@@ -62,7 +62,7 @@ def extend(
         typer.Option(metavar="L", help="Answer in en or zh. [default: zh for a Chinese prompt, else en]"),
     ] = None,
     image: Annotated[
-        str | None, typer.Option(metavar="FILE", help="The picture that begins the film.")
+        str | None, typer.Option(metavar="FILE", help="The image that begins the video.")
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Another seed extends in another way.")] = 0,
     json: o.Json = False,
@@ -79,5 +79,5 @@ def extend(
     for words in made["lost"]:
         print(f"note: no longer said: {words}", file=sys.stderr)
     if image is not None and not made["saw_image"]:
-        print(f"note: {made['engine']} does not see the picture", file=sys.stderr)
+        print(f"note: {made['engine']} does not see the image", file=sys.stderr)
     print(made["after"])

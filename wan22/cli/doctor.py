@@ -20,7 +20,7 @@ from wan22.cli.models import here_in_words, locate
 
 def doctor(
     test: Annotated[
-        bool, typer.Option("--test/--no-test", help="Make a tiny film with the embedded model.")
+        bool, typer.Option("--test/--no-test", help="Make a tiny video with the embedded model.")
     ] = True,
     json: o.Json = False,
 ) -> None:
@@ -97,10 +97,10 @@ def fits(together: int, in_turn: int, free: int, host: int, device: str) -> str:
 
 
 def self_test() -> dict[str, Any]:
-    """Make five frames with the embedded model, and read the film back."""
+    """Make five frames with the embedded model, and read the video back."""
     start = time.monotonic()
     try:
-        seconds, size, count = _tiny_film()
+        seconds, size, count = _tiny_video()
     except Exception as error:  # whatever it is, the patient is ill, and the examination goes on
         return {"passed": False, "summary": f"failed: {type(error).__name__}: {error}"}
     took = time.monotonic() - start
@@ -111,7 +111,7 @@ def self_test() -> dict[str, Any]:
     }
 
 
-def _tiny_film() -> tuple[float, tuple[int, int], int]:
+def _tiny_video() -> tuple[float, tuple[int, int], int]:
     from wan22.cli.report import LineReport
     from wan22.engine import load
     from wan22.errors import MediaError
@@ -138,10 +138,10 @@ def _tiny_film() -> tuple[float, tuple[int, int], int]:
         clip = read_clip(path)
         if clip.frames.shape != (5, canvas.out[1], canvas.out[0], 3) or read_recipe(path) != recipe:
             raise MediaError(
-                f"the film that was read back is not the one that was written: {clip.frames.shape}"
+                f"the video that was read back is not the one that was written: {clip.frames.shape}"
             )
         if int(clip.frames.max()) - int(clip.frames.min()) < 16:
-            raise MediaError(f"the film is blank (its frames have the hash {frames_hash(clip.frames)})")
+            raise MediaError(f"the video is blank (its frames have the hash {frames_hash(clip.frames)})")
     return seconds, canvas.out, 5
 
 

@@ -1,4 +1,6 @@
-"""`wan22 drift`: how a film's colour, light, contrast, sharpness and identity drift, as a table, numbers and a plot."""
+"""`wan22 drift`: how a video's colour, light, contrast, sharpness and identity drift, as a table, numbers and
+a plot.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from wan22.director.trend import Drift
 
 SUFFIX = ".drift"
-_MOVED = 0.1  # picture widths, or growth; beyond, the scene itself may be another one
+_MOVED = 0.1  # image widths, or growth; beyond, the scene itself may be another one
 _PIECE = 16
 
 
@@ -24,7 +26,7 @@ def drift(
     file: Annotated[
         str,
         typer.Argument(
-            help="A film of any length and origin, or pictures: shots/, shot-%04d.png.", show_default=False
+            help="A video of any length and origin, or images: shots/, shot-%04d.png.", show_default=False
         ),
     ],
     plot: Annotated[
@@ -37,7 +39,7 @@ def drift(
     fps: o.SequenceFps = None,
     json: o.Json = False,
 ) -> None:
-    """Measure how a film drifts, per second.
+    """Measure how a video drifts, per second.
 
     Brightness, contrast, colour, sharpness, identity, and the seams between clips if its recipe names them.
     """
@@ -45,24 +47,24 @@ def drift(
     from wan22.media.output_paths import written
 
     beside = file.rstrip("/")
-    picture = _plot_target(beside, plot)
+    image = _plot_target(beside, plot)
     numbers = Path(output or f"{beside}{SUFFIX}.json")
     found = _measure(file, fps)
     with written(numbers) as part:
         part.write_text(jsonlib.dumps(found.as_json(), indent=1) + "\n")
-    with written(picture) as part:
+    with written(image) as part:
         plot_drift(found, part)
     if json:
         print(jsonlib.dumps(found.as_json()))
         return
     for line in (*table(found), "", *remarks(found), str(numbers)):
         print(line)
-    print(picture)
+    print(image)
 
 
 def table(found: Drift) -> list[str]:
     """Put the axes into lines: where each begins and ends, its slope, and whether people notice."""
-    lines = ["axis            start      end   per second   over the film   noticed from   verdict"]
+    lines = ["axis            start      end   per second   over the video   noticed from   verdict"]
     for name, axis in found.axes.items():
         lines.append(
             f"{name:12} {axis.start:8.2f} {axis.end:8.2f} {axis.per_second:+8.3f} {axis.unit:>5}"
@@ -86,7 +88,7 @@ def remarks(found: Drift) -> list[str]:
         )
     if found.travel > _MOVED or found.growth > 1 + _MOVED:
         lines.append(
-            f"the camera moved: {found.travel:.2f} of the picture's width, {found.growth:.2f} times nearer or farther; "
+            f"the camera moved: {found.travel:.2f} of the image's width, {found.growth:.2f} times nearer or farther; "
             "what drifts may be the scene's"
         )
     return lines
@@ -103,7 +105,7 @@ def _measure(file: str, fps: float | None) -> Drift:
 
     info = probe(file, fps)
     if info.frames == 1 and not is_sequence(file) and sniff(file) in IMAGES:
-        raise MediaError(f"{file} is a picture; drift is measured on a film.")
+        raise MediaError(f"{file} is an image; drift is measured on a video.")
     if info.seconds < MIN_SECONDS - 0.5 / info.fps:
         raise MediaError(f"{file} lasts {info.seconds:.2f} s; drift is measured from {MIN_SECONDS:g} s on.")
     meter = DriftMeter(info.fps, borders=_borders(file, info.frames))

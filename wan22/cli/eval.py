@@ -1,4 +1,4 @@
-"""`wan22 eval`: make films by a recipe and measure them: a table, numbers and a plot."""
+"""`wan22 eval`: make videos by a recipe and measure them: a table, numbers and a plot."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def eval(
             "--output",
             "-o",
             metavar="FOLDER",
-            help="Where films and results go. [default: RECIPE's name, .eval]",
+            help="Where videos and results go. [default: RECIPE's name, .eval]",
         ),
     ] = None,
     afresh: Annotated[
@@ -30,7 +30,7 @@ def eval(
     ] = False,
     json: o.Json = False,
 ) -> None:
-    """Make films by a recipe, and measure them.
+    """Make videos by a recipe, and measure them.
 
     What they obey, how they move and drift, validation loss by noise band, PSNR and SSIM, and FID, FVD, identity and
     sync with extractors of your own. Stopped and started again, it goes on.
@@ -45,15 +45,15 @@ def eval(
     from wan22.train.evaluation.run import evaluate
 
     result = evaluate(asked, folder, log=_say, afresh=afresh)
-    picture = folder / "eval.png"
-    with written(picture) as part:
+    image = folder / "eval.png"
+    with written(image) as part:
         plot(result, part)
     if json:
         print(jsonlib.dumps(result))
         return
     for line in (*table(result), "", str(folder / "eval.json")):
         print(line)
-    print(picture)
+    print(image)
 
 
 def _say(line: str) -> None:

@@ -1,4 +1,4 @@
-"""`wan22 generate` and `wan22 decode`: from words, pictures and sounds on the command line to a film."""
+"""`wan22 generate` and `wan22 decode`: from words, images and audio on the command line to a video."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def generate(given: o.Given) -> None:
     `wan22 models NAME`.
     """
     work = as_work(given, ".mp4")
-    check_task(given["task"], work.sound, work.files)
-    if given["model"] is None and given["source"] is None and (work.sound.given or given["task"] == "s2v"):
+    check_task(given["task"], work.audio, work.files)
+    if given["model"] is None and given["source"] is None and (work.audio.given or given["task"] == "s2v"):
         work = replace(work, machine=replace(work.machine, model=NANO_SPEECH))
     with report.choose(given["json"]) as show:
         make(work, show)
@@ -50,7 +50,7 @@ def as_work(given: o.Given, suffix: str) -> Work:
         codec=given["codec"],
         count=given["count"],
         overwrite=given["overwrite"],
-        sound=Asked(
+        audio=Asked(
             given["audio"], given["say"], given["audio_start"], given["seconds"], given["speaker"], given["voice"],
             given["language"], given["voice_sample"],
         ),
@@ -69,19 +69,19 @@ def machine(given: o.Given) -> Machine:
 TASKS = ("t2v", "i2v", "v2v", "s2v")
 
 
-def check_task(task: str | None, sound: Asked, files: dict[str, str]) -> None:
+def check_task(task: str | None, audio: Asked, files: dict[str, str]) -> None:
     """Raise OptionError if a task is named and the options ask for another."""
     if task is None:
         return
     choose("task", task, TASKS)
-    pictured = "image" in files or "last_image" in files
-    asked = "s2v" if sound.given else "v2v" if "video" in files else "i2v" if pictured else "t2v"
+    has_image = "image" in files or "last_image" in files
+    asked = "s2v" if audio.given else "v2v" if "video" in files else "i2v" if has_image else "t2v"
     if task == asked:
         return
     needs = {
-        "s2v": "a sound: --audio FILE, or --say TEXT",
+        "s2v": "an audio file: --audio FILE, or --say TEXT",
         "v2v": "a clip: --video FILE",
-        "i2v": "a picture: --image FILE",
+        "i2v": "an image: --image FILE",
         "t2v": "a prompt alone",
     }
     raise OptionError(f"--task {task} takes {needs[task]}; what is given asks for {asked}")
@@ -92,9 +92,9 @@ def decode(
     given: o.Given,
     latents: Annotated[str, typer.Argument(help=f"A file OUTPUT{LATENTS_SUFFIX}.", show_default=False)],
 ) -> None:
-    """Finish a film from latents that were kept.
+    """Finish a video from latents that were kept.
 
-    They are kept beside the output while a film is decoded, and stay if that fails or is cancelled.
+    They are kept beside the output while a video is decoded, and stay if that fails or is cancelled.
     """
     tensors, recipe, intended = read_latents(latents)
     target = Target(given["output"] or place_of(latents, intended), given["quality"], given["codec"])

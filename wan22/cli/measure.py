@@ -1,4 +1,4 @@
-"""`wan22 measure`: what a film shows, beside what was asked, as a table, JSON and a plot."""
+"""`wan22 measure`: what a video shows, beside what was asked, as a table, JSON and a plot."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _SHOT = '{"subject": "a red ball", "camera": ["static"]}'
 def measure(
     file: Annotated[
         str,
-        typer.Argument(help="A film of any origin, or pictures: shots/, shot-%04d.png.", show_default=False),
+        typer.Argument(help="A video of any origin, or images: shots/, shot-%04d.png.", show_default=False),
     ],
     against: Annotated[
         str | None,
         typer.Option(
             metavar="TEXT|FILE",
-            help="A prompt, or a shot as JSON (text or a file). [default: the prompt in the film's recipe]",
+            help="A prompt, or a shot as JSON (text or a file). [default: the prompt in the video's recipe]",
         ),
     ] = None,
     output: Annotated[
@@ -42,7 +42,7 @@ def measure(
     fps: o.SequenceFps = None,
     json: o.Json = False,
 ) -> None:
-    """Measure what a film shows, and whether it is what was asked.
+    """Measure what a video shows, and whether it is what was asked.
 
     Camera, subject, light and colour from pixels alone. What cannot be told is "unknown", and never a pass.
     """
@@ -95,7 +95,7 @@ def _as_json(found: Measurement, verdicts: list[Verdict], score: float) -> dict[
 
 
 def _asked(against: str | None, file: str) -> ShotSpec | str | None:
-    """What the film is held against: as typed, or as its recipe says."""
+    """What the video is held against: as typed, or as its recipe says."""
     if against is None:
         from wan22.media.recipe import read_recipe
 
@@ -127,7 +127,7 @@ def _typed(against: str) -> ShotSpec | str:
 
 
 def _read(file: str, fps: float | None) -> Clip:
-    """The film, scaled down while it is read: a long one in high definition does not fit into memory."""
+    """The video, scaled down while it is read: a long one in high definition does not fit into memory."""
     import numpy as np
 
     from wan22.director.measure import MIN_FRAMES, shrunk
@@ -136,7 +136,7 @@ def _read(file: str, fps: float | None) -> Clip:
 
     info = probe(file, fps)
     if info.frames < MIN_FRAMES:
-        raise MediaError(f"{file} has {info.frames} frames; a film is measured from {MIN_FRAMES} frames on")
+        raise MediaError(f"{file} has {info.frames} frames; a video is measured from {MIN_FRAMES} frames on")
     return Clip(np.concatenate([shrunk(piece, _ROWS) for piece in stream_clip(file, 16)]), info.fps)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 HUBS = ("huggingface", "modelscope")
-AUDIO = "wav2vec2-large-xlsr-53-english"  # the folder of the encoder of sound in the official release
+AUDIO = "wav2vec2-large-xlsr-53-english"  # the folder of the encoder of audio in the official release
 _SPARE = 1 << 30  # a disk that is full to the last byte breaks other programs
 
 
@@ -152,7 +152,7 @@ def _in_full(row: Variant, place: Place) -> None:
     if row.boundary is not None:
         facts["experts"] = f"high noise from {row.boundary:g} of the noise range upwards, low noise below"
     if row.speech is not None:
-        facts["hears with"] = row.speech.audio or "an encoder of sound of its own"
+        facts["hears with"] = row.speech.audio or "an encoder of audio of its own"
     if row.hub:
         facts["download"] = f"{row.hub}, {gigabytes(need.download)}"
     for name, value in facts.items():
@@ -165,7 +165,7 @@ def _in_full(row: Variant, place: Place) -> None:
 def _networks(row: Variant) -> str:
     names = [f"{len(row.experts)} transformer(s)", "VAE", "text encoder"]
     if row.speech is not None:
-        names.append("encoder of sound")
+        names.append("encoder of audio")
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
@@ -197,7 +197,7 @@ def download(
 
 
 def needed_files(row: Variant) -> list[str]:
-    """The patterns of the files of a release that are read; the rest (pictures, notes) stays on the hub."""
+    """The patterns of the files of a release that are read; the rest (images, notes) stays on the hub."""
     transformers = (
         ["high_noise_model/*", "low_noise_model/*"]
         if len(row.experts) == 2

@@ -1,4 +1,4 @@
-"""`wan22 show`: the recipe in a film, a picture, or a latents file."""
+"""`wan22 show`: the recipe in a video, an image, or a latents file."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from wan22.production.publish import LATENTS_SUFFIX, read_latents_recipe
 
 
 def show(
-    file: Annotated[str, typer.Argument(help="A film, picture or latents file.", show_default=False)],
+    file: Annotated[str, typer.Argument(help="A video, image or latents file.", show_default=False)],
     json: o.Json = False,
 ) -> None:
-    """Show the recipe inside a film or picture.
+    """Show the recipe inside a video or image.
 
     Prompt, seed, every setting, the hashes of the weights, versions.
     """

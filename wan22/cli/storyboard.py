@@ -1,4 +1,4 @@
-"""`wan22 storyboard`: a script of several shots as films, stills, and a board of what was asked and what is seen."""
+"""`wan22 storyboard`: a script of several shots as videos, stills, and a board of what was asked and what is seen."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def storyboard(
         int, typer.Option(metavar="N", min=0, max=100, help="Make a shot that fails again, up to N times.")
     ] = 0,
     from_stills: Annotated[
-        bool, typer.Option("--from-stills", help="Make a picture of each shot, and its film from that.")
+        bool, typer.Option("--from-stills", help="Make an image of each shot, and its video from that.")
     ] = False,
     still_model: Annotated[
         str | None,
-        typer.Option(metavar="NAME|PATH", help="What makes those pictures. [default: the film's model]"),
+        typer.Option(metavar="NAME|PATH", help="What makes those images. [default: the video's model]"),
     ] = None,
 ) -> None:
     """Make the shots of a script, judge them, and put them on a board.
@@ -80,7 +80,7 @@ def storyboard(
         _print_plan(told, given["json"])
         return
     if still_model is not None and not from_stills:
-        raise OptionError("--still-model says who makes the pictures of --from-stills; give both")
+        raise OptionError("--still-model says who makes the images of --from-stills; give both")
     folder = Path(output) if output is not None else Path("out") / path.stem
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file; a storyboard needs a folder: -o FOLDER")
@@ -116,7 +116,7 @@ def _overridden(script: Script, **given: Any) -> Script:
 
 
 def _row(script: Script, *, absent: bool = False) -> Variant:
-    """The row of the model that makes the film, before it is loaded. Raises, naming file and line, for one that is not
+    """The row of the model that makes the video, before it is loaded. Raises, naming file and line, for one that is not
     known, or not here, unless it may be `absent`.
     """
     from wan22.catalog import released
@@ -143,7 +143,7 @@ def _check_plan(script: Script, shots: list[production.Shot], from_stills: bool)
     row = _row(script, absent=True)
     for shot in shots:
         if from_stills and shot.scene.image is None:
-            continue  # another model may make its picture, without which it may not be
+            continue  # another model may make its image, without which it may not be
         try:
             resolve(shot.request, row)
         except RequestError as error:
@@ -170,7 +170,7 @@ def _print_plan(script: Script, json: bool) -> None:
 
 
 def _shots(script: Script, settings: dict[str, Any], beside: Path) -> list[production.Shot]:
-    """Each scene as a request. Raises MediaError, naming file, line and shot, for a picture that cannot be read."""
+    """Each scene as a request. Raises MediaError, naming file, line and shot, for an image that cannot be read."""
     from wan22.types import Request
 
     common = present(
@@ -179,14 +179,14 @@ def _shots(script: Script, settings: dict[str, Any], beside: Path) -> list[produ
     shots = []
     for scene in script.scenes:
         seed = script.seed if scene.seed is None else scene.seed
-        own = present({"seconds": scene.seconds, "image": _picture(scene, beside)})
+        own = present({"seconds": scene.seconds, "image": _image(scene, beside)})
         request = Request(prompt=scene.prompt, seed=seed, **common, **settings, **own)
         shots.append(production.Shot(scene, request))
     return shots
 
 
-def _picture(scene: Scene, beside: Path) -> np.ndarray | None:
-    """A scene's picture, found beside the script or here."""
+def _image(scene: Scene, beside: Path) -> np.ndarray | None:
+    """A scene's image, found beside the script or here."""
     from wan22.media.image import read_image
 
     if scene.image is None:
@@ -199,12 +199,12 @@ def _picture(scene: Scene, beside: Path) -> np.ndarray | None:
 
 
 def _stills(engine: Engine, machine: Machine, wanted: bool) -> Engine | None:
-    """What makes the pictures of --from-stills. Raises OptionError for a model that takes none."""
+    """What makes the images of --from-stills. Raises OptionError for a model that takes none."""
     if not wanted:
         return None
     if engine.variant.image not in ("channels", "known"):
         raise OptionError(
-            f"{engine.name} takes no picture, so its films cannot begin with stills: leave --from-stills out"
+            f"{engine.name} takes no image, so its videos cannot begin with stills: leave --from-stills out"
         )
     return engine if machine.model is None else machine.load({})
 
@@ -250,9 +250,9 @@ def _card(
     from wan22.storyboard.board import Card
     from wan22.storyboard.continuity import portrait
 
-    clip = read_clip(take.film)
+    clip = read_clip(take.video)
     name = f"shot-{shot.scene.number:02d}"
-    _put(take.film, studio.folder / f"{name}.mp4")
+    _put(take.video, studio.folder / f"{name}.mp4")
     _put_still(take, clip.frames[0], studio.folder / f"{name}.png")
     some = clip.frames[np.linspace(0, len(clip.frames) - 1, _LOOKED_AT).round().astype(int)]
     card = Card(
@@ -291,14 +291,14 @@ def _put(source: Path, target: Path) -> None:
 
 
 def _put_still(take: production.Take, first: np.ndarray, target: Path) -> None:
-    """The shot's picture: what its film was made from, or else its first frame, with the film's recipe."""
+    """The shot's image: what its video was made from, or else its first frame, with the video's recipe."""
     from wan22.media.image import read_image, write_image
     from wan22.media.recipe import read_recipe
 
     if take.still is not None:
         _put(take.still, target)
         return
-    recipe = read_recipe(take.film)
+    recipe = read_recipe(take.video)
     try:
         same = target.is_file() and (read_image(target) == first).all() and read_recipe(target) == recipe
     except MediaError:

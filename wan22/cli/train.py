@@ -1,4 +1,4 @@
-"""`wan22 train`: train a model's experts on one's own films, by a recipe."""
+"""`wan22 train`: train a model's experts on one's own videos, by a recipe."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def train(
         str, typer.Argument(metavar="RECIPE", help="A recipe: a TOML file.", show_default=False)
     ],
     check: Annotated[
-        bool, typer.Option("--check", help="Look at recipe, model and films, show the plan, and stop.")
+        bool, typer.Option("--check", help="Look at recipe, model and videos, show the plan, and stop.")
     ] = False,
     steps: Annotated[
         str | None,
@@ -44,7 +44,7 @@ def train(
     ] = None,
     device: Annotated[str, typer.Option(metavar="D", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
 ) -> None:
-    """Train both experts on your own films, by a recipe.
+    """Train both experts on your own videos, by a recipe.
 
     One run trains both, each on its own side of the noise, and makes a LoRA pair or a whole model. It goes on after any
     end with the same command; Ctrl-C saves first. See docs/training.md.

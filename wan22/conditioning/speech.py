@@ -1,8 +1,8 @@
-"""What a film driven by sound is told: the hidden states of the sound's encoder at every film frame.
+"""What a video driven by audio is told: the hidden states of the audio's encoder at every video frame.
 
 The encoder (wav2vec 2.0, Baevski et al. 2020) gives 50 frames a second; the official release takes them to 30 a second
-and from there to the film's rate, rounding to the nearest (spec: speech_to_video, section 3). Here only those that a
-clip asks for are made, from a piece of the sound around it, so that memory does not grow with the sound.
+and from there to the video's rate, rounding to the nearest (spec: speech_to_video, section 3). Here only those that a
+clip asks for are made, from a piece of the audio around it, so that memory does not grow with the audio.
 
 It knows samples, no file; the encoder is a function that it is given.
 """
@@ -18,9 +18,9 @@ from torch import Tensor
 
 from wan22.canvas import Canvas
 from wan22.catalog import Speech
-from wan22.conditioning.known import Encode, to_pixels
-from wan22.conditioning.take import Carry, Heard, Take
-from wan22.types import Image, Request, Sound
+from wan22.conditioning.clips import Carry, SpeechCondition, Take
+from wan22.conditioning.image import Encode, to_pixels
+from wan22.types import Audio, Image, Request
 
 RATE = 16_000
 """Samples a second that the encoder takes."""
@@ -30,11 +30,11 @@ _HOP, _FIELD = 320, 400
 """Samples from one of the encoder's frames to the next, and samples that each sees."""
 
 _SHOWN_BEFORE = 6
-"""Frames of the past that show the picture, if the film begins with it."""
+"""Frames of the past that show the image, if the video begins with it."""
 
 PIECE, CONTEXT = 40 * FEATURE_RATE, 10 * FEATURE_RATE
-"""Encoder frames that are made together, and how many more it hears on either side. A sound of up to a minute is heard
-whole, as in the official release; in a longer one attention reaches at least ten seconds."""
+"""Encoder frames that are made together, and how many more it hears on either side. An audio file of up to a
+minute is heard whole, as in the official release; in a longer one attention reaches at least ten seconds."""
 
 Hear = Callable[[Float[Tensor, "1 n"]], Float[Tensor, "states T a"]]
 """Normalised samples to all hidden states of the encoder."""
@@ -51,22 +51,22 @@ def hidden_states(encoder: torch.nn.Module, samples: Float[Tensor, "1 n"]) -> Fl
     return torch.cat([*out.hidden_states[:-1], out.last_hidden_state]).float()
 
 
-class Hearing:
-    """A sound as a model hears it: normalised to a deviation of 1, unless its own is less than `least`, which is what a
-    silence's noise has. `sound` must have RATE samples a second, and one at least.
+class AudioFeatures:
+    """An audio file as a model hears it: normalised to a deviation of 1, unless its own is less than `least`,
+    which is what a silence's noise has. `audio` must have RATE samples a second, and one at least.
     """
 
-    def __init__(self, sound: Sound, hear: Hear, least: float = 0.0) -> None:
-        if sound.rate != RATE:
-            raise ValueError(f"the encoder hears {RATE} samples a second, not {sound.rate}")
+    def __init__(self, audio: Audio, hear: Hear, least: float = 0.0) -> None:
+        if audio.rate != RATE:
+            raise ValueError(f"the encoder hears {RATE} samples a second, not {audio.rate}")
         self._hear = hear
-        # Normalised over the whole sound, as Wav2Vec2's processor does. It may last hours: sums in float64, and no
+        # Normalised over the whole audio, as Wav2Vec2's processor does. It may last hours: sums in float64, and no
         # copy of it.
-        x = sound.samples
+        x = audio.samples
         mean = x.mean(dtype=np.float64)
         variance = max(0.0, np.einsum("n,n", x, x, dtype=np.float64) / len(x) - mean**2)
         self._samples, self._mean, self._scale = x, mean, 1 / max(least, math.sqrt(variance + 1e-7))
-        self.frames = max(0, (len(sound.samples) - _FIELD) // _HOP + 1)
+        self.frames = max(0, (len(audio.samples) - _FIELD) // _HOP + 1)
         """Frames of the encoder, 50 a second."""
         self.ticks = int(self.frames / FEATURE_RATE * VIDEO_RATE)
         """Frames at 30 a second."""
@@ -93,13 +93,13 @@ class Hearing:
         return torch.cat([heard, silent], dim=1)
 
     def clip(self, index: int, frames: int, fps: float) -> Float[Tensor, "1 states a T"]:
-        """What is heard in the film frames of clip `index`, each clip being `frames` long."""
+        """What is heard in the video frames of clip `index`, each clip being `frames` long."""
         times = np.arange(index * frames, (index + 1) * frames) / fps
         ticks = np.round(times * VIDEO_RATE).astype(np.int64)  # half to even, as the release does
         return self.at_ticks(ticks).transpose(1, 2)[None]
 
     def _between(self, first: int, last: int) -> Tensor:
-        """States of the encoder's frames first..last. Pieces are cut alike whichever clip asks first, so that a film
+        """States of the encoder's frames first..last. Pieces are cut alike whichever clip asks first, so that a video
         that goes on hears what it would have heard; each is kept while the clips within it ask.
         """
         wanted = range(first // self._piece, last // self._piece + 1)
@@ -123,36 +123,37 @@ class Hearing:
         return self._hear(torch.from_numpy(normal)[None]).cpu()
 
     def _silent(self) -> Tensor:
-        """States of nothing, for a sound shorter than one of the encoder's frames."""
+        """States of nothing, for an audio file shorter than one of the encoder's frames."""
         return self._hear(torch.zeros(1, _FIELD)).cpu()
 
 
-def fit_reference(picture: Image, size: tuple[int, int]) -> Image:
-    """Scale a picture so that its shorter side is the shorter one of `size` (width, height), and cut the centre.
+def fit_reference(image: Image, size: tuple[int, int]) -> Image:
+    """Scale an image so that its shorter side is the shorter one of `size` (width, height), and cut the centre.
 
     As the official release does (spec: speech_to_video, section 8), which leaves black bars where that does not cover
     the size; here it is scaled until it does.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     short = min(size)
     scaled = (short, int(short * height / width)) if width <= height else (int(short * width / height), short)
     if scaled[0] < size[0] or scaled[1] < size[1]:
         scale = max(size[0] / width, size[1] / height)
         scaled = max(size[0], round(width * scale)), max(size[1], round(height * scale))
-    resized = PIL.fromarray(picture).resize(scaled, PIL.Resampling.BILINEAR)
+    resized = PIL.fromarray(image).resize(scaled, PIL.Resampling.BILINEAR)
     left, top = round((scaled[0] - size[0]) / 2), round((scaled[1] - size[1]) / 2)
     return np.asarray(resized.crop((left, top, left + size[0], top + size[1])))
 
 
 class Performance:
-    """The story of a film that sound drives: a reference picture, a sound, a memory of motion, perhaps a pose film.
+    """The story of a video that audio drives: a reference image, an audio file, a memory of motion, perhaps a
+    pose video.
 
     The loop of the official release (spec: speech_to_video, section 8), with one difference: the first clip, whose
-    first frames the release drops, shows its first good frame in their place, so that picture and sound stay together.
+    first frames the release drops, shows its first good frame in their place, so that image and audio stay together.
     """
 
     def __init__(
-        self, speech: Speech, canvas: Canvas, encode: Encode, hearing: Hearing, request: Request
+        self, speech: Speech, canvas: Canvas, encode: Encode, hearing: AudioFeatures, request: Request
     ) -> None:
         assert request.image is not None
         self._speech, self._canvas, self._encode, self._hearing = speech, canvas, encode, hearing
@@ -163,7 +164,7 @@ class Performance:
         self._reference = encode(self._pixels[None, :, None])[0].cpu()
 
     def take(self, clip: int, carry: Carry) -> Take:
-        """The first clip has no past, unless it begins with the picture; then its past is the picture."""
+        """The first clip has no past, unless it begins with the image; then its past is the image."""
         motion = None
         if clip > 0:
             motion = carry["motion"]
@@ -171,13 +172,13 @@ class Performance:
             motion = self._remember(self._begun())["motion"]
         before = self._reference if motion is None else motion
         decoded = 1 + (before.shape[1] - 1) * self._canvas.stride_time
-        heard = Heard(
+        heard = SpeechCondition(
             self._reference,
             self._hearing.clip(clip, self._speech.clip_frames, self._canvas.fps)[0],
             motion,
             self._posed(clip),
         )
-        stand = self._speech.settle if motion is None else 0
+        stand = self._speech.warmup_frames if motion is None else 0
         return Take(heard=heard, before=before, drop=decoded + stand, stand=stand)
 
     def carry(self, shown: Float[Tensor, "3 T H W"], carry: Carry) -> Carry:
@@ -189,13 +190,13 @@ class Performance:
 
     def _remember(self, pixels: Tensor) -> Carry:
         carry = {"motion": self._encode(pixels[None])[0].cpu()}
-        if self._speech.clip_frames - self._speech.settle < self._speech.motion_frames:
+        if self._speech.clip_frames - self._speech.warmup_frames < self._speech.motion_frames:
             carry["pixels"] = pixels
         return carry
 
     def _begun(self) -> Tensor:
-        """The pixels before the first clip: grey, and the picture at last; or the picture all along."""
-        if self._speech.begins_still:
+        """The pixels before the first clip: grey, and the image at last; or the image all along."""
+        if self._speech.static_history:
             return self._pixels[:, None].expand(-1, self._speech.motion_frames, -1, -1)
         past = torch.zeros(3, self._speech.motion_frames, *self._pixels.shape[1:])
         if self._from_image:
@@ -203,16 +204,16 @@ class Performance:
         return past
 
     def _posed(self, clip: int) -> Tensor | None:
-        """Latents of the body's pose in a clip; None where the pose film has ended."""
+        """Latents of the body's pose in a clip; None where the pose video has ended."""
         if self._pose is None:
             return None
-        count, film = self._speech.clip_frames, self._pose
+        count, video = self._speech.clip_frames, self._pose
         times = np.arange(clip * count, (clip + 1) * count) / self._canvas.fps
-        index = np.floor(times * film.fps + 1e-6).astype(np.int64)
-        index = index[index < len(film.frames)]
+        index = np.floor(times * video.fps + 1e-6).astype(np.int64)
+        index = index[index < len(video.frames)]
         if not len(index):
             return None
-        shown = [to_pixels(fit_reference(film.frames[i], self._canvas.draw)) for i in index]
+        shown = [to_pixels(fit_reference(video.frames[i], self._canvas.draw)) for i in index]
         black = torch.full_like(shown[0], -1.0)
         pixels = torch.stack([shown[0], *shown, *[black] * (count - len(shown))], dim=1)
         return self._encode(pixels[None])[0, :, 1:].cpu()

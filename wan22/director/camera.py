@@ -36,7 +36,7 @@ DIRECTIONS = {name: name.rpartition("-")[2] for pair in NAMES.values() for name 
 _STILL = 0.055  # units, radians or logarithms over the clip: less is no movement
 _RESTS = 0.02  # so little is surely none
 _SECOND = 0.3  # share of the first movement that a second one must have
-_WORTH = 0.08  # of the picture's change that a second one must explain
+_WORTH = 0.08  # of the image's change that a second one must explain
 _ALL = (
     0.90,
     0.95,
@@ -88,7 +88,7 @@ def shares(path: CameraPath, subject: Subject) -> Shares:
 
 
 def explain(path: CameraPath, near: float) -> list[Fit]:
-    """Single movements and pairs, best first, by the share of the picture's change that they explain, less a price.
+    """Single movements and pairs, best first, by the share of the image's change that they explain, less a price.
 
     Without a horizon only turns are tried: moves look the same.
     """
@@ -130,13 +130,13 @@ def cleaned(path: CameraPath, subject: Subject) -> CameraPath:
 
 
 def _rays(near: float) -> dict[str, np.ndarray]:
-    """The amounts (7,) of each movement that shifts the picture at the subject by one."""
+    """The amounts (7,) of each movement that shifts the image at the subject by one."""
     rays = {name: np.eye(7)[i] / (near if i > 3 else 1) for i, name in enumerate(PARAMETERS)}
     return rays | {"orbit": rays["truck"] - rays["pan"]}
 
 
 def _learned(path: CameraPath, subject: Subject) -> Shares:
-    """What the fitted network says: the mean over the film, its mirror image, and both played backwards."""
+    """What the fitted network says: the mean over the video, its mirror image, and both played backwards."""
     net = fitted("moves")
     odd, even = evidence(path, subject)
     total = {axis: np.zeros(len(terms)) for axis, terms in net.axes.items()}
@@ -150,7 +150,7 @@ def _learned(path: CameraPath, subject: Subject) -> Shares:
 
 
 def evidence(path: CameraPath, subject: Subject) -> tuple[np.ndarray, np.ndarray]:
-    """Amounts that turn their sign when a film is played backwards, (21,), and those that do not, (10,)."""
+    """Amounts that turn their sign when a video is played backwards, (21,), and those that do not, (10,)."""
     x, foot = float(np.median(subject.x)), float(np.median(subject.y + subject.height / 2))
     near = nearness(path, subject)
     steps = np.median(path.rates, axis=0) * len(path.rates)
@@ -205,12 +205,12 @@ def nearness(path: CameraPath, subject: Subject) -> float:
 
 
 def seen_at(near: float) -> np.ndarray:
-    """What makes the camera's moves comparable to its turns, (7,): how they shift the picture at that depth."""
+    """What makes the camera's moves comparable to its turns, (7,): how they shift the image at that depth."""
     return np.array([1, 1, 1, 1, near, near, near], np.float64)
 
 
 def depth(path: CameraPath, x: Any, y: Any) -> tuple[Any, Any]:
-    """Inverse depth of the ground at a place of the picture, and the row of the horizon there."""
+    """Inverse depth of the ground at a place of the image, and the row of the horizon there."""
     if path.horizon is None:
         return 1 + 0.5 * y, 0.0 * y
     level = path.horizon.offset + x * np.tan(path.horizon.angle)

@@ -1,4 +1,4 @@
-"""Extend a prompt with any chat server of the OpenAI form. A picture goes along, small, as a data URL."""
+"""Extend a prompt with any chat server of the OpenAI form. An image goes along, small, as a data URL."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from wan22.errors import ExtendError, OptionError
 
 MAX_BYTES = 4 << 20
 """Largest answer."""
-PICTURE_AREA = 512 * 512
-"""Pixels of the picture that is sent, at most."""
+IMAGE_AREA = 512 * 512
+"""Pixels of the image that is sent, at most."""
 
-_WRONG = "Check the address, the model, and whether it reads pictures if one was sent"
+_WRONG = "Check the address, the model, and whether it reads images if one was sent"
 _WORDING = web.Wording(
     kind="chat server",
     too_long=", which is no prompt",
@@ -60,8 +60,8 @@ class ChatExtender:
         """Return the longer prompt. Raises ExtendError for a server that is down, slow, refuses, or talks nonsense."""
         asked: str | list[dict[str, Any]] = wish(brief)
         if brief.image is not None:
-            picture = {"type": "image_url", "image_url": {"url": data_url(brief.image)}}
-            asked = [picture, {"type": "text", "text": asked}]
+            image = {"type": "image_url", "image_url": {"url": data_url(brief.image)}}
+            asked = [image, {"type": "text", "text": asked}]
         return self.ask(instructions(brief, sees=brief.image is not None), asked, seed=brief.seed)
 
     def ask(self, system: str, asked: str | list[dict[str, Any]], *, seed: int = 0) -> str:
@@ -123,16 +123,16 @@ class ChatExtender:
 
 
 def data_url(image: np.ndarray) -> str:
-    """A picture, uint8 RGB (H, W, 3), as a JPEG in a data URL, of at most `PICTURE_AREA` pixels."""
+    """An image, uint8 RGB (H, W, 3), as a JPEG in a data URL, of at most `IMAGE_AREA` pixels."""
     from PIL import Image
 
-    picture = Image.fromarray(image)
-    scale = min(1.0, (PICTURE_AREA / (picture.width * picture.height)) ** 0.5)
+    small = Image.fromarray(image)
+    scale = min(1.0, (IMAGE_AREA / (small.width * small.height)) ** 0.5)
     if scale < 1:
-        size = (max(1, int(picture.width * scale)), max(1, int(picture.height * scale)))
-        picture = picture.resize(size, Image.Resampling.LANCZOS)
+        size = (max(1, int(small.width * scale)), max(1, int(small.height * scale)))
+        small = small.resize(size, Image.Resampling.LANCZOS)
     content = io.BytesIO()
-    picture.save(content, "JPEG", quality=90)
+    small.save(content, "JPEG", quality=90)
     return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}"
 
 

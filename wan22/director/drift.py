@@ -1,4 +1,4 @@
-"""How a long film drifts: colour, light, contrast, sharpness and identity per second, from its pixels alone.
+"""How a long video drifts: colour, light, contrast, sharpness and identity per second, from its pixels alone.
 
     meter = DriftMeter(fps=16)
     for piece in pieces:                    # uint8 (n, H, W, 3), as they are made
@@ -6,15 +6,15 @@
     drift = meter.result()                  # may be asked at any time
     drift.axes["brightness"].per_second     # L* a second
 
-One pass; no picture is kept but the last one and small descriptors of the first second, so memory does not grow with
+One pass; no image is kept but the last one and small descriptors of the first second, so memory does not grow with
 the length (24 bytes a frame for the seams, less than a kilobyte a second for the series).
 
-What it cannot know is why a picture changes: a sunset, a pan into the shade and a drifting model look alike. So a
+What it cannot know is why an image changes: a sunset, a pan into the shade and a drifting model look alike. So a
 slope is the median over pairs of seconds, which movement to and fro leaves alone; cuts are found, and slopes do not
-cross them; `camera` and `zoom` say how far the picture as a whole has moved and grown, beyond which all may simply
+cross them; `camera` and `zoom` say how far the image as a whole has moved and grown, beyond which all may simply
 follow the scene. Not seen are dissolves, and a camera that turns around the subject. Identity, without a network for
 faces, is how well what the first second shows is found again, wherever it went: it tells a changed shape or pattern,
-not one face from a similar one. Give `features` (pictures to vectors: a face network, DINO) to measure with those.
+not one face from a similar one. Give `features` (images to vectors: a face network, DINO) to measure with those.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from wan22.errors import MediaError
 __all__ = ["MIN_SECONDS", "DriftMeter", "Features", "measure_drift"]
 
 Features = Callable[[np.ndarray], np.ndarray]
-"""A picture, uint8 (H, W, 3), to a vector; pictures of the same person have a cosine near 1."""
+"""An image, uint8 (H, W, 3), to a vector; images of the same person have a cosine near 1."""
 
 MIN_SECONDS = 2.0
-_SAMPLES = 4  # pictures a second that are looked at for sharpness, identity and camera
-_MIN_CHROMA = 1.0  # C* under which a picture has no hue
+_SAMPLES = 4  # images a second that are looked at for sharpness, identity and camera
+_MIN_CHROMA = 1.0  # C* under which an image has no hue
 
 
 class DriftMeter:
-    """Measures a film while it is made.
+    """Measures a video while it is made.
 
     `borders` are frames at which clips were joined, if known beforehand; or call `border()` between two `add`.
     A jump there is a seam and never a cut.
@@ -51,7 +51,7 @@ class DriftMeter:
     def __init__(self, fps: float, *, borders: Sequence[int] = (), features: Features | None = None) -> None:
         """Raises MediaError if `fps` is not a positive number or a border is negative."""
         if not 0 < fps < math.inf:
-            raise MediaError(f"cannot measure a film at {fps} frames a second: fps must be positive.")
+            raise MediaError(f"cannot measure a video at {fps} frames a second: fps must be positive.")
         if any(border < 0 for border in borders):
             raise MediaError(f"cannot measure seams at {list(borders)}: frames are numbered from 0.")
         self._fps = fps
@@ -63,7 +63,7 @@ class DriftMeter:
         self._last: np.ndarray | None = None
         self._last_cells = np.empty(0)
         self._camera = _Camera()
-        self._steps = array("d")  # to each frame three: brightness, colour, picture
+        self._steps = array("d")  # to each frame three: brightness, colour, image
         self._sharpness_steps: dict[int, float] = {}  # to the frames that begin a clip
         self._second = _Second(0)
         self._seconds: list[_Row] = []
@@ -88,7 +88,7 @@ class DriftMeter:
             )
         size = (frames.shape[2], frames.shape[1])
         if self._frames and size != self._size:
-            raise MediaError(f"the film changes its size from {self._size} to {size} (width, height).")
+            raise MediaError(f"the video changes its size from {self._size} to {size} (width, height).")
         self._size = size
         for frame in frames:
             self._add(frame)
@@ -179,17 +179,17 @@ class DriftMeter:
         }
 
     def _seam(self, frame: int, step: list[float], ordinary: dict[str, float]) -> Seam:
-        brightness, colour, picture = step
-        # Beside a film that rests everything is large: nothing under a tenth of what people see is compared.
+        brightness, colour, image = step
+        # Beside a video that rests everything is large: nothing under a tenth of what people see is compared.
         times = max(abs(size) / max(usual, 0.2) for size, usual in zip(step, ordinary.values(), strict=True))
         sharpness = self._sharpness_steps[frame]
-        return Seam(frame, frame / self._fps, brightness, colour, picture, sharpness, times)
+        return Seam(frame, frame / self._fps, brightness, colour, image, sharpness, times)
 
 
 def measure_drift(
     frames: Iterable[np.ndarray], fps: float, *, borders: Sequence[int] = (), features: Features | None = None
 ) -> Drift:
-    """Measure a film that comes as frames uint8 (H, W, 3) or as pieces (n, H, W, 3).
+    """Measure a video that comes as frames uint8 (H, W, 3) or as pieces (n, H, W, 3).
 
     `borders` are the frames at which clips were joined. Raises MediaError as `DriftMeter` does.
     """
@@ -247,33 +247,33 @@ class _Second:
 
 
 class _Likeness:
-    """Compares pictures with the first `_SAMPLES` ones: the best match counts, so movement among them is allowed."""
+    """Compares images with the first `_SAMPLES` ones: the best match counts, so movement among them is allowed."""
 
     def __init__(self, features: Features | None) -> None:
         self._features = features
         self._first: list[Any] = []
         self._among: list[float] = []
 
-    def add(self, picture: np.ndarray) -> float:
-        """Likeness to the first pictures; nan for these themselves, see `among_first`."""
-        look = self._look(picture)
+    def add(self, image: np.ndarray) -> float:
+        """Likeness to the first images; nan for these themselves, see `among_first`."""
+        look = self._look(image)
         if len(self._first) < _SAMPLES:
             self._first.append(look)
             return math.nan
         return self._compare(self._first, look)
 
     def among_first(self) -> float:
-        """Likeness of the first pictures to each other: what later ones can reach."""
+        """Likeness of the first images to each other: what later ones can reach."""
         pairs = [
             self._compare([*self._first[:i], *self._first[i + 1 :]], look)
             for i, look in enumerate(self._first)
         ]
         return median(np.array(pairs))
 
-    def _look(self, picture: np.ndarray) -> Any:
+    def _look(self, image: np.ndarray) -> Any:
         if self._features is None:
-            return Look.of(picture)
-        vector = np.asarray(self._features(picture), np.float64).ravel()
+            return Look.of(image)
+        vector = np.asarray(self._features(image), np.float64).ravel()
         return vector / max(float(np.linalg.norm(vector)), 1e-12)
 
     def _compare(self, first: list[Any], look: Any) -> float:
@@ -283,7 +283,7 @@ class _Likeness:
 
 
 class _Camera:
-    """Follows the picture as a whole from key to key: shift and growth from a key are measured until they are large."""
+    """Follows the image as a whole from key to key: shift and growth from a key are measured until they are large."""
 
     def __init__(self) -> None:
         self._shift_key: np.ndarray | None = None
@@ -318,5 +318,5 @@ def _turn(first: np.ndarray, now: np.ndarray) -> float:
 def _step(before: np.ndarray, after: np.ndarray) -> tuple[float, float, float]:
     """Step between two grids of CIELAB: mean lightness, CIEDE2000 of the mean colours, mean difference of cells."""
     one, two = before.mean(axis=(0, 1)), after.mean(axis=(0, 1))
-    picture = np.linalg.norm(after - before, axis=-1).mean()
-    return float(two[0] - one[0]), float(ciede2000(one, two)), float(picture)
+    image = np.linalg.norm(after - before, axis=-1).mean()
+    return float(two[0] - one[0]), float(ciede2000(one, two)), float(image)

@@ -28,7 +28,7 @@ def plot_drift(drift: Drift, path: str | os.PathLike[str]) -> None:
         panel.set_title(f"{name}: {axis.per_second:+.3f} {axis.unit}/s, {axis.verdict}", fontsize=10)
         panel.set_ylabel(axis.unit)
         panel.margins(x=0)
-    panels[9].plot(times, drift.camera, color="0.3", lw=1.6, label="way, in picture widths")
+    panels[9].plot(times, drift.camera, color="0.3", lw=1.6, label="way, in image widths")
     panels[9].plot(times, np.array(drift.zoom) - 1, color="tab:blue", lw=1.2, label="growth of the middle")
     panels[9].set_title(f"camera: {drift.travel:.2f} widths, {drift.growth:.2f} times", fontsize=10)
     panels[9].margins(x=0, y=0.1)

@@ -25,7 +25,7 @@ class Extender(Protocol):
 
     @property
     def sees(self) -> bool:
-        """Whether it looks at the brief's picture."""
+        """Whether it looks at the brief's image."""
         ...
 
     def extend(self, brief: Brief) -> str:
@@ -93,8 +93,8 @@ def extend(
 ) -> Extended:
     """Extend a prompt in any language.
 
-    `language` of the answer is "en" or "zh"; None: Chinese for Chinese, else English. `image` is the picture that
-    begins the film, uint8 RGB (H, W, 3); the task is i2v if there is one. Raises OptionError, ExtendError.
+    `language` of the answer is "en" or "zh"; None: Chinese for Chinese, else English. `image` is the image that
+    begins the video, uint8 RGB (H, W, 3); the task is i2v if there is one. Raises OptionError, ExtendError.
     """
     task = task or ("t2v" if image is None else "i2v")
     brief = Brief(prompt, task, language or language_of(prompt), seed, image)

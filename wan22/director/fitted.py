@@ -1,6 +1,6 @@
 """A small network from amounts to terms, fitted on the film set's training split; its numbers are in looks.npz.
 
-One hidden layer of tangents and a softmax for each axis. It knows no pixels; `picture.py`, `camera.py` and
+One hidden layer of tangents and a softmax for each axis. It knows no pixels; `image.py`, `camera.py` and
 `movement.py` say what goes in, `python -m bench.measure --fit` writes it.
 """
 
@@ -60,7 +60,7 @@ class Fitted:
         return float(np.sqrt(np.mean(np.clip(z - 1, 0, REACH) ** 2)))
 
     def guess(self, amounts: np.ndarray, mirrored: np.ndarray) -> dict[str, Guess]:
-        """The likeliest term of every axis, from a film and its mirror image; less sure, the stranger the amounts."""
+        """The likeliest term of every axis, from a video and its mirror image; less sure, the stranger the amounts."""
         trust = float(np.clip(1.6 - 0.5 * self.strangeness(amounts), 0, 1))
         found, back = {}, self.shares(mirrored)
         for axis, share in self.shares(amounts).items():

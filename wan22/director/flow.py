@@ -1,6 +1,6 @@
 """How the camera moves, from pixels: a rigid world of ground and far background is aligned frame by frame.
 
-The picture's motion under a camera that turns, moves and zooms is linear in seven numbers once inverse depth is known
+The image's motion under a camera that turns, moves and zooms is linear in seven numbers once inverse depth is known
 (Longuet-Higgins & Prazdny 1980, eqs. 2.8-2.9). Inverse depth of an open scene is zero above the horizon and grows in
 proportion below it, so one least-squares alignment (Bergen et al. 1992, "Hierarchical model-based motion estimation")
 tells a pan from a truck and a zoom from a dolly by parallax. Lengths are in units: min(height, 0.8 width). It knows
@@ -18,7 +18,7 @@ PARAMETERS = ("pan", "tilt", "roll", "zoom", "truck", "crane", "dolly")
 """What is estimated. Signs are the camera's: pan and truck right, tilt and crane up, roll clockwise, zoom and dolly in.
 """
 
-_SIGNS = np.array([-1, 1, -1, 1, -1, 1, 1], np.float64)  # from the picture's motion (y down) to the camera's
+_SIGNS = np.array([-1, 1, -1, 1, -1, 1, 1], np.float64)  # from the image's motion (y down) to the camera's
 _ANGLES = np.linspace(-0.5, 0.5, 21)  # radians by which a horizon may lean
 _ROWS, _STEP = 160, 0.0125  # of the profile across a line: rows, units a row
 _STRIP, _EDGE = 8, 2  # rows of a broad strip, and of one that sees an edge alone
@@ -52,7 +52,7 @@ class CameraPath:
 
     `normal` (7, 7) says how much a departure from `total` costs: the sum of the alignments' normal matrices.
     `horizon` is that of the middle of the clip, None if no line is seen. `texture` (0..1) is how much there is to
-    hold on to; `residual` the change of the picture that no camera explains, infinite if too little of the background
+    hold on to; `residual` the change of the image that no camera explains, infinite if too little of the background
     is seen; `drift` (2,) how far the horizon goes down and turns over the clip, 0 without one.
     """
 
@@ -72,8 +72,8 @@ def coordinates(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
     return (x + 0.5 - columns / 2) / unit, (y + 0.5 - rows / 2) / unit
 
 
-def find_horizon(picture: np.ndarray, free: np.ndarray) -> Horizon:
-    """The straight line across which the colour changes, all along it; picture (H, W, 3) in 0..1.
+def find_horizon(image: np.ndarray, free: np.ndarray) -> Horizon:
+    """The straight line across which the colour changes, all along it; image (H, W, 3) in 0..1.
 
     `free` (H, W) says which pixels are background. A sharp edge is believed first: a sky that glows towards the
     ground is a broad step, and steeper than many an edge; where nothing is sharp, as out of focus, the broad step is
@@ -81,7 +81,7 @@ def find_horizon(picture: np.ndarray, free: np.ndarray) -> Horizon:
     """
     x, y = coordinates(*free.shape)
     block = np.clip((x - x.min()) / (np.ptp(x) + 1e-6) * _BLOCKS, 0, _BLOCKS - 1).astype(int)
-    colours = np.log(picture[free] + 0.08)
+    colours = np.log(image[free] + 0.08)
     lines: tuple[list[Horizon], list[Horizon]] = ([], [])
     for angle in _ANGLES:
         across = y * np.cos(angle) - x * np.sin(angle)
@@ -183,11 +183,11 @@ def _signals(frames: np.ndarray) -> np.ndarray:
 
 
 def _bases(shape: tuple[int, int], line: Horizon | None) -> np.ndarray:
-    """The picture's motion under each parameter at 1, (7, H, W, 2) in units."""
+    """The image's motion under each parameter at 1, (7, H, W, 2) in units."""
     x, y = coordinates(*shape)
     zero, one = np.zeros_like(x), np.ones_like(x)
     if line is None:
-        # From above: the ground fills the picture, and its inverse depth hardly changes.
+        # From above: the ground fills the image, and its inverse depth hardly changes.
         near, foe = 1 + 0.5 * y, zero
     else:
         level = line.offset + x * np.tan(line.angle)
@@ -243,7 +243,7 @@ def _descend(
     turns: int,
     deep: bool,
 ) -> _Step:
-    """Gauss and Newton's steps on the difference of two pictures, with Geman and McClure's weights."""
+    """Gauss and Newton's steps on the difference of two images, with Geman and McClure's weights."""
     rows, columns = free.shape
     ys, xs = np.mgrid[:rows, :columns].astype(np.float32)
     across, down = bases[..., 0].reshape(7, -1), bases[..., 1].reshape(7, -1)

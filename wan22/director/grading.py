@@ -2,7 +2,7 @@
 
 Analysis by synthesis: for every time of day, sky, ground, paint and grade it is computed what colours sky, ground and
 subject would have, and compared with those that are seen. The colours of the world are a small table (looks.npz,
-written by `python -m bench.measure --fit` from the film set's palette); how a picture is graded is the laboratory's
+written by `python -m bench.measure --fit` from the film set's palette); how an image is graded is the laboratory's
 usual order: tone, saturation about the luminance (Rec. 709), contrast about a middle grey. What no world explains is
 told with little confidence.
 """
@@ -18,7 +18,7 @@ import numpy as np
 
 from wan22.director.fitted import WEIGHTS, Guess
 from wan22.director.flow import Horizon, coordinates
-from wan22.director.picture import coarse, wider
+from wan22.director.image import coarse, wider
 from wan22.director.subject import Subject
 
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from wan22.director.camera import DIRECTIONS
-from wan22.director.picture import FAMILY
+from wan22.director.image import FAMILY
 from wan22.director.reading import UNKNOWN, Measurement, Reading
 from wan22.director.shot import ShotSpec, parse
 from wan22.director.vocabulary import AXES
@@ -98,7 +98,7 @@ def judge(measurement: Measurement, asked: ShotSpec | str | Mapping[str, str]) -
 
 def check_labels(labels: Mapping[str, str], where: str = "labels") -> None:
     """Raise OptionError for an axis that does not exist, and for a value that is none of its axis, if that has a list:
-    it would be obeyed by no film, or be judged in none.
+    it would be obeyed by no video, or be judged in none.
     """
     terms = {row.key: tuple(term.key for term in row.terms) for row in AXES}
     known = tuple(dict.fromkeys((*terms, *_LABELS, *_BLIND)))
@@ -168,7 +168,7 @@ def _verdict(measurement: Measurement, axis: str, asked: str) -> Verdict:
         return Verdict(axis, asked, UNKNOWN, None, _BLIND[axis])
     reading = measurement.readings[axis]
     if reading.value == UNKNOWN:
-        return Verdict(axis, asked, UNKNOWN, None, reading.why or "it cannot be told from this film")
+        return Verdict(axis, asked, UNKNOWN, None, reading.why or "it cannot be told from this video")
     rule = _RULES.get(axis, _same)
     obeyed, why = rule(asked, reading, measurement)
     return Verdict(axis, asked, reading.value, obeyed, why, reading.confidence)

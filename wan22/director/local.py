@@ -38,7 +38,7 @@ class LocalExtender:
         import torch
 
         if not brief.prompt.strip():
-            raise OptionError("a local model does not see the picture; write a prompt, or name a chat server")
+            raise OptionError("a local model does not see the image; write a prompt, or name a chat server")
         tokenizer, network = self._load()
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         turns = [

@@ -1,6 +1,6 @@
-"""What one picture looks like, in numbers: CIELAB, colour difference, width of edges, what it shows.
+"""What one image looks like, in numbers: CIELAB, colour difference, width of edges, what it shows.
 
-Pictures are uint8 (H, W, 3), sRGB. Each number is made so that it answers to one thing: colours are read from coarse
+Images are uint8 (H, W, 3), sRGB. Each number is made so that it answers to one thing: colours are read from coarse
 cells, which a blur does not change; the width of edges is a ratio, which contrast and brightness do not change; a
 look is compared by correlation, which neither gain, offset nor a turn of hue changes.
 """
@@ -15,7 +15,7 @@ import numpy as np
 _COARSE, _FINE = 32, 64  # cells along the shorter side: for colour and light; for what is shown
 _PATCH = 12  # fine cells: a fifth of the shorter side
 _LEAST_SPREAD = 2.0  # L* or C*: what varies less is not stretched
-_LEAST_SHOWN = 0.01  # of the spread, squared: less is a flat picture
+_LEAST_SHOWN = 0.01  # of the spread, squared: less is a flat image
 MAX_ZOOM = 0.15
 """Largest logarithm of a growth that `zoom` finds."""
 _EXPLAINED = 0.8  # of a difference may be left, if a movement is to explain it
@@ -26,13 +26,13 @@ _TO_XYZ = np.array(  # IEC 61966-2-1, each row over its white point (D65)
 )
 
 
-def cells(picture: np.ndarray, across: int = _COARSE) -> np.ndarray:
+def cells(image: np.ndarray, across: int = _COARSE) -> np.ndarray:
     """Mean colour of square cells, `across` or a little more along the shorter side; float32 (h, w, 3), 0..255."""
-    rows, columns = picture.shape[:2]
+    rows, columns = image.shape[:2]
     side = max(1, min(rows, columns) // across)
     h, w = rows // side, columns // side
     top, left = (rows - h * side) // 2, (columns - w * side) // 2
-    inner = picture[top : top + h * side, left : left + w * side]
+    inner = image[top : top + h * side, left : left + w * side]
     stripes = inner.reshape(h, side, w * side * 3).sum(axis=1, dtype=np.uint32)
     return stripes.reshape(h, w, side, 3).sum(axis=2).astype(np.float32) / side**2
 
@@ -73,14 +73,14 @@ def ciede2000(one: np.ndarray, two: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(dl**2 + dc**2 + dh**2 + cross * dc * dh, 0))
 
 
-def edge_width(picture: np.ndarray) -> float:
-    """Standard deviation in pixels of the blur that the picture's edges have; nan if nothing in it has an edge.
+def edge_width(image: np.ndarray) -> float:
+    """Standard deviation in pixels of the blur that the image's edges have; nan if nothing in it has an edge.
 
     Blurred once more by a known amount, wide edges lose less of their gradient than narrow ones: gradient energy
     of an edge goes with 1 / width, so the ratio tells the width, whatever the contrast. Texture and grain count as
     narrow edges.
     """
-    grey = picture @ np.array([0.299, 0.587, 0.114], np.float32)
+    grey = image @ np.array([0.299, 0.587, 0.114], np.float32)
     softer = grey
     for _ in range(2):  # twice (1 4 6 4 1) / 16: variance 2
         for axis in (0, 1):
@@ -107,7 +107,7 @@ def _gradient_energy(grey: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Look:
-    """What a picture shows, whatever its exposure: `light` (h, w), and `chroma` (h, w), a* + i b*.
+    """What an image shows, whatever its exposure: `light` (h, w), and `chroma` (h, w), a* + i b*.
 
     Both without their mean and over their spread.
     """
@@ -116,21 +116,21 @@ class Look:
     chroma: np.ndarray
 
     @classmethod
-    def of(cls, picture: np.ndarray) -> Look:
-        """Take the look of a picture of at least 16 pixels a side."""
-        colours = lab(cells(picture, _FINE))
+    def of(cls, image: np.ndarray) -> Look:
+        """Take the look of an image of at least 16 pixels a side."""
+        colours = lab(cells(image, _FINE))
         if min(colours.shape[:2]) > 2 * _PATCH:
-            colours = _binomial(_binomial(colours, 0), 1)  # a little blur must not read as another picture
+            colours = _binomial(_binomial(colours, 0), 1)  # a little blur must not read as another image
         light, chroma = colours[..., 0], colours[..., 1] + 1j * colours[..., 2]
         light, chroma = light - light.mean(), chroma - chroma.mean()
         return cls(light / max(_rms(light), _LEAST_SPREAD), chroma / max(_rms(chroma), _LEAST_SPREAD))
 
 
 def likeness(first: Sequence[Look], now: Look) -> float:
-    """Share of what the first pictures show that is found again, about 0..1; nan if they show nothing.
+    """Share of what the first images show that is found again, about 0..1; nan if they show nothing.
 
     Each patch is sought at all places, and in all of `first`: squared distance to the nearest over the squared
-    deviation of the patch from its picture's mean, both summed with the middle counting most. What turns
+    deviation of the patch from its image's mean, both summed with the middle counting most. What turns
     all hues alike is not counted.
     """
     size = min(_PATCH, *now.light.shape)
@@ -165,7 +165,7 @@ def _rms(values: np.ndarray) -> float:
 
 
 def shift(one: np.ndarray, two: np.ndarray) -> tuple[float, float] | None:
-    """By how many cells (right, down) the whole picture moved between two grids of light (h, w): phase correlation.
+    """By how many cells (right, down) the whole image moved between two grids of light (h, w): phase correlation.
 
     None if no shift explains the difference. A subject that moves before a background that rests does not count.
     """
@@ -186,7 +186,7 @@ def shift(one: np.ndarray, two: np.ndarray) -> tuple[float, float] | None:
 
 
 def _explains(one: np.ndarray, two: np.ndarray, right: float, down: float) -> bool:
-    """Whether the shift takes away a good part of the median difference of two grids: most of the picture moved."""
+    """Whether the shift takes away a good part of the median difference of two grids: most of the image moved."""
     h, w = one.shape
     top, left = min(int(abs(down)) + 1, h // 3), min(int(abs(right)) + 1, w // 3)
     inner = (slice(top, h - top), slice(left, w - left))
@@ -196,7 +196,7 @@ def _explains(one: np.ndarray, two: np.ndarray, right: float, down: float) -> bo
 
 
 def zoom(one: np.ndarray, two: np.ndarray) -> float:
-    """Logarithm of how much the middle of the picture has grown between two grids of light (h, w); 0 if it has not.
+    """Logarithm of how much the middle of the image has grown between two grids of light (h, w); 0 if it has not.
 
     Up to `MAX_ZOOM` either way; a cell to any side is allowed besides.
     """

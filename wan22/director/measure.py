@@ -1,7 +1,7 @@
 """What a video shows, from its pixels alone: camera, subject, light and colour, each with how sure that is.
 
 Any video: it is scaled down inside, and no label, prompt or recipe is read. What cannot be known is "unknown". The
-parts are `flow.py` and `movement.py` (camera), `subject.py` (the body that stands out), `picture.py` (light and
+parts are `flow.py` and `movement.py` (camera), `subject.py` (the body that stands out), `image.py` (light and
 colour); `judge.py` compares with what was asked. docs/measure.md says how often each is right.
 """
 
@@ -17,8 +17,8 @@ from wan22.director import movement
 from wan22.director.fitted import Guess, fitted
 from wan22.director.flow import CameraPath, camera_path
 from wan22.director.grading import name_colours, observe
+from wan22.director.image import brightness, light_evidence
 from wan22.director.judge import Verdict, judge, score
-from wan22.director.picture import brightness, light_evidence
 from wan22.director.reading import UNKNOWN, Measurement, Reading
 from wan22.director.subject import Subject, find_subject
 from wan22.errors import MediaError
@@ -30,7 +30,7 @@ _UNIT = 80  # pixels of a unit after scaling
 _RATE, _MOST = 8.0, 121  # frames a second that are looked at, and how many at most
 _CUT = 0.11  # mean difference of colours from which a frame begins another shot
 _DUTCH = 0.17  # radians by which a horizon leans in a Dutch angle
-_BLANK = 0.008  # deviation of a frame's colours under which there is no picture; a dull night shot has four times that
+_BLANK = 0.008  # deviation of a frame's colours under which there is no image; a dull night shot has four times that
 _SURE, _SURE_OF_TWO = 0.35, 0.65  # confidence under which a value is not told: of several, of two
 
 _ON_SUBJECT = ("colour", "light_direction", "light_quality", "shot_size")
@@ -181,7 +181,7 @@ def _light_readings(cv2: Any, shot: np.ndarray, subject: Subject, path: CameraPa
     guesses["camera_angle"] = _leaning(guesses["camera_angle"], path)
     why = "light and colour are unlike all that the measure knows, or between two values"
     if blank:
-        why = "the picture is blank: all of it has one colour"
+        why = "the image is blank: all of it has one colour"
     clear = {axis: 0.0 if blank else subject.clear if axis in _ON_SUBJECT else 1.0 for axis in guesses}
     least = {axis: _SURE_OF_TWO if len(g.all) == 2 else _SURE for axis, g in guesses.items()}
     return {

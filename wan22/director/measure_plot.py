@@ -63,7 +63,7 @@ def _path(panel, measurement: Measurement) -> None:  # noqa: ANN001
     """The subject's middle as seen and in the world, in units, y up."""
     seen = measurement.subject[:, :2] * (1, -1)
     own = measurement.own - measurement.own[0] + seen[0]
-    panel.plot(seen[:, 0], seen[:, 1], color="tab:orange", lw=1.4, marker=".", label="in the picture")
+    panel.plot(seen[:, 0], seen[:, 1], color="tab:orange", lw=1.4, marker=".", label="in the image")
     panel.plot(own[:, 0], own[:, 1], color="tab:green", lw=1.4, label="beside the camera's movement")
     panel.plot(*seen[0], marker="o", color="0.2")
     panel.set_xlim(-0.85, 0.85)

@@ -3,7 +3,7 @@
 The face is found by the pattern that every puppet has: light eyes with dark pupils, brows, a nose. On the
 puppet's stage nothing but the inside of a mouth is deep red: its red outweighs green and blue by more than any
 light, tone or coat makes it elsewhere. The opening is the height of that red over the height of the face, at any
-size and behind any blur that leaves the picture readable. It is a measure for films of the puppet
+size and behind any blur that leaves the image readable. It is a measure for videos of the puppet
 (wan22/stage/puppet.py), not for faces in general: its constants are that face's.
 """
 
@@ -32,10 +32,10 @@ _FEATURES = (
     (0.0, -0.035, 0.035, 0.050, -0.14),
 )
 _ABOVE, _BELOW = 0.235, -0.08
-"""Between the hair and the mouth: the part of the face that every puppet shows at every sound."""
+"""Between the hair and the mouth: the part of the face that every puppet shows at every audio."""
 
 _SCALES = np.geomspace(0.66, 1.55, 13)
-_SIDE = 64  # the search is made on pictures of about this many pixels along the shorter side
+_SIDE = 64  # the search is made on images of about this many pixels along the shorter side
 _PIECE = 64  # frames at a time
 
 
@@ -64,7 +64,7 @@ class Faces(NamedTuple):
 
     `centre` (T, 2) as x and y, and `height` (T,), in pixels; `likeness` (T,) of what was found to a face, about
     0.5 for a sharp one; mean colours of the `felt` and the `coat`, (T, 3) in 0..255, NaN where no pixel of it is
-    in the picture.
+    in the image.
     """
 
     centre: np.ndarray
@@ -77,17 +77,17 @@ class Faces(NamedTuple):
 def face_of(frames: np.ndarray) -> Faces:
     """Find the face in every frame of uint8 (T, H, W, 3). Its height is smoothed over nine frames: faces do not jump.
 
-    Raises MediaError for what is not such a film.
+    Raises MediaError for what is not such a video.
     """
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or not len(frames):
         raise MediaError(
-            f"cannot look for a face in {frames.dtype} {frames.shape}: a film is uint8 (T, H, W, 3)"
+            f"cannot look for a face in {frames.dtype} {frames.shape}: a video is uint8 (T, H, W, 3)"
         )
     height, width = frames.shape[1:3]
     zoom = _SIDE / min(height, width)
     small = (round(width * zoom), round(height * zoom))
-    pictures = (Image.fromarray(frame).convert("L") for frame in frames)
-    grey = np.stack([np.asarray(p.resize(small, Image.Resampling.BILINEAR), np.float32) for p in pictures])
+    images = (Image.fromarray(frame).convert("L") for frame in frames)
+    grey = np.stack([np.asarray(p.resize(small, Image.Resampling.BILINEAR), np.float32) for p in images])
     pieces = [_search(grey[t : t + _PIECE]) for t in range(0, len(grey), _PIECE)]
     centre, scale, likeness = (np.concatenate(part) for part in zip(*pieces, strict=True))
     padded = np.pad(scale, 4, mode="reflect", reflect_type="odd")  # so that growth goes on at both ends

@@ -93,7 +93,7 @@ def _grip(shake: float) -> tuple[str, float]:
 
 
 def _follows(subject: Subject, action: Action, names: list[str]) -> bool:
-    """Whether the subject travels and the camera goes along, so that it keeps its place in the picture."""
+    """Whether the subject travels and the camera goes along, so that it keeps its place in the image."""
     if not action.value.startswith("travel"):
         return False
     side = action.value.rpartition("-")[2]
@@ -113,7 +113,7 @@ def _shake(path: CameraPath) -> float:
 def name_action(path: CameraPath, subject: Subject) -> Action:
     """Name what the subject does in the world, the camera's movement taken off its path.
 
-    A fitted network says it (`fitted.py`), the mean over the film and its mirror image.
+    A fitted network says it (`fitted.py`), the mean over the video and its mirror image.
     """
     own = own_path(cleaned(path, subject), subject)
     net = fitted("action")
@@ -130,7 +130,7 @@ def name_action(path: CameraPath, subject: Subject) -> Action:
 def action_evidence(path: CameraPath, subject: Subject, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Amounts that turn their sign in a mirror, and those that do not.
 
-    Paths at nine moments: the subject's own, that in the picture, its size (one that jumps towards the camera grows),
+    Paths at nine moments: the subject's own, that in the image, its size (one that jumps towards the camera grows),
     and where another body stands; then what sums them up, and how the camera moves.
     """
     foot, high = subject.y + subject.height / 2, np.log(subject.height + 0.02)
@@ -182,7 +182,7 @@ def _pieces(values: np.ndarray) -> tuple[float, float]:
 
 
 def speed(path: CameraPath, subject: Subject) -> np.ndarray:
-    """How fast the picture moves at the subject by the camera alone, (T - 1,) in units a frame."""
+    """How fast the image moves at the subject by the camera alone, (T - 1,) in units a frame."""
     carried = _carried(path, subject)
     growth = path.rates[:, 3] + path.rates[:, 6]
     return np.sqrt((carried**2).sum(axis=1) + (0.35 * growth) ** 2 + (0.35 * path.rates[:, 2]) ** 2)
@@ -195,7 +195,7 @@ def own_path(path: CameraPath, subject: Subject) -> np.ndarray:
 
 
 def _carried(path: CameraPath, subject: Subject) -> np.ndarray:
-    """How the camera moves the picture at the subject's foot from frame to frame, (T - 1, 2), y down."""
+    """How the camera moves the image at the subject's foot from frame to frame, (T - 1, 2), y down."""
     x, y = subject.x[:-1], (subject.y + subject.height / 2)[:-1]
     pan, tilt, roll, zoom, truck, crane, dolly = path.rates.T
     near, level = depth(path, x, y)

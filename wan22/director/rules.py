@@ -11,7 +11,7 @@ What is missing of the formula is added from the vocabulary, at most `MOST` tags
     composition     center
     camera          static or dolly in by the seed, if neither movement nor angle was said
 
-Drawn styles get size, composition and camera only; a shot that begins with a picture, whose light is there already,
+Drawn styles get size, composition and camera only; a shot that begins with an image, whose light is there already,
 the camera only.
 """
 
@@ -47,7 +47,7 @@ _PHOTOGRAPHIC = (None, "realistic", "tilt-shift", "time-lapse")
 
 @dataclass(frozen=True)
 class RuleExtender:
-    """The extender that needs nothing. It does not see pictures."""
+    """The extender that needs nothing. It does not see images."""
 
     sees = False
 

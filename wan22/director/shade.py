@@ -1,4 +1,4 @@
-"""Light and shade on the subject and on the ground around it, as small pictures: where it is bright, how sharp it is.
+"""Light and shade on the subject and on the ground around it, as small images: where it is bright, how sharp it is.
 
 All is measured in the subject's own heights and along the horizon, so that near and far bodies and leaning cameras
 look alike. Ground is compared with its row, the body with itself: paint and time of day cancel. Amounts only, no
@@ -14,7 +14,7 @@ import numpy as np
 from wan22.director.flow import Horizon
 from wan22.director.subject import Subject
 
-_LEANS = 0.06  # radians from which a picture is turned level
+_LEANS = 0.06  # radians from which an image is turned level
 _AROUND = (14, 24, 2.4, 4.2)  # rows, columns, and how many heights of the body they cover
 _BODY = (8, 8, 1.1, 1.1)
 _WHOLE = (6, 10)
@@ -29,7 +29,7 @@ class Shade(NamedTuple):
     """Maps (rows, columns), and amounts (n,) that do not change in a mirror.
 
     `ground` is the background around the subject: logarithm of its brightness over its row's; `body` the same on
-    the subject over its median, `outline` where it is; `whole` the background of the picture over its rows'.
+    the subject over its median, `outline` where it is; `whole` the background of the image over its rows'.
     """
 
     ground: np.ndarray

@@ -1,6 +1,6 @@
 """The main subject, from pixels: the body whose colour stands out from all that surrounds it, and its path.
 
-Nothing is learned and no object is known: background is what the picture's border and its rows are like, in colours
+Nothing is learned and no object is known: background is what the image's border and its rows are like, in colours
 without brightness, so that shade and light on a body count alike. Lengths are in units, min(height, 0.8 width).
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 _CLUSTERS = 7  # colours of the background
-_BORDER = 0.11  # of the picture's sides
+_BORDER = 0.11  # of the image's sides
 _THICK = 0.6  # a colour's share at the border over that inside, from which it is background
 _EQUAL = 0.45  # of the peak: what stands out as far is a body, and the larger of two is the subject
 _SHADE = 0.94  # of its row's brightness: darker is shadow
@@ -21,11 +21,11 @@ _CLEAR = 0.16  # distance of colours from which a body stands out for certain
 
 @dataclass(frozen=True)
 class Subject:
-    """Where the subject is: `x`, `y` (its middle, from the picture's middle, y down), `width` and `height` (T,).
+    """Where the subject is: `x`, `y` (its middle, from the image's middle, y down), `width` and `height` (T,).
 
-    `mask` (T, H, W) is it, `others` as much of the picture as other bodies take, over it; `beside` (T,) how far to
+    `mask` (T, H, W) is it, `others` as much of the image as other bodies take, over it; `beside` (T,) how far to
     its right the largest of them stands, in units, 0 without one. `clear` (0..1) is how far it stands out; `cut` (T,)
-    whether it touches the picture's border.
+    whether it touches the image's border.
     """
 
     x: np.ndarray
@@ -72,9 +72,9 @@ class Subject:
         return replace(self, **part)
 
 
-def chroma(picture: np.ndarray) -> np.ndarray:
+def chroma(image: np.ndarray) -> np.ndarray:
     """Colour without brightness: two logarithms of ratios, (..., 3) in 0..1 to (..., 2)."""
-    red, green, blue = np.moveaxis(np.log(picture + 0.06), -1, 0)
+    red, green, blue = np.moveaxis(np.log(image + 0.06), -1, 0)
     return np.stack([red - green, blue - 0.5 * (red + green)], axis=-1)
 
 

@@ -1,6 +1,6 @@
-"""What drift is in numbers: every axis over a film and its robust slope within shots; cuts and seams.
+"""What drift is in numbers: every axis over a video and its robust slope within shots; cuts and seams.
 
-Values and statistics only: how an axis is read from pictures is drift.py's.
+Values and statistics only: how an axis is read from images is drift.py's.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _Kind:
 
 AXES = {
     "brightness": _Kind("L*", "mean lightness", 2.0),
-    "contrast": _Kind("L*", "standard deviation of lightness over the picture", 0.1, relative=True),
+    "contrast": _Kind("L*", "standard deviation of lightness over the image", 0.1, relative=True),
     "saturation": _Kind("C*", "mean chroma", 0.1, relative=True),
     "hue": _Kind("deg", "turn of all hues against the first second", 5.0),
     "red-green": _Kind("a*", "mean a*: green to red", 2.0),
@@ -57,7 +57,7 @@ red-green, blue-yellow and colour are other views of the same colours, where a c
 
 @dataclass(frozen=True)
 class Axis:
-    """One measure over the film.
+    """One measure over the video.
 
     `values` a second each (nan: nothing to measure it on); `start` and `end` are the first and the last second;
     `per_second` is the robust slope within shots. `visible` is the change from which people notice it.
@@ -87,15 +87,15 @@ class ShotDrift:
 class Seam:
     """The step from the frame before `frame`, where a clip begins, to it.
 
-    `brightness` in L*, `colour` in CIEDE2000 of the mean colours, `picture` in mean colour difference of all cells,
-    `sharpness` in percent. `times` is the largest of the first three over what is ordinary in this film (1: no seam).
+    `brightness` in L*, `colour` in CIEDE2000 of the mean colours, `image` in mean colour difference of all cells,
+    `sharpness` in percent. `times` is the largest of the first three over what is ordinary in this video (1: no seam).
     """
 
     frame: int
     seconds: float
     brightness: float
     colour: float
-    picture: float
+    image: float
     sharpness: float
     times: float
 
@@ -104,9 +104,9 @@ class Seam:
 class Drift:
     """What `DriftMeter` found.
 
-    `times` are the middles of the seconds. `camera` is how far the picture as a whole has moved from the first frame,
+    `times` are the middles of the seconds. `camera` is how far the image as a whole has moved from the first frame,
     in widths of it; `zoom` how many times its middle has grown since. `ordinary` is the median step between
-    neighbouring frames, seams and cuts aside: brightness, colour and picture, as in `Seam`.
+    neighbouring frames, seams and cuts aside: brightness, colour and image, as in `Seam`.
     """
 
     fps: float
@@ -122,7 +122,7 @@ class Drift:
 
     @property
     def seconds(self) -> float:
-        """Length of the film."""
+        """Length of the video."""
         return self.frames / self.fps
 
     @property
@@ -132,12 +132,12 @@ class Drift:
 
     @property
     def travel(self) -> float:
-        """How far the camera has been from where it was at first, in widths of the picture."""
+        """How far the camera has been from where it was at first, in widths of the image."""
         return max(self.camera)
 
     @property
     def growth(self) -> float:
-        """How many times the middle of the picture has grown or shrunk at most: 1 for a camera at its place."""
+        """How many times the middle of the image has grown or shrunk at most: 1 for a camera at its place."""
         return max(max(factor, 1 / factor) for factor in self.zoom)
 
     def as_json(self) -> dict[str, Any]:
@@ -153,10 +153,10 @@ class Drift:
 
 
 def ordinary_step(steps: np.ndarray, without: set[int]) -> dict[str, float]:
-    """Median step between neighbours, in absolute value: of brightness, colour and picture, `steps` (T, 3)."""
+    """Median step between neighbours, in absolute value: of brightness, colour and image, `steps` (T, 3)."""
     kept = np.delete(np.abs(steps), list(without), axis=0)
-    brightness, colour, picture = np.median(kept, axis=0).tolist() if len(kept) else (0.0, 0.0, 0.0)
-    return {"brightness": brightness, "colour": colour, "picture": picture}
+    brightness, colour, image = np.median(kept, axis=0).tolist() if len(kept) else (0.0, 0.0, 0.0)
+    return {"brightness": brightness, "colour": colour, "image": image}
 
 
 def find_cuts(differences: np.ndarray, borders: set[int]) -> list[int]:

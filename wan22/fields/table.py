@@ -267,7 +267,7 @@ FIELDS: tuple[Field, ...] = (
         "Keep the colors of later clips of a long video to those of the first.",
         "How",
         "number",
-        of="hold_colour",
+        of="color_match",
         metavar="0..1",
         default=0.0,
         rule=Rule(says="from 0 (free) to 1 (held)", low=0, high=1),
@@ -299,7 +299,7 @@ FIELDS: tuple[Field, ...] = (
         group="Speech",
         kind="file",
         metavar="FILE",
-        of="sound",
+        of="audio",
         foreign=("sound", "speech", "audio-path", "wav", "input-audio", "driving-audio"),
     ),
     Field(

@@ -1,1 +1,1 @@
-"""Bytes on disk: pictures, clips and the recipe inside them. It knows no network, tensor or device."""
+"""Bytes on disk: images, clips and the recipe inside them. It knows no network, tensor or device."""

@@ -1,9 +1,9 @@
-"""Read and write sound: what a file's header says, its samples in time, and plain WAV.
+"""Read and write audio: what a file's header says, its samples in time, and plain WAV.
 
-Sound comes from anyone, so the rules are those of video.py: the kind is told from the bytes, the demuxer is
+Audio comes from anyone, so the rules are those of video.py: the kind is told from the bytes, the demuxer is
 forced, no protocol but `file` is allowed. Time counts from where a player begins: at the file's first
-picture or sound. Encoder delay is cut away, a late start and gaps are filled with silence, so that sample
-`n` is heard at `n / rate` seconds. How a sound gets under a film is in soundtrack.py.
+image or audio. Encoder delay is cut away, a late start and gaps are filled with silence, so that sample
+`n` is heard at `n / rate` seconds. How an audio file gets under a video is in audio_track.py.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from av.stream import Disposition
 from wan22.errors import MediaError, OptionError, OutputError
 from wan22.files import PathLike, reading
 from wan22.media import output_paths
-from wan22.media.file_types import SOUNDS, check_whole, first_frame, sniff_sound
-from wan22.types import Sound
+from wan22.media.file_types import AUDIO, check_whole, first_frame, sniff_audio
+from wan22.types import Audio
 
 __all__ = [
     "MAX_SECONDS",
     "MIN_SECONDS",
-    "SoundInfo",
-    "SoundReader",
-    "probe_sound",
-    "read_sound",
+    "AudioInfo",
+    "AudioReader",
+    "probe_audio",
+    "read_audio",
     "resample",
-    "write_sound",
+    "write_audio",
 ]
 
 MAX_SECONDS = 4 * 3600.0
 MIN_SECONDS = 1 / 240
-"""One frame of the fastest film that is written; less cannot drive a picture."""
+"""One frame of the fastest video that is written; less cannot drive an image."""
 
 MIN_RATE, MAX_RATE = 1_000, 768_000
 MAX_CHANNELS = 64
@@ -53,8 +53,8 @@ RESAMPLER = {"filter_size": str(_KERNEL), "cutoff": "0.95", "filter_type": "kais
 
 
 @dataclass(frozen=True)
-class SoundInfo:
-    """What the sound of a file is: seconds as heard (a late start counts), samples a second, channels, codec."""
+class AudioInfo:
+    """What the audio of a file is: seconds as heard (a late start counts), samples a second, channels, codec."""
 
     seconds: float
     rate: int
@@ -62,29 +62,29 @@ class SoundInfo:
     codec: str
 
 
-def probe_sound(path: PathLike) -> SoundInfo:
-    """Tell length, rate, channels and codec of a sound, or of the sound of a clip; one frame is decoded.
+def probe_audio(path: PathLike) -> AudioInfo:
+    """Tell length, rate, channels and codec of an audio file, or of the audio of a clip; one frame is decoded.
 
     Where the header does not say the length (MP3, AAC, WebM), the file is read through, without decoding.
-    Raises MediaError for a file that is missing, damaged, cut off, holds no sound, has a rate outside
+    Raises MediaError for a file that is missing, damaged, cut off, holds no audio, has a rate outside
     `MIN_RATE` to `MAX_RATE` or more than `MAX_CHANNELS` channels, or is shorter than `MIN_SECONDS`.
     """
-    return SoundReader(path).info
+    return AudioReader(path).info
 
 
-def read_sound(
+def read_audio(
     path: PathLike, *, rate: int | None = 16_000, start: float = 0.0, seconds: float | None = None
-) -> Sound:
-    """Read a sound, or the sound of a clip, from `start` seconds on, as one channel at `rate` (None: its own).
+) -> Audio:
+    """Read an audio file, or the audio of a clip, from `start` seconds on, as one channel at `rate` (None: its own).
 
-    Reading ends after `seconds` or with the sound. Channels are mixed as players do (5.1: the standard mix
+    Reading ends after `seconds` or with the audio. Channels are mixed as players do (5.1: the standard mix
     without the low-frequency channel; more than 8: their mean) and scaled so that nothing can clip, then
     resampled once. Needs memory for the result and no more.
 
-    Raises MediaError as `probe_sound`, if `start` lies after the end, if more than `MAX_SECONDS` would be
+    Raises MediaError as `probe_audio`, if `start` lies after the end, if more than `MAX_SECONDS` would be
     read, and for damage on the way; OptionError for an impossible `rate`, `start` or `seconds`.
     """
-    reader = SoundReader(path)
+    reader = AudioReader(path)
     rate = reader.info.rate if rate is None else _checked_rate(rate)
     pieces = reader.pieces(start=start, seconds=seconds, mono=True)
     samples = bytearray()  # grows in place, which a list of arrays that is joined at the end does not
@@ -92,27 +92,27 @@ def read_sound(
         samples += np.clip(piece, -1, 1).tobytes()
     if not samples:  # the header said a little more than there is
         raise MediaError(f"{path} ends before {start} s. Start earlier.")
-    return Sound(np.frombuffer(samples, np.float32), rate)
+    return Audio(np.frombuffer(samples, np.float32), rate)
 
 
-def resample(sound: Sound, rate: int) -> Sound:
-    """Return a sound at another rate (OptionError if impossible); n samples become ceil(n x new / old)."""
-    rate, _ = _checked_rate(rate), _checked_rate(sound.rate)
-    pieces = list(_resampled(iter([sound.samples[:, None]]), sound.rate, rate))
-    return Sound(np.clip(np.concatenate(pieces)[:, 0], -1, 1), rate)
+def resample(audio: Audio, rate: int) -> Audio:
+    """Return an audio file at another rate (OptionError if impossible); n samples become ceil(n x new / old)."""
+    rate, _ = _checked_rate(rate), _checked_rate(audio.rate)
+    pieces = list(_resampled(iter([audio.samples[:, None]]), audio.rate, rate))
+    return Audio(np.clip(np.concatenate(pieces)[:, 0], -1, 1), rate)
 
 
-def write_sound(path: PathLike, sound: Sound, *, exact: bool = False) -> None:
+def write_audio(path: PathLike, audio: Audio, *, exact: bool = False) -> None:
     """Write a WAV file of 16 bits a sample, or of 32-bit floats if `exact`.
 
     Raises OutputError for another extension than .wav, or if the place cannot be written.
     """
     target = Path(path)
     if target.suffix.lower() != ".wav":
-        raise OutputError(f"{target}: sound is written as WAV. Use a name that ends in .wav.")
-    rate = _checked_rate(sound.rate)
+        raise OutputError(f"{target}: audio is written as WAV. Use a name that ends in .wav.")
+    rate = _checked_rate(audio.rate)
     codec, form = ("pcm_f32le", "flt") if exact else ("pcm_s16le", "s16")
-    samples = np.asarray(sound.samples, np.float32)
+    samples = np.asarray(audio.samples, np.float32)
     if not exact:
         samples = np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
     try:
@@ -130,60 +130,60 @@ def write_sound(path: PathLike, sound: Sound, *, exact: bool = False) -> None:
         raise OutputError(f"{target} cannot be written: {error.strerror}.") from error
 
 
-class SoundReader:
-    """The sound of a file on the file's own time line, at its own rate and with its own channels.
+class AudioReader:
+    """The audio of a file on the file's own time line, at its own rate and with its own channels.
 
     `info` says what it is; `layout` names its channels as FFmpeg does ("stereo", "5.1"); `origin` is the
-    moment, in the time stamps of the file, at which a player begins. Raises MediaError as `probe_sound`.
+    moment, in the time stamps of the file, at which a player begins. Raises MediaError as `probe_audio`.
     """
 
     def __init__(self, path: PathLike) -> None:
         self.path = path
-        self._kind = sniff_sound(path)
+        self._kind = sniff_audio(path)
         check_whole(path, self._kind)
         with self.opened() as (container, stream):
             first = next(container.decode(stream), None)
             if first is None:
-                raise MediaError(f"{path} holds a sound stream without a single sample.")
+                raise MediaError(f"{path} holds an audio file stream without a single sample.")
             begin = _moment(first)
             self.layout = first.layout.name
-            self.origin = min([begin, *_picture_starts(container)])
+            self.origin = min([begin, *_image_starts(container)])
             rate, channels = first.sample_rate, first.layout.nb_channels
         _check_form(path, rate, channels)
         with self.opened() as (container, stream):
             seconds = float(self._end(container, stream, begin) - self.origin)
-            self.info = SoundInfo(seconds, rate, channels, stream.codec.name)
+            self.info = AudioInfo(seconds, rate, channels, stream.codec.name)
         if seconds < MIN_SECONDS:
             raise MediaError(
-                f"{path} lasts {seconds * 1000:.2f} ms, less than one frame of a film (1/240 s). "
-                "Give a longer sound."
+                f"{path} lasts {seconds * 1000:.2f} ms, less than one frame of a video (1/240 s). "
+                "Give a longer audio."
             )
 
     @contextmanager
     def opened(self) -> Generator[tuple[InputContainer, av.AudioStream]]:
-        """Lend the open file and its first sound stream; what breaks in between is a MediaError."""
+        """Lend the open file and its first audio stream; what breaks in between is a MediaError."""
         with (
-            reading(self.path, MediaError, "is a damaged sound", "Copy, download or export it again."),
+            reading(self.path, MediaError, "is a damaged audio", "Copy, download or export it again."),
             av.open(
                 f"file:{Path(self.path).absolute()}",
                 format=self._kind,
                 options={"protocol_whitelist": "file"},
             ) as container,
         ):
-            yield container, _sound_stream(container, self.path)
+            yield container, _audio_stream(container, self.path)
 
     def pieces(
         self, *, start: float = 0.0, seconds: float | None = None, mono: bool = False
     ) -> Iterator[np.ndarray]:
-        """Yield the sound from `start` on as float32 pieces (n, channels), or (n, 1) if `mono`, without gaps.
+        """Yield the audio from `start` on as float32 pieces (n, channels), or (n, 1) if `mono`, without gaps.
 
         Decoding always begins at the beginning: jumping into an MP3 or AAC is a guess, and never exact.
-        Raises MediaError and OptionError as `read_sound`, partly while it runs.
+        Raises MediaError and OptionError as `read_audio`, partly while it runs.
         """
         if not 0 <= start < math.inf:
-            raise OptionError(f"sound cannot be read from {start} s on; its beginning is at 0 s.")
+            raise OptionError(f"audio cannot be read from {start} s on; its beginning is at 0 s.")
         if seconds is not None and not seconds > 0:  # neither is what is no number
-            raise OptionError(f"{seconds} s of sound cannot be read; ask for more than 0 s.")
+            raise OptionError(f"{seconds} s of audio cannot be read; ask for more than 0 s.")
         if start >= self.info.seconds:
             raise MediaError(
                 f"{self.path} lasts {self.info.seconds:.2f} s, so it cannot be read from {start} s on."
@@ -191,17 +191,17 @@ class SoundReader:
         length = min(seconds or math.inf, self.info.seconds - start)
         if length > MAX_SECONDS:
             raise MediaError(
-                f"{self.path}: {length:.0f} s of sound are too much to read at once; the limit is "
+                f"{self.path}: {length:.0f} s of audio are too much to read at once; the limit is "
                 f"{MAX_SECONDS:.0f} s (4 hours). Read a piece of it, or cut it first."
             )
         if seconds is not None and seconds < MIN_SECONDS:
-            raise OptionError(f"{seconds} s of sound are less than one frame of a film (1/240 s).")
+            raise OptionError(f"{seconds} s of audio are less than one frame of a video (1/240 s).")
         rate = self.info.rate
         first, last = round(start * rate), round((start + min(seconds or math.inf, MAX_SECONDS)) * rate)
         return _cut(self._timeline(mono), first, last)
 
     def _timeline(self, mono: bool) -> Iterator[np.ndarray]:
-        """Decode everything from `origin` on; silence stands where the file has no sound."""
+        """Decode everything from `origin` on; silence stands where the file has no audio."""
         rate, at = self.info.rate, 0
         with self.opened() as (container, stream):
             mix = _mixer(self.info.channels, mono)
@@ -224,7 +224,7 @@ class SoundReader:
                 late = 0 if frame.pts is None else round((_moment(frame) - self.origin) * rate) - at
                 if at and abs(late) <= _JUMP * rate:
                     late = 0
-                elif at and self._kind in SOUNDS:  # only clips have gaps on purpose
+                elif at and self._kind in AUDIO:  # only clips have gaps on purpose
                     raise self._damaged(ValueError(f"its clock jumps by {late / rate:.2f} s"), at / rate)
                 while late > 0:
                     silence = np.zeros((min(late, rate), samples.shape[1]), np.float32)
@@ -238,7 +238,7 @@ class SoundReader:
             raise self._damaged(ValueError(f"it ends there, and {promised}"), at / rate)
 
     def _end(self, container: InputContainer, stream: av.AudioStream, begin: Fraction) -> Fraction:
-        """Return when the sound ends: from the header if it can be trusted, or by counting packets."""
+        """Return when the audio ends: from the header if it can be trusted, or by counting packets."""
         base = stream.time_base or Fraction(1, av.time_base)
         told = ("wav", "aiff", "flac", "mov", "ogg")
         if self._kind == "mp3" and any(tag in first_frame(self.path) for tag in (b"Xing", b"Info")):
@@ -262,16 +262,18 @@ class SoundReader:
                 f"{self.path} is damaged after {after:.1f} s: {reason}. "
                 "Copy, download or export it again, or use less of it."
             )
-        return MediaError(f"{self.path} is a damaged sound: {reason}. Copy, download or export it again.")
+        return MediaError(f"{self.path} is a damaged audio: {reason}. Copy, download or export it again.")
 
 
-def _sound_stream(container: InputContainer, path: PathLike) -> av.AudioStream:
+def _audio_stream(container: InputContainer, path: PathLike) -> av.AudioStream:
     if not container.streams.audio:
-        found = "only pictures" if container.streams.video else "no stream"
-        raise MediaError(f"{path} holds no sound, {found}. Give a file with sound.")
+        found = "only images" if container.streams.video else "no stream"
+        raise MediaError(f"{path} holds no audio, {found}. Give a file with audio.")
     stream = container.streams.audio[0]
     if stream.codec_context is None:
-        raise MediaError(f"{path} uses a sound codec that cannot be decoded here. Convert it to WAV or FLAC.")
+        raise MediaError(
+            f"{path} uses an audio file codec that cannot be decoded here. Convert it to WAV or FLAC."
+        )
     _check_form(path, stream.rate, stream.channels)
     return stream
 
@@ -289,12 +291,14 @@ def _check_form(path: PathLike, rate: int, channels: int) -> None:
 
 def _checked_rate(rate: int) -> int:
     if not MIN_RATE <= rate <= MAX_RATE:
-        raise OptionError(f"a sound cannot have {rate} samples a second; {MIN_RATE} to {MAX_RATE} work.")
+        raise OptionError(
+            f"an audio file cannot have {rate} samples a second; {MIN_RATE} to {MAX_RATE} work."
+        )
     return rate
 
 
-def _picture_starts(container: InputContainer) -> Iterator[Fraction]:
-    """Say when each film in the file begins; cover art has no time."""
+def _image_starts(container: InputContainer) -> Iterator[Fraction]:
+    """Say when each video in the file begins; cover art has no time."""
     for stream in container.streams.video:
         if stream.start_time is not None and stream.time_base:
             if not stream.disposition & Disposition.attached_pic:
@@ -358,7 +362,7 @@ def _resampled(pieces: Iterator[np.ndarray], old: int, new: int) -> Iterator[np.
         for part in through(piece):
             written += len(part)
             yield part
-    # Silence pushes the last samples out of the filter; its own flush drops sounds shorter than the filter.
+    # Silence pushes the last samples out of the filter; its own flush drops audio shorter than the filter.
     total = -(-read * new // old)
     for part in through(np.zeros((2 * _KERNEL * max(1, -(-old // new)), 1), np.float32)):
         kept = part[: total - written]

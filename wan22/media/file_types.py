@@ -14,10 +14,10 @@ from wan22.files import PathLike, check_file, reading
 
 IMAGES = ("png", "jpeg", "webp", "gif", "bmp", "tiff")
 VIDEOS = ("mov", "matroska", "avi")  # names of FFmpeg demuxers; "mov" reads mp4 and m4a too
-SOUNDS = ("wav", "flac", "mp3", "ogg", "aac", "aiff")  # likewise
+AUDIO = ("wav", "flac", "mp3", "ogg", "aac", "aiff")  # likewise
 
-_KNOWN = "pictures: PNG, JPEG, WebP, GIF, BMP, TIFF; clips: MP4, MOV, WebM, MKV, AVI, GIF"
-_KNOWN_SOUNDS = "WAV, FLAC, MP3, OGG, Opus, M4A, AAC, AIFF, and the sound of MP4, MOV, WebM, MKV, AVI"
+_KNOWN = "images: PNG, JPEG, WebP, GIF, BMP, TIFF; clips: MP4, MOV, WebM, MKV, AVI, GIF"
+_KNOWN_AUDIO = "WAV, FLAC, MP3, OGG, Opus, M4A, AAC, AIFF, and the audio of MP4, MOV, WebM, MKV, AVI"
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "png"),
     (b"\xff\xd8\xff", "jpeg"),
@@ -53,27 +53,27 @@ def sniff(path: PathLike) -> str:
     if head[:4] == b"RIFF" and head[8:12] in (b"WEBP", b"AVI "):
         return "webp" if head[8:12] == b"WEBP" else "avi"
     if head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1"):
-        raise MediaError(f"{path} is a HEIC or AVIF picture, which is not read here. Save it as PNG or JPEG.")
+        raise MediaError(f"{path} is a HEIC or AVIF image, which is not read here. Save it as PNG or JPEG.")
     if head[4:8] in _BOXES:
         return "mov"
-    raise MediaError(f"{path} is {_describe(head)}, not a picture or clip. What can be read: {_KNOWN}.")
+    raise MediaError(f"{path} is {_describe(head)}, not an image or clip. What can be read: {_KNOWN}.")
 
 
-def sniff_sound(path: PathLike) -> str:
-    """Tell the kind of a file that may hold sound: one of `SOUNDS` or `VIDEOS`.
+def sniff_audio(path: PathLike) -> str:
+    """Tell the kind of a file that may hold audio: one of `AUDIO` or `VIDEOS`.
 
-    Raises MediaError as `sniff` does, and for pictures.
+    Raises MediaError as `sniff` does, and for images.
     """
     head = _head(path)
-    if kind := _sound_kind(first_frame(path, head)):
+    if kind := _audio_kind(first_frame(path, head)):
         return kind
     if any(head.startswith(magic) for magic in (b"\x1a\x45\xdf\xa3", b"RIFF")) or head[4:8] in _BOXES:
         kind = sniff(path)
         if kind in VIDEOS:
             return kind
     if any(head.startswith(magic) for magic, _ in _MAGIC) or head[8:12] == b"WEBP":
-        raise MediaError(f"{path} is a picture and holds no sound. What can be heard: {_KNOWN_SOUNDS}.")
-    raise MediaError(f"{path} is {_describe(head)}, not a sound. What can be heard: {_KNOWN_SOUNDS}.")
+        raise MediaError(f"{path} is an image and holds no audio. What can be heard: {_KNOWN_AUDIO}.")
+    raise MediaError(f"{path} is {_describe(head)}, not an audio file. What can be heard: {_KNOWN_AUDIO}.")
 
 
 def first_frame(path: PathLike, head: bytes | None = None) -> bytes:
@@ -121,8 +121,8 @@ def _describe(head: bytes) -> str:
     for magic, name in _REFUSED:
         if start.startswith(magic):
             return name
-    if kind := _sound_kind(head):
-        return f"a sound ({kind.upper()})"
+    if kind := _audio_kind(head):
+        return f"an audio file ({kind.upper()})"
     try:
         head.decode("ascii")
     except UnicodeDecodeError:
@@ -130,7 +130,7 @@ def _describe(head: bytes) -> str:
     return "text"
 
 
-def _sound_kind(head: bytes) -> str | None:
+def _audio_kind(head: bytes) -> str | None:
     if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
         return "wav"
     if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):

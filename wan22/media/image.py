@@ -1,4 +1,4 @@
-"""Still pictures: read, write, resize, and lay out as a contact sheet.
+"""Still images: read, write, resize, and lay out as a contact sheet.
 
 Arrays are uint8 RGB (H, W, 3). Colour profiles are not applied: values are taken as sRGB.
 """
@@ -21,7 +21,7 @@ from wan22.media.output_paths import IMAGE_KINDS, check_output, estimate_bytes, 
 from wan22.media.recipe import RECIPE_KEY, dump_comment, dump_recipe
 
 MAX_PIXELS = 40_000_000
-"""Largest picture that is decoded, width x height."""
+"""Largest image that is decoded, width x height."""
 
 _IMAGE_DESCRIPTION = 0x010E
 _EXIF_LIMIT = 60_000  # a JPEG segment ends at 65,535 bytes
@@ -29,13 +29,13 @@ _EXIF_LIMIT = 60_000  # a JPEG segment ends at 65,535 bytes
 
 @contextmanager
 def opened(path: PathLike) -> Generator[Image.Image]:
-    """Open a picture: only its header is read, and its size is checked, before the caller decodes.
+    """Open an image: only its header is read, and its size is checked, before the caller decodes.
 
     Raises MediaError for anything that goes wrong, here or while the caller decodes.
     """
     kind = sniff(path)
     if kind not in IMAGES:
-        raise MediaError(f"{path} is a clip, not a picture. Give it as the video, or save one frame as PNG.")
+        raise MediaError(f"{path} is a clip, not an image. Give it as the video, or save one frame as PNG.")
     what, remedy = f"cannot be read as {kind.upper()}", "Copy, download or export it again."
     # Pillow warns of what is refused below anyway (size) or does no harm (odd EXIF).
     with reading(path, MediaError, what, remedy), warnings.catch_warnings():
@@ -57,18 +57,18 @@ def opened(path: PathLike) -> Generator[Image.Image]:
 
 
 def read_image(path: PathLike) -> np.ndarray:
-    """Read a picture as uint8 RGB (H, W, 3), turned upright as its EXIF orientation says.
+    """Read an image as uint8 RGB (H, W, 3), turned upright as its EXIF orientation says.
 
-    Transparent parts become white. Grey, palette, CMYK and 16-bit pictures are converted; of an animation
-    the first frame is taken. Raises MediaError for a file that is missing, no picture, damaged or cut off
-    (never half a picture), or larger than `MAX_PIXELS`, which is told from the header before decoding.
+    Transparent parts become white. Grey, palette, CMYK and 16-bit images are converted; of an animation
+    the first frame is taken. Raises MediaError for a file that is missing, no image, damaged or cut off
+    (never half an image), or larger than `MAX_PIXELS`, which is told from the header before decoding.
     """
     with opened(path) as image:
         return decode(image)
 
 
 def decode(image: Image.Image) -> np.ndarray:
-    """Decode an opened picture's current frame to uint8 RGB (H, W, 3)."""
+    """Decode an opened image's current frame to uint8 RGB (H, W, 3)."""
     tolerant, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
     try:
         image.load()
@@ -97,7 +97,7 @@ def write_image(path: PathLike, array: np.ndarray, recipe: dict[str, Any] | None
     height, width = _checked(array).shape[:2]
     kind = target_kind(path)
     if kind not in IMAGE_KINDS.values():
-        raise OutputError(f"{path} names no picture. Known: {', '.join(IMAGE_KINDS)}.")
+        raise OutputError(f"{path} names no image. Known: {', '.join(IMAGE_KINDS)}.")
     check_output(path, bytes_needed=estimate_bytes((width, height), 1, path))
     with written(Path(path)) as part:
         save(part, array, kind, recipe)
@@ -154,7 +154,7 @@ def contact_sheet(frames: np.ndarray, columns: int, gap: int = 4) -> np.ndarray:
 
 def _checked(array: np.ndarray) -> np.ndarray:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
-        raise ValueError(f"a picture must be uint8 (H, W, 3), not {array.dtype} {array.shape}")
+        raise ValueError(f"an image must be uint8 (H, W, 3), not {array.dtype} {array.shape}")
     return array
 
 

@@ -33,7 +33,7 @@ _SPARE = 16 << 20  # a disk that is full to the last byte breaks other programs
 def target_kind(path: PathLike) -> str:
     """Tell from its name what a target will be: a value of IMAGE_KINDS or VIDEO_KINDS, or SEQUENCE.
 
-    A sequence of PNG pictures is a path that ends in "/", an existing folder, or a name with a number
+    A sequence of PNG images is a path that ends in "/", an existing folder, or a name with a number
     pattern (`shot-%04d.png`). Raises OutputError for anything else, and lists the known.
     """
     name = os.fspath(path)
@@ -55,7 +55,7 @@ def target_kind(path: PathLike) -> str:
 
 
 def estimate_bytes(size: tuple[int, int], frames: int, path: PathLike) -> int:
-    """Return how many bytes `frames` pictures of `size` (width, height) need at most, about, at `path`."""
+    """Return how many bytes `frames` images of `size` (width, height) need at most, about, at `path`."""
     kind = target_kind(path)
     per_pixel = _BYTES_PER_PIXEL["png" if kind == SEQUENCE else kind]
     return _OVERHEAD + int(size[0] * size[1] * frames * per_pixel)
@@ -93,7 +93,7 @@ def check_output(path: PathLike, *, bytes_needed: int, overwrite: bool = True) -
 
 
 def numbered(path: PathLike) -> list[Path]:
-    """List the pictures of a sequence in order: of a folder, or of a name with a number pattern."""
+    """List the images of a sequence in order: of a folder, or of a name with a number pattern."""
     folder, name = split_sequence(path)
     before, after = PATTERN.split(name)
     form = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
@@ -147,7 +147,7 @@ def sync(path: Path) -> None:
 
 def _known() -> str:
     return (
-        f"Clips: {', '.join(VIDEO_KINDS)}; pictures: {', '.join(IMAGE_KINDS)}; "
+        f"Clips: {', '.join(VIDEO_KINDS)}; images: {', '.join(IMAGE_KINDS)}; "
         "PNG sequence: a folder ending in '/' or a name like shot-%04d.png."
     )
 

@@ -1,4 +1,4 @@
-"""The recipe of a film: a JSON-able dict that travels inside the file, and the hash of its pictures.
+"""The recipe of a video: a JSON-able dict that travels inside the file, and the hash of its images.
 
 It knows how a recipe is spelt in each container, not what is in it. The text is JSON in plain ASCII
 (other letters as \\u escapes), which every container, tool and code page leaves alone.
@@ -49,13 +49,13 @@ def dump_comment(recipe: dict[str, Any]) -> bytes:
 def read_recipe(path: PathLike) -> dict[str, Any] | None:
     """Return the recipe in a mp4, mov, webm, gif, png, jpg, webp or PNG sequence; None if it has none.
 
-    Of a sequence (a folder, or a name like `shot-%04d.png`) the first picture carries it.
+    Of a sequence (a folder, or a name like `shot-%04d.png`) the first image carries it.
     Raises MediaError if the file cannot be read, or if its recipe is damaged.
     """
-    from wan22.media.sequence import is_sequence, pictures_of
+    from wan22.media.sequence import images_of, is_sequence
 
     if is_sequence(path):
-        path = pictures_of(path)[0]
+        path = images_of(path)[0]
     kind = sniff(path)
     text = _image_text(path) if kind in ("png", "jpeg", "webp", "gif", "bmp", "tiff") else _video_text(path)
     if text is None:
@@ -83,7 +83,7 @@ def _video_text(path: PathLike) -> str | None:
 
 
 class FrameHasher:
-    """SHA-256 of a film's pixels, taken as the frames pass; how they are cut into pieces is no matter."""
+    """SHA-256 of a video's pixels, taken as the frames pass; how they are cut into pieces is no matter."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()

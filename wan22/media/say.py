@@ -1,6 +1,6 @@
 """Text to speech: a small interface and two engines, a local espeak-ng and any server of the OpenAI form.
 
-A speaker turns text into a Sound at the engine's own rate and describes itself for the recipe. It reads no
+A speaker turns text into a Audio at the engine's own rate and describes itself for the recipe. It reads no
 environment: a key comes from the caller, and is never told to anyone but the server it is for.
 """
 
@@ -24,14 +24,14 @@ import numpy as np
 from wan22 import web
 from wan22.errors import MediaError, OptionError, SpeechError
 from wan22.files import read_bytes
-from wan22.media.audio import probe_sound, read_sound, resample
+from wan22.media.audio import probe_audio, read_audio, resample
 from wan22.media.file_types import PathLike
-from wan22.types import Sound
+from wan22.types import Audio
 
 __all__ = ["EspeakSpeaker", "ServerSpeaker", "Speaker", "open_speaker", "split_text"]
 
 MAX_TEXT = 200_000
-"""Longest text in characters: about four hours of speech, the longest sound that is read."""
+"""Longest text in characters: about four hours of speech, the longest audio that is read."""
 
 _INSTALL = (
     "Install it (Debian, Ubuntu: apt install espeak-ng; macOS: brew install espeak-ng; "
@@ -42,7 +42,7 @@ _INSTALL = (
 class Speaker(Protocol):
     """Something that can read a text aloud."""
 
-    def say(self, text: str) -> Sound:
+    def say(self, text: str) -> Audio:
         """Speak `text`, at the engine's own rate. Raises OptionError for the text, SpeechError for the rest."""
         ...
 
@@ -67,7 +67,7 @@ def open_speaker(
     With espeak, `voice` is one of `EspeakSpeaker.voices()`, or one of its `variants()` ("f3") of the voice for
     `language`. `model`, `key`, `sample` (a recording of the voice to imitate) and `sample_text`
     (what is said in it) are for servers. Raises OptionError for a spec or option that cannot be, SpeechError
-    if espeak-ng is not installed, MediaError for a sample that is no sound.
+    if espeak-ng is not installed, MediaError for a sample that is no audio.
     """
     if re.match(r"https?://", spec, re.IGNORECASE):
         return ServerSpeaker(
@@ -125,7 +125,7 @@ class EspeakSpeaker:
         """Return the variants ("f3", "whisper"), sorted."""
         return self._listed("--voices=variant")
 
-    def say(self, text: str) -> Sound:
+    def say(self, text: str) -> Audio:
         """Speak `text`. Raises OptionError for an impossible text, SpeechError if the program fails."""
         text = _checked_text(text)
         wpm, pitch = str(round(175 * self.speed)), str(self.pitch)
@@ -135,7 +135,7 @@ class EspeakSpeaker:
             return _decoded(content)
         except MediaError as error:
             raise SpeechError(
-                f"{_espeak()} made no sound of {web.excerpt(text)!r}: nothing to speak in it?"
+                f"{_espeak()} made no audio of {web.excerpt(text)!r}: nothing to speak in it?"
             ) from error
 
     def describe(self, text: str) -> dict[str, Any]:
@@ -178,7 +178,7 @@ class EspeakSpeaker:
 
 @dataclass(frozen=True)
 class ServerSpeaker:
-    """A server that speaks the OpenAI form: POST {url}/v1/audio/speech, JSON in, a sound out.
+    """A server that speaks the OpenAI form: POST {url}/v1/audio/speech, JSON in, an audio file out.
 
     `url` may be the server's address, or go on to /v1 or /v1/audio/speech. `sample` is a recording of the voice
     to imitate and `sample_text` what is said in it; they are sent (base64 and text) in the JSON fields named by
@@ -186,7 +186,7 @@ class ServerSpeaker:
     every request (4096 characters at most, the form's limit) with all its tries; a busy or absent server is
     tried again after each pause of `back_off` seconds.
 
-    Raises OptionError for an impossible option, MediaError for a sample that is no sound.
+    Raises OptionError for an impossible option, MediaError for a sample that is no audio.
     """
 
     url: str
@@ -221,23 +221,23 @@ class ServerSpeaker:
         if self.sample_text is not None and self.sample is None:
             raise OptionError("a text of the voice sample without a voice sample. Give both, or none.")
         if self.sample is not None:
-            probe_sound(self.sample)
+            probe_audio(self.sample)
             if (size := Path(self.sample).stat().st_size) > self.MAX_SAMPLE:
                 raise OptionError(
                     f"the voice sample {self.sample} has {size:,} bytes; {self.MAX_SAMPLE:,} can be sent. "
                     "Ten seconds of speech are enough."
                 )
 
-    def say(self, text: str) -> Sound:
+    def say(self, text: str) -> Audio:
         """Speak `text`, in several requests if it is long.
 
         Raises OptionError for an impossible text, SpeechError for a server that is down, slow, refuses, fails,
-        or answers with something else than a sound.
+        or answers with something else than an audio file.
         """
-        sounds = [self._speak(part) for part in split_text(_checked_text(text), self.LIMIT)]
-        rate = sounds[0].rate
-        pieces = [(sound if sound.rate == rate else resample(sound, rate)).samples for sound in sounds]
-        return Sound(np.concatenate(pieces), rate)
+        spoken = [self._speak(part) for part in split_text(_checked_text(text), self.LIMIT)]
+        rate = spoken[0].rate
+        pieces = [(audio if audio.rate == rate else resample(audio, rate)).samples for audio in spoken]
+        return Audio(np.concatenate(pieces), rate)
 
     def describe(self, text: str) -> dict[str, Any]:
         """Return the recipe entry; of `extra` only the names, for a value may be a secret."""
@@ -259,10 +259,10 @@ class ServerSpeaker:
             entry["extra"] = sorted(self.extra)
         return entry | {"speed": self.speed, "text": text}
 
-    def _speak(self, text: str) -> Sound:
+    def _speak(self, text: str) -> Audio:
         wording = web.Wording(
             kind="speech server",
-            too_long=" of sound",
+            too_long=" of audio",
             too_slow="Give it more time or less text",
             not_found=f"Check the address and the model {self.model!r}",
             refused="Check model, voice and text",
@@ -278,7 +278,7 @@ class ServerSpeaker:
         except MediaError as error:
             raise SpeechError(
                 f"{self.url} answered with {len(content):,} bytes of {kind or 'an unnamed kind'} that are no "
-                f"sound: {server.shown(content)!r}. It must be a server of the OpenAI form that can write WAV."
+                f"audio: {server.shown(content)!r}. It must be a server of the OpenAI form that can write WAV."
             ) from error
 
     def _body(self, text: str) -> dict[str, Any]:
@@ -326,12 +326,12 @@ def _checked_text(text: str) -> str:
     return text
 
 
-def _decoded(content: bytes) -> Sound:
-    """Decode a sound in memory, at its own rate. Raises MediaError."""
+def _decoded(content: bytes) -> Audio:
+    """Decode an audio file in memory, at its own rate. Raises MediaError."""
     with tempfile.TemporaryDirectory(prefix="wan22-") as folder:
         path = Path(folder) / "speech"
         path.write_bytes(content)
-        return read_sound(path, rate=None)
+        return read_audio(path, rate=None)
 
 
 def _espeak() -> str:

@@ -1,4 +1,4 @@
-"""A clip as numbered pictures: `shots/` with frame-0000.png and on, or a name like `shot-%04d.png`."""
+"""A clip as numbered images: `shots/` with frame-0000.png and on, or a name like `shot-%04d.png`."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from wan22.media.recipe import read_recipe
 
 
 def is_sequence(path: PathLike) -> bool:
-    """Whether a path names numbered pictures: a folder, or a name with a number pattern that is no file itself."""
+    """Whether a path names numbered images: a folder, or a name with a number pattern that is no file itself."""
     path = Path(path)
     return path.is_dir() or (PATTERN.search(path.name) is not None and not path.exists())
 
 
-def pictures_of(path: PathLike) -> list[Path]:
-    """The pictures of a sequence in order. Raises MediaError if there is none, or if a number between is missing."""
+def images_of(path: PathLike) -> list[Path]:
+    """The images of a sequence in order. Raises MediaError if there is none, or if a number between is missing."""
     found = numbered(path)
     folder, name = split_sequence(path)
     if not found:
         raise MediaError(
-            f"{path} holds no pictures named like {name}. Name them as they are{_example(folder)}."
+            f"{path} holds no images named like {name}. Name them as they are{_example(folder)}."
         )
     before, after = PATTERN.split(name)
     numbers = [int(each.name[len(before) : len(each.name) - len(after)]) for each in found]
@@ -38,7 +38,7 @@ def pictures_of(path: PathLike) -> list[Path]:
 
 
 def _example(folder: Path) -> str:
-    """The pattern of the numbered pictures that a folder does hold; one made up if there are none."""
+    """The pattern of the numbered images that a folder does hold; one made up if there are none."""
     for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
         if match := re.fullmatch(
             r"([^%]*?)(\d+)([^%\d]*\.(?:png|jpe?g|webp|bmp|tiff?))", entry.name, re.IGNORECASE
@@ -50,26 +50,26 @@ def _example(folder: Path) -> str:
 
 
 def rate_of(path: PathLike, fps: float | None) -> float:
-    """Frames a second: as given, else as the recipe in the first picture says.
+    """Frames a second: as given, else as the recipe in the first image says.
 
-    Raises MediaError if neither tells: pictures have no rate of their own.
+    Raises MediaError if neither tells: images have no rate of their own.
     """
     told = fps if fps is not None else (read_recipe(path) or {}).get("fps")
     if told is None:
-        raise MediaError(f"{path} is a sequence of pictures, which has no rate of its own. Give --fps.")
+        raise MediaError(f"{path} is a sequence of images, which has no rate of its own. Give --fps.")
     if isinstance(told, bool) or not isinstance(told, int | float) or not 0 < told <= 1000:
         raise MediaError(f"{path} cannot have {told!r} frames a second: more than 0, at most 1000.")
     return float(told)
 
 
-def read_pictures(path: PathLike, pictures: list[Path], size: tuple[int, int]) -> np.ndarray:
-    """Read pictures as uint8 (n, H, W, 3). Raises MediaError if one is not of `size` (width, height)."""
-    frames = np.empty((len(pictures), size[1], size[0], 3), np.uint8)
-    for frame, picture in zip(frames, pictures, strict=True):
-        found = read_image(picture)
+def read_images(path: PathLike, images: list[Path], size: tuple[int, int]) -> np.ndarray:
+    """Read images as uint8 (n, H, W, 3). Raises MediaError if one is not of `size` (width, height)."""
+    frames = np.empty((len(images), size[1], size[0], 3), np.uint8)
+    for frame, image in zip(frames, images, strict=True):
+        found = read_image(image)
         if found.shape != frame.shape:
             raise MediaError(
-                f"{path}: {picture.name} is {found.shape[1]}x{found.shape[0]}, the first is "
+                f"{path}: {image.name} is {found.shape[1]}x{found.shape[0]}, the first is "
                 f"{size[0]}x{size[1]}. Scale them to one size first."
             )
         frame[:] = found

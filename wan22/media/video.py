@@ -2,7 +2,7 @@
 
 A clip comes from anyone, so: its kind is told from its bytes and the demuxer is forced, no protocol but
 `file` is allowed, and sides, seconds and pixels are limited from the header, before anything is decoded.
-Pixels are taken as square; sound is not read. Numbered pictures (`sequence.py`) are read as a clip too.
+Pixels are taken as square; audio is not read. Numbered images (`sequence.py`) are read as a clip too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from wan22.errors import MediaError
 from wan22.files import PathLike, reading
 from wan22.media import image as still
 from wan22.media.file_types import IMAGES, check_whole, sniff
-from wan22.media.sequence import is_sequence, pictures_of, rate_of, read_pictures
+from wan22.media.sequence import images_of, is_sequence, rate_of, read_images
 from wan22.media.writer import EXACT, VideoWriter
 from wan22.types import Clip
 
@@ -44,7 +44,7 @@ MAX_PIXELS = 2_000_000_000
 _PIECE_PIXELS = 64_000_000  # of a piece while streaming: 200 MB
 
 _BT709, _UNSPECIFIED = 1, 2  # ITU-T H.273, table 4
-_STILL_FPS = 1.0  # a picture is a clip of one frame, shown for one second
+_STILL_FPS = 1.0  # an image is a clip of one frame, shown for one second
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class ClipInfo:
 
 
 def probe(path: PathLike, fps: float | None = None) -> ClipInfo:
-    """Tell size, length and codec of a clip, animated GIF, picture or sequence; at most its first frame is decoded.
+    """Tell size, length and codec of a clip, animated GIF, image or sequence; at most its first frame is decoded.
 
-    `fps` is the rate of a sequence whose first picture has no recipe that tells it; nothing else needs it.
-    Raises MediaError for a file that is missing, not media, damaged, cut off, without pictures, or with
+    `fps` is the rate of a sequence whose first image has no recipe that tells it; nothing else needs it.
+    Raises MediaError for a file that is missing, not media, damaged, cut off, without images, or with
     a side of more than `MAX_SIDE` pixels. Length is not limited here: `read_clip` can take
     a piece of a long clip.
     """
@@ -100,11 +100,11 @@ def read_clip(
     seconds: float | None = None,
     fps: float | None = None,
 ) -> Clip:
-    """Read frames of a clip, animated GIF, picture or sequence, from `start` seconds on, upright, as uint8 RGB.
+    """Read frames of a clip, animated GIF, image or sequence, from `start` seconds on, upright, as uint8 RGB.
 
     Reading ends after `seconds`, after `max_frames`, or with the clip, whichever comes first. Frames are
     taken as they come; the clip's `fps` is their mean rate, and the argument that of a sequence, as in
-    `probe`. Pictures without colour tags are taken as BT.709 from 720 rows on and as BT.601 below, as
+    `probe`. Images without colour tags are taken as BT.709 from 720 rows on and as BT.601 below, as
     players do.
 
     Raises MediaError as `probe`, and if more than `MAX_SECONDS` or `MAX_PIXELS` would be decoded, if `start`
@@ -126,8 +126,8 @@ def read_clip(
         count = min(count, max_frames)
     _check_budget(path, info, count)
     if is_sequence(path):
-        shown = pictures_of(path)[first : first + count]
-        return Clip(read_pictures(path, shown, (info.width, info.height)), info.fps)
+        shown = images_of(path)[first : first + count]
+        return Clip(read_images(path, shown, (info.width, info.height)), info.fps)
     if sniff(path) in IMAGES:
         return Clip(_image_frames(path, first, count), info.fps)
     frames = np.empty((count, info.height, info.width, 3), np.uint8)
@@ -151,13 +151,13 @@ def stream_clip(path: PathLike, piece: int = 64) -> Iterator[np.ndarray]:
     """
     if piece < 1:
         raise MediaError(f"cannot read pieces of {piece} frames: at least 1.")
-    # How fast pictures follow one another does not matter here.
+    # How fast images follow one another does not matter here.
     info = _probe_sequence(path, 1.0) if is_sequence(path) else probe(path)
     count = max(1, min(piece, _PIECE_PIXELS // (info.width * info.height)))
     if is_sequence(path):
-        pictures = pictures_of(path)
+        images = images_of(path)
         for first in range(0, info.frames, count):
-            yield read_pictures(path, pictures[first : first + count], (info.width, info.height))
+            yield read_images(path, images[first : first + count], (info.width, info.height))
         return
     if sniff(path) in IMAGES:
         for first in range(0, info.frames, count):
@@ -174,7 +174,7 @@ def opened(path: PathLike) -> Generator[InputContainer]:
     """Open a clip with the demuxer of its kind; whatever breaks, here or in the caller, is a MediaError."""
     kind = sniff(path)
     if kind in IMAGES:
-        raise MediaError(f"{path} is a picture, not a clip.")
+        raise MediaError(f"{path} is an image, not a clip.")
     check_whole(path, kind)
     options = {
         "protocol_whitelist": "file",
@@ -190,8 +190,8 @@ def opened(path: PathLike) -> Generator[InputContainer]:
 
 def _stream(container: InputContainer, path: PathLike) -> av.VideoStream:
     if not container.streams.video:
-        found = "only sound" if container.streams.audio else "no stream"
-        raise MediaError(f"{path} holds no video, {found}. Give a file with pictures.")
+        found = "only audio" if container.streams.audio else "no stream"
+        raise MediaError(f"{path} holds no video, {found}. Give a file with images.")
     stream = container.streams.video[0]
     if stream.codec_context is None:
         raise MediaError(f"{path} uses a codec that cannot be decoded here. Convert it to H.264.")
@@ -283,9 +283,9 @@ def _probe_image(path: PathLike) -> ClipInfo:
 
 
 def _probe_sequence(path: PathLike, fps: float) -> ClipInfo:
-    pictures = pictures_of(path)
-    info = _probe_image(pictures[0])
-    count = len(pictures)
+    images = images_of(path)
+    info = _probe_image(images[0])
+    count = len(images)
     return ClipInfo(info.width, info.height, count, fps, count / fps, info.codec, has_audio=False)
 
 

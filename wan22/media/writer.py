@@ -1,8 +1,8 @@
-"""Write films: frame by frame in, one finished file (or folder of pictures) out.
+"""Write videos: frame by frame in, one finished file (or folder of images) out.
 
-Pictures go through an encoder as they come; the small encoded packets wait in memory and the file is written
-at the end. So its recipe may be known last, and a film that is given up leaves nothing on the disk. Files repeat as
-far as their encoders do: one encoder thread, no dates, no random numbers. What is promised is the picture: the recipe
+Images go through an encoder as they come; the small encoded packets wait in memory and the file is written
+at the end. So its recipe may be known last, and a video that is given up leaves nothing on the disk. Files repeat as
+far as their encoders do: one encoder thread, no dates, no random numbers. What is promised is the image: the recipe
 holds the hash of the frames that went in.
 """
 
@@ -39,7 +39,7 @@ EXACT = (
     | Interpolation.BITEXACT
 )
 """Flags for every change of pixel format. FFmpeg 8's fast paths repeat chroma instead of interpolating it
-(14 dB worse on a smooth picture), and those to 10 bits write random pixels at the right edge of widths that
+(14 dB worse on a smooth image), and those to 10 bits write random pixels at the right edge of widths that
 are no multiple of 32."""
 
 MIN_SIDE, MAX_SIDE = 16, 4096  # x265 breaks down below 16
@@ -64,10 +64,10 @@ class Codec:
     options: dict[str, str]
 
 
-# Without cutree=0, x265 4.1 writes past its buffers when the picture is small.
+# Without cutree=0, x265 4.1 writes past its buffers when the image is small.
 _X265 = "log-level=none:pools=none:frame-threads=1:cutree=0"
 CODECS = {
-    # With its macroblock tree, x264 165 gives other packets for equal pictures where a row is not a multiple of 256
+    # With its macroblock tree, x264 165 gives other packets for equal images where a row is not a multiple of 256
     # wide (it reads beyond the row's end); without it, files repeat.
     "h264": Codec(
         "libx264", "yuv420p", "yuv444p", (12, 18, 28), {"preset": "medium", "x264-params": "mbtree=0"}
@@ -97,7 +97,7 @@ MUX_OPTIONS = {
 
 @dataclass(frozen=True)
 class Encoding:
-    """What a film is encoded as: a container, a codec, and what the encoder is told."""
+    """What a video is encoded as: a container, a codec, and what the encoder is told."""
 
     kind: str
     codec: str
@@ -114,12 +114,12 @@ class Encoding:
         kind = output_paths.target_kind(path)
         if kind not in CONTAINERS:
             raise OutputError(
-                f"{path} names one picture, not a film. Use {', '.join(output_paths.VIDEO_KINDS)}, "
-                "a folder ending in '/', or a name like shot-%04d.png; write_image writes one picture."
+                f"{path} names one image, not a video. Use {', '.join(output_paths.VIDEO_KINDS)}, "
+                "a folder ending in '/', or a name like shot-%04d.png; write_image writes one image."
             )
         if not all(MIN_SIDE <= side <= MAX_SIDE for side in size):
             raise SizeError(
-                f"a film of {size[0]}x{size[1]} cannot be written; sides are {MIN_SIDE} to {MAX_SIDE} pixels."
+                f"a video of {size[0]}x{size[1]} cannot be written; sides are {MIN_SIDE} to {MAX_SIDE} pixels."
             )
         choose("quality", quality, QUALITIES)
         codec = CONTAINERS[kind][0] if codec is None else choose(f"codec for {kind}", codec, CONTAINERS[kind])
@@ -147,13 +147,13 @@ class _Sink(Protocol):
 
 
 class VideoWriter:
-    """Write uint8 RGB frames to a film; the extension says how.
+    """Write uint8 RGB frames to a video; the extension says how.
 
     .mp4 H.264 (or codec="hevc", "av1") · .mov ProRes 422 HQ (or "h264", "hevc") · .webm VP9 (or "av1") · .gif
     PNG sequence: a folder, written "folder/", or a name with a number pattern, "shot-%04d.png"; it replaces
     a former sequence of that name.
 
-    `size` is (width, height), 16 to 4096 pixels, odd sizes included: the decoded film has exactly that size.
+    `size` is (width, height), 16 to 4096 pixels, odd sizes included: the decoded video has exactly that size.
     `fps` is exact for an int or Fraction; a float is taken as the nearest fraction with a denominator of at
     most 1001. GIF and WebM round times to 1/100 and 1/1000 s.
 
@@ -185,7 +185,7 @@ class VideoWriter:
         self._recipe = recipe
         self._open = True
         self._sink: _Sink = (
-            _Pictures(path) if encoding.kind == output_paths.SEQUENCE else _Film(self.path, encoding)
+            _Images(path) if encoding.kind == output_paths.SEQUENCE else _Video(self.path, encoding)
         )
 
     def add(self, frames: np.ndarray) -> None:
@@ -222,7 +222,7 @@ class VideoWriter:
             self._sink.discard()
 
     def abort(self) -> None:
-        """Give the film up: nothing of it stays on the disk. A finished film stays."""
+        """Give the video up: nothing of it stays on the disk. A finished video stays."""
         if self._open:
             self._open = False
             self._sink.discard()
@@ -282,17 +282,17 @@ class Encoder:
 
     def encode(self, frame: np.ndarray) -> list[av.Packet]:
         """Take the next frame; packets come when the encoder has seen enough."""
-        picture = self._convert(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24"))
-        picture.pts, picture.time_base, picture.duration = self._count, 1 / self._rate, 1
+        image = self._convert(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24"))
+        image.pts, image.time_base, image.duration = self._count, 1 / self._rate, 1
         self._count += 1
-        return self._stream.encode(picture)
+        return self._stream.encode(image)
 
     def flush(self) -> list[av.Packet]:
         """Return the packets that are still missing. No frame can follow."""
         return self._stream.encode(None)
 
 
-class _Film:
+class _Video:
     """An encoder, and its packets in memory until the recipe is known."""
 
     def __init__(self, target: Path, encoding: Encoding) -> None:
@@ -327,7 +327,7 @@ class _Film:
 
 
 def _stamp(packets: list[av.Packet]) -> None:
-    """Count decoding times anew: x265 leaves them unset, random, when a film is shorter than its look-ahead."""
+    """Count decoding times anew: x265 leaves them unset, random, when a video is shorter than its look-ahead."""
     delay = max(index - (packet.pts or 0) for index, packet in enumerate(packets))
     for index, packet in enumerate(packets):
         packet.dts = index - delay
@@ -339,8 +339,8 @@ class _Yuv:
     def __init__(self, pixels: str) -> None:
         self._pixels = pixels
 
-    def __call__(self, picture: av.VideoFrame) -> av.VideoFrame:
-        return picture.reformat(
+    def __call__(self, image: av.VideoFrame) -> av.VideoFrame:
+        return image.reformat(
             format=self._pixels, dst_colorspace=_BT709, dst_color_range=_TV_RANGE, interpolation=EXACT
         )
 
@@ -366,10 +366,10 @@ class _Palette:
         self._time_base = 1 / rate
         self._count = 0
 
-    def __call__(self, picture: av.VideoFrame) -> av.VideoFrame:
-        picture.pts, picture.time_base = self._count, self._time_base
+    def __call__(self, image: av.VideoFrame) -> av.VideoFrame:
+        image.pts, image.time_base = self._count, self._time_base
         self._count += 1
-        self._graph.push(picture)
+        self._graph.push(image)
         coloured = self._graph.pull()
         assert isinstance(coloured, av.VideoFrame)
         return coloured
@@ -384,7 +384,7 @@ def _insert_comment(path: Path, comment: bytes) -> None:
     path.write_bytes(content[: 13 + table] + extension + content[13 + table :])
 
 
-class _Pictures:
+class _Images:
     """Numbered PNG files, kept in a hidden folder until all are there; the recipe is in the first."""
 
     def __init__(self, path: PathLike) -> None:
@@ -412,7 +412,7 @@ class _Pictures:
             output_paths.sync(self._part / name)
         for old in output_paths.numbered(self._path):
             if old.name not in names:
-                old.unlink()  # the tail of a longer film would become a part of this one
+                old.unlink()  # the tail of a longer video would become a part of this one
         for name in names:
             (self._part / name).replace(self._folder / name)
         output_paths.sync(self._folder)

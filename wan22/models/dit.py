@@ -4,10 +4,10 @@ It knows no device, file, rank or step. Latents become tokens (`embed`), the blo
 (`trunk`), the head predicts, and tokens become a velocity again (`fold`); `forward` is their composition, and
 the four verbs are public because wrappers (caches, context parallelism) stand between them.
 
-A task with more to tell than text and noise level hands in `Beside`: tokens that stand behind the film's own, and taps
-that change the film's tokens after chosen blocks (see speech.py). There is one forward pass for all.
+A task with more to tell than text and noise level hands in `ExtraTokens`: tokens that stand behind the video's
+own, and taps that change the video's tokens after chosen blocks (see speech.py). There is one forward pass for all.
 
-Two savings are exact in algebra. A film has one or two distinct noise levels, not one per token: they are
+Two savings are exact in algebra. A video has one or two distinct noise levels, not one per token: they are
 embedded once and indexed (`NoiseLevels`). And the text's padding rows, all equal after the embedding, become one
 key whose score is raised by log(count); with its keys and values made once per text (`read_text`), cross-attention
 costs as much as the prompt is long.
@@ -68,10 +68,10 @@ TextMemory = tuple[Memory, ...]
 """What each block knows of the text, one entry per block."""
 
 Tap = Callable[[Float[Tensor, "b l d"]], Float[Tensor, "b l d"]]
-"""What happens to the film's own tokens after a block."""
+"""What happens to the video's own tokens after a block."""
 
 
-class Beside(NamedTuple):
+class ExtraTokens(NamedTuple):
     """What stands beside the noisy tokens of a clip; made once, read at every step.
 
     `added` is added to the noisy tokens; `tokens` stand behind them in the row, clean (noise level zero), at positions
@@ -148,7 +148,7 @@ class WanDiT(nn.Module):
         levels: NoiseLevels,
         text: TextMemory,
         channels: Float[Tensor, "b y t h w"] | None = None,
-        beside: Beside | None = None,
+        beside: ExtraTokens | None = None,
     ) -> Float[Tensor, "b o t h w"]:
         """Predict the flow velocity (noise - clean) of noisy latents `x`, in float32.
 

@@ -1,8 +1,8 @@
-"""The transformer that is driven by sound, Wan2.2-S2V: the base network, and what it is told besides.
+"""The transformer that is driven by audio, Wan2.2-S2V: the base network, and what it is told besides.
 
-A clip knows whom it shows (a reference picture), what came before (motion history, packed the more coarsely the
-older it is, after FramePack, Zhang & Agrawala 2025), how the body moves (a pose film, if given) and what is heard. The
-first two become clean tokens behind the film's own, the pose is added to them, and the sound is read after
+A clip knows whom it shows (a reference image), what came before (motion history, packed the more coarsely the
+older it is, after FramePack, Zhang & Agrawala 2025), how the body moves (a pose video, if given) and what is heard. The
+first two become clean tokens behind the video's own, the pose is added to them, and the audio is read after
 chosen blocks, each latent frame its own. None of it depends on the noise: `read_speech` makes it once a clip.
 
 Parameters bear the official names (spec: speech_to_video, section 2), the misspelt one included.
@@ -20,14 +20,14 @@ from torch import Tensor, nn
 
 from wan22.arch import DiTArch, SpeechArch
 from wan22.models.block import CrossAttention, Linear, Memory
-from wan22.models.dit import Beside, PatchEmbedding, WanDiT
+from wan22.models.dit import ExtraTokens, PatchEmbedding, WanDiT
 from wan22.ops.attention import Attention, attend
 from wan22.ops.linear import linear
 from wan22.ops.norm import layer_norm
 from wan22.ops.rope import angles, grid_positions
 
 _REFERENCE_FRAME = 30
-"""The position in time of the reference picture: after every frame of a clip."""
+"""The position in time of the reference image: after every frame of a clip."""
 
 _NOISY, _REFERENCE, _MOTION = range(3)
 """Rows of the role embedding."""
@@ -49,8 +49,8 @@ class CausalConv1d(nn.Module):
         return F.conv1d(padded, weight, bias, self.conv.stride).transpose(1, 2)
 
 
-class SoundTokens(nn.Module):
-    """Features of sound to tokens, a quarter as many frames as the film has, all in float32.
+class AudioTokens(nn.Module):
+    """Features of audio to tokens, a quarter as many frames as the video has, all in float32.
 
     The local tokens of a frame come from groups of channels, and one learned token stands with them; the global token
     comes from a path with one group. Both paths share their later convolutions.
@@ -82,26 +82,26 @@ class SoundTokens(nn.Module):
         return _normed(x)
 
 
-class SoundEncoder(nn.Module):
-    """A weighted mean of the hidden states of the sound's encoder, then tokens."""
+class AudioEncoder(nn.Module):
+    """A weighted mean of the hidden states of the audio's encoder, then tokens."""
 
     def __init__(self, arch: SpeechArch, dim: int) -> None:
         super().__init__()
         self.weights = nn.Parameter(torch.full((1, arch.audio_states, 1, 1), 0.01))
-        self.encoder = SoundTokens(arch.audio_dim, dim, arch.audio_tokens)
+        self.encoder = AudioTokens(arch.audio_dim, dim, arch.audio_tokens)
 
     def forward(
-        self, sound: Float[Tensor, "b states a T"]
+        self, audio: Float[Tensor, "b states a T"]
     ) -> tuple[Float[Tensor, "b t m d"], Float[Tensor, "b t d"]]:
         # Product in the weights' dtype, sum and quotient in float32 (spec: speech_to_video, section 4 a): the divisor
         # keeps its axes, for a number without any would not raise the dtype.
         weight = F.silu(self.weights)
-        mixed = ((sound.to(weight.dtype) * weight) / weight.float().sum(dim=1, keepdim=True)).sum(dim=1)
+        mixed = ((audio.to(weight.dtype) * weight) / weight.float().sum(dim=1, keepdim=True)).sum(dim=1)
         return self.encoder(mixed.transpose(1, 2))
 
 
 class Scale(nn.Module):
-    """From the global token of a frame: shift and scale of its film tokens."""
+    """From the global token of a frame: shift and scale of its video tokens."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -112,8 +112,8 @@ class Scale(nn.Module):
         return shift, 1 + scale
 
 
-class SoundMemory(NamedTuple):
-    """What one tap knows of a clip's sound: modulation (b, t, 1, d), and keys and values of every frame."""
+class AudioMemory(NamedTuple):
+    """What one tap knows of a clip's audio: modulation (b, t, 1, d), and keys and values of every frame."""
 
     shift: Tensor
     scale: Tensor
@@ -121,20 +121,20 @@ class SoundMemory(NamedTuple):
 
 
 class Injector(nn.Module):
-    """The taps: after block `inject[i]`, the film's tokens of each latent frame attend to the sound of that frame."""
+    """The taps: after block `inject[i]`, the video's tokens of each latent frame attend to the audio of that frame."""
 
     def __init__(self, arch: DiTArch, taps: int) -> None:
         super().__init__()
         self.injector = nn.ModuleList(CrossAttention(arch.dim, arch.heads, arch.eps) for _ in range(taps))
         self.injector_adain_layers = nn.ModuleList(Scale(arch.dim) for _ in range(taps))
 
-    def read(self, i: int, local: Float[Tensor, "b t m d"], whole: Float[Tensor, "b t d"]) -> SoundMemory:
-        """Project the sound for tap i."""
+    def read(self, i: int, local: Float[Tensor, "b t m d"], whole: Float[Tensor, "b t d"]) -> AudioMemory:
+        """Project the audio for tap i."""
         shift, scale = self.injector_adain_layers[i](whole)
-        return SoundMemory(shift, scale, self.injector[i].read(local.flatten(0, 1), None))
+        return AudioMemory(shift, scale, self.injector[i].read(local.flatten(0, 1), None))
 
-    def tap(self, i: int, memory: SoundMemory, attention: Attention, x: Float[Tensor, "b l d"]) -> Tensor:
-        """Add to the film's tokens what tap i hears."""
+    def tap(self, i: int, memory: AudioMemory, attention: Attention, x: Float[Tensor, "b l d"]) -> Tensor:
+        """Add to the video's tokens what tap i hears."""
         frames = rearrange(x, "b (t p) d -> b t p d", t=memory.shift.shape[1])
         y = layer_norm(frames, eps=1e-5) * memory.scale + memory.shift
         heard = self.injector[i](y.flatten(0, 1), memory.tokens, attention)
@@ -142,7 +142,7 @@ class Injector(nn.Module):
 
 
 class FramePacker(nn.Module):
-    """Motion history to few tokens: the newest frame as fine as the film, older ones two and four times as coarse."""
+    """Motion history to few tokens: the newest frame as fine as the video, older ones two and four times as coarse."""
 
     def __init__(self, channels: int, dim: int) -> None:
         super().__init__()
@@ -188,7 +188,7 @@ class SpeechDiT(WanDiT):
         super().__init__(arch, attention)
         self.speech = arch.speech
         self.cond_encoder = PatchEmbedding(self.speech.pose_channels, arch.dim)
-        self.casual_audio_encoder = SoundEncoder(self.speech, arch.dim)
+        self.casual_audio_encoder = AudioEncoder(self.speech, arch.dim)
         self.audio_injector = Injector(arch, len(self.speech.inject))
         self.trainable_cond_mask = nn.Embedding(3, arch.dim)
         self.frame_packer = FramePacker(arch.in_channels, arch.dim)
@@ -206,13 +206,13 @@ class SpeechDiT(WanDiT):
     def read_speech(
         self,
         reference: Float[Tensor, "b c 1 h w"],
-        sound: Float[Tensor, "b states a T"],
+        audio: Float[Tensor, "b states a T"],
         motion: Float[Tensor, "b c m h w"] | None = None,
         pose: Float[Tensor, "b p t h w"] | None = None,
-    ) -> Beside:
+    ) -> ExtraTokens:
         """Read what a clip is told: whom it shows, what is heard, what came before, how the body moves.
 
-        `sound` holds the features of every film frame of the clip, T = 4 t, h and w must be multiples of 8. Without
+        `audio` holds the features of every video frame of the clip, T = 4 t, h and w must be multiples of 8. Without
         `motion` the clip has no past; without `pose` the body is free.
         """
         role = self.trainable_cond_mask.weight
@@ -228,21 +228,23 @@ class SpeechDiT(WanDiT):
             positions.append(at)
         cos, sin = angles(torch.cat(positions), self.arch.dim // self.arch.heads)
         device = reference.device
-        return Beside(noisy, torch.cat(tokens, dim=1), (cos.to(device), sin.to(device)), self._taps(sound))
+        return ExtraTokens(
+            noisy, torch.cat(tokens, dim=1), (cos.to(device), sin.to(device)), self._taps(audio)
+        )
 
-    def _taps(self, sound: Tensor) -> dict[int, partial]:
-        local, whole = self._hear(sound)
+    def _taps(self, audio: Tensor) -> dict[int, partial]:
+        local, whole = self._hear(audio)
         taps = {}
         for i, block in enumerate(self.speech.inject):
             memory = self.audio_injector.read(i, local, whole)
             taps[block] = partial(self.audio_injector.tap, i, memory, self.attention)
         return taps
 
-    def _hear(self, sound: Tensor) -> tuple[Tensor, Tensor]:
+    def _hear(self, audio: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens of the clip's frames. Its past is told as if the first moment had always sounded."""
         past = sum(self.speech.history)
-        before = sound[..., :1].expand(*sound.shape[:-1], (past - 1) * 4 + 1)
-        local, whole = self.casual_audio_encoder(torch.cat([before, sound], dim=-1))
+        before = audio[..., :1].expand(*audio.shape[:-1], (past - 1) * 4 + 1)
+        local, whole = self.casual_audio_encoder(torch.cat([before, audio], dim=-1))
         return local[:, past:], whole[:, past:]
 
     def _reference_at(self, reference: Tensor) -> Tensor:

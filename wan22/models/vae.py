@@ -1,6 +1,6 @@
 """The causal video VAE: Wan2.1's and Wan2.2's are two values of one `VAEArch`.
 
-It knows no file, device or request. A film is a stream: frames may be given in chunks of any length, and
+It knows no file, device or request. A video is a stream: frames may be given in chunks of any length, and
 what the next chunk must know of the past travels in an explicit `State`, in and out. The official code works
 in chunks of one and four frames with caches and sentinels; the equations below are its closed form
 (spec: vae, section 4), so the chunk length is a matter of memory alone:
@@ -9,7 +9,7 @@ in chunks of one and four frames with caches and sentinels; the equations below 
     temporal down        first frame unchanged; then y(2k-2), y(2k-1), y(2k) -> frame k
     temporal up          first frame unchanged; then u(k-2), u(k-1), u(k) -> frames 2k-1, 2k, with u(0) as zeros
 
-Tiling is exact too. The only layer that looks across the whole picture is the attention in the middle, at the
+Tiling is exact too. The only layer that looks across the whole image is the attention in the middle, at the
 lowest resolution; everything at higher resolution is local, so it may be computed in bands of rows, each with
 enough neighbouring rows around it (`halo`), without any blending.
 """
@@ -357,7 +357,7 @@ class WanVAE(nn.Module):
     def decode_chunk(
         self, z: Tensor, state: tuple | None, *, band: int | None = None
     ) -> tuple[Tensor, tuple]:
-        """Decode denormalised latents that follow those which left `state` (None: the film begins here)."""
+        """Decode denormalised latents that follow those which left `state` (None: the video begins here)."""
         whole, local = state or (None, None)
         x, whole = self.decoder.whole(z, whole)
         scale = 2 ** len(self.arch.temporal)

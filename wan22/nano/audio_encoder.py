@@ -1,7 +1,7 @@
-"""Train a small encoder of sound: a wav2vec 2.0 in little, taught what the film set's puppet makes of a sound.
+"""Train a small encoder of audio: a wav2vec 2.0 in little, taught what the film set's puppet makes of an audio file.
 
 The large one was taught to write down what is said. This one is told, for every frame, how the puppet's performance
-follows from the sound (mouth, brows, head, hands), so that its hidden states hold what a film needs. The read-out that
+follows from the audio (mouth, brows, head, hands), so that its hidden states hold what a video needs. The read-out that
 learns with it is thrown away.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from wan22.conditioning.speech import FEATURE_RATE, RATE
 from wan22.nano.state import Optimiser, TrainState, walk
 from wan22.stage.puppet import perform
-from wan22.stage.voice import sound_track
+from wan22.stage.voice import audio_track
 from wan22.train.log import Log
 
 CUES = ("mouth", "width", "brow", "nod", "tilt", "hand_left", "hand_right")
@@ -60,7 +60,7 @@ def train_ear(recipe: EarRecipe, folder: Path, *, log: Log, minutes: float | Non
     """Train until the recipe's steps are done, or `minutes` have passed (run again to continue exactly)."""
     torch.manual_seed(recipe.seed)
     count = round(recipe.seconds * RATE)
-    tracks = np.stack([sound_track(recipe.seed + i, recipe.seconds)[:count] for i in range(recipe.tracks)])
+    tracks = np.stack([audio_track(recipe.seed + i, recipe.seconds)[:count] for i in range(recipe.tracks)])
     targets = torch.from_numpy(np.stack([cues(track) for track in tracks]))
     targets = (targets - targets.mean(dim=(0, 1))) / targets.std(dim=(0, 1)).clamp(min=1e-3)
     normal = torch.from_numpy(

@@ -18,7 +18,7 @@ class ClipSet:
     shots: list[Shot]
 
 
-def clip_set(  # noqa: PLR0913 - each is a setting of the rendered films
+def clip_set(  # noqa: PLR0913 - each is a setting of the rendered videos
     folder: Path,
     *,
     count: int,

@@ -1,6 +1,6 @@
 """Train the nano model's transformer, or its two experts, by flow matching on cached latents (train/flow_matching.py).
 
-An expert is the same network kept to its own range of noise. Pictures that are known (first, last) are given clean,
+An expert is the same network kept to its own range of noise. Images that are known (first, last) are given clean,
 at noise level zero, and carry no loss.
 """
 
@@ -28,9 +28,9 @@ from wan22.train.log import Log
 @dataclass(frozen=True)
 class FlowRecipe:
     """What makes a network. `noise` is the range of sigma (low, high) that it learns; sigmas are drawn as an even
-    schedule with `shift` would visit them. `tell` are the shares of batches in which nothing, the first picture, the
-    last, or both are known, and `still` the share of single pictures. `motion` weighs how the coarse picture moves
-    (`flow_loss`): the best network stays the same, but what moves is a small part of a film, and most of the error
+    schedule with `shift` would visit them. `tell` are the shares of batches in which nothing, the first image, the
+    last, or both are known, and `still` the share of single images. `motion` weighs how the coarse image moves
+    (`flow_loss`): the best network stays the same, but what moves is a small part of a video, and most of the error
     at high noise is of what no prompt says.
     """
 
@@ -71,7 +71,7 @@ def draw_sigmas(recipe: FlowRecipe, count: int, generator: torch.Generator) -> T
 
 def flow_loss(
     dit: WanDiT,
-    films: Tensor,
+    videos: Tensor,
     known: Tensor | None,
     lasts: Tensor | None,
     sigmas: Tensor,
@@ -81,10 +81,10 @@ def flow_loss(
 ) -> Tensor:
     """Mean squared error of the velocity, over the latent frames that are not known.
 
-    films, noise (b, c, t, h, w); known (t,) bool; lasts (b, c, h, w) stand in for the last frame where it is known;
-    sigmas (b,). `motion` adds that many times the error of how the coarse picture changes from frame to frame.
+    videos, noise (b, c, t, h, w); known (t,) bool; lasts (b, c, h, w) stand in for the last frame where it is known;
+    sigmas (b,). `motion` adds that many times the error of how the coarse image changes from frame to frame.
     """
-    error = velocity_error(lambda x, levels: dit(x, levels, memory), films, known, lasts, sigmas, noise)
+    error = velocity_error(lambda x, levels: dit(x, levels, memory), videos, known, lasts, sigmas, noise)
     loss = error.square().mean()
     if motion and error.shape[2] > 1:
         # A mean of four has a quarter of the variance.
@@ -123,7 +123,7 @@ def train_flow(
 ) -> TrainState:
     """Train until the recipe's steps are done, or `minutes` have passed (run again to continue exactly).
 
-    sets: latent sets, one for each film size, with their shares of the batches. start: parameters to begin from.
+    sets: latent sets, one for each video size, with their shares of the batches. start: parameters to begin from.
     """
     torch.manual_seed(recipe.seed)
     writer = Writer(recipe.dit, recipe.text)
@@ -152,26 +152,26 @@ def step_loss(
     generator: torch.Generator,
     words: random.Random,
 ) -> Tensor:
-    """The loss of a batch of films from one of the sets, drawn by its share; captions are composed from `words`."""
+    """The loss of a batch of videos from one of the sets, drawn by its share; captions are composed from `words`."""
     shares = torch.tensor([share for _, share in sets])
     data = sets[int(torch.multinomial(shares, 1, generator=generator))][0]
     still = words.random() < recipe.still
-    known = None if still else _known(recipe, data.films.shape[2], words)
+    known = None if still else _known(recipe, data.videos.shape[2], words)
     ended = known is not None and bool(known[-1])
-    rows = torch.randint(len(data.lasts if ended else data.films), (recipe.batch,), generator=generator)
-    films = data.films[rows, :, :1].float() if still else data.films[rows].float()
+    rows = torch.randint(len(data.lasts if ended else data.videos), (recipe.batch,), generator=generator)
+    videos = data.videos[rows, :, :1].float() if still else data.videos[rows].float()
     lasts = data.lasts[rows].float() if ended else None
     prompts = [
         "" if words.random() < recipe.unprompted else caption(data.shots[i], words).text
         for i in rows.tolist()
     ]
     sigmas = draw_sigmas(recipe, recipe.batch, generator)
-    noise = torch.randn(films.shape, generator=generator)
+    noise = torch.randn(videos.shape, generator=generator)
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
         contexts = encode_prompts(
             text, tokenizer, prompts, recipe.dit.text_len, recipe.unknown_words, generator
         )
-        return flow_loss(dit, films, known, lasts, sigmas, noise, dit.read_text(contexts), recipe.motion)
+        return flow_loss(dit, videos, known, lasts, sigmas, noise, dit.read_text(contexts), recipe.motion)
 
 
 def _known(recipe: FlowRecipe, frames: int, words: random.Random) -> Tensor | None:

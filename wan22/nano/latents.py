@@ -1,7 +1,7 @@
-"""Films as latents: every clip encoded once, so that training sees the VAE no more.
+"""Videos as latents: every clip encoded once, so that training sees the VAE no more.
 
-A set holds, for each clip, its normalised latents and those of its last picture held still (what a model that is
-told its last picture is given, see conditioning/known.py).
+A set holds, for each clip, its normalised latents and those of its last image held still (what a model that is
+told its last image is given, see conditioning/image.py).
 """
 
 from dataclasses import dataclass
@@ -20,42 +20,42 @@ from wan22.stage.labels import Shot, sample
 
 @dataclass(frozen=True)
 class LatentSet:
-    """`films` float16 (n, c, t, h, w), and `lasts` float16 (m, c, h, w) of the first m <= n of them, both
-    normalised; and the shots of the n films.
+    """`videos` float16 (n, c, t, h, w), and `lasts` float16 (m, c, h, w) of the first m <= n of them, both
+    normalised; and the shots of the n videos.
     """
 
-    films: Tensor
+    videos: Tensor
     lasts: Tensor
     shots: list[Shot]
 
 
 @torch.inference_mode()
 def encode_clips(vae: WanVAE, clips: ClipSet, path: Path, *, lasts_of: float = 0.2, batch: int = 8) -> None:
-    """Encode a clip set into `path`, the last pictures of the first share `lasts_of` of it.
+    """Encode a clip set into `path`, the last images of the first share `lasts_of` of it.
 
     Latents are as the VAE gives them, before its mean and deviation are known.
     """
-    films, lasts = [], []
+    videos, lasts = [], []
     held = 1 + vae.arch.stride_time
     with torch.autocast("cpu", torch.bfloat16):
         for start in range(0, len(clips.shots), batch):
             pixels = torch.from_numpy(clips.pixels[start : start + batch].copy())
             video = pixels.permute(0, 4, 1, 2, 3).float() / 127.5 - 1
-            films.append(vae.encode(video, chunk=1).half())
+            videos.append(vae.encode(video, chunk=1).half())
             if start < lasts_of * len(clips.shots):
                 still = video[:, :, -1:].repeat(1, 1, held, 1, 1)
                 lasts.append(vae.encode(still)[:, :, -1].half())
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    save_file({"films": torch.cat(films).contiguous(), "lasts": torch.cat(lasts).contiguous()}, partial)
+    save_file({"videos": torch.cat(videos).contiguous(), "lasts": torch.cat(lasts).contiguous()}, partial)
     partial.replace(path)
 
 
 def statistics(path: Path) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of every latent channel over a set, float32 (c,)."""
     with safe_open(path, "pt") as file:
-        films = file.get_tensor("films").float()
-    return films.mean(dim=(0, 2, 3, 4)), films.std(dim=(0, 2, 3, 4))
+        videos = file.get_tensor("videos").float()
+    return videos.mean(dim=(0, 2, 3, 4)), videos.std(dim=(0, 2, 3, 4))
 
 
 def latent_set(
@@ -67,12 +67,12 @@ def latent_set(
     """
     shape = (1, -1, 1, 1, 1)
     with safe_open(path, "pt") as file:
-        films = (file.get_tensor("films").float() - mean.view(shape)) / std.view(shape)
+        videos = (file.get_tensor("videos").float() - mean.view(shape)) / std.view(shape)
         lasts = (file.get_tensor("lasts").float() - mean.view(shape[:-1])) / std.view(shape[:-1])
-    spread = films.std(dim=(0, 2, 3, 4))
+    spread = videos.std(dim=(0, 2, 3, 4))
     if not 0.4 < spread.min() or not spread.max() < 2.5:
         raise CheckpointError(
             f"the latents of {path} deviate by {spread.min():.2f} to {spread.max():.2f} once normalised, and should by "
             "about 1: they are normalised twice, or by the figures of another VAE"
         )
-    return LatentSet(films.half(), lasts.half(), sample(count, seed=seed, split=split))
+    return LatentSet(videos.half(), lasts.half(), sample(count, seed=seed, split=split))

@@ -1,8 +1,8 @@
-"""Films of the puppet as a model that sound drives sees them: latents of clips with and without a past, and what is
+"""Videos of the puppet as a model that audio drives sees them: latents of clips with and without a past, and what is
 heard at every frame.
 
-A film of the set lasts a little longer than a clip and its past. Three pieces of each are kept: a clip behind its past,
-as the VAE encodes both together; and two first clips, each behind the picture that it is told of.
+A video of the set lasts a little longer than a clip and its past. Three pieces of each are kept: a clip behind
+its past, as the VAE encodes both together; and two first clips, each behind the image that it is told of.
 """
 
 import random
@@ -15,18 +15,18 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from wan22.conditioning.speech import RATE, Hear, Hearing
+from wan22.conditioning.speech import RATE, AudioFeatures, Hear
 from wan22.models.vae import WanVAE
 from wan22.stage.puppet import PuppetShot, perform, sample_puppets
 from wan22.stage.puppet_render import render_puppet
-from wan22.stage.voice import sound_track
+from wan22.stage.voice import audio_track
 from wan22.train.log import Log
-from wan22.types import Sound
+from wan22.types import Audio
 
 
 @dataclass(frozen=True)
-class PuppetFilms:
-    """A set of films: how many, of what size and length, and how a clip lies in its past."""
+class PuppetVideos:
+    """A set of videos: how many, of what size and length, and how a clip lies in its past."""
 
     count: int
     size: int
@@ -38,7 +38,7 @@ class PuppetFilms:
 
     @property
     def frames(self) -> int:
-        """Frames of a film: a past, a clip, and some to choose where they begin."""
+        """Frames of a video: a past, a clip, and some to choose where they begin."""
         return self.past + self.clip + self.spare
 
 
@@ -59,54 +59,54 @@ _PIECE = 48
 
 @dataclass(frozen=True)
 class _Cut:
-    """Where the three pieces of a film begin, and which frames the two first clips are told of."""
+    """Where the three pieces of a video begin, and which frames the two first clips are told of."""
 
     chained: int
     first: tuple[int, int]
     told: tuple[int, int]
 
     @classmethod
-    def of(cls, films: PuppetFilms, row: int) -> "_Cut":
-        draw = random.Random(f"{films.seed} {row}")
-        chained = draw.randrange(films.spare + 1)
-        a, b = (draw.randrange(films.frames - films.clip) for _ in range(2))
-        # Who is seen: mostly the picture at which the clip begins, else any other of the film.
-        told = [at if draw.random() < 0.6 else draw.randrange(films.frames) for at in (a, b)]
+    def of(cls, videos: PuppetVideos, row: int) -> "_Cut":
+        draw = random.Random(f"{videos.seed} {row}")
+        chained = draw.randrange(videos.spare + 1)
+        a, b = (draw.randrange(videos.frames - videos.clip) for _ in range(2))
+        # Who is seen: mostly the image at which the clip begins, else any other of the video.
+        told = [at if draw.random() < 0.6 else draw.randrange(videos.frames) for at in (a, b)]
         return cls(chained, (a, b), (told[0], told[1]))
 
 
-def _track(films: PuppetFilms, row: int) -> np.ndarray:
-    return sound_track(films.seed * 100_003 + row, films.frames / films.fps)
+def _track(videos: PuppetVideos, row: int) -> np.ndarray:
+    return audio_track(videos.seed * 100_003 + row, videos.frames / videos.fps)
 
 
 @torch.inference_mode()
-def make_puppets(films: PuppetFilms, vae: WanVAE, folder: Path, *, log: Log, batch: int = 8) -> None:
-    """Render and encode the films into `folder`; resumable, piece by piece."""
-    shots = sample_puppets(films.count, films.seed)
+def make_puppets(videos: PuppetVideos, vae: WanVAE, folder: Path, *, log: Log, batch: int = 8) -> None:
+    """Render and encode the videos into `folder`; resumable, piece by piece."""
+    shots = sample_puppets(videos.count, videos.seed)
     folder.mkdir(parents=True, exist_ok=True)
-    for begin in range(0, films.count, _PIECE):
-        piece = folder / f"films-{begin:06}.safetensors"
+    for begin in range(0, videos.count, _PIECE):
+        piece = folder / f"videos-{begin:06}.safetensors"
         if piece.exists():
             continue
         parts: dict[str, list[Tensor]] = {"chained": [], "first": []}
-        end = min(begin + _PIECE, films.count)
+        end = min(begin + _PIECE, videos.count)
         for start in range(begin, end, batch):
             rows = range(start, min(start + batch, end))
-            for name, value in _encode(films, [shots[i] for i in rows], rows, vae).items():
+            for name, value in _encode(videos, [shots[i] for i in rows], rows, vae).items():
                 parts[name].append(value)
         _save({name: torch.cat(values) for name, values in parts.items()}, piece)
-        log(f"{end} of {films.count} films")
+        log(f"{end} of {videos.count} videos")
 
 
-def _encode(films: PuppetFilms, shots: list[PuppetShot], rows: range, vae: WanVAE) -> dict[str, Tensor]:
-    pixels = puppet_pixels(films, shots, rows)
-    video = pixels.permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+def _encode(videos: PuppetVideos, shots: list[PuppetShot], rows: range, vae: WanVAE) -> dict[str, Tensor]:
+    pixels = puppet_pixels(videos, shots, rows)
+    normalised = pixels.permute(0, 4, 1, 2, 3).float() / 127.5 - 1
     chained, first = [], []
-    for film, row in zip(video, rows, strict=True):
-        cut = _Cut.of(films, row)
-        chained.append(film[:, cut.chained : cut.chained + films.past + films.clip])
+    for video, row in zip(normalised, rows, strict=True):
+        cut = _Cut.of(videos, row)
+        chained.append(video[:, cut.chained : cut.chained + videos.past + videos.clip])
         first += [
-            torch.cat([film[:, told : told + 1], film[:, at : at + films.clip]], dim=1)
+            torch.cat([video[:, told : told + 1], video[:, at : at + videos.clip]], dim=1)
             for at, told in zip(cut.first, cut.told, strict=True)
         ]
     with torch.autocast("cpu", torch.bfloat16):  # a frame at a time stays in the cache: twice as fast
@@ -115,38 +115,38 @@ def _encode(films: PuppetFilms, shots: list[PuppetShot], rows: range, vae: WanVA
     return {"chained": latents, "first": begun.unflatten(0, (-1, 2))}
 
 
-def puppet_pixels(films: PuppetFilms, shots: list[PuppetShot], rows: range) -> Tensor:
-    """Render films `rows` of a set, uint8 (b, T, H, W, 3)."""
-    acts = [perform(_track(films, i), RATE, films.frames, films.fps, seed=i) for i in rows]
+def puppet_pixels(videos: PuppetVideos, shots: list[PuppetShot], rows: range) -> Tensor:
+    """Render videos `rows` of a set, uint8 (b, T, H, W, 3)."""
+    acts = [perform(_track(videos, i), RATE, videos.frames, videos.fps, seed=i) for i in rows]
     return render_puppet(
         shots,
         acts,
-        height=films.size,
-        width=films.size,
-        frames=films.frames,
-        fps=films.fps,
-        seed=films.seed + rows[0],
+        height=videos.size,
+        width=videos.size,
+        frames=videos.frames,
+        fps=videos.fps,
+        seed=videos.seed + rows[0],
     )
 
 
-def hear_puppets(films: PuppetFilms, hear: Hear, folder: Path, *, log: Log) -> None:
-    """Write what is heard in the clips of the films beside them."""
+def hear_puppets(videos: PuppetVideos, hear: Hear, folder: Path, *, log: Log) -> None:
+    """Write what is heard in the clips of the videos beside them."""
     path = folder / "heard.safetensors"
     if path.exists():
         return
     heard = []
-    for row in range(films.count):
-        hearing = Hearing(Sound(_track(films, row), RATE), hear)
-        cut = _Cut.of(films, row)
-        spans = (cut.chained + films.past, *cut.first)
-        heard.append(torch.stack([_states(hearing, at, films) for at in spans]).half())
+    for row in range(videos.count):
+        hearing = AudioFeatures(Audio(_track(videos, row), RATE), hear)
+        cut = _Cut.of(videos, row)
+        spans = (cut.chained + videos.past, *cut.first)
+        heard.append(torch.stack([_states(hearing, at, videos) for at in spans]).half())
         if (row + 1) % 400 == 0:
-            log(f"{row + 1} of {films.count} tracks heard")
+            log(f"{row + 1} of {videos.count} tracks heard")
     _save({"heard": torch.stack(heard)}, path)
 
 
-def _states(hearing: Hearing, begin: int, films: PuppetFilms) -> Tensor:
-    times = np.arange(begin, begin + films.clip) / films.fps
+def _states(hearing: AudioFeatures, begin: int, videos: PuppetVideos) -> Tensor:
+    times = np.arange(begin, begin + videos.clip) / videos.fps
     return hearing.at_ticks(np.round(times * 30).astype(np.int64)).transpose(1, 2)
 
 
@@ -156,10 +156,10 @@ def _save(tensors: dict[str, Tensor], path: Path) -> None:
     partial.replace(path)
 
 
-def puppet_set(films: PuppetFilms, folder: Path) -> PuppetSet:
+def puppet_set(videos: PuppetVideos, folder: Path) -> PuppetSet:
     """Read what `make_puppets` and `hear_puppets` wrote."""
     parts: dict[str, list[Tensor]] = {"chained": [], "first": []}
-    for piece in sorted(folder.glob("films-*.safetensors")):
+    for piece in sorted(folder.glob("videos-*.safetensors")):
         with safe_open(piece, "pt") as file:
             for name, values in parts.items():
                 values.append(file.get_tensor(name))
@@ -167,4 +167,4 @@ def puppet_set(films: PuppetFilms, folder: Path) -> PuppetSet:
     with safe_open(folder / "heard.safetensors", "pt") as file:
         heard = file.get_tensor("heard")
     count = len(whole["chained"])
-    return PuppetSet(**whole, heard=heard[:count], shots=sample_puppets(films.count, films.seed)[:count])
+    return PuppetSet(**whole, heard=heard[:count], shots=sample_puppets(videos.count, videos.seed)[:count])

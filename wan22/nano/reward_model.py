@@ -1,4 +1,4 @@
-"""A critic says what a film shows: it reads every label of the film set off noisy latents (label_heads.py).
+"""A critic says what a video shows: it reads every label of the film set off noisy latents (label_heads.py).
 
 Its trunk is an expert that is told nothing, and begins with that expert's weights: who can draw a thing can recognise
 it. Latents are given through noise, so that it judges what is there to be seen and not traces that no eye would find.
@@ -27,8 +27,8 @@ from wan22.train.log import Log
 
 @dataclass(frozen=True)
 class CriticRecipe:
-    """What makes a critic. `noise` is the range of sigma through which it sees films, spread evenly; `keep` the last
-    share of the films, which it never learns from, but is examined on.
+    """What makes a critic. `noise` is the range of sigma through which it sees videos, spread evenly; `keep` the last
+    share of the videos, which it never learns from, but is examined on.
     """
 
     dit: DiTArch
@@ -81,10 +81,10 @@ def verdict(logits: Sequence[Tensor], classes: Tensor, smoothing: float = 0.0) -
     return torch.stack(found, dim=1)
 
 
-def through_noise(films: Tensor, sigmas: Tensor, noise: Tensor) -> Tensor:
+def through_noise(videos: Tensor, sigmas: Tensor, noise: Tensor) -> Tensor:
     """Latents (b, c, t, h, w) at noise levels `sigmas` (b,)."""
     s = sigmas.view(-1, 1, 1, 1, 1)
-    return (1 - s) * films + s * noise
+    return (1 - s) * videos + s * noise
 
 
 def train_critic(
@@ -96,9 +96,9 @@ def train_critic(
     start: dict[str, Tensor] | None = None,
     minutes: float | None = None,
 ) -> TrainState:
-    """Train a critic on films and their labels, or go on; tell the log how it reads those kept back.
+    """Train a critic on videos and their labels, or go on; tell the log how it reads those kept back.
 
-    data: sets of films of one size. start: the weights of an expert, by the names of a network.
+    data: sets of videos of one size. start: the weights of an expert, by the names of a network.
     """
     torch.manual_seed(recipe.seed)
     critic = Critic(recipe.dit)
@@ -107,10 +107,10 @@ def train_critic(
         critic.dit.load_state_dict(start)
     if recipe.compiled:
         compile_blocks(critic.dit)
-    films = torch.cat([each.films for each in data])
+    videos = torch.cat([each.videos for each in data])
     classes = classes_of([shot for each in data for shot in each.shots])
-    order = torch.randperm(len(films), generator=torch.Generator().manual_seed(recipe.seed))
-    split = len(films) - round(recipe.keep * len(films))
+    order = torch.randperm(len(videos), generator=torch.Generator().manual_seed(recipe.seed))
+    split = len(videos) - round(recipe.keep * len(videos))
     learned, kept = order[:split], order[split:]
     state = TrainState(critic, recipe.optimiser, folder, {"seed": recipe.seed, "recipe": repr(recipe)})
 
@@ -118,23 +118,23 @@ def train_critic(
         draw = state.generator()
         rows = learned[torch.randint(len(learned), (recipe.batch,), generator=draw)]
         sigmas = draw_levels(1.0, recipe.noise, recipe.batch, draw)
-        latents = films[rows].float()
+        latents = videos[rows].float()
         noisy = through_noise(latents, sigmas, torch.randn(latents.shape, generator=draw))
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
             return verdict(critic(noisy, sigmas), classes[rows], recipe.smoothing).sum(dim=1).mean()
 
     walk(state, step_loss, log=log, minutes=minutes)
     critic.load_state_dict(state.averaged())
-    log("share right on films kept back: " + examine(critic, films[kept], classes[kept], recipe))
+    log("share right on videos kept back: " + examine(critic, videos[kept], classes[kept], recipe))
     return state
 
 
 @torch.no_grad()
-def examine(critic: Critic, films: Tensor, classes: Tensor, recipe: CriticRecipe) -> str:
+def examine(critic: Critic, videos: Tensor, classes: Tensor, recipe: CriticRecipe) -> str:
     """How often the critic reads each axis right, as a line, through as much noise as it learned with."""
     draw = torch.Generator().manual_seed(recipe.seed)
     right: list[Tensor] = []
-    for part, wanted in zip(films.split(recipe.batch), classes.split(recipe.batch), strict=True):
+    for part, wanted in zip(videos.split(recipe.batch), classes.split(recipe.batch), strict=True):
         sigmas = draw_levels(1.0, recipe.noise, len(part), draw)
         latents = part.float()
         noisy = through_noise(latents, sigmas, torch.randn(latents.shape, generator=draw))

@@ -1,11 +1,11 @@
-"""Both experts learn to obey: films that they make from prompts are shown to a critic, and its verdict is the loss.
+"""Both experts learn to obey: videos that they make from prompts are shown to a critic, and its verdict is the loss.
 
-    x   = film of K steps from noise, with guidance, through both experts
+    x   = video of K steps from noise, with guidance, through both experts
     loss = weight * mean over said labels of -log p(label | critic, x through noise)  +  the flow-matching loss
 
 Gradients pass through the critic and all K steps (Clark et al. 2023, "Directly Fine-Tuning Diffusion Models on
 Differentiable Rewards", arXiv:2309.17400). Flow matching spends most of its error on what no prompt says; here all of
-it is on what was said. Films of the set keep the networks honest: on their own, they would learn to please the critic
+it is on what was said. Videos of the set keep the networks honest: on their own, they would learn to please the critic
 by what only it sees. `measure`, which judges the model in the end, has no part in this.
 """
 
@@ -37,8 +37,8 @@ from wan22.train.log import Log
 @dataclass(frozen=True)
 class ObeyRecipe:
     """How experts learn from a critic. `high` and `low` are the recipes of their flow matching; of `batch` prompts a
-    film each is made in `steps` steps with `guidance` (low, high), of which `rescale` is taken back. The critic sees
-    films through noise of the range `noise`. `weight` is that of its verdict beside flow matching.
+    video each is made in `steps` steps with `guidance` (low, high), of which `rescale` is taken back. The critic sees
+    videos through noise of the range `noise`. `weight` is that of its verdict beside flow matching.
     """
 
     high: FlowRecipe
@@ -70,7 +70,7 @@ class Pair(nn.Module):
 
 
 def levels_of(recipe: ObeyRecipe, generator: torch.Generator) -> list[float]:
-    """The noise levels of a film's steps, with 0 behind them: spread evenly before the shift, each moved a little, so
+    """The noise levels of a video's steps, with 0 behind them: spread evenly before the shift, each moved a little, so
     that the networks learn at all levels and not at a few.
     """
     moved = (torch.rand(recipe.steps - 1, generator=generator) - 0.5) * 0.6
@@ -79,11 +79,11 @@ def levels_of(recipe: ObeyRecipe, generator: torch.Generator) -> list[float]:
     return [shift * t / (1 + (shift - 1) * t) for t in even] + [0.0]
 
 
-def film_of(
+def video_of(
     pair: Pair, noise: Tensor, told: Sequence[Tensor], untold: Sequence[Tensor], levels: Sequence[float],
     recipe: ObeyRecipe,
 ) -> Tensor:  # fmt: skip
-    """Films (b, c, t, h, w) from noise by Euler's method; `told` are the contexts of prompts, `untold` of none.
+    """Videos (b, c, t, h, w) from noise by Euler's method; `told` are the contexts of prompts, `untold` of none.
 
     Gradients pass through the answers to the prompts, not through what they are guided away from.
     """
@@ -136,15 +136,15 @@ def train_obey(
     def loss_of() -> Tensor:
         words = random.Random(f"{recipe.seed} {state.step}")
         found, right = critic_loss(pair, critic, recipe, tokenizer, state.generator(1), words)
-        # The experts take turns: a batch of films for each would cost as much as the critic's.
+        # The experts take turns: a batch of videos for each would cost as much as the critic's.
         turn, network = (recipe.low, pair.low) if state.step % 2 else (recipe.high, pair.high)
-        films = step_loss(network, pair.text, turn, sets, tokenizer, state.generator(), words)
+        videos = step_loss(network, pair.text, turn, sets, tokenizer, state.generator(), words)
         told.append((found.item(), right))
         if len(told) == 25:
             wrong, share = torch.tensor(told).mean(dim=0).tolist()
             log(f"step {state.step + 1}: the critic finds {share:.1%} of what was said, loss {wrong:.3f}")
             told.clear()
-        return recipe.weight * found + films
+        return recipe.weight * found + videos
 
     walk(state, loss_of, log=log, minutes=minutes)
     return state
@@ -158,7 +158,9 @@ def critic_loss(
     generator: torch.Generator,
     words: random.Random,
 ) -> tuple[Tensor, float]:
-    """What the critic holds against films of fresh prompts, and the share of labels that it finds as they were said."""
+    """What the critic holds against videos of fresh prompts, and the share of labels that it finds as they
+    were said.
+    """
     shots = sample(recipe.batch, seed=words.getrandbits(48))
     captions = [caption(shot, words) for shot in shots]
     said = torch.tensor([[axis in made.said for axis in AXES] for made in captions])
@@ -173,8 +175,8 @@ def critic_loss(
                 encode_prompts(pair.text, tokenizer, texts, recipe.high.dit.text_len, 0.0, generator)
                 for texts in (prompts, [""] * recipe.batch)
             )
-        films = film_of(pair, noise, told, untold, levels_of(recipe, generator), recipe)
-        logits = critic(through_noise(films, sigmas, veil), sigmas)
+        videos = video_of(pair, noise, told, untold, levels_of(recipe, generator), recipe)
+        logits = critic(through_noise(videos, sigmas, veil), sigmas)
     wrong = (verdict(logits, classes) * said).sum(dim=1) / said.sum(dim=1).clamp(min=1)
     right = torch.stack([rows.argmax(dim=1) for rows in logits], dim=1) == classes
     return wrong.mean(), float(right[said].float().mean())

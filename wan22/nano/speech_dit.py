@@ -1,6 +1,6 @@
-"""Train a transformer that sound drives, by flow matching on latents of puppet films (see dit.py and puppets.py).
+"""Train a transformer that audio drives, by flow matching on latents of puppet videos (see dit.py and puppets.py).
 
-A batch is of clips with a past or of first clips. Text and sound are left out now and then, together and alone, so that
+A batch is of clips with a past or of first clips. Text and audio are left out now and then, together and alone, so that
 guidance can be made from their absence.
 """
 
@@ -28,9 +28,9 @@ from wan22.train.losses import wear, weights_of
 
 @dataclass(frozen=True)
 class SpeakRecipe:
-    """What makes a network that sound drives. `chained` is the share of batches whose clips have a past; `silenced` are
-    the shares of clips without text and sound, without text, without sound. `worn` is how noisy, at most, a past is
-    made: a model's own past is not as clean as a film. A mouth is a small part of a picture: where a clip moves in time
+    """What makes a network that audio drives. `chained` is the share of batches whose clips have a past; `silenced` are
+    the shares of clips without text and audio, without text, without audio. `worn` is how noisy, at most, a past is
+    made: a model's own past is not as clean as a video. A mouth is a small part of an image: where a clip moves in time
     by `moving` (deviations of the latents), its error counts double, and up to `most` times where it moves more.
     """
 
@@ -111,10 +111,10 @@ def _step_loss(
     else:
         clips = (shown[:, :, 1:].float() - mean) / std
         heard = data.heard[rows, 1 + take].float()
-    both, text, sound = (
+    both, text, audio = (
         torch.rand(3, recipe.batch, generator=generator) < torch.tensor(recipe.silenced)[:, None]
     )
-    heard = heard * (~(both | sound)).view(-1, 1, 1, 1)
+    heard = heard * (~(both | audio)).view(-1, 1, 1, 1)
     prompts = [
         "" if silent else puppet_caption(data.shots[i], words)
         for i, silent in zip(rows.tolist(), (both | text).tolist(), strict=True)

@@ -1,8 +1,8 @@
 """Run the nano model's speech recipe, stage by stage; every stage can be stopped and goes on where it was.
 
-ear      the encoder of sound learns what the puppet makes of it
-films    puppets are rendered, and encoded by the nano model's VAE
-hear     their sounds go through the ear
+ear      the encoder of audio learns what the puppet makes of it
+videos    puppets are rendered, and encoded by the nano model's VAE
+hear     their audio go through the ear
 decoder  the VAE's decoder learns to show puppets; its encoder, and so the latents, stay
 speak    the transformer learns, and the text encoder with it
 export   the model's folder is written
@@ -41,7 +41,7 @@ from wan22.train.log import Log
 from wan22.weights.load import load_module, meta_module
 from wan22.weights.reader import open_reader, read_json
 
-STAGES = ("ear", "films", "hear", "decoder", "speak", "export", "ship")
+STAGES = ("ear", "videos", "hear", "decoder", "speak", "export", "ship")
 _CAPTIONS = 20_000
 
 
@@ -56,15 +56,15 @@ def _ear(folder: Path, log: Log, minutes: float | None) -> None:
     train_ear(recipe.ear(), folder / "ear", log=log, minutes=minutes)
 
 
-def _films(folder: Path, log: Log, minutes: float | None) -> None:
-    make_puppets(recipe.FILMS, _vae(), folder / "films", log=log)
+def _videos(folder: Path, log: Log, minutes: float | None) -> None:
+    make_puppets(recipe.VIDEOS, _vae(), folder / "videos", log=log)
 
 
 def _hear(folder: Path, log: Log, minutes: float | None) -> None:
     listener = Listener(recipe.ear().config)
     listener.load_state_dict(load_average(folder / "ear"), strict=False)
     ear = listener.ear.eval()
-    hear_puppets(recipe.FILMS, lambda samples: hidden_states(ear, samples), folder / "films", log=log)
+    hear_puppets(recipe.VIDEOS, lambda samples: hidden_states(ear, samples), folder / "videos", log=log)
 
 
 def _decoder(folder: Path, log: Log, minutes: float | None) -> None:
@@ -78,12 +78,12 @@ def _shown(folder: Path) -> np.ndarray:
     path = folder / "shown.npy"
     if path.exists():
         return np.load(path, mmap_mode="r")
-    films, frames, parts = recipe.FILMS, 17, []
-    shots = sample_puppets(films.count, films.seed)
-    per_film = films.frames // frames
-    for begin in range(0, recipe.SHOWN // per_film, 8):
-        pixels = puppet_pixels(films, shots[begin : begin + 8], range(begin, begin + 8)).numpy()
-        cut = pixels[:, : per_film * frames]
+    videos, frames, parts = recipe.VIDEOS, 17, []
+    shots = sample_puppets(videos.count, videos.seed)
+    per_video = videos.frames // frames
+    for begin in range(0, recipe.SHOWN // per_video, 8):
+        pixels = puppet_pixels(videos, shots[begin : begin + 8], range(begin, begin + 8)).numpy()
+        cut = pixels[:, : per_video * frames]
         parts.append(cut.reshape(-1, frames, *cut.shape[2:]))
     clips = sample(recipe.SHOWN, seed=recipe.SEED)
     for begin in range(0, recipe.SHOWN, 32):
@@ -102,11 +102,11 @@ def _shown(folder: Path) -> np.ndarray:
 
 
 def _speak(folder: Path, log: Log, minutes: float | None) -> None:
-    if not (folder / "films" / "heard.safetensors").is_file():
+    if not (folder / "videos" / "heard.safetensors").is_file():
         raise CheckpointError(
-            f"nothing is heard in {folder / 'films'}: run the stages ear, films and hear first"
+            f"nothing is heard in {folder / 'videos'}: run the stages ear, videos and hear first"
         )
-    data = puppet_set(recipe.FILMS, folder / "films")
+    data = puppet_set(recipe.VIDEOS, folder / "videos")
     tokenizer = _tokenizer(folder)
     arch = _nano_vae()
     normal = torch.tensor(arch.mean), torch.tensor(arch.std)
@@ -167,7 +167,7 @@ def _nano_vae() -> VAEArch:
 
 
 def _twice_normalised(vae: VAEArch) -> VAEArch:
-    """The latents that the transformer learns: those of the films, which the VAE normalised, normalised once more."""
+    """The latents that the transformer learns: those of the videos, which the VAE normalised, normalised once more."""
     mean = tuple(m * s + m for m, s in zip(vae.mean, vae.std, strict=True))
     return replace(vae, mean=mean, std=tuple(s * s for s in vae.std))
 
@@ -198,7 +198,7 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 _RUN: dict[str, Callable[[Path, Log, float | None], None]] = {
     "ear": _ear,
-    "films": _films,
+    "videos": _videos,
     "hear": _hear,
     "decoder": _decoder,
     "speak": _speak,

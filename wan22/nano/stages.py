@@ -1,7 +1,7 @@
 """Train the embedded model's next edition: the stages, their order, and what each leaves in the run's folder.
 
-    clips/    rendered films        latents/  films as the VAE sees them     words/  tokenizer and text encoder
-    sketch/   the high-noise expert on small films    high/  low/  the two experts    decoder/  the VAE's decoder
+    clips/    rendered videos        latents/  videos as the VAE sees them     words/  tokenizer and text encoder
+    sketch/   the high-noise expert on small videos    high/  low/  the two experts    decoder/  the VAE's decoder
     high-more/  low-more/  decoder-more/  decoder-last/    the same, gone on with
     critic/   what reads labels off latents    obey/    both experts, gone on with by what the critic says
     model/    the finished model, by `export`
@@ -42,9 +42,9 @@ STAGES = (
     "clips", "latents", "words", "sketch", "high", "low", "decoder",
     "high-more", "low-more", "decoder-more", "decoder-last", "critic", "obey", "export",
 )  # fmt: skip
-_ALL = (nano.SMALL, *nano.FILMS, *nano.SHOWN[1:])
+_ALL = (nano.SMALL, *nano.VIDEOS, *nano.SHOWN[1:])
 _SHOWN, _SPOKEN = 3000, 600
-"""Clips of films and of puppets that the decoder learns from."""
+"""Clips of videos and of puppets that the decoder learns from."""
 
 
 def run(stage: str, folder: Path, *, log: Log, minutes: float | None = None) -> None:
@@ -54,31 +54,31 @@ def run(stage: str, folder: Path, *, log: Log, minutes: float | None = None) -> 
         _RUN[each](folder, log, minutes)
 
 
-def _films(folder: Path, films: nano.Films) -> ClipSet:
+def _videos(folder: Path, videos: nano.Videos) -> ClipSet:
     return clip_set(
         folder / "clips",
-        count=films.count,
-        height=films.height,
-        width=films.width,
+        count=videos.count,
+        height=videos.height,
+        width=videos.width,
         frames=nano.FRAMES,
-        seed=films.seed,
+        seed=videos.seed,
         compile=True,
     )
 
 
 def _clips(folder: Path, log: Log, minutes: float | None) -> None:
-    for films in _ALL:
-        _films(folder, films)
-        log(f"{films.count} clips of {films.width}x{films.height}")
+    for videos in _ALL:
+        _videos(folder, videos)
+        log(f"{videos.count} clips of {videos.width}x{videos.height}")
 
 
 def _latents(folder: Path, log: Log, minutes: float | None) -> None:
     vae = _vae()
-    for films in _ALL:
-        path = _latents_path(folder, films)
+    for videos in _ALL:
+        path = _latents_path(folder, videos)
         if not path.exists():
-            encode_clips(vae, _films(folder, films), path)
-        log(f"latents of {films.count} films of {films.width}x{films.height}")
+            encode_clips(vae, _videos(folder, videos), path)
+        log(f"latents of {videos.count} videos of {videos.width}x{videos.height}")
 
 
 def _words(folder: Path, log: Log, minutes: float | None) -> None:
@@ -100,29 +100,29 @@ def _sketch(folder: Path, log: Log, minutes: float | None) -> None:
 
 def _high(folder: Path, log: Log, minutes: float | None) -> None:
     start = load_average(folder / "sketch") | begin_words(folder)
-    _train(nano.high(open_tokenizer(folder).size), "high", start, nano.FILMS, folder, log, minutes)
+    _train(nano.high(open_tokenizer(folder).size), "high", start, nano.VIDEOS, folder, log, minutes)
 
 
 def _low(folder: Path, log: Log, minutes: float | None) -> None:
     start = _begin("low", folder)
-    _train(nano.low(open_tokenizer(folder).size), "low", start, nano.FILMS, folder, log, minutes)
+    _train(nano.low(open_tokenizer(folder).size), "low", start, nano.VIDEOS, folder, log, minutes)
 
 
 def _high_more(folder: Path, log: Log, minutes: float | None) -> None:
     start = load_average(folder / "high") | begin_words(folder)
     recipe = nano.high_more(open_tokenizer(folder).size)
-    _train(recipe, "high-more", start, nano.FILMS, folder, log, minutes)
+    _train(recipe, "high-more", start, nano.VIDEOS, folder, log, minutes)
 
 
 def _low_more(folder: Path, log: Log, minutes: float | None) -> None:
     start = load_average(folder / "low") | begin_words(folder)
     recipe = nano.low_more(open_tokenizer(folder).size)
-    _train(recipe, "low-more", start, nano.FILMS, folder, log, minutes)
+    _train(recipe, "low-more", start, nano.VIDEOS, folder, log, minutes)
 
 
 def _critic(folder: Path, log: Log, minutes: float | None) -> None:
     start = _under("dit.", load_average(folder / "low-more"))
-    shown = [latents_of(folder, films) for films in nano.SHOWN]
+    shown = [latents_of(folder, videos) for videos in nano.SHOWN]
     train_critic(nano.critic(), shown, folder / "critic", log=log, start=start, minutes=minutes)
 
 
@@ -133,7 +133,7 @@ def _obey(folder: Path, log: Log, minutes: float | None) -> None:
     for name in ("high", "low"):
         expert = _under("dit.", load_average(folder / f"{name}-more"))
         start |= {f"{name}.{key}": value for key, value in expert.items()}
-    sets = [(latents_of(folder, films), films.share) for films in nano.FILMS]
+    sets = [(latents_of(folder, videos), videos.share) for videos in nano.VIDEOS]
     tokenizer = open_tokenizer(folder)
     recipe = nano.obey(tokenizer.size)
     train_obey(recipe, critic, sets, tokenizer, folder / "obey", log=log, start=start, minutes=minutes)
@@ -143,12 +143,12 @@ def _train(
     recipe: FlowRecipe,
     name: str,
     start: dict[str, Tensor] | None,
-    films: Sequence[nano.Films],
+    videos: Sequence[nano.Videos],
     folder: Path,
     log: Log,
     minutes: float | None,
 ) -> None:
-    sets = [(latents_of(folder, each), each.share) for each in films]
+    sets = [(latents_of(folder, each), each.share) for each in videos]
     train_flow(recipe, sets, open_tokenizer(folder), folder / name, log=log, start=start, minutes=minutes)
 
 
@@ -191,23 +191,25 @@ def _decoder_last(folder: Path, log: Log, minutes: float | None) -> None:
 
 
 def _shown(folder: Path) -> np.ndarray:
-    """Pictures for the decoder, uint8 (n, T, 64, 64, 3): windows of the largest films, then puppets."""
+    """Images for the decoder, uint8 (n, T, 64, 64, 3): windows of the largest videos, then puppets."""
     path, side = folder / "shown.npy", nano_speech.SIZE
     if not path.exists():
-        films = _films(folder, nano.FILMS[0]).pixels[:_SHOWN]
+        videos = _videos(folder, nano.VIDEOS[0]).pixels[:_SHOWN]
         rng = np.random.default_rng(nano.SEED)
         corners = zip(
-            rng.integers(films.shape[2] - side + 1, size=_SHOWN),
-            rng.integers(films.shape[3] - side + 1, size=_SHOWN),
+            rng.integers(videos.shape[2] - side + 1, size=_SHOWN),
+            rng.integers(videos.shape[3] - side + 1, size=_SHOWN),
             strict=True,
         )
-        windows = [film[:, y : y + side, x : x + side] for film, (y, x) in zip(films, corners, strict=True)]
-        shots = sample_puppets(nano_speech.FILMS.count, nano_speech.FILMS.seed)
-        per_film = nano_speech.FILMS.frames // nano.FRAMES
+        windows = [
+            video[:, y : y + side, x : x + side] for video, (y, x) in zip(videos, corners, strict=True)
+        ]
+        shots = sample_puppets(nano_speech.VIDEOS.count, nano_speech.VIDEOS.seed)
+        per_video = nano_speech.VIDEOS.frames // nano.FRAMES
         puppets = []
-        for i in range(-(-_SPOKEN // per_film)):
-            film = puppet_pixels(nano_speech.FILMS, shots[i : i + 1], range(i, i + 1))[0].numpy()
-            puppets += [film[k * nano.FRAMES : (k + 1) * nano.FRAMES] for k in range(per_film)]
+        for i in range(-(-_SPOKEN // per_video)):
+            video = puppet_pixels(nano_speech.VIDEOS, shots[i : i + 1], range(i, i + 1))[0].numpy()
+            puppets += [video[k * nano.FRAMES : (k + 1) * nano.FRAMES] for k in range(per_video)]
         np.save(path, np.stack(windows + puppets[:_SPOKEN]))
     return np.load(path, mmap_mode="r")
 
@@ -269,20 +271,20 @@ def _vae() -> WanVAE:
     return vae.eval()
 
 
-def _latents_path(folder: Path, films: nano.Films) -> Path:
-    return folder / "latents" / f"{films.width}x{films.height}-{films.seed}.safetensors"
+def _latents_path(folder: Path, videos: nano.Videos) -> Path:
+    return folder / "latents" / f"{videos.width}x{videos.height}-{videos.seed}.safetensors"
 
 
-def latents_of(folder: Path, films: nano.Films) -> LatentSet:
-    """A run's films as latents. Raises CheckpointError if they were not made.
+def latents_of(folder: Path, videos: nano.Videos) -> LatentSet:
+    """A run's videos as latents. Raises CheckpointError if they were not made.
 
     The shipped VAE knows its mean and deviation, so what it encoded is normalised already.
     """
-    path = _latents_path(folder, films)
+    path = _latents_path(folder, videos)
     if not path.exists():
         raise CheckpointError(f"there is no {path}: run the stages clips and latents first")
     zero, one = torch.zeros(nano.VAE.z), torch.ones(nano.VAE.z)
-    return latent_set(path, mean=zero, std=one, count=films.count, seed=films.seed)
+    return latent_set(path, mean=zero, std=one, count=videos.count, seed=videos.seed)
 
 
 def open_tokenizer(folder: Path) -> Tokenizer:

@@ -1,8 +1,8 @@
-"""The text encoder learns to say the labels of a shot, before any film is learned.
+"""The text encoder learns to say the labels of a shot, before any video is learned.
 
 One query and one linear head for each axis (label_heads.py), one class for each of its values and one for "not said".
 Afterwards every axis is linearly readable in the contexts, so that a transformer need not learn to read. The heads are
-thrown away. It knows no film.
+thrown away. It knows no video.
 """
 
 import random

@@ -1,4 +1,4 @@
-"""Convolutions of the video VAE: causal in time, and of a picture that is doubled first.
+"""Convolutions of the video VAE: causal in time, and of an image that is doubled first.
 
 Causal: a frame sees itself and the frames before it, never one that follows. Each has one definition, and for
 float32 inference on the CPU a second way to the same numbers (but for rounding) that is faster there.
@@ -37,16 +37,16 @@ def _by_frames(x: Tensor, weight: Tensor, bias: Tensor, history: Tensor | None) 
     """The same as a sum of 2-D convolutions, one for each tap in time.
 
     PyTorch computes small 3-D convolutions on the CPU by a slow kernel (a fifth of the rate); 2-D ones seldom. And
-    the zeros before a film need not be convolved: a single picture costs a third.
+    the zeros before a video need not be convolved: a single image costs a third.
     """
     taps = weight.unbind(2)
     before = 0 if history is None else history.shape[2]
-    film = x if history is None else torch.cat([history, x], dim=2)
+    video = x if history is None else torch.cat([history, x], dim=2)
     y = _each_frame(x, taps[-1], bias)
     for back in range(1, len(taps)):
         start = max(back - before, 0)  # frames that see a zero `back` frames ago
         if start < x.shape[2]:
-            past = film[:, :, before + start - back : film.shape[2] - back]
+            past = video[:, :, before + start - back : video.shape[2] - back]
             y[:, :, start:] += _each_frame(past, taps[-1 - back], None)
     return y
 
@@ -70,7 +70,7 @@ def doubled_conv2d(
 
 
 def _transposed(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The same as one transposed convolution, at 4/9 of the products and without the doubled picture.
+    """The same as one transposed convolution, at 4/9 of the products and without the doubled image.
 
     Repetition is a transposed convolution with four ones; after it a 3x3 kernel is a 4x4 one: itself, turned,
     at four places.

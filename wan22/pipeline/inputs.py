@@ -11,12 +11,12 @@ from PIL import Image as PIL
 from torch import Tensor
 
 from wan22.errors import OptionError
-from wan22.media.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, read_sound, resample
+from wan22.media.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, read_audio, resample
 from wan22.media.image import read_image
 from wan22.media.video import read_clip
 from wan22.pipeline.output import PathLike, PipelineOutput, Video
 from wan22.request import HEARD_RATE, check_samples
-from wan22.types import Clip, Sound
+from wan22.types import Audio, Clip
 
 
 def size_of(
@@ -59,7 +59,7 @@ def repeated(values: Sequence[Any], times: int) -> list[Any]:
     return [value for value in values for _ in range(times)]
 
 
-def picture_of(image: Any) -> np.ndarray | None:
+def image_of(image: Any) -> np.ndarray | None:
     """An image: a path, a PIL image, uint8 (H, W, 3), or floats in [0, 1], (H, W, 3) or as a tensor (3, H, W)."""
     if isinstance(image, Tensor):
         image = image[0] if image.ndim == 4 and len(image) == 1 else image
@@ -94,7 +94,7 @@ def video_of(video: Any, fps: float | None, own_fps: float) -> Clip | None:
         return read_clip(video, fps=fps)
     speed = own_fps if fps is None else fps
     if isinstance(video, list | tuple) and video:
-        frames = [np.asarray(picture_of(frame)) for frame in video]
+        frames = [np.asarray(image_of(frame)) for frame in video]
         if len({frame.shape for frame in frames}) != 1:
             raise OptionError("the images of a video must be of one size")
         return Clip(np.stack(frames), speed)
@@ -113,9 +113,9 @@ def _levels(pixels: np.ndarray, what: str) -> np.ndarray:
     return np.round(pixels * 255).astype(np.uint8)
 
 
-def original_audio(audio: Any, rate: Any = None) -> Sound | PathLike:
+def original_audio(audio: Any, rate: Any = None) -> Audio | PathLike:
     """Audio at its own rate, to be put under a video."""
-    if isinstance(audio, Sound | str | os.PathLike):
+    if isinstance(audio, Audio | str | os.PathLike):
         return audio
     if isinstance(audio, tuple) and len(audio) == 2 and isinstance(audio[0], np.ndarray):
         return _mixed(*audio)
@@ -127,12 +127,12 @@ def original_audio(audio: Any, rate: Any = None) -> Sound | PathLike:
     if isinstance(audio, tuple):
         found = f"({', '.join(type(part).__name__ for part in audio)})"
     raise OptionError(
-        f"audio must be a path, a Sound or (samples, rate), not {found}; samples are a numpy array, and their rate may "
+        f"audio must be a path, a Audio or (samples, rate), not {found}; samples are a numpy array, and their rate may "
         "be given as sampling_rate"
     )
 
 
-def _mixed(samples: np.ndarray, rate: Any) -> Sound:
+def _mixed(samples: np.ndarray, rate: Any) -> Audio:
     """Float samples (n,) or (n, channels) as one channel, the mean of all."""
     channels = samples.shape[1] if samples.ndim == 2 else samples.ndim
     if not np.issubdtype(samples.dtype, np.floating) or not 1 <= channels <= MAX_CHANNELS or samples.ndim > 2:
@@ -142,19 +142,19 @@ def _mixed(samples: np.ndarray, rate: Any) -> Sound:
         )
     if not isinstance(rate, Real) or not float(rate).is_integer():
         raise OptionError(f"the rate of audio must be a whole number of samples a second, not {rate!r}")
-    return Sound(samples.reshape(-1, channels).mean(axis=1, dtype=np.float32), int(rate))
+    return Audio(samples.reshape(-1, channels).mean(axis=1, dtype=np.float32), int(rate))
 
 
-def heard(original: Sound | PathLike | None) -> Sound | None:
+def heard(original: Audio | PathLike | None) -> Audio | None:
     """Audio as the network is told it."""
     if original is None:
         return None
-    if not isinstance(original, Sound):
-        return read_sound(original)
+    if not isinstance(original, Audio):
+        return read_audio(original)
     check_samples(original)
     if not MIN_RATE <= original.rate <= MAX_RATE:
         raise OptionError(
-            f"a sound cannot have {original.rate} samples a second; {MIN_RATE} to {MAX_RATE} work"
+            f"an audio file cannot have {original.rate} samples a second; {MIN_RATE} to {MAX_RATE} work"
         )
     return resample(original, HEARD_RATE)
 

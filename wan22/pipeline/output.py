@@ -14,12 +14,12 @@ from PIL import Image
 from torch import Tensor
 
 from wan22.errors import OptionError
-from wan22.media.audio import probe_sound, write_sound
+from wan22.media.audio import probe_audio, write_audio
+from wan22.media.audio_track import add_audio, can_carry_audio
 from wan22.media.output_paths import check_output, estimate_bytes
 from wan22.media.recipe import FrameHasher
-from wan22.media.soundtrack import add_sound, can_carry_sound
 from wan22.media.writer import VideoWriter
-from wan22.types import Event, Events, Finished, Frames, Reply, Sound
+from wan22.types import Audio, Event, Events, Finished, Frames, Reply
 
 PathLike = str | os.PathLike[str]
 
@@ -29,13 +29,13 @@ OUTPUT_TYPES = ("np", "pt", "pil", "latent")
 @dataclass(frozen=True)
 class Video:
     """A video in memory: `frames` uint8 (T, H, W, 3), shown at `fps`, the recipe that makes it again, and its audio: a
-    Sound, or the path of an audio file or of a video that has some.
+    Audio, or the path of an audio file or of a video that has some.
     """
 
     frames: np.ndarray = field(repr=False)
     fps: float
     recipe: dict[str, Any] = field(repr=False)
-    sound: Sound | PathLike | None = None
+    audio: Audio | PathLike | None = None
 
     def save(self, path: PathLike, *, quality: str = "high", codec: str | None = None) -> Path:
         """Write the video with its recipe and audio; the ending chooses the container (mp4, mov, webm, gif, png...).
@@ -45,18 +45,18 @@ class Video:
         """
         height, width = self.frames.shape[1:3]
         check_output(path, bytes_needed=estimate_bytes((width, height), len(self.frames), path))
-        sounding = self.sound is not None and can_carry_sound(path)
-        if sounding and not isinstance(self.sound, Sound):
-            probe_sound(self.sound)
+        sounding = self.audio is not None and can_carry_audio(path)
+        if sounding and not isinstance(self.audio, Audio):
+            probe_audio(self.audio)
         with VideoWriter(path, fps=self.fps, size=(width, height), quality=quality, codec=codec) as writer:
             writer.add(self.frames)
             writer.close(self.recipe)
         if sounding:
             with TemporaryDirectory() as folder:
-                source = self.sound
-                if isinstance(source, Sound):
-                    write_sound(source := Path(folder) / "sound.wav", self.sound, exact=True)
-                add_sound(path, source, path)
+                source = self.audio
+                if isinstance(source, Audio):
+                    write_audio(source := Path(folder) / "audio.wav", self.audio, exact=True)
+                add_audio(path, source, path)
         return Path(path)
 
     def __len__(self) -> int:
@@ -116,9 +116,9 @@ class PipelineOutput:
         return self.video.recipe
 
     @property
-    def sound(self) -> Sound | PathLike | None:
+    def audio(self) -> Audio | PathLike | None:
         """The audio of the video."""
-        return self.video.sound
+        return self.video.audio
 
     def save(self, path: PathLike, *, quality: str = "high", codec: str | None = None) -> Path:
         """Write the video with its recipe and audio, as `Video.save`."""

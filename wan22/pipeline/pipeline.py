@@ -135,7 +135,7 @@ class Wan22Pipeline(PartsMixin):
         num_clips: int | None = None,
         num_frames_per_chunk: int | None = None,
         init_first_frame: bool = False,
-        hold_colour: float = 0.0,
+        color_match: float = 0.0,
         fast: bool = False,
         height: int | None = None,
         width: int | None = None,
@@ -168,9 +168,9 @@ class Wan22Pipeline(PartsMixin):
         image, last_image: a path, a PIL image, uint8 (H, W, 3), or floats in [0, 1]; or a list, one for each prompt.
         video: a path, a Video, a Clip, an array (T, H, W, 3), or a list of images; strength: how much of it is
         made anew.
-        audio: what drives the video (speech to video): a path, a Sound, (samples, rate), or samples with sampling_rate;
+        audio: what drives the video (speech to video): a path, a Audio, (samples, rate), or samples with sampling_rate;
         pose_video: a video of the body's pose; num_clips: at most so many clips; init_first_frame: begin with the image
-        itself. hold_colour: 0..1, keep a long video's colours to those of its first clip.
+        itself. color_match: 0..1, keep a long video's colours to those of its first clip.
         fast: the few steps, without guidance, of the adapters that the model ships, if it ships some.
         guidance_scale: for the high-noise expert; guidance_scale_2 for the low-noise one, the same if left out. Up to 1
         there is no guidance. guidance_rescale: 0..1, the share of the contrast that guidance adds which is taken back.
@@ -204,11 +204,11 @@ class Wan22Pipeline(PartsMixin):
             prompt="",
             video=inputs.video_of(video, fps, defaults.fps),
             strength=strength,
-            sound=inputs.heard(original),
+            audio=inputs.heard(original),
             pose=inputs.video_of(pose_video, fps, defaults.fps),
             clips=num_clips,
             from_image=init_first_frame,
-            hold_colour=hold_colour,
+            color_match=color_match,
             fast=fast,
             size=inputs.size_of(height, width, resolution),
             frames=num_frames,
@@ -223,7 +223,7 @@ class Wan22Pipeline(PartsMixin):
         images = inputs.rows("image", image, count, ())
         lasts = inputs.rows("last_image", last_image, count, ())
         requests = [
-            replace(common, **texts, image=inputs.picture_of(first), last_image=inputs.picture_of(last))
+            replace(common, **texts, image=inputs.image_of(first), last_image=inputs.image_of(last))
             for texts, first, last in zip(prompts, images, lasts, strict=True)
         ]
         requests = inputs.repeated(requests, num_videos_per_prompt)
@@ -249,7 +249,7 @@ class Wan22Pipeline(PartsMixin):
         if output_type == "latent":
             output = PipelineOutput((), output_type, torch.stack(made))
         else:
-            output = PipelineOutput([replace(v, sound=original) for v in made], output_type)
+            output = PipelineOutput([replace(v, audio=original) for v in made], output_type)
         return output if return_dict else output.to_tuple()
 
     def _prompts(

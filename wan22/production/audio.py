@@ -1,7 +1,7 @@
-"""The sound of a film from the command line: a file, or a text that is spoken.
+"""The audio of a video from the command line: a file, or a text that is spoken.
 
-What is spoken is kept in the user's cache, so that a film that is made again, or goes on after an interruption, has the
-same sound, and a server is asked once.
+What is spoken is kept in the user's cache, so that a video that is made again, or goes on after an
+interruption, has the same audio, and a server is asked once.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 from wan22.errors import OptionError
 
 if TYPE_CHECKING:
-    from wan22.types import Sound
+    from wan22.types import Audio
 
 KEY = "WAN22_SPEECH_KEY"
 """The environment variable with the key of a speech server."""
 
 
 @dataclass(frozen=True)
-class Soundtrack:
-    """The sound under a film: a file, and the piece of it from `start` on for `seconds`.
+class AudioTrack:
+    """The audio under a video: a file, and the piece of it from `start` on for `seconds`.
 
     `said` is the recipe's entry of a spoken one.
     """
@@ -34,22 +34,22 @@ class Soundtrack:
     seconds: float | None = None
     said: dict[str, Any] = field(default_factory=dict)
 
-    def heard(self) -> Sound:
-        """The sound as a network hears it."""
-        from wan22.media.audio import read_sound
+    def heard(self) -> Audio:
+        """The audio as a network hears it."""
+        from wan22.media.audio import read_audio
 
-        return read_sound(self.path, start=self.start, seconds=self.seconds)
+        return read_audio(self.path, start=self.start, seconds=self.seconds)
 
     def under(self, silent: Path, whole: Path) -> None:
-        """Write the film `silent` to `whole` with this sound under it."""
-        from wan22.media.soundtrack import add_sound
+        """Write the video `silent` to `whole` with this audio under it."""
+        from wan22.media.audio_track import add_audio
 
-        add_sound(silent, self.path, whole, start=self.start, seconds=self.seconds)
+        add_audio(silent, self.path, whole, start=self.start, seconds=self.seconds)
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What was asked of a film's sound, as typed."""
+    """What was asked of a video's audio, as typed."""
 
     audio: str | None = None
     say: str | None = None
@@ -64,10 +64,10 @@ class Asked:
     def given(self) -> bool:
         return self.audio is not None or self.say is not None
 
-    def open(self) -> Soundtrack | None:
-        """The soundtrack; speaks the text if one was given. Raises OptionError for options that do not go together."""
+    def open(self) -> AudioTrack | None:
+        """The audio_track; speaks the text if one was given. Raises OptionError for options that do not go together."""
         if self.audio is not None and self.say is not None:
-            raise OptionError("give a sound with --audio, or a text with --say, not both")
+            raise OptionError("give an audio file with --audio, or a text with --say, not both")
         if self.say is None:
             for name in ("speaker", "voice", "language", "voice_sample"):
                 if getattr(self, name) is not None:
@@ -76,14 +76,14 @@ class Asked:
                     )
         if self.start is not None and not self.given:
             raise OptionError(
-                "--audio-start says where in a sound the film begins; give the sound with --audio"
+                "--audio-start says where in an audio file the video begins; give the audio with --audio"
             )
         if self.say is not None:
             return self._spoken(self.say)
-        return None if self.audio is None else Soundtrack(self.audio, self.start or 0.0, self.seconds)
+        return None if self.audio is None else AudioTrack(self.audio, self.start or 0.0, self.seconds)
 
-    def _spoken(self, text: str) -> Soundtrack:
-        from wan22.media.audio import write_sound
+    def _spoken(self, text: str) -> AudioTrack:
+        from wan22.media.audio import write_audio
         from wan22.media.say import open_speaker
 
         speaker = open_speaker(
@@ -100,8 +100,8 @@ class Asked:
         )
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_sound(path, speaker.say(text), exact=True)
-        return Soundtrack(str(path), self.start or 0.0, self.seconds, said)
+            write_audio(path, speaker.say(text), exact=True)
+        return AudioTrack(str(path), self.start or 0.0, self.seconds, said)
 
 
 def speech_folder() -> Path:

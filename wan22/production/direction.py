@@ -64,7 +64,7 @@ def directed(
     """The prompt as directed and extended, and what the recipe keeps of it: `directed` and `extended`.
 
     The options' terms are put around the prompt, which itself stays as it is; of a prompt that changes on the way
-    ("@0s ... @5s ..."), around each text. `image` is the picture that begins the film. Raises OptionError for terms
+    ("@0s ... @5s ..."), around each text. `image` is the image that begins the video. Raises OptionError for terms
     that exclude one another or what the prompt says, and ExtendError for an engine that fails.
     """
     from wan22.director.shot import add_terms, parse
@@ -92,7 +92,7 @@ def show_change(told: dict[str, Any], events: EventSink) -> None:
 
 
 def kept(recipe: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """What a recipe told of its prompt, if the film is made again with that prompt."""
+    """What a recipe told of its prompt, if the video is made again with that prompt."""
     same = "prompt" in recipe and given.get("prompt") == recipe["prompt"]
     return {name: recipe[name] for name in ("directed", "extended") if same and name in recipe}
 
@@ -114,18 +114,18 @@ def extended(
 ) -> dict[str, Any]:
     """Extend every text of a prompt; the recipe's entry. A model's answer is remembered, as a spoken text is.
 
-    So a film that is made again, or goes on after an interruption, has the same prompt. `afresh` asks again.
+    So a video that is made again, or goes on after an interruption, has the same prompt. `afresh` asks again.
     """
     from wan22.director.extend import extend
     from wan22.media.image import read_image
 
-    picture = None if image is None else read_image(image)
+    pixels = None if image is None else read_image(image)
 
     def made(text: str) -> dict[str, Any]:
-        file = _memory(engine.describe(), text, seed, language, picture)
+        file = _memory(engine.describe(), text, seed, language, pixels)
         if file.is_file() and not afresh:
             return json.loads(file.read_text("utf-8"))
-        entry = extend(text, engine, language=language, seed=seed, image=picture).to_json()
+        entry = extend(text, engine, language=language, seed=seed, image=pixels).to_json()
         if entry["engine"] != "rules":  # those are the same anyway
             _write(file, json.dumps(entry, ensure_ascii=False))
         return entry
@@ -143,8 +143,8 @@ def extended(
 def _memory(
     engine: dict[str, Any], text: str, seed: int, language: str | None, image: np.ndarray | None
 ) -> Path:
-    picture = None if image is None else hashlib.sha256(image.tobytes()).hexdigest()
-    asked = json.dumps([engine, text, seed, language, picture])
+    digest = None if image is None else hashlib.sha256(image.tobytes()).hexdigest()
+    asked = json.dumps([engine, text, seed, language, digest])
     return extended_folder() / f"{hashlib.sha256(asked.encode()).hexdigest()[:32]}.json"
 
 

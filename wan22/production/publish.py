@@ -53,7 +53,7 @@ class Target:
 
 
 class FrameSink(Protocol):
-    """What takes frames, uint8 (T, H, W, 3); a VideoWriter, or one picture."""
+    """What takes frames, uint8 (T, H, W, 3); a VideoWriter, or one image."""
 
     def add(self, frames: np.ndarray) -> None: ...
 
@@ -62,8 +62,8 @@ class FrameSink(Protocol):
     def abort(self) -> None: ...
 
 
-class _Picture:
-    """A film of one frame, written as a picture."""
+class _Image:
+    """A video of one frame, written as an image."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -76,15 +76,15 @@ class _Picture:
         from wan22.media.image import write_image
 
         if len(self._frames) != 1:
-            raise OutputError(f"{self._path} names one picture, and there are {len(self._frames)} frames")
+            raise OutputError(f"{self._path} names one image, and there are {len(self._frames)} frames")
         write_image(self._path, self._frames[0], recipe)
 
     def abort(self) -> None:
         self._frames.clear()
 
 
-def is_picture(path: str) -> bool:
-    """Whether a path names a still picture. Raises OutputError for a format that is not known."""
+def is_image(path: str) -> bool:
+    """Whether a path names a still image. Raises OutputError for a format that is not known."""
     from wan22.media.output_paths import IMAGE_KINDS, target_kind
 
     return target_kind(path) in IMAGE_KINDS.values()
@@ -155,15 +155,15 @@ def _remedy(saved: Path, target: Target) -> str:
 
 
 def _open(target: Target, size: tuple[int, int], fps: float) -> FrameSink:
-    if is_picture(target.path):
-        return _Picture(target.path)
+    if is_image(target.path):
+        return _Image(target.path)
     from wan22.media.video import VideoWriter
 
     return VideoWriter(target.path, fps=fps, size=size, quality=target.quality, codec=target.codec)
 
 
 def _save(event: Latents, target: Target, events: EventSink, notes: dict[str, Any]) -> Path | None:
-    """Put the latents in a safe place. A full disk is no reason to give up a film that may still be decoded."""
+    """Put the latents in a safe place. A full disk is no reason to give up a video that may still be decoded."""
     from safetensors.torch import save_file
 
     from wan22.media.output_paths import written
@@ -208,13 +208,13 @@ def read_latents_recipe(path: str) -> tuple[dict[str, Any], str]:
 
 
 def place_of(latents: str, intended: str) -> str:
-    """Where a film from kept latents goes if nothing is said: beside them, under the name that their own has.
+    """Where a video from kept latents goes if nothing is said: beside them, under the name that their own has.
 
-    `intended`, what the file says, only tells a folder of pictures from a file: a path in a file is not followed.
+    `intended`, what the file says, only tells a folder of images from a file: a path in a file is not followed.
     Raises OutputError if the latents are called otherwise than OUTPUT.latents.safetensors.
     """
     if not latents.endswith(LATENTS_SUFFIX) or Path(latents).name == LATENTS_SUFFIX:
         raise OutputError(
-            f"{latents} is not called OUTPUT{LATENTS_SUFFIX}, so say where the film goes: -o FILE"
+            f"{latents} is not called OUTPUT{LATENTS_SUFFIX}, so say where the video goes: -o FILE"
         )
     return latents.removesuffix(LATENTS_SUFFIX) + "/" * intended.endswith("/")

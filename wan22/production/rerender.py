@@ -1,4 +1,4 @@
-"""Make a film again: its recipe as a request, and what differs between two recipes."""
+"""Make a video again: its recipe as a request, and what differs between two recipes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _OF_FAST = ("steps", "solver", "shift", "guidance", "guidance_rescale")  # what 
 _NO_CAUSE = frozenset(
     {"frames_sha256", "clips_sha256", "drift_per_second", "canvas", "task", "size_given", "best_of"}
 )  # the outcome, and what follows from settings
-_FILES = "files"  # our note in a recipe: the names of the pictures and clips that were given
+_FILES = "files"  # our note in a recipe: the names of the images and clips that were given
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class Found:
     recipe: dict[str, Any]
     given: dict[str, Any]
     files: dict[str, str]
-    sound: Asked
+    audio: Asked
     loras: tuple[AskedLoRA, ...]
     notes: tuple[str, ...] = ()
 
 
 def follow(
-    source: str, given: dict[str, Any], files: dict[str, str], sound: Asked, loras: tuple[AskedLoRA, ...]
+    source: str, given: dict[str, Any], files: dict[str, str], audio: Asked, loras: tuple[AskedLoRA, ...]
 ) -> Found:
     """Read the recipe in a video or image, with what was given on the command line in its place.
 
@@ -63,9 +63,9 @@ def follow(
     with reading(source, MediaError, "carries a recipe that cannot be followed"):
         return Found(
             recipe,
-            settings(recipe, given, sound),
+            settings(recipe, given, audio),
             find_files(recipe, source, files),
-            find_sound(recipe, source, sound),
+            find_audio(recipe, source, audio),
             loras or find_loras(recipe, source),
             tuple(_not_followed(recipe)),
         )
@@ -73,9 +73,9 @@ def follow(
 
 def _not_followed(recipe: dict[str, Any]) -> Iterator[str]:
     """Say which paths a recipe names that are looked for beside the file alone."""
-    said = (recipe.get("sound") or {}).get("said") or {}
+    said = (recipe.get("audio") or {}).get("said") or {}
     named = {**(recipe.get(_FILES) or {}), "voice_sample": (said.get("sample") or {}).get("name")}
-    options = {name: "audio" if name == "sound" else name.replace("_", "-") for name in named}
+    options = {name: "audio" if name == "audio" else name.replace("_", "-") for name in named}
     paths = [(f"--{options[name]}", path) for name, path in named.items()]
     paths += [("--lora", entry["file"]) for entry in (recipe.get("loras") or {}).values()]
     for option, path in paths:
@@ -104,7 +104,7 @@ def _beside(source: str, path: str) -> Path | None:
 
 
 def read(path: str) -> dict[str, Any]:
-    """The recipe in a film or picture. Raises MediaError if it has none."""
+    """The recipe in a video or image. Raises MediaError if it has none."""
     from wan22.media.recipe import read_recipe
 
     recipe = read_recipe(path)
@@ -131,15 +131,15 @@ def model_of(recipe: dict[str, Any]) -> str:
         ) from error
 
 
-def settings(recipe: dict[str, Any], given: dict[str, Any], sound: Asked) -> dict[str, Any]:
+def settings(recipe: dict[str, Any], given: dict[str, Any], audio: Asked) -> dict[str, Any]:
     """The fields of a request: those of a recipe, with what is `given` in their place.
 
-    A film that was as long as its sound becomes as long as the `sound` that is asked now.
+    A video that was as long as its audio becomes as long as the `audio` that is asked now.
     """
     found = fields.from_recipe(recipe)
     if not recipe.get("size_given", True):
-        found.pop("size", None)  # the engine chose it; from the same picture it chooses the same
-    if "seconds" in given or (sound != Asked() and _follows_sound(recipe)):
+        found.pop("size", None)  # the engine chose it; from the same image it chooses the same
+    if "seconds" in given or (audio != Asked() and _follows_audio(recipe)):
         found.pop("frames", None)
     if given.get("fast") or "fast" in recipe:
         found = {name: value for name, value in found.items() if name not in _OF_FAST} | {"fast": True}
@@ -150,10 +150,10 @@ def settings(recipe: dict[str, Any], given: dict[str, Any], sound: Asked) -> dic
     return pairs | given
 
 
-def _follows_sound(recipe: dict[str, Any]) -> bool:
-    if "sound_seconds" not in recipe or "seconds" in (recipe.get("sound") or {}):
+def _follows_audio(recipe: dict[str, Any]) -> bool:
+    if "audio_seconds" not in recipe or "seconds" in (recipe.get("audio") or {}):
         return False
-    return recipe["frames"] == max(1, round(recipe["sound_seconds"] * recipe["fps"]))
+    return recipe["frames"] == max(1, round(recipe["audio_seconds"] * recipe["fps"]))
 
 
 def note_files(files: dict[str, str]) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def note_files(files: dict[str, str]) -> dict[str, Any]:
 
 
 def find_files(recipe: dict[str, Any], source: str, given: dict[str, str]) -> dict[str, str]:
-    """The pictures and clips that a recipe needs: those `given`, else those of its names beside `source`.
+    """The images and clips that a recipe needs: those `given`, else those of its names beside `source`.
 
     Raises MediaError, naming the option, if one is not found.
     """
@@ -173,7 +173,7 @@ def find_files(recipe: dict[str, Any], source: str, given: dict[str, str]) -> di
         )
     found = dict(given)
     for name in recipe.get("inputs") or {}:
-        if name in found or name == "sound":
+        if name in found or name == "audio":
             continue
         found[name] = _find(_file(recipe, name), source, f"--{name.replace('_', '-')}")
     return found
@@ -202,13 +202,13 @@ def check_inputs(recipe: dict[str, Any], request: Request, typed: Collection[str
     from wan22.request import input_hashes
 
     told = dict(recipe.get("inputs") or {})
-    if (recipe.get("sound") or {}).get("said"):
-        told.pop("sound", None)  # another machine's voice may differ a little
+    if (recipe.get("audio") or {}).get("said"):
+        told.pop("audio", None)  # another machine's voice may differ a little
     if not told.keys() - typed:
         return
     for name, found in input_hashes(request).items():
         if name in told and name not in typed and told[name] != found:
-            option = "audio" if name == "sound" else name.replace("_", "-")
+            option = "audio" if name == "audio" else name.replace("_", "-")
             raise MediaError(
                 f"the {name.replace('_', ' ')} beside the file is another one than it was made from; if it shall be "
                 f"used, give it with --{option}"
@@ -243,18 +243,18 @@ def _find_lora(entry: dict[str, Any], source: str) -> str:
     )
 
 
-def find_sound(recipe: dict[str, Any], source: str, asked: Asked) -> Asked:
+def find_audio(recipe: dict[str, Any], source: str, asked: Asked) -> Asked:
     """What was heard: what is `asked` now, the rest as the recipe says: a file beside `source`, or a text to speak.
 
     Raises MediaError, naming the option, if it is not found, and OptionError if a speech server spoke, whose address
     must be given again.
     """
-    if asked.given or "sound" not in (recipe.get("inputs") or {}):
+    if asked.given or "audio" not in (recipe.get("inputs") or {}):
         return asked
-    noted = recipe.get("sound") or {}
+    noted = recipe.get("audio") or {}
     said = noted.get("said")
     if said is None:
-        found = Asked(audio=_find(_file(recipe, "sound"), source, "--audio"))
+        found = Asked(audio=_find(_file(recipe, "audio"), source, "--audio"))
     elif asked.speaker is not None and asked.speaker != said.get("url"):  # another one has other voices
         found = Asked(say=said.get("text"))
     else:
@@ -271,7 +271,7 @@ def _spoken(said: dict[str, Any], source: str, asked: Asked) -> Asked:
     if asked.speaker is None:
         raise OptionError(
             f"{source} was spoken by the server {said.get('url')}. An address in a file is not asked: give it with "
-            "--speaker if you trust it, or another speaker, or the sound with --audio"
+            "--speaker if you trust it, or another speaker, or the audio with --audio"
         )
     sample = asked.voice_sample
     if sample is None and "sample" in said:
@@ -286,7 +286,7 @@ def _spoken(said: dict[str, Any], source: str, asked: Asked) -> Asked:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str] | None:
-    """None if both films have the same frames; else what their recipes say is different."""
+    """None if both videos have the same frames; else what their recipes say is different."""
     hashes = [[recipe.get(name) for name in ("frames_sha256", "clips_sha256")] for recipe in (old, new)]
     if any(hashes[0]) and hashes[0] == hashes[1]:
         return None

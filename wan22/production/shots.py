@@ -1,8 +1,8 @@
 """Make the shots of a script: takes that are kept by their recipe, judged, and made again where they fail.
 
-Under OUT/takes/ each film and still has the name of its recipe's hash, and beside it lies what was measured of it. So a
-shot whose recipe is the same is found again, whatever its number, and one that is edited becomes another file. Every
-file appears whole or not at all; a film that was denoised but not decoded is decoded.
+Under OUT/takes/ each video and still has the name of its recipe's hash, and beside it lies what was measured
+of it. So a shot whose recipe is the same is found again, whatever its number, and one that is edited becomes
+another file. Every file appears whole or not at all; a video that was denoised but not decoded is decoded.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ Verdicts = list[dict[str, Any]]
 Judge = Callable[["np.ndarray", float, "ShotSpec"], Verdicts]
 
 TAKES = "takes"
-_NOT_OF_THE_FILM = ("wan22", "torch", "device", "threads")
+_NOT_OF_THE_VIDEO = ("wan22", "torch", "device", "threads")
 _FEWEST, _LEAST_SIDE = 5, 24  # frames and pixels that can be measured
 
 
 def judged(frames: np.ndarray, fps: float, spec: ShotSpec) -> Verdicts:
-    """What a film shows of what was asked: `director.measure` and its judge."""
+    """What a video shows of what was asked: `director.measure` and its judge."""
     from wan22.director.judge import judge
     from wan22.director.measure import measure
 
@@ -65,12 +65,12 @@ def unmeasured(frames: np.ndarray) -> str:
 
 @dataclass(frozen=True)
 class Take:
-    """One film of a shot. `number` is 1 for the shot's own seed; `still` is its picture, if one was made."""
+    """One video of a shot. `number` is 1 for the shot's own seed; `still` is its image, if one was made."""
 
     number: int
     seed: int
     key: str
-    film: Path
+    video: Path
     still: Path | None
     verdicts: tuple[dict[str, Any], ...]
 
@@ -95,7 +95,7 @@ class Shot:
 
 @dataclass(frozen=True)
 class Studio:
-    """Who makes the takes, and where. `stills` makes a picture of each shot first, with which its film begins."""
+    """Who makes the takes, and where. `stills` makes an image of each shot first, with which its video begins."""
 
     engine: Engine
     folder: Path
@@ -116,8 +116,8 @@ class Studio:
                 canvas = self._check(shot)
             except RequestError as error:
                 raise type(error)(f"{shot.scene.where}: {error}") from None
-            needed += 3 * estimate_bytes(canvas.out, canvas.frames, "film.mp4")
-        check_output(self.folder / TAKES / "film.mp4", bytes_needed=needed)
+            needed += 3 * estimate_bytes(canvas.out, canvas.frames, "video.mp4")
+        check_output(self.folder / TAKES / "video.mp4", bytes_needed=needed)
 
     def _check(self, shot: Shot) -> Canvas:
         import numpy as np
@@ -155,15 +155,17 @@ class Studio:
 
             still = self._made(self.stills, _as_still(request, self.engine), ".png", f"{where}, still")
             request = replace(request, image=read_image(still))
-        film = self._made(self.engine, request, ".mp4", where)
-        verdicts = self._verdicts(film, shot.scene.spec, where)
-        return Take(turn + 1, request.seed, film.stem, film, still, tuple(verdicts))
+        video = self._made(self.engine, request, ".mp4", where)
+        verdicts = self._verdicts(video, shot.scene.spec, where)
+        return Take(turn + 1, request.seed, video.stem, video, still, tuple(verdicts))
 
     def _made(self, engine: Engine, request: Request, suffix: str, where: str) -> Path:
         """The file of a request: the one that is there and whole, or a new one."""
         path = self.folder / TAKES / f"{_key(engine.recipe(request), self.quality)}{suffix}"
         if _is_whole(path):
-            Target(str(path)).latents.unlink(missing_ok=True)  # of a run that was killed right after the film
+            Target(str(path)).latents.unlink(
+                missing_ok=True
+            )  # of a run that was killed right after the video
             self.events.note(f"{where}: kept {path.name}")
             return path
         self.events.note(f"{where}: seed {request.seed}, {request.prompt}")
@@ -173,30 +175,30 @@ class Studio:
         self.made.append(path)
         return path
 
-    def _verdicts(self, film: Path, spec: ShotSpec, where: str) -> Verdicts:
-        """What was measured of a film, now or before."""
+    def _verdicts(self, video: Path, spec: ShotSpec, where: str) -> Verdicts:
+        """What was measured of a video, now or before."""
         from wan22.media.video import read_clip
 
-        record, asked = _read_record(film), spec.to_json()
+        record, asked = _read_record(video), spec.to_json()
         if record.get("asked") == asked and record.get("by") == __version__:
             return record["verdicts"]
-        clip = read_clip(film)
+        clip = read_clip(video)
         verdicts = [] if unmeasured(clip.frames) else self.judge(clip.frames, clip.fps, spec)
-        _record(film, {"by": __version__, "asked": asked, "verdicts": verdicts})
+        _record(video, {"by": __version__, "asked": asked, "verdicts": verdicts})
         failed = [row["axis"] for row in verdicts if row["obeyed"] is False]
         self.events.note(f"{where}: {'not as asked: ' + ', '.join(failed) if failed else 'as asked'}")
         return verdicts
 
 
 def _as_still(request: Request, engine: Engine) -> Request:
-    """The request of a film of `engine` as that of its picture, as large as the film."""
+    """The request of a video of `engine` as that of its image, as large as the video."""
     size = request.size or engine.variant.defaults.size
     return replace(request, frames=1, seconds=None, fps=None, size=size)
 
 
 def _key(recipe: dict[str, Any], quality: str) -> str:
-    """The hash of all that makes a film, but not of the machine."""
-    identity = {name: value for name, value in recipe.items() if name not in _NOT_OF_THE_FILM}
+    """The hash of all that makes a video, but not of the machine."""
+    identity = {name: value for name, value in recipe.items() if name not in _NOT_OF_THE_VIDEO}
     text = json.dumps([identity, quality], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -221,14 +223,14 @@ def _make(engine: Engine, request: Request, path: Path, quality: str, events: Ev
 def _decoded(
     engine: Engine, request: Request, latents: Path, events: EventSink
 ) -> tuple[Iterator[Event], bool]:
-    """The film from latents of the same recipe, if they were kept; else from noise."""
+    """The video from latents of the same recipe, if they were kept; else from noise."""
     if latents.is_file():
         from wan22.production.publish import read_latents
 
         try:
             tensors, recipe, _ = read_latents(str(latents))
         except MediaError as error:
-            events.note(f"{error}; the film is made again")
+            events.note(f"{error}; the video is made again")
         else:
             return engine.decode_latents(tensors, recipe), True
     return iter(engine.generate(request)), False

@@ -1,4 +1,4 @@
-"""`--best-of N`: several takes of one film from successive seeds, measured against the prompt; the best is kept."""
+"""`--best-of N`: several takes of one video from successive seeds, measured against the prompt; the best is kept."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def check_takes(number: int | None, count: int, prompt: str) -> None:
     if number < 2:
         raise OptionError(f"--best-of compares takes: give 2 or more, not {number}")
     if count > 1:
-        raise OptionError("--best-of keeps one film of several, --count makes several: give one of them")
+        raise OptionError("--best-of keeps one video of several, --count makes several: give one of them")
     from wan22.director.judge import measurable
 
     if not measurable(prompt):
@@ -54,22 +54,22 @@ def check_takes(number: int | None, count: int, prompt: str) -> None:
 
 
 def check_canvas(number: int | None, canvas: Canvas, request: Request) -> None:
-    """Raise RequestError for a film of which no takes are made: too short to measure, or of several clips."""
+    """Raise RequestError for a video of which no takes are made: too short to measure, or of several clips."""
     if number is None:
         return
     from wan22.director.measure import MIN_FRAMES
 
-    if canvas.clips > 1 or request.sound is not None:
+    if canvas.clips > 1 or request.audio is not None:
         raise RequestError(
-            "--best-of compares takes of one clip; this film has several, or a sound drives it"
+            "--best-of compares takes of one clip; this video has several, or an audio file drives it"
         )
     if canvas.frames < MIN_FRAMES:
-        raise RequestError(f"--best-of measures films of {MIN_FRAMES} frames or more, not {canvas.frames}")
+        raise RequestError(f"--best-of measures videos of {MIN_FRAMES} frames or more, not {canvas.frames}")
 
 
 def best_of(
     number: int,
-    film: Callable[[Request], Iterable[Event]],
+    video: Callable[[Request], Iterable[Event]],
     request: Request,
     target: Target,
     events: EventSink,
@@ -80,14 +80,14 @@ def best_of(
 ) -> dict[str, Any]:
     """Make takes, keep the one that obeys best (of equals the first), and return its recipe.
 
-    Each take is a whole film beside the target, TARGET-take-SEED, from the moment it is made; they go only after
+    Each take is a whole video beside the target, TARGET-take-SEED, from the moment it is made; they go only after
     the best is safely written under the target's name.
     """
     best: Take | None = None
     told: list[dict[str, Any]] = []
     targets: list[Target] = []
     for seed in range(request.seed, request.seed + number):
-        take = _take(film, replace(request, seed=seed), target, events, canvas=canvas, notes=notes)
+        take = _take(video, replace(request, seed=seed), target, events, canvas=canvas, notes=notes)
         targets.append(take.target)
         told.append(_told(take))
         events.note(_line(take))
@@ -111,7 +111,7 @@ def best_of(
 
 
 def _take(
-    film: Callable[[Request], Iterable[Event]],
+    video: Callable[[Request], Iterable[Event]],
     request: Request,
     target: Target,
     events: EventSink,
@@ -127,7 +127,7 @@ def _take(
     place = target.tagged(f"take-{request.seed}")
     frames: list[np.ndarray] = []
     recipe = publish(
-        _seen(film(request), frames), place, Quiet(events), size=canvas.out, fps=canvas.fps, notes=notes
+        _seen(video(request), frames), place, Quiet(events), size=canvas.out, fps=canvas.fps, notes=notes
     )
     whole = np.concatenate(frames)
     verdicts = judge(measure(whole, canvas.fps), request.prompt)
@@ -145,7 +145,7 @@ def _seen(events: Iterable[Event], frames: list[np.ndarray]) -> Iterator[Event]:
 
 
 def _again(take: Take) -> Iterator[Event]:
-    """A take as the end of a film that is made."""
+    """A take as the end of a video that is made."""
     from wan22.types import Finished, Frames
 
     yield Frames(0, len(take.frames), take.frames)
@@ -168,8 +168,8 @@ def _delete(target: Target) -> None:
 
     path = Path(target.path)
     if PATTERN.search(path.name):
-        for picture in numbered(target.path):
-            picture.unlink()
+        for image in numbered(target.path):
+            image.unlink()
     elif path.is_dir():
         shutil.rmtree(path)
     else:

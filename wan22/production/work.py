@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from wan22.catalog import NANO
 from wan22.errors import CheckpointError, OptionError, OutputError
 from wan22.production import rerender
-from wan22.production.audio import Asked, Soundtrack
+from wan22.production.audio import Asked, AudioTrack
 from wan22.production.direction import Direction, directed, kept, show_change
 from wan22.production.long_video import LongWork, publish_long
-from wan22.production.publish import Target, is_picture, publish
+from wan22.production.publish import Target, is_image, publish
 from wan22.production.takes import best_of as best_takes
 from wan22.production.takes import check_canvas, check_takes
 
@@ -69,7 +69,7 @@ class Takes:
 
 @dataclass(frozen=True)
 class Work:
-    """A command as it was typed: `given` are fields of a request, `files` its pictures and clips."""
+    """A command as it was typed: `given` are fields of a request, `files` its images and clips."""
 
     given: dict[str, Any]
     files: dict[str, str]
@@ -82,7 +82,7 @@ class Work:
     count: int = 1
     overwrite: bool = True
     recipe: dict[str, Any] = field(default_factory=dict)
-    sound: Asked = field(default_factory=Asked)
+    audio: Asked = field(default_factory=Asked)
     afresh: bool = False
     loras: tuple[rerender.AskedLoRA, ...] = ()
     direction: Direction = field(default_factory=Direction)
@@ -90,16 +90,16 @@ class Work:
 
 
 def make(work: Work, events: EventSink) -> None:
-    """Check everything that can be checked, then make the films one after another."""
-    typed = {*work.files, *(("sound",) if work.sound != Asked() else ())}
+    """Check everything that can be checked, then make the videos one after another."""
+    typed = {*work.files, *(("audio",) if work.audio != Asked() else ())}
     if work.source is not None:
-        found = rerender.follow(work.source, work.given, work.files, work.sound, work.loras)
+        found = rerender.follow(work.source, work.given, work.files, work.audio, work.loras)
         work = replace(
             work,
             recipe=found.recipe,
             given=found.given,
             files=found.files,
-            sound=found.sound,
+            audio=found.audio,
             loras=found.loras,
         )
         for note in found.notes:
@@ -114,15 +114,15 @@ def make(work: Work, events: EventSink) -> None:
     check_place(target, (1, 1), 1, work.overwrite)
     work, told = with_direction(work, events)
     check_takes(work.takes.number, work.count, work.given["prompt"])
-    track = work.sound.open()
+    track = work.audio.open()
     request = _request(work, track)
     rerender.check_inputs(work.recipe, request, typed)
     engine = work.machine.load(work.recipe, work.loras)
     engine.check(replace(request, seed=request.seed + max(work.count, work.takes.number or 1) - 1))
     canvas = engine.check(request)
     check_canvas(work.takes.number, canvas, request)
-    notes = rerender.note_files(work.files | ({"sound": track.path} if track and not track.said else {}))
-    notes |= _of_sound(track) | told
+    notes = rerender.note_files(work.files | ({"audio": track.path} if track and not track.said else {}))
+    notes |= _of_audio(track) | told
     for turn in range(work.count):
         place = target.tagged(str(turn + 1)) if work.count > 1 else target
         check_place(place, canvas.out, canvas.frames * (work.count - turn), work.overwrite)
@@ -138,7 +138,7 @@ def make(work: Work, events: EventSink) -> None:
                 notes=notes,
                 keep=work.takes.keep,
             )
-        elif canvas.clips > 1 or request.sound is not None:
+        elif canvas.clips > 1 or request.audio is not None:
             made = publish_long(engine, now, LongWork(place, canvas, track, notes, work.afresh), events)
         else:
             made = publish(engine.generate(now), place, events, size=canvas.out, fps=canvas.fps, notes=notes)
@@ -158,54 +158,52 @@ def with_direction(work: Work, events: EventSink) -> tuple[Work, dict[str, Any]]
     return replace(work, given=given | {"prompt": prompt}), told
 
 
-def _of_sound(track: Soundtrack | None) -> dict[str, Any]:
-    """What a recipe notes of a film's sound: the piece of a file, or what was said by whom."""
+def _of_audio(track: AudioTrack | None) -> dict[str, Any]:
+    """What a recipe notes of a video's audio: the piece of a file, or what was said by whom."""
     if track is None:
         return {}
     entry = present({"said": track.said or None, "start": track.start or None, "seconds": track.seconds})
-    return {"sound": entry} if entry else {}
+    return {"audio": entry} if entry else {}
 
 
-def _request(work: Work, track: Soundtrack | None) -> Request:
-    """Read the pictures, clips and sound, and put the request together."""
+def _request(work: Work, track: AudioTrack | None) -> Request:
+    """Read the images, clips and audio, and put the request together."""
     from wan22.media.image import read_image
     from wan22.media.video import read_clip
     from wan22.types import Clip, Request
 
-    def read_film(path: str) -> Clip:
+    def read_video(path: str) -> Clip:
         return read_clip(
             path, fps=work.given.get("fps")
-        )  # of numbered pictures, which have no rate of their own
+        )  # of numbered images, which have no rate of their own
 
-    readers = {"image": read_image, "last_image": read_image, "video": read_film, "pose": read_film}
+    readers = {"image": read_image, "last_image": read_image, "video": read_video, "pose": read_video}
     media: dict[str, Any] = {name: readers[name](path) for name, path in work.files.items()}
     if track is not None:
-        media["sound"] = track.heard()
+        media["audio"] = track.heard()
     return Request(**work.given, **media)
 
 
 def _target(work: Work) -> Target:
-    """Where the result goes: as typed, beside the film that is made again, or under out/."""
+    """Where the result goes: as typed, beside the video that is made again, or under out/."""
     if work.output is not None:
         path = work.output
     elif work.source is not None:
         path = Target(work.source).tagged("again").path
-        path = (
-            path if is_picture(path) == (work.suffix == ".png") else f"{Path(path).with_suffix(work.suffix)}"
-        )
+        path = path if is_image(path) == (work.suffix == ".png") else f"{Path(path).with_suffix(work.suffix)}"
     else:
         path = f"out/{slug(work.given['prompt'])}-{work.given.get('seed', 0)}{work.suffix}"
-    if is_picture(path) and work.suffix != ".png":
+    if is_image(path) and work.suffix != ".png":
         raise OutputError(
-            f"{path} is a picture, and `wan22 generate` makes films; use `wan22 image`, or name a .mp4"
+            f"{path} is an image, and `wan22 generate` makes videos; use `wan22 image`, or name a .mp4"
         )
-    if not is_picture(path) and work.suffix == ".png":
-        raise OutputError(f"{path} is no picture, and `wan22 image` makes one; use a .png, .jpg or .webp")
+    if not is_image(path) and work.suffix == ".png":
+        raise OutputError(f"{path} is no image, and `wan22 image` makes one; use a .png, .jpg or .webp")
     return Target(path, work.quality, work.codec)
 
 
 def check_place(target: Target, size: tuple[int, int], frames: int, overwrite: bool) -> None:
-    """Raise OutputError if a film of that size cannot be written there."""
+    """Raise OutputError if a video of that size cannot be written there."""
     from wan22.media.output_paths import check_output, estimate_bytes
 
     check_output(target.path, bytes_needed=estimate_bytes(size, frames, target.path), overwrite=overwrite)
@@ -214,7 +212,7 @@ def check_place(target: Target, size: tuple[int, int], frames: int, overwrite: b
 def slug(prompt: str) -> str:
     """A file name from a prompt: its first words, letters of any language, at most 48 characters."""
     words = "-".join(re.findall(r"\w+", prompt.lower()))[:48].strip("-_")
-    return words or "film"
+    return words or "video"
 
 
 def present(values: dict[str, Any]) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def hold(denoise: Denoise, known: Float[Tensor, "..."], where: Bool[Tensor, "...
     """Return a denoise that sees, and gives back, the latents `known` wherever `where` is true.
 
     The official TI2V loop overwrites the known latents in the noise and again after every solver step. This
-    is the same film, bit for bit: a solver's update is elementwise, so what it does to a known element
+    is the same video, bit for bit: a solver's update is elementwise, so what it does to a known element
     reaches no other one; the model never sees it; and the last step of every solver returns x0 itself.
     `known` and `where` broadcast to x; values at places where `where` is false are ignored.
     """

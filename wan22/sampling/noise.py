@@ -1,4 +1,4 @@
-"""Where a film starts: noise from a seed, alone or mixed with latents that exist already.
+"""Where a video starts: noise from a seed, alone or mixed with latents that exist already.
 
 It knows no schedule and no device: noise is drawn on the CPU, so that a seed means the same everywhere.
 """

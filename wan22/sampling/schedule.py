@@ -1,4 +1,4 @@
-"""Which noise levels a film passes through, from noise to clean. It knows no solver formula and no network.
+"""Which noise levels a video passes through, from noise to clean. It knows no solver formula and no network.
 
 Every schedule is a row of sigmas, shifted towards noise: s(sigma) = shift sigma / (1 + (shift - 1) sigma).
 The solver works with the sigma; the network is told the timestep, which the official schedules truncate to an
@@ -30,7 +30,7 @@ UNIPC_SIGMA_MAX = float(np.float32(0.999))
 class Schedule:
     """The levels of n steps. `schedule[i]` is the Level at which step i (0..n-1) asks the model.
 
-    `sigmas` are n + 1 float32 numbers on the CPU, strictly falling; the last one, 0, is the finished film.
+    `sigmas` are n + 1 float32 numbers on the CPU, strictly falling; the last one, 0, is the finished video.
     `timesteps` are n numbers in 0..1000 for the network.
     """
 

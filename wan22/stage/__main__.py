@@ -1,6 +1,6 @@
 """`python -m wan22.stage`: a contact sheet of sampled shots, four moments of each, with their captions.
 
-With `--puppets`, of puppets that sing; with `--puppet`, the picture of one at rest, for a film that sound drives.
+With `--puppets`, of puppets that sing; with `--puppet`, the image of one at rest, for a video that audio drives.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("sheet.png"))
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--puppets", action="store_true", help="puppets that sing instead of shots")
-    kind.add_argument("--puppet", action="store_true", help="one picture of a puppet at rest")
+    kind.add_argument("--puppet", action="store_true", help="one image of a puppet at rest")
     options = parser.parse_args(arguments)
     rng = random.Random(options.seed)
     if options.puppet:
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _puppets(shots: Sequence[PuppetShot], samples: np.ndarray, side: int, seed: int) -> np.ndarray:
-    """Puppets that perform a sound, square films of its length, uint8 (b, T, side, side, 3)."""
+    """Puppets that perform an audio file, square videos of its length, uint8 (b, T, side, side, 3)."""
     frames = len(samples) * 16 // RATE
     parts = [perform(samples, RATE, frames, 16.0, seed=seed + i) for i in range(len(shots))]
     return render_puppet(shots, parts, height=side, width=side, frames=frames, seed=seed).numpy()

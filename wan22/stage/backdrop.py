@@ -115,7 +115,7 @@ def plan_backdrop(
         light=torch.cat(
             [elevation.cos() * azimuth.sin(), elevation.sin(), -elevation.cos() * azimuth.cos()], dim=1
         ),
-        # The disc hangs inside the picture on the light's side; a liberty of picture books that shows the label.
+        # The disc hangs inside the image on the light's side; a liberty of image books that shows the label.
         sun_azimuth=side * (half_view - (0.21 + draw(20, 0.0, 0.06)) / FOCAL),
         sun_elevation=torch.minimum(sky_room * draw(21, 0.45, 0.62), torch.tensor(0.17)),
         night=flag(time == "night"),
@@ -166,7 +166,7 @@ def draw_backdrop(s: Backdrop, height: int, width: int) -> tuple[Rays, Tensor]:
 
 def _sky(s: Backdrop, rays: Rays) -> Tensor:
     up = rays.v.clamp(min=0)
-    picture = torch.lerp(s.horizon_colour, s.zenith, 1 - (-9 * up).exp())
+    image = torch.lerp(s.horizon_colour, s.zenith, 1 - (-9 * up).exp())
     mist = torch.zeros_like(rays.azimuth)
     for i in range(CLOUDS):
         a, e = s.cloud_azimuth[:, i : i + 1], s.cloud_elevation[:, i : i + 1]
@@ -174,17 +174,17 @@ def _sky(s: Backdrop, rays: Rays) -> Tensor:
             -(((rays.azimuth - a - 0.06) / 0.05) ** 2)
         ).exp()
         mist = mist + puff * (-(((rays.v - e) / 0.014) ** 2)).exp()
-    picture = torch.lerp(picture, s.cloud, (0.8 * mist).clamp(0, 0.75))
+    image = torch.lerp(image, s.cloud, (0.8 * mist).clamp(0, 0.75))
     across, above = rays.azimuth - s.sun_azimuth, rays.v - s.sun_elevation
     squared = across * across + above * above
     glow = (0.55 - 0.3 * s.night) * (-squared * 260).exp()
-    picture = torch.lerp(picture, s.disc, glow)
+    image = torch.lerp(image, s.disc, glow)
     radius = 0.026
-    picture = torch.lerp(picture, s.disc, edge(radius - squared.sqrt(), 1.2 / s.focal))
-    return _hills(s, rays, picture)
+    image = torch.lerp(image, s.disc, edge(radius - squared.sqrt(), 1.2 / s.focal))
+    return _hills(s, rays, image)
 
 
-def _hills(s: Backdrop, rays: Rays, picture: Tensor) -> Tensor:
+def _hills(s: Backdrop, rays: Rays, image: Tensor) -> Tensor:
     """Two ranges on the horizon: round in the meadow, long in the desert, peaks in the snow."""
     light = s.ambient + 0.45 * s.sun
     for i, (depth, haze) in enumerate(((1.0, 0.55), (0.55, 0.3))):
@@ -194,11 +194,11 @@ def _hills(s: Backdrop, rays: Rays, picture: Tensor) -> Tensor:
         peaks = 1 - (rays.azimuth * (9 + 3 * i) + phase).sin().abs() + 0.1 * wave
         outline = depth * (s.meadow * 0.034 * smooth + s.desert * 0.022 * smooth + s.snow * 0.065 * peaks)
         colour = torch.lerp(s.hill * light, s.horizon_colour, haze)
-        picture = torch.lerp(picture, colour, edge(outline - rays.v, 1.2 / s.focal))
-    return picture
+        image = torch.lerp(image, colour, edge(outline - rays.v, 1.2 / s.focal))
+    return image
 
 
-def _ground(s: Backdrop, rays: Rays, picture: Tensor) -> Tensor:
+def _ground(s: Backdrop, rays: Rays, image: Tensor) -> Tensor:
     depth = (CAMERA_HEIGHT / (-rays.v).clamp(min=CAMERA_HEIGHT / _FAR)).clamp(max=_FAR)
     x, z = depth * rays.dx, s.camera_z + depth * rays.dz
     k = 2 * torch.pi / s.period
@@ -213,10 +213,10 @@ def _ground(s: Backdrop, rays: Rays, picture: Tensor) -> Tensor:
 
     colour = colour * (s.ambient + s.sun * (s.light[:, 1:2] + 0.25))
     colour = torch.lerp(colour, s.horizon_colour, 0.7 * (1 - (-depth / 90).exp()))
-    return torch.lerp(picture, colour, (0.5 - rays.v * s.focal).clamp(0, 1))
+    return torch.lerp(image, colour, (0.5 - rays.v * s.focal).clamp(0, 1))
 
 
-def _props(s: Backdrop, rays: Rays, picture: Tensor) -> Tensor:
+def _props(s: Backdrop, rays: Rays, image: Tensor) -> Tensor:
     """Trees, cacti or firs far behind: upright outlines, a half-width for every height."""
     sin, cos = s.yaw.sin(), s.yaw.cos()
     light = s.ambient + 0.5 * s.sun
@@ -235,5 +235,5 @@ def _props(s: Backdrop, rays: Rays, picture: Tensor) -> Tensor:
         half = s.meadow * torch.maximum(crown, trunk) + s.desert * cactus + s.snow * torch.maximum(fir, trunk)
         shading = (1 + 0.9 * side * across / tall).clamp(0.6, 1.4)
         colour = torch.lerp(s.prop * light * shading, s.horizon_colour, 0.25)
-        picture = torch.lerp(picture, colour, edge(half * tall - across.abs(), 1.3 * depth / s.focal))
-    return picture
+        image = torch.lerp(image, colour, edge(half * tall - across.abs(), 1.3 * depth / s.focal))
+    return image

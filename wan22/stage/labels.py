@@ -1,7 +1,7 @@
 """What a shot on the film set can be: its axes and their values, how often each is drawn, and what is held out.
 
 Where the director's vocabulary has the axis or the term, key and value are the vocabulary's own ("shot_size",
-"close-up"). It knows words, not pictures: `scene.py` says what a value means in the world, `caption.py` how people say
+"close-up"). It knows words, not images: `scene.py` says what a value means in the world, `caption.py` how people say
 it.
 """
 
@@ -70,7 +70,7 @@ AXES: dict[str, dict[str, float]] = {
 }
 """Every axis, with the weight of each of its values. A weight of 0: never drawn, only asked for by name.
 
-`light_source` "sky" is the sun, or the moon at night; "practical" a lamp that stands in the picture. `light_direction`
+`light_source` "sky" is the sun, or the moon at night; "practical" a lamp that stands in the image. `light_direction`
 "left" and "right" are side light from there. `camera` joins the moves of a compound one by "+".
 """
 

@@ -1,8 +1,8 @@
-"""The puppet: who it is, how people say it, and what it does with a sound.
+"""The puppet: who it is, how people say it, and what it does with an audio file.
 
-A performance follows from the sound alone: the mouth from the loudness of the voice band, its width from the spectrum's
+A performance follows from the audio alone: the mouth from the loudness of the voice band, its width from the spectrum's
 balance, the brows from accents, the head from the slow loudness, the hands from stressed beginnings. Loudness is taken
-relative to the track's own, as an encoder of sound hears it. It knows labels and signals; `puppet_render.py` draws.
+relative to the track's own, as an encoder of audio hears it. It knows labels and signals; `puppet_render.py` draws.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class Performance(NamedTuple):
 
 
 def perform(samples: np.ndarray, rate: int, frames: int, fps: float, *, seed: int) -> Performance:
-    """Derive a performance of `frames` frames from a sound; `seed` moves nothing but the eyelids."""
+    """Derive a performance of `frames` frames from an audio file; `seed` moves nothing but the eyelids."""
     centres = np.arange(frames) / fps
     loud, bright = _loudness(samples, rate, centres)
     mouth = _smoothed(((loud - _FLOOR) / _SPAN).clip(0, 1), fps, 0.05)
@@ -159,7 +159,7 @@ def _loudness(samples: np.ndarray, rate: int, centres: np.ndarray) -> tuple[np.n
     """Decibels of the voice band at the given seconds, relative to the track's loud level; and brightness 0..1.
 
     The loud level is where the loudest tenth of what stands clear of the quietest begins. A track whose voice band does
-    not stand clear of its other sound, such as noise, has no voice and no loud level: it is all quiet.
+    not stand clear of its other audio, such as noise, has no voice and no loud level: it is all quiet.
     """
     size = round(_WINDOW * rate)
     window = np.hanning(size)

@@ -36,10 +36,10 @@ _LIP = (0.62, 0.44, 0.38)
 _WHITE, _DARK = (0.97, 0.97, 0.96), (0.10, 0.09, 0.10)
 
 PAN = 0.17
-"""Of the picture's width: how far to either side of the middle a pan begins and ends."""
+"""Of the image's width: how far to either side of the middle a pan begins and ends."""
 
 DOLLY = 0.47
-"""Logarithm of the change of scale of a dolly over a whole film."""
+"""Logarithm of the change of scale of a dolly over a whole video."""
 
 
 _METRE = 4.0  # world length of a unit at the puppet, as at a large subject in a close-up
@@ -63,7 +63,7 @@ def render_puppet(
     fps: float = 16.0,
     seed: int = 0,
 ) -> Tensor:
-    """Render one film for every shot and its performance; the camera's move lasts from the first frame to the last.
+    """Render one video for every shot and its performance; the camera's move lasts from the first frame to the last.
 
     Returns uint8 (b, T, H, W, 3). Raises SizeError for sizes under 32 pixels, or performances of another length.
     """
@@ -74,15 +74,15 @@ def render_puppet(
         )
     if len(shots) != len(performances) or any(len(p.mouth) != frames for p in performances):
         raise SizeError(f"every shot needs a performance of {frames} frames")
-    films = torch.empty(len(shots), frames, height, width, 3, dtype=torch.uint8)
+    videos = torch.empty(len(shots), frames, height, width, 3, dtype=torch.uint8)
     for i, (shot, performance) in enumerate(zip(shots, performances, strict=True)):
         scene = _scene(shot, height, width, frames, seed * 10_007 + i)
-        films[i] = _draw(scene, shot, performance, height, width)[0]
-    return films
+        videos[i] = _draw(scene, shot, performance, height, width)[0]
+    return videos
 
 
 def _scene(shot: PuppetShot, height: int, width: int, frames: int, seed: int) -> Backdrop:
-    """The world of a shot, with the camera at a portrait's height and its move stretched over the film."""
+    """The world of a shot, with the camera at a portrait's height and its move stretched over the video."""
     world = plan_backdrop(
         shot.surroundings, shot.time, shot.light, shot.tone, height=height, width=width, seed=seed
     )
@@ -100,10 +100,10 @@ def _scene(shot: PuppetShot, height: int, width: int, frames: int, seed: int) ->
 
 
 def _draw(s: Backdrop, shot: PuppetShot, part: Performance, height: int, width: int) -> Tensor:
-    rays, picture = draw_backdrop(s, height, width)
-    picture = _puppet(s, _sheet(s, rays, height, width), shot, part, picture)
-    picture = (picture * s.grade).clamp(0, 1)
-    return (picture * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 4, 1)
+    rays, image = draw_backdrop(s, height, width)
+    image = _puppet(s, _sheet(s, rays, height, width), shot, part, image)
+    image = (image * s.grade).clamp(0, 1)
+    return (image * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 4, 1)
 
 
 def _sheet(s: Backdrop, rays: Rays, height: int, width: int) -> _Sheet:
@@ -116,14 +116,14 @@ def _sheet(s: Backdrop, rays: Rays, height: int, width: int) -> _Sheet:
     return _Sheet(x, y + below, -s.camera_z / s.focal / _METRE)
 
 
-def _puppet(s: Backdrop, sheet: _Sheet, shot: PuppetShot, part: Performance, picture: Tensor) -> Tensor:
+def _puppet(s: Backdrop, sheet: _Sheet, shot: PuppetShot, part: Performance, image: Tensor) -> Tensor:
     """Paint from back to front: body, hands, head, hair, eyes, brows, nose, mouth."""
     mouth, wide, brow, nod, tilt, blink = (
         _track(getattr(part, name)) for name in ("mouth", "width", "brow", "nod", "tilt", "blink")
     )
     coat, hair, face = _paint(_COAT[shot.coat]), _paint(_HAIR[shot.hair]), _paint(_FACE)
-    picture = _felt(s, sheet, picture, coat, (0.0, -0.80), (0.46, 0.46))
-    picture = _felt(s, sheet, picture, face * 0.9, (0.0, -0.36), (0.10, 0.14))
+    image = _felt(s, sheet, image, coat, (0.0, -0.80), (0.46, 0.46))
+    image = _felt(s, sheet, image, face * 0.9, (0.0, -0.36), (0.10, 0.14))
     # The head turns about the neck; everything on it moves along.
     sin, cos = tilt.sin(), tilt.cos()
     neck = -0.36
@@ -131,27 +131,27 @@ def _puppet(s: Backdrop, sheet: _Sheet, shot: PuppetShot, part: Performance, pic
     hy = sheet.x * sin + (sheet.y - neck) * cos + neck
     head = _Sheet(hx, hy, sheet.pixel)
     drop = -0.10 * nod  # a nod lowers the face on the head
-    picture = _felt(s, head, picture, hair, (0.0, 0.07), (0.325, 0.36))
-    picture = _felt(s, head, picture, face, (0.0, -0.01), (0.285, 0.345))
-    picture = _felt(s, head, picture, hair, (0.0, 0.285 + drop), (0.25, 0.085))
+    image = _felt(s, head, image, hair, (0.0, 0.07), (0.325, 0.36))
+    image = _felt(s, head, image, face, (0.0, -0.01), (0.285, 0.345))
+    image = _felt(s, head, image, hair, (0.0, 0.285 + drop), (0.25, 0.085))
     for side in (-1.0, 1.0):
         eye = (side * 0.115, 0.075 + drop)
         open_ = 0.055 * (1 - 0.85 * blink)
-        picture = _felt(s, head, picture, _paint(_WHITE), eye, (0.058, open_))
-        picture = _felt(s, head, picture, _paint(_DARK), (eye[0], eye[1]), (0.028, open_ * 0.6))
-        picture = _felt(s, head, picture, hair * 0.6, (eye[0], eye[1] + 0.085 + 0.045 * brow), (0.07, 0.016))
-    picture = _felt(s, head, picture, face * 0.86, (0.0, -0.035 + drop), (0.035, 0.05))
+        image = _felt(s, head, image, _paint(_WHITE), eye, (0.058, open_))
+        image = _felt(s, head, image, _paint(_DARK), (eye[0], eye[1]), (0.028, open_ * 0.6))
+        image = _felt(s, head, image, hair * 0.6, (eye[0], eye[1] + 0.085 + 0.045 * brow), (0.07, 0.016))
+    image = _felt(s, head, image, face * 0.86, (0.0, -0.035 + drop), (0.035, 0.05))
     half_width = 0.095 + 0.045 * wide
     at = (0.0, -0.165 + drop - 0.02 * mouth)
-    picture = _felt(s, head, picture, _paint(_LIP), at, (half_width + 0.015, 0.016 + 0.092 * mouth))
+    image = _felt(s, head, image, _paint(_LIP), at, (half_width + 0.015, 0.016 + 0.092 * mouth))
     # A shut mouth shows its lips alone.
     inside = _cover(head, at, (half_width, 0.002 + 0.086 * mouth)) * (mouth / 0.08).clamp(0, 1)
-    picture = torch.lerp(picture, _light(s, head, _paint(_MOUTH)), inside)
+    image = torch.lerp(image, _light(s, head, _paint(_MOUTH)), inside)
     for side in (0, 1):
         beat = _track(part.hands[:, side])
         hand = ((0.44 if side else -0.44), -0.56 + 0.22 * beat)
-        picture = _felt(s, sheet, picture, face * 0.95, hand, (0.085, 0.085))
-    return picture
+        image = _felt(s, sheet, image, face * 0.95, hand, (0.085, 0.085))
+    return image
 
 
 def _track(values: object) -> Tensor:
@@ -174,8 +174,8 @@ def _cover(sheet: _Sheet, at: Place, radii: Place) -> Tensor:
     return (0.5 + (1 - along) / (slope.clamp(min=1e-4) * sheet.pixel)).clamp(0, 1)
 
 
-def _felt(s: Backdrop, sheet: _Sheet, picture: Tensor, paint: Tensor, at: Place, radii: Place) -> Tensor:
-    return torch.lerp(picture, _light(s, sheet, paint), _cover(sheet, at, radii))
+def _felt(s: Backdrop, sheet: _Sheet, image: Tensor, paint: Tensor, at: Place, radii: Place) -> Tensor:
+    return torch.lerp(image, _light(s, sheet, paint), _cover(sheet, at, radii))
 
 
 def _light(s: Backdrop, sheet: _Sheet, paint: Tensor) -> Tensor:

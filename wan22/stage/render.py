@@ -73,7 +73,7 @@ def render(
         for some in members.split(piece) if len(members) else ():
             padded = torch.cat([some, some[-1:].expand(piece - len(some))])
             part = Scene(*(values[padded].to(device) for values in scene))
-            clips[some] = _picture(part, kind, height, width, draw)[: len(some)]
+            clips[some] = _image(part, kind, height, width, draw)[: len(some)]
     return clips
 
 
@@ -85,7 +85,7 @@ def _compiled() -> Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]:
     return torch.compile(_layers, dynamic=False)
 
 
-def _picture(
+def _image(
     scene: Scene, kind: str, height: int, width: int, draw: Callable[..., tuple[Tensor, ...]]
 ) -> Tensor:
     unit = min(height, 0.8 * width)
@@ -98,31 +98,31 @@ def _picture(
     if bool(scene.shallow.any()):
         soft = _softened(behind, 0.045 * unit)
         behind = torch.lerp(behind, soft, blur * scene.shallow)
-    picture = _graded(scene, behind * (1 - cover) + before)
-    return (picture.clamp(0, 1) * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 4, 1)
+    image = _graded(scene, behind * (1 - cover) + before)
+    return (image.clamp(0, 1) * 255 + 0.5).to(torch.uint8).permute(0, 2, 3, 4, 1)
 
 
-def _softened(picture: Tensor, sigma: float) -> Tensor:
+def _softened(image: Tensor, sigma: float) -> Tensor:
     """Gaussian blur along rows and columns, (b, c, T, H, W)."""
     reach = int(2.5 * sigma) + 1
     kernel = (
-        -((torch.arange(-reach, reach + 1, device=picture.device, dtype=torch.float32) / sigma) ** 2) / 2
+        -((torch.arange(-reach, reach + 1, device=image.device, dtype=torch.float32) / sigma) ** 2) / 2
     ).exp()
     kernel = kernel / kernel.sum()
-    b, c, t, h, w = picture.shape
-    flat = picture.reshape(b * c * t, 1, h, w)
+    b, c, t, h, w = image.shape
+    flat = image.reshape(b * c * t, 1, h, w)
     flat = F.conv2d(F.pad(flat, (reach, reach, 0, 0), mode="replicate"), kernel.view(1, 1, 1, -1))
     flat = F.conv2d(F.pad(flat, (0, 0, reach, reach), mode="replicate"), kernel.view(1, 1, -1, 1))
     return flat.view(b, c, t, h, w)
 
 
-def _graded(s: Scene, picture: Tensor) -> Tensor:
+def _graded(s: Scene, image: Tensor) -> Tensor:
     """The laboratory: tone, then saturation about the luminance (Rec. 709), then contrast about a middle grey."""
-    picture = picture * s.grade
-    weights = torch.tensor([0.2126, 0.7152, 0.0722], device=picture.device).view(1, 3, 1, 1, 1)
-    grey = (picture * weights).sum(dim=1, keepdim=True)
-    picture = grey + (picture - grey) * s.saturation
-    return (picture - 0.42) * s.contrast + 0.42
+    image = image * s.grade
+    weights = torch.tensor([0.2126, 0.7152, 0.0722], device=image.device).view(1, 3, 1, 1, 1)
+    grey = (image * weights).sum(dim=1, keepdim=True)
+    image = grey + (image - grey) * s.saturation
+    return (image - 0.42) * s.contrast + 0.42
 
 
 class _Rays(NamedTuple):
@@ -141,7 +141,7 @@ def _rays(s: Scene, height: int, width: int, unit: float, right: Tensor, down: T
     row = torch.arange(height, device=device, dtype=torch.float32).view(1, 1, 1, -1, 1)
     u = (column + 0.5 + right - width / 2) / unit
     v = (height / 2 - row - 0.5 - down) / unit
-    # The operator's roll to the right turns the picture to the left.
+    # The operator's roll to the right turns the image to the left.
     sin, cos = s.roll.sin(), s.roll.cos()
     u, v = u * cos + v * sin, v * cos - u * sin
     far = (u * u + v * v).sqrt().clamp(min=1e-6)
@@ -196,12 +196,12 @@ def _layers(
 
 def _sky(s: Scene, rays: _Rays) -> Tensor:
     up = rays.d[1].clamp(min=0)
-    picture = torch.lerp(s.horizon, s.zenith, 1 - (-3.2 * up).exp())
+    image = torch.lerp(s.horizon, s.zenith, 1 - (-3.2 * up).exp())
     light: Vector = (s.light[:, 0:1], s.light[:, 1:2], s.light[:, 2:3])
     # The sky is brighter where the light comes from.
     toward = dot(rays.d, light)
     bright = (0.5 + 0.5 * toward).clamp(0, 1) ** 2 * (1 - s.overcast)
-    picture = picture * (0.92 + 0.22 * bright)
+    image = image * (0.92 + 0.22 * bright)
     mist = torch.zeros_like(rays.azimuth)
     wide = 0.12 / s.focal
     for i in range(CLOUDS):
@@ -209,15 +209,15 @@ def _sky(s: Scene, rays: _Rays) -> Tensor:
         puff = (-(((rays.azimuth - a) / wide) ** 2)).exp()
         puff = puff + (-(((rays.azimuth - a - 0.8 * wide) / (0.7 * wide)) ** 2)).exp()
         mist = mist + puff * (-(((rays.slope - e) / (0.22 * wide)) ** 2)).exp()
-    picture = torch.lerp(picture, s.cloud, (0.8 * mist).clamp(0, 0.75))
+    image = torch.lerp(image, s.cloud, (0.8 * mist).clamp(0, 0.75))
     clear = 1 - s.overcast
     off = (2 - 2 * toward).clamp(min=0).sqrt() * s.focal  # units
     glow = (0.55 - 0.3 * s.night) * (-(off**2) * 40).exp() * clear
-    picture = torch.lerp(picture, s.disc, glow)
-    return torch.lerp(picture, s.disc, edge(0.055 - off, 0.02) * clear)
+    image = torch.lerp(image, s.disc, glow)
+    return torch.lerp(image, s.disc, edge(0.055 - off, 0.02) * clear)
 
 
-def _hills(s: Scene, rays: _Rays, picture: Tensor) -> Tensor:
+def _hills(s: Scene, rays: _Rays, image: Tensor) -> Tensor:
     """Two ranges on the horizon: round in the meadow, long in the desert, peaks in the snow."""
     light = s.ambient + 0.45 * s.sun
     for i, (depth, haze) in enumerate(((1.0, 0.55), (0.55, 0.3))):
@@ -227,11 +227,11 @@ def _hills(s: Scene, rays: _Rays, picture: Tensor) -> Tensor:
         peaks = 1 - (rays.azimuth * (9 + 3 * i) + phase).sin().abs() + 0.1 * wave
         outline = depth * (s.meadow * 0.045 * smooth + s.desert * 0.03 * smooth + s.snow * 0.08 * peaks)
         colour = torch.lerp(s.hill * light, s.horizon, haze)
-        picture = torch.lerp(picture, colour, edge(outline - rays.slope, 1.2 * rays.pixel))
-    return picture
+        image = torch.lerp(image, colour, edge(outline - rays.slope, 1.2 * rays.pixel))
+    return image
 
 
-def _props(s: Scene, rays: _Rays, picture: Tensor) -> Tensor:
+def _props(s: Scene, rays: _Rays, image: Tensor) -> Tensor:
     """Trees, cacti or firs behind the subject: upright outlines, a half-width for every height."""
     light = s.ambient + 0.5 * s.sun
     for i in range(PROPS):
@@ -251,8 +251,8 @@ def _props(s: Scene, rays: _Rays, picture: Tensor) -> Tensor:
         shading = (1 + 0.9 * s.light[:, 0:1] * across / tall).clamp(0.6, 1.4)
         colour = torch.lerp(s.prop * light * shading, s.horizon, 0.25)
         shape = edge(half * tall - across.abs(), 1.3 * away * rays.pixel) * (off.abs() < 1.2)
-        picture = torch.lerp(picture, colour, shape)
-    return picture
+        image = torch.lerp(image, colour, shape)
+    return image
 
 
 def _ground(s: Scene, rays: _Rays, kind: str, pose: Pose) -> tuple[Tensor, Tensor]:

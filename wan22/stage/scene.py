@@ -1,7 +1,7 @@
 """From labels to a world: where camera, light and bodies are at every moment, and what colours things have.
 
 World axes: x to the right, y up, z away from the camera's first place. The subject is one metre high and rests near
-the origin, on the ground y = 0. One `unit` of the picture is min(height, 0.8 width) pixels: apparent sizes and
+the origin, on the ground y = 0. One `unit` of the image is min(height, 0.8 width) pixels: apparent sizes and
 movements are given in units, so that every aspect shows the same shot. Every number varies a little from clip to clip.
 It knows nothing of pixels' values: `render.py` draws what is planned here.
 """
@@ -25,11 +25,11 @@ _DRAWS = 96
 SHARE = {"extreme-close-up": 0.92, "close-up": 0.58, "medium": 0.36, "wide": 0.215, "extreme-wide": 0.125}
 """Height of the subject in units."""
 FOCAL = {"normal-lens": 1.8, "wide-angle": 0.9, "telephoto": 5.0, "fisheye": 0.8}
-"""Focal length in units: 35 mm film has 24 mm to the unit, so 43, 22, 120 and 19 mm."""
+"""Focal length in units: 35 mm video has 24 mm to the unit, so 43, 22, 120 and 19 mm."""
 
 _EYE, _LOW = 0.85, 0.10  # metres above the ground
 _RISE = {"high-angle": 0.58, "overhead": 1.38}  # radians over the horizon
-_AIM = {"low-angle": -0.17}  # where the subject stands in the picture, units over its middle
+_AIM = {"low-angle": -0.17}  # where the subject stands in the image, units over its middle
 _TRAVEL, _PAN, _TILT, _TRUCK, _CRANE = (
     0.36,
     0.34,
@@ -73,7 +73,7 @@ class Scene(NamedTuple):
     other_radius: Tensor
     light: Tensor  # (b, 3, 1, 1, 1): unit vector to the light
     soft: Tensor  # 0 hard .. 1 soft
-    lamp: Tensor  # 1 where a lamp stands in the picture
+    lamp: Tensor  # 1 where a lamp stands in the image
     lamp_x: Tensor
     lamp_y: Tensor
     lamp_z: Tensor
@@ -158,7 +158,7 @@ def plan(
     seconds = ((torch.arange(frames).unsqueeze(1) + shutter) / fps).view(1, 1, -1, 1, 1)
     clock = _Clock(seconds, max((frames - 1) / fps, 1e-6))
     unit = min(height, 0.8 * width)
-    room = width / (1.6 * unit)  # 1 for a picture of 16:10
+    room = width / (1.6 * unit)  # 1 for an image of 16:10
 
     share = _numbers(shots, "shot_size", SHARE) * draw(0.95, 1.05)
     focal = _numbers(shots, "lens", FOCAL)
@@ -314,7 +314,7 @@ def _bodies(
     """Where the subject and the other body are, and how they are turned."""
     travel = clock.pace * room * draw(0.9, 1.1) * _TRAVEL
     heading = _is(shots, "action", "travel-right") - _is(shots, "action", "travel-left")
-    # One that is followed goes further: it does not leave the picture.
+    # One that is followed goes further: it does not leave the image.
     reach = torch.where(_is(shots, "camera", "follow") > 0, 1.6, 1.0)
     x = heading * metre * travel * reach * clock.along
 

@@ -1,6 +1,6 @@
-"""Sounds for the puppet: speech by `espeak-ng`, singing by a synthesis of our own, silence, and mixes of them.
+"""Audio files for the puppet: speech by `espeak-ng`, singing by a synthesis of our own, silence, and mixes of them.
 
-Everything is mono float32 in [-1, 1]. The same arguments give the same sound. It knows no pictures.
+Everything is mono float32 in [-1, 1]. The same arguments give the same audio. It knows no images.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from wan22.stage.labels import Split
 RATE = 16000
 """Samples a second unless told otherwise."""
 
-# Words of a voice's language, chosen for varied sounds. Nothing of one split is in the other.
+# Words of a voice's language, chosen for varied audio. Nothing of one split is in the other.
 _WORDS = {
     "en": (
         "the quick morning train brings seven happy people home while old clocks count every hour "
@@ -88,7 +88,7 @@ def speech(
     command = [program, "--stdout", "-v", voice, "-p", str(pitch), "-s", str(speed), "--", text]
     spoken = subprocess.run(command, capture_output=True, check=False)
     if spoken.returncode or not spoken.stdout:
-        said = spoken.stderr.decode(errors="replace").strip() or "no sound"
+        said = spoken.stderr.decode(errors="replace").strip() or "no audio"
         raise SpeechError(f"espeak-ng could not speak with voice {voice!r}: {said}")
     with wave.open(io.BytesIO(spoken.stdout)) as file:
         # The header of a stream has no true length: what came is read.
@@ -123,17 +123,17 @@ def singing(seconds: float, *, seed: int = 0, rate: int = RATE) -> np.ndarray:
 def quiet(seconds: float, *, seed: int = 0, rate: int = RATE) -> np.ndarray:
     """Nobody speaks: digital zero, the noise of a room, or clicks in it."""
     rng = np.random.default_rng(seed)
-    sound = np.zeros(round(seconds * rate), np.float32)
+    audio = np.zeros(round(seconds * rate), np.float32)
     kind = rng.choice(["zero", "room", "clicks"])
     if kind == "zero":
-        return sound
-    sound += noise(len(sound), rng) * 10 ** rng.uniform(-3.5, -2.0)
+        return audio
+    audio += noise(len(audio), rng) * 10 ** rng.uniform(-3.5, -2.0)
     if kind == "clicks":
         decay = np.exp(-np.arange(round(0.004 * rate)) / (0.0008 * rate))
-        for start in rng.integers(0, max(1, len(sound) - len(decay)), size=max(1, round(2 * seconds))):
+        for start in rng.integers(0, max(1, len(audio) - len(decay)), size=max(1, round(2 * seconds))):
             burst = decay * rng.standard_normal(len(decay)) * rng.uniform(0.05, 0.4)
-            sound[start : start + len(decay)] += burst[: len(sound) - start].astype(np.float32)
-    return sound.clip(-1, 1)
+            audio[start : start + len(decay)] += burst[: len(audio) - start].astype(np.float32)
+    return audio.clip(-1, 1)
 
 
 def noise(count: int, rng: np.random.Generator) -> np.ndarray:
@@ -146,15 +146,15 @@ def noise(count: int, rng: np.random.Generator) -> np.ndarray:
     return (shaped / (shaped.std() + 1e-12)).astype(np.float32)
 
 
-def sound_track(seed: int, seconds: float, *, split: Split = "train", rate: int = RATE) -> np.ndarray:
-    """A track for one film: mostly speech, some singing and pauses, at any loudness, sometimes in noise.
+def audio_track(seed: int, seconds: float, *, split: Split = "train", rate: int = RATE) -> np.ndarray:
+    """A track for one video: mostly speech, some singing and pauses, at any loudness, sometimes in noise.
 
     `held-out` speaks other sentences with other voices. Needs `espeak-ng` (see `speech`).
     """
     choose("split", split, ("train", "held-out"))
     if not 0 < seconds <= 3600:
         raise OptionError(
-            f"cannot make a sound track of {seconds} s: it must be more than 0 and at most 3600"
+            f"cannot make an audio track of {seconds} s: it must be more than 0 and at most 3600"
         )
     rng = random.Random(f"{split} {seed}")
     track = np.zeros(round(seconds * rate), np.float32)
@@ -203,13 +203,13 @@ def _note(count: int, hertz: float, vowels: np.ndarray, rate: int, rng: np.rando
     # Formants move slowly: every 80 samples will do.
     glide = np.clip((time / time[-1] - 0.3) / 0.4, 0, 1)[::80]
     formants = vowels[0] + (vowels[1] - vowels[0]) * glide[:, None]
-    sound = np.zeros(count)
+    audio = np.zeros(count)
     for harmonic in range(1, int(min(4500, 0.45 * rate) / hertz) + 1):
         distance = (harmonic * hertz - formants) / _WIDTHS
         passed = ((1 + distance**2) ** -0.5 * (1.0, 0.7, 0.45, 0.3)).sum(1)
         gain = np.interp(np.arange(count), np.arange(0, count, 80), passed)
-        sound += gain * harmonic**-1.0 * np.sin(harmonic * phase)
-    return sound * np.minimum(1, np.minimum(time, time[-1] - time) / 0.03) * rng.uniform(0.5, 1.0)
+        audio += gain * harmonic**-1.0 * np.sin(harmonic * phase)
+    return audio * np.minimum(1, np.minimum(time, time[-1] - time) / 0.03) * rng.uniform(0.5, 1.0)
 
 
 def _consonant(count: int, rng: np.random.Generator) -> np.ndarray:
@@ -221,10 +221,10 @@ def _consonant(count: int, rng: np.random.Generator) -> np.ndarray:
     return closed
 
 
-def _faded(sound: np.ndarray, rate: int) -> np.ndarray:
-    """`sound` with soft ends, 10 ms."""
-    place = np.arange(len(sound))
-    return sound * np.minimum(1, np.minimum(place, place[::-1]) / (0.01 * rate)).astype(np.float32)
+def _faded(audio: np.ndarray, rate: int) -> np.ndarray:
+    """`audio` with soft ends, 10 ms."""
+    place = np.arange(len(audio))
+    return audio * np.minimum(1, np.minimum(place, place[::-1]) / (0.01 * rate)).astype(np.float32)
 
 
 def _resampled(samples: np.ndarray, old: int, new: int) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""The board of a film: each shot with what was asked and what was measured, and how the shots go together.
+"""The board of a video: each shot with what was asked and what was measured, and how the shots go together.
 
-As JSON, and as one page of HTML that holds its pictures; sheet.py draws it as a PDF. Values in, text out.
+As JSON, and as one page of HTML that holds its images; sheet.py draws it as a PDF. Values in, text out.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Card:
         return f"{kept} of {len(judged)} obeyed" + (f", {unknown} cannot be judged" if unknown else "")
 
     def as_json(self) -> dict[str, Any]:
-        """All but the pictures."""
+        """All but the images."""
         return {
             "shot": self.number,
             "prompt": self.prompt,
@@ -112,7 +112,7 @@ class Board:
 
 
 def html(board: Board) -> str:
-    """One page that holds all its pictures; films are links to the files beside it."""
+    """One page that holds all its images; videos are links to the files beside it."""
     shared = [("Model", board.model), ("Subject", board.subject), ("Style", board.style)]
     facts = " · ".join(f"{name}: {escape(value)}" for name, value in shared if value)
     cards = "\n".join(_card(card) for card in board.cards)
@@ -125,7 +125,7 @@ def html(board: Board) -> str:
 
 def _card(card: Card) -> str:
     names = ("first", "middle", "last")
-    pictures = "".join(
+    images = "".join(
         f'<img src="{_inline(frame)}" alt="{name} frame of shot {card.number}">'
         for name, frame in zip(names, card.frames, strict=True)
     )
@@ -136,11 +136,11 @@ def _card(card: Card) -> str:
     )
     table = f"<table><tr><th>axis<th>asked<th>measured<th><th></tr>{rows}</table>" if rows else ""
     remark = f"<p>{escape(card.remark)}</p>" if card.remark else ""
-    film, still = escape(card.video, quote=True), escape(card.still, quote=True)
+    video, still = escape(card.video, quote=True), escape(card.still, quote=True)
     return (
-        f'<section id="shot-{card.number}"><h2>Shot {card.number}</h2><div class="frames">{pictures}</div>'
+        f'<section id="shot-{card.number}"><h2>Shot {card.number}</h2><div class="frames">{images}</div>'
         f"<p>{escape(card.prompt)}</p>{table}{remark}"
-        f'<p class="small">{escape(card.verdict)} · <a href="{film}">{film}</a>, {card.seconds:.2f} s · '
+        f'<p class="small">{escape(card.verdict)} · <a href="{video}">{video}</a>, {card.seconds:.2f} s · '
         f'<a href="{still}">{still}</a> · seed {card.seed} · take {card.take} of {card.takes}</p></section>'
     )
 
@@ -179,11 +179,11 @@ def together(board: Board) -> str:
 def _inline(frame: np.ndarray) -> str:
     from PIL import Image
 
-    picture = Image.fromarray(frame)
-    if picture.width > _THUMBNAIL:
-        picture = picture.resize((_THUMBNAIL, max(1, round(picture.height * _THUMBNAIL / picture.width))))
+    image = Image.fromarray(frame)
+    if image.width > _THUMBNAIL:
+        image = image.resize((_THUMBNAIL, max(1, round(image.height * _THUMBNAIL / image.width))))
     stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=90, subsampling=0)
+    image.save(stream, "JPEG", quality=90, subsampling=0)
     return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
 
 

@@ -1,18 +1,18 @@
-"""How well the shots of a film go together, 0..1, from their pixels alone.
+"""How well the shots of a video go together, 0..1, from their pixels alone.
 
 Of each shot, from a few of its frames: the hues of its subject, its palette, and its light. For a pair of shots
 
-    hues     sum over h of sqrt(p_h q_h)          24 hues and "grey" of what stands out from the picture's border
-    palette  sum over c of sqrt(p_c q_c)          CIELAB cells of 10 L* x 16 a* x 16 b*, whole picture
+    hues     sum over h of sqrt(p_h q_h)          24 hues and "grey" of what stands out from the image's border
+    palette  sum over c of sqrt(p_c q_c)          CIELAB cells of 10 L* x 16 a* x 16 b*, whole image
     light    exp(-((dL/25)^2 + (ds/12)^2 + (da^2 + db^2)/15^2) / 2)     means of L*, a*, b*; s: deviation of L*
     score    (2 hues + palette + light) / 4
 
 (the sums are Bhattacharyya coefficients of smoothed histograms). Hues count only if both shots show the shared subject;
 palette and light only if both ask for the same time, light, tone and style, since a night should not look like a day.
-A score is the weighted mean of the parts that count; None if none does. The film's is the mean over its pairs.
+A score is the weighted mean of the parts that count; None if none does. The video's is the mean over its pairs.
 
 What stands out is found by histogram backprojection (Swain and Ballard, 1991), weighted towards the middle: colours
-that the border of the picture has are background. So it does not know what a thing is: not its shape, size, face or
+that the border of the image has are background. So it does not know what a thing is: not its shape, size, face or
 name, nor the place; a subject of its background's colour is not seen; another thing of that colour is taken for it.
 """
 
@@ -45,7 +45,7 @@ _BORDER = 0.12  # of each side: what is taken for background
 _NARROW, _SPREAD = (
     1.2,
     0.02,
-)  # deviation of the weight towards the middle, in half pictures; share of a border's colours
+)  # deviation of the weight towards the middle, in half images; share of a border's colours
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class Scene:
     """One shot of a script: what it shows, and what it has of its own; None is the script's or the model's.
 
     `subject` is the shared subject if the shot has it, else "". `prompt` is what the model reads. `where` is
-    for errors: "film.txt, shot 2, line 5".
+    for errors: "video.txt, shot 2, line 5".
     """
 
     number: int
@@ -59,7 +59,7 @@ class Scene:
 @dataclass(frozen=True)
 class Script:
     """Shots in their order, and what is said for all of them; None is the model's own. `model_at` is where the model is
-    named, for errors: "film.txt, line 3".
+    named, for errors: "video.txt, line 3".
     """
 
     scenes: tuple[Scene, ...]

@@ -24,10 +24,10 @@ __all__ = ["PER_PAGE", "write_sheet"]
 PER_PAGE = 3
 _PAGE = (11.69, 8.27)  # inches: A4, lying
 _LEFT, _RIGHT, _TOP, _BOTTOM = 0.04, 0.96, 0.90, 0.05
-_PICTURES = 0.60  # share of the page's width, at most
+_IMAGES = 0.60  # share of the page's width, at most
 _GAP = 0.006
 _LINE = 0.0195  # height of a line, of the page
-_ROWS = 7  # verdicts that fit beside the pictures
+_ROWS = 7  # verdicts that fit beside the images
 _MAX_PIXELS = 480
 _FAMILIES = (
     "DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Source Han Sans SC",
@@ -78,7 +78,7 @@ def _draw_card(figure: Figure, card: Card, place: int) -> None:
     top, height = _TOP - place * band, band - 0.025
     rows, columns = card.frames.shape[1:3]
     shape = columns / rows * _PAGE[1] / _PAGE[0]  # width over height, in shares of the page
-    high = min(height, (_PICTURES / 3 - _GAP) / shape)
+    high = min(height, (_IMAGES / 3 - _GAP) / shape)
     for k, frame in enumerate(card.frames):
         axes = figure.add_axes((_LEFT + k * (high * shape + _GAP), top - high, high * shape, high))
         axes.imshow(_small(frame), interpolation="bicubic" if columns < _MAX_PIXELS else "antialiased")

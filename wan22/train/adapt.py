@@ -25,7 +25,7 @@ __all__ = ["GROUPS", "USUAL", "Adapted", "Adapters", "attach", "checkpoint_block
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "attention": ("blocks.*.self_attn", "blocks.*.cross_attn"),
     "ffn": ("blocks.*.ffn",),
-    "sound": ("audio_injector",),
+    "audio": ("audio_injector",),
     "all": ("*",),
 }
 """Targets with a name of their own; everything else is read as a part of a parameter's name."""
@@ -117,7 +117,7 @@ def attach(
 ) -> Adapters:
     """Put factors of scale alpha / rank on the linear layers that `targets` name, in place, and freeze the rest.
 
-    A target is a group ("attention", "ffn", "sound", "all") or consecutive parts of a parameter's name, with `*` for
+    A target is a group ("attention", "ffn", "audio", "all") or consecutive parts of a parameter's name, with `*` for
     anything: "self_attn", "q", "blocks.0.cross_attn.v", "blocks.1*.ffn.2.weight". None is attention and ffn. Raises
     OptionError for a rank or alpha that cannot be, for a target that matches nothing (it lists what there is), and for
     a network that is adapted already.

@@ -93,7 +93,9 @@ def evened(batch: Batch, text_len: int) -> Batch:
 
 
 def as_written(network: WanDiT) -> AbstractContextManager[object]:
-    """Run compiled blocks as they are written meanwhile: films of other shapes need not be compiled for a few steps."""
+    """Run compiled blocks as they are written meanwhile: videos of other shapes need not be compiled for a few
+    steps.
+    """
     compiled = any(block._compiled_call_impl is not None for block in network.blocks)
     return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
 

@@ -1,6 +1,6 @@
 """Flow matching on latents (Lipman et al. 2022, arXiv:2210.02747): noise levels, and the error of the velocity.
 
-    x = (1 - sigma) film + sigma noise        the network predicts noise - film, and the loss is the squared error
+    x = (1 - sigma) video + sigma noise        the network predicts noise - video, and the loss is the squared error
 
 Latent frames that are known (first, last) are given clean, at noise level zero, and carry no loss. Every trainer uses
 this; it knows no recipe, no data and no optimiser.
@@ -36,7 +36,7 @@ def draw_levels(shift: float, noise: tuple[float, float], count: int, generator:
 
 def velocity_error(
     velocity_of: Callable[[Tensor, NoiseLevels], Tensor],
-    films: Tensor,
+    videos: Tensor,
     known: Tensor | None,
     lasts: Tensor | None,
     sigmas: Tensor,
@@ -44,28 +44,28 @@ def velocity_error(
 ) -> Tensor:
     """What the predicted velocity is off, float32 (b, c, t, h, w), without the latent frames that are known.
 
-    films, known, lasts, sigmas and noise are `flow_loss`'s; `velocity_of` is the network, told the rest.
+    videos, known, lasts, sigmas and noise are `flow_loss`'s; `velocity_of` is the network, told the rest.
     """
     s = sigmas.view(-1, 1, 1, 1, 1)
-    x = (1 - s) * films + s * noise
+    x = (1 - s) * videos + s * noise
     unknown, levels = slice(None), NoiseLevels.uniform(sigmas * 1000)
     if known is not None:
-        x, levels = tell(x, films, known, lasts, sigmas)
+        x, levels = tell(x, videos, known, lasts, sigmas)
         unknown = (~known).nonzero().flatten()
-    return (velocity_of(x, levels).float() - (noise - films))[:, :, unknown]
+    return (velocity_of(x, levels).float() - (noise - videos))[:, :, unknown]
 
 
 def tell(
-    x: Tensor, films: Tensor, known: Tensor, lasts: Tensor | None, sigmas: Tensor
+    x: Tensor, videos: Tensor, known: Tensor, lasts: Tensor | None, sigmas: Tensor
 ) -> tuple[Tensor, NoiseLevels]:
-    """Give the latent frames that are `known` (t,) clean, at noise level zero, in films `x` of noise levels `sigmas`.
+    """Give the latent frames that are `known` (t,) clean, at noise level zero, in videos `x` of noise levels `sigmas`.
 
     `lasts` (b, c, h, w) stand in for the last frame where it is known.
     """
-    clean = films.clone()
+    clean = videos.clone()
     if lasts is not None:
         clean[:, :, -1] = lasts
     x = torch.where(known.view(1, 1, -1, 1, 1), clean, x)
-    tokens = films.shape[3] // 2 * (films.shape[4] // 2)
+    tokens = videos.shape[3] // 2 * (videos.shape[4] // 2)
     index = (~known).long().repeat_interleave(tokens)
     return x, NoiseLevels(torch.stack([torch.zeros_like(sigmas), sigmas * 1000], dim=1), index)

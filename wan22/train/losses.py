@@ -1,9 +1,9 @@
 """What a network is trained on: batches of latents, what is told beside them, and the error of its velocity.
 
-    x = (1 - sigma) film + sigma noise      velocity = noise - film      (Lipman et al. 2022, arXiv:2210.02747)
+    x = (1 - sigma) video + sigma noise      velocity = noise - video      (Lipman et al. 2022, arXiv:2210.02747)
 
-Each task is told what it knows as in the engine (conditioning/known.py, models/speech.py): channels beside the noise,
-latent frames at noise level zero, which carry no error, or a reference, a past and a sound.
+Each task is told what it knows as in the engine (conditioning/image.py, models/speech.py): channels beside the noise,
+latent frames at noise level zero, which carry no error, or a reference, a past and an audio file.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,10 +17,10 @@ from wan22.catalog import Variant
 from wan22.errors import CheckpointError, OptionError
 from wan22.models.block import Linear32
 from wan22.models.dit import NoiseLevels, WanDiT
-from wan22.models.speech import SoundEncoder, SpeechDiT
+from wan22.models.speech import AudioEncoder, SpeechDiT
 from wan22.ops.attention import sdpa
 from wan22.train.flow_matching import plain_attention, velocity_error
-from wan22.train.recipe import PicturePart, Recipe, SpeechPart
+from wan22.train.recipe import ImagePart, Recipe, SpeechPart
 
 
 class Row(Protocol):
@@ -43,12 +43,12 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """Films (b, c, t, h, w) and what the network is told: contexts, channels (b, y, t, h, w), whether the first latent
-    frame is known, and what the last one is if it is known (b, c, h, w); or reference (b, c, 1, h, w), sound
+    """Videos (b, c, t, h, w) and what the network is told: contexts, channels (b, y, t, h, w), whether the first latent
+    frame is known, and what the last one is if it is known (b, c, h, w); or reference (b, c, 1, h, w), audio
     (b, states, a, T) and past (b, c, m, h, w). `weights` (b, 1, 1, h, w) say how much the error counts where.
     """
 
-    films: Tensor
+    videos: Tensor
     texts: list[Tensor]
     channels: Tensor | None = None
     told: bool = False
@@ -81,16 +81,16 @@ def draw_batch(data: Rows, recipe: Recipe, task: str, empty: Tensor, generator: 
     rows = _alike(data, (bucket[i] for i in order), recipe.optimiser.batch_size)
     silent = torch.rand(len(rows), generator=generator) < recipe.data.caption_dropout
     texts = [empty if quiet else row.text.float() for row, quiet in zip(rows, silent.tolist(), strict=True)]
-    first, last = _known(recipe.pictures, task, float(torch.rand(1, generator=generator)))
+    first, last = _known(recipe.images, task, float(torch.rand(1, generator=generator)))
     moves = rows[0].latents.shape[1] > 1
-    films, heard, motion = torch.stack([row.latents.float() for row in rows]), _stacked(rows, "heard"), None
+    videos, heard, motion = torch.stack([row.latents.float() for row in rows]), _stacked(rows, "heard"), None
     weights, speech = None, recipe.speech or SpeechPart()
     if task == "s2v":
-        weights = weights_of(films, speech.motion_weight_threshold, speech.motion_weight_max)
+        weights = weights_of(videos, speech.motion_weight_threshold, speech.motion_weight_max)
         motion = _stacked(rows, "motion")
         motion = None if motion is None else wear(motion, speech.motion_noise, generator)
     return Batch(
-        films=films,
+        videos=videos,
         texts=texts,
         channels=_stacked(rows, "known"),
         told=first and moves,
@@ -102,8 +102,8 @@ def draw_batch(data: Rows, recipe: Recipe, task: str, empty: Tensor, generator: 
     )
 
 
-def _known(shares: PicturePart, task: str, drawn: float) -> tuple[bool, bool]:
-    """Whether the first picture of a batch is known, and its last; `drawn` is from 0 to 1."""
+def _known(shares: ImagePart, task: str, drawn: float) -> tuple[bool, bool]:
+    """Whether the first image of a batch is known, and its last; `drawn` is from 0 to 1."""
     if task != "ti2v":
         return task == "i2v", False
     alone, last = shares.first, shares.first + shares.last
@@ -155,12 +155,12 @@ def move(batch: Batch, device: torch.device) -> Batch:
 def velocity_errors(network: WanDiT, batch: Batch, variant: Variant, sigmas: Tensor, noise: Tensor) -> Tensor:
     """The mean squared error of the velocity of every clip, weighed if the batch says so, float32 (b,).
 
-    sigmas (b,), noise as the films.
+    sigmas (b,), noise as the videos.
     A latent frame that is known, the first or the last, is given clean at noise level zero and has no error.
     """
     known = None
     if variant.image == "known" and (batch.told or batch.last is not None):
-        known = torch.zeros(batch.films.shape[2], dtype=torch.bool, device=batch.films.device)
+        known = torch.zeros(batch.videos.shape[2], dtype=torch.bool, device=batch.videos.device)
         known[0] = batch.told
         if batch.last is not None:
             known[-1] = True
@@ -171,17 +171,17 @@ def velocity_errors(network: WanDiT, batch: Batch, variant: Variant, sigmas: Ten
     def velocity_of(x: Tensor, levels: NoiseLevels) -> Tensor:
         return network(x, levels, text, told, beside)
 
-    errors = velocity_error(velocity_of, batch.films, known, batch.last, sigmas, noise).square()
+    errors = velocity_error(velocity_of, batch.videos, known, batch.last, sigmas, noise).square()
     weighed = errors if batch.weights is None else batch.weights * errors
     return weighed.flatten(1).mean(dim=1)
 
 
-def _beside(network: WanDiT, batch: Batch):  # noqa: ANN202 - Beside or None, whose fields jaxtyping would check
+def _beside(network: WanDiT, batch: Batch):  # noqa: ANN202 - ExtraTokens or None, whose fields jaxtyping would check
     if not isinstance(network, SpeechDiT):
         return None
     if batch.reference is None or batch.heard is None:
         raise CheckpointError(
-            "a clip of speech to video needs a reference and a sound; prepare the data again"
+            "a clip of speech to video needs a reference and an audio file; prepare the data again"
         )
     return network.read_speech(batch.reference, batch.heard, batch.motion)
 
@@ -192,7 +192,7 @@ def for_training(network: WanDiT, device: torch.device) -> WanDiT:
     Autocast would round the embedding of the noise level, the head, and the bias that weighs the text's padding.
     """
     for module in network.modules():
-        if isinstance(module, Linear32 | SoundEncoder):
+        if isinstance(module, Linear32 | AudioEncoder):
             setattr(module, "forward", _outside_autocast(module.forward, device.type))  # noqa: B010 - typed as a method
     network.attention = plain_attention if device.type == "cpu" else attention
     return network.train()

@@ -265,7 +265,7 @@ def _kept(load: Load) -> int:
 
 
 def _taps(load: Load, x: Tensor, attention: Attention) -> int:
-    """What is kept where sound is read, which is after some blocks and in none."""
+    """What is kept where audio is read, which is after some blocks and in none."""
     speech = load.arch.speech
     if speech is None:
         return 0

@@ -62,11 +62,11 @@ class Plan:
                 f"{memory.inactive_expert}"
             )
         if self.task == "ti2v":
-            told = self.recipe.pictures
+            told = self.recipe.images
             shares = [told.first, told.last, told.both, 1 - told.first - told.last - told.both]
             first, last, both, none = (f"{share:.0%}" for share in shares)
             lines.append(
-                f"told         the first picture {first}, the last {last}, both {both}, none {none} of the time"
+                f"told         the first image {first}, the last {last}, both {both}, none {none} of the time"
             )
         lines += [f"memory       {line}" for line in self.need.lines()]
         lines.append(f"memory       {self.need.total / 1e9:.2f} GB of {self.free / 1e9:.2f} GB that are free")
@@ -122,13 +122,13 @@ def _check_places(recipe: Recipe) -> None:
             check_output(f"{recipe.path(said)}/", bytes_needed=0)
         except OutputError as error:
             raise OutputError(f'{name} = "{said}": {error}') from None
-    # A run shows films on the way, and a folder of clips is read however deep: they would be its clips the next time.
+    # A run shows videos on the way, and a folder of clips is read however deep: they would be its clips the next time.
     folder = recipe.path(recipe.output).resolve()
     for source in recipe.data.sources:
         clips = recipe.path(source).resolve()
         if clips.is_dir() and folder.is_relative_to(clips):
             raise OptionError(
-                f'output = "{recipe.output}" lies in the clips of data.sources ("{source}"), where films of the run '
+                f'output = "{recipe.output}" lies in the clips of data.sources ("{source}"), where videos of the run '
                 "would be taken for clips; name a folder outside of it"
             )
 
@@ -185,7 +185,7 @@ def _check_size(recipe: Recipe, model: Model) -> None:
 
 def _check_sections(recipe: Recipe, task: str) -> None:
     """Raise OptionError for settings of another task than the one that is learned."""
-    for name, part, of in (("picture", recipe.picture, "ti2v"), ("speech", recipe.speech, "s2v")):
+    for name, part, of in (("image", recipe.image, "ti2v"), ("speech", recipe.speech, "s2v")):
         if part is not None and task != of:
             raise OptionError(
                 f'[{name}] is for the task "{of}", and the task is "{task}"; leave that section out'
@@ -196,10 +196,10 @@ def _check_both(recipe: Recipe, looked: Survey, variant: Variant) -> None:
     """Raise OptionError if nothing would be left to learn of a clip whose both ends are known."""
     least = 2 * variant.vae.stride_time + 1
     short = {window.frames for window in looked.windows if 1 < window.frames < least}
-    if recipe.pictures.both and short:
+    if recipe.images.both and short:
         raise OptionError(
-            f"picture.both = {recipe.pictures.both:g} leaves nothing to learn of clips of {min(short)} frames, whose "
-            f"first and last picture are all there is; take lengths from {least}, or picture.both = 0"
+            f"image.both = {recipe.images.both:g} leaves nothing to learn of clips of {min(short)} frames, whose "
+            f"first and last image are all there is; take lengths from {least}, or image.both = 0"
         )
 
 
@@ -207,11 +207,11 @@ def _check_windows(looked: Survey, model: Model) -> None:
     """Raise OptionError for a length that the model never draws; files of clips may ask for one, too."""
     trained = model.variant.trained
     if not trained.only or model.variant.speech is not None:
-        return  # what does not fit a sound is left out where clips are encoded
+        return  # what does not fit an audio file is left out where clips are encoded
     for window in looked.windows:
         if window.frames not in trained.frames:
             known = ", ".join(str(count) for count in trained.frames)
-            path = looked.films[window.film].item.path
+            path = looked.videos[window.video].item.path
             raise OptionError(
                 f"{path} would be trained in {window.frames} frames, and {model.name} draws {known} and no other; "
                 "choose data.frames from these"
@@ -245,7 +245,7 @@ def _need(recipe: Recipe, model: Model, device: torch.device, looked: Survey) ->
 
 
 def _tokens(window: Window, variant: Variant) -> int:
-    """The tokens of a clip, with those of a reference and a past beside them where sound drives the model."""
+    """The tokens of a clip, with those of a reference and a past beside them where audio drives the model."""
     pixels = 2 * variant.vae.stride_space
     frame = window.size[0] // pixels * (window.size[1] // pixels)
     if variant.dit.speech is None:
@@ -259,7 +259,7 @@ def facts(plan: Plan) -> dict[str, Any]:
     """What a run depends on besides its recipe: weights and clips."""
     looked = plan.survey
     windows = [looked.windows[i] for rows in looked.buckets.values() for i in rows]
-    items = [looked.films[window.film].item for window in windows]
+    items = [looked.videos[window.video].item for window in windows]
     clips = [
         [item.path.name, item.caption, w.start, w.step, w.frames, *w.size]
         for item, w in zip(items, windows, strict=True)

@@ -57,9 +57,9 @@ class AdapterPart:
 
 @dataclass(frozen=True)
 class DataPart:
-    """Films to learn from. `size` is (width, height), `frames` the lengths of clips, at `fps`.
+    """Videos to learn from. `size` is (width, height), `frames` the lengths of clips, at `fps`.
 
-    `caption_dropout` is the share of clips that are shown without their text (and sound), so that guidance can be made.
+    `caption_dropout` is the share of clips that are shown without their text (and audio), so that guidance can be made.
     """
 
     sources: tuple[str, ...]
@@ -71,9 +71,9 @@ class DataPart:
 
 
 @dataclass(frozen=True)
-class PicturePart:
-    """Shares of the batches in which the first picture of the clips is known, the last, or both; in the others none is.
-    For the task ti2v, whose model may be told of pictures.
+class ImagePart:
+    """Shares of the batches in which the first image of the clips is known, the last, or both; in the others none is.
+    For the task ti2v, whose model may be told of images.
     """
 
     first: float = rule(0.5, low=0, high=1)
@@ -82,7 +82,7 @@ class PicturePart:
 
     @property
     def ends(self) -> bool:
-        """Whether a last picture is ever known."""
+        """Whether a last image is ever known."""
         return self.last + self.both > 0
 
 
@@ -186,14 +186,14 @@ class MemoryPart:
 
 @dataclass(frozen=True)
 class ValidationPart:
-    """Films that are made every so many steps (0: never), a prompt each; `images` and `sounds` are files for each,
+    """Videos that are made every so many steps (0: never), a prompt each; `images` and `audio` are files for each,
     where the model takes them. `steps` None is the model's own.
     """
 
     every: int = rule(0, low=0)
     prompts: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
-    sounds: tuple[str, ...] = ()
+    audio: tuple[str, ...] = ()
     seed: int = rule(0, low=0)
     steps: int | None = rule(None, low=1, high=1000)
 
@@ -218,7 +218,7 @@ class Recipe:
     optimiser: OptimiserPart
     output: str
     adapter: AdapterPart | None = None
-    picture: PicturePart | None = None
+    image: ImagePart | None = None
     speech: SpeechPart | None = None
     noise: NoisePart = field(default_factory=NoisePart)
     memory: MemoryPart = field(default_factory=MemoryPart)
@@ -233,9 +233,9 @@ class Recipe:
         return self.folder / Path(said).expanduser()
 
     @property
-    def pictures(self) -> PicturePart:
-        """How often pictures are known."""
-        return self.picture or PicturePart()
+    def images(self) -> ImagePart:
+        """How often images are known."""
+        return self.image or ImagePart()
 
     @property
     def base_dtype(self) -> str:
@@ -274,13 +274,13 @@ def check_together(recipe: Recipe) -> None:
     if min(width, height) < 16:
         raise OptionError(f"data.size = {[width, height]} is [width, height] in pixels, each at least 16")
     if not recipe.data.sources:
-        raise OptionError("data.sources names nothing; give folders or files with films")
+        raise OptionError("data.sources names nothing; give folders or files with videos")
     if recipe.adapter is not None and recipe.adapter.targets == ():
         raise OptionError("adapter.targets names nothing; leave it out for the usual matrices")
-    told = recipe.pictures
+    told = recipe.images
     if told.first + told.last + told.both > 1 + 1e-9:
         raise OptionError(
-            f"picture.first + last + both = {told.first:g} + {told.last:g} + {told.both:g} are shares of one whole: at "
+            f"image.first + last + both = {told.first:g} + {told.last:g} + {told.both:g} are shares of one whole: at "
             "most 1 together"
         )
     _check_precision(recipe)
@@ -321,7 +321,7 @@ def _check_validation(part: ValidationPart) -> None:
         raise OptionError(
             f"validation.every = {part.every} and validation.prompts is empty: say what to show"
         )
-    for name in ("images", "sounds"):
+    for name in ("images", "audio"):
         given = getattr(part, name)
         if given and len(given) != len(part.prompts):
             raise OptionError(

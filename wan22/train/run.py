@@ -1,7 +1,7 @@
 """Train by a recipe: plan, then one run in which the experts take turns, each with its own noise, steps and losses.
 
     OUTPUT/run.json        what the run is of          OUTPUT/checkpoints/   the last two of each expert
-    OUTPUT/log.jsonl       losses by expert and noise   OUTPUT/validation/    films of a moment
+    OUTPUT/log.jsonl       losses by expert and noise   OUTPUT/validation/    videos of a moment
     OUTPUT/lora/           the result: a pair of LoRAs, or OUTPUT/model/ with the experts' weights
 
 The same command goes on after any end. A step draws its randomness from the seed, its expert and its number alone, so
@@ -74,7 +74,7 @@ def _train(plan: Plan, folder: Path, *, minutes: float | None, log: Log, stop: S
     engine = load(model_name(recipe), device=str(plan.device), memory="disk")
     asked = requests(recipe, plan.model.variant)
     cache = recipe.path(recipe.data.cache) if recipe.data.cache else folder / "cache"
-    data = encode(plan.survey, engine, cache, task=plan.task, ends=recipe.pictures.ends, log=log)
+    data = encode(plan.survey, engine, cache, task=plan.task, ends=recipe.images.ends, log=log)
     engine.release()
     crew = Crew(
         tuple(plan.sides),
@@ -87,18 +87,18 @@ def _train(plan: Plan, folder: Path, *, minutes: float | None, log: Log, stop: S
     journal.resume(crew.steps)
     if any(crew.steps.values()):
         log("going on     " + ", ".join(f"{name} at step {step}" for name, step in crew.steps.items()))
-    films = _Films(lambda name: show(engine, crew, asked, folder / "validation" / name, stop=stop), recipe)
+    videos = _Videos(lambda name: show(engine, crew, asked, folder / "validation" / name, stop=stop), recipe)
     loop = Loop(plan, crew, data, data.empty.float(), journal, log)
     try:
-        end = loop.run(films, stop=stop, until=None if minutes is None else time.monotonic() + minutes * 60)
+        end = loop.run(videos, stop=stop, until=None if minutes is None else time.monotonic() + minutes * 60)
     finally:
         journal.close()
     made = export(plan, crew, folder) if end == "done" else None
     return Outcome(end, dict(crew.steps), made)
 
 
-class _Films:
-    """Makes films of a moment whenever so many steps have been done by all experts together; what is there already
+class _Videos:
+    """Makes videos of a moment whenever so many steps have been done by all experts together; what is there already
     is not made again.
     """
 
@@ -110,7 +110,7 @@ class _Films:
         if self._every and done and done % self._every == 0:
             name = "_".join(f"{expert}-{step:06}" for expert, step in steps.items())
             if made := self._make(name):
-                log(f"validation   {len(made)} films of {name}")
+                log(f"validation   {len(made)} videos of {name}")
 
 
 class Loop:
@@ -122,7 +122,7 @@ class Loop:
         self._plan, self._crew, self._data, self._empty = plan, crew, data, empty
         self._journal, self._log = journal, log
 
-    def run(self, films: _Films, *, stop: Stop, until: float | None) -> str:
+    def run(self, videos: _Videos, *, stop: Stop, until: float | None) -> str:
         """Take steps; return why it ended ("done", "stopped", "time"). All that was learned is saved then.
 
         Raises OutputError if it cannot be saved, and OptionError if the loss is not finite.
@@ -131,7 +131,7 @@ class Loop:
         total, stretch = self._plan.steps, recipe.memory.steps_per_expert_turn
         end = "done"
         while (name := next_turn(crew.steps, total=total, stretch=stretch)) is not None:
-            films.at(crew.steps, self._log)  # also those that the last end has left undone
+            videos.at(crew.steps, self._log)  # also those that the last end has left undone
             if stop():
                 end = "stopped"
                 break
@@ -146,7 +146,7 @@ class Loop:
                 break
         crew.save()
         if end == "done":
-            films.at(crew.steps, self._log)
+            videos.at(crew.steps, self._log)
         return end
 
     def _step(self, expert: Expert) -> None:
@@ -181,8 +181,8 @@ class Loop:
         if plan.compiling.on:
             batch = evened(batch, plan.model.variant.dit.text_len)
         # All is drawn on the CPU, so that a seed means the same on every device.
-        sigmas = plan.sides[expert.name].draw(len(batch.films), draw)
-        noise = torch.randn(batch.films.shape, generator=draw)
+        sigmas = plan.sides[expert.name].draw(len(batch.videos), draw)
+        noise = torch.randn(batch.videos.shape, generator=draw)
         device = plan.device
         half = recipe.memory.dtype == "bf16"
         with torch.autocast(device.type, torch.bfloat16, enabled=half):

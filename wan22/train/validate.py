@@ -1,4 +1,4 @@
-"""Films of a run at fixed seeds: made by the engine, with the experts as they are at this step."""
+"""Videos of a run at fixed seeds: made by the engine, with the experts as they are at this step."""
 
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
@@ -10,7 +10,7 @@ from torch import nn
 from wan22.catalog import Variant
 from wan22.engine import Engine
 from wan22.errors import OptionError, Wan22Error
-from wan22.media.audio import read_sound
+from wan22.media.audio import read_audio
 from wan22.media.image import read_image
 from wan22.media.writer import VideoWriter
 from wan22.request import HEARD_RATE, resolve
@@ -22,24 +22,24 @@ from wan22.types import Finished, Frames, Request
 def requests(recipe: Recipe, variant: Variant) -> list[Request]:
     """What is asked of the engine, one request for each prompt. Raises OptionError for what the model cannot be asked.
 
-    Pictures and sounds are read here, so that a missing one is said before the run.
+    Images and audio are read here, so that a missing one is said before the run.
     """
     part, data = recipe.validation, recipe.data
     if part.every and variant.image_required and not part.images:
-        raise OptionError(f"{variant.name} needs pictures: validation.images, one for each prompt")
-    if part.every and variant.speech is not None and not part.sounds:
-        raise OptionError(f"{variant.name} needs sounds: validation.sounds, one for each prompt")
+        raise OptionError(f"{variant.name} needs images: validation.images, one for each prompt")
+    if part.every and variant.speech is not None and not part.audio:
+        raise OptionError(f"{variant.name} needs audio: validation.audio, one for each prompt")
     made = []
     for i, prompt in enumerate(part.prompts):
-        sound = read_sound(recipe.path(part.sounds[i]), rate=HEARD_RATE) if part.sounds else None
+        audio = read_audio(recipe.path(part.audio[i]), rate=HEARD_RATE) if part.audio else None
         made.append(
             Request(
                 prompt=prompt,
                 image=read_image(recipe.path(part.images[i])) if part.images else None,
-                sound=sound,
-                clips=1 if sound is not None else None,
+                audio=audio,
+                clips=1 if audio is not None else None,
                 size=data.size,
-                frames=None if sound is not None else max(data.frames),
+                frames=None if audio is not None else max(data.frames),
                 fps=data.fps,
                 steps=part.steps,
                 seed=part.seed + i,
@@ -51,9 +51,9 @@ def requests(recipe: Recipe, variant: Variant) -> list[Request]:
 def show(
     engine: Engine, crew: Crew, asked: list[Request], folder: Path, *, stop: Callable[[], bool]
 ) -> list[Path]:
-    """Make the films of a moment in `folder` and return their files; fewer if `stop` says so meanwhile.
+    """Make the videos of a moment in `folder` and return their files; fewer if `stop` says so meanwhile.
 
-    The expert at work afterwards is the one that the last film needed last; the caller wakes whom it wants.
+    The expert at work afterwards is the one that the last video needed last; the caller wakes whom it wants.
     """
     folder.mkdir(parents=True, exist_ok=True)
     made = []
@@ -61,14 +61,14 @@ def show(
         for i, request in enumerate(asked):
             path = folder / f"{i:02}.mp4"
             if path.is_file():
-                continue  # made before the run was stopped; it is the same film
-            if not _film(engine, request, path, stop):
+                continue  # made before the run was stopped; it is the same video
+            if not _video(engine, request, path, stop):
                 break
             made.append(path)
     return made
 
 
-def _film(engine: Engine, request: Request, path: Path, stop: Callable[[], bool]) -> bool:
+def _video(engine: Engine, request: Request, path: Path, stop: Callable[[], bool]) -> bool:
     canvas = engine.check(request)
     with VideoWriter(path, fps=canvas.fps, size=canvas.out) as writer:
         for event in engine.generate(request):
@@ -108,4 +108,4 @@ def check_requests(asked: list[Request], variant: Variant) -> None:
         try:
             resolve(request, variant)
         except Wan22Error as error:
-            raise OptionError(f"the validation film {request.prompt!r} cannot be made: {error}") from error
+            raise OptionError(f"the validation video {request.prompt!r} cannot be made: {error}") from error

@@ -86,7 +86,7 @@ def comfy_vae_stem(identity: Identity) -> str:
 
 
 def comfy_audio_stem(identity: Identity) -> str:
-    """The name of this encoder of sound among ComfyUI's files, without its dtype."""
+    """The name of this encoder of audio among ComfyUI's files, without its dtype."""
     return "wav2vec2" if identity.variant is None else "wav2vec2_large_english"
 
 

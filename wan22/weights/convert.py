@@ -90,7 +90,7 @@ def convert(
 
     A model's folder becomes a folder in that layout. One network (a file, or a folder of shards) becomes one
     file if the target ends in `.safetensors`, else a folder with its config. `dtype` casts transformers and
-    text encoders, and a VAE or an encoder of sound if it is converted alone; without it tensors keep theirs, and
+    text encoders, and a VAE or an encoder of audio if it is converted alone; without it tensors keep theirs, and
     quantised ones become bfloat16. `progress` is called with (bytes written, bytes in all).
 
     Raises CheckpointError if the source is not complete, OutputError if the target exists or has no room,

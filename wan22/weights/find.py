@@ -28,7 +28,7 @@ _TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
 _OFFICIAL_TOKENIZER = Path("google/umt5-xxl")
 _OFFICIAL_WEIGHTS = "diffusion_pytorch_model*.safetensors"
 AUDIO_HUB = "jonatasgrosman/wav2vec2-large-xlsr-53-english"
-"""The hub id of the released encoder of sound."""
+"""The hub id of the released encoder of audio."""
 
 OFFICIAL_AUDIO = Path("wav2vec2-large-xlsr-53-english")
 DIFFUSERS_AUDIO = Path("audio_encoder")
@@ -39,18 +39,18 @@ _NEEDED = {
     "vae": "the VAE (Wan2.1_VAE.pth, Wan2.2_VAE.pth, vae/)",
     "text": "the text encoder (models_t5_umt5-xxl-enc-bf16.pth, text_encoder/, text_encoders/)",
     "tokenizer": "the tokenizer (google/umt5-xxl/, tokenizer/)",
-    "audio": f"the encoder of sound ({OFFICIAL_AUDIO}/ with its config.json, {DIFFUSERS_AUDIO}/, or a file in "
+    "audio": f"the encoder of audio ({OFFICIAL_AUDIO}/ with its config.json, {DIFFUSERS_AUDIO}/, or a file in "
     f"audio_encoders/; `hf download {AUDIO_HUB}` gets it into the hub's cache, where it is found too)",
 }
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The parts of a model: "high" and "low", or "dit"; "vae"; "text"; "tokenizer"; "audio" if sound drives it.
+    """The parts of a model: "high" and "low", or "dit"; "vae"; "text"; "tokenizer"; "audio" if audio drives it.
 
     `kind` is "official", "diffusers" or "files". `boundary` (the share of noise at which the experts change)
     and `shift` are given if the folder says them. `unread` says of each weight file that is no part why it is none.
-    `hears` says whether sound drives the transformer, so that an encoder of sound belongs to it.
+    `hears` says whether audio drives the transformer, so that an encoder of audio belongs to it.
     """
 
     kind: str
@@ -139,7 +139,7 @@ def _official(folder: Path, transformers: Mapping[str, Path]) -> Layout:
         found = sorted(file for file in folder.glob(pattern) if file.suffix in SUFFIXES)
         if found:
             parts[part] = _only(found, part, folder)
-    return _with_sound(Layout("official", folder, parts), folder / OFFICIAL_AUDIO)
+    return _with_audio(Layout("official", folder, parts), folder / OFFICIAL_AUDIO)
 
 
 def _official_weights(folder: Path) -> Path:
@@ -167,7 +167,7 @@ def _diffusers(folder: Path) -> Layout:
     shift = _number(scheduler, read_json(scheduler), "flow_shift") if scheduler.is_file() else None
     boundary = _number(folder / "model_index.json", index, "boundary_ratio")
     layout = Layout("diffusers", folder, parts, boundary=boundary, shift=shift)
-    return _with_sound(layout, folder / DIFFUSERS_AUDIO)
+    return _with_audio(layout, folder / DIFFUSERS_AUDIO)
 
 
 def _number(file: Path, said: Mapping[str, Any], name: str) -> float | None:
@@ -178,8 +178,8 @@ def _number(file: Path, said: Mapping[str, Any], name: str) -> float | None:
     return value
 
 
-def _with_sound(layout: Layout, audio: Path) -> Layout:
-    """Add the encoder of sound, if the transformer hears: from the folder `audio`, or from the hub's cache."""
+def _with_audio(layout: Layout, audio: Path) -> Layout:
+    """Add the encoder of audio, if the transformer hears: from the folder `audio`, or from the hub's cache."""
     if "dit" not in layout.parts:
         return layout
     try:
@@ -196,7 +196,7 @@ def _with_sound(layout: Layout, audio: Path) -> Layout:
 
 
 def _cached_audio() -> Path | None:
-    """The released encoder of sound, which is a model of its own on the hub, if its cache has it."""
+    """The released encoder of audio, which is a model of its own on the hub, if its cache has it."""
     folder = cached_folder(AUDIO_HUB)
     return None if folder is None else snapshot(folder)
 
@@ -264,7 +264,7 @@ def _shared(root: Path, said: Mapping[str, Any]) -> dict[str, Path]:
 
 
 def _audio_folders(root: Path) -> list[Path]:
-    """Encoders of sound in the layout of Hugging Face: beside single files, or else in the hub's cache."""
+    """Encoders of audio in the layout of Hugging Face: beside single files, or else in the hub's cache."""
     places = (root / OFFICIAL_AUDIO, root / DIFFUSERS_AUDIO, *sorted(root.glob("audio_encoders/*/")))
     beside = [place for place in places if (place / "config.json").is_file()]
     return beside or [place for place in (_cached_audio(),) if place is not None]

@@ -1,4 +1,4 @@
-"""Name the exact weights of a film: a hash of each file, cheap enough to take every time.
+"""Name the exact weights of a video: a hash of each file, cheap enough to take every time.
 
 Files of up to 256 MiB are hashed whole ("sha256:..."), and so is what the hub's cache already names by its hash.
 Larger ones are hashed at 64 places and their size ("sampled:..."): enough to tell two checkpoints apart, not a proof

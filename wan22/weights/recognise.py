@@ -40,7 +40,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class AudioArch:
-    """The sizes of an encoder of sound: fields of transformers' Wav2Vec2Config, by its names.
+    """The sizes of an encoder of audio: fields of transformers' Wav2Vec2Config, by its names.
 
     The network is transformers' own (`weights/wav2vec2.py`), so this is no Arch of `wan22.arch`.
     """
@@ -122,14 +122,14 @@ def open_native(reader: Reader) -> Native:
     if not views:
         known = ", ".join(sorted({dialect.name for dialects in DIALECTS.values() for dialect in dialects}))
         raise CheckpointError(
-            f"{reader.path} is not recognised as a Wan transformer, VAE, text encoder or encoder of sound in any "
+            f"{reader.path} is not recognised as a Wan transformer, VAE, text encoder or encoder of audio in any "
             f"dialect ({known}). It holds {', '.join(list(reader.infos)[:5])}, ..."
         )
     return max(views, key=lambda view: len(view.source) - len(view.unknown))
 
 
 def hears(view: Native) -> bool:
-    """Whether this is a transformer that sound drives."""
+    """Whether this is a transformer that audio drives."""
     return view.dialect.part == "dit" and _HEARS in view.source
 
 
@@ -217,13 +217,13 @@ def _inject(shapes: Shapes, told: _Told, layers: int) -> tuple[int, ...]:
         return _S2V.speech.inject
     if said is None:
         raise CheckpointError(
-            f"{told.path}: the blocks after which its {count} injectors of sound work cannot be told from tensors. "
+            f"{told.path}: the blocks after which its {count} injectors of audio work cannot be told from tensors. "
             f'Put a config.json with "audio_inject_layers": [..] ({count} of the numbers 0 to {layers - 1}) beside it.'
         )
     blocks = tuple(int(block) for block in said)
     if len(set(blocks)) != count or len(blocks) != count or not set(blocks) <= set(range(layers)):
         raise CheckpointError(
-            f"{told.path} has {count} injectors of sound and {layers} blocks, and is said to inject after the blocks "
+            f"{told.path} has {count} injectors of audio and {layers} blocks, and is said to inject after the blocks "
             f"{list(blocks)}. Say {count} different numbers from 0 to {layers - 1} in audio_inject_layers."
         )
     return blocks

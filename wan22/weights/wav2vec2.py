@@ -1,4 +1,4 @@
-"""The encoder of sound: transformers' Wav2Vec2Model, filled from a checkpoint of any dialect.
+"""The encoder of audio: transformers' Wav2Vec2Model, filled from a checkpoint of any dialect.
 
 The network is transformers' own, an extra of this package. Its weights go the way of all others: recognised from
 their tensors, read by our reader, checked before data is read.
@@ -42,7 +42,7 @@ def audio_parameters(path: str | Path) -> int:
 
 
 def load_audio_encoder(path: str | Path, device: str | torch.device = "cpu") -> Wav2Vec2Model:
-    """Load an encoder of sound on `device`, in float32 whatever the file has, in eval mode, without gradients.
+    """Load an encoder of audio on `device`, in float32 whatever the file has, in eval mode, without gradients.
 
     Raises CheckpointError as `audio_config` does; KeysError, before data is
     read, if a tensor is missing, unknown or misshapen.
@@ -67,7 +67,7 @@ def _open(reader: Reader) -> tuple[Native, AudioArch]:
     arch = identify(view).arch
     if not isinstance(arch, AudioArch):
         raise CheckpointError(
-            f"{reader.path} is a {view.dialect.part} network, not an encoder of sound (wav2vec2)."
+            f"{reader.path} is a {view.dialect.part} network, not an encoder of audio (wav2vec2)."
         )
     return view, arch
 

@@ -33,7 +33,7 @@ def test_same_and_other_balls_are_compared_in_every_place_and_time(tmp_path, mon
         return next(colour for colour in PAINTS if colour in request.prompt)
 
     monkeypatch.setattr(engine, "generate", made)
-    monkeypatch.setattr(continuity, "collect", lambda colour: type("Film", (), {"frames": disc(colour)}))
+    monkeypatch.setattr(continuity, "collect", lambda colour: type("Video", (), {"frames": disc(colour)}))
     found = continuity.scores(engine, 5)
     assert len({request.prompt for request in asked}) == 18 and {request.seed for request in asked} == {5}
     assert min(found["same"]) == pytest.approx(1) and max(found["other"]) < 0.2

@@ -73,10 +73,10 @@ def test_costs_are_kept_beside_the_runs(run):
     folder, _, costs, _ = run
     stored = json.loads((folder / "experts" / "costs.json").read_text())
     assert stored == costs
-    assert stored["long"]["films"] == 8
+    assert stored["long"]["videos"] == 8
 
 
-def test_models_are_exported_and_compared_on_the_same_films(run, monkeypatch, tmp_path):
+def test_models_are_exported_and_compared_on_the_same_videos(run, monkeypatch, tmp_path):
     folder, _, _, parts = run
     runs = folder / "experts"
     assert experts.trained(runs, parts.start) == ["both", "one", "long", "two"]

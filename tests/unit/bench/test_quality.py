@@ -12,7 +12,7 @@ from wan22.types import Clip
 
 pytest.importorskip("cv2")
 
-FILM = np.random.default_rng(0).integers(0, 256, (17, 80, 128, 3), dtype=np.uint8)
+VIDEO = np.random.default_rng(0).integers(0, 256, (17, 80, 128, 3), dtype=np.uint8)
 
 
 class Verdict:
@@ -38,30 +38,30 @@ def test_times_are_also_read_by_their_family_and_cameras_by_whether_and_where_th
     monkeypatch, measured, moves, whither
 ):
     saying(monkeypatch, ("time", "dawn", "dusk", False), ("camera", "pan-left", measured, False))
-    found = {each["axis"]: each["obeyed"] for each in quality.verdicts(FILM, Asked("x", {}))}
+    found = {each["axis"]: each["obeyed"] for each in quality.verdicts(VIDEO, Asked("x", {}))}
     views = {"time family": True, "still or moving": moves, "camera direction": whither}
     assert found == {"time": False, "camera": False} | views
 
 
 def test_what_could_not_be_judged_has_no_coarser_reading_either(monkeypatch):
     saying(monkeypatch, ("camera", "static", "", None))
-    assert [each["axis"] for each in quality.verdicts(FILM, Asked("x", {}))] == ["camera"]
+    assert [each["axis"] for each in quality.verdicts(VIDEO, Asked("x", {}))] == ["camera"]
 
 
-def test_the_board_has_films_beside_perfect_ones_with_counts_and_bars(monkeypatch):
+def test_the_board_has_videos_beside_perfect_ones_with_counts_and_bars(monkeypatch):
     saying(monkeypatch, ("tone", "warm", "warm", True), ("lens", "fisheye", "normal-lens", False))
-    board = quality.board([Asked("x", {})] * 2, [FILM] * 2, [FILM] * 2)
-    assert board["tone"] == {"films": 1.0, "perfect": 1.0, "vae": None, "of": 2, "target": 0.95, "wrong": {}}
+    board = quality.board([Asked("x", {})] * 2, [VIDEO] * 2, [VIDEO] * 2)
+    assert board["tone"] == {"videos": 1.0, "perfect": 1.0, "vae": None, "of": 2, "target": 0.95, "wrong": {}}
     assert board["lens"]["wrong"] == {"fisheye as normal-lens": 2}
-    assert quality.board([Asked("x", {})] * 2, [FILM] * 2, [FILM] * 2, [FILM] * 2)["lens"]["vae"] == 0.0
-    assert board["lens"]["target"] == quality.OTHERS and board["lens"]["films"] == 0
+    assert quality.board([Asked("x", {})] * 2, [VIDEO] * 2, [VIDEO] * 2, [VIDEO] * 2)["lens"]["vae"] == 0.0
+    assert board["lens"]["target"] == quality.OTHERS and board["lens"]["videos"] == 0
 
 
 def test_a_share_counts_what_was_asked_and_no_view_twice():
     rows = {
-        "tone": {"films": 0.5, "perfect": 1.0, "vae": None, "of": 10},
-        "grip": {"films": 0.0, "perfect": None, "vae": None, "of": 30},
-        "time family": {"films": 1.0, "perfect": 1.0, "vae": None, "of": 100},
+        "tone": {"videos": 0.5, "perfect": 1.0, "vae": None, "of": 10},
+        "grip": {"videos": 0.0, "perfect": None, "vae": None, "of": 30},
+        "time family": {"videos": 1.0, "perfect": 1.0, "vae": None, "of": 100},
     }
     assert quality.share(rows) == 5 / 40
     assert quality.share(rows, "perfect") == 1.0 and quality.share(rows, "vae") == 0.0
@@ -79,16 +79,16 @@ def test_a_scoreboard_of_a_tiny_model_is_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(quality, "FRAMES", 5)
     listed = [("shot", Asked("a red ball", {"tone": "warm"}))] * 2
     monkeypatch.setattr(quality, "held_out", lambda count, seed, language: listed[:count])
-    monkeypatch.setattr(quality, "renders", lambda shots, size: [FILM[:5, :32, :48] for _ in shots])
+    monkeypatch.setattr(quality, "renders", lambda shots, size: [VIDEO[:5, :32, :48] for _ in shots])
     monkeypatch.setattr(quality, "vae_psnr", lambda engine, seed: [33.0, 31.0])
     saying(monkeypatch, ("tone", "warm", "cool", False), ("camera", "static", "static", True))
     settings = {"steps": 2}
     result = quality.scoreboard(
-        engine, 2, pictures=1, settings=settings, sheet=tmp_path / "sheet.png", through_vae=True
+        engine, 2, images=1, settings=settings, sheet=tmp_path / "sheet.png", through_vae=True
     )
-    row = {"films": 0.0, "perfect": 0.0, "vae": 0.0, "of": 2, "target": 0.95}
+    row = {"videos": 0.0, "perfect": 0.0, "vae": 0.0, "of": 2, "target": 0.95}
     assert result["obeyed"]["tone"] == row | {"wrong": {"warm as cool": 2}}
-    assert result["picture"]["films"] == 1 and result["picture"]["moves"]["camera"]["films"] == 1
+    assert result["image"]["videos"] == 1 and result["image"]["moves"]["camera"]["videos"] == 1
     assert (tmp_path / "sheet.png").exists()
     shown = quality.lines(result, only=["tone"])
     assert any(line.startswith("tone") and line.endswith("missed") for line in shown)
@@ -97,9 +97,9 @@ def test_a_scoreboard_of_a_tiny_model_is_whole(tmp_path, monkeypatch):
     assert not any(line.startswith("camera") for line in shown[:5])
 
 
-def test_films_may_begin_with_the_renders_under_noise(tmp_path):
+def test_videos_may_begin_with_the_renders_under_noise(tmp_path):
     engine = wan22.load(write_tiny(tmp_path / "tiny"), device="cpu")
-    clip, asked = FILM[:5, :32, :48], Asked("a red ball", {})
+    clip, asked = VIDEO[:5, :32, :48], Asked("a red ball", {})
     settings = {"size": (48, 32), "frames": 5, "steps": 4}
     near, far = (
         quality.make(engine, asked, 0, settings | {"video": Clip(clip, 8.0), "strength": s})
@@ -112,8 +112,8 @@ def test_films_may_begin_with_the_renders_under_noise(tmp_path):
 def test_of_several_takes_the_one_that_obeys_best_counts_and_of_equals_the_first(monkeypatch):
     obeys = {0: 0.2, 100_000: 0.7, 200_000: 0.7}
     monkeypatch.setattr(quality, "make", lambda engine, asked, seed, settings: seed)
-    monkeypatch.setattr(quality, "measure", lambda film, fps: film)
-    monkeypatch.setattr(quality, "judge", lambda film, asked: film)
+    monkeypatch.setattr(quality, "measure", lambda video, fps: video)
+    monkeypatch.setattr(quality, "judge", lambda video, asked: video)
     monkeypatch.setattr(quality, "score", obeys.__getitem__)
     assert [quality.best(None, Asked("x", {}), 0, {}, takes) for takes in (1, 2, 3)] == [0, 100_000, 100_000]
 

@@ -1,4 +1,4 @@
-"""Drift, measured on films whose drift is known: what drifts is told by how much, the rest stays at zero."""
+"""Drift, measured on videos whose drift is known: what drifts is told by how much, the rest stays at zero."""
 
 import json
 
@@ -104,21 +104,23 @@ def test_the_width_of_edges_does_not_know_contrast():
     assert edge_width(frame // 2 + 40) == pytest.approx(edge_width(frame), rel=0.02)
 
 
-def test_a_look_is_found_again_after_exposure_and_hue_changed_but_not_in_another_picture():
-    film = stage(height=96, width=144)
-    look = Look.of(film[0])
-    colours = lab(film[0])
+def test_a_look_is_found_again_after_exposure_and_hue_changed_but_not_in_another_image():
+    video = stage(height=96, width=144)
+    look = Look.of(video[0])
+    colours = lab(video[0])
     turned = (colours[..., 1] + 1j * colours[..., 2]) * 0.5 * np.exp(0.2j)
     other = unlab(np.stack([20 + 0.5 * colours[..., 0], turned.real, turned.imag], -1))
     assert likeness([look], look) == pytest.approx(1, abs=1e-3)
     assert likeness([look], Look.of(other)) > 0.97
-    assert likeness([look], Look.of(np.roll(film[0], 9, axis=1))) > 0.9
+    assert likeness([look], Look.of(np.roll(video[0], 9, axis=1))) > 0.9
     cube = stage(height=96, width=144, subject="cube", colour="green", surroundings="meadow")
     assert likeness([look], Look.of(cube[0])) < 0.6
-    assert likeness([look], Look.of(np.random.default_rng(0).integers(0, 256, film[0].shape, np.uint8))) < 0.2
+    assert (
+        likeness([look], Look.of(np.random.default_rng(0).integers(0, 256, video[0].shape, np.uint8))) < 0.2
+    )
 
 
-def test_the_shift_of_a_whole_picture_is_found_and_that_of_a_subject_is_not():
+def test_the_shift_of_a_whole_image_is_found_and_that_of_a_subject_is_not():
     light = lab(cells(stage(height=128, width=192, action="travel-left")[0]))[..., 0]
     assert shift(light[:, :-5], light[:, 5:]) == pytest.approx((-5, 0), abs=0.3)
     moved = light.copy()
@@ -128,7 +130,7 @@ def test_the_shift_of_a_whole_picture_is_found_and_that_of_a_subject_is_not():
 
 
 @pytest.mark.parametrize("growth", [-0.1, 0.0, 0.1])
-def test_the_growth_of_a_picture_is_found(growth):
+def test_the_growth_of_a_image_is_found(growth):
     y, x = np.mgrid[-24:24, -36:36].astype(float)
 
     def scene(scale):
@@ -140,7 +142,7 @@ def test_the_growth_of_a_picture_is_found(growth):
 # Known drifts
 
 
-def test_a_film_that_rests_measures_zero_in_every_axis():
+def test_a_video_that_rests_measures_zero_in_every_axis():
     drift = measure_drift(np.repeat(stage()[:1], len(CLOCK), 0), FPS)
     assert all(abs(axis.per_second) < 1e-6 for axis in drift.axes.values())
     assert drift.travel < 1e-6 and not drift.cuts
@@ -211,10 +213,10 @@ def test_falling_contrast_is_measured_and_leaks_nowhere(calm, plain):
 
 
 def test_growing_blur_is_measured_and_leaks_nowhere():
-    film = stage(height=80, width=120)
+    video = stage(height=80, width=120)
     sigma = 0.8 + 0.05 * CLOCK
-    drift = measure_drift((blurred(frame, s) for frame, s in zip(film, sigma, strict=True)), FPS)
-    own = edge_width(film[0])
+    drift = measure_drift((blurred(frame, s) for frame, s in zip(video, sigma, strict=True)), FPS)
+    own = edge_width(video[0])
     widths = np.hypot(own, 0.8 + 0.05 * MIDDLES)
     expected = 100 * widths[0] / widths
     slope = (expected[-1] - expected[0]) / (MIDDLES[-1] - MIDDLES[0])
@@ -233,8 +235,8 @@ def test_a_subject_that_becomes_another_loses_its_identity():
 def test_features_of_ones_own_take_the_place_of_the_measure():
     angle = iter(np.radians(2 * np.arange(len(CLOCK) // 2)))
 
-    def features(picture):
-        assert picture.dtype == np.uint8
+    def features(image):
+        assert image.dtype == np.uint8
         turn = next(angle)
         return np.array([np.cos(turn), np.sin(turn)])
 
@@ -255,29 +257,29 @@ def test_a_cut_is_found_and_slopes_do_not_cross_it(calm):
 
 
 def test_a_flash_is_no_cut(calm):
-    film = calm.copy()
-    film[20] = 255
-    assert not measure_drift(film, FPS).cuts
+    video = calm.copy()
+    video[20] = 255
+    assert not measure_drift(video, FPS).cuts
 
 
 def test_the_step_at_a_border_is_told_and_is_no_cut(calm):
-    film = graded(calm, lambda light, chroma, s: (light + (3 if s >= 4 else 0), chroma))
-    quiet, loud = measure_drift(film, FPS, borders=(0, 16, 32)).seams
+    video = graded(calm, lambda light, chroma, s: (light + (3 if s >= 4 else 0), chroma))
+    quiet, loud = measure_drift(video, FPS, borders=(0, 16, 32)).seams
     assert (quiet.frame, loud.frame, loud.seconds) == (16, 32, 4.0)
     assert loud.brightness == pytest.approx(3, abs=0.2) and abs(quiet.brightness) < 0.3
     assert loud.times > 5 and quiet.times < 2
-    black = film.copy()
+    black = video.copy()
     black[32:] = 0
     assert measure_drift(black, FPS).cuts == (32,) and not measure_drift(black, FPS, borders=(32,)).cuts
 
 
 def test_the_sharpness_step_at_a_border_is_told():
-    film = stage(height=64, width=96)
-    film = np.stack([blurred(frame, 0.8 if i < 32 else 1.2) for i, frame in enumerate(film)])
-    assert measure_drift(film, FPS, borders=(32,)).seams[0].sharpness == pytest.approx(-29, abs=6)
+    video = stage(height=64, width=96)
+    video = np.stack([blurred(frame, 0.8 if i < 32 else 1.2) for i, frame in enumerate(video)])
+    assert measure_drift(video, FPS, borders=(32,)).seams[0].sharpness == pytest.approx(-29, abs=6)
 
 
-# While a film is made
+# While a video is made
 
 
 def test_pieces_and_single_frames_measure_alike_and_the_result_may_be_asked_on_the_way(calm, plain):
@@ -297,7 +299,7 @@ def test_a_border_may_be_told_when_it_comes(calm):
     assert meter.result().seams == measure_drift(calm, FPS, borders=(16, 32)).seams != ()
 
 
-def test_memory_does_not_grow_with_the_film(calm):
+def test_memory_does_not_grow_with_the_video(calm):
     import tracemalloc
 
     meter, piece = DriftMeter(FPS), calm[:16, :32, :32]
@@ -310,7 +312,7 @@ def test_memory_does_not_grow_with_the_film(calm):
     assert used[-1] - used[9] < 32_000, "40 seconds more, less than a kilobyte each"
 
 
-def test_a_film_without_colour_or_detail_has_axes_that_nobody_can_tell():
+def test_a_video_without_colour_or_detail_has_axes_that_nobody_can_tell():
     drift = measure_drift(np.full((24, 32, 48, 3), 128, np.uint8), FPS)
     unknown = {name for name, axis in drift.axes.items() if axis.verdict == "unknown"}
     assert unknown == {"hue", "sharpness", "identity"}
@@ -325,7 +327,7 @@ def test_the_json_says_everything(plain):
     assert [(shot["start"], shot["end"]) for shot in found["takes"]] == [(0, FPS * SECONDS)]
 
 
-def test_the_plot_is_a_picture(plain, tmp_path):
+def test_the_plot_is_a_image(plain, tmp_path):
     pytest.importorskip("matplotlib")
     plot_drift(plain, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
@@ -349,7 +351,7 @@ def test_an_impossible_rate_is_refused(fps):
 @pytest.mark.parametrize(
     "frames", [np.zeros((2, 32, 32, 3)), np.zeros((32, 32), np.uint8), np.zeros((2, 8, 32, 3), np.uint8)]
 )
-def test_what_is_no_film_is_refused(frames):
+def test_what_is_no_video_is_refused(frames):
     with pytest.raises(MediaError, match="needs uint8"):
         DriftMeter(FPS).add(frames)
 

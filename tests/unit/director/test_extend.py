@@ -23,7 +23,7 @@ from wan22.director.shot import parse
 from wan22.director.vocabulary import TERMS, term
 from wan22.errors import CheckpointError, ExtendError, OptionError
 
-PICTURE = np.zeros((900, 1600, 3), np.uint8)
+IMAGE = np.zeros((900, 1600, 3), np.uint8)
 
 
 # ---- rules ----
@@ -71,13 +71,11 @@ def test_rules_leave_the_light_of_drawn_styles_alone():
     assert not (spec.light_source or spec.light_quality or spec.time)
 
 
-def test_rules_add_only_a_camera_to_a_film_that_begins_with_a_picture():
-    assert by_rules("she turns", image=PICTURE).after in (
+def test_rules_add_only_a_camera_to_a_video_that_begins_with_a_image():
+    assert by_rules("she turns", image=IMAGE).after in (
         "she turns. The camera is static.", "she turns. The camera pushes in.",
     )  # fmt: skip
-    assert (
-        by_rules("she turns, the camera pans left", image=PICTURE).after == "she turns, the camera pans left"
-    )
+    assert by_rules("she turns, the camera pans left", image=IMAGE).after == "she turns, the camera pans left"
 
 
 def test_rules_are_the_same_for_a_seed_and_differ_between_seeds():
@@ -112,12 +110,12 @@ def test_rules_never_change_or_contradict_what_was_said(words, seed):
     ("make", "message"),
     [
         (lambda: by_rules(" "), "there is no prompt to extend"),
-        (lambda: by_rules("", image=PICTURE), "the rules extend words"),
+        (lambda: by_rules("", image=IMAGE), "the rules extend words"),
         (lambda: by_rules("x" * 9000), "9,000 characters; 8,000 can"),
         (lambda: by_rules("close-up, wide shot"), "exclude one another"),
         (lambda: by_rules("a", language="ko"), "unknown language of prompts 'ko'"),
         (lambda: by_rules("a", task="s2v"), "unknown task of a prompt 's2v'"),
-        (lambda: by_rules("a", task="t2v", image=PICTURE), "a picture begins a film of the task i2v"),
+        (lambda: by_rules("a", task="t2v", image=IMAGE), "an image begins a video of the task i2v"),
         (lambda: open_extender("rule"), "unknown engine 'rule'. Known: rules"),
         (lambda: open_extender("rules", key="k"), "a model or key is for a chat server"),
         (lambda: open_extender("http://h:1/v1?key=2"), "holds no user, password or query"),
@@ -149,10 +147,10 @@ def test_the_instructions_state_formula_vocabulary_language_and_task():
     ):
         assert words in told
     assert "Anime style" not in told  # no style unless the person names one
-    told = instructions(Brief("走", "i2v", "zh", image=PICTURE), sees=True)
+    told = instructions(Brief("走", "i2v", "zh", image=IMAGE), sees=True)
     assert "You see the first frame" in told and "镜头向左摇" in told and "Chinese" in told
     assert "月光" not in told and "only a verb" not in told
-    assert "imagine from the picture" in instructions(Brief("", "i2v", image=PICTURE), sees=True)
+    assert "imagine from the image" in instructions(Brief("", "i2v", image=IMAGE), sees=True)
     assert "cannot see" in instructions(Brief("walks", "i2v"), sees=False)
 
 
@@ -240,17 +238,17 @@ def test_a_server_is_asked_in_the_openai_form():
     assert user == {"role": "user", "content": "<prompt>\n여우가 밤에 달린다\n</prompt>"}
 
 
-def test_a_picture_is_sent_small_as_a_data_url():
+def test_a_image_is_sent_small_as_a_data_url():
     with server(says("She turns.")) as (url, requests):
-        made = extend("", ChatExtender(url, model="vl"), image=PICTURE)
+        made = extend("", ChatExtender(url, model="vl"), image=IMAGE)
     assert made.saw_image
-    picture, text = requests[0][2]["messages"][1]["content"]
+    part, text = requests[0][2]["messages"][1]["content"]
     assert text["type"] == "text"
-    kind, _, content = picture["image_url"]["url"].partition(",")
+    kind, _, content = part["image_url"]["url"].partition(",")
     assert kind == "data:image/jpeg;base64"
     image = Image.open(io.BytesIO(base64.b64decode(content)))
     assert image.format == "JPEG" and image.size == (682, 384)
-    assert Image.open(io.BytesIO(base64.b64decode(data_url(PICTURE[:8, :9]).partition(",")[2]))).size == (
+    assert Image.open(io.BytesIO(base64.b64decode(data_url(IMAGE[:8, :9]).partition(",")[2]))).size == (
         9,
         8,
     )
@@ -287,7 +285,7 @@ def test_what_a_rewrite_no_longer_says_is_told():
 @pytest.mark.parametrize(
     ("status", "words", "tries"),
     [
-        (400, "whether it reads pictures", 1),
+        (400, "whether it reads images", 1),
         (401, "Give the key", 1),
         (404, "Check the address", 1),
         (429, "It is busy", 3),
@@ -417,8 +415,8 @@ def test_a_folder_or_name_without_an_instruct_model_is_an_error(tiny, tmp_path, 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(CheckpointError, match="hf download Nobody/Nothing-1B"):
         extend("a fox", open_extender("Nobody/Nothing-1B"))
-    with pytest.raises(OptionError, match="does not see the picture"):
-        extend("", open_extender(str(tiny)), image=PICTURE)
+    with pytest.raises(OptionError, match="does not see the image"):
+        extend("", open_extender(str(tiny)), image=IMAGE)
 
 
 def test_a_tokenizer_without_a_chat_template_is_no_instruct_model(tiny, tmp_path):

@@ -185,7 +185,7 @@ def refused(labels) -> bool:
     return False
 
 
-def test_labels_are_what_the_film_set_or_the_vocabulary_says():
+def test_labels_are_what_the_video_set_or_the_vocabulary_says():
     told = [{axis: value} for axis, values in AXES.items() for value in values]
     told += [
         {"camera": "pan-left+zoom-in", "time": "golden", "subject": "a dog"},

@@ -1,4 +1,4 @@
-"""Sound in and out: true samples at the true time, from any file; and under a film, in sync."""
+"""Audio in and out: true samples at the true time, from any file; and under a video, in sync."""
 
 import math
 import struct
@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from wan22.errors import MediaError, OptionError, OutputError
-from wan22.media.audio import SoundReader, probe_sound, read_sound, resample, write_sound
+from wan22.media.audio import AudioReader, probe_audio, read_audio, resample, write_audio
+from wan22.media.audio_track import add_audio, can_carry_audio
 from wan22.media.image import write_image
 from wan22.media.recipe import read_recipe
-from wan22.media.soundtrack import add_sound, can_carry_sound
 from wan22.media.video import VideoWriter, probe, read_clip
-from wan22.types import Sound
+from wan22.types import Audio
 
 FILES = [  # name, encoder, rate
     ("a.wav", "pcm_s16le", 44100),
@@ -45,37 +45,37 @@ def clicks(rate, seconds):
     return samples
 
 
-def heard(sound):
+def heard(audio):
     """Seconds at which clicks are heard: the centre of energy of every second that has one."""
     found = []
-    for second in range(int(sound.seconds)):
-        energy = sound.samples[second * sound.rate : (second + 1) * sound.rate].astype(np.float64) ** 2
+    for second in range(int(audio.seconds)):
+        energy = audio.samples[second * audio.rate : (second + 1) * audio.rate].astype(np.float64) ** 2
         if energy.max() > 0.01:
-            found.append(second + (energy @ np.arange(sound.rate)) / energy.sum() / sound.rate - CLICK)
+            found.append(second + (energy @ np.arange(audio.rate)) / energy.sum() / audio.rate - CLICK)
     return np.array(found)
 
 
-def encode(path, codec, rate, samples, *, layout="mono", late=0.0, pictures=0):
-    """Write mono samples to every channel of a file, `late` seconds after its pictures (two a second)."""
+def encode(path, codec, rate, samples, *, layout="mono", late=0.0, images=0):
+    """Write mono samples to every channel of a file, `late` seconds after its images (two a second)."""
     channels = av.AudioLayout(layout).nb_channels
     packed = np.repeat(samples[:, None], channels, 1)
     with av.open(str(path), "w") as container:
-        if pictures:
-            film = container.add_stream("libx264" if path.suffix != ".webm" else "libvpx-vp9", rate=2)
-            film.width = film.height = 32
-            film.pix_fmt = "yuv420p"
+        if images:
+            video = container.add_stream("libx264" if path.suffix != ".webm" else "libvpx-vp9", rate=2)
+            video.width = video.height = 32
+            video.pix_fmt = "yuv420p"
         stream = container.add_stream(codec, rate=rate, layout=layout)
-        for index in range(pictures):
-            picture = av.VideoFrame.from_ndarray(np.full((32, 32, 3), index * 9, np.uint8))
-            picture.pts, picture.time_base = index, Fraction(1, 2)
-            container.mux(film.encode(picture))
+        for index in range(images):
+            image = av.VideoFrame.from_ndarray(np.full((32, 32, 3), index * 9, np.uint8))
+            image.pts, image.time_base = index, Fraction(1, 2)
+            container.mux(video.encode(image))
         for at in range(0, len(samples), rate):
             piece = np.ascontiguousarray(packed[at : at + rate]).reshape(1, -1)
             frame = av.AudioFrame.from_ndarray(piece, format="flt", layout=layout)
             frame.sample_rate, frame.pts, frame.time_base = rate, at + round(late * rate), Fraction(1, rate)
             container.mux(stream.encode(frame))
-        if pictures:
-            container.mux(film.encode(None))
+        if images:
+            container.mux(video.encode(None))
         container.mux(stream.encode(None))
     return path
 
@@ -89,7 +89,7 @@ def wav(path, samples, rate=48000, channels=1):
     return path
 
 
-def film(path, frames=6, recipe=None):
+def video(path, frames=6, recipe=None):
     noise = np.random.default_rng(0).integers(0, 255, (4, 32, 32, 3), dtype=np.uint8)
     with VideoWriter(path, fps=2, size=(32, 32)) as writer:
         for index in range(frames):
@@ -101,74 +101,74 @@ def film(path, frames=6, recipe=None):
 @pytest.mark.parametrize(("name", "codec", "rate"), FILES)
 def test_every_kind_of_file_is_heard_at_the_right_time(tmp_path, name, codec, rate):
     path = encode(tmp_path / name, codec, rate, clicks(rate, 3), layout="stereo")
-    info, sound = probe_sound(path), read_sound(path)
+    info, audio = probe_audio(path), read_audio(path)
     assert (info.rate, info.channels) == (rate, 2)
     assert info.seconds == pytest.approx(3, abs=0.025)
-    assert sound.rate == 16000
-    assert sound.samples.dtype == np.float32
-    assert sound.seconds == pytest.approx(3, abs=0.025)
+    assert audio.rate == 16000
+    assert audio.samples.dtype == np.float32
+    assert audio.seconds == pytest.approx(3, abs=0.025)
     tolerance = 0.0015 if name.endswith((".mkv", ".webm")) else 1 / 16000  # Matroska counts in milliseconds
-    assert heard(sound) == pytest.approx([0.5, 1.5, 2.5], abs=tolerance)
+    assert heard(audio) == pytest.approx([0.5, 1.5, 2.5], abs=tolerance)
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 44100, 44117, 48000, 192000])
 def test_a_tone_survives_resampling(rate):
-    sound = resample(Sound(tone(1000, rate), rate), 16000)
-    assert len(sound.samples) == pytest.approx(16000, abs=1)
+    audio = resample(Audio(tone(1000, rate), rate), 16000)
+    assert len(audio.samples) == pytest.approx(16000, abs=1)
     inner = slice(1600, 14400)
     wanted = tone(1000, 16000)[inner]
-    noise = sound.samples[inner] - wanted
+    noise = audio.samples[inner] - wanted
     assert 10 * np.log10((wanted**2).mean() / (noise**2).mean()) > 100  # so it is neither late nor early
 
 
 @pytest.mark.parametrize("rate", [44100, 48000, 192000])
 def test_what_the_new_rate_cannot_hold_is_taken_away(rate):
-    assert np.abs(resample(Sound(tone(10000, rate), rate), 16000).samples[1600:-1600]).max() < 0.5 * 10**-4.5
+    assert np.abs(resample(Audio(tone(10000, rate), rate), 16000).samples[1600:-1600]).max() < 0.5 * 10**-4.5
 
 
 def test_a_high_tone_that_fits_is_kept():
-    sound = resample(Sound(tone(7000, 48000), 48000), 16000)
-    assert np.abs(sound.samples[1600:-1600]).max() == pytest.approx(0.5, rel=1e-3)
+    audio = resample(Audio(tone(7000, 48000), 48000), 16000)
+    assert np.abs(audio.samples[1600:-1600]).max() == pytest.approx(0.5, rel=1e-3)
 
 
 @pytest.mark.parametrize("length", [1, 7, 200, 201, 9600])
-def test_short_sounds_are_resampled_whole(length):
-    assert len(resample(Sound(np.ones(length, np.float32) / 2, 48000), 16000).samples) == -(-length // 3)
+def test_short_audio_are_resampled_whole(length):
+    assert len(resample(Audio(np.ones(length, np.float32) / 2, 48000), 16000).samples) == -(-length // 3)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 6, 8, 10, 16, 64])
 def test_any_number_of_channels_is_mixed_to_one_at_the_same_level(tmp_path, channels):
-    path = wav(tmp_path / "sound.wav", tone(440, 48000, 0.1), channels=channels)
-    assert probe_sound(path).channels == channels
-    assert read_sound(path, rate=None).samples == pytest.approx(tone(440, 48000, 0.1), abs=1e-4)
+    path = wav(tmp_path / "audio.wav", tone(440, 48000, 0.1), channels=channels)
+    assert probe_audio(path).channels == channels
+    assert read_audio(path, rate=None).samples == pytest.approx(tone(440, 48000, 0.1), abs=1e-4)
 
 
 def test_in_and_out_points_are_exact(tmp_path):
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, 48000).astype(np.float32)
     path = tmp_path / "noise.wav"
-    write_sound(path, Sound(samples, 48000), exact=True)
-    assert np.array_equal(read_sound(path, rate=None).samples, samples)
-    piece = read_sound(path, rate=None, start=0.3, seconds=0.2)
+    write_audio(path, Audio(samples, 48000), exact=True)
+    assert np.array_equal(read_audio(path, rate=None).samples, samples)
+    piece = read_audio(path, rate=None, start=0.3, seconds=0.2)
     assert np.array_equal(piece.samples, samples[14400:24000])
-    assert read_sound(path, start=0.9, seconds=5).seconds == pytest.approx(0.1)
+    assert read_audio(path, start=0.9, seconds=5).seconds == pytest.approx(0.1)
 
 
-def test_a_sound_of_two_tenths_of_a_second_is_read(tmp_path):
-    assert len(read_sound(wav(tmp_path / "short.wav", tone(440, 8000, 0.2), 8000)).samples) == 3200
+def test_a_audio_of_two_tenths_of_a_second_is_read(tmp_path):
+    assert len(read_audio(wav(tmp_path / "short.wav", tone(440, 8000, 0.2), 8000)).samples) == 3200
 
 
 def test_sixteen_bits_come_back_as_they_were(tmp_path):
     samples = np.array([-1, -0.5, 0, 1 / 32768, 0.5, 32767 / 32768] * 100, np.float32)
-    write_sound(tmp_path / "a.wav", Sound(samples, 16000))
-    assert np.array_equal(read_sound(tmp_path / "a.wav").samples, samples)
+    write_audio(tmp_path / "a.wav", Audio(samples, 16000))
+    assert np.array_equal(read_audio(tmp_path / "a.wav").samples, samples)
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.mov"])
-def test_a_late_sound_has_silence_in_front(tmp_path, name):
-    path = encode(tmp_path / name, "aac", 48000, clicks(48000, 3), late=0.7, pictures=7)
-    sound = read_sound(path)
-    assert heard(sound) == pytest.approx([1.2, 2.2], abs=0.0015)  # mp4 writes a late start in milliseconds
-    assert not sound.samples[:10000].any()
+def test_a_late_audio_has_silence_in_front(tmp_path, name):
+    path = encode(tmp_path / name, "aac", 48000, clicks(48000, 3), late=0.7, images=7)
+    audio = read_audio(path)
+    assert heard(audio) == pytest.approx([1.2, 2.2], abs=0.0015)  # mp4 writes a late start in milliseconds
+    assert not audio.samples[:10000].any()
 
 
 def test_a_wav_that_was_written_to_a_pipe_has_its_true_length(tmp_path):
@@ -176,15 +176,15 @@ def test_a_wav_that_was_written_to_a_pipe_has_its_true_length(tmp_path):
     content = bytearray(path.read_bytes())
     content[4:8], content[40:44] = struct.pack("<I", 0x7FFFF024), struct.pack("<I", 0x7FFFF000)
     path.write_bytes(content)
-    assert probe_sound(path).seconds == pytest.approx(1, abs=0.01)
-    assert read_sound(path).samples == pytest.approx(tone(440, 16000), abs=1e-4)
+    assert probe_audio(path).seconds == pytest.approx(1, abs=0.01)
+    assert read_audio(path).samples == pytest.approx(tone(440, 16000), abs=1e-4)
 
 
 def test_bad_files_are_refused_with_one_clear_error(tmp_path):
-    write_image(tmp_path / "picture.png", np.zeros((32, 32, 3), np.uint8))
-    film(tmp_path / "silent.mp4")
+    write_image(tmp_path / "image.png", np.zeros((32, 32, 3), np.uint8))
+    video(tmp_path / "silent.mp4")
     (tmp_path / "empty.wav").write_bytes(b"")
-    (tmp_path / "text.mp3").write_text("not a sound")
+    (tmp_path / "text.mp3").write_text("not an audio file")
     (tmp_path / "list.wav").write_text("#EXTM3U\nhttp://example.org/a.ts\n")
     wav(tmp_path / "blink.wav", tone(440, 48000, 0.002))
     wav(tmp_path / "slow.wav", tone(100, 500), 500)
@@ -194,10 +194,10 @@ def test_bad_files_are_refused_with_one_clear_error(tmp_path):
     (tmp_path / "cut.wav").write_bytes(whole[:30000])
     for name, words in {
         "absent.wav": "does not exist",
-        "picture.png": "picture and holds no sound",
-        "silent.mp4": "no sound, only pictures",
+        "image.png": "image and holds no audio",
+        "silent.mp4": "no audio, only images",
         "empty.wav": "is empty",
-        "text.mp3": "is text, not a sound",
+        "text.mp3": "is text, not an audio file",
         "list.wav": "playlist",
         "blink.wav": "2.00 ms, less than one frame",
         "slow.wav": "500 samples a second; 1000 to 768000",
@@ -206,21 +206,21 @@ def test_bad_files_are_refused_with_one_clear_error(tmp_path):
         "cut.wav": "is cut off",
     }.items():
         with pytest.raises(MediaError, match=words):
-            probe_sound(tmp_path / name)
+            probe_audio(tmp_path / name)
         with pytest.raises(MediaError, match=words):
-            read_sound(tmp_path / name)
+            read_audio(tmp_path / name)
 
 
 @pytest.mark.parametrize(
     ("name", "codec"), [("a.flac", "flac"), ("a.mp3", "libmp3lame"), ("a.ogg", "libopus")]
 )
-def test_half_a_sound_never_passes_for_a_whole_one(tmp_path, name, codec):
+def test_half_a_audio_never_passes_for_a_whole_one(tmp_path, name, codec):
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, 96000).astype(np.float32)
     path = encode(tmp_path / name, codec, 48000, noise)
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2 + 7])
     with pytest.raises(MediaError, match=r"cut off|damaged after (0\.9|1\.0) s"):
-        read_sound(path)
+        read_audio(path)
 
 
 def test_damage_on_the_way_says_after_how_many_seconds(tmp_path):
@@ -231,45 +231,45 @@ def test_damage_on_the_way_says_after_how_many_seconds(tmp_path):
     content[middle : middle + 40000] = bytes(40000)
     path.write_bytes(content)
     with pytest.raises(MediaError, match=r"damaged after (1\.[89]|2\.0) s"):
-        read_sound(path)
-    assert read_sound(path, seconds=1.5).seconds == 1.5  # what lies before it can be used
+        read_audio(path)
+    assert read_audio(path, seconds=1.5).seconds == 1.5  # what lies before it can be used
 
 
 def test_samples_that_are_no_numbers_are_damage(tmp_path):
     samples = tone(440, 16000)
     samples[8000] = np.nan
-    write_sound(tmp_path / "a.wav", Sound(samples, 16000), exact=True)
+    write_audio(tmp_path / "a.wav", Audio(samples, 16000), exact=True)
     with pytest.raises(MediaError, match="no numbers"):
-        read_sound(tmp_path / "a.wav")
+        read_audio(tmp_path / "a.wav")
 
 
 def test_impossible_pieces_are_refused(tmp_path):
     path = wav(tmp_path / "a.wav", tone(440, 48000))
     with pytest.raises(MediaError, match=r"lasts 1.00 s, so it cannot be read from 1.5 s on"):
-        read_sound(path, start=1.5)
+        read_audio(path, start=1.5)
     no_number = [{"start": math.nan}, {"start": math.inf}, {"seconds": math.nan}]
     for options in (*no_number, {"start": -1}, {"seconds": 0}, {"seconds": 0.001}, {"rate": 500}):
         with pytest.raises(OptionError):
-            read_sound(path, **options)
+            read_audio(path, **options)
     with pytest.raises(OutputError, match="ends in"):
-        write_sound(tmp_path / "a.mp3", Sound(tone(440, 16000), 16000))
+        write_audio(tmp_path / "a.mp3", Audio(tone(440, 16000), 16000))
 
 
 @pytest.mark.parametrize("kind", ["mp4", "mov", "webm"])
 @pytest.mark.parametrize("codec", ["pcm_s16le", "aac", "libmp3lame", "libopus"])
-def test_a_film_keeps_its_pictures_and_recipe_and_gets_sound_in_sync(tmp_path, kind, codec):
+def test_a_video_keeps_its_images_and_recipe_and_gets_audio_in_sync(tmp_path, kind, codec):
     suffix = {"pcm_s16le": "wav", "aac": "m4a", "libmp3lame": "mp3", "libopus": "ogg"}[codec]
     recipe = {"prompt": "Ä", "seed": 7}
-    silent = film(tmp_path / f"silent.{kind}", 20, recipe)
+    silent = video(tmp_path / f"silent.{kind}", 20, recipe)
     source = encode(tmp_path / f"s.{suffix}", codec, 48000, clicks(48000, 10), layout="stereo")
     result = tmp_path / f"result.{kind}"
-    add_sound(silent, source, result)
+    add_audio(silent, source, result)
     assert read_recipe(result) == recipe
     assert probe(result).frames == 20
     assert np.array_equal(read_clip(result, 9).frames, read_clip(silent, 9).frames)
-    assert probe_sound(result).channels == 2
-    assert probe_sound(result).seconds == pytest.approx(10, abs=0.025)
-    assert heard(read_sound(result)) == pytest.approx(np.arange(10) + 0.5, abs=0.001)
+    assert probe_audio(result).channels == 2
+    assert probe_audio(result).seconds == pytest.approx(10, abs=0.025)
+    assert heard(read_audio(result)) == pytest.approx(np.arange(10) + 0.5, abs=0.001)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([silent.name, source.name, result.name])
 
 
@@ -283,14 +283,14 @@ def test_a_film_keeps_its_pictures_and_recipe_and_gets_sound_in_sync(tmp_path, k
         ("f.webm", "av1", (64, 64)),
     ],
 )
-def test_pictures_are_copied_to_the_byte(tmp_path, name, codec, size):
+def test_images_are_copied_to_the_byte(tmp_path, name, codec, size):
     with VideoWriter(tmp_path / name, fps=Fraction(24000, 1001), size=size, codec=codec) as writer:
         writer.add(np.random.default_rng(0).integers(0, 255, (30, size[1], size[0], 3), dtype=np.uint8))
     source = wav(tmp_path / "s.wav", clicks(48000, 2))
     result = tmp_path / f"r{name[1:]}"
-    add_sound(tmp_path / name, source, result)
+    add_audio(tmp_path / name, source, result)
 
-    def pictures(path):
+    def images(path):
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
             told = (stream.codec_tag, stream.width, stream.height, stream.average_rate, stream.pix_fmt)
@@ -303,47 +303,47 @@ def test_pictures_are_copied_to_the_byte(tmp_path, name, codec, size):
             ]
             return told, colours, stream.time_base, packets
 
-    assert pictures(result) == pictures(tmp_path / name)
+    assert images(result) == images(tmp_path / name)
 
 
 @pytest.mark.parametrize("kind", ["mp4", "webm"])
-def test_sound_does_not_drift_in_two_minutes(tmp_path, kind):
+def test_audio_does_not_drift_in_two_minutes(tmp_path, kind):
     source = encode(tmp_path / "s.wav", "pcm_s16le", 12000, clicks(12000, 120))
-    silent = film(tmp_path / f"f.{kind}", 240)
-    add_sound(silent, source, silent)
-    assert heard(read_sound(silent, rate=None)) == pytest.approx(np.arange(120) + 0.5, abs=0.001)
+    silent = video(tmp_path / f"f.{kind}", 240)
+    add_audio(silent, source, silent)
+    assert heard(read_audio(silent, rate=None)) == pytest.approx(np.arange(120) + 0.5, abs=0.001)
 
 
 def test_the_original_packets_are_copied_where_the_container_takes_them(tmp_path):
     source = encode(tmp_path / "s.m4a", "aac", 44100, clicks(44100, 3), layout="stereo")
-    add_sound(film(tmp_path / "film.mp4"), source, tmp_path / "film.mp4")
+    add_audio(video(tmp_path / "video.mp4"), source, tmp_path / "video.mp4")
 
     def packets(path):
         with av.open(str(path)) as container:
             return [bytes(packet) for packet in container.demux(container.streams.audio[0]) if packet.size]
 
-    assert packets(tmp_path / "film.mp4") == packets(source)
-    with av.open(str(tmp_path / "film.mp4")) as container:  # without our reader: what players make of it
+    assert packets(tmp_path / "video.mp4") == packets(source)
+    with av.open(str(tmp_path / "video.mp4")) as container:  # without our reader: what players make of it
         first = next(container.decode(container.streams.audio[0]))
         assert (first.pts, first.samples) == (0, 1024)
 
 
 @pytest.mark.parametrize("kind", ["mp4", "webm"])
-def test_sound_can_be_cut_and_delayed(tmp_path, kind):
+def test_audio_can_be_cut_and_delayed(tmp_path, kind):
     source = encode(tmp_path / "s.wav", "pcm_s16le", 44100, clicks(44100, 5))
     result = tmp_path / f"r.{kind}"
-    add_sound(film(tmp_path / f"f.{kind}", 8), source, result, start=1.25, seconds=2, offset=1.1)
-    assert heard(read_sound(result)) == pytest.approx([1.35, 2.35], abs=0.001)
-    assert probe_sound(result).seconds == pytest.approx(3.1, abs=0.025)
-    add_sound(tmp_path / f"f.{kind}", source, result, start=0.5)  # longer than the film: it ends with it
-    assert probe_sound(result).seconds == pytest.approx(4, abs=0.025)
+    add_audio(video(tmp_path / f"f.{kind}", 8), source, result, start=1.25, seconds=2, offset=1.1)
+    assert heard(read_audio(result)) == pytest.approx([1.35, 2.35], abs=0.001)
+    assert probe_audio(result).seconds == pytest.approx(3.1, abs=0.025)
+    add_audio(tmp_path / f"f.{kind}", source, result, start=0.5)  # longer than the video: it ends with it
+    assert probe_audio(result).seconds == pytest.approx(4, abs=0.025)
 
 
-def test_copied_sound_ends_with_the_film_and_can_be_late(tmp_path):
+def test_copied_audio_ends_with_the_video_and_can_be_late(tmp_path):
     source = encode(tmp_path / "s.m4a", "aac", 48000, clicks(48000, 5))
-    add_sound(film(tmp_path / "f.mp4", 6), source, tmp_path / "r.mp4", offset=0.2)
-    assert heard(read_sound(tmp_path / "r.mp4")) == pytest.approx([0.7, 1.7, 2.7], abs=0.001)
-    assert probe_sound(tmp_path / "r.mp4").seconds == pytest.approx(3, abs=0.025)
+    add_audio(video(tmp_path / "f.mp4", 6), source, tmp_path / "r.mp4", offset=0.2)
+    assert heard(read_audio(tmp_path / "r.mp4")) == pytest.approx([0.7, 1.7, 2.7], abs=0.001)
+    assert probe_audio(tmp_path / "r.mp4").seconds == pytest.approx(3, abs=0.025)
 
 
 @pytest.mark.parametrize(
@@ -359,49 +359,49 @@ def test_copied_sound_ends_with_the_film_and_can_be_late(tmp_path):
 )
 def test_rates_and_channels_stay_where_the_codec_has_them(tmp_path, rate, channels, kind, told):
     source = wav(tmp_path / "s.wav", clicks(rate, 3), rate, channels)
-    add_sound(film(tmp_path / f"f.{kind}"), source, tmp_path / f"r.{kind}")
-    info = probe_sound(tmp_path / f"r.{kind}")
+    add_audio(video(tmp_path / f"f.{kind}"), source, tmp_path / f"r.{kind}")
+    info = probe_audio(tmp_path / f"r.{kind}")
     assert (info.rate, info.channels) == told
-    assert heard(read_sound(tmp_path / f"r.{kind}")) == pytest.approx([0.5, 1.5, 2.5], abs=0.001)
+    assert heard(read_audio(tmp_path / f"r.{kind}")) == pytest.approx([0.5, 1.5, 2.5], abs=0.001)
 
 
-def test_the_sound_of_a_clip_is_taken_and_replaces_another(tmp_path):
-    source = encode(tmp_path / "s.mp4", "aac", 48000, clicks(48000, 3), pictures=6)
-    late = film(tmp_path / "f.mp4")
-    add_sound(late, source, late, offset=0.3)
-    add_sound(late, source, late)
+def test_the_audio_of_a_clip_is_taken_and_replaces_another(tmp_path):
+    source = encode(tmp_path / "s.mp4", "aac", 48000, clicks(48000, 3), images=6)
+    late = video(tmp_path / "f.mp4")
+    add_audio(late, source, late, offset=0.3)
+    add_audio(late, source, late)
     with av.open(str(late)) as container:
         assert len(container.streams.audio) == 1
-    assert heard(read_sound(late)) == pytest.approx([0.5, 1.5, 2.5], abs=0.001)
+    assert heard(read_audio(late)) == pytest.approx([0.5, 1.5, 2.5], abs=0.001)
 
 
-def test_a_film_that_cannot_have_sound_says_so_and_stays(tmp_path):
+def test_a_video_that_cannot_have_audio_says_so_and_stays(tmp_path):
     source = wav(tmp_path / "s.wav", tone(440, 48000))
-    silent = film(tmp_path / "f.mp4")
+    silent = video(tmp_path / "f.mp4")
     before = silent.read_bytes()
-    assert [can_carry_sound(name) for name in ("a.mp4", "a.mov", "a.webm", "a.gif", "a/", "a.png")] == [
+    assert [can_carry_audio(name) for name in ("a.mp4", "a.mov", "a.webm", "a.gif", "a/", "a.png")] == [
         True, True, True, False, False, False,
     ]  # fmt: skip
-    with pytest.raises(OutputError, match="gif carries no sound"):
-        add_sound(silent, source, tmp_path / "f.gif")
+    with pytest.raises(OutputError, match="gif carries no audio"):
+        add_audio(silent, source, tmp_path / "f.gif")
     with pytest.raises(OutputError, match="container must stay"):
-        add_sound(silent, source, tmp_path / "f.webm")
+        add_audio(silent, source, tmp_path / "f.webm")
     with pytest.raises(OptionError, match="delayed by 3"):
-        add_sound(silent, source, silent, offset=3)
-    with pytest.raises(MediaError, match="no sound, only pictures"):
-        add_sound(silent, silent, silent)
+        add_audio(silent, source, silent, offset=3)
+    with pytest.raises(MediaError, match="no audio, only images"):
+        add_audio(silent, silent, silent)
     broken = encode(
         tmp_path / "b.flac", "flac", 48000, np.random.default_rng(0).uniform(-1, 1, 96000).astype("f4")
     )
     broken.write_bytes(broken.read_bytes()[:-60000])
     with pytest.raises(MediaError, match="damaged after"):
-        add_sound(silent, broken, silent)
+        add_audio(silent, broken, silent)
     assert silent.read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_memory_does_not_grow_with_the_length_of_the_source(tmp_path):
     path = wav(tmp_path / "s.wav", tone(440, 48000, 20))
-    sizes = [piece.nbytes for piece in SoundReader(path).pieces(mono=True)]
+    sizes = [piece.nbytes for piece in AudioReader(path).pieces(mono=True)]
     assert max(sizes) < 100_000
     assert sum(sizes) == 20 * 48000 * 4

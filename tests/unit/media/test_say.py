@@ -1,4 +1,4 @@
-"""Text becomes sound: by a program on this machine, and by servers that are good, slow, broken or absent."""
+"""Text becomes audio: by a program on this machine, and by servers that are good, slow, broken or absent."""
 
 import base64
 import json
@@ -13,9 +13,9 @@ import pytest
 
 from wan22.errors import MediaError, OptionError, SpeechError
 from wan22.media import say
-from wan22.media.audio import write_sound
+from wan22.media.audio import write_audio
 from wan22.media.say import EspeakSpeaker, ServerSpeaker, open_speaker, split_text
-from wan22.types import Sound
+from wan22.types import Audio
 
 with_espeak = pytest.mark.skipif(not shutil.which("espeak-ng"), reason="espeak-ng is not installed")
 
@@ -60,7 +60,7 @@ def reply(handler, content, status=200, kind="audio/wav", **headers):
 def speech(tmp_path):
     """A spoken answer: half a second at 24 kHz, as WAV."""
     samples = 0.5 * np.sin(np.arange(12000) * 0.1)
-    write_sound(tmp_path / "speech.wav", Sound(samples.astype(np.float32), 24000))
+    write_audio(tmp_path / "speech.wav", Audio(samples.astype(np.float32), 24000))
     return (tmp_path / "speech.wav").read_bytes()
 
 
@@ -69,9 +69,9 @@ def test_a_server_is_asked_in_the_openai_form(speech):
         speaker = ServerSpeaker(
             url, model="kokoro", voice="bella", key="sk-1", instructions="softly", speed=1.5
         )
-        sound = speaker.say("Hello.")
-    assert (sound.rate, len(sound.samples)) == (24000, 12000)
-    assert np.abs(sound.samples).max() == pytest.approx(0.5, abs=1e-3)
+        audio = speaker.say("Hello.")
+    assert (audio.rate, len(audio.samples)) == (24000, 12000)
+    assert np.abs(audio.samples).max() == pytest.approx(0.5, abs=1e-3)
     path, headers, body = requests[0]
     assert path == "/v1/audio/speech"
     assert headers["Authorization"] == "Bearer sk-1"
@@ -109,17 +109,17 @@ def test_a_voice_sample_is_sent_in_the_fields_of_the_server(speech, tmp_path):
 def test_a_long_text_is_asked_for_in_parts_and_joined_in_order(tmp_path):
     def answer(handler, number):
         path = tmp_path / f"{number}.wav"
-        write_sound(path, Sound(np.full(2400, number / 10, np.float32), 24000))
+        write_audio(path, Audio(np.full(2400, number / 10, np.float32), 24000))
         reply(handler, path.read_bytes())
 
     text = " ".join(f"This is sentence number {index}." for index in range(300))
     with server(answer) as (url, requests):
-        sound = ServerSpeaker(url).say(text)
+        audio = ServerSpeaker(url).say(text)
     inputs = [body["input"] for _, _, body in requests]
     assert len(inputs) == 3
     assert " ".join(inputs) == text
     assert all(len(part) <= 4096 and part.endswith(".") for part in inputs)
-    assert sound.samples[[100, 2500, 4900]] == pytest.approx([0.1, 0.2, 0.3], abs=1e-3)
+    assert audio.samples[[100, 2500, 4900]] == pytest.approx([0.1, 0.2, 0.3], abs=1e-3)
 
 
 def test_texts_are_cut_at_sentences_else_at_spaces_else_anywhere():
@@ -192,9 +192,9 @@ def test_a_slow_server_is_given_up_in_time(speech, how):
     ("content", "kind"),
     [(b"<html>Welcome</html>", "text/html"), (b'{"ok": true}', "application/json"), (b"", "audio/wav")],
 )
-def test_an_answer_that_is_no_sound_is_named(content, kind):
+def test_an_answer_that_is_no_audio_is_named(content, kind):
     with server(lambda handler, _: reply(handler, content, kind=kind)) as (url, _):
-        with pytest.raises(SpeechError, match=f"{len(content)} bytes of {kind} that are no sound"):
+        with pytest.raises(SpeechError, match=f"{len(content)} bytes of {kind} that are no audio"):
             ServerSpeaker(url).say("Hi")
 
 
@@ -244,7 +244,7 @@ def test_the_recipe_of_a_server_holds_no_secret(speech, tmp_path):
 
 
 def test_impossible_options_are_refused_before_anything_is_sent(tmp_path):
-    (tmp_path / "text.wav").write_text("no sound")
+    (tmp_path / "text.wav").write_text("no audio")
     for options, words in [
         ({"speed": 9}, "speed of speech cannot be 9; 0.25 to 4"),
         ({"voice": " "}, "voice is empty"),
@@ -253,7 +253,7 @@ def test_impossible_options_are_refused_before_anything_is_sent(tmp_path):
     ]:
         with pytest.raises(OptionError, match=words):
             ServerSpeaker("http://localhost:1", **options)
-    with pytest.raises(MediaError, match="not a sound"):
+    with pytest.raises(MediaError, match="not an audio file"):
         ServerSpeaker("http://localhost:1", sample=tmp_path / "text.wav")
     for url in ("http://", "ftp://host", "http://host:99999", "http://a:b@host", "http://host/?key=1"):
         with pytest.raises(OptionError, match="address of a speech server"):
@@ -288,7 +288,7 @@ def fake_espeak(folder, monkeypatch, script):
         ("sleep 20", "did not finish within 0.5 s"),
         ("echo no data >&2; exit 3", "failed: no data"),
         ("exit 4", "failed: exit code 4"),
-        ("exit 0", "made no sound of 'Hi'"),
+        ("exit 0", "made no audio of 'Hi'"),
     ],
 )
 def test_a_program_that_fails_is_named(tmp_path, monkeypatch, script, words):

@@ -1,4 +1,4 @@
-"""Numbered pictures are read as the clip that they are."""
+"""Numbered images are read as the clip that they are."""
 
 import numpy as np
 import pytest
@@ -65,19 +65,19 @@ def test_a_gap_is_named(foreign):
         read_clip(foreign, 8)
 
 
-def test_pictures_of_two_sizes_are_refused(foreign):
+def test_images_of_two_sizes_are_refused(foreign):
     Image.new("RGB", (20, 16)).save(foreign.parent / "x-12.png")
     with pytest.raises(MediaError, match=r"x-12\.png is 20x16, the first is 18x16"):
         read_clip(foreign, 8)
 
 
-def test_a_folder_without_such_pictures_says_how_to_name_them(foreign):
+def test_a_folder_without_such_images_says_how_to_name_them(foreign):
     for read in (probe, read_clip, read_recipe):
-        with pytest.raises(MediaError, match=r"no pictures named like frame-%04d\.png.*x-%02d\.png"):
+        with pytest.raises(MediaError, match=r"no images named like frame-%04d\.png.*x-%02d\.png"):
             read(foreign.parent)
 
 
-def test_a_film_whose_name_looks_like_a_pattern_is_a_film(tmp_path):
+def test_a_video_whose_name_looks_like_a_pattern_is_a_video(tmp_path):
     path = tmp_path / "100%d.mp4"
     with VideoWriter(str(path), fps=8, size=(18, 16)) as writer:
         writer.add(FRAMES)
@@ -85,7 +85,7 @@ def test_a_film_whose_name_looks_like_a_pattern_is_a_film(tmp_path):
     assert probe(path).frames == 7
 
 
-def test_a_pipeline_takes_pictures_at_the_rate_that_is_given(foreign):
+def test_a_pipeline_takes_images_at_the_rate_that_is_given(foreign):
     from wan22.pipeline.inputs import video_of
 
     clip = video_of(str(foreign), 12.0, 8.0)

@@ -38,7 +38,7 @@ def tokenizer():
 
 
 @pytest.fixture(scope="module")
-def films():
+def videos():
     generator = torch.Generator().manual_seed(0)
     drawn = torch.randn(4, 4, 3, 4, 4, generator=generator)
     return [(LatentSet(drawn, drawn[:, :, -1], SHOTS), 1.0)]
@@ -79,11 +79,11 @@ def quiet(_):
 
 
 @pytest.mark.parametrize("kind", ["flow", "vae"])
-def test_a_run_in_pieces_equals_a_run_in_one_to_the_last_bit(tmp_path, tokenizer, films, kind):
+def test_a_run_in_pieces_equals_a_run_in_one_to_the_last_bit(tmp_path, tokenizer, videos, kind):
     def run(folder, minutes=None):
         if kind == "vae":
             return train_vae(VAE_RECIPE, PIXELS, folder, log=quiet, minutes=minutes)
-        return train_flow(flow_recipe(tokenizer), films, tokenizer, folder, log=quiet, minutes=minutes)
+        return train_flow(flow_recipe(tokenizer), videos, tokenizer, folder, log=quiet, minutes=minutes)
 
     run(tmp_path / "one")
     for done in range(1, STEPS + 1):
@@ -106,12 +106,12 @@ def test_the_last_steps_of_a_vae_leave_the_encoder_as_it_will_be_shipped(tmp_pat
     assert not torch.equal(end["parameter/decoder.conv1.weight"], end["average/decoder.conv1.weight"])
 
 
-def test_a_folder_of_another_recipe_is_refused(tmp_path, tokenizer, films):
+def test_a_folder_of_another_recipe_is_refused(tmp_path, tokenizer, videos):
     recipe = flow_recipe(tokenizer)
-    train_flow(recipe, films, tokenizer, tmp_path, log=quiet, minutes=1e-9)
+    train_flow(recipe, videos, tokenizer, tmp_path, log=quiet, minutes=1e-9)
     before = (tmp_path / "state.safetensors").read_bytes()
     with pytest.raises(CheckpointError, match=r"made by another recipe.*remove that one"):
-        train_flow(replace(recipe, shift=3.0), films, tokenizer, tmp_path, log=quiet)
+        train_flow(replace(recipe, shift=3.0), videos, tokenizer, tmp_path, log=quiet)
     assert (tmp_path / "state.safetensors").read_bytes() == before
 
 
@@ -120,12 +120,12 @@ def test_a_stage_that_was_not_trained_is_named(tmp_path):
         load_average(tmp_path)
 
 
-def test_a_frozen_text_encoder_stays_and_is_kept(tmp_path, tokenizer, films):
-    both = train_flow(flow_recipe(tokenizer), films, tokenizer, tmp_path / "both", log=quiet)
+def test_a_frozen_text_encoder_stays_and_is_kept(tmp_path, tokenizer, videos):
+    both = train_flow(flow_recipe(tokenizer), videos, tokenizer, tmp_path / "both", log=quiet)
     start = load_average(tmp_path / "both")
     assert start.keys() == both.network.state_dict().keys()
     recipe = flow_recipe(tokenizer, train_text=False, noise=(0.875, 1.0))
-    high = train_flow(recipe, films, tokenizer, tmp_path / "high", log=quiet, start=start)
+    high = train_flow(recipe, videos, tokenizer, tmp_path / "high", log=quiet, start=start)
     averaged = high.averaged()
     moved = {name.partition(".")[0] for name in start if not torch.equal(averaged[name], start[name])}
     assert moved == {"dit"}
@@ -158,14 +158,14 @@ def test_an_expert_sees_noise_of_its_own_range_only(bounds, shift, count, seed):
 def test_known_frames_are_given_clean_and_carry_no_loss(where):
     torch.manual_seed(0)
     dit = WanDiT(DIT, attention=plain_attention)
-    films, noise, lasts = torch.randn(2, 4, 3, 4, 4), torch.randn(2, 4, 3, 4, 4), torch.randn(2, 4, 4, 4)
+    videos, noise, lasts = torch.randn(2, 4, 3, 4, 4), torch.randn(2, 4, 3, 4, 4), torch.randn(2, 4, 4, 4)
     known = torch.zeros(3, dtype=torch.bool)
     known[list(where)] = True
     memory = dit.read_text([torch.randn(3, 8), torch.randn(2, 8)])
     sigmas = torch.tensor([0.4, 0.9])
 
-    def loss(films=films, noise=noise, lasts=lasts):
-        return flow_loss(dit, films, known, lasts, sigmas, noise, memory).item()
+    def loss(videos=videos, noise=noise, lasts=lasts):
+        return flow_loss(dit, videos, known, lasts, sigmas, noise, memory).item()
 
     def changed(tensor, at):
         other = tensor.clone()
@@ -175,31 +175,31 @@ def test_known_frames_are_given_clean_and_carry_no_loss(where):
     for at in range(3):
         assert (loss(noise=changed(noise, at)) == loss()) == (at in where)
     assert (loss(lasts=lasts + 1) == loss()) == (2 not in where)
-    assert loss(films=changed(films, 1)) != loss()
+    assert loss(videos=changed(videos, 1)) != loss()
     if 0 in where:
-        assert loss(films=changed(films, 0)) != loss()  # it is seen, though not asked for
+        assert loss(videos=changed(videos, 0)) != loss()  # it is seen, though not asked for
 
 
 def test_the_loss_is_the_error_of_the_velocity():
     dit = WanDiT(DIT)
     dit.init_weights()  # it predicts nothing
-    films, noise = torch.randn(2, 4, 3, 4, 4), torch.randn(2, 4, 3, 4, 4)
+    videos, noise = torch.randn(2, 4, 3, 4, 4), torch.randn(2, 4, 3, 4, 4)
     memory = dit.read_text([torch.randn(3, 8), torch.randn(2, 8)])
-    lost = flow_loss(dit, films, None, films[:, :, -1], torch.tensor([0.1, 0.9]), noise, memory)
-    assert lost.item() == pytest.approx((noise - films).square().mean().item(), rel=1e-5)
+    lost = flow_loss(dit, videos, None, videos[:, :, -1], torch.tensor([0.1, 0.9]), noise, memory)
+    assert lost.item() == pytest.approx((noise - videos).square().mean().item(), rel=1e-5)
 
 
-def losses(recipe, films, tokenizer, folder):
+def losses(recipe, videos, tokenizer, folder):
     lines = []
-    train_flow(recipe, films, tokenizer, folder, log=lines.append)
+    train_flow(recipe, videos, tokenizer, folder, log=lines.append)
     return [float(line.split()[3]) for line in lines if line.startswith("step")]
 
 
 def test_the_loss_falls_on_a_problem_that_can_be_learnt(tmp_path, tokenizer):
     one = torch.randn(1, 4, 3, 4, 4, generator=torch.Generator().manual_seed(0)).expand(4, -1, -1, -1, -1)
-    films = [(LatentSet(one, one[:, :, -1], SHOTS), 1.0)]
+    videos = [(LatentSet(one, one[:, :, -1], SHOTS), 1.0)]
     recipe = flow_recipe(tokenizer, optimiser=Optimiser(100, peak=1e-2, warmup=10), batch=4, still=0.0)
-    first, last = losses(recipe, films, tokenizer, tmp_path)
+    first, last = losses(recipe, videos, tokenizer, tmp_path)
     assert last < 0.85 * first
 
 
@@ -272,10 +272,10 @@ def test_an_unknown_stage_lists_the_known(tmp_path):
 def test_latents_that_are_normalised_twice_are_refused(tmp_path):
     from safetensors.torch import save_file
 
-    path = tmp_path / "films.safetensors"
-    save_file({"films": torch.randn(4, 4, 3, 4, 4), "lasts": torch.randn(4, 4, 4, 4)}, path)
+    path = tmp_path / "videos.safetensors"
+    save_file({"videos": torch.randn(4, 4, 3, 4, 4), "lasts": torch.randn(4, 4, 4, 4)}, path)
     zero, one = torch.zeros(4), torch.ones(4)
-    assert latent_set(path, mean=zero, std=one, count=4, seed=1).films.shape == (4, 4, 3, 4, 4)
+    assert latent_set(path, mean=zero, std=one, count=4, seed=1).videos.shape == (4, 4, 3, 4, 4)
     with pytest.raises(CheckpointError, match="normalised twice"):
         latent_set(path, mean=zero, std=5 * one, count=4, seed=1)
 
@@ -284,15 +284,15 @@ def test_a_weight_on_motion_adds_the_error_of_what_changes(tmp_path):
     torch.manual_seed(0)
     dit = WanDiT(DIT, attention=plain_attention)
     dit.init_weights()
-    films = torch.randn(2, DIT.in_channels, 3, 4, 4)
+    videos = torch.randn(2, DIT.in_channels, 3, 4, 4)
     memory = dit.read_text([torch.randn(3, DIT.text_dim)] * 2)
-    sigmas, noise = torch.tensor([0.9, 0.95]), torch.randn_like(films)
-    plain = flow_loss(dit, films, None, None, sigmas, noise, memory)
-    weighed = flow_loss(dit, films, None, None, sigmas, noise, memory, 2.0)
+    sigmas, noise = torch.tensor([0.9, 0.95]), torch.randn_like(videos)
+    plain = flow_loss(dit, videos, None, None, sigmas, noise, memory)
+    weighed = flow_loss(dit, videos, None, None, sigmas, noise, memory, 2.0)
     # An error that is the same in every frame is not of motion.
-    still = films[:, :, :1].expand_as(films)
-    x = (1 - sigmas.view(-1, 1, 1, 1, 1)) * films + sigmas.view(-1, 1, 1, 1, 1) * noise
-    error = dit(x, NoiseLevels.uniform(sigmas * 1000), memory) - (noise - films)
+    still = videos[:, :, :1].expand_as(videos)
+    x = (1 - sigmas.view(-1, 1, 1, 1, 1)) * videos + sigmas.view(-1, 1, 1, 1, 1) * noise
+    error = dit(x, NoiseLevels.uniform(sigmas * 1000), memory) - (noise - videos)
     coarse = torch.nn.functional.avg_pool3d(error, (1, 2, 2)).diff(dim=2)
     assert torch.allclose(weighed - plain, 8 * coarse.square().mean(), rtol=1e-4)
     one = flow_loss(dit, still[:, :, :1], None, None, sigmas, noise[:, :, :1], memory, 2.0)

@@ -17,7 +17,7 @@ from wan22.nano.dit import FlowRecipe
 from wan22.nano.latents import LatentSet
 from wan22.nano.recipes import nano
 from wan22.nano.reward_model import Critic, CriticRecipe, classes_of, through_noise, train_critic, verdict
-from wan22.nano.reward_tuning import ObeyRecipe, Pair, critic_loss, film_of, levels_of, train_obey
+from wan22.nano.reward_tuning import ObeyRecipe, Pair, critic_loss, levels_of, train_obey, video_of
 from wan22.nano.state import Optimiser, load_average
 from wan22.nano.tokenizer import build_caption_tokenizer
 from wan22.request import resolve
@@ -50,7 +50,7 @@ def tokenizer() -> Tokenizer:
     return Tokenizer(build_caption_tokenizer((caption(s, words).text for s in sample(300, seed=2)), 1500))
 
 
-def films(count: int = 120) -> LatentSet:
+def videos(count: int = 120) -> LatentSet:
     """Latents that show but one thing: the time of day, as the level of a channel."""
     shots = sample(count, seed=3)
     latents = 0.3 * torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(0))
@@ -94,9 +94,9 @@ def fresh_critic() -> Critic:
     return critic.requires_grad_(False)
 
 
-def test_a_critic_learns_what_films_show_and_is_examined_on_others(tmp_path):
+def test_a_critic_learns_what_videos_show_and_is_examined_on_others(tmp_path):
     said: list[str] = []
-    state = train_critic(critic_recipe(150), [films()], tmp_path, log=said.append)
+    state = train_critic(critic_recipe(150), [videos()], tmp_path, log=said.append)
     assert state.done
     shares = dict(part.rsplit(" ", 1) for part in said[-1].partition(": ")[2].split(", "))
     assert set(shares) == set(AXES)
@@ -111,7 +111,7 @@ def test_classes_are_the_places_of_values():
     assert (found["colour"], found["camera"]) == (3, 2)
 
 
-def test_a_verdict_is_in_nats_and_leads_back_to_the_film():
+def test_a_verdict_is_in_nats_and_leads_back_to_the_video():
     critic, x = fresh_critic(), torch.randn(2, *SHAPE, requires_grad=True)
     sigmas = torch.tensor([0.2, 0.6])
     logits = critic(through_noise(x, sigmas, torch.randn(2, *SHAPE)), sigmas)
@@ -134,7 +134,7 @@ def test_levels_fall_from_noise_to_nothing_and_each_expert_has_half(tokenizer, s
     assert sum(level >= made.boundary for level in levels) == made.steps // 2
 
 
-def test_films_are_those_that_the_engine_makes():
+def test_videos_are_those_that_the_engine_makes():
     """Same noise, levels, guidance and rescale: what the networks learn on is what users get."""
     engine = load("nano", device="cpu")
     size = engine.variant.trained.sizes[0]
@@ -149,7 +149,7 @@ def test_films_are_those_that_the_engine_makes():
     noise = draw_noise(tuple(wanted.shape), 4)
     told, untold = (engine.encode_text([text])[0].float() for text in (request.prompt, ""))
     with torch.no_grad():
-        found = film_of(pair, noise[None], [told], [untold], [float(sigma) for sigma in sigmas], made)
+        found = video_of(pair, noise[None], [told], [untold], [float(sigma) for sigma in sigmas], made)
     assert (found[0] - wanted).norm() / wanted.norm() < 5e-3  # the engine tells whole timesteps
 
 
@@ -185,7 +185,7 @@ def test_what_is_not_said_does_not_count(tokenizer, monkeypatch):
 
 def test_experts_come_to_please_the_critic(tokenizer, tmp_path):
     critic = Critic(DIT)
-    train_critic(critic_recipe(100), [films()], tmp_path / "critic", log=quiet)
+    train_critic(critic_recipe(100), [videos()], tmp_path / "critic", log=quiet)
     critic.load_state_dict(load_average(tmp_path / "critic"))
     made = recipe(tokenizer, steps=75)
     made = replace(made, optimiser=replace(made.optimiser, peak=1e-2), weight=10.0)
@@ -193,7 +193,7 @@ def test_experts_come_to_please_the_critic(tokenizer, tmp_path):
     train_obey(
         made,
         critic,
-        [(films(), 1.0)],
+        [(videos(), 1.0)],
         tokenizer,
         tmp_path / "obey",
         log=said.append,
@@ -204,7 +204,7 @@ def test_experts_come_to_please_the_critic(tokenizer, tmp_path):
 
 
 def test_interrupted_and_resumed_is_uninterrupted(tokenizer, tmp_path):
-    made, data = recipe(tokenizer), [(films(), 1.0)]
+    made, data = recipe(tokenizer), [(videos(), 1.0)]
     start = fresh(made).state_dict()
 
     def go(name, minutes=None):

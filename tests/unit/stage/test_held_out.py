@@ -1,4 +1,6 @@
-"""What is held out is apart from training: combinations by their hash, films by their seed, phrasings by themselves."""
+"""What is held out is apart from training: combinations by their hash, videos by their seed, phrasings by
+themselves.
+"""
 
 import hashlib
 import random

@@ -1,4 +1,4 @@
-"""The puppet: labels and captions, a performance that follows the sound alone, and films that draw it."""
+"""The puppet: labels and captions, a performance that follows the audio alone, and videos that draw it."""
 
 import random
 
@@ -26,7 +26,7 @@ def act(**parts):
     return silent._replace(**{name: np.full(FRAMES, value, np.float32) for name, value in parts.items()})
 
 
-def films(shots, acts, **options):
+def videos(shots, acts, **options):
     settings = {"height": 64, "width": 64, "frames": FRAMES, "fps": FPS, "seed": 1, **options}
     return render_puppet(shots, acts, **settings).numpy().astype(int)
 
@@ -39,7 +39,7 @@ def test_samples_keep_to_their_split_and_to_the_seed():
 
 
 def test_an_unknown_label_or_count_is_refused():
-    with pytest.raises(Wan22Error, match="Known"):
+    with pytest.raises(Wan22Error, match="ImageCondition"):
         shot(coat="plaid")
     with pytest.raises(Wan22Error, match="-1"):
         sample_puppets(-1)
@@ -66,7 +66,7 @@ def test_a_voice_opens_the_mouth_over_its_whole_range():
     assert mouth.min() < 0.1 and mouth.max() > 0.9 and mouth.std() > 0.25
 
 
-def test_only_the_shape_of_the_sound_counts():
+def test_only_the_shape_of_the_audio_counts():
     loud, soft = (perform(SUNG * gain, RATE, FRAMES, FPS, seed=0) for gain in (1.0, 0.1))
     assert np.abs(loud.mouth - soft.mouth).max() < 0.02
 
@@ -79,7 +79,7 @@ def test_silence_noise_and_clicks_leave_the_mouth_closed(seed):
     assert perform(hiss, RATE, FRAMES, FPS, seed=0).mouth.max() < 0.05
 
 
-def test_the_mouth_moves_with_the_sound_within_a_frame():
+def test_the_mouth_moves_with_the_audio_within_a_frame():
     seconds = np.arange(3 * RATE) / RATE
     tone = sum(np.sin(2 * np.pi * 150 * k * seconds) / k for k in range(1, 12))
     burst = (0.1 * tone * ((seconds >= 1) & (seconds < 2))).astype(np.float32)
@@ -88,12 +88,12 @@ def test_the_mouth_moves_with_the_sound_within_a_frame():
     assert abs(np.interp(0.5, mouth[12:20], np.arange(12, 20)) - 16) < 1
 
 
-def test_sound_that_ends_early_is_silence_from_there():
+def test_audio_that_ends_early_is_silence_from_there():
     mouth = perform(SUNG, RATE, 2 * FRAMES, FPS, seed=0).mouth
     assert mouth[:FRAMES].max() > 0.9 and mouth[FRAMES + 2 :].max() < 0.05 and mouth[FRAMES + 6 :].max() == 0
 
 
-def test_bright_sounds_widen_the_mouth():
+def test_bright_audio_widen_the_mouth():
     seconds = np.arange(3 * RATE) / RATE
     bright = [1.0 / (1 + abs(150 * k - 2300) / 300) for k in range(1, 22)]
     dark = [1.0 / (1 + abs(150 * k - 350) / 200) for k in range(1, 22)]
@@ -101,8 +101,8 @@ def test_bright_sounds_widen_the_mouth():
         sum(a * np.sin(2 * np.pi * 150 * k * seconds) for k, a in enumerate(gains, 1))
         for gains in (bright, dark)
     )
-    sound = (0.1 * np.where(seconds < 1.5, ee / ee.std(), oo / oo.std())).astype(np.float32)
-    width = perform(sound, RATE, FRAMES, FPS, seed=0).width
+    audio = (0.1 * np.where(seconds < 1.5, ee / ee.std(), oo / oo.std())).astype(np.float32)
+    width = perform(audio, RATE, FRAMES, FPS, seed=0).width
     assert width[4:20].mean() > width[28:44].mean() + 0.3
 
 
@@ -115,20 +115,20 @@ def test_all_parts_are_in_range_and_the_seed_moves_no_speech():
     assert all(np.array_equal(getattr(one, name), getattr(two, name)) for name in ("mouth", "width", "hands"))
 
 
-def test_films_are_the_same_for_the_same_seed_at_any_size():
+def test_videos_are_the_same_for_the_same_seed_at_any_size():
     for height, width in ((64, 64), (96, 64), (64, 96)):
-        film = films([shot()], [act()], height=height, width=width)
-        assert film.shape == (1, FRAMES, height, width, 3)
-        assert np.array_equal(film, films([shot()], [act()], height=height, width=width))
+        video = videos([shot()], [act()], height=height, width=width)
+        assert video.shape == (1, FRAMES, height, width, 3)
+        assert np.array_equal(video, videos([shot()], [act()], height=height, width=width))
 
 
-def test_a_film_does_not_depend_on_its_neighbours():
+def test_a_video_does_not_depend_on_its_neighbours():
     shots, acts = sample_puppets(3, 1), [perform(SUNG, RATE, FRAMES, FPS, seed=i) for i in range(3)]
-    assert np.array_equal(films(shots, acts)[:2], films(shots[:2], acts[:2]))
+    assert np.array_equal(videos(shots, acts)[:2], videos(shots[:2], acts[:2]))
 
 
 def test_the_mouth_changes_the_mouth_alone():
-    shut, wide = films([shot()], [act(mouth=0)])[0, 0], films([shot()], [act(mouth=1)])[0, 0]
+    shut, wide = videos([shot()], [act(mouth=0)])[0, 0], videos([shot()], [act(mouth=1)])[0, 0]
     rows, columns = np.nonzero(np.abs(shut - wide).max(-1) > 8)
     assert 6 <= np.ptp(rows) <= 14 and 8 <= np.ptp(columns) <= 22
     assert rows.min() > 28 and abs(columns.mean() - 32) < 6
@@ -137,15 +137,15 @@ def test_the_mouth_changes_the_mouth_alone():
 @pytest.mark.parametrize("part", ["brow", "blink", "width", "nod", "tilt"])
 def test_every_part_of_a_performance_shows(part):
     rest, moved = (
-        films([shot()], [act(mouth=0.7)])[0, 0],
-        films([shot()], [act(mouth=0.7, **{part: 0.4})])[0, 0],
+        videos([shot()], [act(mouth=0.7)])[0, 0],
+        videos([shot()], [act(mouth=0.7, **{part: 0.4})])[0, 0],
     )
     assert (np.abs(rest - moved).max(-1) > 8).sum() >= 4
 
 
 def test_a_static_camera_does_not_move():
-    film = films([shot()], [act(blink=0)])[0]
-    assert (film == film[:1]).all()
+    video = videos([shot()], [act(blink=0)])[0]
+    assert (video == video[:1]).all()
 
 
 def test_bad_sizes_and_lengths_are_refused():

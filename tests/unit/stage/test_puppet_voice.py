@@ -1,4 +1,4 @@
-"""Sounds for the puppet: reproducible, within bounds, and two splits that share no sentence and no voice."""
+"""Audio files for the puppet: reproducible, within bounds, and two splits that share no sentence and no voice."""
 
 import shutil
 
@@ -7,7 +7,7 @@ import pytest
 
 from wan22.errors import OptionError, SpeechError
 from wan22.stage import voice
-from wan22.stage.voice import RATE, VOICES, quiet, singing, sound_track, speech
+from wan22.stage.voice import RATE, VOICES, audio_track, quiet, singing, speech
 
 speaks = pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="needs the program espeak-ng")
 
@@ -20,7 +20,7 @@ def test_singing_is_as_long_as_asked_and_the_same_for_the_same_seed():
     assert not np.array_equal(sung, singing(1.5, seed=5))
 
 
-def test_singing_sounds_at_the_partials_of_its_notes():
+def test_singing_audio_at_the_partials_of_its_notes():
     spectrum = np.abs(np.fft.rfft(singing(4.0, seed=1) * np.hanning(4 * RATE)))
     frequency = np.fft.rfftfreq(4 * RATE, 1 / RATE)
     assert spectrum[(frequency > 80) & (frequency < 4500)].sum() > 10 * spectrum[frequency > 5000].sum()
@@ -41,12 +41,12 @@ def test_a_missing_program_is_one_clear_error(monkeypatch):
 @pytest.mark.parametrize("seconds", [0, -1, 4000])
 def test_a_track_of_impossible_length_is_refused(seconds):
     with pytest.raises(OptionError, match="must be more than 0"):
-        sound_track(0, seconds)
+        audio_track(0, seconds)
 
 
 def test_an_unknown_split_is_refused():
     with pytest.raises(OptionError, match="held-out"):
-        sound_track(0, 1, split="test")
+        audio_track(0, 1, split="test")
 
 
 def test_held_out_tracks_have_other_voices_and_other_words():
@@ -77,11 +77,11 @@ def test_an_unknown_voice_is_told():
 @speaks
 @pytest.mark.parametrize("split", ["train", "held-out"])
 def test_a_track_is_reproducible_and_within_bounds(split):
-    track = sound_track(3, 5.0, split=split)
+    track = audio_track(3, 5.0, split=split)
     assert track.shape == (80000,) and track.dtype == np.float32
     assert np.isfinite(track).all() and 0.05 < np.abs(track).max() <= 1
-    assert np.array_equal(track, sound_track(3, 5.0, split=split))
-    assert not np.array_equal(track, sound_track(4, 5.0, split=split))
+    assert np.array_equal(track, audio_track(3, 5.0, split=split))
+    assert not np.array_equal(track, audio_track(4, 5.0, split=split))
 
 
 @speaks

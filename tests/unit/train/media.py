@@ -1,4 +1,4 @@
-"""Small clips and pictures for tests of training data."""
+"""Small clips and images for tests of training data."""
 
 from fractions import Fraction
 
@@ -9,8 +9,8 @@ from wan22.media.image import write_image
 from wan22.media.video import VideoWriter
 
 
-def picture(width=48, height=32, shade=0):
-    """Left half red, right half blue, and a shade of green that tells pictures apart."""
+def image(width=48, height=32, shade=0):
+    """Left half red, right half blue, and a shade of green that tells images apart."""
     frame = np.zeros((height, width, 3), np.uint8)
     frame[:, : width // 2, 0] = 200
     frame[:, width // 2 :, 2] = 200
@@ -23,13 +23,13 @@ def write_clip(path, frames=9, fps=8, width=48, height=32, text="a red ball roll
     path.parent.mkdir(parents=True, exist_ok=True)
     with VideoWriter(path, fps=fps, size=(width, height)) as writer:
         for index in range(frames):
-            writer.add(picture(width, height, min(255, index * 10)))
+            writer.add(image(width, height, min(255, index * 10)))
     return with_text(path, text)
 
 
-def write_picture(path, width=48, height=32, text="a blue cube"):
+def write_captioned_image(path, width=48, height=32, text="a blue cube"):
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_image(path, picture(width, height))
+    write_image(path, image(width, height))
     return with_text(path, text)
 
 
@@ -48,7 +48,7 @@ def write_timed(path, ticks, width=48, height=32, aspect=None):
         if aspect is not None:
             stream.codec_context.sample_aspect_ratio = aspect
         for index, tick in enumerate(ticks):
-            frame = av.VideoFrame.from_ndarray(picture(width, height, index * 10), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(image(width, height, index * 10), format="rgb24")
             frame.pts, frame.time_base = tick, Fraction(1, 100)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

@@ -124,7 +124,7 @@ def test_targets_are_groups_or_parts_of_names(targets, count):
     assert len(attach(network(), rank=1, alpha=1.0, targets=targets).factors()) == count
 
 
-@pytest.mark.parametrize("target", ["attn", "sound", "blocks.7", "", "norm_q", "q.weigh"])
+@pytest.mark.parametrize("target", ["attn", "audio", "blocks.7", "", "norm_q", "q.weigh"])
 def test_a_target_that_matches_nothing_is_refused_with_what_there_is(target):
     net = network()
     with pytest.raises(
@@ -134,9 +134,9 @@ def test_a_target_that_matches_nothing_is_refused_with_what_there_is(target):
     assert all(p.requires_grad for p in net.parameters())
 
 
-def test_a_network_that_sound_drives_takes_one_too():
+def test_a_network_that_audio_drives_takes_one_too():
     net = SpeechDiT(tiny_speech_variant().dit)
-    factors = attach(net, rank=2, alpha=2.0, targets=["attention", "sound"]).factors()
+    factors = attach(net, rank=2, alpha=2.0, targets=["attention", "audio"]).factors()
     assert "blocks.1.cross_attn.o.weight" in factors
     assert "audio_injector.injector.1.v.weight" in factors
     assert "audio_injector.injector_adain_layers.0.linear.weight" in factors

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import torch
 from PIL import Image
-from unit.train.media import write_clip, write_picture
+from unit.train.media import write_captioned_image, write_clip
 
 from wan22.cli.__main__ import main
 from wan22.errors import CheckpointError, ExtendError, MediaError, OptionError
@@ -61,7 +61,7 @@ def seer(server, **how):
     return server_seer(server.url, "seer", timeout=5, **how)
 
 
-def pictures_of(body):
+def images_of(body):
     parts = body["messages"][1]["content"]
     urls = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
     assert all(url.startswith("data:image/jpeg;base64,") for url in urls)
@@ -72,22 +72,22 @@ def test_frames_go_in_their_order_with_the_task_and_the_hint(server, tmp_path):
     path = write_clip(tmp_path / "a.mp4", frames=17, text=None)
     assert describe(path, seer(server), Asked(frames=4, hint="the ball is called Bo")) == "A ball."
     (body,) = server.asked
-    shown = pictures_of(body)
-    greens = [picture.convert("RGB").getpixel((12, 16))[1] for picture in shown]
+    shown = images_of(body)
+    greens = [image.convert("RGB").getpixel((12, 16))[1] for image in shown]
     assert len(shown) == 4 and greens == sorted(greens) and greens[-1] - greens[0] > 80
-    assert all(picture.size == (48, 32) for picture in shown)
+    assert all(image.size == (48, 32) for image in shown)
     assert "4 frames of one clip of 2.1 seconds" in body["messages"][0]["content"]
     assert "the ball is called Bo" in body["messages"][1]["content"][-1]["text"]
     assert body["model"] == "seer"
 
 
-def test_a_large_clip_is_made_smaller_and_a_picture_is_one_frame(server, tmp_path):
-    describe(write_picture(tmp_path / "p.png", 900, 300, text=None), seer(server), Asked())
+def test_a_large_clip_is_made_smaller_and_a_image_is_one_frame(server, tmp_path):
+    describe(write_captioned_image(tmp_path / "p.png", 900, 300, text=None), seer(server), Asked())
     describe(write_clip(tmp_path / "c.mp4", frames=3, text=None), seer(server), Asked(language="zh"))
-    picture, clip = server.asked
-    assert [p.size for p in pictures_of(picture)] == [(512, 171)]
-    assert "You see one frame" in picture["messages"][0]["content"]
-    assert len(pictures_of(clip)) == 3 and "简体中文" in clip["messages"][0]["content"]
+    image, clip = server.asked
+    assert [p.size for p in images_of(image)] == [(512, 171)]
+    assert "You see one frame" in image["messages"][0]["content"]
+    assert len(images_of(clip)) == 3 and "简体中文" in clip["messages"][0]["content"]
 
 
 def test_only_clips_without_a_text_are_asked_about_and_the_same_command_goes_on(server, tmp_path):
@@ -119,7 +119,7 @@ def test_texts_are_written_anew_only_when_asked(server, tmp_path):
 def test_a_failure_is_reported_and_ends_nothing(server, tmp_path):
     for name in "abc":
         write_clip(tmp_path / f"{name}.mp4", frames=3, text=None)
-    (tmp_path / "broken.mp4").write_bytes(b"no film")
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
     server.answers = ["First.", 400, "Third."]
     done = caption_folder(tmp_path, seer(server), Asked())
     assert {path.name for path in done.failed} == {"b.mp4", "broken.mp4"}
@@ -145,7 +145,7 @@ def test_an_answer_that_says_nothing_is_a_failure(server, tmp_path):
 
 
 def test_what_cannot_be_is_refused_before_anything_is_asked(server, tmp_path):
-    with pytest.raises(OptionError, match="from 1 to 32 pictures"):
+    with pytest.raises(OptionError, match="from 1 to 32 images"):
         Asked(frames=0)
     with pytest.raises(OptionError, match="unknown language of texts 'xx'"):
         Asked(language="xx")

@@ -54,15 +54,15 @@ def test_texts_of_one_length_mean_what_they_meant():
     torch.manual_seed(0)
     network = WanDiT(variant.dit)
     texts = [torch.randn(3, 8), torch.randn(5, 8)]
-    films, noise = torch.randn(2, 4, 2, 4, 6), torch.randn(2, 4, 2, 4, 6)
+    videos, noise = torch.randn(2, 4, 2, 4, 6), torch.randn(2, 4, 2, 4, 6)
     torch.nn.init.normal_(network.head.head.weight)
-    batch = Batch(films, texts)
+    batch = Batch(videos, texts)
     even = evened(batch, variant.dit.text_len)
     assert [len(text) for text in even.texts] == [variant.dit.text_len] * 2 and len(batch.texts[0]) == 3
     sigmas = torch.tensor([0.2, 0.9])
     one, other = (velocity_errors(network, each, variant, sigmas, noise) for each in (batch, even))
     assert torch.allclose(one, other, rtol=1e-5)
-    full = evened(Batch(films, [torch.randn(8, 8)] * 2), variant.dit.text_len)
+    full = evened(Batch(videos, [torch.randn(8, 8)] * 2), variant.dit.text_len)
     assert network.read_text(even.texts)[0].k.shape == network.read_text(full.texts)[0].k.shape
 
 
@@ -106,7 +106,7 @@ for i, text in enumerate(("a red ball", "a red ball rolls left at sunset", "a bl
 plain = parse_recipe({
     "output": "plain", "model": {"name": "model"}, "adapter": {"rank": 2},
     "data": {"sources": "clips", "size": [48, 32], "frames": 5, "fps": 8, "cache": "cache"},
-    "picture": {"first": 1.0}, "optimiser": {"steps": 2, "warmup": 0, "learning_rate": 1e-3, "batch_size": 2},
+    "image": {"first": 1.0}, "optimiser": {"steps": 2, "warmup": 0, "learning_rate": 1e-3, "batch_size": 2},
     "validation": {"every": 4, "prompts": ["a red ball"], "steps": 2},
     "memory": {
         "dtype": "fp32", "base_dtype": "fp32", "steps_per_expert_turn": 1, "offload_inactive_expert": "disk",
@@ -128,7 +128,7 @@ def close(a, b):
 expected = go("plain", plain.memory)
 assert not compiled
 close(go("whole", memory), expected)
-# One program for both experts, all texts and all times that an expert is built: films on the way are made without.
+# One program for both experts, all texts and all times that an expert is built: videos on the way are made without.
 assert compiled and torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 asked, memory = iter([False, False]), replace(memory, gradient_checkpointing=True)
 go("pieces", memory, stop=lambda: next(asked, True))

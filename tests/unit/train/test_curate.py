@@ -28,8 +28,8 @@ def scene(seed=0, colour=(90, 140, 200), detail=3.0):
     return (np.clip(clouds, 0, 1)[..., None] * np.array(colour)).astype(np.uint8)
 
 
-def pan(picture, frames=16, step=4):
-    return [picture[:, i * step : i * step + W] for i in range(frames)]
+def pan(image, frames=16, step=4):
+    return [image[:, i * step : i * step + W] for i in range(frames)]
 
 
 def subtitled(frame, text="Once upon a time", at=(20, 112)):
@@ -103,8 +103,8 @@ def test_the_kept_list_is_one_that_the_trainer_reads_and_nothing_is_touched(resu
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     assert [file.name for file in files] == ["curate.json", "kept.jsonl", "curate.png"]
     found = survey(DataPlan((tmp_path / "out/kept.jsonl",), size=(192, 128), frames=(5,), fps=8.0))
-    assert [film.item.path.resolve() for film in found.films] == [(folder / "a.mp4").resolve()]
-    assert found.films[0].item.caption == "clouds pass"
+    assert [video.item.path.resolve() for video in found.videos] == [(folder / "a.mp4").resolve()]
+    assert found.videos[0].item.caption == "clouds pass"
     numbers = json.loads((tmp_path / "out/curate.json").read_text())
     assert numbers["kept"] == 2 and len(numbers["clips"]) == 8
     assert numbers["thresholds"]["min_sharpness"] == 8.0
@@ -158,8 +158,8 @@ def test_fences_specks_and_clouds_are_no_text():
     specks = np.full((240, 384), 60, np.uint8)
     specks[np.random.default_rng(0).integers(0, 240, 60), np.random.default_rng(1).integers(0, 384, 60)] = 255
     clouds = cv2.cvtColor(scene(), cv2.COLOR_RGB2GRAY)
-    for picture in (fence, specks, clouds):
-        assert not text_lines(picture)
+    for image in (fence, specks, clouds):
+        assert not text_lines(image)
 
 
 def test_only_what_stays_in_its_place_is_an_overlay(tmp_path):
@@ -170,7 +170,7 @@ def test_only_what_stays_in_its_place_is_an_overlay(tmp_path):
     assert measure(clip(tmp_path / "wall.mp4", pan(wall, step=10))).text <= 0.4
 
 
-def test_text_on_a_film_that_stands_still_is_noted_and_kept(tmp_path):
+def test_text_on_a_video_that_stands_still_is_noted_and_kept(tmp_path):
     measured = measure(clip(tmp_path / "sign.mp4", [subtitled(scene(7)[:, :W])] * 16))
     assert measured.text == 1 and not measured.text_sure
     reasons, notes = judge(measured, Thresholds())

@@ -7,11 +7,11 @@ import pytest
 import torch
 from safetensors import safe_open
 from unit.tiny import write_tiny, write_tiny_speech
-from unit.train.media import write_clip, write_picture
+from unit.train.media import write_captioned_image, write_clip
 
 import wan22
 import wan22.media.video
-from wan22.conditioning.known import frames, to_pixels
+from wan22.conditioning.image import frames, to_pixels
 from wan22.errors import CheckpointError, MediaError, OptionError, OutputError, SizeError
 from wan22.train.data import DataPlan, encode, prepare, survey
 from wan22.train.data import cache as cache_module
@@ -42,7 +42,7 @@ def clips(tmp_path):
     write_clip(folder / "a.mp4", frames=9)
     write_clip(folder / "b.mp4", frames=15, text="a blue cube spins")
     write_clip(folder / "c.mp4", frames=8, width=64, height=40)
-    write_picture(folder / "d.png", text="a red ball rolls left")
+    write_captioned_image(folder / "d.png", text="a red ball rolls left")
     return folder
 
 
@@ -134,7 +134,7 @@ def test_other_settings_are_never_used_by_mistake_and_both_are_kept(tmp_path, cl
     prepare(seen(clips), engine, tmp_path / "cache", task="t2v", log=Said())
     said = Said()
     other = prepare(seen(clips, fps=4.0, frames=(5,)), engine, tmp_path / "cache", task="t2v", log=said)
-    assert said.has("made by other settings: 4 kept, 1 made")  # the picture is the same at every rate
+    assert said.has("made by other settings: 4 kept, 1 made")  # the image is the same at every rate
     assert len(files(tmp_path / "cache" / "clips")) == 6
     assert other.row(0).latents.shape == (4, 2, 4, 6)
 
@@ -143,7 +143,7 @@ def test_a_clip_whose_content_changed_is_made_again(tmp_path, clips, engine):
     first = prepare(seen(clips), engine, tmp_path / "cache", task="t2v", log=Said()).row(0).latents
     write_clip(clips / "a.mp4", frames=11, text="a red ball rolls left")
     said = Said()
-    write_picture(clips / "d.png", 64, 64)
+    write_captioned_image(clips / "d.png", 64, 64)
     data = prepare(seen(clips), engine, tmp_path / "cache", task="t2v", log=said)
     assert said.has("made by other settings: 2 kept, 2 made")
     assert data.row(0).latents.shape == first.shape
@@ -189,10 +189,10 @@ def test_an_entry_says_what_made_it(tmp_path, clips, engine):
 
 def test_a_clip_that_breaks_on_the_way_is_dropped_with_a_word(tmp_path, clips, engine):
     found = seen(clips)
-    (clips / "b.mp4").write_bytes(b"no film any more, but some bytes")
+    (clips / "b.mp4").write_bytes(b"no video any more, but some bytes")
     said = Said()
     data = prepare(found, engine, tmp_path / "cache", task="t2v", log=said)
-    assert {entry.film.item.path.name for entry in data.entries} == {"a.mp4", "c.mp4", "d.png"}
+    assert {entry.video.item.path.name for entry in data.entries} == {"a.mp4", "c.mp4", "d.png"}
     assert [problem.file for problem in data.dropped] == [str(clips / "b.mp4")]
     assert said.has("not used: ")
     for name in ("a.mp4", "c.mp4", "d.png"):
@@ -210,30 +210,30 @@ def test_repeats_stand_in_the_buckets_and_not_on_the_disk(tmp_path, clips, engin
     assert len(files(tmp_path / "cache" / "clips")) == 4
 
 
-def test_a_film_that_begins_with_its_picture_is_told_by_channels(tmp_path, clips, told):
+def test_a_video_that_begins_with_its_image_is_told_by_channels(tmp_path, clips, told):
     said = Said()
     data = prepare(seen(clips), told, tmp_path / "cache", task="i2v", log=said)
-    assert said.has("d.png: is one picture")
+    assert said.has("d.png: is one image")
     known = data.row(0).extra["known"]
     assert (known.shape, known.dtype) == ((8, 3, 4, 6), torch.float32)
     assert torch.equal(known[:4, 0], torch.ones(4, 4, 6)) and not known[:4, 1:].any()
     frames = wan22.media.video.read_clip(clips / "a.mp4").frames
-    film = torch.zeros(3, 9, 32, 48)
-    film[:, 0] = to_pixels(frames[0])
-    assert torch.allclose(known[4:], told.encode_pixels(film[None])[0], atol=1e-5)
+    video = torch.zeros(3, 9, 32, 48)
+    video[:, 0] = to_pixels(frames[0])
+    assert torch.allclose(known[4:], told.encode_pixels(video[None])[0], atol=1e-5)
 
 
-def test_a_film_that_may_end_on_a_known_picture_keeps_it_as_the_engine_tells_it(tmp_path, clips, engine):
+def test_a_video_that_may_end_on_a_known_image_keeps_it_as_the_engine_tells_it(tmp_path, clips, engine):
     data = prepare(seen(clips), engine, tmp_path / "cache", task="ti2v", ends=True, log=Said())
     plain = prepare(seen(clips), engine, tmp_path / "cache", task="ti2v", log=Said())
     row, still = data.row(0), data.row(4)
     assert row.extra.keys() == {"last"} and still.extra == {} and plain.row(0).extra == {}
     assert torch.equal(row.latents, plain.row(0).latents)
     request = wan22.Request(prompt="a red ball", size=(48, 32), frames=9)
-    picture = wan22.media.video.read_clip(clips / "a.mp4").frames[8]
-    known = frames(None, picture, engine.check(request), engine.encode_pixels)
+    image = wan22.media.video.read_clip(clips / "a.mp4").frames[8]
+    known = frames(None, image, engine.check(request), engine.encode_pixels)
     assert torch.allclose(row.extra["last"], known.latents[:, -1], atol=1e-5)
-    with pytest.raises(OptionError, match="last pictures are told for ti2v, not for t2v"):
+    with pytest.raises(OptionError, match="last images are told for ti2v, not for t2v"):
         prepare(seen(clips), engine, tmp_path / "cache", task="t2v", ends=True, log=Said())
 
 
@@ -251,7 +251,7 @@ def test_a_task_that_the_model_cannot_be_trained_for_is_refused(tmp_path, clips,
         prepare(seen(clips), engine, tmp_path / "cache", task=task, log=Said())
 
 
-def test_lengths_that_only_sound_drives_are_refused_before_anything_is_encoded(tmp_path, clips, engine):
+def test_lengths_that_only_audio_drives_are_refused_before_anything_is_encoded(tmp_path, clips, engine):
     (clips / "d.png").unlink()
     with pytest.raises(SizeError, match="plan 9"):
         prepare(seen(clips, frames=(8,)), engine, tmp_path / "cache", task="t2v", log=Said())
@@ -275,11 +275,11 @@ def test_a_full_disk_is_room_enough_for_nothing(tmp_path, monkeypatch):
     cache_module.check_room(tmp_path, 0)
 
 
-# Sound
+# Audio
 
 
 def speaking(folder, seconds=5.0):
-    """A clip of `seconds` at 8 frames a second and its sound in a table."""
+    """A clip of `seconds` at 8 frames a second and its audio in a table."""
     write_clip(folder / "a.mp4", frames=int(seconds * 8), width=64, height=64)
     time = np.arange(int(seconds * 16000)) / 16000
     samples = (np.sin(2 * np.pi * 200 * time) * time / seconds * 20000).astype(np.int16)
@@ -292,7 +292,7 @@ def speaking(folder, seconds=5.0):
     return folder
 
 
-def test_a_film_that_sound_drives_is_told_its_reference_its_past_and_what_is_heard(tmp_path, speaker):
+def test_a_video_that_audio_drives_is_told_its_reference_its_past_and_what_is_heard(tmp_path, speaker):
     found = seen(speaking(tmp_path / "clips"), size=(64, 64), frames=(8,))
     data = prepare(found, speaker, tmp_path / "cache", task="s2v", log=Said())
     assert data.buckets == {"64x64x8": [0, 1, 2, 3, 4]}
@@ -301,20 +301,20 @@ def test_a_film_that_sound_drives_is_told_its_reference_its_past_and_what_is_hea
     assert shapes == {"reference": (4, 1, 8, 8), "motion": (4, 7, 8, 8), "heard": (3, 8, 8)}
     assert later.latents.shape == first.latents.shape == (4, 2, 8, 8)
     assert first.extra.keys() == {"reference", "heard"}
-    # The past that starts before its clip is the same film: 25 frames, then the clip's eight.
+    # The past that starts before its clip is the same video: 25 frames, then the clip's eight.
     frames = wan22.media.video.read_clip(tmp_path / "clips/a.mp4").frames
-    film = torch.stack([to_pixels(frame) for frame in frames[7:40]], dim=1)
-    whole = speaker.encode_pixels(film[None])[0]
+    video = torch.stack([to_pixels(frame) for frame in frames[7:40]], dim=1)
+    whole = speaker.encode_pixels(video[None])[0]
     assert torch.allclose(torch.cat([later.extra["motion"], later.latents], dim=1), whole, atol=1e-5)
-    sound = wan22.read_sound(tmp_path / "clips/a.wav")
-    hearing = encode.Hearing(sound, speaker.hear)
+    audio = wan22.read_audio(tmp_path / "clips/a.wav")
+    hearing = encode.AudioFeatures(audio, speaker.hear)
     assert torch.allclose(later.extra["heard"], hearing.clip(4, 8, 8.0)[0], atol=1e-5)
     assert not torch.allclose(first.extra["heard"], later.extra["heard"])
 
 
-def test_a_clip_without_sound_or_of_another_length_cannot_be_driven_by_it(tmp_path, speaker):
+def test_a_clip_without_audio_or_of_another_length_cannot_be_driven_by_it(tmp_path, speaker):
     write_clip(tmp_path / "clips/a.mp4", frames=16, width=64, height=64)
-    with pytest.raises(SizeError, match="has no sound"):
+    with pytest.raises(SizeError, match="has no audio"):
         prepare(
             seen(tmp_path / "clips", size=(64, 64), frames=(8,)),
             speaker,

@@ -166,7 +166,7 @@ def test_a_table_without_a_known_column_or_without_rows_is_refused_as_a_whole(tm
     assert "UTF-8" in reasons(found)["d.jsonl"]
 
 
-def test_diffsynths_folder_is_read_by_its_metadata_with_sound_and_what_is_not_read_is_told(tmp_path):
+def test_diffsynths_folder_is_read_by_its_metadata_with_audio_and_what_is_not_read_is_told(tmp_path):
     for name in ("a.mp4", "a.wav", "face.png"):
         touch(tmp_path / name)
     (tmp_path / "metadata.csv").write_text(
@@ -174,7 +174,7 @@ def test_diffsynths_folder_is_read_by_its_metadata_with_sound_and_what_is_not_re
     )
     found = collect((tmp_path,))
     (item,) = found.items
-    assert (item.path.name, item.sound.name, item.reference.name) == ("a.mp4", "a.wav", "face.png")
+    assert (item.path.name, item.audio.name, item.reference.name) == ("a.mp4", "a.wav", "face.png")
     assert "input_image" in reasons(found, used=True)["metadata.csv"]
 
 

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from unit.train.media import (
     greens,
-    picture,
+    image,
     turned,
     with_text,
+    write_captioned_image,
     write_clip,
-    write_picture,
     write_timed,
 )
 
@@ -179,18 +179,18 @@ def test_rotation_and_the_shape_of_pixels_are_honoured(tmp_path):
     assert probe(wide).size == (96, 32)
 
 
-def test_exif_rotation_of_a_picture_is_honoured(tmp_path):
+def test_exif_rotation_of_a_image_is_honoured(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(picture()).save(tmp_path / "a.jpg", exif=exif)
+    Image.fromarray(image()).save(tmp_path / "a.jpg", exif=exif)
     with_text(tmp_path / "a.jpg", "a cube")
     found = survey(plan(tmp_path))
-    assert found.films[0].facts.size == (32, 48)
+    assert found.videos[0].facts.size == (32, 48)
     assert found.windows[0].size == (32, 48)
 
 
 def test_an_animated_gif_is_a_clip_with_its_own_times(tmp_path):
-    frames = [Image.fromarray(picture(shade=shade)) for shade in (0, 100, 200)]
+    frames = [Image.fromarray(image(shade=shade)) for shade in (0, 100, 200)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=[100, 500, 400])
     facts = probe(tmp_path / "a.gif")
     assert (facts.frames, facts.seconds, facts.variable) == (3, pytest.approx(1.0), True)
@@ -199,7 +199,7 @@ def test_an_animated_gif_is_a_clip_with_its_own_times(tmp_path):
 
 
 def test_a_last_frame_that_lasts_is_shown_to_its_end(tmp_path):
-    frames = [Image.fromarray(picture(shade=shade)) for shade in (0, 100)]
+    frames = [Image.fromarray(image(shade=shade)) for shade in (0, 100)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=[100, 4000])
     facts = probe(tmp_path / "a.gif")
     seen = greens(frames_at(tmp_path / "a.gif", [0, 4.0], facts.clock, (48, 32), facts.size))
@@ -213,9 +213,7 @@ def test_every_container_gives_the_frame_of_a_moment(tmp_path, name):
         stream = container.add_stream(codec, rate=8)
         stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
         for index in range(24):
-            container.mux(
-                stream.encode(av.VideoFrame.from_ndarray(picture(shade=index * 10), format="rgb24"))
-            )
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image(shade=index * 10), format="rgb24")))
         container.mux(stream.encode(None))
     facts = probe(tmp_path / name)
     assert (facts.frames, facts.seconds, facts.variable) == (24, pytest.approx(3.0, abs=0.01), False)
@@ -224,7 +222,7 @@ def test_every_container_gives_the_frame_of_a_moment(tmp_path, name):
     assert greens(frames_at(tmp_path / name, [2.5], facts.clock, (48, 32), facts.size))[0] in (19, 20)
 
 
-def test_a_picture_is_cut_to_its_centre_and_not_squeezed(tmp_path):
+def test_a_image_is_cut_to_its_centre_and_not_squeezed(tmp_path):
     wide = np.zeros((32, 96, 3), np.uint8)
     wide[:, 24:72] = 255
     Image.fromarray(wide).save(tmp_path / "a.png")
@@ -241,9 +239,9 @@ def broken_set(folder):
     write_clip(folder / "good.mp4", frames=9)
     write_clip(folder / "long.mp4", frames=24, width=64)
     write_clip(folder / "upright.mp4", frames=6, width=32, height=48)
-    write_picture(folder / "still.png")
+    write_captioned_image(folder / "still.png")
     write_clip(folder / "short.mp4", frames=2)
-    write_picture(folder / "tiny.png", 8, 8)
+    write_captioned_image(folder / "tiny.png", 8, 8)
     write_clip(folder / "textless.mp4", text=None)
     with_text(folder / "zero.mp4", "x").write_bytes(b"")
     with_text(folder / "page.mp4", "x").write_text("<html>not found</html>")
@@ -257,7 +255,7 @@ def broken_set(folder):
 def test_everything_that_is_wrong_is_refused_with_a_reason_and_the_rest_is_counted(tmp_path):
     broken_set(tmp_path)
     found = survey(plan(tmp_path))
-    used = {film.item.path.name for film in found.films}
+    used = {video.item.path.name for video in found.videos}
     assert used == {"good.mp4", "long.mp4", "upright.mp4", "still.png"}
     refused = refusals(found)
     told = {
@@ -276,8 +274,8 @@ def test_everything_that_is_wrong_is_refused_with_a_reason_and_the_rest_is_count
         assert refused[name].help.endswith(".") and len(refused[name].help) > 10
     assert found.found == 12
     # 24 frames of 8 a second: two windows of nine, one of five
-    long = next(index for index, film in enumerate(found.films) if film.item.path.name == "long.mp4")
-    assert [w.frames for w in found.windows if w.film == long] == [9, 9, 5]
+    long = next(index for index, video in enumerate(found.videos) if video.item.path.name == "long.mp4")
+    assert [w.frames for w in found.windows if w.video == long] == [9, 9, 5]
     assert {name: len(rows) for name, rows in found.buckets.items()} == {
         "48x32x9": 3, "32x48x5": 1, "48x32x1": 1, "48x32x5": 1,
     }  # fmt: skip
@@ -290,7 +288,7 @@ def test_nothing_usable_is_one_clear_error(tmp_path):
     with pytest.raises(MediaError, match=r"nothing in .* can be trained on\. .*a\.mp4: has no text\. Write"):
         survey(plan(tmp_path))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(MediaError, match="no clip or picture"):
+    with pytest.raises(MediaError, match="no clip or image"):
         survey(plan(tmp_path / "empty"))
 
 
@@ -302,7 +300,7 @@ def test_damage_in_the_middle_of_a_clip_is_found_before_training(tmp_path):
     data[begin + 400 :] = bytes(len(data) - begin - 400)
     path.write_bytes(data)
     found = survey(plan(tmp_path))
-    assert [film.item.path.name for film in found.films] == ["good.mp4"]
+    assert [video.item.path.name for video in found.videos] == ["good.mp4"]
     assert refusals(found).keys() == {"bad.mp4"}
 
 
@@ -314,20 +312,20 @@ def test_what_may_spoil_a_clip_is_told_and_the_clip_used(tmp_path):
     assert any(name == "slow.mp4" and "4 frames a second" in reason for name, reason in notes)
     assert any(name == "slow.mp4" and "400 words" in reason for name, reason in notes)
     assert any(name == "frozen.mp4" and "stands still for 3.0 s" in reason for name, reason in notes)
-    assert len(found.films) == 2 and not found.refused
+    assert len(found.videos) == 2 and not found.refused
 
 
-def test_a_clip_of_one_picture_is_told_and_one_that_moves_or_is_short_is_not(tmp_path):
+def test_a_clip_of_one_image_is_told_and_one_that_moves_or_is_short_is_not(tmp_path):
     for name, shades in {"still": [50] * 30, "moves": range(30), "short": [90] * 9}.items():
         with VideoWriter(tmp_path / f"{name}.mp4", fps=8, size=(48, 32)) as writer:
             for shade in shades:
-                writer.add(picture(shade=5 * shade if name == "moves" else shade))
+                writer.add(image(shade=5 * shade if name == "moves" else shade))
         with_text(tmp_path / f"{name}.mp4", name)
     found = survey(plan(tmp_path))
     assert [(p.file.rsplit("/", 1)[-1], p.reason) for p in found.problems] == [
-        ("still.mp4", "shows one and the same picture at its beginning, middle and end")
+        ("still.mp4", "shows one and the same image at its beginning, middle and end")
     ]
-    assert len(found.films) == 3
+    assert len(found.videos) == 3
 
 
 def test_pipes_sockets_and_links_to_nothing_are_refused_and_nothing_waits_for_them(tmp_path, monkeypatch):
@@ -339,7 +337,7 @@ def test_pipes_sockets_and_links_to_nothing_are_refused_and_nothing_waits_for_th
     with socket.socket(socket.AF_UNIX) as open_socket:
         open_socket.bind("socket.mp4")
         found = survey(plan(tmp_path))
-    assert [film.item.path.name for film in found.films] == ["good.mp4"]
+    assert [video.item.path.name for video in found.videos] == ["good.mp4"]
     assert {name: problem.reason for name, problem in refusals(found).items()} == {
         "link.mp4": "is a link to gone.mp4, which is not there",
         "pipe.mp4": "is a named pipe, not a file",
@@ -361,14 +359,14 @@ def test_a_sources_own_size_length_and_repeats_hold_and_head_takes_the_beginning
 # The report
 
 
-def test_the_report_shows_three_pictures_of_each_clip_and_all_numbers(tmp_path):
+def test_the_report_shows_three_images_of_each_clip_and_all_numbers(tmp_path):
     broken_set(tmp_path / "clips")
     found = survey(plan(tmp_path / "clips"))
     page = write_report(found, tmp_path / "report")
     html = page.read_text()
-    pictures = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', html)
-    assert len(pictures) == 3 * 3 + 1
-    opened = [Image.open(io.BytesIO(base64.b64decode(data))) for data in pictures]
+    images = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', html)
+    assert len(images) == 3 * 3 + 1
+    opened = [Image.open(io.BytesIO(base64.b64decode(data))) for data in images]
     assert {image.size for image in opened} == {(48, 32), (32, 48)}
     red, blue = (np.asarray(opened[0])[16, x].tolist() for x in (8, 40))
     assert red[0] > 150 > red[2] and blue[2] > 150 > blue[0]

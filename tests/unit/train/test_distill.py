@@ -22,7 +22,7 @@ from wan22.types import Latents, Progress, Request
 
 PROMPTS = ("a red ball rolls left at sunset", "a blue cube spins")
 RECIPE = DistilRecipe(
-    recording=Recording(count=6, steps=8, pictured=0.4, still=0.2),
+    recording=Recording(count=6, steps=8, has_image=0.4, still=0.2),
     optimiser=OptimiserPart(steps=6, learning_rate=5e-3, warmup=1, batch_size=2, ema_decay=0.5),
     rank=2,
     alpha=2.0,
@@ -72,22 +72,22 @@ def test_of_an_odd_number_of_steps_the_expert_of_high_noise_has_one_more():
 
 
 def test_phases_that_cannot_be_are_refused():
-    with pytest.raises(OptionError, match="2 experts cannot make a film in 1 step"):
+    with pytest.raises(OptionError, match="2 experts cannot make a video in 1 step"):
         phases(job(), 1)
     with pytest.raises(OptionError, match="'low' 1 times, too few for 2 phases"):
         phases(job(3), 4)
 
 
-def test_a_trajectory_is_the_teachers_own_way_to_its_film(teacher, tmp_path):
+def test_a_trajectory_is_the_teachers_own_way_to_its_video(teacher, tmp_path):
     engine = load(teacher, device="cpu")
-    plan = Recording(count=1, pictured=0.0, still=0.0, main=1.0, seed=4)
+    plan = Recording(count=1, has_image=0.0, still=0.0, main=1.0, seed=4)
     assert record(engine, PROMPTS, plan, tmp_path, log=quiet, until=None)
     data = Trajectories(tmp_path, 1)
     request = Request(prompt=PROMPTS[0], size=(48, 32), frames=5, seed=4 * 1_000_003)
     events = list(engine.generate(request))
-    film = next(e for e in events if isinstance(e, Latents)).tensors["latents"]
+    video = next(e for e in events if isinstance(e, Latents)).tensors["latents"]
     steps = [e.x for e in events if isinstance(e, Progress)]
-    torch.testing.assert_close(data.state(0, -1), film, atol=2e-2, rtol=1e-3)
+    torch.testing.assert_close(data.state(0, -1), video, atol=2e-2, rtol=1e-3)
     torch.testing.assert_close(data.state(0, 1), steps[0], atol=2e-2, rtol=1e-3)
     assert abs(float(data.state(0, 0).std()) - 1) < 0.1
     torch.testing.assert_close(data.text(0), engine.encode_text([PROMPTS[0]])[0])
@@ -104,7 +104,7 @@ def test_a_recording_goes_on_where_it_was_stopped(made, teacher, tmp_path):
         assert file.read_bytes() == (tmp_path / "some" / file.name).read_bytes()
 
 
-def test_known_first_pictures_come_from_the_film_before(made):
+def test_known_first_images_come_from_the_video_before(made):
     data = Trajectories(made / "trajectories", 6)
     known = [row for kind, rows in data.kinds.items() if kind.known for row in rows]
     assert known
@@ -116,10 +116,10 @@ def test_known_first_pictures_come_from_the_film_before(made):
 
 def test_a_model_that_needs_more_than_a_prompt_is_refused(tmp_path):
     for folder, needed in (
-        (write_tiny(tmp_path / "i2v", "channels"), "a picture"),
-        (write_tiny_speech(tmp_path / "s2v"), "a sound"),
+        (write_tiny(tmp_path / "i2v", "channels"), "an image"),
+        (write_tiny_speech(tmp_path / "s2v"), "an audio file"),
     ):
-        with pytest.raises(OptionError, match=f"needs {needed} for every film"):
+        with pytest.raises(OptionError, match=f"needs {needed} for every video"):
             distil(load(folder, device="cpu"), PROMPTS, RECIPE, tmp_path / "run", log=quiet)
 
 
@@ -157,15 +157,15 @@ def test_the_teacher_is_left_as_it_was(teacher, tmp_path, made):
     shutil.copytree(made, tmp_path / "run")
     distil(engine, PROMPTS, RECIPE, tmp_path / "run", stage="learn", log=quiet)
     request = Request(prompt=PROMPTS[0], steps=2)
-    films = [
+    videos = [
         next(x for x in e.generate(request) if isinstance(x, Latents)).tensors["latents"]
         for e in (engine, fresh)
     ]
-    assert torch.equal(*films)
+    assert torch.equal(*videos)
 
 
 def test_what_was_learned_is_what_runs(teacher, made, tmp_path):
-    """Where the student hands over, as training walked there, is where the shipped adapters come by a fast film."""
+    """Where the student hands over, as training walked there, is where the shipped adapters come by a fast video."""
     shutil.copytree(teacher, tmp_path / "model")
     ship(made / "fast", open_model(tmp_path / "model"))
     engine = load(tmp_path / "model", device="cpu")

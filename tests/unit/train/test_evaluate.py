@@ -1,4 +1,4 @@
-"""`wan22 eval`: what a recipe may say, what fails before any film, what is measured, and going on after a stop."""
+"""`wan22 eval`: what a recipe may say, what fails before any video, what is measured, and going on after a stop."""
 
 import json
 from dataclasses import replace
@@ -11,18 +11,18 @@ from unit.tiny import write_tiny
 import wan22
 from wan22.cli.__main__ import main
 from wan22.errors import MediaError, OptionError
-from wan22.media.audio import write_sound
+from wan22.media.audio import write_audio
 from wan22.media.image import write_image
 from wan22.media.video import VideoWriter
 from wan22.models.dit import WanDiT
 from wan22.train.evaluation.bands import SIGMAS, band_losses, expert_at, fixed_noise
 from wan22.train.evaluation.extractors import Extractor, open_extractor
-from wan22.train.evaluation.film import compare, look, loudness
 from wan22.train.evaluation.recipe import KEYS, load_eval_recipe
 from wan22.train.evaluation.report import adherence, summary, table
 from wan22.train.evaluation.run import evaluate
+from wan22.train.evaluation.video import compare, look, loudness
 from wan22.train.losses import Batch
-from wan22.types import Clip, Sound
+from wan22.types import Audio, Clip
 
 pytest.importorskip("cv2")
 
@@ -43,7 +43,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def folder(tmp_path, model, request):
-    """A recipe's folder: real clips with what they show, prompts, a sound, extractors of this test's own name."""
+    """A recipe's folder: real clips with what they show, prompts, an audio file, extractors of this test's own name."""
     rng = np.random.default_rng(0)
     clips = tmp_path / "clips"
     clips.mkdir()
@@ -54,12 +54,12 @@ def folder(tmp_path, model, request):
             writer.close(None)
     (clips / "0.txt").write_text("a red ball rolls left")
     lines = [
-        {"prompt": "a red ball rolls left", "labels": {"colour": "red"}, "sound": "beat.wav"},
+        {"prompt": "a red ball rolls left", "labels": {"colour": "red"}, "audio": "beat.wav"},
         {"prompt": "a blue cube", "image": "first.png"},
     ]
     (tmp_path / "prompts.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
     write_image(tmp_path / "first.png", np.full((32, 48, 3), 200, np.uint8))
-    write_sound(tmp_path / "beat.wav", Sound(np.sin(np.arange(16_000) / 9).astype(np.float32), 16_000))
+    write_audio(tmp_path / "beat.wav", Audio(np.sin(np.arange(16_000) / 9).astype(np.float32), 16_000))
     (tmp_path / "mine_of_this_test.py").write_text(EXTRACTORS)
     return tmp_path
 
@@ -91,7 +91,7 @@ def quiet(_):
         ("count = true", "count must be int"),
         ("steps = 'many'", "steps must be int"),
         ("size = [1, 2, 3]", "two numbers"),
-        ("task = 'sound'", "unknown task"),
+        ("task = 'audio'", "unknown task"),
         ("[loss]\nsigmas = [0.0]", "above 0"),
         ("[loss]\nseeds = 0", "1 or more"),
         ("references = 'nowhere'", "there is no folder of references"),
@@ -102,7 +102,7 @@ def quiet(_):
         ("[extractors]\nfid = {extractor = 'mine_of_this_test:colours', scale = '0..1'}", "are for files"),
         ("[extractors]\nfvd = 'mine_of_this_test:clip'", "FVD needs at least 16"),
         ("prompts = 'prompts.jsonl'\n[extractors]\nfid = 'mine_of_this_test:colours'", "real clips"),
-        ("[extractors]\nsync = 'mine_of_this_test:light'", "name a sound"),
+        ("[extractors]\nsync = 'mine_of_this_test:light'", "name an audio file"),
     ],
 )
 def test_a_mistake_in_a_recipe_is_named(folder, text, says):
@@ -148,7 +148,7 @@ def test_a_recipe_is_read_with_files_relative_to_it(folder, model):
         folder, model, "[loss]\nsigmas = [0.5, 1]\n", prompts="prompts.jsonl", references="clips", guidance=3
     )
     found = load_eval_recipe(path)
-    assert (found.films, found.steps, found.size, found.guidance) == (2, 2, (48, 32), 3.0)
+    assert (found.videos, found.steps, found.size, found.guidance) == (2, 2, (48, 32), 3.0)
     assert found.asked[1].image == folder / "first.png" and found.asked[0].labels == {"colour": "red"}
     assert [clip.name for clip in found.clips] == ["0.mp4", "1.mp4"]
     assert found.loss is not None and found.loss.sigmas == (0.5, 1.0)
@@ -201,13 +201,13 @@ def engine(model):
 
 
 def held(engine, count=3):
-    films = torch.randn(count, 4, 2, 4, 6, generator=torch.Generator().manual_seed(5))
-    return Batch(films, engine.encode_text(["a red ball", "a blue cube", ""][:count]))
+    videos = torch.randn(count, 4, 2, 4, 6, generator=torch.Generator().manual_seed(5))
+    return Batch(videos, engine.encode_text(["a red ball", "a blue cube", ""][:count]))
 
 
-def test_the_loss_of_a_film_does_not_depend_on_who_is_beside_it(engine):
+def test_the_loss_of_a_video_does_not_depend_on_who_is_beside_it(engine):
     network, batch = engine.expert("high"), held(engine)
-    alone = replace(batch, films=batch.films[:1], texts=batch.texts[:1])
+    alone = replace(batch, videos=batch.videos[:1], texts=batch.texts[:1])
     whole = band_losses(network, batch, engine.variant, sigmas=(0.2, 0.9), seeds=2)
     assert whole.shape == (2, 3)
     assert torch.allclose(
@@ -216,13 +216,13 @@ def test_the_loss_of_a_film_does_not_depend_on_who_is_beside_it(engine):
     assert torch.allclose(whole[1:], band_losses(network, batch, engine.variant, sigmas=(0.9,), seeds=2))
 
 
-def test_a_network_that_knows_the_film_and_the_noise_loses_nothing(engine):
+def test_a_network_that_knows_the_video_and_the_noise_loses_nothing(engine):
     batch = held(engine, 2)
 
     class Knowing(WanDiT):
         def forward(self, x, levels, text, channels=None, beside=None):
-            noise = torch.stack([fixed_noise(batch.films.shape[1:], 0, row) for row in range(2)])
-            return noise - batch.films
+            noise = torch.stack([fixed_noise(batch.videos.shape[1:], 0, row) for row in range(2)])
+            return noise - batch.videos
 
     assert band_losses(Knowing(engine.variant.dit), batch, engine.variant, sigmas=SIGMAS).abs().max() == 0
 
@@ -241,41 +241,41 @@ def test_levels_and_seeds_that_cannot_be_are_refused(engine, sigmas, seeds, says
         band_losses(engine.expert("high"), held(engine), engine.variant, sigmas=sigmas, seeds=seeds)
 
 
-# One film's numbers
+# One video's numbers
 
 
-def test_loudness_is_taken_over_each_film_frame_and_is_zero_after_the_end():
+def test_loudness_is_taken_over_each_video_frame_and_is_zero_after_the_end():
     samples = np.concatenate([np.zeros(1000), np.full(1000, 0.5)]).astype(np.float32)
-    assert loudness(Sound(samples, 8000), 4, 8.0).tolist() == [0.0, 0.5, 0.0, 0.0]
+    assert loudness(Audio(samples, 8000), 4, 8.0).tolist() == [0.0, 0.5, 0.0, 0.0]
 
 
-def test_equal_films_have_a_finite_decibel():
-    film = np.full((2, 16, 16, 3), 9, np.uint8)
-    assert compare(film, film) == {"psnr": pytest.approx(100), "worst": 100, "ssim": pytest.approx(1)}
+def test_equal_videos_have_a_finite_decibel():
+    video = np.full((2, 16, 16, 3), 9, np.uint8)
+    assert compare(video, video) == {"psnr": pytest.approx(100), "worst": 100, "ssim": pytest.approx(1)}
 
 
 def test_identity_and_sync_are_those_of_the_extractors():
     beat = (np.arange(16) % 4 == 0).astype(np.float64)
     frames = (40 + 100 * np.roll(beat, 1)[:, None, None, None] * np.ones((16, 32, 32, 3))).astype(np.uint8)
-    sound = Sound(np.repeat(beat, 1000).astype(np.float32), 8000)
+    audio = Audio(np.repeat(beat, 1000).astype(np.float32), 8000)
     extractors = {
         "identity": Extractor("identity", "here", lambda f: f[:, 0, 0].astype(float)),
         "sync": Extractor("sync", "here", lambda f: f.mean(axis=(1, 2, 3))),
     }
-    numbers, features = look(Clip(frames, 8.0), {}, extractors, sound=sound)
+    numbers, features = look(Clip(frames, 8.0), {}, extractors, audio=audio)
     assert numbers["identity"] == {"mean": pytest.approx(1), "least": pytest.approx(1)}
     assert numbers["sync"] == {"frames": 1, "seconds": 0.125, "correlation": pytest.approx(1)}
     assert numbers["drift"].keys() >= {"brightness", "identity"} and features == {}
 
 
 def test_adherence_counts_what_was_judged_and_leaves_out_the_rest():
-    def film(*verdicts):
+    def video(*verdicts):
         return {"obeyed": [{"axis": axis, "asked": "", "measured": "", "obeyed": o} for axis, o in verdicts]}
 
-    rows = [film(("tone", True), ("lens", None)), film(("tone", False), ("time", True)), {}]
-    assert adherence(rows, [film(("tone", True))]) == {
-        "tone": {"films": 0.5, "obeyed": 1, "of": 2, "references": 1.0},
-        "time": {"films": 1.0, "obeyed": 1, "of": 1},
+    rows = [video(("tone", True), ("lens", None)), video(("tone", False), ("time", True)), {}]
+    assert adherence(rows, [video(("tone", True))]) == {
+        "tone": {"videos": 0.5, "obeyed": 1, "of": 2, "references": 1.0},
+        "time": {"videos": 1.0, "obeyed": 1, "of": 1},
     }
 
 
@@ -299,7 +299,7 @@ def prompts_with_images(folder):
     )
 
 
-def test_a_recipe_gives_films_numbers_a_table_and_a_plot(folder, model, capsys):
+def test_a_recipe_gives_videos_numbers_a_table_and_a_plot(folder, model, capsys):
     pytest.importorskip("matplotlib")
     prompts_with_images(folder)
     path = recipe(
@@ -309,13 +309,13 @@ def test_a_recipe_gives_films_numbers_a_table_and_a_plot(folder, model, capsys):
     assert main(["eval", str(path)]) == 0
     out = capsys.readouterr().out
     result = json.loads((folder / "recipe.eval" / "eval.json").read_text())
-    # What a film of noise shows is mostly unknown; what is known is counted.
-    assert result["films"] == 4 and sum(row["of"] for row in result["adherence"].values()) >= 1
+    # What a video of noise shows is mostly unknown; what is known is counted.
+    assert result["videos"] == 4 and sum(row["of"] for row in result["adherence"].values()) >= 1
     assert [band["expert"] for band in result["loss"]["bands"]] == ["low", "high"]
     assert result["first_frame"]["of"] == 2 and result["vae"]["of"] == 2
     assert result["fid"]["samples"] == [36, 18]
     assert "validation" not in out and "noise level" in out and "identity: cosine" in out
-    assert sorted(p.name for p in (folder / "recipe.eval" / "films").iterdir())[:3] == [
+    assert sorted(p.name for p in (folder / "recipe.eval" / "videos").iterdir())[:3] == [
         "00000.json",
         "00000.mp4",
         "00000.npz",
@@ -339,7 +339,7 @@ def test_an_evaluation_goes_on_where_it_stopped_and_gives_the_same(folder, model
     again = evaluate(asked, folder / "stopped", log=made.append)
     whole = evaluate(asked, folder / "whole", log=quiet)
     for result in (again, whole):
-        result.pop("seconds_per_film")
+        result.pop("seconds_per_video")
     assert again == whole
     more = []
     evaluate(replace(asked, count=3), folder / "whole", log=more.append)
@@ -355,47 +355,47 @@ def test_an_evaluation_goes_on_where_it_stopped_and_gives_the_same(folder, model
     [
         ({"frames": 60}, "", MediaError, "lasts"),
         ({}, "[extractors]\nidentity = 'mine_of_this_test:wrong'", MediaError, "one vector for each"),
-        ({"prompts": "sounding.jsonl"}, "", wan22.Wan22Error, "sound"),
+        ({"prompts": "sounding.jsonl"}, "", wan22.Wan22Error, "audio"),
         ({"steps": 5000}, "", wan22.Wan22Error, "steps"),
     ],
 )
-def test_what_cannot_be_fails_before_any_film(folder, model, change, text, error, says):
+def test_what_cannot_be_fails_before_any_video(folder, model, change, text, error, says):
     (folder / "prompts.jsonl").write_text('{"prompt": "a red ball"}')
-    (folder / "sounding.jsonl").write_text('{"prompt": "a red ball", "sound": "beat.wav"}')
+    (folder / "sounding.jsonl").write_text('{"prompt": "a red ball", "audio": "beat.wav"}')
     path = recipe(folder, model, text, **{"prompts": "prompts.jsonl", "references": "clips", **change})
     with pytest.raises(error, match=says):
         evaluate(load_eval_recipe(path), folder / "out", log=quiet)
-    assert not (folder / "out" / "films").exists()
+    assert not (folder / "out" / "videos").exists()
 
 
-def test_films_that_begin_with_real_pictures(folder, model):
+def test_videos_that_begin_with_real_images(folder, model):
     (folder / "prompts.jsonl").write_text('{"prompt": "a red ball"}')
     path = recipe(
-        folder, model, "[loss]\nsigmas=[0.5]", prompts="prompts.jsonl", references="clips", task="picture"
+        folder, model, "[loss]\nsigmas=[0.5]", prompts="prompts.jsonl", references="clips", task="image"
     )
     result = evaluate(load_eval_recipe(path), folder / "out", log=quiet)
     assert result["first_frame"]["of"] == 1
     assert any("first frame against the given one" in line for line in table(result))
 
 
-def test_films_alone_need_no_references(folder, model):
+def test_videos_alone_need_no_references(folder, model):
     (folder / "prompts.txt").write_text("a red ball\n\na blue cube\n")
     result = evaluate(
         load_eval_recipe(recipe(folder, model, prompts="prompts.txt")), folder / "out", log=quiet
     )
-    assert result["films"] == 2 and "loss" not in result
+    assert result["videos"] == 2 and "loss" not in result
     assert result["notes"] == ["no validation loss: there are no references"]
 
 
-def test_a_summary_of_films_and_features_has_a_distance():
+def test_a_summary_of_videos_and_features_has_a_distance():
     rng = np.random.default_rng(0)
-    films = [({"seconds": 1.0, "motion": 2.0}, {"fvd": rng.normal(size=3)}) for _ in range(20)]
-    result = summary(films, films, None)
+    videos = [({"seconds": 1.0, "motion": 2.0}, {"fvd": rng.normal(size=3)}) for _ in range(20)]
+    result = summary(videos, videos, None)
     assert result["fvd"]["value"] == pytest.approx(0, abs=1e-6)
     assert any(line.startswith("FVD: 0.000") for line in table(result))
 
 
-def test_what_is_scaled_and_why_nothing_is_judged_is_noted_before_the_first_film(folder, model):
+def test_what_is_scaled_and_why_nothing_is_judged_is_noted_before_the_first_video(folder, model):
     (folder / "prompts.txt").write_text("a red ball")
     said = []
     path = recipe(folder, model, prompts="prompts.txt", frames=4, size=[50, 32])
@@ -403,7 +403,7 @@ def test_what_is_scaled_and_why_nothing_is_judged_is_noted_before_the_first_film
     assert result["adherence"] == {} and len(result["notes"]) >= 3
     assert "50x32" in result["notes"][0] and "no validation loss" in result["notes"][-1]
     assert any("measured from 5 frames on, and these have 4" in note for note in result["notes"])
-    assert said[0] == f"note: {result['notes'][0]}" and said[-1].startswith("film 1 of 1")
+    assert said[0] == f"note: {result['notes'][0]}" and said[-1].startswith("video 1 of 1")
     assert f"note: {result['notes'][0]}" in table(result)
 
 

@@ -13,15 +13,15 @@ from wan22.models.speech import SpeechDiT
 from wan22.nano.dit import flow_loss
 from wan22.train.losses import Batch, draw_batch, for_training, move, task_of, velocity_errors, weights_of
 from wan22.train.noise_ranges import generator
-from wan22.train.recipe import PicturePart, SpeechPart, parse_recipe
+from wan22.train.recipe import ImagePart, SpeechPart, parse_recipe
 
 RECIPE = parse_recipe(tomllib.loads(SMALL))
 
 
-def asking(batch, *, picture=None, **data):
+def asking(batch, *, image=None, **data):
     """A recipe of batches of so many clips."""
     part = replace(RECIPE.optimiser, batch_size=batch)
-    return replace(RECIPE, optimiser=part, data=replace(RECIPE.data, **data), picture=picture)
+    return replace(RECIPE, optimiser=part, data=replace(RECIPE.data, **data), image=image)
 
 
 CPU = torch.device("cpu")
@@ -67,37 +67,37 @@ def test_the_error_is_that_of_the_projects_own_loss(told):
     """wan22.train.flow_matching.flow_loss is written for the nano model; where both apply they are one formula."""
     variant = tiny_variant("known")
     network = network_of(variant)
-    films, noise, sigmas = draw(2, 4, 3, 4, 6), draw(2, 4, 3, 4, 6, seed=1), torch.tensor([0.3, 0.95])
+    videos, noise, sigmas = draw(2, 4, 3, 4, 6), draw(2, 4, 3, 4, 6, seed=1), torch.tensor([0.3, 0.95])
     texts = [draw(3, 8), draw(5, 8, seed=2)]
-    errors = velocity_errors(network, Batch(films, texts, told=told), variant, sigmas, noise)
+    errors = velocity_errors(network, Batch(videos, texts, told=told), variant, sigmas, noise)
     known = torch.tensor([True, False, False]) if told else None
-    wanted = flow_loss(network, films, known, None, sigmas, noise, network.read_text(texts))
+    wanted = flow_loss(network, videos, known, None, sigmas, noise, network.read_text(texts))
     assert errors.shape == (2,) and torch.allclose(errors.mean(), wanted, rtol=1e-5)
 
 
 def test_channels_stand_beside_the_noise():
     variant = tiny_variant("channels")
     network = network_of(variant)
-    films, noise, sigmas = draw(2, 4, 2, 4, 6), draw(2, 4, 2, 4, 6, seed=1), torch.tensor([0.4, 0.8])
+    videos, noise, sigmas = draw(2, 4, 2, 4, 6), draw(2, 4, 2, 4, 6, seed=1), torch.tensor([0.4, 0.8])
     told = draw(2, 8, 2, 4, 6, seed=3)
-    batch = Batch(films, [draw(3, 8)] * 2, channels=told, told=True)
+    batch = Batch(videos, [draw(3, 8)] * 2, channels=told, told=True)
     errors = velocity_errors(network, batch, variant, sigmas, noise)
     s = sigmas.view(-1, 1, 1, 1, 1)
     text = network.read_text(batch.texts)
-    velocity = network((1 - s) * films + s * noise, NoiseLevels.uniform(sigmas * 1000), text, told)
-    assert torch.allclose(errors, (velocity - (noise - films)).square().mean(dim=(1, 2, 3, 4)))
+    velocity = network((1 - s) * videos + s * noise, NoiseLevels.uniform(sigmas * 1000), text, told)
+    assert torch.allclose(errors, (velocity - (noise - videos)).square().mean(dim=(1, 2, 3, 4)))
     # Every latent frame carries error: what is known is told beside, not held.
     other = velocity_errors(network, replace(batch, channels=told + 1), variant, sigmas, noise)
     assert not torch.allclose(errors, other)
 
 
 @pytest.mark.parametrize("past", [False, True])
-def test_a_network_that_hears_is_told_whom_it_shows_what_was_and_what_sounds(past):
+def test_a_network_that_hears_is_told_whom_it_shows_what_was_and_what_audio(past):
     variant = tiny_speech_variant()
     network = network_of(variant)
-    films, noise = draw(2, 4, 2, 8, 8), draw(2, 4, 2, 8, 8, seed=1)
+    videos, noise = draw(2, 4, 2, 8, 8), draw(2, 4, 2, 8, 8, seed=1)
     batch = Batch(
-        films,
+        videos,
         [draw(3, 8)] * 2,
         reference=draw(2, 4, 1, 8, 8, seed=2),
         heard=draw(2, 3, 8, 8, seed=3),
@@ -108,21 +108,21 @@ def test_a_network_that_hears_is_told_whom_it_shows_what_was_and_what_sounds(pas
     s = sigmas.view(-1, 1, 1, 1, 1)
     beside = network.read_speech(batch.reference, batch.heard, batch.motion)
     text = network.read_text(batch.texts)
-    velocity = network((1 - s) * films + s * noise, NoiseLevels.uniform(sigmas * 1000), text, beside=beside)
-    assert torch.allclose(errors, (velocity - (noise - films)).square().mean(dim=(1, 2, 3, 4)))
+    velocity = network((1 - s) * videos + s * noise, NoiseLevels.uniform(sigmas * 1000), text, beside=beside)
+    assert torch.allclose(errors, (velocity - (noise - videos)).square().mean(dim=(1, 2, 3, 4)))
     errors.mean().backward()
     assert network.casual_audio_encoder.weights.grad.abs().sum() > 0
 
 
 def test_what_moves_counts_more_and_a_clip_as_much_as_before():
-    films = torch.zeros(1, 4, 6, 4, 4)
-    films[..., 0, 0] = torch.tensor([0.05, -0.05] * 3)  # deviates by a little more than 0.05
-    films[..., 0, 1] = torch.tensor([5.0, -5.0] * 3)
-    weights = weights_of(films, moving=0.05, most=10.0)
+    videos = torch.zeros(1, 4, 6, 4, 4)
+    videos[..., 0, 0] = torch.tensor([0.05, -0.05] * 3)  # deviates by a little more than 0.05
+    videos[..., 0, 1] = torch.tensor([5.0, -5.0] * 3)
+    weights = weights_of(videos, moving=0.05, most=10.0)
     assert weights.shape == (1, 1, 1, 4, 4) and weights.mean() == pytest.approx(1)
     ratio = (weights / weights[..., 3, 3])[0, 0, 0]
     assert ratio[0, 0] == pytest.approx(1 + 6 / 5, rel=1e-4) and ratio[0, 1] == pytest.approx(10, rel=1e-4)
-    assert torch.equal(weights_of(films, moving=0.05, most=1.0), torch.ones(1, 1, 1, 4, 4))
+    assert torch.equal(weights_of(videos, moving=0.05, most=1.0), torch.ones(1, 1, 1, 4, 4))
     variant = tiny_variant("known")
     network, batch = network_of(variant), Batch(draw(2, 4, 3, 4, 6), [draw(3, 8)] * 2)
     noise, sigmas = draw(2, 4, 3, 4, 6, seed=1), torch.tensor([0.3, 0.9])
@@ -149,13 +149,13 @@ def test_a_past_is_worn_for_speech_and_weights_follow_the_recipe():
         plain.weights, torch.ones(4, 1, 1, 4, 6)
     )
     assert bool((changed > 0).all()) and bool((changed < 0.2).all()) and len(set(changed.tolist())) == 4
-    assert torch.equal(worn.weights, weights_of(worn.films, 0.05, 10.0)) and torch.equal(
-        worn.films, plain.films
+    assert torch.equal(worn.weights, weights_of(worn.videos, 0.05, 10.0)) and torch.equal(
+        worn.videos, plain.videos
     )
     assert batch(None, "t2v").weights is None
 
 
-def test_texts_are_dropped_as_often_as_asked_and_sound_with_them():
+def test_texts_are_dropped_as_often_as_asked_and_audio_with_them():
     extras = [{"heard": torch.ones(3, 8, 8), "reference": torch.ones(4, 1, 4, 6)} for _ in range(4)]
     data, empty = plain_rows(extras), torch.full((1, 8), 9.0)
     dropped = 0
@@ -168,46 +168,46 @@ def test_texts_are_dropped_as_often_as_asked_and_sound_with_them():
     assert 0.18 < dropped / 800 < 0.32
 
 
-def told(task, rows, picture=None, batches=60):
+def told(task, rows, image=None, batches=60):
     """Of a number of batches, in which shares none, the first, the last, both are known."""
     drawn = [
-        draw_batch(rows, asking(2, picture=picture), task, torch.zeros(1, 8), generator(1, "x", i, 0))
+        draw_batch(rows, asking(2, image=image), task, torch.zeros(1, 8), generator(1, "x", i, 0))
         for i in range(batches)
     ]
     kinds = Counter((batch.told, batch.last is not None) for batch in drawn)
     return [kinds[kind] / batches for kind in ((False, False), (True, False), (False, True), (True, True))]
 
 
-def test_a_first_picture_is_told_by_the_task_and_never_of_a_still():
+def test_a_first_image_is_told_by_the_task_and_never_of_a_still():
     data = plain_rows()
     assert told("t2v", data)[0] == 1 and told("i2v", data)[1] == 1
     assert 0.3 < told("ti2v", data)[1] < 0.7 and sum(told("ti2v", data)[2:]) == 0
-    ends = PicturePart(first=0.2, last=0.4, both=0.4)
+    ends = ImagePart(first=0.2, last=0.4, both=0.4)
     stills = Rows([Row(draw(4, 1, 4, 6), draw(3, 8))], {"s": [0]})
     assert told("i2v", stills)[0] == 1 and told("ti2v", stills, ends)[0] == 1
 
 
-def test_first_and_last_pictures_are_told_as_often_as_asked():
+def test_first_and_last_images_are_told_as_often_as_asked():
     data = plain_rows([{"last": draw(4, 4, 6, seed=i)} for i in range(5)])
-    shares = told("ti2v", data, PicturePart(first=0.3, last=0.2, both=0.1), batches=400)
+    shares = told("ti2v", data, ImagePart(first=0.3, last=0.2, both=0.1), batches=400)
     assert shares == pytest.approx([0.4, 0.3, 0.2, 0.1], abs=0.06)
     batch = draw_batch(
-        data, asking(3, picture=PicturePart(0, 1, 0)), "ti2v", torch.zeros(1, 8), generator(0, "x", 0, 0)
+        data, asking(3, image=ImagePart(0, 1, 0)), "ti2v", torch.zeros(1, 8), generator(0, "x", 0, 0)
     )
-    rows = [next(r for r in data.rows if torch.equal(r.latents, film)) for film in batch.films]
+    rows = [next(r for r in data.rows if torch.equal(r.latents, video)) for video in batch.videos]
     assert torch.equal(batch.last, torch.stack([row.extra["last"] for row in rows]))
 
 
-def test_a_last_picture_is_given_clean_and_has_no_error():
+def test_a_last_image_is_given_clean_and_has_no_error():
     variant = tiny_variant("known")
     network = network_of(variant)
-    films, noise, sigmas = draw(2, 4, 3, 4, 6), draw(2, 4, 3, 4, 6, seed=1), torch.tensor([0.3, 0.95])
+    videos, noise, sigmas = draw(2, 4, 3, 4, 6), draw(2, 4, 3, 4, 6, seed=1), torch.tensor([0.3, 0.95])
     last, texts = draw(2, 4, 4, 6, seed=5), [draw(3, 8), draw(5, 8, seed=2)]
     for first in (False, True):
-        batch = Batch(films, texts, told=first, last=last)
+        batch = Batch(videos, texts, told=first, last=last)
         errors = velocity_errors(network, batch, variant, sigmas, noise)
         known = torch.tensor([first, False, True])
-        wanted = flow_loss(network, films, known, last, sigmas, noise, network.read_text(texts))
+        wanted = flow_loss(network, videos, known, last, sigmas, noise, network.read_text(texts))
         assert errors.shape == (2,) and torch.allclose(errors.mean(), wanted, rtol=1e-5)
         moved = move(batch, CPU)
         assert torch.equal(moved.last, last) and moved.told is first
@@ -220,7 +220,7 @@ def test_buckets_are_drawn_by_their_share_and_never_mixed():
     data, shapes = Rows(rows, {"wide": list(range(6)), "high": [6, 7]}), []
     for step in range(200):
         batch = draw_batch(data, asking(4), "t2v", torch.zeros(1, 8), generator(2, "x", step, 0))
-        shapes.append(tuple(batch.films.shape))
+        shapes.append(tuple(batch.videos.shape))
     assert set(shapes) == {(4, 4, 2, 4, 6), (2, 4, 2, 6, 4)}
     assert 0.65 < shapes.count((4, 4, 2, 4, 6)) / 200 < 0.85
 
@@ -230,7 +230,7 @@ def test_clips_with_and_without_a_past_stand_in_different_batches():
     data = plain_rows([past, {}, past, {}, {}, past])
     for step in range(20):
         batch = draw_batch(data, asking(3), "s2v", torch.zeros(1, 8), generator(3, "x", step, 0))
-        assert len(batch.films) == 3 and (batch.motion is None or batch.motion.shape[0] == 3)
+        assert len(batch.videos) == 3 and (batch.motion is None or batch.motion.shape[0] == 3)
 
 
 def test_what_is_float32_stays_so_under_autocast():

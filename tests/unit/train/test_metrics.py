@@ -18,10 +18,10 @@ from wan22.train.evaluation.metrics import (
 )
 
 RANDOM = np.random.default_rng(0)
-FILM = RANDOM.integers(0, 256, (3, 24, 32, 3), dtype=np.uint8)
+VIDEO = RANDOM.integers(0, 256, (3, 24, 32, 3), dtype=np.uint8)
 
 
-# Pictures
+# Images
 
 
 def test_psnr_is_that_of_a_known_error_frame_by_frame():
@@ -36,32 +36,32 @@ def test_the_mean_psnr_is_that_of_the_mean_squared_error():
     assert mean_psnr([np.inf, np.inf]) == np.inf
 
 
-def test_ssim_is_one_for_equal_films_and_falls_with_noise():
+def test_ssim_is_one_for_equal_videos_and_falls_with_noise():
     noisy = [
-        (FILM * 0.5 + 64 + a * RANDOM.normal(size=FILM.shape)).clip(0, 255).astype(np.uint8)
+        (VIDEO * 0.5 + 64 + a * RANDOM.normal(size=VIDEO.shape)).clip(0, 255).astype(np.uint8)
         for a in (0, 10, 40)
     ]
-    assert ssim(FILM, FILM) == pytest.approx(1.0)
+    assert ssim(VIDEO, VIDEO) == pytest.approx(1.0)
     one, two = (ssim(noisy[0], each).mean() for each in noisy[1:])
     assert 1 > one > two > 0
 
 
-def test_ssim_of_constant_pictures_is_its_luminance_term():
+def test_ssim_of_constant_images_is_its_luminance_term():
     a, b = np.full((1, 16, 16, 3), 100, np.uint8), np.full((1, 16, 16, 3), 150, np.uint8)
     c1 = (0.01 * 255) ** 2
     assert ssim(a, b)[0] == pytest.approx((2 * 100 * 150 + c1) / (100**2 + 150**2 + c1))
 
 
-@pytest.mark.parametrize("other", [FILM[:2], FILM.astype(np.float32), FILM[..., :2], FILM[0]])
+@pytest.mark.parametrize("other", [VIDEO[:2], VIDEO.astype(np.float32), VIDEO[..., :2], VIDEO[0]])
 @pytest.mark.parametrize("measure", [psnr, ssim])
-def test_films_that_cannot_be_compared_are_refused(measure, other):
+def test_videos_that_cannot_be_compared_are_refused(measure, other):
     with pytest.raises(MediaError, match="both must be uint8"):
-        measure(FILM, other)
+        measure(VIDEO, other)
 
 
-def test_pictures_smaller_than_the_window_of_ssim_are_refused():
+def test_images_smaller_than_the_window_of_ssim_are_refused():
     with pytest.raises(MediaError, match="11 pixels"):
-        ssim(FILM[:, :8], FILM[:, :8])
+        ssim(VIDEO[:, :8], VIDEO[:, :8])
 
 
 # Fréchet distance
@@ -122,10 +122,10 @@ def test_a_cosine_is_that_of_the_best_match():
 
 
 @pytest.mark.parametrize("lag", [-3, 0, 2])
-def test_the_lag_of_a_picture_behind_its_sound_is_found(lag):
-    sound = np.random.default_rng(3).normal(size=60)
-    picture = 2 + 5 * np.roll(sound, lag)
-    found = best_lag(picture, sound, most=5)
+def test_the_lag_of_a_image_behind_its_audio_is_found(lag):
+    audio = np.random.default_rng(3).normal(size=60)
+    image = 2 + 5 * np.roll(audio, lag)
+    found = best_lag(image, audio, most=5)
     assert found.frames == lag
     assert found.correlation == pytest.approx(1, abs=0.05)
 
@@ -144,7 +144,7 @@ def test_series_that_do_not_fit_are_refused(series):
 # Motion
 
 
-def test_motion_is_the_share_of_the_width_by_which_a_picture_moves():
+def test_motion_is_the_share_of_the_width_by_which_a_image_moves():
     pytest.importorskip("cv2")
     import cv2
 
@@ -161,4 +161,4 @@ def test_motion_is_the_share_of_the_width_by_which_a_picture_moves():
 
 def test_motion_needs_two_frames():
     with pytest.raises(MediaError, match="two frames"):
-        motion_amount(FILM[:1])
+        motion_amount(VIDEO[:1])

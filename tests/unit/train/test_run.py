@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from unit.tiny import write_tiny, write_tiny_speech
-from unit.train.media import write_clip, write_picture
+from unit.train.media import write_captioned_image, write_clip
 
 import wan22
 from wan22.cli.__main__ import main
@@ -29,12 +29,12 @@ from wan22.train.plan import make_plan
 from wan22.train.recipe import (
     AdapterPart,
     DataPart,
+    ImagePart,
     LogPart,
     MemoryPart,
     ModelPart,
     NoisePart,
     OptimiserPart,
-    PicturePart,
     Recipe,
     SpeechPart,
     StepsPart,
@@ -230,18 +230,18 @@ def test_a_run_goes_on_only_with_its_own_recipe_and_may_be_lengthened(base, whol
     assert go(longer, tmp_path / "run").steps == {"high": STEPS + 1, "low": STEPS + 1}
 
 
-def test_films_are_made_on_the_way_with_what_was_learned_so_far_and_change_nothing(base, whole, tmp_path):
+def test_videos_are_made_on_the_way_with_what_was_learned_so_far_and_change_nothing(base, whole, tmp_path):
     part = ValidationPart(every=4, prompts=("a red ball", "a blue cube"), seed=3, steps=2)
     for rest in ("device", "disk"):
         folder = tmp_path / rest
         go(replace(base, validation=part, memory=replace(base.memory, offload_inactive_expert=rest)), folder)
-        films = sorted(str(path.relative_to(folder)) for path in folder.rglob("validation/**/*.mp4"))
+        videos = sorted(str(path.relative_to(folder)) for path in folder.rglob("validation/**/*.mp4"))
         moments = ("high-000003_low-000001", "high-000004_low-000004")
-        assert films == [f"validation/{moment}/{i:02}.mp4" for moment in moments for i in range(2)]
+        assert videos == [f"validation/{moment}/{i:02}.mp4" for moment in moments for i in range(2)]
         same(state(folder), state(whole))
-        recipes = [read_recipe(folder / film) for film in films]
+        recipes = [read_recipe(folder / video) for video in videos]
         assert [r["seed"] for r in recipes] == [3, 4, 3, 4] and recipes[0]["prompt"] == "a red ball"
-        first, last = (read_clip(folder / films[i]).frames for i in (0, 2))
+        first, last = (read_clip(folder / videos[i]).frames for i in (0, 2))
         assert first.shape == last.shape == (5, 32, 48, 3) and (first != last).any()
 
 
@@ -339,7 +339,7 @@ def test_a_batch_or_a_size_that_cannot_be_is_refused_before_anything_is_read(bas
         ("a.txt", r'output = "a\.txt": .*a\.txt is a file, not a folder'),
         ("a.txt/run", r'output = "a\.txt/run": .*a\.txt is a file, not a folder'),
         ("/proc/run", r'output = "/proc/run": /proc/run cannot be written: .* in /proc\. Choose a folder'),
-        ("clips", r'output = "clips" lies in the clips of data\.sources \("clips"\), where films of the run'),
+        ("clips", r'output = "clips" lies in the clips of data\.sources \("clips"\), where videos of the run'),
         ("x/../clips/run", r'output = "x/../clips/run" lies in the clips of data\.sources'),
     ],
 )  # fmt: skip
@@ -360,9 +360,9 @@ def test_a_cache_that_cannot_be_a_folder_is_refused_by_the_check(base, tmp_path)
             make_plan(replace(base, data=replace(base.data, cache=cache)), "cpu")
 
 
-def test_a_film_to_show_that_cannot_be_made_is_refused_by_the_check(base):
+def test_a_video_to_show_that_cannot_be_made_is_refused_by_the_check(base):
     part = ValidationPart(every=4, prompts=("a red ball", ""), steps=2)
-    with pytest.raises(OptionError, match=r"the validation film '' cannot be made: the prompt is empty"):
+    with pytest.raises(OptionError, match=r"the validation video '' cannot be made: the prompt is empty"):
         make_plan(replace(base, validation=part), "cpu")
 
 
@@ -387,7 +387,7 @@ def test_a_model_that_is_kept_to_its_sizes_and_lengths_is_trained_on_no_others(t
     with pytest.raises(
         OptionError, match=r"in 13 frames, and .* draws 1, 5, 9 and no other; choose data\.frames"
     ):
-        write_clip(tmp_path / "clips/long.mp4", frames=13, text="a long film")
+        write_clip(tmp_path / "clips/long.mp4", frames=13, text="a long video")
         make_plan(replace(recipe, data=replace(recipe.data, frames=(13, 5))), "cpu")
 
 
@@ -455,7 +455,7 @@ def test_adapters_on_a_small_base_go_on_at_the_same_bits_and_leave_the_base_alon
 
 
 def small(base, folder, **change):
-    """A recipe of one step in a folder of its own, whose films are made at the end."""
+    """A recipe of one step in a folder of its own, whose videos are made at the end."""
     shown = ValidationPart(every=1, prompts=("a red ball",), steps=2)
     once = replace(base.optimiser, steps=1, warmup=0, batch_size=1, gradient_accumulation=1)
     plain = replace(base, folder=folder, optimiser=once, validation=shown, adapter=AdapterPart(rank=2))
@@ -464,19 +464,19 @@ def small(base, folder, **change):
     )
 
 
-def test_a_model_that_is_told_pictures_by_channels_learns_from_them(base, tmp_path):
+def test_a_model_that_is_told_images_by_channels_learns_from_them(base, tmp_path):
     write_tiny(tmp_path / "model", image="channels")
     write_clip(tmp_path / "clips/a.mp4")
-    write_picture(tmp_path / "first.png")
+    write_captioned_image(tmp_path / "first.png")
     recipe = small(base, tmp_path)
-    with pytest.raises(OptionError, match=r"tiny needs pictures: validation\.images, one for each prompt"):
+    with pytest.raises(OptionError, match=r"tiny needs images: validation\.images, one for each prompt"):
         go(recipe, tmp_path / "out")
     told = replace(recipe, validation=replace(recipe.validation, images=("first.png",)))
     assert go(told, tmp_path / "out").end == "done"
     assert len(list((tmp_path / "out").rglob("validation/*/00.mp4"))) == 2
 
 
-def test_a_model_that_sound_drives_learns_from_clips_with_sound(base, tmp_path):
+def test_a_model_that_audio_drives_learns_from_clips_with_audio(base, tmp_path):
     pytest.importorskip("transformers")
     write_tiny_speech(tmp_path / "model")
     write_clip(tmp_path / "clips/a.mp4", frames=40, width=64, height=64)
@@ -485,37 +485,33 @@ def test_a_model_that_sound_drives_learns_from_clips_with_sound(base, tmp_path):
         file.setparams((1, 2, 16000, 0, "NONE", ""))
         file.writeframes(samples.tobytes())
     (tmp_path / "clips/metadata.csv").write_text("video,prompt,input_audio\na.mp4,a red ball,a.wav\n")
-    write_picture(tmp_path / "who.png", width=64, height=64)
+    write_captioned_image(tmp_path / "who.png", width=64, height=64)
     data = replace(base.data, size=(64, 64), frames=(8,))
     recipe = small(base, tmp_path, data=data)
     with pytest.raises(OptionError, match=r"data\.frames = 5: the frames of a clip of .* are 8"):
         go(replace(recipe, data=replace(data, frames=(5,))), tmp_path / "out")
-    shown = replace(recipe.validation, images=("who.png",), sounds=("clips/a.wav",))
+    shown = replace(recipe.validation, images=("who.png",), audio=("clips/a.wav",))
     outcome = go(replace(recipe, validation=shown), tmp_path / "out")
     assert outcome.end == "done" and outcome.steps == {"dit": 1}
     assert [path.name for path in (tmp_path / "out/lora").iterdir()] == ["transformer.safetensors"]
     assert len(list((tmp_path / "out").rglob("validation/*/00.mp4"))) == 1
 
 
-def test_a_run_may_learn_to_end_on_a_picture(base, tmp_path):
-    told = replace(
-        base, picture=PicturePart(first=0.2, last=0.4, both=0.3), data=replace(base.data, frames=(9,))
-    )
+def test_a_run_may_learn_to_end_on_a_image(base, tmp_path):
+    told = replace(base, image=ImagePart(first=0.2, last=0.4, both=0.3), data=replace(base.data, frames=(9,)))
     lines = "\n".join(make_plan(told, "cpu").lines())
-    assert "told         the first picture 20%, the last 40%, both 30%, none 10% of the time" in lines
+    assert "told         the first image 20%, the last 40%, both 30%, none 10% of the time" in lines
     assert go(told, tmp_path, stop=stop_after(2)).end == "stopped"
     assert go(told, tmp_path).end == "done"
-    with pytest.raises(
-        OptionError, match=r"picture\.both = 0\.3 leaves nothing to learn of clips of 5 frames"
-    ):
+    with pytest.raises(OptionError, match=r"image\.both = 0\.3 leaves nothing to learn of clips of 5 frames"):
         make_plan(replace(told, data=base.data), "cpu")
-    with pytest.raises(OptionError, match=r'\[picture\] is for the task "ti2v", and the task is "t2v"'):
+    with pytest.raises(OptionError, match=r'\[image\] is for the task "ti2v", and the task is "t2v"'):
         make_plan(replace(told, model=ModelPart(name="model", task="t2v")), "cpu")
     with pytest.raises(OptionError, match=r'\[speech\] is for the task "s2v", and the task is "ti2v"'):
         make_plan(replace(base, speech=SpeechPart()), "cpu")
 
 
-def test_films_that_an_end_has_left_undone_are_made_when_the_run_goes_on(base, tmp_path):
+def test_videos_that_an_end_has_left_undone_are_made_when_the_run_goes_on(base, tmp_path):
     recipe = replace(base, validation=ValidationPart(every=3, prompts=("a red ball",), steps=2))
     assert go(recipe, tmp_path, stop=stop_after(3)).end == "stopped"
     assert not list(tmp_path.rglob("*.mp4"))

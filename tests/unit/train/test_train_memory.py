@@ -125,7 +125,7 @@ def test_what_should_take_less_takes_less(less):
     assert a14b(**less).total < a14b(**{k: v for k, v in less.items() if k == "device"}).total
 
 
-def test_activations_grow_with_the_batch_and_sound_and_levels_by_token_cost_more():
+def test_activations_grow_with_the_batch_and_audio_and_levels_by_token_cost_more():
     one, three = (a14b(batch=n).activations for n in (1, 3))
     assert three == pytest.approx(3 * one, rel=0.01)
     how = {"batch": 1, "tokens": 4096, "trainable": LORA, "base": "bf16"}

@@ -34,8 +34,8 @@ def test_compiling_is_left_to_the_run_or_said():
     assert parse("[memory]\ncompile = false").as_table()["memory.compile"] is False
 
 
-def test_pictures_are_told_half_the_time_if_nothing_is_said():
-    plain, said = parse().pictures, parse("[picture]\nfirst = 0.3\nlast = 0.05\nboth = 0.05\n").pictures
+def test_images_are_told_half_the_time_if_nothing_is_said():
+    plain, said = parse().images, parse("[image]\nfirst = 0.3\nlast = 0.05\nboth = 0.05\n").images
     assert (plain.first, plain.last, plain.both, plain.ends) == (0.5, 0, 0, False)
     assert (said.first, said.last, said.both, said.ends) == (0.3, 0.05, 0.05, True)
 
@@ -71,12 +71,12 @@ def test_every_setting_has_a_dotted_name_and_a_value_that_json_knows():
         ("[memory]\nbase_dtype = 'bf16'", r"base_dtype = \"bf16\" is for adapters: full training needs \"fp32\""),
         ("[adapter]\n[memory]\ndtype = 'fp32'\nbase_dtype = 'bf16'", r".fp32. needs memory\.base_dtype = .fp32."),
         ("[memory]\ngradient_checkpointing = 1", r"memory\.gradient_checkpointing = 1 should be true or false"),
-        ("[picture]\nfirst = 0.6\nlast = 0.5", r"last \+ both = 0\.6 \+ 0\.5 \+ 0 are shares of one whole"),
+        ("[image]\nfirst = 0.6\nlast = 0.5", r"last \+ both = 0\.6 \+ 0\.5 \+ 0 are shares of one whole"),
         ("[speech]\nmotion_weight_max = 0.5", r"speech\.motion_weight_max = 0\.5 should be at least 1"),
         ("[speech]\nmotion_weight_threshold = 0", r"speech\.motion_weight_threshold = 0\.0 should be more than 0"),
         ("[memory]\ncompile = 'yes'", r"memory\.compile = 'yes' is not known\. Known: auto, true, false"),
         ("[memory]\ncompile = 1", r"memory\.compile = 1 should be true or false"),
-        ("[picture]\nmiddle = 0.1", r"unknown setting picture\.middle\..* Known here: first, last, both"),
+        ("[image]\nmiddle = 0.1", r"unknown setting image\.middle\..* Known here: first, last, both"),
         ("[validation]\nevery = 5", r"validation\.every = 5 and validation\.prompts is empty"),
         ("[validation]\nprompts = ['a', 'b']\nimages = ['x.png']", r"validation\.images has 1 files for 2 prompts"),
     ],

@@ -3,7 +3,7 @@
     python -m wan22.nano nano            everything, in resumable pieces (see wan22/nano/stages.py)
 
 Two experts in time, a causal VAE in Wan2.2's layout, a UMT5 encoder, each of a few million parameters. One network
-does text to video and image to video, told of pictures as TI2V-5B is: by latent frames that are known. An edition
+does text to video and image to video, told of images as TI2V-5B is: by latent frames that are known. An edition
 goes on from the one before: the experts and the decoder begin with the weights that the package ships, the encoder
 of the VAE stays as it is.
 """
@@ -27,7 +27,7 @@ SEED = 23
 
 
 @dataclass(frozen=True)
-class Films:
+class Videos:
     """A set of clips: how many, of what size, drawn with which seed, for what share of the batches."""
 
     width: int
@@ -37,18 +37,18 @@ class Films:
     share: float
 
 
-SMALL = Films(80, 48, count=5000, seed=30, share=1.0)
-"""Small films show the same world at a third of the cost: what a shot is, is learned on them."""
-FILMS = (
-    Films(128, 80, count=3600, seed=31, share=0.84),
-    Films(96, 96, count=400, seed=32, share=0.08),
-    Films(80, 128, count=400, seed=33, share=0.08),
+SMALL = Videos(80, 48, count=5000, seed=30, share=1.0)
+"""Small videos show the same world at a third of the cost: what a shot is, is learned on them."""
+VIDEOS = (
+    Videos(128, 80, count=3600, seed=31, share=0.84),
+    Videos(96, 96, count=400, seed=32, share=0.08),
+    Videos(80, 128, count=400, seed=33, share=0.08),
 )
 
 SHOWN = (
-    FILMS[0],
-    Films(128, 80, count=3000, seed=41, share=0.0),
-    Films(128, 80, count=3200, seed=42, share=0.0),
+    VIDEOS[0],
+    Videos(128, 80, count=3000, seed=41, share=0.0),
+    Videos(128, 80, count=3200, seed=42, share=0.0),
 )
 """What the critic learns from: it reads better the more it has seen, and experts learn no better than it reads."""
 
@@ -66,7 +66,7 @@ VAE = VAEArch(
     temporal=(True, True),
     patch=2,
     residual=True,
-    mean=(0.0,) * 16,  # measured on the first edition's films, and kept since
+    mean=(0.0,) * 16,  # measured on the first edition's videos, and kept since
     std=(1.0,) * 16,
 )
 
@@ -96,7 +96,7 @@ DIT = DiTArch(
 
 
 def decoder(arch: VAEArch) -> VAERecipe:
-    """The VAE, its encoder frozen, so that its latents stay what every network knows; the decoder learns the new film
+    """The VAE, its encoder frozen, so that its latents stay what every network knows; the decoder learns the new video
     set, and goes on showing puppets.
     """
     return VAERecipe(
@@ -122,7 +122,7 @@ def both(vocab: int, steps: int = 600) -> FlowRecipe:
 
 
 def sketch(vocab: int) -> FlowRecipe:
-    """The high-noise expert on small films: layout, and with it direction and action."""
+    """The high-noise expert on small videos: layout, and with it direction and action."""
     return FlowRecipe(
         dit=DIT,
         text=text(vocab),
@@ -194,7 +194,7 @@ def critic() -> CriticRecipe:
 
 
 def obey(vocab: int) -> ObeyRecipe:
-    """Both experts learn what the critic says of their films."""
+    """Both experts learn what the critic says of their videos."""
     return ObeyRecipe(
         high=high_more(vocab),
         low=low_more(vocab),
@@ -203,7 +203,7 @@ def obey(vocab: int) -> ObeyRecipe:
         weight=0.03,  # its gradients pass through guidance, and are two hundred times those of flow matching
         guidance=GUIDANCE,
         rescale=RESCALE,
-        shape=(VAE.z, 1 + (FRAMES - 1) // 4, FILMS[0].height // 8, FILMS[0].width // 8),
+        shape=(VAE.z, 1 + (FRAMES - 1) // 4, VIDEOS[0].height // 8, VIDEOS[0].width // 8),
         seed=SEED + 21,
     )
 
@@ -242,6 +242,6 @@ def variant(vae: VAEArch, vocab: int) -> Variant:
             negative="",
             guidance_rescale=RESCALE,
         ),
-        trained=Trained(tuple((f.width, f.height) for f in FILMS), (1, FRAMES), only=True),
+        trained=Trained(tuple((f.width, f.height) for f in VIDEOS), (1, FRAMES), only=True),
         hub=None,
     )

@@ -3,7 +3,7 @@
     python -m wan22.nano nano-fast --teacher MODEL      everything, in resumable pieces (see wan22/train/distill/run.py)
     python -m wan22.nano nano-fast --teacher MODEL --stage ship      put the adapters into the model's folder
 
-The prompts are captions of the film set; no film is rendered.
+The prompts are captions of the film set; no video is rendered.
 """
 
 import random
@@ -22,7 +22,7 @@ SEED = 61
 
 
 def recipe() -> DistilRecipe:
-    """About a quarter of an hour on one core: 160 films of the teacher, then 500 steps of each adapter."""
+    """About a quarter of an hour on one core: 160 videos of the teacher, then 500 steps of each adapter."""
     return DistilRecipe(
         recording=Recording(count=160, seed=SEED),
         optimiser=OptimiserPart(

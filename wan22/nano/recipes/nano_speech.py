@@ -2,14 +2,14 @@
 
     python -m wan22.nano nano-speech       everything, in resumable pieces (see wan22/nano/speech_stages.py)
 
-The same parts as the large one: an encoder of sound with all its hidden states, a transformer with taps, a frame packer
+The same parts as the large one: an encoder of audio with all its hidden states, a transformer with taps, a frame packer
 and a motion history of 73 frames. It draws into the latents of the nano model's VAE, and ships without one of its own.
 """
 
 from wan22.arch import DiTArch, SpeechArch, UMT5Arch, VAEArch
 from wan22.catalog import NANO_SPEECH, Defaults, Speech, Trained, Variant
 from wan22.nano.audio_encoder import EarRecipe
-from wan22.nano.puppets import PuppetFilms
+from wan22.nano.puppets import PuppetVideos
 from wan22.nano.speech_dit import SpeakRecipe
 from wan22.nano.state import Optimiser
 from wan22.nano.vae import VAERecipe
@@ -21,7 +21,7 @@ SHIFT = 3.0
 TEXT_LEN = 48
 SEED = 44
 
-FILMS = PuppetFilms(count=1344, size=SIZE, past=PAST, clip=CLIP, spare=24, fps=FPS, seed=7)
+VIDEOS = PuppetVideos(count=1344, size=SIZE, past=PAST, clip=CLIP, spare=24, fps=FPS, seed=7)
 
 _LAYERS, _WIDTH = 4, 64
 
@@ -123,10 +123,10 @@ def variant(vae: VAEArch, vocab: int) -> Variant:
         speech=Speech(
             clip_frames=CLIP,
             motion_frames=PAST,
-            settle=3,
+            warmup_frames=3,
             side=SIZE,
-            begins_still=True,
-            hush=0.01,
+            static_history=True,
+            silence_rms=0.01,
             audio=None,
         ),
     )

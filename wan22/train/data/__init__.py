@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from wan22.train.data.plan import DataPlan, Item, Problem, Window
 from wan22.train.data.report import write_report
-from wan22.train.data.survey import Film, Survey, survey
+from wan22.train.data.survey import Survey, Video, survey
 
 if TYPE_CHECKING:
     from wan22.train.data.dataset import Dataset, Row, prepare
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DataPlan",
     "Dataset",
-    "Film",
+    "Video",
     "Item",
     "Problem",
     "Row",

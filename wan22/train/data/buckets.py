@@ -1,7 +1,7 @@
 """Which size and length a clip is trained at, and where a long one is cut. Arithmetic only.
 
 Sizes have at most the plan's area, so that memory is what the plan says. The best one for a clip loses the least: the
-part of the picture that is cut away, and half of the resolution that is given up.
+part of the image that is cut away, and half of the resolution that is given up.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def sizes(size: Size, side: int) -> tuple[Size, ...]:
 
 
 def best_size(shape: Size, size: Size, side: int, only: tuple[Size, ...] = ()) -> Size:
-    """The bucket size for a picture of `shape` (width, height): of those for the area of `size`, or one of `only`."""
+    """The bucket size for an image of `shape` (width, height): of those for the area of `size`, or one of `only`."""
     area = size[0] * size[1]
     smaller = tuple(each for each in only if each[0] * each[1] <= area)
     known = smaller or (min(only, key=math.prod),) if only else sizes(size, side)
@@ -50,15 +50,15 @@ def best_size(shape: Size, size: Size, side: int, only: tuple[Size, ...] = ()) -
 
 
 def enlargement(shape: Size, size: Size) -> float:
-    """How many times a picture of `shape` is enlarged to cover `size`."""
+    """How many times an image of `shape` is enlarged to cover `size`."""
     return max(size[0] / shape[0], size[1] / shape[1])
 
 
-def cut(film: int, seconds: float, size: Size, lengths: tuple[int, ...], fps: float) -> list[Window]:
+def cut(video: int, seconds: float, size: Size, lengths: tuple[int, ...], fps: float) -> list[Window]:
     """Cut a clip of `seconds` into windows of the longest lengths that fit, one after another from its beginning.
 
-    What is left behind them goes to shorter lengths, but never to a single picture beside a moving piece. A clip
-    shorter than all lengths but 1 becomes its middle picture. Empty: it is too short.
+    What is left behind them goes to shorter lengths, but never to a single image beside a moving piece. A clip
+    shorter than all lengths but 1 becomes its middle image. Empty: it is too short.
     """
     windows: list[Window] = []
     at, left = 0.0, seconds
@@ -66,9 +66,9 @@ def cut(film: int, seconds: float, size: Size, lengths: tuple[int, ...], fps: fl
     for length in moving:
         while left * fps >= (length if windows else length * (1 - STRETCH)) - 1e-3:
             step = min(1 / fps, left / length)
-            windows.append(Window(film, at, step, length, size))
+            windows.append(Window(video, at, step, length, size))
             at += length * step
             left = seconds - at
     if not windows and 1 in lengths and seconds > 0:
-        windows.append(Window(film, seconds / 2, 1 / fps, 1, size))
+        windows.append(Window(video, seconds / 2, 1 / fps, 1, size))
     return windows

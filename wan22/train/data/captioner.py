@@ -21,7 +21,7 @@ from wan22.errors import CheckpointError, ExtendError, MediaError, OptionError, 
 from wan22.media.output_paths import written
 from wan22.train.data.frames import frames_at
 from wan22.train.data.probe import probe
-from wan22.train.data.sources import CLIPS, PICTURES, walk
+from wan22.train.data.sources import CLIPS, IMAGES, walk
 from wan22.train.log import Log
 
 LARGEST = 512
@@ -38,18 +38,18 @@ Say, in this order: the subject (who or what, with visible traits), the motion (
 the scene (place, background, light), the camera (shot size, angle, its movement or that it stands still), the style.
 
 Rules
-- Only what can be seen. No guesses of names, of sound, of feelings, of what came before.
+- Only what can be seen. No guesses of names, of audio, of feelings, of what came before.
 - Motion is what changes from frame to frame; what does not change stands still.
-- Do not speak of frames, pictures, clips or videos: describe what happens.
+- Do not speak of frames, images, clips or videos: describe what happens.
 - {length} One paragraph. Answer in {language}, with the text alone: no title, no quotation marks, no remark."""
 
 _LENGTH = {"en": ("English", "60 to 120 words."), "zh": ("Chinese (简体中文)", "80 to 200 characters.")}
 
 
 class Seer(Protocol):
-    """A model that sees pictures, uint8 RGB (H, W, 3), and answers."""
+    """A model that sees images, uint8 RGB (H, W, 3), and answers."""
 
-    def see(self, pictures: list[np.ndarray], task: str, said: str) -> str:
+    def see(self, images: list[np.ndarray], task: str, said: str) -> str:
         """Return the answer. Raises ExtendError if the model fails."""
         ...
 
@@ -66,7 +66,7 @@ class Asked:
         choose("language of texts", self.language, PROMPT_LANGUAGES)
         if not 1 <= self.frames <= MOST_FRAMES:
             raise OptionError(
-                f"frames = {self.frames}: from 1 to {MOST_FRAMES} pictures of a clip can be shown"
+                f"frames = {self.frames}: from 1 to {MOST_FRAMES} images of a clip can be shown"
             )
         if self.hint is not None and len(self.hint) > MAX_PROMPT:
             raise OptionError(f"the hint has {len(self.hint):,} characters; {MAX_PROMPT:,} are read")
@@ -104,14 +104,14 @@ class Captioned:
 def caption_folder(
     folder: Path, seer: Seer, asked: Asked, *, overwrite: bool = False, log: Log | None = None
 ) -> Captioned:
-    """Write a .txt beside every clip and picture below `folder` that has none, or an empty one.
+    """Write a .txt beside every clip and image below `folder` that has none, or an empty one.
 
     Raises OptionError if there is no such folder, MediaError if it holds no clip, OutputError if a text cannot be
     written, CheckpointError for a local model that cannot be loaded.
     """
     if not folder.is_dir():
         raise OptionError(f"{folder} is no folder of clips")
-    paths = [path for path in walk(folder) if path.suffix.lower() in CLIPS | PICTURES]
+    paths = [path for path in walk(folder) if path.suffix.lower() in CLIPS | IMAGES]
     if not paths:
         raise MediaError(f"{folder} holds no clip. Known endings: {', '.join(sorted(CLIPS))}.")
     done, in_a_row = Captioned(), 0
@@ -146,14 +146,14 @@ def describe(path: Path, seer: Seer, asked: Asked) -> str:
     count = 1 if facts.still else min(asked.frames, facts.frames)
     # The middles of equal parts: neither the very first frame nor the last, which are often black.
     times = [0.0] if facts.still else [facts.seconds * (i + 0.5) / count for i in range(count)]
-    pictures = list(frames_at(path, times, facts.clock, size, facts.size))
+    images = list(frames_at(path, times, facts.clock, size, facts.size))
     language, length = _LENGTH[asked.language]
     shown = "one frame" if count == 1 else f"{count} frames"
     task = _TASK.format(frames=shown, seconds=facts.seconds, length=length, language=language)
     said = "Write the text."
     if asked.hint:
         said = f"What is known of it, which the text should say where it can be seen: {asked.hint.strip()}\n{said}"
-    return seer.see(pictures, task, said)
+    return seer.see(images, task, said)
 
 
 def _place(path: Path) -> Path:
@@ -164,14 +164,14 @@ def _place(path: Path) -> Path:
 
 @dataclass(frozen=True)
 class ServerSeer:
-    """A chat server of the OpenAI form whose model sees; pictures go as JPEG in data URLs."""
+    """A chat server of the OpenAI form whose model sees; images go as JPEG in data URLs."""
 
     server: ChatExtender
 
-    def see(self, pictures: list[np.ndarray], task: str, said: str) -> str:
+    def see(self, images: list[np.ndarray], task: str, said: str) -> str:
         """Ask the server. Raises ExtendError."""
         parts: list[dict[str, Any]] = [
-            {"type": "image_url", "image_url": {"url": data_url(picture)}} for picture in pictures
+            {"type": "image_url", "image_url": {"url": data_url(image)}} for image in images
         ]
         return self.server.ask(task, [*parts, {"type": "text", "text": said}])
 
@@ -189,13 +189,13 @@ class LocalSeer:
     model: str
     most_tokens: int = 400
 
-    def see(self, pictures: list[np.ndarray], task: str, said: str) -> str:
+    def see(self, images: list[np.ndarray], task: str, said: str) -> str:
         """Ask the model, greedily. Raises CheckpointError if it cannot be loaded, ExtendError for its answer."""
         import torch
         from PIL import Image
 
         processor, network = self._loaded
-        shown = [{"type": "image", "image": Image.fromarray(picture)} for picture in pictures]
+        shown = [{"type": "image", "image": Image.fromarray(image)} for image in images]
         # One turn: not every vision model's template knows a system's.
         turns = [{"role": "user", "content": [*shown, {"type": "text", "text": f"{task}\n\n{said}"}]}]
         given = processor.apply_chat_template(

@@ -21,7 +21,7 @@ from wan22.errors import CheckpointError, MediaError, OptionError, SizeError, ch
 from wan22.train.data.cache import Contents, Shapes, Store, check_room, key_of
 from wan22.train.data.encode import Encoder, Told
 from wan22.train.data.plan import Problem, Window
-from wan22.train.data.survey import Film, Survey, split
+from wan22.train.data.survey import Survey, Video, split
 from wan22.train.lock import locked
 from wan22.train.log import Log
 
@@ -34,7 +34,7 @@ _EVERY = 10.0  # seconds between words about progress
 class Row:
     """One training example: `latents` (c, t, h, w) float32, normalised; `text` (s, d), the text encoder's rows.
 
-    `extra`, float32: "last" (c, h, w), the latent frame of its last picture standing still (ti2v, if asked for);
+    `extra`, float32: "last" (c, h, w), the latent frame of its last image standing still (ti2v, if asked for);
     "known" (y, t, h, w), channels beside the noise (i2v); "reference" (c, 1, h, w), "heard" (states, a, T) and, if the
     clip has a past, "motion" (c, m, h, w) (s2v).
     """
@@ -52,7 +52,7 @@ class Entry:
 
     key: str
     text: str
-    film: Film
+    video: Video
     window: Window
 
 
@@ -78,7 +78,7 @@ class Dataset:
         entry = self.entries[i]
         tensors = self.clips.read(entry.key)
         text = self.texts.read(entry.text)["text"]
-        return Row(tensors.pop("latents"), text, tensors, entry.film.item.caption, entry.film.item.path)
+        return Row(tensors.pop("latents"), text, tensors, entry.video.item.caption, entry.video.item.path)
 
 
 def prepare(
@@ -86,7 +86,7 @@ def prepare(
 ) -> Dataset:
     """Encode everything that is not in `folder` yet, for a task: "t2v", "i2v", "ti2v" or "s2v".
 
-    `ends` gives clips for ti2v their last pictures too, for a model that learns to be told of them.
+    `ends` gives clips for ti2v their last images too, for a model that learns to be told of them.
     Clips that break on the way are dropped with a word. Raises OptionError or SizeError if engine, task and survey do
     not fit, OutputError without room or while another process encodes into the folder, MediaError if no clip is left.
     """
@@ -103,15 +103,15 @@ def _encode(
     survey: Survey, engine: Engine, folder: Path, told: Told, wanted: Sequence[Window], log: Log
 ) -> Dataset:
     texts = Store(folder / "texts")
-    keys = _encode_texts([survey.films[w.film].item.caption for w in wanted], engine, texts, log)
+    keys = _encode_texts([survey.videos[w.video].item.caption for w in wanted], engine, texts, log)
     clips = _Clips(Encoder(engine, told, survey.plan.fps), Store(folder / "clips"), log)
-    entries = clips.make(survey.films, wanted, keys)
+    entries = clips.make(survey.videos, wanted, keys)
     dropped = tuple(clips.dropped.values())
     if not entries:
         raise MediaError(f"no clip could be encoded. {dropped[-1]}")
     buckets: dict[str, list[int]] = defaultdict(list)
     for index, entry in enumerate(entries):
-        buckets[entry.window.bucket] += [index] * entry.film.item.repeats
+        buckets[entry.window.bucket] += [index] * entry.video.item.repeats
     return Dataset(
         clips=clips.store,
         texts=texts,
@@ -135,7 +135,7 @@ def _told(task: str, row: Variant, ends: bool) -> Told:
         known = ", ".join(name for name, fit in fits.items() if fit)
         raise OptionError(f"{row.name} cannot be trained for {task}; it can for {known}")
     if ends and task != "ti2v":
-        raise OptionError(f"last pictures are told for ti2v, not for {task}")
+        raise OptionError(f"last images are told for ti2v, not for {task}")
     if task == "s2v":
         return "speech"
     if ends:
@@ -149,39 +149,39 @@ def _fitting(survey: Survey, row: Variant, told: Told) -> tuple[list[Window], li
     kept: list[Window] = []
     dropped: dict[tuple[int, str], Problem] = {}
     for window in survey.windows:
-        film = survey.films[window.film]
+        video = survey.videos[window.video]
         if any(length % side for length in window.size):
             raise SizeError(
                 f"{row.name} draws multiples of {side} pixels, and a bucket is {window.size[0]}x{window.size[1]}. "
                 f"Plan a size whose sides are multiples of {side}."
             )
-        reason = _unfit(film, window, told, row.grid[1])
+        reason = _unfit(video, window, told, row.grid[1])
         if reason is None:
             kept.append(window)
         else:
-            dropped[window.film, reason[0]] = Problem(str(film.item.path), *reason)
+            dropped[window.video, reason[0]] = Problem(str(video.item.path), *reason)
     if not kept:
         raise SizeError(f"{row.name} cannot be trained on any of the clips: {next(iter(dropped.values()))}")
     return kept, list(dropped.values())
 
 
-def _unfit(film: Film, window: Window, told: Told, group: int) -> tuple[str, str] | None:
+def _unfit(video: Video, window: Window, told: Told, group: int) -> tuple[str, str] | None:
     if told == "speech":
         if window.frames % group:
             return (
                 f"has a piece of {window.frames} frames",
-                f"With sound, lengths are multiples of {group}: plan 80.",
+                f"With audio, lengths are multiples of {group}: plan 80.",
             )
-        if film.item.sound is None and not film.facts.has_sound:
-            return "has no sound", "Give a clip with sound, or name its sound in the column audio."
+        if video.item.audio is None and not video.facts.has_audio:
+            return "has no audio", "Give a clip with audio, or name its audio in the column audio."
     elif window.frames % group != 1:
         near = window.frames // group * group + 1
         return (
             f"has a piece of {window.frames} frames",
-            f"Without sound, lengths are {group}n + 1: plan {near}.",
+            f"Without audio, lengths are {group}n + 1: plan {near}.",
         )
     elif told == "channels" and window.frames == 1:
-        return "is one picture", "A film that goes on from its first picture needs more than one frame."
+        return "is one image", "A video that goes on from its first image needs more than one frame."
     return None
 
 
@@ -209,26 +209,26 @@ def _encode_texts(captions: Sequence[str], engine: Engine, store: Store, log: Lo
 
 
 class _Clips:
-    """The making of the clips' entries; `dropped` tells by film which broke on the way, and why."""
+    """The making of the clips' entries; `dropped` tells by video which broke on the way, and why."""
 
     def __init__(self, encoder: Encoder, store: Store, log: Log) -> None:
         self._encoder, self.store, self._log = encoder, store, log
         self.dropped: dict[int, Problem] = {}
 
-    def make(self, films: Sequence[Film], windows: Sequence[Window], texts: dict[str, str]) -> list[Entry]:
+    def make(self, videos: Sequence[Video], windows: Sequence[Window], texts: dict[str, str]) -> list[Entry]:
         """Encode what is not there. A clip that breaks loses its other pieces too, for they are as suspect."""
         contents = Contents(self.store.folder.parent / "contents.json")
         before = self.store.keys()
         plan: dict[str, tuple[Entry, dict[str, Any]]] = {}
         for window in windows:
-            film = films[window.film]
+            video = videos[window.video]
             try:
-                settings = self._encoder.settings(film, window, contents)
+                settings = self._encoder.settings(video, window, contents)
             except OSError as error:
-                self._drop(window.film, film, f"cannot be read: {error.strerror or error}", "Survey again.")
+                self._drop(window.video, video, f"cannot be read: {error.strerror or error}", "Survey again.")
                 continue
             key = key_of(settings)
-            plan[key] = Entry(key, texts[film.item.caption], film, window), settings
+            plan[key] = Entry(key, texts[video.item.caption], video, window), settings
         contents.save()
         missing = [
             key
@@ -240,22 +240,22 @@ class _Clips:
         progress = _Progress(len(missing), "clips", self._log)
         for key in missing:
             entry, settings = plan[key]
-            if entry.window.film not in self.dropped:
+            if entry.window.video not in self.dropped:
                 self._encode(entry, settings)
             progress.step()
-        return [entry for entry, _ in plan.values() if entry.window.film not in self.dropped]
+        return [entry for entry, _ in plan.values() if entry.window.video not in self.dropped]
 
     def _encode(self, entry: Entry, settings: dict[str, Any]) -> None:
         try:
-            tensors = self._encoder.encode(entry.film, entry.window)
+            tensors = self._encoder.encode(entry.video, entry.window)
         except MediaError as error:
-            self._drop(entry.window.film, entry.film, *split(str(error), entry.film.item.path))
+            self._drop(entry.window.video, entry.video, *split(str(error), entry.video.item.path))
             return
         self.store.write(entry.key, tensors, settings)
 
-    def _drop(self, index: int, film: Film, reason: str, help_: str) -> None:
+    def _drop(self, index: int, video: Video, reason: str, help_: str) -> None:
         if index not in self.dropped:
-            self.dropped[index] = Problem(str(film.item.path), reason, help_)
+            self.dropped[index] = Problem(str(video.item.path), reason, help_)
             self._log(f"not used: {self.dropped[index]}")
 
     def _say(self, wanted: int, missing: int, others: int) -> None:

@@ -1,9 +1,9 @@
 """From a piece of a clip to what a network is trained on: latents, and what it is told besides.
 
-Told "plain": latents alone (a model that takes its first picture as a known latent frame finds it there: the VAE is
-causal, so the first latent frame is that picture encoded alone). Told "ends": the last picture standing still besides,
+Told "plain": latents alone (a model that takes its first image as a known latent frame finds it there: the VAE is
+causal, so the first latent frame is that image encoded alone). Told "ends": the last image standing still besides,
 for a last latent frame that is known. Told "channels": what stands beside the noise when the
-first picture is known (conditioning/known.py). Told "speech": the reference picture, the past, and what is heard
+first image is known (conditioning/image.py). Told "speech": the reference image, the past, and what is heard
 (conditioning/speech.py), as in nano/puppets.py.
 """
 
@@ -21,16 +21,16 @@ from torch import Tensor
 
 from wan22.canvas import Canvas
 from wan22.catalog import Speech
-from wan22.conditioning.known import channels_of, to_pixels
-from wan22.conditioning.speech import RATE, VIDEO_RATE, Hearing, fit_reference
+from wan22.conditioning.image import channels_of, to_pixels
+from wan22.conditioning.speech import RATE, VIDEO_RATE, AudioFeatures, fit_reference
 from wan22.engine import Engine
 from wan22.errors import CheckpointError
-from wan22.media.audio import SoundReader, read_sound
+from wan22.media.audio import AudioReader, read_audio
 from wan22.media.image import read_image
 from wan22.train.data.cache import Contents, Shapes
 from wan22.train.data.frames import frames_at
 from wan22.train.data.plan import Window
-from wan22.train.data.survey import Film
+from wan22.train.data.survey import Video
 
 Told = Literal["plain", "ends", "channels", "speech"]
 
@@ -38,25 +38,25 @@ _MADE = 1
 """Raised when the same settings would give other numbers."""
 
 _BEGUN = 0.6
-"""Share of first clips whose reference is their own first frame; the others show another moment of their film."""
+"""Share of first clips whose reference is their own first frame; the others show another moment of their video."""
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """Encodes windows with an engine's VAE, and its encoder of sound; `fps` is the plan's."""
+    """Encodes windows with an engine's VAE, and its encoder of audio; `fps` is the plan's."""
 
     engine: Engine
     told: Told
     fps: float
 
-    def settings(self, film: Film, window: Window, contents: Contents) -> dict[str, Any]:
+    def settings(self, video: Video, window: Window, contents: Contents) -> dict[str, Any]:
         """All that decides the numbers, as JSON values."""
         says: dict[str, Any] = {
             "made": _MADE,
             "told": self.told,
-            "content": contents.of(film.item.path),
+            "content": contents.of(video.item.path),
             "start": round(window.start, 6),
-            "step": round(window.step, 9) if window.frames > 1 else 0,  # a picture is the same at every rate
+            "step": round(window.step, 9) if window.frames > 1 else 0,  # an image is the same at every rate
             "frames": window.frames,
             "size": list(window.size),
             "vae": self.engine.weights["vae"],
@@ -64,9 +64,9 @@ class Encoder:
         if self.told == "speech":
             says["audio"] = self.engine.weights["audio"]
             says["past"] = self._past(window)
-            says["hush"] = self._speech.hush
-            for name in ("sound", "reference"):
-                path = getattr(film.item, name)
+            says["silence_rms"] = self._speech.silence_rms
+            for name in ("audio", "reference"):
+                path = getattr(video.item, name)
                 says[name] = None if path is None else contents.of(path)
         return says
 
@@ -90,22 +90,22 @@ class Encoder:
                 found["motion"] = (row.vae.z, (past - 1) // stride + 1, h, w)
         return found
 
-    def encode(self, film: Film, window: Window) -> dict[str, Tensor]:
+    def encode(self, video: Video, window: Window) -> dict[str, Tensor]:
         """Encode one window, float32. Raises MediaError for a damaged clip, CheckpointError for numbers not finite."""
-        made = self._speaking(film, window) if self.told == "speech" else self._silent(film, window)
+        made = self._speaking(video, window) if self.told == "speech" else self._silent(video, window)
         for name, tensor in made.items():
             if not bool(torch.isfinite(tensor).all()):
                 raise CheckpointError(
-                    f"{self.engine.name} gave {name} that are not finite for {film.item.path}"
+                    f"{self.engine.name} gave {name} that are not finite for {video.item.path}"
                 )
         return {name: tensor.float().cpu().contiguous() for name, tensor in made.items()}
 
-    def _silent(self, film: Film, window: Window) -> dict[str, Tensor]:
+    def _silent(self, video: Video, window: Window) -> dict[str, Tensor]:
         times = [window.start + k * window.step for k in range(window.frames)]
-        pixels = _pixels(film, window, times)
+        pixels = _pixels(video, window, times)
         made = {"latents": self.engine.encode_pixels(pixels[None])[0]}
         if self.told == "ends" and window.frames > 1:
-            # As conditioning/known.py tells it: the latent frame of a film that stands still on it.
+            # As conditioning/image.py tells it: the latent frame of a video that stands still on it.
             held = pixels[:, -1:].repeat(1, 1 + self.engine.variant.vae.stride_time, 1, 1)
             made["last"] = self.engine.encode_pixels(held[None])[0][:, -1]
         if self.told == "channels":
@@ -114,16 +114,16 @@ class Encoder:
             made["known"] = known.channels
         return made
 
-    def _speaking(self, film: Film, window: Window) -> dict[str, Tensor]:
-        """A clip behind its past, or behind the picture that it is told of, encoded together as they are decoded."""
+    def _speaking(self, video: Video, window: Window) -> dict[str, Tensor]:
+        """A clip behind its past, or behind the image that it is told of, encoded together as they are decoded."""
         past = self._past(window)
         times = [window.start + k * window.step for k in range(-past, window.frames)]
-        pixels = _pixels(film, window, times)
-        shown = self._reference(film, window, pixels[:, past : past + 1])
+        pixels = _pixels(video, window, times)
+        shown = self._reference(video, window, pixels[:, past : past + 1])
         whole = pixels if past else torch.cat([shown, pixels], dim=1)
         latents = self.engine.encode_pixels(whole[None])[0]
         before = (past - 1) // self.engine.variant.vae.stride_time + 1 if past else 1
-        made = {"latents": latents[:, before:], "heard": self._heard(film, times[past:])}
+        made = {"latents": latents[:, before:], "heard": self._heard(video, times[past:])}
         if past:
             made["motion"] = latents[:, :before]
             made["reference"] = self.engine.encode_pixels(shown[None])[0]
@@ -131,20 +131,20 @@ class Encoder:
             made["reference"] = latents[:, :1]
         return made
 
-    def _reference(self, film: Film, window: Window, first: Tensor) -> Tensor:
-        """Whom the clip shows (3, 1, H, W): its source's picture, its first frame, or another moment of its film."""
-        if film.item.reference is not None:
-            return to_pixels(fit_reference(read_image(film.item.reference), window.size))[:, None]
-        draw = random.Random(f"{film.item.path.name} {window.start:.6f}")
+    def _reference(self, video: Video, window: Window, first: Tensor) -> Tensor:
+        """Whom the clip shows (3, 1, H, W): its source's image, its first frame, or another moment of its video."""
+        if video.item.reference is not None:
+            return to_pixels(fit_reference(read_image(video.item.reference), window.size))[:, None]
+        draw = random.Random(f"{video.item.path.name} {window.start:.6f}")
         if draw.random() < _BEGUN:
             return first
-        return _pixels(film, window, [draw.random() * max(0.0, film.facts.seconds - 1 / film.facts.fps)])
+        return _pixels(video, window, [draw.random() * max(0.0, video.facts.seconds - 1 / video.facts.fps)])
 
-    def _heard(self, film: Film, times: Sequence[float]) -> Tensor:
-        """States (states, a, T) of the sound's encoder at film times; the whole sound sets the loudness."""
-        path = film.item.sound or film.item.path
-        late = 0.0 if film.item.sound else film.facts.clock.origin - float(SoundReader(path).origin)
-        hearing = Hearing(read_sound(path, rate=RATE), self.engine.hear, self._speech.hush)
+    def _heard(self, video: Video, times: Sequence[float]) -> Tensor:
+        """States (states, a, T) of the audio's encoder at video times; the whole audio sets the loudness."""
+        path = video.item.audio or video.item.path
+        late = 0.0 if video.item.audio else video.facts.clock.origin - float(AudioReader(path).origin)
+        hearing = AudioFeatures(read_audio(path, rate=RATE), self.engine.hear, self._speech.silence_rms)
         ticks = np.round((np.array(times) + late) * VIDEO_RATE).astype(np.int64)
         return hearing.at_ticks(np.maximum(ticks, 0)).transpose(1, 2)
 
@@ -167,7 +167,7 @@ class Encoder:
         )  # fmt: skip
 
 
-def _pixels(film: Film, window: Window, times: Sequence[float]) -> Tensor:
-    """Frames (3, T, H, W) in [-1, 1] at film times."""
-    frames = frames_at(Path(film.item.path), times, film.facts.clock, window.size, film.facts.size)
+def _pixels(video: Video, window: Window, times: Sequence[float]) -> Tensor:
+    """Frames (3, T, H, W) in [-1, 1] at video times."""
+    frames = frames_at(Path(video.item.path), times, video.facts.clock, window.size, video.facts.size)
     return torch.stack([to_pixels(frame) for frame in frames], dim=1)

@@ -45,7 +45,7 @@ def frames_at(
 ) -> Iterator[np.ndarray]:
     """Yield the frame seen at each of `times` (seconds, not falling) as uint8 (H, W, 3) of `size` (width, height).
 
-    `shape` is the size as shown (square pixels). The picture is scaled until it covers `size` (Lanczos, antialiased)
+    `shape` is the size as shown (square pixels). The image is scaled until it covers `size` (Lanczos, antialiased)
     and cut to its centre, in one step. Raises MediaError where the clip is damaged, or ends before the last time.
     """
     drawn = sniff(path) in IMAGES
@@ -55,7 +55,7 @@ def frames_at(
     at = 0
     for moment in moments:
         while at < len(times) and moment.time > times[at] + EARLY:
-            made = (held or moment).picture(path, size, shape) if made is None else made
+            made = (held or moment).image(path, size, shape) if made is None else made
             yield made
             at += 1
         if at == len(times):
@@ -67,22 +67,22 @@ def frames_at(
         raise MediaError(
             f"{path} ends at {held.time:.2f} s, and its header promises {times[-1]:.2f} s. Export it again."
         )
-    made = held.picture(path, size, shape) if made is None else made
+    made = held.image(path, size, shape) if made is None else made
     for _ in range(at, len(times)):
         yield made
 
 
-def cover(picture: np.ndarray, size: Size, shape: Size) -> np.ndarray:
-    """Scale a picture (H, W, 3) that is shown as `shape` until it covers `size`, and cut its centre; both (w, h)."""
-    height, width = picture.shape[:2]
-    wide, high = 1.0, 1.0  # shares of the picture that are seen
+def cover(image: np.ndarray, size: Size, shape: Size) -> np.ndarray:
+    """Scale an image (H, W, 3) that is shown as `shape` until it covers `size`, and cut its centre; both (w, h)."""
+    height, width = image.shape[:2]
+    wide, high = 1.0, 1.0  # shares of the image that are seen
     if shape[0] * size[1] > shape[1] * size[0]:
         wide = shape[1] * size[0] / (size[1] * shape[0])
     else:
         high = shape[0] * size[1] / (size[0] * shape[1])
     left, top = width * (1 - wide) / 2, height * (1 - high) / 2
     box = (left, top, left + width * wide, top + height * high)
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS, box=box))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS, box=box))
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Moment:
     time: float
     frame: av.VideoFrame | np.ndarray
 
-    def picture(self, path: Path, size: Size, shape: Size) -> np.ndarray:
+    def image(self, path: Path, size: Size, shape: Size) -> np.ndarray:
         """The frame upright, scaled and cut."""
         rgb = self.frame if isinstance(self.frame, np.ndarray) else upright(self.frame, path)
         return cover(rgb, size, shape)
@@ -132,7 +132,7 @@ def _enter(container: InputContainer, start: float, clock: Clock) -> bool:
 
 
 def image_times(path: Path) -> list[float]:
-    """When each frame of an animated picture comes, and at the end when the last one goes; [0, 1] for a still one."""
+    """When each frame of an animated image comes, and at the end when the last one goes; [0, 1] for a still one."""
     with still.opened(path) as image:
         count = getattr(image, "n_frames", 1)
         if count == 1:

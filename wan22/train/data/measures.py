@@ -1,10 +1,10 @@
 """What a clip looks like, in numbers: sharpness, motion, brightness, cuts, overlaid text, and a mark for its likes.
 
-    sharpness    variance of the Laplacian of the grey picture (Pech-Pacheco et al. 2000, "Diatom autofocusing in
-                 brightfield microscopy"), median of the samples; of pictures whose longer side is at most 640 pixels
+    sharpness    variance of the Laplacian of the grey image (Pech-Pacheco et al. 2000, "Diatom autofocusing in
+                 brightfield microscopy"), median of the samples; of images whose longer side is at most 640 pixels
     motion       mean length of the optical flow (DIS, Kroeger et al. 2016, arXiv:1603.03590), as a share of the longer
                  side that passes in a second, median of the steps between samples; cuts do not count
-    brightness   mean grey, 0 to 255; `contrast` is its deviation within a picture
+    brightness   mean grey, 0 to 255; `contrast` is its deviation within an image
     cuts         seconds at which the colours change at once (Bhattacharyya distance of histograms); fades are not found
     text         share of the samples with a line of overlaid text (overlay.py)
     mark         64 signs of a DCT (pHash, Zauner 2010) and small colours of three moments: equal for what looks alike
@@ -36,7 +36,7 @@ CUT = 0.4
 _FLOW_SIDE = 192
 _TEXT_RATE = 2.0  # looks for text a second
 _TIMES_USUAL = 3.0  # how much more than the clip's usual change a cut must be
-_MOVES = 0.01  # motion from which what stands still was laid over the film
+_MOVES = 0.01  # motion from which what stands still was laid over the video
 
 
 class Mark(NamedTuple):
@@ -48,7 +48,7 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True)
 class Measures:
-    """The numbers of one clip. `text_sure` is whether the film moves, so that overlaid text is told by standing still.
+    """The numbers of one clip. `text_sure` is whether the video moves, so that overlaid text is told by standing still.
 
     `sampled` is the seconds from one look to the next.
     """
@@ -185,7 +185,7 @@ def _flow(before: np.ndarray, now: np.ndarray) -> float:
     import cv2
 
     if min(now.shape) < 16:
-        raise MediaError(f"a picture of {now.shape[1]}x{now.shape[0]} pixels is too small to see motion in.")
+        raise MediaError(f"an image of {now.shape[1]}x{now.shape[0]} pixels is too small to see motion in.")
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(
         before, now, np.zeros((*now.shape, 2), np.float32)
     )

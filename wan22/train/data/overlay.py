@@ -1,7 +1,7 @@
-"""Text that was laid over a film (subtitles, titles, watermarks), by a heuristic that reads nothing.
+"""Text that was laid over a video (subtitles, titles, watermarks), by a heuristic that reads nothing.
 
 Letters are thin strokes that are much brighter or darker than what is around them; several of about one height stand in
-a row, unlike one another; and what is laid over a film stays where it is, over several samples, while the film moves.
+a row, unlike one another; and what is laid over a video stays where it is, over several samples, while the video moves.
 All three are asked for. It misses single signs, logos, handwriting and text that moves; signs and shop windows that a
 steady camera looks at are taken for overlays.
 """
@@ -20,7 +20,7 @@ LETTERS = 4
 
 _CONTRAST = 48  # steps of 255 between a stroke and what is around it
 _BRIGHT = 0.65  # of the way from the darkest to the brightest nearby
-_LOW, _HIGH = 0.018, 0.16  # height of a letter, of the picture's
+_LOW, _HIGH = 0.018, 0.16  # height of a letter, of the image's
 _UNLIKE = 0.12  # least deviation of widths over their mean: fences and windows are alike
 _STEADY = 0.6  # intersection over union with a line of the look before
 
@@ -46,18 +46,18 @@ class Box(NamedTuple):
 
 
 def text_lines(grey: np.ndarray) -> list[Box]:
-    """Boxes of what looks like lines of text in a picture, uint8 (H, W)."""
+    """Boxes of what looks like lines of text in an image, uint8 (H, W)."""
     import cv2
 
     rows = grey.shape[0]
     across = max(5, round(rows / 24)) | 1
     kernel = cv2.getStructuringElement(cv2.MORPH_RECT, (across, across))
     lines: list[Box] = []
-    for picture in (grey, 255 - grey):
+    for image in (grey, 255 - grey):
         # What an opening takes away is small and bright; the pockets within outlined letters are not bright enough.
-        thin = cv2.morphologyEx(picture, cv2.MORPH_TOPHAT, kernel) >= _CONTRAST
-        low, high = (f(picture, kernel).astype(np.float32) for f in (cv2.erode, cv2.dilate))
-        strokes = (thin & (picture - low >= _BRIGHT * (high - low))).astype(np.uint8)
+        thin = cv2.morphologyEx(image, cv2.MORPH_TOPHAT, kernel) >= _CONTRAST
+        low, high = (f(image, kernel).astype(np.float32) for f in (cv2.erode, cv2.dilate))
+        strokes = (thin & (image - low >= _BRIGHT * (high - low))).astype(np.uint8)
         _, _, found, _ = cv2.connectedComponentsWithStats(strokes, connectivity=8)
         letters = [Box(x, y, x + w, y + h) for x, y, w, h, n in found[1:].tolist() if _letter(w, h, n, rows)]
         lines += _rows_of(letters)

@@ -28,7 +28,7 @@ class DataPlan:
     of 64, 32 and 16 that divides both sides of `size`, so that a size that a model can draw gives buckets that it can
     draw; a model's own grid, if it is finer, gives more shapes. `only` are the sizes of a model that draws no others:
     buckets have one of them, of at most the area of `size`, which is one too. `frames` are the lengths to train, at
-    `fps` frames a second: 4n + 1, or multiples of 4 for a model that sound drives, whose clips follow a past.
+    `fps` frames a second: 4n + 1, or multiples of 4 for a model that audio drives, whose clips follow a past.
 
     Raises OptionError or SizeError for what cannot be.
     """
@@ -95,16 +95,16 @@ def check_frames(frames: tuple[int, ...]) -> None:
         if not 1 <= count <= MAX_FRAMES or count % 4 not in (0, 1):
             near = max(1, (min(count, MAX_FRAMES) - 1) // 4 * 4 + 1)
             raise SizeError(
-                f"a clip of {count} frames cannot be trained: lengths are 4n + 1 (4n for a model that sound drives), "
+                f"a clip of {count} frames cannot be trained: lengths are 4n + 1 (4n for a model that audio drives), "
                 f"up to {MAX_FRAMES}. The nearest that works is {near}."
             )
 
 
 @dataclass(frozen=True)
 class Item:
-    """One clip or picture that a source names, and what the source says of it.
+    """One clip or image that a source names, and what the source says of it.
 
-    `size`, `frames` replace the plan's; `head` takes only the beginning of a long clip. `sound` and `reference` are
+    `size`, `frames` replace the plan's; `head` takes only the beginning of a long clip. `audio` and `reference` are
     other files than the clip itself. `where` says who named it.
     """
 
@@ -115,7 +115,7 @@ class Item:
     size: Size | None = None
     frames: tuple[int, ...] | None = None
     head: bool = False
-    sound: Path | None = None
+    audio: Path | None = None
     reference: Path | None = None
 
 
@@ -136,7 +136,7 @@ class Problem:
 class Window:
     """A piece of a clip as it is trained: frames shown at `start` + k `step` seconds, at `size` (width, height)."""
 
-    film: int
+    video: int
     start: float
     step: float
     frames: int

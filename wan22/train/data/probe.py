@@ -35,7 +35,7 @@ class Facts:
     clock: Clock
     variable: bool
     longest: float
-    has_sound: bool
+    has_audio: bool
     hdr: str | None = None
     interlaced: bool = False
 
@@ -46,7 +46,7 @@ class Facts:
 
     @property
     def still(self) -> bool:
-        """Whether it is one picture."""
+        """Whether it is one image."""
         return self.frames == 1
 
 
@@ -88,7 +88,7 @@ def _facts(
     kind: str,
     size: Size,
     times: np.ndarray,
-    sound: bool,
+    audio: bool,
     origin: float,
     hdr: str | None = None,
     interlaced: bool = False,
@@ -99,7 +99,7 @@ def _facts(
     spread = float(steps[:-1].max() - steps[:-1].min()) if frames > 2 else 0.0
     variable = spread > 0.25 * float(np.median(steps)) + 0.002  # containers round times to 1 ms
     clock = Clock(origin, frames / seconds)
-    return Facts(kind, size, frames, seconds, clock, variable, float(steps.max()), sound, hdr, interlaced)
+    return Facts(kind, size, frames, seconds, clock, variable, float(steps.max()), audio, hdr, interlaced)
 
 
 def _shown(size: Size, ratio: float) -> Size:

@@ -12,7 +12,7 @@ from typing import Any
 
 from wan22.media.output_paths import written
 from wan22.train.data.plan import Problem
-from wan22.train.data.survey import Film, Survey
+from wan22.train.data.survey import Survey, Video
 from wan22.version import __version__
 
 HTML, JSON = "report.html", "report.json"
@@ -52,29 +52,29 @@ def as_json(survey: Survey) -> dict[str, Any]:
             "fps": plan.fps,
         },
         "found": survey.found,
-        "used": len(survey.films),
+        "used": len(survey.videos),
         "refused": len(survey.refused),
         "seconds": round(survey.seconds, 3),
         "buckets": {name: _bucket(survey, rows) for name, rows in survey.buckets.items()},
-        "captions": _captions(survey.films),
-        "lengths": _lengths(survey.films),
+        "captions": _captions(survey.videos),
+        "lengths": _lengths(survey.videos),
         "problems": [vars(problem) for problem in survey.problems],
         "clips": [
             {
-                "file": str(film.item.path),
-                "caption": film.item.caption,
-                "size": list(film.facts.size),
-                "seconds": round(film.facts.seconds, 3),
-                "fps": round(film.facts.fps, 3),
-                "variable": film.facts.variable,
-                "repeats": film.item.repeats,
+                "file": str(video.item.path),
+                "caption": video.item.caption,
+                "size": list(video.facts.size),
+                "seconds": round(video.facts.seconds, 3),
+                "fps": round(video.facts.fps, 3),
+                "variable": video.facts.variable,
+                "repeats": video.item.repeats,
                 "pieces": [
                     {"bucket": w.bucket, "start": round(w.start, 3), "seconds": round(w.frames * w.step, 3)}
                     for w in survey.windows
-                    if w.film == index
+                    if w.video == index
                 ],
             }
-            for index, film in enumerate(survey.films)
+            for index, video in enumerate(survey.videos)
         ],
     }
 
@@ -88,9 +88,9 @@ def _bucket(survey: Survey, rows: list[int]) -> dict[str, Any]:
     }
 
 
-def _captions(films: Iterable[Film]) -> dict[str, Any]:
+def _captions(videos: Iterable[Video]) -> dict[str, Any]:
     """Words of the texts: the shortest, the middle one, the longest, and how many texts are distinct."""
-    texts = [film.item.caption for film in films]
+    texts = [video.item.caption for video in videos]
     words = sorted(len(text.split()) for text in texts)
     return {
         "least": words[0],
@@ -102,21 +102,21 @@ def _captions(films: Iterable[Film]) -> dict[str, Any]:
     }
 
 
-def _lengths(films: Iterable[Film]) -> dict[str, Any]:
-    """The shortest and the longest clip; none if there are only pictures."""
-    clips = sorted((f for f in films if not f.facts.still), key=lambda film: film.facts.seconds)
+def _lengths(videos: Iterable[Video]) -> dict[str, Any]:
+    """The shortest and the longest clip; none if there are only images."""
+    clips = sorted((f for f in videos if not f.facts.still), key=lambda video: video.facts.seconds)
     if not clips:
         return {}
     return {
-        name: {"file": str(film.item.path), "seconds": round(film.facts.seconds, 3)}
-        for name, film in (("shortest", clips[0]), ("longest", clips[-1]))
+        name: {"file": str(video.item.path), "seconds": round(video.facts.seconds, 3)}
+        for name, video in (("shortest", clips[0]), ("longest", clips[-1]))
     }
 
 
 def as_html(survey: Survey) -> str:
     """The page."""
     plan, numbers = survey.plan, as_json(survey)
-    title = f"{len(survey.films)} of {survey.found} clips, {survey.seconds:.1f} seconds"
+    title = f"{len(survey.videos)} of {survey.found} clips, {survey.seconds:.1f} seconds"
     lengths = ", ".join(map(str, plan.frames))
     parts = [
         f"<h1>Training data: {escape(title)}</h1>",
@@ -180,23 +180,23 @@ def _problem_table(title: str, problems: Iterable[Problem]) -> str:
 def _cards(survey: Survey) -> str:
     pieces: dict[int, list[str]] = {}
     for window in survey.windows:
-        pieces.setdefault(window.film, []).append(window.bucket)
-    shown = [(i, film) for i, film in enumerate(survey.films) if film.thumbs]
-    some = "" if len(shown) == len(survey.films) else f": {len(shown)} of {len(survey.films)}"
-    cards = "".join(_card(film, pieces[index]) for index, film in shown)
+        pieces.setdefault(window.video, []).append(window.bucket)
+    shown = [(i, video) for i, video in enumerate(survey.videos) if video.thumbs]
+    some = "" if len(shown) == len(survey.videos) else f": {len(shown)} of {len(survey.videos)}"
+    cards = "".join(_card(video, pieces[index]) for index, video in shown)
     return f'<h2>What will be seen{some}</h2><div class="clips">{cards}</div>'
 
 
-def _card(film: Film, buckets: list[str]) -> str:
+def _card(video: Video, buckets: list[str]) -> str:
     images = "".join(
         f'<img alt="" loading="lazy" src="data:image/jpeg;base64,{base64.b64encode(data).decode()}">'
-        for data in film.thumbs
+        for data in video.thumbs
     )
-    facts = film.facts
-    rate = "picture" if facts.still else f"{facts.seconds:.2f} s, {facts.fps:.4g} a second"
+    facts = video.facts
+    rate = "image" if facts.still else f"{facts.seconds:.2f} s, {facts.fps:.4g} a second"
     rate += ", variable" if facts.variable else ""
     where = ", ".join(f"{buckets.count(b)} of {b}" for b in dict.fromkeys(buckets))
     return (
-        f'<div class="clip"><div>{images}</div><p>{escape(film.item.caption)}</p>'
-        f"<small>{escape(str(film.item.path))}<br>{facts.size[0]}x{facts.size[1]}, {rate}; {where}</small></div>"
+        f'<div class="clip"><div>{images}</div><p>{escape(video.item.caption)}</p>'
+        f"<small>{escape(str(video.item.path))}<br>{facts.size[0]}x{facts.size[1]}, {rate}; {where}</small></div>"
     )

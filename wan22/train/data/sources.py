@@ -1,6 +1,6 @@
 """Where training clips come from: folders, tables, and the layouts of other trainers.
 
-    a folder             clips and pictures with a .txt of the same name, however deep; or a metadata.csv or .jsonl
+    a folder             clips and images with a .txt of the same name, however deep; or a metadata.csv or .jsonl
     .csv .jsonl .json    a column for the clip (video, image, path, ...), one for its text (caption, text, prompt, ...)
     .toml                musubi-tuner's dataset file ([general], [[datasets]]), or diffusion-pipe's ([[directory]])
     a clip               one file with its .txt
@@ -20,10 +20,10 @@ from wan22.errors import OptionError
 from wan22.train.data.plan import Item, Problem
 
 CLIPS = {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".gif"}
-PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 FOREIGN = {".heic", ".avif", ".wmv", ".flv", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".ogv", ".3gp"}
 """Named so that they are reported and not passed over."""
-MEDIA = CLIPS | PICTURES | FOREIGN
+MEDIA = CLIPS | IMAGES | FOREIGN
 TABLES = {".csv", ".tsv", ".jsonl", ".json"}
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.json", "videos2caption.json")
 """Tables that a folder may hold beside its clips: DiffSynth-Studio, Hugging Face datasets, FastVideo."""
@@ -92,14 +92,14 @@ def _read_source(source: Path, found: Found) -> None:
 
 
 def read_folder(folder: Path, found: Found, kinds: set[str], extension: str = ".txt", **says: Any) -> None:
-    """Add every clip and picture below `folder` that has a text beside it; `says` is what the source says of each."""
+    """Add every clip and image below `folder` that has a text beside it; `says` is what the source says of each."""
     before = len(found.items) + len(found.problems)
     for path in walk(folder):
         if path.suffix.lower() in kinds:
             _with_text(path, extension, says, found)
     if len(found.items) + len(found.problems) == before:
         found.refuse(
-            folder, "holds no clip or picture", f"Known endings: {', '.join(sorted(kinds - FOREIGN))}."
+            folder, "holds no clip or image", f"ImageCondition endings: {', '.join(sorted(kinds - FOREIGN))}."
         )
 
 

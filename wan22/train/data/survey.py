@@ -27,7 +27,7 @@ MOST_ENLARGED = 2.0
 """Times that a small clip is enlarged; beyond, a model would learn the blur."""
 
 MOST_THUMBS = 400
-"""Clips whose pictures are kept for the report; of more, evenly spread ones."""
+"""Clips whose images are kept for the report; of more, evenly spread ones."""
 
 MANY_WORDS = 350
 """About as many as 512 tokens hold."""
@@ -38,8 +38,8 @@ _SLOW = 0.75  # of the plan's rate, under which motion stutters
 
 
 @dataclass(frozen=True)
-class Film:
-    """A clip or picture that is used: what its source says, what it is, and three small JPEGs of what will be seen."""
+class Video:
+    """A clip or image that is used: what its source says, what it is, and three small JPEGs of what will be seen."""
 
     item: Item
     facts: Facts
@@ -51,7 +51,7 @@ class Survey:
     """What a plan comes to. `found` counts the clips named; `windows` are the pieces that will be trained."""
 
     plan: DataPlan
-    films: tuple[Film, ...]
+    videos: tuple[Video, ...]
     windows: tuple[Window, ...]
     problems: tuple[Problem, ...]
     found: int
@@ -66,12 +66,12 @@ class Survey:
         """Windows by bucket, the fullest first; a window stands there as often as its source repeats it."""
         found: dict[str, list[int]] = defaultdict(list)
         for index, window in enumerate(self.windows):
-            found[window.bucket] += [index] * self.films[window.film].item.repeats
+            found[window.bucket] += [index] * self.videos[window.video].item.repeats
         return dict(sorted(found.items(), key=lambda pair: (-len(pair[1]), pair[0])))
 
     @property
     def seconds(self) -> float:
-        """Seconds of film that are used, without repeats; pictures have none."""
+        """Seconds of video that are used, without repeats; images have none."""
         return sum(w.frames * w.step for w in self.windows if w.frames > 1)
 
     def table(self) -> list[str]:
@@ -81,7 +81,7 @@ class Survey:
             pieces = set(indices)
             seconds = sum(self.windows[i].frames * self.windows[i].step for i in pieces)
             lines.append(f"{name:>16} {len(pieces):7} {len(indices):8} {seconds:8.1f}")
-        used = len(self.films)
+        used = len(self.videos)
         lines.append(f"{used} of {self.found} clips used, {self.seconds:.1f} s; {len(self.refused)} refused")
         for title, used in (("refused", False), ("used, but", True)):
             shown = [problem for problem in self.problems if problem.used is used]
@@ -102,7 +102,7 @@ def survey(plan: DataPlan, log: Log | None = None) -> Survey:
     found = collect(plan.sources)
     named = len(found.items) + sum(not problem.used for problem in found.problems)
     items = _different(found)
-    films: list[Film] = []
+    videos: list[Video] = []
     windows: list[Window] = []
     every = max(1, -(-len(items) // MOST_THUMBS))
     for index, item in enumerate(items):
@@ -110,20 +110,20 @@ def survey(plan: DataPlan, log: Log | None = None) -> Survey:
             log(f"{index + 1} of {len(items)} clips looked at")
         try:
             facts = probe(item.path)
-            pieces = _windows(plan, item, facts, len(films), found)
+            pieces = _windows(plan, item, facts, len(videos), found)
             if pieces:
-                films.append(
-                    Film(item, facts, _looked_at(item, facts, pieces, found, keep=index % every == 0))
+                videos.append(
+                    Video(item, facts, _looked_at(item, facts, pieces, found, keep=index % every == 0))
                 )
                 windows += pieces
         except MediaError as error:
             found.refuse(item.path, *split(str(error), item.path))
     if not windows:
         raise MediaError(_nothing(plan, found.problems))
-    return Survey(plan, tuple(films), tuple(windows), tuple(found.problems), named)
+    return Survey(plan, tuple(videos), tuple(windows), tuple(found.problems), named)
 
 
-def _windows(plan: DataPlan, item: Item, facts: Facts, film: int, found: Found) -> list[Window]:
+def _windows(plan: DataPlan, item: Item, facts: Facts, video: int, found: Found) -> list[Window]:
     """The pieces of a clip; none, with a Problem, if it is too small or too short."""
     wanted = item.size or plan.size
     size = best_size(facts.size, _multiple(wanted, plan.side), plan.side, plan.only)
@@ -137,8 +137,8 @@ def _windows(plan: DataPlan, item: Item, facts: Facts, film: int, found: Found) 
         return []
     lengths = item.frames or plan.frames
     if facts.still:
-        return [Window(film, 0.0, 1 / plan.fps, 1, size)]
-    pieces = cut(film, facts.seconds, size, lengths, plan.fps)
+        return [Window(video, 0.0, 1 / plan.fps, 1, size)]
+    pieces = cut(video, facts.seconds, size, lengths, plan.fps)
     if not pieces:
         found.refuse(
             item.path,
@@ -175,7 +175,7 @@ def _looked_at(
 ) -> tuple[bytes, ...]:
     """Decode the first, middle and last frame that will be used; return small JPEGs of them if they are to be kept.
 
-    Notes a clip in which they are one picture.
+    Notes a clip in which they are one image.
     """
     last = pieces[-1]
     end = last.start + (last.frames - 1) * last.step
@@ -188,14 +188,14 @@ def _looked_at(
     if end - begin >= FREEZE and all(_alike(frames[0], frame) for frame in frames):
         found.note(
             item.path,
-            "shows one and the same picture at its beginning, middle and end",
+            "shows one and the same image at its beginning, middle and end",
             "Leave it out if it stands still throughout; wan22 curate measures motion.",
         )
     return tuple(_jpeg(frame) for frame in frames) if keep else ()
 
 
 def _alike(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two pictures differ by no more than compression makes them."""
+    """Whether two images differ by no more than compression makes them."""
     return int(np.abs(one.astype(np.int16) - other).max()) <= _SAME
 
 

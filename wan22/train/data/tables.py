@@ -20,7 +20,7 @@ MEDIA_COLUMNS = (
     "video", "video_path", "image", "image_path", "path", "file", "file_name", "file_path", "media", "media_path",
 )  # fmt: skip
 TEXT_COLUMNS = ("caption", "text", "prompt", "cap", "description")
-SOUND_COLUMNS = ("input_audio", "audio", "audio_path", "sound")
+AUDIO_COLUMNS = ("input_audio", "audio", "audio_path", "audio")
 REFERENCE_COLUMNS = ("reference_image", "reference")
 UNUSED_COLUMNS = {
     "input_image": "a clip's own first frame is what is told of it, as in DiffSynth-Studio",
@@ -69,7 +69,7 @@ def _add(
         found.refuse(path, f"has no text ({place})", f"Give its row one of the columns {known}.")
         return
     files = {}
-    for name, columns in (("sound", SOUND_COLUMNS), ("reference", REFERENCE_COLUMNS)):
+    for name, columns in (("audio", AUDIO_COLUMNS), ("reference", REFERENCE_COLUMNS)):
         if (value := _first(row, columns)) is not None:
             files[name] = _located(value, folder)
             if files[name] is None:

@@ -14,9 +14,9 @@ from wan22.catalog import Size
 from wan22.errors import OptionError
 from wan22.files import parse_toml, read_bytes, reading
 from wan22.train.data.plan import MAX_FRAMES
-from wan22.train.data.sources import CLIPS, FOREIGN, MEDIA, PICTURES, Found, decode, read_folder
+from wan22.train.data.sources import CLIPS, FOREIGN, IMAGES, MEDIA, Found, decode, read_folder
 
-_FOLDERS = {"video_directory": CLIPS | FOREIGN, "image_directory": PICTURES | FOREIGN, "path": MEDIA}
+_FOLDERS = {"video_directory": CLIPS | FOREIGN, "image_directory": IMAGES | FOREIGN, "path": MEDIA}
 _TABLES = ("video_jsonl_file", "image_jsonl_file")
 _DIFFERS = {
     "source_fps": "the times within each clip are used",

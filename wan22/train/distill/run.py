@@ -1,6 +1,6 @@
-"""Distil a model into adapters that make its films in a few steps and without guidance.
+"""Distil a model into adapters that make its videos in a few steps and without guidance.
 
-The teacher's way from noise to film, with guidance, is cut into as many phases as the student may take steps (Phased
+The teacher's way from noise to video, with guidance, is cut into as many phases as the student may take steps (Phased
 Consistency Models, Wang et al. 2024, arXiv:2405.18407, section 3.2). In each phase the student learns to go in one step
 from wherever the teacher was to where it came at the phase's end:
 

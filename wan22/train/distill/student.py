@@ -1,6 +1,6 @@
 """One student in distillation: where its steps begin and end, and how the adapter of each expert learns them.
 
-It knows the engine whose networks it adapts, and trajectories of the teacher on the disk; no prompts and no films.
+It knows the engine whose networks it adapts, and trajectories of the teacher on the disk; no prompts and no videos.
 The formula and its sources are in run.py.
 """
 
@@ -35,14 +35,14 @@ from wan22.version import __version__
 from wan22.weights.lora.write import write_lora
 
 EVERY = ("attention", "ffn", "time_embedding", "time_projection", "head")
-"""Targets of the adapters: every matrix that text, noise level or film pass through, but the first."""
+"""Targets of the adapters: every matrix that text, noise level or video pass through, but the first."""
 
 
 @dataclass(frozen=True)
 class DistilRecipe:
     """How a student is made. `steps` is how often it will ask the network; the expert of high noise has the first half.
 
-    `at_start` is the share of batches in which all start at their phase's beginning, where a film does; others start
+    `at_start` is the share of batches in which all start at their phase's beginning, where a video does; others start
     at any of the teacher's levels. `own` is the share of batches of a later phase that start where the student itself
     comes. A checkpoint is written every `save` steps, and a line every `tell`.
     """
@@ -80,7 +80,7 @@ def phases(job: Job, steps: int) -> tuple[Phase, ...]:
     names = list(dict.fromkeys(experts))
     if steps < len(names):
         raise OptionError(
-            f"{len(names)} experts cannot make a film in {steps} step; take {len(names)} or more"
+            f"{len(names)} experts cannot make a video in {steps} step; take {len(names)} or more"
         )
     found: list[Phase] = []
     for i, name in enumerate(names):
@@ -209,7 +209,7 @@ class Student:
 
     @torch.no_grad()
     def _go(self, network: WanDiT, batch: _Batch, way: Sequence[Phase]) -> Tensor:
-        """Where the student comes from `batch.x` by the steps of `way` (Euler's method, as a film is made)."""
+        """Where the student comes from `batch.x` by the steps of `way` (Euler's method, as a video is made)."""
         x = batch.x
         for phase in way:
             begin, end = self.sigmas[phase.first], self.sigmas[phase.last]

@@ -1,10 +1,11 @@
-"""How a teacher walks from noise to films: its own states at every step, recorded with the engine that makes its films.
+"""How a teacher walks from noise to videos: its own states at every step, recorded with the engine that makes
+its videos.
 
     FOLDER/000000.safetensors    x (n + 1, c, t, h, w) float16: the noise, and the sample after each of n steps
                                  text (s, d): the prompt as the network is told it
 
-A trajectory depends on its number alone, so that recording goes on after any end. No films are needed: where the first
-picture of a film is known, it is the first picture of the film before, which the teacher made.
+A trajectory depends on its number alone, so that recording goes on after any end. No videos are needed: where the first
+image of a video is known, it is the first image of the video before, which the teacher made.
 """
 
 import random
@@ -29,14 +30,14 @@ from wan22.weights.writer import write_safetensors
 
 @dataclass(frozen=True)
 class Recording:
-    """How many trajectories, of what. `pictured` is the share that is told its first picture, `still` that of single
-    pictures; the first trained size has the share `main`, and the other sizes the rest. `steps` None is the model's
+    """How many trajectories, of what. `has_image` is the share that is told its first image, `still` that of single
+    images; the first trained size has the share `main`, and the other sizes the rest. `steps` None is the model's
     own, as are solver, shift and guidance.
     """
 
     count: int
     steps: int | None = None
-    pictured: float = 0.2
+    has_image: float = 0.2
     still: float = 0.05
     main: float = 0.7
     seed: int = 0
@@ -63,7 +64,7 @@ class Trajectories:
             self.kinds.setdefault(Kind(shape, known), []).append(i)
 
     def state(self, number: int, index: int) -> Tensor:
-        """State `index` of a trajectory (0: noise; -1: the film), float32 (c, t, h, w)."""
+        """State `index` of a trajectory (0: noise; -1: the video), float32 (c, t, h, w)."""
         with safe_open(self.paths[number], "pt") as file:
             rows = file.get_slice("x")
             return rows[index % rows.get_shape()[0]].float()
@@ -91,9 +92,9 @@ def check_teacher(engine: Engine) -> None:
     """Raise OptionError unless a prompt alone is enough for this model."""
     row = engine.variant
     if row.image_required or row.speech is not None:
-        needed = "a sound" if row.speech is not None else "a picture"
+        needed = "an audio file" if row.speech is not None else "an image"
         raise OptionError(
-            f"{engine.name} needs {needed} for every film, and trajectories are recorded from prompts alone; "
+            f"{engine.name} needs {needed} for every video, and trajectories are recorded from prompts alone; "
             "distil a model that takes a prompt, such as nano, t2v-A14B or ti2v-5B"
         )
 
@@ -133,7 +134,7 @@ def _request(engine: Engine, prompts: Sequence[str], plan: Recording, folder: Pa
     first, *others = row.trained.sizes
     size = first if not others or draw.random() < plan.main else draw.choice(others)
     frames = 1 if draw.random() < plan.still else row.defaults.frames
-    pictured = draw.random() < plan.pictured and row.image == "known"
+    has_image = draw.random() < plan.has_image and row.image == "known"
     request = Request(
         prompt=prompts[number % len(prompts)],
         size=size,
@@ -141,30 +142,30 @@ def _request(engine: Engine, prompts: Sequence[str], plan: Recording, folder: Pa
         steps=plan.steps,
         seed=plan.seed * 1_000_003 + number,
     )
-    if not pictured or number == 0 or frames == 1:
+    if not has_image or number == 0 or frames == 1:
         return request
     with safe_open(path_of(folder, number - 1), "pt") as file:
-        film, prompt = file.get_slice("x")[-1].float(), file.metadata()["prompt"]
-    picture = _first_picture(engine, film)
+        video, prompt = file.get_slice("x")[-1].float(), file.metadata()["prompt"]
+    image = _first_image(engine, video)
     return Request(
         prompt=prompt,
-        image=picture,
-        size=(picture.shape[1], picture.shape[0]),
+        image=image,
+        size=(image.shape[1], image.shape[0]),
         frames=frames,
         steps=plan.steps,
         seed=request.seed,
     )
 
 
-def _first_picture(engine: Engine, film: Tensor) -> np.ndarray:
-    """The first frame of a film of latents (c, t, h, w), uint8 (H, W, 3)."""
+def _first_image(engine: Engine, video: Tensor) -> np.ndarray:
+    """The first frame of a video of latents (c, t, h, w), uint8 (H, W, 3)."""
     with torch.inference_mode():
-        pixels = engine.vae().decode(film[None, :, :1].to(engine.device))[0, :, 0]
+        pixels = engine.vae().decode(video[None, :, :1].to(engine.device))[0, :, 0]
     return ((pixels + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
 
 
 def _walk(engine: Engine, request: Request) -> Tensor:
-    """The teacher's states (n + 1, c, t, h, w) on its way to the film that is requested; nothing is decoded."""
+    """The teacher's states (n + 1, c, t, h, w) on its way to the video that is requested; nothing is decoded."""
     after = list(_states(engine, request))
     noise = draw_noise(tuple(after[0].shape), request.seed)
     return torch.stack([noise, *after])

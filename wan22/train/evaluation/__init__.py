@@ -1,1 +1,1 @@
-"""Evaluate a model by a recipe: films made and measured, validation loss by noise band, one set of numbers."""
+"""Evaluate a model by a recipe: videos made and measured, validation loss by noise band, one set of numbers."""

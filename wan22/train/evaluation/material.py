@@ -1,4 +1,4 @@
-"""What an evaluation works on: what is asked of every film, and the real clips that films are compared with."""
+"""What an evaluation works on: what is asked of every video, and the real clips that videos are compared with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from wan22.conditioning.known import cover, to_pixels
+from wan22.conditioning.image import cover, to_pixels
 from wan22.media.video import probe, read_clip
 from wan22.stage.caption import caption
 from wan22.stage.labels import Shot, labels, sample
@@ -47,11 +47,11 @@ def held_out(count: int, seed: int = 0, language: str | None = None) -> list[tup
 
 
 def material(recipe: EvalRecipe) -> tuple[list[Asked], list[Reference]]:
-    """What is asked of every film, and the real clips."""
+    """What is asked of every video, and the real clips."""
     files = [_from_file(path) for path in recipe.clips]
     if recipe.asked:
-        return [recipe.asked[i % len(recipe.asked)] for i in range(recipe.films)], files
-    stage = held_out(recipe.films, recipe.seed)
+        return [recipe.asked[i % len(recipe.asked)] for i in range(recipe.videos)], files
+    stage = held_out(recipe.videos, recipe.seed)
     renders = [_from_stage(shot, asked, i) for i, (shot, asked) in enumerate(stage)]
     return [asked for _, asked in stage], files or renders
 

@@ -1,6 +1,6 @@
-"""Numbers that compare pictures, films and features. Pure functions of arrays; no file, network or label is known here.
+"""Numbers that compare images, videos and features. Pure functions of arrays; no file, network or label is known here.
 
-Pictures are uint8 (T, H, W, 3). Fréchet distances, cosines and lags work on features that somebody else computed.
+Images are uint8 (T, H, W, 3). Fréchet distances, cosines and lags work on features that somebody else computed.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ def mean_psnr(decibels: np.ndarray | list[float]) -> float:
 def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Structural similarity of every frame, (T,), the mean over colours (Wang et al. 2004, eq. 13).
 
-    a, b: uint8 (T, H, W, 3), at least 11 pixels a side; windows lie inside the picture. Raises MediaError otherwise.
+    a, b: uint8 (T, H, W, 3), at least 11 pixels a side; windows lie inside the image. Raises MediaError otherwise.
     """
     _same(a, b)
     if min(a.shape[1:3]) < _WINDOW:
         raise MediaError(
-            f"SSIM needs pictures of {_WINDOW} pixels a side or more, not {a.shape[2]}x{a.shape[1]}"
+            f"SSIM needs images of {_WINDOW} pixels a side or more, not {a.shape[2]}x{a.shape[1]}"
         )
     pieces = range(0, len(a), _PIECE)
     return np.concatenate([_ssim(a[i : i + _PIECE] * 1.0, b[i : i + _PIECE] * 1.0) for i in pieces])
@@ -180,7 +180,7 @@ class Lag:
 def best_lag(seen: np.ndarray, heard: np.ndarray, most: int) -> Lag:
     """Pearson's correlation of two series (T,) at the shift of up to `most` frames where it is largest.
 
-    A positive lag: the picture follows the sound. At least half of the series must overlap. A series that does not
+    A positive lag: the image follows the audio. At least half of the series must overlap. A series that does not
     change agrees with nothing (0). Raises OptionError for other shapes.
     """
     seen, heard = np.asarray(seen, np.float64), np.asarray(heard, np.float64)
@@ -205,7 +205,7 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def motion_amount(frames: np.ndarray) -> float:
-    """How much moves: mean length of the optical flow between neighbours, in percent of the picture's width a frame.
+    """How much moves: mean length of the optical flow between neighbours, in percent of the image's width a frame.
 
     frames: uint8 (T, H, W, 3), T of 2 or more. Dense flow after Farnebäck (2003).
     """

@@ -1,7 +1,7 @@
 """What an evaluation is to do, read from a small TOML file and checked before anything is loaded or made.
 
     model = "nano"                 # a catalogue name, a folder, a run's output
-    prompts = "held-out"           # or a file: one prompt a line, or JSON lines {"prompt", "image", "sound", "labels"}
+    prompts = "held-out"           # or a file: one prompt a line, or JSON lines {"prompt", "image", "audio", "labels"}
     count = 64
     references = "clips/"          # real clips; NAME.txt beside NAME.mp4 says what it shows
 
@@ -23,18 +23,18 @@ from wan22.train.evaluation.extractors import KINDS, Extractor, open_extractor
 from wan22.weights.lora import LoRA
 
 HELD_OUT = "held-out"
-TASKS = ("text", "picture")
+TASKS = ("text", "image")
 SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".gif", ".avi")
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One film to make: its prompt, the labels that it is judged by (None: what the prompt says), its files."""
+    """One video to make: its prompt, the labels that it is judged by (None: what the prompt says), its files."""
 
     prompt: str
     labels: Mapping[str, str] | None = None
     image: Path | None = None
-    sound: Path | None = None
+    audio: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Bands:
 class EvalRecipe:
     """An evaluation. None is the model's own, as in a Request.
 
-    `task` "picture" gives each film its first frame: the prompt's own image, else that of the reference of the same
+    `task` "image" gives each video its first frame: the prompt's own image, else that of the reference of the same
     number. `asked` is empty for the film set's held-out list, whose references are the set's own renders.
     """
 
@@ -78,8 +78,8 @@ class EvalRecipe:
     clips: tuple[Path, ...] = ()
 
     @property
-    def films(self) -> int:
-        """How many films are made."""
+    def videos(self) -> int:
+        """How many videos are made."""
         return self.count or len(self.asked) or 32
 
 
@@ -113,18 +113,18 @@ def _check(recipe: EvalRecipe) -> None:
             raise OptionError(f"extractors.{kind} compares with real clips: give references = 'FOLDER'")
     if "fvd" in recipe.extractors:
         for what, number in (
-            ("films (count)", recipe.films),
-            ("references", len(recipe.clips) or recipe.films),
+            ("videos (count)", recipe.videos),
+            ("references", len(recipe.clips) or recipe.videos),
         ):
             if number < MIN_SAMPLES:
                 raise OptionError(f"FVD needs at least {MIN_SAMPLES} {what}, not {number}")
-    if recipe.task == "picture" and not real and any(each.image is None for each in recipe.asked):
+    if recipe.task == "image" and not real and any(each.image is None for each in recipe.asked):
         raise OptionError(
-            "task = 'picture' needs an image for every prompt, or references whose first frames are given"
+            "task = 'image' needs an image for every prompt, or references whose first frames are given"
         )
-    if "sync" in recipe.extractors and not any(each.sound for each in recipe.asked):
+    if "sync" in recipe.extractors and not any(each.audio for each in recipe.asked):
         raise OptionError(
-            'extractors.sync needs prompts as JSON lines that name a sound: {"prompt": ..., "sound": ...}'
+            'extractors.sync needs prompts as JSON lines that name an audio file: {"prompt": ..., "audio": ...}'
         )
 
 
@@ -244,9 +244,9 @@ def _json_line(path: Path, number: int, line: str) -> Asked:
     if not isinstance(table, dict) or not isinstance(table.get("prompt"), str):
         raise MediaError(f'{path}, line {number}: needs an object with a "prompt", not {line[:60]!r}')
     for name in table:
-        choose(f"key in {path.name}, line {number},", name, ("prompt", "labels", "image", "sound"))
+        choose(f"key in {path.name}, line {number},", name, ("prompt", "labels", "image", "audio"))
     files = {
-        name: path.parent / Path(table[name]).expanduser() for name in ("image", "sound") if name in table
+        name: path.parent / Path(table[name]).expanduser() for name in ("image", "audio") if name in table
     }
     for name, file in files.items():
         if not file.is_file():

@@ -1,4 +1,4 @@
-"""An evaluation's films as one set of numbers, one table, one plot."""
+"""An evaluation's videos as one set of numbers, one table, one plot."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Any
 
 import numpy as np
 
-from wan22.train.evaluation.film import Features, Numbers
 from wan22.train.evaluation.metrics import frechet, mean_psnr
+from wan22.train.evaluation.video import Features, Numbers
 
 Looked = Sequence[tuple[Numbers, Features]]
 
 
-def summary(films: Looked, references: Looked, losses: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Put what was measured on films and real clips into one JSON-able table of scores.
+def summary(videos: Looked, references: Looked, losses: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Put what was measured on videos and real clips into one JSON-able table of scores.
 
     Scores that were not asked for, or cannot be had, are left out.
     """
-    made, real = [numbers for numbers, _ in films], [numbers for numbers, _ in references]
+    made, real = [numbers for numbers, _ in videos], [numbers for numbers, _ in references]
     found: dict[str, Any] = {
-        "films": len(made),
-        "seconds_per_film": fmean(film["seconds"] for film in made),
+        "videos": len(made),
+        "seconds_per_video": fmean(video["seconds"] for video in made),
         "adherence": adherence(made, real),
     }
-    found["motion"] = {"films": _mean(made, "motion"), "references": _mean(real, "motion")}
+    found["motion"] = {"videos": _mean(made, "motion"), "references": _mean(real, "motion")}
     if drift := _drift(made):
         found["drift"] = drift
     if losses:
@@ -41,12 +41,14 @@ def summary(films: Looked, references: Looked, losses: Mapping[str, Any] | None)
                 "of": len(compared),
             }
     for kind in ("fid", "fvd"):
-        if films and kind in films[0][1] and references:
-            a, b = (np.concatenate([np.atleast_2d(f[kind]) for _, f in side]) for side in (films, references))
+        if videos and kind in videos[0][1] and references:
+            a, b = (
+                np.concatenate([np.atleast_2d(f[kind]) for _, f in side]) for side in (videos, references)
+            )
             found[kind] = vars(frechet(a, b))
-    if kept := [film["identity"] for film in made if film.get("identity")]:
+    if kept := [video["identity"] for video in made if video.get("identity")]:
         found["identity"] = {"mean": fmean(k["mean"] for k in kept), "least": min(k["least"] for k in kept)}
-    if synced := [film["sync"] for film in made if film.get("sync")]:
+    if synced := [video["sync"] for video in made if video.get("sync")]:
         found["sync"] = {
             "correlation": fmean(s["correlation"] for s in synced),
             "seconds": fmean(s["seconds"] for s in synced),
@@ -54,12 +56,12 @@ def summary(films: Looked, references: Looked, losses: Mapping[str, Any] | None)
     return found
 
 
-def adherence(films: Sequence[Numbers], references: Sequence[Numbers] = ()) -> dict[str, dict[str, Any]]:
-    """The share of films that obey, for every axis that was judged, with counts; the same of real clips, if judged."""
-    counts = {"films": _counts(films), "references": _counts(references)}
+def adherence(videos: Sequence[Numbers], references: Sequence[Numbers] = ()) -> dict[str, dict[str, Any]]:
+    """The share of videos that obey, for every axis that was judged, with counts; the same of real clips, if judged."""
+    counts = {"videos": _counts(videos), "references": _counts(references)}
     found = {}
-    for axis, (obeyed, of) in counts["films"].items():
-        found[axis] = {"films": obeyed / of, "obeyed": obeyed, "of": of}
+    for axis, (obeyed, of) in counts["videos"].items():
+        found[axis] = {"videos": obeyed / of, "obeyed": obeyed, "of": of}
         if axis in counts["references"]:
             good, judged = counts["references"][axis]
             found[axis]["references"] = good / judged
@@ -81,9 +83,9 @@ def _mean(rows: Sequence[Numbers], name: str) -> float | None:
     return fmean(values) if values else None
 
 
-def _drift(films: Sequence[Numbers]) -> dict[str, dict[str, float]]:
+def _drift(videos: Sequence[Numbers]) -> dict[str, dict[str, float]]:
     found = {}
-    rows = [film["drift"] for film in films if film.get("drift")]
+    rows = [video["drift"] for video in videos if video.get("drift")]
     for axis in rows[0] if rows else ():
         known = [row[axis]["noticed"] for row in rows if row[axis]["noticed"] is not None]
         share = fmean(row[axis]["verdict"] == "drifts" for row in rows)
@@ -112,13 +114,13 @@ def _loss(rows: Mapping[str, Any]) -> dict[str, Any]:
 def table(result: Mapping[str, Any]) -> list[str]:
     """Put the scores into lines."""
     lines = [
-        f"{result['films']} films of {result.get('model', 'a model')}, {result['seconds_per_film']:.2f} s each"
+        f"{result['videos']} videos of {result.get('model', 'a model')}, {result['seconds_per_video']:.2f} s each"
     ]
     if result["adherence"]:
-        lines += ["", f"{'obeyed':18} {'films':>8} {'real':>8}    of"]
+        lines += ["", f"{'obeyed':18} {'videos':>8} {'real':>8}    of"]
         for axis, row in result["adherence"].items():
             real = f"{row['references']:8.1%}" if "references" in row else f"{'-':>8}"
-            lines.append(f"{axis:18} {row['films']:8.1%} {real} {row['of']:5}")
+            lines.append(f"{axis:18} {row['videos']:8.1%} {real} {row['of']:5}")
     lines += ["", *_scores(result)]
     if drift := result.get("drift"):
         lines += ["", f"{'drift':18} {'x noticed':>9} {'drifts':>8}"]
@@ -137,9 +139,9 @@ def table(result: Mapping[str, Any]) -> list[str]:
 def _scores(result: Mapping[str, Any]) -> list[str]:
     lines = []
     motion = result["motion"]
-    if motion["films"] is not None:
+    if motion["videos"] is not None:
         real = "" if motion["references"] is None else f"; real clips {motion['references']:.2f} %"
-        lines.append(f"motion: {motion['films']:.2f} % of the width a frame{real}")
+        lines.append(f"motion: {motion['videos']:.2f} % of the width a frame{real}")
     for name, what in (("vae", "VAE there and back"), ("first_frame", "first frame against the given one")):
         if row := result.get(name):
             lines.append(
@@ -156,7 +158,7 @@ def _scores(result: Mapping[str, Any]) -> list[str]:
         lines.append(f"identity: cosine {row['mean']:.4f}, least {row['least']:.4f}")
     if row := result.get("sync"):
         lines.append(
-            f"sync: correlation {row['correlation']:.3f}, picture {row['seconds']:+.3f} s behind the sound"
+            f"sync: correlation {row['correlation']:.3f}, image {row['seconds']:+.3f} s behind the audio"
         )
     return [*lines, *(f"note: {note}" for note in result.get("notes", ()))]
 
@@ -170,18 +172,18 @@ def plot(result: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     _bars(figure.add_subplot(spaces[:, 0]), result["adherence"])
     plot_loss(figure.add_subplot(spaces[0, 1]), (result.get("loss") or {}).get("bands", []))
     _drift_bars(figure.add_subplot(spaces[1, 1]), result.get("drift") or {})
-    figure.suptitle(f"{result.get('model', '')}: {result['films']} films", fontsize=11)
+    figure.suptitle(f"{result.get('model', '')}: {result['videos']} videos", fontsize=11)
     figure.savefig(path, dpi=110, format="png")
 
 
 def _bars(panel: Any, rows: Mapping[str, Any]) -> None:
-    panel.set_title("what films obey", fontsize=10)
+    panel.set_title("what videos obey", fontsize=10)
     if not rows:
         panel.text(0.5, 0.5, "nothing was judged", ha="center")
         return
     at = np.arange(len(rows))[::-1]
     real = [row.get("references", math.nan) for row in rows.values()]
-    panel.barh(at + 0.2, [row["films"] for row in rows.values()], 0.4, color="tab:blue", label="films")
+    panel.barh(at + 0.2, [row["videos"] for row in rows.values()], 0.4, color="tab:blue", label="videos")
     panel.barh(at - 0.2, real, 0.4, color="0.75", label="real clips")
     panel.set_yticks(at, [f"{axis} ({row['of']})" for axis, row in rows.items()])
     panel.set_xlim(0, 1)

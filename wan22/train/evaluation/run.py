@@ -1,11 +1,11 @@
-"""Evaluate a model by a recipe: make its films, measure each as it is made, put it all into numbers, a table, a plot.
+"""Evaluate a model by a recipe: make its videos, measure each as it is made, put it all into numbers, a table, a plot.
 
-    FOLDER/films/00000.json .mp4 .npz     what each film shows, the film, its features (a stop loses none)
+    FOLDER/videos/00000.json .mp4 .npz     what each video shows, the video, its features (a stop loses none)
     FOLDER/references/00000.json .npz     the same of the real clips
     FOLDER/loss.json                      validation loss by noise band
     FOLDER/eval.json eval.png             the result
 
-Run again after a stop, it goes on. Everything that can be wrong with a recipe is found before the first film.
+Run again after a stop, it goes on. Everything that can be wrong with a recipe is found before the first video.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ import numpy as np
 import torch
 
 from wan22.canvas import Canvas
-from wan22.conditioning.known import channels, cover
+from wan22.conditioning.image import channels, cover
 from wan22.engine import Engine, load
 from wan22.errors import MediaError, OptionError
-from wan22.finish import to_frames
-from wan22.media.audio import read_sound
+from wan22.media.audio import read_audio
 from wan22.media.image import read_image
 from wan22.media.output_paths import check_output, written
 from wan22.media.video import VideoWriter, probe
+from wan22.postprocess import to_frames
 from wan22.request import HEARD_RATE
 from wan22.train.evaluation.bands import band_losses, expert_at
-from wan22.train.evaluation.film import MIN_FRAMES, Features, Numbers, compare, look, verdicts
 from wan22.train.evaluation.material import Reference, material, to_video
 from wan22.train.evaluation.metrics import MIN_SAMPLES
 from wan22.train.evaluation.recipe import EvalRecipe
 from wan22.train.evaluation.report import summary
+from wan22.train.evaluation.video import MIN_FRAMES, Features, Numbers, compare, look, verdicts
 from wan22.train.log import Log
 from wan22.train.losses import Batch
 from wan22.types import Clip, Finished, Frames, Request
@@ -45,18 +45,18 @@ from wan22.types import Clip, Finished, Frames, Request
 def evaluate(recipe: EvalRecipe, folder: Path, *, log: Log, afresh: bool = False) -> dict[str, Any]:
     """Run a recipe into `folder` and return what `eval.json` holds.
 
-    Raises a Wan22Error, before any film is made, for what cannot be served; OptionError if the folder holds another
-    recipe's films and not `afresh`.
+    Raises a Wan22Error, before any video is made, for what cannot be served; OptionError if the folder holds another
+    recipe's videos and not `afresh`.
     """
     check_output(f"{folder}/", bytes_needed=0)
     work = _Work(recipe, folder, log)
     work.claim(afresh)
     references = list(work.references())
-    films = list(work.films())
+    videos = list(work.videos())
     result = {
         "model": work.engine.name,
         "recipe": work.identity,
-        **summary(films, references, work.losses()),
+        **summary(videos, references, work.losses()),
         "notes": work.notes,
     }
     _write_json(folder / "eval.json", result)
@@ -75,7 +75,7 @@ class _Work:
         self.notes += self.canvas.notices
         if self.canvas.frames < MIN_FRAMES:
             self.notes.append(
-                f"nothing is judged: what a film obeys is measured from {MIN_FRAMES} frames on, and these have "
+                f"nothing is judged: what a video obeys is measured from {MIN_FRAMES} frames on, and these have "
                 f"{self.canvas.frames}"
             )
         for note in self.notes:
@@ -83,7 +83,7 @@ class _Work:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What results depend on; films of another one are not mixed with these."""
+        """What results depend on; videos of another one are not mixed with these."""
         recipe = self.recipe
         settings = {
             name: getattr(recipe, name)
@@ -108,7 +108,7 @@ class _Work:
                 "loras": self.engine.loras.recipe(),
                 **settings,
                 "size": self.canvas.out,
-                "count": recipe.films,
+                "count": recipe.videos,
                 "asked": [_hash(asdict(each)) for each in self.asked],
                 "references": [p.name for p in recipe.clips],
                 "extractors": {kind: each.source for kind, each in recipe.extractors.items()},
@@ -117,7 +117,7 @@ class _Work:
         )  # fmt: skip
 
     def claim(self, afresh: bool) -> None:
-        """Take the folder, or go on in it. `count` alone may differ: more films join those that are there."""
+        """Take the folder, or go on in it. `count` alone may differ: more videos join those that are there."""
         path = self.folder / "recipe.json"
         if path.exists() and not afresh:
             there = json.loads(path.read_text())
@@ -128,12 +128,12 @@ class _Work:
             differs += ["asked"] if any(a != b for a, b in both) else []
             if differs:
                 raise OptionError(
-                    f"{self.folder} holds films of another recipe ({', '.join(differs)} differ); "
+                    f"{self.folder} holds videos of another recipe ({', '.join(differs)} differ); "
                     "give another --output, or --afresh to throw them away"
                 )
         if afresh:
             for old in (
-                *self.folder.glob("films/*"),
+                *self.folder.glob("videos/*"),
                 *self.folder.glob("references/*"),
                 self.folder / "loss.json",
             ):
@@ -141,7 +141,7 @@ class _Work:
         _write_json(path, self.identity)
 
     def request(self, i: int, *, first: bool = True) -> Request:
-        """What is asked of the engine for film `i`; without the `first` frame of a real clip, a grey one stands in."""
+        """What is asked of the engine for video `i`; without the `first` frame of a real clip, a grey one stands in."""
         recipe, asked = self.recipe, self.asked[i]
         only = self.engine.variant.trained.only and recipe.size is None
         request = Request(
@@ -156,11 +156,11 @@ class _Work:
             guidance=recipe.guidance,
             guidance_rescale=recipe.guidance_rescale,
             seed=recipe.seed + i,
-            sound=None if asked.sound is None else read_sound(asked.sound, rate=HEARD_RATE),
+            audio=None if asked.audio is None else read_audio(asked.audio, rate=HEARD_RATE),
         )
         if asked.image is not None:
             return replace(request, image=read_image(asked.image))
-        if recipe.task != "picture":
+        if recipe.task != "image":
             return request
         grey = replace(request, image=np.full((64, 64, 3), 128, np.uint8))
         if not first:
@@ -169,7 +169,7 @@ class _Work:
         return replace(request, image=real.frames(canvas.out, canvas.frames, canvas.fps)[0])
 
     def _check(self) -> Canvas:
-        """Everything that can be known to fail, before any film."""
+        """Everything that can be known to fail, before any video."""
         canvas = self.engine.check(self.request(0, first=False))
         for i in range(1, len(self.asked)):
             self.engine.check(self.request(i, first=False))
@@ -177,10 +177,10 @@ class _Work:
             info = probe(path)
             if info.seconds + 0.5 / info.fps < canvas.frames / canvas.fps:
                 raise MediaError(
-                    f"reference {path} lasts {info.seconds:.2f} s; films are {canvas.frames / canvas.fps:.2f} s. "
+                    f"reference {path} lasts {info.seconds:.2f} s; videos are {canvas.frames / canvas.fps:.2f} s. "
                     "Remove it, or ask for fewer frames."
                 )
-        for what, number in (("films", len(self.asked)), ("references", len(self.real))):
+        for what, number in (("videos", len(self.asked)), ("references", len(self.real))):
             if "fid" in self.recipe.extractors and number * canvas.frames < MIN_SAMPLES:
                 raise OptionError(
                     f"FID needs at least {MIN_SAMPLES} frames of {what}, not {number * canvas.frames}"
@@ -213,17 +213,17 @@ class _Work:
     def _judging_real(self) -> dict[str, Any]:
         return {kind: each for kind, each in self.recipe.extractors.items() if kind in ("fid", "fvd")}
 
-    def films(self) -> Iterator[tuple[Numbers, Features]]:
-        """Make and measure the films that are not there yet."""
+    def videos(self) -> Iterator[tuple[Numbers, Features]]:
+        """Make and measure the videos that are not there yet."""
         for i in range(len(self.asked)):
-            yield self._kept("films", i, lambda i=i: self._film(i))
+            yield self._kept("videos", i, lambda i=i: self._video(i))
 
-    def _film(self, i: int) -> tuple[Numbers, Features]:
+    def _video(self, i: int) -> tuple[Numbers, Features]:
         request, asked = self.request(i), self.asked[i]
         began = monotonic()
         clip, recipe = _made(self.engine, request)
         seconds = monotonic() - began
-        path = self.folder / "films" / f"{i:05}.mp4"
+        path = self.folder / "videos" / f"{i:05}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
         with VideoWriter(path, fps=clip.fps, size=(clip.frames.shape[2], clip.frames.shape[1])) as writer:
             writer.add(clip.frames)
@@ -241,9 +241,9 @@ class _Work:
             self.recipe.extractors,
             first=first,
             like=like,
-            sound=request.sound,
+            audio=request.audio,
         )
-        self.log(f"film {i + 1} of {len(self.asked)}, {seconds:.1f} s: {asked.prompt[:70]}")
+        self.log(f"video {i + 1} of {len(self.asked)}, {seconds:.1f} s: {asked.prompt[:70]}")
         return {"prompt": asked.prompt, "seed": request.seed, "seconds": seconds, **numbers}, features
 
     def _kept(
@@ -265,7 +265,7 @@ class _Work:
         if bands is None:
             return None
         if variant.speech is not None or not self.real:
-            why = "the model is driven by sound" if variant.speech is not None else "there are no references"
+            why = "the model is driven by audio" if variant.speech is not None else "there are no references"
             self.notes.append(f"no validation loss: {why}")
             return None
         rows = json.loads(path.read_text()) if path.exists() else {}
@@ -289,15 +289,15 @@ class _Work:
         canvas, engine = self.canvas, self.engine
         real = self.real[:count]
         clips = [each.frames(canvas.draw, canvas.drawn_frames, canvas.fps) for each in real]
-        films = torch.cat([engine.encode_pixels(to_video(clip)) for clip in clips])
-        told = engine.variant.image_required or self.recipe.task == "picture"
+        videos = torch.cat([engine.encode_pixels(to_video(clip)) for clip in clips])
+        told = engine.variant.image_required or self.recipe.task == "image"
         beside = None
         if told and engine.variant.image == "channels":
             each = [
                 channels(c[0], None, canvas, engine.encode_pixels, exact_shape=True).channels for c in clips
             ]
-            beside = torch.stack([c for c in each if c is not None]).to(films.device)
-        return Batch(films, engine.encode_text([r.prompt for r in real]), beside, told)
+            beside = torch.stack([c for c in each if c is not None]).to(videos.device)
+        return Batch(videos, engine.encode_text([r.prompt for r in real]), beside, told)
 
 
 def _made(engine: Engine, request: Request) -> tuple[Clip, dict[str, Any]]:
@@ -307,7 +307,7 @@ def _made(engine: Engine, request: Request) -> tuple[Clip, dict[str, Any]]:
             parts.append(event.frames)
         if isinstance(event, Finished):
             return Clip(np.concatenate(parts), event.fps), event.recipe
-    raise RuntimeError("the engine ended without finishing a film")
+    raise RuntimeError("the engine ended without finishing a video")
 
 
 def _hash(value: Any) -> str:

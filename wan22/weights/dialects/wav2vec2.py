@@ -1,4 +1,4 @@
-"""The names of transformers' Wav2Vec2ForCTC, which encodes sound for S2V: with its prefix or without.
+"""The names of transformers' Wav2Vec2ForCTC, which encodes audio for S2V: with its prefix or without.
 
 transformers and torch renamed the weight norm of one convolution; the releases have the old names, and everybody
 still reads them. The native names are those of the release, and the CTC head stays: this network does not use it,

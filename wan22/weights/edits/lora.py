@@ -1,7 +1,7 @@
 """LoRAs: add to each weight, while it loads, what every adapter adds to it.
 
 It knows names, shapes and numbers only: what a file's tensors mean is for `weights/lora/` to say. Everything is added
-up in float32 on the CPU, in an order that does not depend on who named which file first, so that a film is the same
+up in float32 on the CPU, in an order that does not depend on who named which file first, so that a video is the same
 wherever its weights rest.
 """
 
@@ -44,7 +44,7 @@ class Change:
 
 
 def finite(reader: Reader, name: str) -> Tensor:
-    """A matrix as it is stored. One number that is not finite would make a whole film so, and the model be blamed for
+    """A matrix as it is stored. One number that is not finite would make a whole video so, and the model be blamed for
     it: then it raises CheckpointError.
     """
     matrix = reader.read(name)

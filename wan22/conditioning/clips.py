@@ -1,8 +1,9 @@
-"""A film made in several clips: what each is told, how it becomes frames, and what it leaves to the next.
+"""A video made in several clips: what each is told, how it becomes frames, and what it leaves to the next.
 
-Every clip is a Take. A Story makes them one after another: `Chain` for models that go on from a clip's last frames
-(here), `Performance` for a model that sound drives (speech.py). A story knows pixels and latents, no network: encoding
-is a function that it is given. What passes from clip to clip is a dict of tensors, so that a film can be resumed.
+Every clip is a Take. A Story makes them one after another: `FrameChaining` for models that go on from a clip's
+last frames (here), `Performance` for a model that audio drives (speech.py). A story knows pixels and latents,
+no network: encoding is a function that it is given. What passes from clip to clip is a dict of tensors, so
+that a video can be resumed.
 """
 
 from dataclasses import dataclass, field
@@ -14,19 +15,19 @@ from torch import Tensor
 
 from wan22.canvas import Canvas
 from wan22.catalog import Variant
-from wan22.conditioning.known import Encode, Known, channels_of
+from wan22.conditioning.image import Encode, ImageCondition, channels_of
 
 Carry = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What a network that sound drives is told of a clip (see models/speech.py): latents (c, t, h, w) of the
-    reference picture, of the past and of the body's pose, and the sound's states (states, a, T).
+class SpeechCondition:
+    """What a network that audio drives is told of a clip (see models/speech.py): latents (c, t, h, w) of the
+    reference image, of the past and of the body's pose, and the audio's states (states, a, T).
     """
 
     reference: Float[Tensor, "c 1 h w"]
-    sound: Float[Tensor, "states a T"]
+    audio: Float[Tensor, "states a T"]
     motion: Float[Tensor, "c m h w"] | None = None
     pose: Float[Tensor, "p t h w"] | None = None
 
@@ -39,16 +40,16 @@ class Take:
     (3, H, W) that the last dropped frame shows again: what differs is faded out over the frames that follow.
     """
 
-    known: Known = field(default_factory=Known)
-    heard: Heard | None = None
+    known: ImageCondition = field(default_factory=ImageCondition)
+    heard: SpeechCondition | None = None
     before: Float[Tensor, "c _ h w"] | None = None
     drop: int = 0
     stand: int = 0
     seam: Float[Tensor, "3 H W"] | None = None
 
 
-class Story(Protocol):
-    """Makes the takes of one film, in order; `keep` is how many of a clip's last frames it needs for the next."""
+class ClipPlan(Protocol):
+    """Makes the takes of one video, in order; `keep` is how many of a clip's last frames it needs for the next."""
 
     keep: int
 
@@ -61,14 +62,14 @@ class Story(Protocol):
         ...
 
 
-class Chain:
-    """Goes on from the last frames of the clip before, in the way that the model is told pictures.
+class FrameChaining:
+    """Goes on from the last frames of the clip before, in the way that the model is told images.
 
-    A model that takes none (T2V) is told them as it draws: its sample has, at these frames, the known film at the
+    A model that takes none (T2V) is told them as it draws: its sample has, at these frames, the known video at the
     noise level of the moment.
     """
 
-    def __init__(self, variant: Variant, canvas: Canvas, encode: Encode, first: Known) -> None:
+    def __init__(self, variant: Variant, canvas: Canvas, encode: Encode, first: ImageCondition) -> None:
         self._variant, self._canvas, self._encode, self._first = variant, canvas, encode, first
         self.keep = canvas.overlap
 
@@ -84,7 +85,7 @@ class Chain:
         """The last frames that were shown."""
         return {"tail": shown[:, -self._canvas.overlap :].clone()}
 
-    def _known(self, tail: Tensor) -> Known:
+    def _known(self, tail: Tensor) -> ImageCondition:
         if self._variant.image == "channels":
             return channels_of({0: tail}, self._canvas, self._encode)
         t, h, w = self._canvas.latent
@@ -92,4 +93,4 @@ class Chain:
         full = latents.new_zeros(latents.shape[0], t, h, w)
         full[:, : latents.shape[1]] = latents
         known = torch.arange(t) < latents.shape[1]
-        return Known(latents=full, frames=known, noisy=self._variant.image is None)
+        return ImageCondition(latents=full, frames=known, noisy=self._variant.image is None)

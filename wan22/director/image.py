@@ -17,7 +17,7 @@ from wan22.director.shade import find_shade
 from wan22.director.subject import Subject
 
 FAMILY = {"dawn": "twilight", "dusk": "twilight", "sunrise": "golden", "sunset": "golden"}
-"""Times of day that pictures do not tell apart: the sun rises as it sets."""
+"""Times of day that images do not tell apart: the sun rises as it sets."""
 
 _TURNED = (36, 48, 53, 56)
 _SIDES = (46, 47)
@@ -100,7 +100,7 @@ def _bands(frames: np.ndarray, behind: np.ndarray) -> list[float]:
 
 
 def _whole(frames: np.ndarray, grey: np.ndarray, behind: np.ndarray) -> list[float]:
-    """Spread of brightness, extremes, and how coloured the picture is."""
+    """Spread of brightness, extremes, and how coloured the image is."""
     pixels = frames[behind] if behind.sum() > 50 else frames.reshape(-1, 3)
     light = grey[behind] if behind.sum() > 50 else grey.ravel()
     spread = pixels.max(axis=-1) - pixels.min(axis=-1)
@@ -179,7 +179,7 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _bright_side(frames: np.ndarray, behind: np.ndarray) -> list[float]:
-    """Where the brightest of the upper picture is (the sun's disc, a lamp), how bright, and the sky's slope."""
+    """Where the brightest of the upper image is (the sun's disc, a lamp), how bright, and the sky's slope."""
     columns = frames.shape[2]
     upper = slice(0, max(frames.shape[1] // 2, 1))
     light = np.where(behind, (frames[..., 0] * frames[..., 1]), 0.0)[:, upper]

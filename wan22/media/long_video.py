@@ -1,16 +1,16 @@
-"""Long films: made clip by clip, safe on the disk after each, playable while they grow, resumed after any end.
+"""Long videos: made clip by clip, safe on the disk after each, playable while they grow, resumed after any end.
 
-VideoWriter keeps a film's packets in memory until it is finished, which is right for minutes of work. A long film
+VideoWriter keeps a video's packets in memory until it is finished, which is right for minutes of work. A long video
 has a working folder beside its target instead, OUT.unfinished:
 
-    film.mp4     the clips so far, as fragmented MP4 (film.mov for a .mov; numbered pictures for a sequence):
+    video.mp4     the clips so far, as fragmented MP4 (video.mov for a .mov; numbered images for a sequence):
                  every clip begins with a key frame and is appended whole, so it plays at any time
-    film.json    what was asked, and for each finished clip its frames, their hash, and where it ends in film.mp4
+    video.json    what was asked, and for each finished clip its frames, their hash, and where it ends in video.mp4
     carry-0007   what the caller needs to go on after the last finished clip (7)
     lock         held while a process works here
 
-A clip is finished when film.json says so. It is written last, by an atomic rename, after the bytes it speaks of
-have reached the disk; whatever lies behind the last end is cut off when the film is resumed. In the end the packets
+A clip is finished when video.json says so. It is written last, by an atomic rename, after the bytes it speaks of
+have reached the disk; whatever lies behind the last end is cut off when the video is resumed. In the end the packets
 are copied, not encoded again, to an ordinary file that takes the target's name by one rename.
 """
 
@@ -43,12 +43,12 @@ from wan22.media.image import read_image, save
 from wan22.media.recipe import RECIPE_KEY, FrameHasher, dump_recipe
 from wan22.media.writer import HEVC_TAG, MUX_OPTIONS, Encoder, Encoding
 
-__all__ = ["LongFilm", "working_folder"]
+__all__ = ["LongVideo", "working_folder"]
 
 Finish = Callable[[Path, Path], None]
-"""Makes the film in its second argument (a name not yet taken) from the silent one in its first."""
+"""Makes the video in its second argument (a name not yet taken) from the silent one in its first."""
 
-_FORMAT = 1  # of film.json
+_FORMAT = 1  # of video.json
 _LEFTOVERS = ("carry-*", "silent.*", "whole.*", ".*.part")  # what an interrupted process may leave behind
 
 # One fragment for a clip, whose header is the same for every clip: it holds no length, bit rate or first time.
@@ -59,7 +59,7 @@ _REORDER = {"h264": 2, "hevc": 2}
 
 
 def working_folder(path: PathLike) -> Path:
-    """Return the folder in which the film for `path` is made; it exists while the film is unfinished."""
+    """Return the folder in which the video for `path` is made; it exists while the video is unfinished."""
     target = Path(path)
     if target.name in ("", ".."):
         target = target.resolve()
@@ -71,26 +71,26 @@ class _Clip:
     frames: int
     sha256: str
     end: int
-    """Where its store ends after it: bytes of film.mp4, or pictures of a sequence."""
+    """Where its store ends after it: bytes of video.mp4, or images of a sequence."""
 
 
-class LongFilm:
-    """A film made clip by clip. Path, fps, size, quality and codec are those of VideoWriter, except GIF.
+class LongVideo:
+    """A video made clip by clip. Path, fps, size, quality and codec are those of VideoWriter, except GIF.
 
-        with LongFilm("out.mp4", fps=16, size=(832, 480), identity=request) as film:
-            for clip in range(film.finished, clips):     # 0 for a new film
-                for frames in make(clip, film.carry):    # uint8 (T, 480, 832, 3)
-                    film.add(frames)
-                film.finish_clip(carry)                  # from here on the clip is safe
-            film.close(recipe | {"clips_sha256": film.digest()})
+        with LongVideo("out.mp4", fps=16, size=(832, 480), identity=request) as video:
+            for clip in range(video.finished, clips):     # 0 for a new video
+                for frames in make(clip, video.carry):    # uint8 (T, 480, 832, 3)
+                    video.add(frames)
+                video.finish_clip(carry)                  # from here on the clip is safe
+            video.close(recipe | {"clips_sha256": video.digest()})
 
-    `identity` is a JSON-able dict of everything that the pictures depend on. If an unfinished film lies there, it
+    `identity` is a JSON-able dict of everything that the images depend on. If an unfinished video lies there, it
     is resumed, or refused if its identity differs; `afresh` throws it away instead. Memory does not grow with
     length. Leaving the block without `close`, by an error or not, keeps the finished clips, as does the end of
     the process, however it comes.
 
-    After an error the film is closed; open it again to go on. Raises OutputError if the place cannot be written, is
-    in use, or holds another or a damaged film, and what VideoWriter raises.
+    After an error the video is closed; open it again to go on. Raises OutputError if the place cannot be written, is
+    in use, or holds another or a damaged video, and what VideoWriter raises.
     """
 
     def __init__(
@@ -108,14 +108,14 @@ class LongFilm:
         if encoding.kind == "gif":
             raise OutputError(
                 f"{path}: a GIF cannot be made clip by clip. Use .mp4, .mov, .webm or a PNG sequence, "
-                "and convert the finished film."
+                "and convert the finished video."
             )
         output_paths.check_output(path, bytes_needed=0)
         self.path = Path(path)
         self.folder = working_folder(path)
         self._encoding = encoding
         self._asked = _plain(
-            film={
+            video={
                 "fps": str(encoding.rate),
                 "size": encoding.size,
                 "container": encoding.kind,
@@ -128,7 +128,7 @@ class LongFilm:
         self._carry: str | None = None
         self._hasher = FrameHasher()
         self._store: _Store = (
-            _Pictures(path, self.folder)
+            _Images(path, self.folder)
             if encoding.kind == output_paths.SEQUENCE
             else _Fragments(self.folder, encoding)
         )
@@ -162,14 +162,14 @@ class LongFilm:
 
     @property
     def growing(self) -> Path:
-        """What can be played while the film grows: a file, or a name with a number pattern. It ends with `close`."""
+        """What can be played while the video grows: a file, or a name with a number pattern. It ends with `close`."""
         return self._store.path
 
     def digest(self) -> str:
         """Return the SHA-256 (hex) of the finished clips: that of their hashes (FrameHasher, hex) in one row.
 
-        A film that was interrupted has the same digest as one that was not. It depends on where clips begin
-        (`lengths`), so it is not the `frames_sha256` of short films, whose state could not be kept on the disk.
+        A video that was interrupted has the same digest as one that was not. It depends on where clips begin
+        (`lengths`), so it is not the `frames_sha256` of short videos, whose state could not be kept on the disk.
         """
         return hashlib.sha256("".join(clip.sha256 for clip in self._clips).encode("ascii")).hexdigest()
 
@@ -207,11 +207,11 @@ class LongFilm:
                 old.unlink(missing_ok=True)
 
     def close(self, recipe: dict[str, Any] | None = None, finish: Finish | None = None) -> None:
-        """Make the film from its finished clips, put it in its place with `recipe` inside, and clean up.
+        """Make the video from its finished clips, put it in its place with `recipe` inside, and clean up.
 
         `finish(silent, whole)`, if given, makes the file that is published from the silent one that carries the
-        recipe; both names have the target's extension. It adds the sound. ValueError for a sequence, which has none.
-        A second call does nothing. If it fails, all clips are kept, and the film can be opened and closed again.
+        recipe; both names have the target's extension. It adds the audio. ValueError for a sequence, which has none.
+        A second call does nothing. If it fails, all clips are kept, and the video can be opened and closed again.
         Raises OutputError if there is no clip or no room, ValueError if a clip is in progress.
         """
         if not self._open:
@@ -230,7 +230,7 @@ class LongFilm:
         if self._open:
             self._leave()
 
-    def __enter__(self) -> LongFilm:
+    def __enter__(self) -> LongVideo:
         return self
 
     def __exit__(
@@ -240,11 +240,11 @@ class LongFilm:
 
     @property
     def _index(self) -> Path:
-        return self.folder / "film.json"
+        return self.folder / "video.json"
 
     def _check_open(self) -> None:
         if not self._open:
-            raise ValueError(f"the film {self.path} is closed")
+            raise ValueError(f"the video {self.path} is closed")
 
     def _take(self, afresh: bool) -> int:
         """Make the folder if need be, and lock it; the lock ends with the process."""
@@ -262,7 +262,7 @@ class LongFilm:
                     f"{self.path} is being made by another process, in {self.folder}. "
                     "Wait for it, or use another name."
                 ) from None
-            # Some network file systems know no locks; that is no reason to make no film.
+            # Some network file systems know no locks; that is no reason to make no video.
         if afresh:
             for entry in self.folder.iterdir():
                 if entry.name != "lock":
@@ -278,7 +278,7 @@ class LongFilm:
             ]
             if differences:
                 raise OutputError(
-                    f"{self.folder} holds {_count(self.finished)} of another film: {'; '.join(differences)}. "
+                    f"{self.folder} holds {_count(self.finished)} of another video: {'; '.join(differences)}. "
                     "Ask for that one to go on with it, use another name, or begin afresh and lose it."
                 )
         for leftover in (entry for pattern in _LEFTOVERS for entry in self.folder.glob(pattern)):
@@ -290,13 +290,13 @@ class LongFilm:
             raise self._damaged(fault)
 
     def _read_index(self) -> dict[str, Any]:
-        """Take clips and carry from film.json, and return what was asked then."""
+        """Take clips and carry from video.json, and return what was asked then."""
         remedy = "Begin afresh, or use another name."
-        with reading(f"the unfinished film in {self.folder}", OutputError, "cannot be resumed", remedy):
+        with reading(f"the unfinished video in {self.folder}", OutputError, "cannot be resumed", remedy):
             index = read_json(self._index, ValueError)
             if index["format"] != _FORMAT:
                 raise self._damaged(
-                    f"film.json has format {index['format']}, and this version knows {_FORMAT}"
+                    f"video.json has format {index['format']}, and this version knows {_FORMAT}"
                 )
             clips = [_Clip(**clip) for clip in index["clips"]]
             ends = [clip.end for clip in clips]
@@ -312,13 +312,13 @@ class LongFilm:
 
     def _damaged(self, fault: str) -> OutputError:
         return OutputError(
-            f"the unfinished film in {self.folder} cannot be resumed: {fault}. "
+            f"the unfinished video in {self.folder} cannot be resumed: {fault}. "
             "Begin afresh, or use another name."
         )
 
     @contextmanager
     def _guard(self) -> Generator[None]:
-        """After an error the film is closed, and the message says what is kept."""
+        """After an error the video is closed, and the message says what is kept."""
         try:
             yield
         except BaseException as error:
@@ -345,7 +345,7 @@ class LongFilm:
 
 
 class _Store(Protocol):
-    """Where the frames of a long film lie. An end is what `end_clip` returned: where a finished clip ends."""
+    """Where the frames of a long video lie. An end is what `end_clip` returned: where a finished clip ends."""
 
     path: Path
 
@@ -370,7 +370,7 @@ class _Fragments:
         self._folder, self._encoding = folder, encoding
         # VP9 and AV1 grow in MP4 too: its times are exact, and one way of appending is enough.
         self._kind = "mov" if encoding.kind == "mov" else "mp4"
-        self.path = folder / f"film.{self._kind}"
+        self.path = folder / f"video.{self._kind}"
         self._clip: _EncodedClip | None = None
 
     def rewind(self, end: int) -> str | None:
@@ -420,16 +420,16 @@ class _Fragments:
         metadata = {} if recipe is None else {RECIPE_KEY: dump_recipe(recipe)}
         with (
             av.open(str(self.path), format="mov") as source,
-            av.open(str(to), "w", format=kind, options=MUX_OPTIONS[kind]) as film,
+            av.open(str(to), "w", format=kind, options=MUX_OPTIONS[kind]) as video,
         ):
             grown = source.streams.video[0]
-            stream = film.add_stream_from_template(grown, opaque=True)
+            stream = video.add_stream_from_template(grown, opaque=True)
             assert isinstance(stream, av.VideoStream)
             stream.time_base = 1 / self._encoding.rate
             stream.codec_context.framerate = self._encoding.rate
             if self._encoding.codec == "hevc":
                 stream.codec_context.codec_tag = HEVC_TAG
-            film.metadata.update(metadata)
+            video.metadata.update(metadata)
             assert grown.time_base is not None
             frame = int(1 / (self._encoding.rate * grown.time_base))
             count = 0
@@ -437,7 +437,7 @@ class _Fragments:
                 if packet.size:  # the last one is empty
                     packet.stream = stream
                     packet.duration = frame  # the demuxer loses that of VP9
-                    film.mux(packet)
+                    video.mux(packet)
                     count += 1
         if count != frames:
             raise OutputError(f"{self.path} is damaged: it holds {count} of {frames} frames.")
@@ -458,7 +458,7 @@ class _EncodedClip:
         self._packets += self._encoder.encode(frame)
 
     def finish(self, first: int) -> tuple[bytes, memoryview]:
-        """Return the film's header and the clip's fragment, whose times begin with frame `first`."""
+        """Return the video's header and the clip's fragment, whose times begin with frame `first`."""
         self._packets += self._encoder.flush()
         for index, packet in enumerate(self._packets):
             assert packet.pts is not None and packet.pts >= index - self._delay
@@ -476,7 +476,7 @@ class _EncodedClip:
         return bytes(content[:end]), content[end:]
 
 
-class _Pictures:
+class _Images:
     """Numbered PNG files in the working folder; the recipe is put into the first in the end."""
 
     def __init__(self, path: PathLike, folder: Path) -> None:
@@ -487,7 +487,7 @@ class _Pictures:
         self._sequence = path
 
     def rewind(self, end: int) -> str | None:
-        there = {picture.name for picture in output_paths.numbered(self.path)}
+        there = {image.name for image in output_paths.numbered(self.path)}
         names = {self._name % index for index in range(end)}
         for name in there - names:
             (self._folder / name).unlink()
@@ -509,7 +509,7 @@ class _Pictures:
         self, target: Path, frames: int, recipe: dict[str, Any] | None, finish: Finish | None
     ) -> None:
         if finish is not None:
-            raise ValueError("a sequence of pictures has no sound to finish")
+            raise ValueError("a sequence of images has no audio to finish")
         names = [self._name % index for index in range(frames)]
         first = self._folder / names[0]
         if recipe is not None and first.exists():
@@ -518,7 +518,7 @@ class _Pictures:
         self._target.mkdir(parents=True, exist_ok=True)
         for old in output_paths.numbered(self._sequence):
             if old.name not in names:
-                old.unlink()  # the tail of a longer film would become a part of this one
+                old.unlink()  # the tail of a longer video would become a part of this one
         for name in names:
             if (self._folder / name).exists():
                 (self._folder / name).replace(self._target / name)

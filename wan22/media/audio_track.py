@@ -1,6 +1,6 @@
-"""Put a sound under a finished film, in sync to the sample; pictures and recipe stay as they are.
+"""Put an audio file under a finished video, in sync to the sample; images and recipe stay as they are.
 
-The original sound is used, at its full rate and with its channels. Where the container takes its codec and
+The original audio is used, at its full rate and with its channels. Where the container takes its codec and
 nothing is cut, its packets are copied; otherwise it is encoded once. Time is counted as players count it:
 what an encoder puts in front (its delay) carries negative time stamps, which the containers turn into an
 edit list (mp4, mov) or a codec delay (webm).
@@ -21,13 +21,13 @@ from av.container import InputContainer, OutputContainer
 
 from wan22.errors import OptionError, OutputError
 from wan22.media import output_paths
-from wan22.media.audio import RESAMPLER, SoundReader
+from wan22.media.audio import RESAMPLER, AudioReader
 from wan22.media.file_types import PathLike, sniff
 from wan22.media.output_paths import target_kind
 from wan22.media.video import opened, probe
 from wan22.media.writer import MUX_OPTIONS
 
-__all__ = ["SoundEncoder", "add_sound", "can_carry_sound"]
+__all__ = ["AudioEncoder", "add_audio", "can_carry_audio"]
 
 _LAYOUTS = (
     "mono",
@@ -43,14 +43,14 @@ _LAYOUTS = (
 
 @dataclass(frozen=True)
 class _Track:
-    """How a container of films carries sound."""
+    """How a container of videos carries audio."""
 
     demuxer: str
     copied: tuple[str, ...]
     """Codecs that players of this container play, so that packets can be copied."""
     encoder: str
     rates: tuple[int, ...]
-    """Rates that the encoder takes; sounds of another rate are resampled to 48 kHz."""
+    """Rates that the encoder takes; audio of another rate are resampled to 48 kHz."""
 
 
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
@@ -63,13 +63,13 @@ _TRACKS = {
 _MADE_BY_MUXER = ("major_brand", "minor_version", "compatible_brands", "encoder")
 
 
-def can_carry_sound(path: PathLike) -> bool:
-    """Whether a film of this name can have sound: mp4, mov and webm can, GIF and pictures cannot."""
+def can_carry_audio(path: PathLike) -> bool:
+    """Whether a video of this name can have audio: mp4, mov and webm can, GIF and images cannot."""
     return target_kind(path) in _TRACKS
 
 
-def add_sound(
-    film: PathLike,
+def add_audio(
+    video: PathLike,
     source: PathLike,
     output: PathLike,
     *,
@@ -77,54 +77,60 @@ def add_sound(
     seconds: float | None = None,
     offset: float = 0.0,
 ) -> None:
-    """Write `film` to `output` with the sound of `source` (a sound or a clip) under it.
+    """Write `video` to `output` with the audio of `source` (an audio file or a clip) under it.
 
-    `start` and `seconds` choose a piece of the sound, `offset` (seconds) delays it. Before and after it there
-    is silence; it ends with the film. A sound that the film had is replaced. Pictures are not encoded again,
-    and all metadata, the recipe among them, is kept. `output` may be `film`; it is replaced at the end, whole.
+    `start` and `seconds` choose a piece of the audio, `offset` (seconds) delays it. Before and after it there
+    is silence; it ends with the video. Audio that the video had is replaced. Images are not encoded again,
+    and all metadata, the recipe among them, is kept. `output` may be `video`; it is replaced at the end, whole.
 
-    Raises MediaError for a film or sound that cannot be read, OptionError for an impossible piece or offset,
-    OutputError if `output` cannot carry sound, is of another container than `film`, or cannot be written.
+    Raises MediaError for a video or audio that cannot be read, OptionError for an impossible piece or offset,
+    OutputError if `output` cannot carry audio, is of another container than `video`, or cannot be written.
     """
     kind = target_kind(output)
     if kind not in _TRACKS:
         raise OutputError(
-            f"{output}: {kind} carries no sound. Use {', '.join(f'.{name}' for name in _TRACKS)}, "
-            "or keep the sound in a file of its own."
+            f"{output}: {kind} carries no audio. Use {', '.join(f'.{name}' for name in _TRACKS)}, "
+            "or keep the audio in a file of its own."
         )
     track = _TRACKS[kind]
-    if sniff(film) != track.demuxer:
+    if sniff(video) != track.demuxer:
         raise OutputError(
-            f"{output} is to be {kind}, and {film} is not: pictures are copied, so the container must stay. "
-            f"Name the output {Path(output).stem}{Path(film).suffix}."
+            f"{output} is to be {kind}, and {video} is not: images are copied, so the container must stay. "
+            f"Name the output {Path(output).stem}{Path(video).suffix}."
         )
-    reader = SoundReader(source)
-    end = probe(film).seconds
+    reader = AudioReader(source)
+    end = probe(video).seconds
     if not 0 <= offset < end:
         raise OptionError(
-            f"the sound cannot be delayed by {offset} s: 0 s to less than the film's {end:.2f} s work. "
-            "`start` leaves out the beginning of the sound."
+            f"the audio cannot be delayed by {offset} s: 0 s to less than the video's {end:.2f} s work. "
+            "`start` leaves out the beginning of the audio."
         )
     mono = reader.info.channels > len(_LAYOUTS)
     pieces = reader.pieces(start=start, seconds=seconds, mono=mono)
     target = Path(output)
-    with output_paths.written(target) as part, opened(film) as pictures, reader.opened() as (sounds, stream):
+    with (
+        output_paths.written(target) as part,
+        opened(video) as images,
+        reader.opened() as (source_file, stream),
+    ):
         with _writing(target, part, kind) as out:
             out.metadata.update(
-                {key: text for key, text in pictures.metadata.items() if key not in _MADE_BY_MUXER}
+                {key: text for key, text in images.metadata.items() if key not in _MADE_BY_MUXER}
             )
-            video = _moved(pictures, pictures.streams.video[0], out)
+            packets = _moved(images, images.streams.video[0], out)
             if not start and seconds is None and stream.codec.canonical_name in track.copied:
-                sound = _moved(sounds, stream, out, shift=Fraction(offset) - reader.origin, end=end)
+                track_packets = _moved(
+                    source_file, stream, out, shift=Fraction(offset) - reader.origin, end=end
+                )
             else:
-                encoder = SoundEncoder(out, kind, reader.info.rate, "mono" if mono else reader.layout)
-                sound = _encoded(encoder, pieces, reader.info.rate, offset, end)
-            for packet in heapq.merge(video, sound, key=_moment):
+                encoder = AudioEncoder(out, kind, reader.info.rate, "mono" if mono else reader.layout)
+                track_packets = _encoded(encoder, pieces, reader.info.rate, offset, end)
+            for packet in heapq.merge(packets, track_packets, key=_moment):
                 with _refused(target):
                     out.mux(packet)
 
 
-class SoundEncoder:
+class AudioEncoder:
     """Encode float32 pieces (n, channels) for a stream that it adds to an open mp4, mov or webm.
 
     AAC with 96 kbit/s a channel for mp4 and mov, Opus likewise for webm; at `rate` where the codec has it,
@@ -199,9 +205,9 @@ def _moved(
 
 
 def _encoded(
-    encoder: SoundEncoder, pieces: Iterator[np.ndarray], rate: int, offset: float, end: float
+    encoder: AudioEncoder, pieces: Iterator[np.ndarray], rate: int, offset: float, end: float
 ) -> Iterator[av.Packet]:
-    """Yield packets of silence for `offset` seconds and of the sound then, up to `end`."""
+    """Yield packets of silence for `offset` seconds and of the audio then, up to `end`."""
     left, silence = round(end * rate), round(offset * rate)
     first = next(pieces)
     while silence and left:

@@ -1,4 +1,6 @@
-"""Known pictures: how they are cut, scaled and told; the encoder here folds pixels, so every number is checked."""
+"""ImageCondition images: how they are cut, scaled and told; the encoder here folds pixels, so every number is
+checked.
+"""
 
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ import torch
 from tiny import tiny_variant
 
 from wan22.canvas import fit
-from wan22.conditioning.known import channels, cover, cut_to_shape, frames, to_pixels
+from wan22.conditioning.image import channels, cover, cut_to_shape, frames, to_pixels
 
 ROW = tiny_variant()
 
@@ -32,19 +34,19 @@ def test_pixels_are_mapped_as_the_release_does():
 
 
 @pytest.mark.parametrize("shape", [(32, 48), (50, 48), (32, 99), (7, 9), (400, 300), (48, 1500)])
-def test_a_picture_covers_the_size_from_its_centre(shape):
-    picture = plain(0, *shape)
-    picture[:, shape[1] // 2 :] = 255
-    made = cover(picture, (48, 32))
+def test_a_image_covers_the_size_from_its_centre(shape):
+    image = plain(0, *shape)
+    image[:, shape[1] // 2 :] = 255
+    made = cover(image, (48, 32))
     assert made.shape == (32, 48, 3)
     assert made.dtype == np.uint8
     assert (made[:, 0] < 40).all() and (made[:, -1] > 215).all()
 
 
-def test_a_picture_of_the_right_size_is_left_as_it_is():
-    picture = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
-    assert np.array_equal(cover(picture, (48, 32)), picture)
-    assert cut_to_shape(picture, (24, 16)).shape == picture.shape
+def test_a_image_of_the_right_size_is_left_as_it_is():
+    image = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
+    assert np.array_equal(cover(image, (48, 32)), image)
+    assert cut_to_shape(image, (24, 16)).shape == image.shape
 
 
 @pytest.mark.parametrize(
@@ -52,18 +54,18 @@ def test_a_picture_of_the_right_size_is_left_as_it_is():
     [((100, 100), (48, 32), (67, 100)), ((100, 100), (32, 48), (100, 67)), ((1, 40), (48, 32), (1, 2))],
 )
 def test_a_cut_has_the_shape_and_is_as_large_as_can_be(shape, size, cut):
-    picture = np.arange(shape[0] * shape[1], dtype=np.uint8).reshape(*shape, 1).repeat(3, axis=2)
-    made = cut_to_shape(picture, size)
+    image = np.arange(shape[0] * shape[1], dtype=np.uint8).reshape(*shape, 1).repeat(3, axis=2)
+    made = cut_to_shape(image, size)
     assert made.shape == (*cut, 3)
     top, left = (shape[0] - cut[0]) // 2, (shape[1] - cut[1]) // 2
-    assert np.array_equal(made, picture[top : top + cut[0], left : left + cut[1]])
+    assert np.array_equal(made, image[top : top + cut[0], left : left + cut[1]])
 
 
-def test_latent_frames_are_known_where_pictures_are():
+def test_latent_frames_are_known_where_images_are():
     first, last = plain(0), plain(255)
     t = canvas().latent[0]
-    for pictures, where in (((first, None), [0]), ((None, last), [t - 1]), ((first, last), [0, t - 1])):
-        known = frames(*pictures, canvas(), fold)
+    for images, where in (((first, None), [0]), ((None, last), [t - 1]), ((first, last), [0, t - 1])):
+        known = frames(*images, canvas(), fold)
         assert known.channels is None
         assert known.frames.nonzero().flatten().tolist() == where
         assert known.latents.shape == (3, *canvas().latent)
@@ -71,7 +73,7 @@ def test_latent_frames_are_known_where_pictures_are():
             assert (known.latents[:, at] == (-1 if at == 0 else 1)).all()
 
 
-def test_a_first_picture_is_encoded_alone_and_a_last_one_as_a_film_that_stands_still():
+def test_a_first_image_is_encoded_alone_and_a_last_one_as_a_video_that_stands_still():
     seen = []
 
     def encode(video):
@@ -83,7 +85,7 @@ def test_a_first_picture_is_encoded_alone_and_a_last_one_as_a_film_that_stands_s
     assert (seen[1] == seen[1][:, :, :1]).all()
 
 
-def test_channels_are_mask_then_latents_of_a_film_that_is_grey_elsewhere():
+def test_channels_are_mask_then_latents_of_a_video_that_is_grey_elsewhere():
     known = channels(plain(0), plain(255), canvas(), fold, exact_shape=False).channels
     mask, latents = known[:4], known[4:]
     assert known.shape == (4 + 3, *canvas().latent)
@@ -92,12 +94,12 @@ def test_channels_are_mask_then_latents_of_a_film_that_is_grey_elsewhere():
     assert latents[:, :, 0, 0].T.tolist() == [[-1, -1, -1], [0, 0, 0], [1, 1, 1]]
 
 
-def test_the_last_picture_stands_from_the_last_frame_that_is_delivered():
+def test_the_last_image_stands_from_the_last_frame_that_is_delivered():
     known = channels(None, plain(255), canvas(7), fold, exact_shape=False).channels
     assert known[:4, :, 0, 0].T.tolist() == [[0, 0, 0, 0], [0, 0, 0, 0], [0, 1, 1, 1]]
 
 
-def test_a_picture_of_another_shape_is_stretched_or_cut_first():
+def test_a_image_of_another_shape_is_stretched_or_cut_first():
     wide = np.concatenate([plain(0, 32, 48), plain(255, 32, 48)], axis=1)
     one = canvas(1)
     stretched = channels(wide, None, one, fold, exact_shape=False).channels[4, 0]

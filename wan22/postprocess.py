@@ -1,7 +1,7 @@
 """From decoded pixels to the frames that were asked for: levels, size, length.
 
 The VAE gives what the network drew; a canvas says what the person gets. Frames stream through, a few at a time; only
-a film that must be spread over more frames than were drawn (the small models) is held whole, at the size it was drawn.
+a video that must be spread over more frames than were drawn (the small models) is held whole, at the size it was drawn.
 """
 
 import math
@@ -15,12 +15,12 @@ from torch import Tensor
 
 from wan22.canvas import Canvas, fit
 from wan22.catalog import Variant
-from wan22.conditioning.take import Take
+from wan22.conditioning.clips import Take
 from wan22.errors import CheckpointError
 from wan22.types import Clip, Events, Frames
 
 _PIXELS_AT_ONCE = 2**23
-"""Pixels that are scaled together: about 400 MB in work, however long and large the film is."""
+"""Pixels that are scaled together: about 400 MB in work, however long and large the video is."""
 
 
 SEAM = 4
@@ -47,7 +47,7 @@ def own_frames(stream: Iterator[Tensor], take: Take) -> Iterator[Tensor]:
         yield own
 
 
-def stand_first(stream: Iterator[Tensor], count: int) -> Iterator[Tensor]:
+def repeat_first_frame(stream: Iterator[Tensor], count: int) -> Iterator[Tensor]:
     """Show the first frame of decoded parts `count` times more."""
     for part in stream:
         yield torch.cat([part[:, :1].expand(-1, count, -1, -1), part], dim=1) if count else part
@@ -57,7 +57,7 @@ def stand_first(stream: Iterator[Tensor], count: int) -> Iterator[Tensor]:
 def deliver(stream: Iterator[Tensor], canvas: Canvas, clip: int = 0) -> Events:
     """Cut or scale decoded parts (3, T, H, W) in [-1, 1] of a clip to the canvas, and yield them as Frames."""
     if canvas.scaled or canvas.stretched:
-        stream = (part.cpu() for part in stream)  # small films; not every device can scale with antialiasing
+        stream = (part.cpu() for part in stream)  # small videos; not every device can scale with antialiasing
     if canvas.stretched:
         stream = _stretch(torch.cat(list(stream), dim=1), canvas.frames)
     few = max(1, _PIXELS_AT_ONCE // math.prod(canvas.out))
@@ -78,7 +78,7 @@ def to_frames(pixels: Tensor) -> np.ndarray:
 
 
 def spread(clip: Clip, canvas: Canvas) -> np.ndarray:
-    """The pictures of a clip at the times of the canvas's drawn frames; a short clip holds its last one."""
+    """The images of a clip at the times of the canvas's drawn frames; a short clip holds its last one."""
     span = canvas.frames / canvas.drawn_frames if canvas.stretched else 1.0
     times = np.arange(canvas.drawn_frames) * span / canvas.fps
     index = np.minimum(np.floor(times * clip.fps + 1e-6).astype(int), len(clip.frames) - 1)
@@ -104,8 +104,8 @@ def check_latents(tensors: Mapping[str, Tensor], canvas: Canvas, variant: Varian
     found = tuple(tensors["latents"].shape)
     if found != wanted:
         raise CheckpointError(
-            f"the latents are {found}, but {variant.name} draws this film as {wanted}: they are another model's, or "
-            "the recipe is another film's"
+            f"the latents are {found}, but {variant.name} draws this video as {wanted}: they are another model's, or "
+            "the recipe is another video's"
         )
     return tensors["latents"]
 

@@ -1,4 +1,4 @@
-"""Colours that hold over a long film: each clip is brought back to the first one's, before the next goes on from it.
+"""Colours that hold over a long video: each clip is brought back to the first one's, before the next goes on from it.
 
 A model that goes on from its own frames makes each clip a little more saturated or brighter than the one before, and
 the small steps add up. Here five numbers of the first clip are kept, in OKLab: its mean lightness, a and b, and how
@@ -8,7 +8,7 @@ add up.
 
 Only what is small enough to be drift is corrected. Up to `LIMITS` the clip is brought back wholly; beyond, less and
 less; from twice the limits on the scene itself is another one, and the clip is left as it is. A slow change that was
-meant (a sunset over minutes) is not told from drift: do not hold such a film.
+meant (a sunset over minutes) is not told from drift: do not hold such a video.
 """
 
 from collections.abc import Iterator
@@ -50,15 +50,15 @@ _TO_LAB = (
 
 
 @dataclass(frozen=True)
-class ColourHold:
-    """The colours to which a film is held: `mean` (3,) and `spread` (2,: lightness, colour), in OKLab."""
+class ColorMatch:
+    """The colours to which a video is held: `mean` (3,) and `spread` (2,: lightness, colour), in OKLab."""
 
     mean: Float[Tensor, "3"]
     spread: Float[Tensor, "2"]
 
     @classmethod
     def from_frames(cls, frames: Float[Tensor, "3 T H W"]) -> Self:
-        """Take the colours of the first clip, or of a reference picture (T of 1); frames are in [-1, 1]."""
+        """Take the colours of the first clip, or of a reference image (T of 1); frames are in [-1, 1]."""
         total, squares, count = torch.zeros(3).double(), torch.zeros(3).double(), 0
         for lab in _in_pieces(frames):
             flat = lab.flatten(1)
@@ -97,7 +97,7 @@ class ColourHold:
         return corrected
 
     def as_tensors(self) -> dict[str, Tensor]:
-        """All of it, so that a film can be resumed."""
+        """All of it, so that a video can be resumed."""
         return {"mean": self.mean, "spread": self.spread}
 
     @classmethod
