@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from wan22.version import __version__
 
 __all__ = [
+    "Audio",
     "Engine",
     "LoRA",
     "Request",
-    "Audio",
     "Video",
     "Wan22Error",
     "Wan22Pipeline",

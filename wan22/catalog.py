@@ -283,6 +283,10 @@ def to_json(row: Variant) -> dict:
     return values
 
 
+_FORMER_NAMES = {"settle": "warmup_frames", "begins_still": "static_history", "hush": "silence_rms"}
+"""What fields of Speech were called in older variant.json files, read for one release."""
+
+
 def from_json(values: dict) -> Variant:
     """Read back what `to_json` wrote. Raises CheckpointError if it is no such row."""
     with reading("variant.json", CheckpointError, "does not describe a model"):
@@ -292,7 +296,8 @@ def from_json(values: dict) -> Variant:
         ):  # fmt: skip
             values[name] = kind(**{k: _tuples(v) for k, v in values[name].items()})
         if values.get("speech") is not None:
-            values["speech"] = Speech(**values["speech"])
+            speech = values["speech"].items()
+            values["speech"] = Speech(**{_FORMER_NAMES.get(name, name): value for name, value in speech})
         if values.get("fast") is not None:
             values["fast"] = _fast(values["fast"], values["experts"])
         row = Variant(**{k: _tuples(v) for k, v in values.items()})

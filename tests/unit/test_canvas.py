@@ -172,7 +172,7 @@ def test_a_video_is_scaled_from_the_centre_without_bending_its_shape():
 def test_a_long_large_video_is_scaled_a_few_frames_at_a_time(monkeypatch):
     made = canvas(ONLY, (96, 64), 25)
     whole = np.concatenate([part.frames for part in deliver(fake_decoder(made, 9), made)])
-    monkeypatch.setattr(finish, "_PIXELS_AT_ONCE", 2 * 96 * 64)
+    monkeypatch.setattr(postprocess, "_PIXELS_AT_ONCE", 2 * 96 * 64)
     parts = [part.frames for part in deliver(fake_decoder(made, 9), made)]
     assert max(map(len, parts)) <= 2 and np.array_equal(np.concatenate(parts), whole)
 

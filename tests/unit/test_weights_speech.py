@@ -289,14 +289,6 @@ def test_an_encoder_that_is_not_whole_is_one_clear_error_before_data_is_read(tmp
         audio_config(tmp_path / "dit.safetensors")
 
 
-def test_without_transformers_the_extra_is_named(tmp_path, recorded, monkeypatch):
-    folder = audio_folder(tmp_path / "a", recorded)
-    monkeypatch.setitem(__import__("sys").modules, "transformers", None)
-    with pytest.raises(CheckpointError, match=r"pip install 'wan22\[audio\]'"):
-        load_audio_encoder(folder)
-    assert audio_parameters(folder) > 0  # the rest goes without
-
-
 def sharing(tmp_path, recorded, parts):
     """Our own small model in `mine`, whose VAE lies with another in `other`."""
     comfy_s2v(tmp_path / "all", recorded)

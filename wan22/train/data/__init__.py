@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 __all__ = [
     "DataPlan",
     "Dataset",
-    "Video",
     "Item",
     "Problem",
     "Row",
     "Survey",
+    "Video",
     "Window",
     "prepare",
     "survey",
