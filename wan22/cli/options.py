@@ -164,18 +164,25 @@ def _value(row: Field, typed: dict[str, Any]) -> Any:
     return row.default if value is None and not row.of else value
 
 
-_LORA = re.compile(r"(?P<path>.+?)(?::(?P<strength>[-+]?(?:\d+\.?\d*|\.\d+)))?(?:@(?P<expert>[A-Za-z]+))?")
+_LORA = re.compile(
+    r"(?P<path>.+?)(?::(?P<strength>[-+]?(?:\d+\.?\d*|\.\d+)))?(?:@(?P<expert>[A-Za-z]+))?(?P<skip>(?:~[a-z_]+)*)"
+)
+AskedLoRA = tuple[str, float, str | None] | tuple[str, float, str | None, tuple[str, ...]]
 
 
-def parse_lora(text: str) -> tuple[str, float, str | None]:
-    """Read "style.safetensors:0.8@high": path, strength (1 if left out), expert (None if left out)."""
+def parse_lora(text: str) -> AskedLoRA:
+    """Read "style.safetensors:0.8@high": path, strength (1 if left out), expert (None if left out).
+
+    "style.safetensors~patch_embedding" has the parts of the network that are left out as a fourth.
+    """
     match = _LORA.fullmatch(text)
     if match is None:
         raise OptionError("--lora is empty; give FILE, FILE:0.8 or FILE:0.8@high")
-    return match["path"], float(match["strength"] or 1.0), match["expert"]
+    asked = match["path"], float(match["strength"] or 1.0), match["expert"]
+    return (*asked, tuple(match["skip"][1:].split("~"))) if match["skip"] else asked
 
 
-def parse_loras(texts: list[str] | None) -> tuple[tuple[str, float, str | None], ...]:
+def parse_loras(texts: list[str] | None) -> tuple[AskedLoRA, ...]:
     """Read every --lora, as `parse_lora`; none were given: ()."""
     return tuple(parse_lora(text) for text in texts or ())
 

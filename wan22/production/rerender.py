@@ -16,8 +16,8 @@ from wan22.production.audio import Asked
 if TYPE_CHECKING:
     from wan22.types import Request
 
-AskedLoRA = tuple[str, float, str | None]
-"""Path, strength, and expert, if one is named."""
+AskedLoRA = tuple[str, float, str | None] | tuple[str, float, str | None, tuple[str, ...]]
+"""Path, strength, expert if one is named, and parts of the network that are left out, if any."""
 
 _TYPES: dict[str, Any] = {
     "text": str,
@@ -224,7 +224,10 @@ def find_loras(recipe: dict[str, Any], source: str) -> tuple[AskedLoRA, ...]:
     for entry in (recipe.get("loras") or {}).values():
         path = _find_lora(entry, source)
         strengths = {name: entry[name] for name in ("high", "low", "dit") if name in entry}
-        asked += [(path, strength, None if name == "dit" else name) for name, strength in strengths.items()]
+        skip = tuple(entry.get("skip") or ())
+        asked += [
+            (path, strength, None if name == "dit" else name, skip) for name, strength in strengths.items()
+        ]
     return tuple(asked)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from wan22.errors import CheckpointError
 from wan22.files import reading
-from wan22.weights.reader import TensorInfo
+from wan22.weights.tensors import TensorInfo
 
 _ORIGINAL_SHAPE = "comfy.gguf.orig_shape."
 _ROWS_AT_ONCE = 1 << 24  # elements dequantised together, so that the work space stays near 200 MB

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from wan22.arch import DiTArch, UMT5Arch, VAEArch
 from wan22.errors import CheckpointError, KeysError
 from wan22.weights.dialects import DIALECTS, Dialect
-from wan22.weights.edits.fp8 import Scales, check_scales, dequantise, find_scales
+from wan22.weights.edits.quantised import Scales, check_numbers, dequantise, find_scales
 from wan22.weights.reader import Reader
 
 DtypeOf = Callable[[str], torch.dtype]
@@ -54,13 +54,19 @@ class Native:
         source = self.source[name]
         tensor = self.reader.read(source)
         scale = self.scales.of.get(source)
-        return tensor if scale is None else dequantise(tensor, self.reader.read(scale))
+        if scale is None:
+            return tensor
+        return dequantise(tensor, self.reader.read(scale), self.scales.rotated.get(source, 0))
 
 
 def native(reader: Reader, dialect: Dialect) -> Native:
-    """See a checkpoint through a dialect."""
-    scales = find_scales(reader.infos)
+    """See a checkpoint through a dialect. Raises CheckpointError if it is quantised in a way not known here."""
+    return _native(reader, dialect, find_scales(reader))
+
+
+def _native(reader: Reader, dialect: Dialect, scales: Scales) -> Native:
     source, unknown = {}, []
+    own = dialect.matches(reader.infos)  # else what it would take for a parameter may be anything
     for name in reader.infos:
         if name in scales.aside or name.removeprefix(dialect.prefix) in dialect.ignored:
             continue
@@ -68,6 +74,8 @@ def native(reader: Reader, dialect: Dialect) -> Native:
         if ours is None or ours in source:
             unknown.append(name)
         else:
+            if own:
+                check_numbers(reader, name, scales)
             source[ours] = name
     return Native(reader, dialect, source, tuple(unknown), scales)
 
@@ -120,14 +128,13 @@ def meta_module(arch: DiTArch | VAEArch | UMT5Arch) -> nn.Module:
 
 
 def _nearest(reader: Reader, wanted: Mapping[str, object]) -> Native:
-    views = [native(reader, dialect) for dialects in DIALECTS.values() for dialect in dialects]
+    scales = find_scales(reader)
+    views = [_native(reader, dialect, scales) for dialects in DIALECTS.values() for dialect in dialects]
     return max(views, key=lambda view: len(view.source.keys() & wanted.keys()) - len(view.unknown))
 
 
 def check_fits(view: Native, module: nn.Module) -> None:
-    """Raise KeysError unless the checkpoint has exactly the tensors of `module`; CheckpointError if it is
-    quantised in a way not known here. Reads no weights.
-    """
+    """Raise KeysError unless the checkpoint has exactly the tensors of `module`. Reads no weights."""
     wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     shapes = view.shapes
     missing = [name for name in wanted if name not in shapes]
@@ -149,7 +156,6 @@ def check_fits(view: Native, module: nn.Module) -> None:
             f"Nearest dialect: {view.dialect.name} ({known} of {len(wanted)} names). "
             "`wan22 inspect` says what the file is."
         )
-    check_scales(view.reader, view.scales)
 
 
 def check_reader(reader: Reader, module: nn.Module) -> None:

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -22,65 +20,28 @@ from torch import Tensor
 from wan22.errors import CheckpointError
 from wan22.files import HEADER_LIMIT, check_file, parse_object, reading
 from wan22.files import read_json as read_object
+from wan22.weights.gguf_file import GGUFFile
+from wan22.weights.tensors import DTYPE_NAMES, DTYPES, TensorInfo, WeightFile
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".gguf")
-
-DTYPES: Mapping[str, torch.dtype] = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "F8_E8M0": torch.float8_e8m0fnu,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
-"""The dtype names of the safetensors format, which this package uses for files of every kind."""
-
-DTYPE_NAMES: Mapping[torch.dtype, str] = {dtype: name for name, dtype in DTYPES.items()}
+SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".gguf")
 
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<index>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.\w+)")
 _AGAIN = "Download it again."
+_QUANTISERS = (
+    "torchao",
+    "quanto",
+    "bitsandbytes",
+    "comfy_kitchen",
+    "sdnq",
+)  # classes of their own in a pickle
 _INDEX_LIMIT = 64_000_000  # bytes
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """What a file says of a tensor. `dtype` is a name of `DTYPES`, or a GGUF kind such as "Q4_K";
-    `nbytes` is the size of its data in the file.
-    """
-
-    shape: tuple[int, ...]
-    dtype: str
-    nbytes: int
-
-    @property
-    def count(self) -> int:
-        """The number of elements."""
-        return math.prod(self.shape)
-
-
-class WeightFile(Protocol):
-    """One file of a checkpoint."""
-
-    path: Path
-    infos: dict[str, TensorInfo]
-    metadata: dict[str, str]
-
-    def read(self, name: str) -> Tensor: ...
-
-    def close(self) -> None: ...
 
 
 class Reader:
     """The tensors of a checkpoint, over all of its files.
 
-    `infos` maps each name to its `TensorInfo`, in file order; `metadata` is what the files say of themselves.
+    `infos` maps each name to its `TensorInfo`, in file order; `metadata` is what the files say of themselves; where
+    a shard says another thing than the first, it stands as "KEY of FILE".
     """
 
     def __init__(self, path: Path, files: list[WeightFile]) -> None:
@@ -98,7 +59,9 @@ class Reader:
                     )
                 self._home[name] = file
                 self.infos[name] = info
-            self.metadata.update(file.metadata)
+            for key, value in file.metadata.items():
+                if self.metadata.setdefault(key, value) != value:
+                    self.metadata[f"{key} of {file.path.name}"] = value
         if not self.infos:
             raise CheckpointError(f"{path} holds no tensors. {_AGAIN}")
 
@@ -252,8 +215,6 @@ def open_file(path: Path) -> WeightFile:
             f"{path} is a web page, not weights: the download got an error or login page. {_AGAIN}"
         )
     if path.suffix == ".gguf":
-        from wan22.weights.gguf_file import GGUFFile
-
         return GGUFFile(path)
     return SafetensorsFile(path) if path.suffix == ".safetensors" else PickleFile(path)
 
@@ -377,7 +338,7 @@ class TensorsFile:
 
 
 class PickleFile:
-    """A `.pth`, `.pt` or `.bin` file: a flat dict of tensors, also under "state_dict". It cannot run code:
+    """A `.pth`, `.pt`, `.ckpt` or `.bin` file: a flat dict of tensors, also under "state_dict". It cannot run code:
     only `torch.load(weights_only=True)` touches it, and anything but tensors is refused.
     """
 
@@ -401,6 +362,12 @@ class PickleFile:
             except Exception as error:
                 if type(error).__name__ != "UnpicklingError" or not mapped:
                     raise
+                library = next((name for name in _QUANTISERS if name in str(error)), None)
+                if library is not None:
+                    raise CheckpointError(
+                        f"{self.path} is quantised by {library}, whose tensors are not read. Take the bf16, fp16, "
+                        "fp8_scaled or GGUF file instead."
+                    ) from error
                 raise CheckpointError(
                     f"{self.path} holds more than tensors; its code is not run. Ask for a .safetensors file instead. "
                     f"({str(error).partition('.')[0][:200]})"

@@ -12,7 +12,11 @@ from pathlib import Path
 
 from wan22.errors import CheckpointError
 from wan22.files import read_bytes
+from wan22.weights.dialects import DIALECTS
+from wan22.weights.edits.quantised import find_scales
 from wan22.weights.find import find_layout
+from wan22.weights.lora.file import holds_lora, open_adapters, read_adapters
+from wan22.weights.lora.names import is_lora
 from wan22.weights.reader import SUFFIXES, Reader, open_file, open_reader, read_json
 from wan22.weights.recognise import recognise
 
@@ -77,8 +81,8 @@ def verify(path: str | Path, *, hashes: bool = True, progress: Progress | None =
         if problem:
             report.problems.append(problem)
     report.problems.extend(_index_problems(path))
-    if path.is_dir():
-        report.problems.extend(_layout_problems(path))
+    if not report.problems:
+        report.problems.extend(_layout_problems(path) if path.is_dir() else _file_problems(path))
     return report
 
 
@@ -126,9 +130,27 @@ def _misplaced(index: Path, reader: Reader) -> list[str]:
     return [f"{index}: {len(wrong)} tensors are not where it says, such as {wrong[0]}. Download it again."]
 
 
-def _layout_problems(path: Path) -> list[str]:
-    """A model's folder should have all of its parts; a folder of one network should be recognised."""
+def _file_problems(path: Path) -> list[str]:
+    """A LoRA should be read whole; a network of ours should be stored in a way that is read."""
     try:
+        with open_reader(path) as reader:
+            if is_lora(reader.infos):
+                read_adapters(reader, said=path.stem)
+            elif any(d.matches(reader.infos) for dialects in DIALECTS.values() for d in dialects):
+                recognise(reader)
+            else:
+                find_scales(reader)
+    except CheckpointError as error:
+        return [str(error)]
+    return []
+
+
+def _layout_problems(path: Path) -> list[str]:
+    """A model's folder should have all of its parts; a folder of one network should be recognised; LoRAs be read."""
+    try:
+        if holds_lora(path):
+            open_adapters(path)
+            return []
         layout = find_layout(path)
         if len(layout.parts.keys() - {"tokenizer"}) > 1:
             layout.require_complete()

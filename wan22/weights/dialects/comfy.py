@@ -1,7 +1,7 @@
 """ComfyUI's single files: official names for the DiT, behind a prefix or not, and transformers' for the text.
 
 Without the prefix a DiT file is in the official dialect, and so is ComfyUI's VAE. The text encoder may carry
-its tokenizer along as the bytes of `spiece_model`. Scaled fp8 is not a matter of names: see `edits/fp8.py`.
+its tokenizer along as the bytes of `spiece_model`. Scaled fp8 is not a matter of names: see `edits/quantised.py`.
 """
 
 from wan22.weights.dialects import diffusers

@@ -27,17 +27,12 @@ EXPERT_KEY = "wan22.expert"
 _TITLES = ("ss_output_name", "modelspec.title")
 _PEFT_CONFIG = "adapter_config.json"
 _PEFT_METADATA = "lora_adapter_metadata"  # where Diffusers keeps PEFT's settings, each behind "transformer."
+_FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 _WHAT_WORKS = (
     "Plain LoRA (pairs with alpha, and full differences) is supported: ask its maker for one, or have their "
     "trainer extract one from the merged weights."
 )
 _OTHER_MODELS = {
-    "k_img": "Wan2.1's image to video",
-    "v_img": "Wan2.1's image to video",
-    "img_emb": "Wan2.1's image to video",
-    "add_k_proj": "Wan2.1's image to video",
-    "add_v_proj": "Wan2.1's image to video",
-    "image_embedder": "Wan2.1's image to video",
     "vace_": "VACE",
     "face_adapter": "Animate",
     "motion_encoder": "Animate",
@@ -57,6 +52,7 @@ class Adapter:
 
     `dialect` is "diffusers", "comfy", "kohya", "lightx2v" or "official". `expert` is the one that the file says it is
     for, and `said_by` where it says so ("its name"); None if it says nothing. `ranks` counts the pairs of each rank.
+    `skipped` counts tensors for the image encoder of Wan2.1's image to video, which Wan2.2 has not.
     """
 
     path: Path
@@ -65,6 +61,7 @@ class Adapter:
     expert: str | None = None
     said_by: str = ""
     ranks: Mapping[int, int] = field(default_factory=dict)
+    skipped: int = 0
     metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
@@ -135,7 +132,7 @@ def _open_file(path: Path, *, said: str) -> list[Adapter]:
 
 def read_adapters(reader: Reader, *, said: str = "") -> list[Adapter]:
     """The adapters of an open file; `said` is the name that may tell their expert. Raises as `open_adapters`."""
-    keys = _read_keys(reader)
+    keys, skipped = _read_keys(reader)
     prefixed = {key.expert for key in keys.values()}
     both = {"high", "low"} <= prefixed
     if both and None in prefixed:
@@ -155,14 +152,16 @@ def read_adapters(reader: Reader, *, said: str = "") -> list[Adapter]:
         mine = {name: key for name, key in keys.items() if which is None or key.expert == which}
         changes, ranks = _changes(reader, mine, settings)
         who = (which, "its names (transformer and transformer_2)") if which else (expert, said_by)
-        adapters.append(Adapter(reader.path, dialect, changes, *who, ranks, reader.metadata))
+        adapters.append(Adapter(reader.path, dialect, changes, *who, ranks, skipped, reader.metadata))
     return adapters
 
 
-def _read_keys(reader: Reader) -> dict[str, Key]:
-    """Every tensor's key; raises unless all are known."""
+def _read_keys(reader: Reader) -> tuple[dict[str, Key], int]:
+    """Every tensor's key, and how many are left out because only Wan2.1's image to video has them; raises unless all
+    others are known.
+    """
     keys: dict[str, Key] = {}
-    unknown = []
+    unknown, skipped = [], 0
     for name in reader.infos:
         if kind := names.other_kind(name):
             raise CheckpointError(
@@ -170,10 +169,12 @@ def _read_keys(reader: Reader) -> dict[str, Key]:
                 f"is not here. {_WHAT_WORKS}"
             )
         key = names.read_key(name)
-        if key is None or key.parameter is None:
+        if names.is_image_only(name):
+            skipped += 1
+        elif key is None or key.parameter is None:
             unknown.append(name)
         else:
-            keys[name] = key
+            keys[name] = _checked(reader, name, key)
     if not any(key.role != "alpha" for key in keys.values()) and not names.is_lora(reader.infos):
         raise CheckpointError(
             f"{reader.path} is no LoRA: it holds {', '.join(list(reader.infos)[:3])}, ... `wan22 inspect` says what it "
@@ -187,7 +188,23 @@ def _read_keys(reader: Reader) -> dict[str, Key]:
             f"transformer: {', '.join(unknown[:5])}{', ...' if len(unknown) > 5 else ''}.{hint} Half of a LoRA is not "
             "applied: take the file that was made for this model."
         )
-    return keys
+    if skipped and not any(key.role != "alpha" for key in keys.values()):
+        raise CheckpointError(
+            f"{reader.path} changes nothing that Wan2.2 has: all of it is for the image encoder of Wan2.1's image to "
+            "video."
+        )
+    return keys, skipped
+
+
+def _checked(reader: Reader, name: str, key: Key) -> Key:
+    """The key of a tensor that holds plain numbers; a quantised matrix would be added as something else."""
+    kind = reader.infos[name].dtype
+    if key.role != "alpha" and kind not in _FLOATS:
+        raise CheckpointError(
+            f"{reader.path}: {name} is stored as {kind}, quantised in a way that is not read of a LoRA. Take the bf16, "
+            "fp16 or fp32 file instead."
+        )
+    return key
 
 
 def _changes(
@@ -267,10 +284,14 @@ def _scale(reader: Reader, mine: Mapping[str, str], rank: int, settings: Mapping
 
 
 def _peft_alpha(name: str, settings: Mapping[str, Any]) -> float | None:
-    """PEFT's alpha of a module: that of the first pattern which its name ends with, or the one for all."""
-    module = name.rpartition(".lora_A")[0]
+    """PEFT's alpha of a module: that of the first pattern which its own name ends with, or the one for all.
+
+    As `get_pattern_key` of PEFT matches: a pattern that begins with ^ is of the whole name, without the prefixes of a
+    file.
+    """
+    module = names.module_in_file(name)
     for pattern, alpha in (settings.get("alpha_pattern") or {}).items():
-        if re.fullmatch(rf"(.*\.)?({pattern})", module):
+        if re.match(rf"(.*\.)?({pattern})$", module):
             return float(alpha)
     alpha = settings.get("lora_alpha")
     return None if alpha is None else float(alpha)

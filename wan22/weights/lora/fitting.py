@@ -9,7 +9,7 @@ import math
 import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -30,12 +30,14 @@ class LoRA:
     """A LoRA as someone asks for it: a file, or a folder with a file for each expert.
 
     `strength` multiplies what it adds; 1 is as trained, and below 0 takes away. `expert` is "high" or "low"; None is
-    the one that the file says, else both.
+    the one that the file says, else both. `skip` leaves parts of the network out, by the first names of their modules,
+    such as ("patch_embedding",) of a LoRA that was made for text to video, on image to video.
     """
 
     path: str | os.PathLike[str]
     strength: float = 1.0
     expert: str | None = None
+    skip: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Use:
     expert: str
     strength: float
     fingerprint: str
+    skip: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,10 +67,11 @@ class Fitted:
         entries: dict[str, dict[str, Any]] = {}
         for use in self.uses:
             file, label, count = use.adapter.path.name, use.adapter.path.name, 1
-            while label in entries and entries[label]["weights"] != use.fingerprint:
+            said = {"file": file, "weights": use.fingerprint} | ({"skip": list(use.skip)} if use.skip else {})
+            while label in entries and not said.items() <= entries[label].items():
                 count += 1
                 label = f"{file} ({count})"
-            entry = entries.setdefault(label, {"file": file, "weights": use.fingerprint})
+            entry = entries.setdefault(label, said)
             entry[use.expert] = use.strength
         return entries
 
@@ -95,22 +99,28 @@ def fit(
     if not loras:
         return Fitted()
     shapes = shapes_of(arch)
-    uses: dict[
-        tuple[str, str], Use
-    ] = {}  # by file and expert: what is asked for twice is added once, more strongly
+    # By file, expert and what is left out: what is asked for twice is added once, more strongly.
+    uses: dict[tuple[str, str, tuple[str, ...]], Use] = {}
     notices: list[str] = []
     for asked in loras:
         lora = asked if isinstance(asked, LoRA) else LoRA(asked)
         _check(lora, experts, model)
-        for adapter in _asked(lora, experts, model):
+        for whole in _asked(lora, experts, model):
+            adapter = _without(whole, lora.skip, notices)
             check_fits(adapter, shapes, model)
+            if adapter.skipped:
+                notices.append(
+                    f"{adapter.path.name}: {adapter.skipped} tensors (k_img, v_img, norm_k_img, img_emb) are for the "
+                    f"image encoder of Wan2.1's image to video, which {model} has not; they are left out"
+                )
             chosen = _experts(adapter, lora, experts, notices)
             name = fingerprint(adapter.path)
             for expert in chosen:
-                before = uses[name, expert].strength if (name, expert) in uses else 0.0
-                uses[name, expert] = Use(adapter, expert, before + lora.strength, name)
+                key = (name, expert, lora.skip)
+                before = uses[key].strength if key in uses else 0.0
+                uses[key] = Use(adapter, expert, before + lora.strength, name, lora.skip)
     notices += [_coverage(use) for use in uses.values()]
-    reached = {expert for _, expert in uses}
+    reached = {expert for _, expert, _ in uses}
     left = [expert for expert in experts if expert not in reached]
     if uses and left:
         notices.append(f"no LoRA changes the {left[0]}-noise expert")
@@ -171,6 +181,25 @@ def _experts(adapter: Adapter, lora: LoRA, experts: Sequence[str], notices: list
     return list(experts)
 
 
+def _without(adapter: Adapter, skip: Sequence[str], notices: list[str]) -> Adapter:
+    """An adapter without what it changes in these parts of the network."""
+    if not skip:
+        return adapter
+    left = {
+        name: changes
+        for name, changes in adapter.changes.items()
+        if not any(name == part or name.startswith(f"{part}.") for part in skip)
+    }
+    gone = len(adapter.changes) - len(left)
+    if not gone or not left:
+        what = "everything" if gone else "nothing"
+        raise OptionError(
+            f"{adapter.path} changes {what} in {', '.join(skip)}: there is no sense in leaving that out"
+        )
+    notices.append(f"{adapter.path.name}: {gone} tensors of {', '.join(skip)} are left out, as asked")
+    return replace(adapter, changes=left)
+
+
 def check_fits(adapter: Adapter, shapes: Mapping[str, tuple[int, ...]], model: str) -> None:
     """Raise KeysError unless every change of an adapter is of a parameter in `shapes`, and of its shape."""
     absent = [name for name in adapter.changes if name not in shapes]
@@ -189,10 +218,20 @@ def check_fits(adapter: Adapter, shapes: Mapping[str, tuple[int, ...]], model: s
     if absent:
         problems.append(f"{len(absent)} that it has not ({', '.join(absent[:3])})")
     fitting = fits(adapter)
+    advice = ""
     hint = f"It fits {', '.join(fitting)}" if fitting else "It fits no model of the catalogue"
+    wrong = {
+        name for name in adapter.changes if name in absent or any(m.startswith(f"{name}:") for m in misshapen)
+    }
+    if wrong <= {"patch_embedding.weight", "patch_embedding.bias"} and wrong != set(adapter.changes):
+        advice = (
+            " Only its patch embedding does not fit: leave that out with --lora FILE~patch_embedding, or "
+            'LoRA(..., skip=("patch_embedding",)).'
+        )
     raise KeysError(
         f"{adapter.path} was made for another model than {model}: of {len(adapter.changes)} tensors that it changes, "
         f"{' and '.join(problems)}. {hint}. Half of a LoRA is not applied."
+        f"{advice}"
     )
 
 
@@ -237,8 +276,9 @@ def _coverage(use: Use) -> str:
     kind = f"{adapter.dialect}, rank {ranks}" if adapter.ranks else adapter.dialect
     parts = [f"{adapter.pairs} pairs"] if adapter.pairs else []
     parts += [f"{adapter.differences} full differences"] if adapter.differences else []
+    all_of_it = "" if adapter.skipped or use.skip else ", all of its"
     where = "the transformer" if use.expert == "dit" else f"the {use.expert}-noise expert"
     return (
-        f"{adapter.path.name} ({kind}): {' and '.join(parts)}, all of its, change {len(adapter.changes)} tensors of "
+        f"{adapter.path.name} ({kind}): {' and '.join(parts)}{all_of_it}, change {len(adapter.changes)} tensors of "
         f"{where}, at strength {use.strength:g}"
     )

@@ -18,17 +18,22 @@ from dataclasses import dataclass
 from wan22.weights.dialects import diffusers
 
 _PREFIXES = {
-    "base_model.model.": None,
-    "model.diffusion_model.": None,
+    "base_model.": None,
+    "_orig_mod.": None,
+    "module.": None,
+    "model.": None,
+    "unet.": None,
     "diffusion_model.": None,
-    "pipe.dit2.": "low",
-    "pipe.dit.": "high",
+    "pipe.": None,
+    "dit2.": "low",
+    "dit.": "high",
     "transformer_2.": "low",
+    "transformer_1.": "high",
     "transformer.": "high",
 }
-"""What stands before a module, and the expert that it means if the file has both."""
+"""What stands before a module, in any order and number, and the expert that it means if the file has both."""
 
-_FLAT_PREFIXES = ("lora_unet_", "lora_transformer_", "lycoris_")
+_FLAT_PREFIXES = ("lora_unet__", "lora_unet_", "lora_transformer_", "lycoris_")
 
 _ROLES = {
     "down": r"\.lora_A(?:\.\w+)?\.weight|\.lora_A|\.lora_down\.weight|[._]lora\.down\.weight"
@@ -54,6 +59,14 @@ _OTHER_KINDS = {
 }
 """Adapters that are no plain LoRA, by the endings of their tensors."""
 
+_IMAGE_ONLY = re.compile(
+    r"(?:.*[._])?(?:(?:cross_attn|attn2)[._](?:k_img|v_img|norm_k_img|add_k_proj|add_v_proj|norm_added_k)"
+    r"|img_emb[._].+|condition_embedder[._]image_embedder[._].+)"
+)
+"""Modules of Wan2.1's image to video that read CLIP's image, in the official naming, Diffusers' and flat ones. Wan2.2
+has none of them, and the LoRAs that were made for its image to video carry them nonetheless.
+"""
+
 
 @dataclass(frozen=True)
 class Key:
@@ -76,6 +89,7 @@ def read_key(key: str) -> Key | None:
     role = str(match.lastgroup)
     prefix, expert, path = _split(match["path"])
     if prefix in _FLAT_PREFIXES:
+        path = path.replace(".", "_")  # some write dots behind it, in part
         return Key(_first(_flat(name) for name in _flat_candidates(path, role)), role, "flat", prefix, expert)
     ours = _first(name for name in _candidates(path, role) if _table.theirs(name))
     if ours is not None:
@@ -83,6 +97,14 @@ def read_key(key: str) -> Key | None:
     theirs = _first(_table.ours(name) for name in _candidates(path, role))
     naming = "official" if theirs is None else "diffusers"
     return Key(theirs, role, naming, prefix, expert)
+
+
+def is_image_only(key: str) -> bool:
+    """Whether a LoRA's tensor is of the modules that only Wan2.1's image to video has (k_img, v_img, norm_k_img,
+    img_emb).
+    """
+    match = _ENDING.fullmatch(key)
+    return match is not None and _IMAGE_ONLY.fullmatch(match["path"]) is not None
 
 
 def is_lora(keys: Iterable[str]) -> bool:
@@ -98,6 +120,12 @@ def other_kind(key: str) -> str | None:
 def module_of(parameter: str) -> str:
     """The module that a parameter belongs to: `blocks.0.self_attn.q` of `blocks.0.self_attn.q.weight`."""
     return parameter.rpartition(".")[0]
+
+
+def module_in_file(key: str) -> str:
+    """The name of a key's module as its maker's network has it: without prefixes and the ending."""
+    match = _ENDING.fullmatch(key)
+    return _split(match["path"])[2] if match else key
 
 
 def kind_of(parameter: str) -> str:

@@ -1,0 +1,175 @@
+"""Scaled fp8 and int8: find each quantised weight's scale, and multiply it back in while loading.
+
+All producers store `X.weight` in 8 bits beside a scale, and differ in its name and shape: one number, one per output
+channel [out, 1], or one per block of inputs [out, blocks, 1]. int8 may be rotated too (ConvRot, arXiv 2512.03673):
+each group of inputs was multiplied by a regular Hadamard matrix, which is its own inverse. Weights in fp8 without a
+scale are ordinary tensors (their values are plain casts). What else is said of a weight is in `markers.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import torch
+
+from wan22.errors import CheckpointError
+from wan22.weights.edits.markers import FORMATS, MARKER, WHAT_WORKS, Marker, read_markers, refuse_foreign
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from wan22.weights.reader import Reader
+
+_SCALES = (".scale_weight", ".weight_scale")  # until 2025 and since; both are around
+_ASIDE = (".scale_input", ".input_scale", MARKER)  # for fp8 arithmetic, which is not used here
+_LEGACY = "scaled_fp8"
+_EIGHT_BITS = ("F8_E4M3", "F8_E5M2", "I8")
+_PLAIN = ("F64", "F32", "F16", "BF16")
+_NO_NUMBERS = ("F8_E8M0", "I64", "I32", "I16", "U8", "BOOL")
+_PARAMETERS = ("weight", "weights", "bias", "gamma", "modulation", "scale_shift_table")
+_KINDS = {"F8_E4M3": "nvfp4", "F8_E8M0": "mxfp8 or mxfp4", "U8": "mxfp8 or mxfp4"}
+"""What a scale of this dtype is a sign of."""
+
+
+@dataclass(frozen=True)
+class Scales:
+    """`of` maps a quantised weight to its scale, `rotated` a rotated one to the size of its groups; `aside` are the
+    names that only serve quantisation.
+    """
+
+    of: Mapping[str, str]
+    aside: frozenset[str]
+    rotated: Mapping[str, int]
+
+
+def find_scales(reader: Reader) -> Scales:
+    """Pair weights with scales, by the names of the file and its markers.
+
+    Raises CheckpointError, before a weight is read, if the file is quantised in any way that is not known here.
+    """
+    markers = read_markers(reader)
+    refuse_foreign(reader)
+    of: dict[str, str] = {}
+    aside = set()
+    for name in reader.infos:
+        suffix = next((s for s in _SCALES if name.endswith(s)), None)
+        if suffix and (weight := f"{name.removesuffix(suffix)}.weight") in reader.infos:
+            if weight in of:
+                raise CheckpointError(
+                    f"{reader.where(name)}: {weight} has two scales, {of[weight]} and {name}. {WHAT_WORKS}"
+                )
+            of[weight] = name
+            aside.add(name)
+        elif name.endswith(_ASIDE) or name.rpartition(".")[2] == _LEGACY:
+            aside.add(name)
+    for weight, scale in tuple(of.items()):
+        if reader.infos[weight].dtype in _PLAIN:
+            _check_one(reader, weight, scale)
+            del of[weight]
+        else:
+            _check_scale(reader, weight, scale)
+    for weight, marker in markers.items():
+        _check_marker(reader, weight, marker, of.get(weight))
+    rotated = {weight: marker.rotated for weight, marker in markers.items() if marker.rotated}
+    return Scales(of, frozenset(aside), rotated)
+
+
+def check_numbers(reader: Reader, name: str, scales: Scales) -> None:
+    """Raise CheckpointError if a parameter is stored as whole numbers whose meaning nothing says."""
+    kind = reader.infos[name].dtype
+    if name.rpartition(".")[2] not in _PARAMETERS:
+        return  # other bytes that lie in such files, as a tokenizer does
+    if kind == "I8" and name not in scales.of:
+        raise CheckpointError(f"{reader.where(name)}: {name} is int8 without a scale. {WHAT_WORKS}")
+    if kind in _NO_NUMBERS:
+        raise CheckpointError(
+            f"{reader.where(name)}: {name} is stored as {kind}, packed in a way that is not known. {WHAT_WORKS}"
+        )
+
+
+def _check_one(reader: Reader, weight: str, scale: str) -> None:
+    """A scale beside a weight that is not quantised says nothing, if it is 1; else nobody knows if it is in there."""
+    value = reader.read(scale).float()
+    if not bool((value == 1).all()):
+        raise CheckpointError(
+            f"{reader.where(weight)}: {weight} is stored as {reader.infos[weight].dtype} and has a scale that is not "
+            f"1 ({scale}): whether it is multiplied already is not said. {WHAT_WORKS}"
+        )
+
+
+def _check_scale(reader: Reader, weight: str, scale: str) -> None:
+    stored, kind = reader.infos[weight], reader.infos[scale]
+    if stored.dtype not in _EIGHT_BITS or kind.dtype not in _PLAIN:
+        looks = f", which looks like {_KINDS[kind.dtype]}" if kind.dtype in _KINDS else ""
+        raise CheckpointError(
+            f"{reader.where(weight)}: {weight} ({stored.dtype}, scale {kind.dtype}{looks}) is quantised in a way that "
+            f"is not known. {WHAT_WORKS}"
+        )
+    if not _fits(stored.shape, kind.shape):
+        raise CheckpointError(
+            f"{reader.where(scale)}: {scale} has the shape {kind.shape}, which does not fit its weight "
+            f"{stored.shape}: known are [], [1], [out], [out, 1] and [out, blocks, 1]. {WHAT_WORKS}"
+        )
+
+
+def _check_marker(reader: Reader, weight: str, marker: Marker, scale: str | None) -> None:
+    """Raise CheckpointError unless a marker is of the weight that is there."""
+    info = reader.infos.get(weight)
+    if info is None:
+        raise CheckpointError(f"{reader.path}: {weight} is marked as {marker.format} and is not there.")
+    if info.dtype in _PLAIN and not marker.rotated:
+        return  # ComfyUI marks some that it then left as they were
+    problem = None
+    if info.dtype != FORMATS[marker.format]:
+        problem = f"is stored as {info.dtype}"
+    elif scale is None:
+        problem = "has no scale"
+    elif marker.shape not in (None, info.shape):
+        problem = f"was {list(marker.shape or ())} and is {list(info.shape)}"
+    elif marker.per_row is not None and marker.per_row != (reader.infos[scale].count == info.shape[0]):
+        problem = f"has a scale of {list(reader.infos[scale].shape)} where per_row is {marker.per_row}"
+    elif marker.rotated and (len(info.shape) != 2 or info.shape[1] % marker.rotated):
+        problem = f"is {list(info.shape)}, which groups of {marker.rotated} inputs do not divide"
+    if problem:
+        raise CheckpointError(
+            f"{reader.where(weight)}: {weight} is marked as {marker.format} and {problem}. {WHAT_WORKS}"
+        )
+
+
+def _fits(weight: tuple[int, ...], scale: tuple[int, ...]) -> bool:
+    if not weight:
+        return False
+    if math.prod(scale) == 1 or (scale[0] == weight[0] and math.prod(scale[1:]) == 1):
+        return True
+    if len(weight) != 2 or len(scale) != 3:
+        return False
+    return scale[0] == weight[0] and scale[2] == 1 and scale[1] > 0 and weight[1] % scale[1] == 0
+
+
+def dequantise(weight: Tensor, scale: Tensor, rotated: int = 0) -> Tensor:
+    """The weight [out, in, ...] in float32: its stored value times its scale, of any shape that is named above, with
+    the rotation of every `rotated` inputs undone.
+    """
+    wide, scale = weight.float(), scale.float()
+    if scale.ndim == 3 and weight.ndim == 2 and scale.shape[1] > 1:
+        out, blocks, _ = scale.shape
+        wide = (wide.reshape(out, blocks, -1) * scale).reshape(weight.shape)
+    else:
+        wide.view(len(wide), -1).mul_(scale.reshape(-1, 1))
+    if not rotated:
+        return wide
+    return (wide.reshape(-1, rotated) @ _hadamard(rotated)).reshape(weight.shape)
+
+
+@lru_cache(maxsize=4)
+def _hadamard(size: int) -> Tensor:
+    """The regular Hadamard matrix of this size (a power of four), of length one: symmetric, and its own inverse."""
+    four = torch.ones(4, 4) - 2 * torch.eye(4).flip(1)
+    matrix = torch.ones(1, 1)
+    while len(matrix) < size:
+        matrix = torch.kron(matrix, four)
+    return matrix / size**0.5
