@@ -311,6 +311,10 @@ def _check_texts(request: Request) -> None:
             "the prompt is empty; say what is to be seen, such as 'a red ball rolls left at sunset'"
         )
     for text in (request.prompt, request.negative or ""):
+        if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise OptionError(
+                f"the prompt {text[:60]!r} holds bytes that are no text in UTF-8; type them anew"
+            )
         if len(text) > MAX_PROMPT:
             raise OptionError(f"the prompt has {len(text)} characters; at most {MAX_PROMPT} are taken")
 

@@ -3,18 +3,21 @@
 0 done · 1 decoding failed, a check failed, or a defect of ours · 2 something that was asked cannot be · 130 cancelled
 """
 
-import contextlib
+import errno
 import json
 import os
 import signal
 import sys
+import traceback
 from types import FrameType
 
 import typer
 
+from wan22.cli import terminal
 from wan22.errors import Cancelled, DecodeError, Wan22Error
 
 CANCELLED = 130
+_NO_WAY_OUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
 _UsageError = typer.BadParameter.__mro__[1]  # typer keeps its click private, and renames it between versions
 
 
@@ -22,21 +25,29 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code; `arguments` without the program's name, sys.argv by default."""
     if arguments is None:
         arguments = sys.argv[1:]
+        terminal.prepare()
         signal.signal(signal.SIGTERM, _terminate)
     try:
-        return _run(arguments or ["--help"])
+        code = _run(arguments or ["--help"])
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # `wan22 models | head`: the reader has seen enough
+        terminal.silence()
+        return 0
     except Exception as error:
         if os.environ.get("WAN22_DEBUG") == "1":
             raise
         message, code = _explain(error, arguments)
     except KeyboardInterrupt:
+        terminal.interrupted()
         message, code = "cancelled", CANCELLED
-    if code == CANCELLED:
-        print(message, file=sys.stderr)
-    else:
-        print(f"error: {message}", file=sys.stderr)
-    if "--json" in arguments:
-        print(json.dumps({"event": "error", "message": message, "code": code}))
+    terminal.say(message if code == CANCELLED else f"error: {message}")
+    try:
+        if "--json" in arguments:
+            print(json.dumps({"event": "error", "message": message, "code": code}))
+        sys.stdout.flush()
+    except OSError:
+        terminal.silence()
     return code
 
 
@@ -47,10 +58,10 @@ def _run(arguments: list[str]) -> int:
         code = app(args=arguments, prog_name="wan22", standalone_mode=False)
     except typer.Abort:
         code = CANCELLED
-    except BrokenPipeError:  # `wan22 models | head`: the reader has seen enough
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except SystemExit as end:  # how typer ends when nobody reads any more
+        if isinstance(end.__context__, BrokenPipeError):
+            raise end.__context__ from None
+        raise
     if code == CANCELLED:  # typer swallows the KeyboardInterrupt itself
         raise KeyboardInterrupt
     return code if isinstance(code, int) else 0
@@ -70,7 +81,16 @@ def _explain(error: Exception, arguments: list[str]) -> tuple[str, int]:
             "the memory is not enough; ask for a smaller --size or fewer --frames, or let weights wait with --memory "
             f"disk ({text[:200]})"
         ), 1
-    return f"{text} (a defect of wan22; WAN22_DEBUG=1 shows where)", 1
+    if isinstance(error, OSError) and error.errno in _NO_WAY_OUT:
+        where = (
+            f" {error.filename}"
+            if error.filename
+            else ": the output of the command, or a file that it writes"
+        )
+        return f"{error.strerror}{where}. Make room, or send the output elsewhere", 2
+    kept = terminal.keep_traceback("".join(traceback.format_exception(error)))
+    where = f"its traceback is in {kept}" if kept else "WAN22_DEBUG=1 shows where"
+    return f"{text} (a defect of wan22; {where})", 1
 
 
 def _usage(error: Exception) -> str:

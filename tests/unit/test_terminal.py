@@ -1,0 +1,80 @@
+"""Streams that are closed, full or ASCII, and names in other scripts: one clear line, the right code, no traceback."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from wan22.cli import __main__ as entry
+from wan22.errors import OptionError
+
+ASCII = {
+    "LC_ALL": "C",
+    "LANG": "C",
+    "PYTHONUTF8": "0",
+    "PYTHONCOERCECLOCALE": "0",
+    "PYTHONIOENCODING": "ascii",
+}
+
+
+def shell(command, folder, **more):
+    """Run a line of shell in which wan22 is the command line."""
+    line = command.replace("wan22", f"{sys.executable} -m wan22.cli")
+    path = os.pathsep.join(each for each in sys.path if each)
+    environment = {**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(folder / "cache"), **more}
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=folder, env=environment, check=False, capture_output=True, timeout=120
+    )
+    return done.returncode, done.stdout, done.stderr.decode("utf-8", "replace")
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "lines"),
+    [
+        ("wan22 models >&-", 0, 0),
+        ("wan22 models >&- 2>&-", 0, 0),
+        ("wan22 models nowhere 2>&-", 2, 0),
+        ("wan22 models > /dev/full", 2, 1),
+        ("wan22 models > /dev/full 2> /dev/full", 2, 0),
+        ("wan22 models nowhere 2> /dev/full", 2, 0),
+        ("set -o pipefail; wan22 models | head -1", 0, 0),
+        ("wan22 models nowhere --json | true", 0, 1),
+    ],
+)
+def test_streams_that_take_nothing(command, code, lines, tmp_path):
+    found, _, err = shell(command, tmp_path)
+    assert (found, len(err.splitlines())) == (code, lines), err
+    assert "Traceback" not in err and "defect" not in err
+
+
+def test_other_scripts_in_an_ascii_locale(tmp_path):
+    for name in ("없는그림.png", "どこ.png", "没有.png"):
+        code, _, err = shell(f"wan22 generate '빨간 공' --image {name}", tmp_path, **ASCII)
+        assert code == 2 and "does not exist" in err and "Traceback" not in err and len(err.splitlines()) == 1
+    (tmp_path / "각본.txt").write_text("빨간 공이 구른다", "utf-8")
+    code, out, err = shell("wan22 storyboard 각본.txt --plan", tmp_path, **ASCII)
+    assert code == 0 and b"shot 1" in out, err
+
+
+def test_bytes_that_are_no_text_in_a_prompt_are_refused(tmp_path):
+    from wan22.catalog import VARIANTS
+    from wan22.request import resolve
+    from wan22.types import Request
+
+    with pytest.raises(OptionError, match="no text in UTF-8"):
+        resolve(Request(prompt="a \udcff ball"), VARIANTS["t2v-A14B"])
+    code, _, err = shell("wan22 models $'\\xff'", tmp_path)
+    assert code == 2 and "Traceback" not in err and "defect" not in err
+
+
+def test_a_defect_says_where_its_traceback_is(tmp_path, monkeypatch, capsys):
+    def broken(arguments):
+        raise ZeroDivisionError("of ours")
+
+    monkeypatch.setattr(entry, "_run", broken)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert entry.main(["models"]) == 1
+    err = capsys.readouterr().err
+    assert "ZeroDivisionError: of ours (a defect of wan22; its traceback is in " in err
+    assert "ZeroDivisionError: of ours" in (tmp_path / "wan22" / "defect.txt").read_text()
