@@ -35,7 +35,7 @@ FROZEN = {
     "show": "file --json",
     "measure": "file --against --fps --json --output -o",
     "drift": "file --fps --json --output --plot -o",
-    "eval": "recipe --afresh --json --output -o",
+    "eval": "recipe --afresh --restart --json --output -o",
     "doctor": "--json --no-test --test",
     "data": "",
 }

@@ -47,7 +47,7 @@ def test_a_recipe_says_the_fields_that_from_reads_back():
 
 
 def test_a_recipe_of_an_earlier_version_is_read():
-    assert fields.from_recipe({"color_match": 0.5}) == {fields.BY_NAME["color_match"].of: 0.5}
+    assert fields.from_recipe({"hold_colour": 0.5}) == {fields.BY_NAME["color_match"].of: 0.5}
 
 
 def test_no_file_or_address_is_read_from_a_recipe():

@@ -6,6 +6,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import sys
 import traceback
@@ -62,6 +63,12 @@ def _run(arguments: list[str]) -> int:
         if isinstance(end.__context__, BrokenPipeError):
             raise end.__context__ from None
         raise
+    except Exception as error:
+        context = getattr(error, "ctx", None)
+        if type(error).__name__ != "NoArgsIsHelpError" or context is None:
+            raise
+        print(context.get_help())
+        return 0
     if code == CANCELLED:  # typer swallows the KeyboardInterrupt itself
         raise KeyboardInterrupt
     return code if isinstance(code, int) else 0
@@ -94,21 +101,23 @@ def _explain(error: Exception, arguments: list[str]) -> tuple[str, int]:
 
 
 def _usage(error: Exception) -> str:
-    """A wrong option or command, with the known ones."""
-    import difflib
+    """A wrong option, command or word, with what would work."""
+    from wan22.cli.mistakes import unknown_command, unknown_option, unquoted
 
     context = getattr(error, "ctx", None)
     message = getattr(error, "format_message", error.__str__)().strip().rstrip(".")
     if context is None:
         return message
     if option := getattr(error, "option_name", None) if type(error).__name__ == "NoSuchOption" else None:
-        known = [name for parameter in context.command.params for name in parameter.opts if name[0] == "-"]
-        near = difflib.get_close_matches(option, known, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        return f"unknown option {option}.{hint} Known: {', '.join([*known, '--help'])}"
-    if commands := getattr(context.command, "commands", None):
-        return f'{message}. Known: {", ".join(commands)}. To make a video: wan22 generate "PROMPT"'
+        return unknown_option(option, context)
+    if getattr(context.command, "commands", None):
+        return unknown_command(message, context)
+    if message.startswith("Got unexpected extra argument"):
+        return unquoted(list(context.args) or _WORDS.findall(message)[-1].split(), context)
     return f"{message}. See: {context.command_path} --help"
+
+
+_WORDS = re.compile(r"\(([^)]*)\)")  # "Got unexpected extra arguments (b c)"
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -11,6 +11,7 @@ from wan22.cli.doctor import doctor
 from wan22.cli.drift import drift
 from wan22.cli.eval import eval
 from wan22.cli.generate import decode, generate
+from wan22.cli.help import GroupedCommand, GroupedCommands
 from wan22.cli.image import image
 from wan22.cli.measure import measure
 from wan22.cli.models import download, models
@@ -23,20 +24,21 @@ app = typer.Typer(
     name="wan22",
     help='Make videos with the Wan2.2 family of video models: wan22 generate "a red ball bounces at sunset"',
     no_args_is_help=True,
-    add_completion=False,
+    cls=GroupedCommands,
     context_settings={"help_option_names": ["--help", "-h"]},
     rich_markup_mode=None,  # plain help starts three times as fast
 )
 
-MAKE, MODELS, TRAIN, ABOUT = (
-    (generate, image, storyboard, decode, vocabulary, extend),
-    (models, download, inspect, convert, verify),
-    (train, curate, caption),
-    (show, measure, drift, eval, doctor),
-)
-for command in (*MAKE, *MODELS, *TRAIN, *ABOUT):
-    app.command()(command)
-app.add_typer(data, name="data")
+COMMANDS = {
+    "Make": (generate, image, storyboard, decode, vocabulary, extend),
+    "Models": (models, download, inspect, convert, verify),
+    "Train": (train, curate, caption),
+    "Look": (show, measure, drift, eval, doctor),
+}
+for panel, commands in COMMANDS.items():
+    for command in commands:
+        app.command(cls=GroupedCommand, rich_help_panel=panel)(command)
+app.add_typer(data, name="data", rich_help_panel="Train")
 
 
 def _version(wanted: bool) -> None:

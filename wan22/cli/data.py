@@ -5,14 +5,29 @@ from __future__ import annotations
 import json as jsonlib
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from wan22.cli import options as o
+from wan22.cli.help import GroupedCommands
 from wan22.errors import OptionError
 
-data = typer.Typer(help="Look at training data before anything is trained.", no_args_is_help=True)
+
+class Surveyed(GroupedCommands):
+    """`wan22 data FOLDER` is `wan22 data survey FOLDER`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the command before what is none."""
+        named = not args or args[0] in self.commands or args[0] in ctx.help_option_names
+        return super().parse_args(ctx, args if named else ["survey", *args])
+
+
+data = typer.Typer(
+    help="Look at training data before anything is trained: wan22 data FOLDER",
+    no_args_is_help=True,
+    cls=Surveyed,
+)
 
 
 @data.callback()

@@ -34,7 +34,7 @@ def doctor(
         _print_models(models)
     outcome = self_test() if test else None
     if json:
-        print(jsonlib.dumps({"machine": machine, "models": models, "self_test": outcome}, indent=2))
+        print(jsonlib.dumps({"machine": machine, "models": models, "self_test": outcome}))
     elif outcome:
         print(f"\nself-test    {outcome['summary']}")
     if outcome and not outcome["passed"]:

@@ -25,9 +25,10 @@ def eval(
             help="Where videos and results go. [default: RECIPE's name, .eval]",
         ),
     ] = None,
-    afresh: Annotated[
-        bool, typer.Option("--afresh", help="Throw away what is there instead of going on.")
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Throw away what is there instead of going on.")
     ] = False,
+    afresh: Annotated[bool, typer.Option("--afresh", hidden=True, help="The old name of --restart.")] = False,
     json: o.Json = False,
 ) -> None:
     """Make videos by a recipe, and measure them.
@@ -37,6 +38,9 @@ def eval(
     """
     from wan22.train.evaluation.recipe import load_eval_recipe
 
+    if afresh:
+        o.renamed("--afresh", "--restart")
+
     asked = load_eval_recipe(recipe)
     folder = output or recipe.with_suffix(".eval")
 
@@ -44,7 +48,7 @@ def eval(
     from wan22.train.evaluation.report import plot, table
     from wan22.train.evaluation.run import evaluate
 
-    result = evaluate(asked, folder, log=_say, afresh=afresh)
+    result = evaluate(asked, folder, log=_say, afresh=afresh or restart)
     image = folder / "eval.png"
     with written(image) as part:
         plot(result, part)

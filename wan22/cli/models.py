@@ -256,4 +256,4 @@ def _from_modelscope(row: Variant, to: str | None) -> str:
 
 
 def _print_json(value: Any) -> None:
-    print(jsonlib.dumps(value, indent=2))
+    print(jsonlib.dumps(value))

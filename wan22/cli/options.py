@@ -61,6 +61,11 @@ class Given:
         }
 
 
+def renamed(old: str, new: str) -> None:
+    """Say that an option has another name now."""
+    print(f"note: {old} is called {new} now", file=sys.stderr)
+
+
 def said(value: Any) -> bool:
     """Whether a value was typed; a flag that is not set was not."""
     return value is not None and value is not False
@@ -148,7 +153,7 @@ def _value(row: Field, typed: dict[str, Any]) -> Any:
         older = typed[f"old_{alias.replace('-', '_')}"]
         if not said(older):
             continue
-        print(f"note: --{alias} is called {row.option} now", file=sys.stderr)
+        renamed(f"--{alias}", row.option)
         value = value if said(value) else older
     match row.kind:
         case "size":

@@ -22,7 +22,7 @@ def show(
     """
     recipe = read_latents_recipe(file)[0] if file.endswith(LATENTS_SUFFIX) else rerender.read(file)
     if json:
-        print(jsonlib.dumps(recipe, indent=2))
+        print(jsonlib.dumps(recipe))
         return
     for name, value in recipe.items():
         print_entry(name, value)

@@ -29,7 +29,7 @@ def inspect(path: PathArgument, json: o.Json = False) -> None:
 
     found = describe(path)
     if json:
-        print(jsonlib.dumps(found, indent=2))
+        print(jsonlib.dumps(found))
     elif "parts" in found:
         print(f"{found['path']}: a model in the layout {found['layout']!r}, {gigabytes(found['bytes'])}")
         for name in ("boundary", "shift", "missing"):
@@ -141,7 +141,7 @@ def verify(
     with _bar("reading") as progress:
         report = verify_weights(path, hashes=hashes, progress=progress)
     if json:
-        print(jsonlib.dumps(asdict(report) | {"ok": report.ok}, indent=2, default=str))
+        print(jsonlib.dumps(asdict(report) | {"ok": report.ok}, default=str))
     else:
         for file in report.files:
             print(

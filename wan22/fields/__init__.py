@@ -24,7 +24,7 @@ BY_NAME: dict[str, Field] = {field.name: field for field in FIELDS}
 NOT_TYPED = ("noise", "prompt_embeds", "negative_prompt_embeds", "max_sequence_length")
 """Fields of Request that only Python can give: tensors, and what goes with them."""
 
-RENAMED = {"color_match": "color_match"}
+RENAMED = {"hold_colour": "color_match"}
 """Entries of older recipes, and what they are called now."""
 
 
