@@ -331,7 +331,7 @@ def nano_ear() -> nn.Module:
 
     if EMBEDDED_SPEECH.is_dir():
         return load_audio_encoder(EMBEDDED_SPEECH / "audio_encoder")
-    return _drawn_ear(nano_speech.ear().config)
+    return _drawn_ear(nano_speech.audio_encoder().config)
 
 
 def _drawn_ear(config: dict[str, object]) -> nn.Module:

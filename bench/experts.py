@@ -32,7 +32,7 @@ from wan22.catalog import Trained, Variant, to_json
 from wan22.conditioning.text import Tokenizer
 from wan22.engine import Engine
 from wan22.errors import CheckpointError, OptionError
-from wan22.nano.dit import FlowRecipe, Writer, train_flow
+from wan22.nano.dit import DiTRecipe, DiTWithText, train_dit
 from wan22.nano.latents import LatentSet
 from wan22.nano.state import load_average
 from wan22.train.evaluation.bands import SIGMAS, band_losses, expert_at
@@ -45,7 +45,7 @@ MODELS = {"both": ("both",), "one": ("one",), "long": ("long",), "two": ("high",
 """What is compared, and the runs that each is made of; `both` is where all began."""
 
 
-def recipes(base: FlowRecipe, steps: int, boundary: float) -> dict[str, FlowRecipe]:
+def recipes(base: DiTRecipe, steps: int, boundary: float) -> dict[str, DiTRecipe]:
     """The runs of the experiment: equal but for the noise that they see, and `long` for its length.
 
     An expert draws its noise levels as `one` does, of those on its own side.
@@ -53,7 +53,7 @@ def recipes(base: FlowRecipe, steps: int, boundary: float) -> dict[str, FlowReci
     if steps < 1:
         raise OptionError(f"at least one step is needed, not {steps}")
 
-    def run(length: int, noise: tuple[float, float]) -> FlowRecipe:
+    def run(length: int, noise: tuple[float, float]) -> DiTRecipe:
         warmup = min(base.optimiser.warmup, max(1, length // 10))
         optimiser = replace(base.optimiser, steps=length, warmup=warmup)
         return replace(base, optimiser=optimiser, noise=noise, train_text=False)
@@ -67,7 +67,7 @@ def recipes(base: FlowRecipe, steps: int, boundary: float) -> dict[str, FlowReci
 
 
 def train(
-    runs: Mapping[str, FlowRecipe],
+    runs: Mapping[str, DiTRecipe],
     start: dict[str, Tensor],
     sets: Sequence[tuple[LatentSet, float]],
     tokenizer: Tokenizer,
@@ -82,7 +82,7 @@ def train(
     for name, recipe in runs.items():
         log(f"{name}: {recipe.optimiser.steps} steps at noise {recipe.noise[0]:g} to {recipe.noise[1]:g}")
         began = monotonic()
-        state = train_flow(recipe, sets, tokenizer, folder / name, log=log, start=start, minutes=minutes)
+        state = train_dit(recipe, sets, tokenizer, folder / name, log=log, start=start, minutes=minutes)
         before = costs.get(name, {}).get("seconds", 0.0)
         costs[name] = {
             "steps": state.step,
@@ -95,10 +95,10 @@ def train(
     return costs
 
 
-def fresh(recipe: FlowRecipe) -> dict[str, Tensor]:
+def fresh(recipe: DiTRecipe) -> dict[str, Tensor]:
     """Parameters of a network that has learned nothing yet."""
     torch.manual_seed(recipe.seed)
-    writer = Writer(recipe.dit, recipe.text)
+    writer = DiTWithText(recipe.dit, recipe.text)
     writer.init_weights()
     return dict(writer.state_dict())
 
@@ -345,10 +345,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.train:
         sets = [(nano.latents_of(options.folder, numbers.SMALL), 1.0)]
         base = numbers.both(tokenizer.size, options.begin)
-        words = nano.begin_words(options.folder)
-        train_flow(
-            base, sets, tokenizer, start, log=print, start=fresh(base) | words, minutes=options.minutes
-        )
+        words = nano.text_encoder_start(options.folder)
+        train_dit(base, sets, tokenizer, start, log=print, start=fresh(base) | words, minutes=options.minutes)
         planned = recipes(base, options.steps, numbers.BOUNDARY)
         begin = words | load_average(start)
         train(planned, begin, sets, tokenizer, runs, log=print, minutes=options.minutes)

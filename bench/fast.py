@@ -40,7 +40,7 @@ SHOWN = 16
 
 
 @dataclass
-class Side:
+class NoiseRange:
     """The videos of one sampler, and how long each took, in its steps and as a whole."""
 
     videos: list[np.ndarray] = field(default_factory=list)
@@ -61,7 +61,9 @@ class Side:
         self.steps.append(sum(spent))
 
 
-def compare(engine: Engine, asked: Sequence[Asked], seed: int = 0) -> tuple[dict[str, Any], Side, Side]:
+def compare(
+    engine: Engine, asked: Sequence[Asked], seed: int = 0
+) -> tuple[dict[str, Any], NoiseRange, NoiseRange]:
     """Make every video by both samplers; return the figures, and both sides.
 
     Raises OptionError for a model that ships no adapters for few steps.
@@ -70,7 +72,7 @@ def compare(engine: Engine, asked: Sequence[Asked], seed: int = 0) -> tuple[dict
         raise OptionError("at least one video is needed, not 0")
     requests = [Request(prompt=a.prompt, size=drawn_size(engine), seed=seed + i) for i, a in enumerate(asked)]
     engine.check(fast_of(requests[0]))
-    full, fast = Side(), Side()
+    full, fast = NoiseRange(), NoiseRange()
     for request in requests:
         full.make(engine, request)
     for request in requests:
@@ -108,7 +110,7 @@ def fast_of(request: Request) -> Request:
     return Request(prompt=request.prompt, size=request.size, seed=request.seed, fast=True)
 
 
-def _seconds(side: Side) -> dict[str, float]:
+def _seconds(side: NoiseRange) -> dict[str, float]:
     """The median over videos; the first one of a side also reads weights."""
     return {"steps": round(median(side.steps), 3), "whole": round(median(side.whole), 3)}
 

@@ -42,7 +42,7 @@ from wan22.train.evaluation.material import STAGE_SEED, held_out, to_video
 from wan22.train.evaluation.metrics import mean_psnr, psnr
 from wan22.train.evaluation.recipe import Asked
 from wan22.train.evaluation.report import adherence
-from wan22.train.evaluation.video import compare
+from wan22.train.evaluation.video_scores import compare
 from wan22.types import Clip, Request
 
 SIZE, FRAMES, FPS = (128, 80), 17, 8.0

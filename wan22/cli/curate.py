@@ -107,17 +107,17 @@ def caption(
 
     Stopped and started again, it goes on. What fails is said, and the others go on. See docs/curation.md.
     """
-    from wan22.train.data.captioner import Asked, caption_folder, local_seer, server_seer
+    from wan22.train.data.captioner import Asked, caption_folder, local_captioner, server_captioner
 
     if server is None and model is None:
         raise OptionError("name who looks: --server URL, or --model with a vision model's folder or hub name")
     asked = Asked(frames=frames, language=language, hint=hint)
-    seer = (
-        local_seer(str(model))
+    captioner = (
+        local_captioner(str(model))
         if server is None
-        else server_seer(server, model, key=os.environ.get(KEY), timeout=timeout)
+        else server_captioner(server, model, key=os.environ.get(KEY), timeout=timeout)
     )
-    done = caption_folder(folder, seer, asked, overwrite=overwrite, log=_say)
+    done = caption_folder(folder, captioner, asked, overwrite=overwrite, log=_say)
     if json:
         print(jsonlib.dumps(done.to_json(), ensure_ascii=False))
     else:

@@ -23,8 +23,8 @@ CUES = ("mouth", "width", "brow", "nod", "tilt", "hand_left", "hand_right")
 
 
 @dataclass(frozen=True)
-class EarRecipe:
-    """What makes an ear: `config` of transformers' Wav2Vec2Config, and tracks of `seconds` to learn from."""
+class AudioEncoderRecipe:
+    """What makes an audio encoder: `config` of transformers' Wav2Vec2Config, and tracks of `seconds` to learn from."""
 
     config: dict[str, Any]
     optimiser: Optimiser
@@ -34,18 +34,18 @@ class EarRecipe:
     seed: int
 
 
-class Listener(nn.Module):
+class AudioEncoderWithHead(nn.Module):
     """The encoder and the read-out of its last states."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
         from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-        self.ear = Wav2Vec2Model(Wav2Vec2Config(**config))
+        self.encoder = Wav2Vec2Model(Wav2Vec2Config(**config))
         self.read = nn.Linear(config["hidden_size"], len(CUES))
 
     def forward(self, samples: Tensor) -> Tensor:
-        return self.read(self.ear(samples).last_hidden_state)
+        return self.read(self.encoder(samples).last_hidden_state)
 
 
 def cues(samples: np.ndarray) -> np.ndarray:
@@ -56,7 +56,9 @@ def cues(samples: np.ndarray) -> np.ndarray:
     return np.stack(columns, axis=1).astype(np.float32)
 
 
-def train_ear(recipe: EarRecipe, folder: Path, *, log: Log, minutes: float | None = None) -> TrainState:
+def train_audio_encoder(
+    recipe: AudioEncoderRecipe, folder: Path, *, log: Log, minutes: float | None = None
+) -> TrainState:
     """Train until the recipe's steps are done, or `minutes` have passed (run again to continue exactly)."""
     torch.manual_seed(recipe.seed)
     count = round(recipe.seconds * RATE)
@@ -66,7 +68,7 @@ def train_ear(recipe: EarRecipe, folder: Path, *, log: Log, minutes: float | Non
     normal = torch.from_numpy(
         (tracks - tracks.mean(1, keepdims=True)) / np.sqrt(tracks.var(1, keepdims=True) + 1e-7)
     )
-    listener = Listener(recipe.config).train()
+    listener = AudioEncoderWithHead(recipe.config).train()
     state = TrainState(listener, recipe.optimiser, folder, {"seed": recipe.seed, "recipe": repr(recipe)})
 
     def loss_of() -> Tensor:

@@ -21,17 +21,16 @@ from wan22.nano.latents import LatentSet
 from wan22.nano.state import Optimiser, TrainState, walk
 from wan22.stage.caption import caption
 from wan22.train.compiling import compile_blocks
-from wan22.train.flow_matching import draw_levels, plain_attention, velocity_error
+from wan22.train.flow_matching import draw_sigmas, eager_attention, velocity_error
 from wan22.train.log import Log
 
 
 @dataclass(frozen=True)
-class FlowRecipe:
-    """What makes a network. `noise` is the range of sigma (low, high) that it learns; sigmas are drawn as an even
-    schedule with `shift` would visit them. `tell` are the shares of batches in which nothing, the first image, the
-    last, or both are known, and `still` the share of single images. `motion` weighs how the coarse image moves
-    (`flow_loss`): the best network stays the same, but what moves is a small part of a video, and most of the error
-    at high noise is of what no prompt says.
+class DiTRecipe:
+    """How a transformer is trained. `noise` is the range of sigma (low, high) that it learns; sigmas are drawn evenly
+    before the `shift`. `known_shares` are the shares of batches in which no image is given, the first, the last, or
+    both; `still_share` is that of single images. `motion_loss_weight` weights how the coarse image moves (`flow_loss`):
+    what moves is a small part of a clip, and most of the error at high noise is of what no prompt says.
     """
 
     dit: DiTArch
@@ -40,23 +39,23 @@ class FlowRecipe:
     batch: int
     noise: tuple[float, float] = (0.0, 1.0)
     shift: float = 5.0
-    tell: tuple[float, float, float, float] = (0.6, 0.3, 0.05, 0.05)
-    still: float = 0.05
-    unprompted: float = 0.1
-    unknown_words: float = 0.02
-    motion: float = 0.0
+    known_shares: tuple[float, float, float, float] = (0.6, 0.3, 0.05, 0.05)
+    still_share: float = 0.05
+    caption_dropout: float = 0.1
+    word_dropout: float = 0.02
+    motion_loss_weight: float = 0.0
     seed: int = 22
     train_text: bool = True
     bfloat16: bool = True
     compiled: bool = True
 
 
-class Writer(nn.Module):
+class DiTWithText(nn.Module):
     """What one run trains: a transformer and the text encoder that it reads through."""
 
     def __init__(self, dit: DiTArch, text: UMT5Arch) -> None:
         super().__init__()
-        self.dit = WanDiT(dit, attention=plain_attention)
+        self.dit = WanDiT(dit, attention=eager_attention)
         self.text = UMT5Encoder(text)
 
     def init_weights(self) -> None:
@@ -64,9 +63,9 @@ class Writer(nn.Module):
         self.text.init_weights()
 
 
-def draw_sigmas(recipe: FlowRecipe, count: int, generator: torch.Generator) -> Tensor:
+def draw_recipe_sigmas(recipe: DiTRecipe, count: int, generator: torch.Generator) -> Tensor:
     """Noise levels (count,) within the recipe's range."""
-    return draw_levels(recipe.shift, recipe.noise, count, generator)
+    return draw_sigmas(recipe.shift, recipe.noise, count, generator)
 
 
 def flow_loss(
@@ -111,8 +110,8 @@ def encode_prompts(
     return contexts
 
 
-def train_flow(
-    recipe: FlowRecipe,
+def train_dit(
+    recipe: DiTRecipe,
     sets: Sequence[tuple[LatentSet, float]],
     tokenizer: Tokenizer,
     folder: Path,
@@ -126,18 +125,18 @@ def train_flow(
     sets: latent sets, one for each video size, with their shares of the batches. start: parameters to begin from.
     """
     torch.manual_seed(recipe.seed)
-    writer = Writer(recipe.dit, recipe.text)
-    writer.init_weights()
+    network = DiTWithText(recipe.dit, recipe.text)
+    network.init_weights()
     if start is not None:
-        writer.load_state_dict(start)
-    writer.text.requires_grad_(recipe.train_text)
+        network.load_state_dict(start)
+    network.text.requires_grad_(recipe.train_text)
     if recipe.compiled:
-        compile_blocks(writer.dit)
-    state = TrainState(writer, recipe.optimiser, folder, {"seed": recipe.seed, "recipe": repr(recipe)})
+        compile_blocks(network.dit)
+    state = TrainState(network, recipe.optimiser, folder, {"seed": recipe.seed, "recipe": repr(recipe)})
 
     def loss_of() -> Tensor:
         words = random.Random(f"{recipe.seed} {state.step}")
-        return step_loss(writer.dit, writer.text, recipe, sets, tokenizer, state.generator(), words)
+        return step_loss(network.dit, network.text, recipe, sets, tokenizer, state.generator(), words)
 
     walk(state, loss_of, log=log, minutes=minutes)
     return state
@@ -146,7 +145,7 @@ def train_flow(
 def step_loss(
     dit: WanDiT,
     text: UMT5Encoder,
-    recipe: FlowRecipe,
+    recipe: DiTRecipe,
     sets: Sequence[tuple[LatentSet, float]],
     tokenizer: Tokenizer,
     generator: torch.Generator,
@@ -155,30 +154,32 @@ def step_loss(
     """The loss of a batch of videos from one of the sets, drawn by its share; captions are composed from `words`."""
     shares = torch.tensor([share for _, share in sets])
     data = sets[int(torch.multinomial(shares, 1, generator=generator))][0]
-    still = words.random() < recipe.still
+    still = words.random() < recipe.still_share
     known = None if still else _known(recipe, data.videos.shape[2], words)
     ended = known is not None and bool(known[-1])
     rows = torch.randint(len(data.lasts if ended else data.videos), (recipe.batch,), generator=generator)
     videos = data.videos[rows, :, :1].float() if still else data.videos[rows].float()
     lasts = data.lasts[rows].float() if ended else None
     prompts = [
-        "" if words.random() < recipe.unprompted else caption(data.shots[i], words).text
+        "" if words.random() < recipe.caption_dropout else caption(data.shots[i], words).text
         for i in rows.tolist()
     ]
-    sigmas = draw_sigmas(recipe, recipe.batch, generator)
+    sigmas = draw_recipe_sigmas(recipe, recipe.batch, generator)
     noise = torch.randn(videos.shape, generator=generator)
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
         contexts = encode_prompts(
-            text, tokenizer, prompts, recipe.dit.text_len, recipe.unknown_words, generator
+            text, tokenizer, prompts, recipe.dit.text_len, recipe.word_dropout, generator
         )
-        return flow_loss(dit, videos, known, lasts, sigmas, noise, dit.read_text(contexts), recipe.motion)
+        return flow_loss(
+            dit, videos, known, lasts, sigmas, noise, dit.read_text(contexts), recipe.motion_loss_weight
+        )
 
 
-def _known(recipe: FlowRecipe, frames: int, words: random.Random) -> Tensor | None:
-    tell = words.choices(("none", "first", "last", "both"), recipe.tell)[0]
-    if tell == "none":
+def _known(recipe: DiTRecipe, frames: int, words: random.Random) -> Tensor | None:
+    which = words.choices(("none", "first", "last", "both"), recipe.known_shares)[0]
+    if which == "none":
         return None
     known = torch.zeros(frames, dtype=torch.bool)
-    known[0] = tell in ("first", "both")
-    known[-1] = tell in ("last", "both")
+    known[0] = which in ("first", "both")
+    known[-1] = which in ("last", "both")
     return known

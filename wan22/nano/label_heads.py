@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from wan22.stage.labels import AXES
 
 
-class LabelReader(nn.Module):
+class LabelHeads(nn.Module):
     """Queries and heads; what makes the tokens (b, l, dim) is a subclass's. `more` classes follow an axis's values."""
 
     def __init__(self, dim: int, more: int = 0) -> None:

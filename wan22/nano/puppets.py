@@ -129,7 +129,7 @@ def puppet_pixels(videos: PuppetVideos, shots: list[PuppetShot], rows: range) ->
     )
 
 
-def hear_puppets(videos: PuppetVideos, hear: Hear, folder: Path, *, log: Log) -> None:
+def encode_puppet_audio(videos: PuppetVideos, hear: Hear, folder: Path, *, log: Log) -> None:
     """Write what is heard in the clips of the videos beside them."""
     path = folder / "heard.safetensors"
     if path.exists():
@@ -157,7 +157,7 @@ def _save(tensors: dict[str, Tensor], path: Path) -> None:
 
 
 def puppet_set(videos: PuppetVideos, folder: Path) -> PuppetSet:
-    """Read what `make_puppets` and `hear_puppets` wrote."""
+    """Read what `make_puppets` and `encode_puppet_audio` wrote."""
     parts: dict[str, list[Tensor]] = {"chained": [], "first": []}
     for piece in sorted(folder.glob("videos-*.safetensors")):
         with safe_open(piece, "pt") as file:

@@ -1,4 +1,4 @@
-"""A critic says what a video shows: it reads every label of the film set off noisy latents (label_heads.py).
+"""A reward model reads every label of the film set off noisy latents (label_heads.py).
 
 Its trunk is an expert that is told nothing, and begins with that expert's weights: who can draw a thing can recognise
 it. Latents are given through noise, so that it judges what is there to be seen and not traces that no eye would find.
@@ -15,20 +15,20 @@ from torch import Tensor
 
 from wan22.arch import DiTArch
 from wan22.models.dit import NoiseLevels, WanDiT
-from wan22.nano.label_heads import LabelReader
+from wan22.nano.label_heads import LabelHeads
 from wan22.nano.latents import LatentSet
 from wan22.nano.state import Optimiser, TrainState, walk
 from wan22.ops.rope import rotation
 from wan22.stage.labels import AXES, Shot
-from wan22.train.compiling import as_written, compile_blocks
-from wan22.train.flow_matching import draw_levels, plain_attention
+from wan22.train.compiling import compile_blocks, uncompiled
+from wan22.train.flow_matching import draw_sigmas, eager_attention
 from wan22.train.log import Log
 
 
 @dataclass(frozen=True)
-class CriticRecipe:
-    """What makes a critic. `noise` is the range of sigma through which it sees videos, spread evenly; `keep` the last
-    share of the videos, which it never learns from, but is examined on.
+class RewardModelRecipe:
+    """How a reward model is trained. `noise` is the range of sigma through which it sees videos, spread
+    evenly. The last share `keep` of the videos is held out: it is tested on them.
     """
 
     dit: DiTArch
@@ -42,12 +42,12 @@ class CriticRecipe:
     compiled: bool = True
 
 
-class Critic(LabelReader):
+class RewardModel(LabelHeads):
     """A trunk of blocks, and what reads the labels off its tokens."""
 
     def __init__(self, arch: DiTArch) -> None:
         super().__init__(arch.dim)
-        self.dit = WanDiT(arch, attention=plain_attention)
+        self.dit = WanDiT(arch, attention=eager_attention)
 
     def init_weights(self) -> None:
         """Draw fresh weights from torch's global generator."""
@@ -65,7 +65,7 @@ class Critic(LabelReader):
         return self.read(F.layer_norm(tokens, tokens.shape[-1:]))
 
 
-def classes_of(shots: Sequence[Shot]) -> Tensor:
+def shot_classes(shots: Sequence[Shot]) -> Tensor:
     """What shots are, int64 (b, axes): the index of each axis's value."""
     return torch.tensor(
         [[list(values).index(getattr(shot, axis)) for axis, values in AXES.items()] for shot in shots]
@@ -73,7 +73,7 @@ def classes_of(shots: Sequence[Shot]) -> Tensor:
 
 
 def verdict(logits: Sequence[Tensor], classes: Tensor, smoothing: float = 0.0) -> Tensor:
-    """How wrong the critic finds each label, (b, axes): the cross-entropy in nats."""
+    """How wrong the reward model finds each label, (b, axes): the cross-entropy in nats."""
     found = [
         F.cross_entropy(rows.float(), classes[:, i], reduction="none", label_smoothing=smoothing)
         for i, rows in enumerate(logits)
@@ -81,14 +81,14 @@ def verdict(logits: Sequence[Tensor], classes: Tensor, smoothing: float = 0.0) -
     return torch.stack(found, dim=1)
 
 
-def through_noise(videos: Tensor, sigmas: Tensor, noise: Tensor) -> Tensor:
+def add_noise(videos: Tensor, sigmas: Tensor, noise: Tensor) -> Tensor:
     """Latents (b, c, t, h, w) at noise levels `sigmas` (b,)."""
     s = sigmas.view(-1, 1, 1, 1, 1)
     return (1 - s) * videos + s * noise
 
 
-def train_critic(
-    recipe: CriticRecipe,
+def train_reward_model(
+    recipe: RewardModelRecipe,
     data: Sequence[LatentSet],
     folder: Path,
     *,
@@ -96,50 +96,55 @@ def train_critic(
     start: dict[str, Tensor] | None = None,
     minutes: float | None = None,
 ) -> TrainState:
-    """Train a critic on videos and their labels, or go on; tell the log how it reads those kept back.
+    """Train a reward model on videos and their labels, or go on; tell the log how it reads those kept back.
 
     data: sets of videos of one size. start: the weights of an expert, by the names of a network.
     """
     torch.manual_seed(recipe.seed)
-    critic = Critic(recipe.dit)
-    critic.init_weights()
+    reward_model = RewardModel(recipe.dit)
+    reward_model.init_weights()
     if start is not None:
-        critic.dit.load_state_dict(start)
+        reward_model.dit.load_state_dict(start)
     if recipe.compiled:
-        compile_blocks(critic.dit)
+        compile_blocks(reward_model.dit)
     videos = torch.cat([each.videos for each in data])
-    classes = classes_of([shot for each in data for shot in each.shots])
+    classes = shot_classes([shot for each in data for shot in each.shots])
     order = torch.randperm(len(videos), generator=torch.Generator().manual_seed(recipe.seed))
     split = len(videos) - round(recipe.keep * len(videos))
     learned, kept = order[:split], order[split:]
-    state = TrainState(critic, recipe.optimiser, folder, {"seed": recipe.seed, "recipe": repr(recipe)})
+    state = TrainState(reward_model, recipe.optimiser, folder, {"seed": recipe.seed, "recipe": repr(recipe)})
 
     def step_loss() -> Tensor:
         draw = state.generator()
         rows = learned[torch.randint(len(learned), (recipe.batch,), generator=draw)]
-        sigmas = draw_levels(1.0, recipe.noise, recipe.batch, draw)
+        sigmas = draw_sigmas(1.0, recipe.noise, recipe.batch, draw)
         latents = videos[rows].float()
-        noisy = through_noise(latents, sigmas, torch.randn(latents.shape, generator=draw))
+        noisy = add_noise(latents, sigmas, torch.randn(latents.shape, generator=draw))
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
-            return verdict(critic(noisy, sigmas), classes[rows], recipe.smoothing).sum(dim=1).mean()
+            return verdict(reward_model(noisy, sigmas), classes[rows], recipe.smoothing).sum(dim=1).mean()
 
     walk(state, step_loss, log=log, minutes=minutes)
-    critic.load_state_dict(state.averaged())
-    log("share right on videos kept back: " + examine(critic, videos[kept], classes[kept], recipe))
+    reward_model.load_state_dict(state.averaged())
+    log(
+        "share right on videos kept back: "
+        + held_out_accuracy(reward_model, videos[kept], classes[kept], recipe)
+    )
     return state
 
 
 @torch.no_grad()
-def examine(critic: Critic, videos: Tensor, classes: Tensor, recipe: CriticRecipe) -> str:
-    """How often the critic reads each axis right, as a line, through as much noise as it learned with."""
+def held_out_accuracy(
+    reward_model: RewardModel, videos: Tensor, classes: Tensor, recipe: RewardModelRecipe
+) -> str:
+    """How often the reward model reads each axis right, as a line, through as much noise as it learned with."""
     draw = torch.Generator().manual_seed(recipe.seed)
     right: list[Tensor] = []
     for part, wanted in zip(videos.split(recipe.batch), classes.split(recipe.batch), strict=True):
-        sigmas = draw_levels(1.0, recipe.noise, len(part), draw)
+        sigmas = draw_sigmas(1.0, recipe.noise, len(part), draw)
         latents = part.float()
-        noisy = through_noise(latents, sigmas, torch.randn(latents.shape, generator=draw))
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16), as_written(critic.dit):
-            logits = critic(noisy, sigmas)
+        noisy = add_noise(latents, sigmas, torch.randn(latents.shape, generator=draw))
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16), uncompiled(reward_model.dit):
+            logits = reward_model(noisy, sigmas)
         right += [torch.stack([rows.argmax(dim=1) for rows in logits], dim=1) == wanted]
     shares = torch.cat(right).float().mean(dim=0).tolist()
     return ", ".join(f"{axis} {share:.0%}" for axis, share in zip(AXES, shares, strict=True))

@@ -1,12 +1,12 @@
-"""Both experts learn to obey: videos that they make from prompts are shown to a critic, and its verdict is the loss.
+"""Fine-tune both experts on a reward: a reward model reads the labels of the videos that they make from prompts.
 
-    x   = video of K steps from noise, with guidance, through both experts
-    loss = weight * mean over said labels of -log p(label | critic, x through noise)  +  the flow-matching loss
+    x    = video of K steps from noise, with guidance, through both experts
+    loss = weight * mean over said labels of -log p(label | reward model, x through noise)  +  the flow-matching loss
 
-Gradients pass through the critic and all K steps (Clark et al. 2023, "Directly Fine-Tuning Diffusion Models on
-Differentiable Rewards", arXiv:2309.17400). Flow matching spends most of its error on what no prompt says; here all of
-it is on what was said. Videos of the set keep the networks honest: on their own, they would learn to please the critic
-by what only it sees. `measure`, which judges the model in the end, has no part in this.
+Gradients pass through the reward model and all K steps (DRaFT; Clark et al. 2023, "Directly Fine-Tuning Diffusion
+Models on Differentiable Rewards", arXiv:2309.17400). Flow matching on videos of the set is a regulariser:
+without it the networks learn what only the reward model sees. `measure`, which judges the finished model,
+takes no part in this.
 """
 
 import random
@@ -22,27 +22,27 @@ from wan22.arch import DiTArch, UMT5Arch
 from wan22.conditioning.text import Tokenizer
 from wan22.models.dit import NoiseLevels, WanDiT
 from wan22.models.umt5 import UMT5Encoder
-from wan22.nano.dit import FlowRecipe, encode_prompts, step_loss
+from wan22.nano.dit import DiTRecipe, encode_prompts, step_loss
 from wan22.nano.latents import LatentSet
-from wan22.nano.reward_model import Critic, classes_of, through_noise, verdict
+from wan22.nano.reward_model import RewardModel, add_noise, shot_classes, verdict
 from wan22.nano.state import Optimiser, TrainState, walk
 from wan22.sampling import cfg, rescale
 from wan22.stage.caption import caption
 from wan22.stage.labels import AXES, sample
 from wan22.train.compiling import compile_blocks
-from wan22.train.flow_matching import draw_levels, plain_attention
+from wan22.train.flow_matching import draw_sigmas, eager_attention
 from wan22.train.log import Log
 
 
 @dataclass(frozen=True)
-class ObeyRecipe:
-    """How experts learn from a critic. `high` and `low` are the recipes of their flow matching; of `batch` prompts a
-    video each is made in `steps` steps with `guidance` (low, high), of which `rescale` is taken back. The critic sees
-    videos through noise of the range `noise`. `weight` is that of its verdict beside flow matching.
+class RewardTuningRecipe:
+    """How experts are tuned. `high` and `low` are the recipes of their flow matching. For each of `batch` prompts a
+    video is made in `steps` steps with `guidance` (low, high) and guidance `rescale`. The reward model sees the videos
+    through noise of the range `noise`. `weight` is that of the reward beside flow matching.
     """
 
-    high: FlowRecipe
-    low: FlowRecipe
+    high: DiTRecipe
+    low: DiTRecipe
     optimiser: Optimiser
     batch: int
     shape: tuple[int, int, int, int]
@@ -64,12 +64,12 @@ class Pair(nn.Module):
 
     def __init__(self, dit: DiTArch, text: UMT5Arch) -> None:
         super().__init__()
-        self.high = WanDiT(dit, attention=plain_attention)
-        self.low = WanDiT(dit, attention=plain_attention)
+        self.high = WanDiT(dit, attention=eager_attention)
+        self.low = WanDiT(dit, attention=eager_attention)
         self.text = UMT5Encoder(text).requires_grad_(False)
 
 
-def levels_of(recipe: ObeyRecipe, generator: torch.Generator) -> list[float]:
+def draw_schedule(recipe: RewardTuningRecipe, generator: torch.Generator) -> list[float]:
     """The noise levels of a video's steps, with 0 behind them: spread evenly before the shift, each moved a little, so
     that the networks learn at all levels and not at a few.
     """
@@ -79,9 +79,9 @@ def levels_of(recipe: ObeyRecipe, generator: torch.Generator) -> list[float]:
     return [shift * t / (1 + (shift - 1) * t) for t in even] + [0.0]
 
 
-def video_of(
+def sample_videos(
     pair: Pair, noise: Tensor, told: Sequence[Tensor], untold: Sequence[Tensor], levels: Sequence[float],
-    recipe: ObeyRecipe,
+    recipe: RewardTuningRecipe,
 ) -> Tensor:  # fmt: skip
     """Videos (b, c, t, h, w) from noise by Euler's method; `told` are the contexts of prompts, `untold` of none.
 
@@ -108,9 +108,9 @@ def video_of(
     return x
 
 
-def train_obey(
-    recipe: ObeyRecipe,
-    critic: Critic,
+def tune_with_reward(
+    recipe: RewardTuningRecipe,
+    reward_model: RewardModel,
     sets: Sequence[tuple[LatentSet, float]],
     tokenizer: Tokenizer,
     folder: Path,
@@ -126,23 +126,25 @@ def train_obey(
     torch.manual_seed(recipe.seed)
     pair = Pair(recipe.high.dit, recipe.high.text)
     pair.load_state_dict(start)
-    critic.requires_grad_(False)
+    reward_model.requires_grad_(False)
     if recipe.high.compiled:
-        for network in (pair.high, pair.low, critic.dit):
+        for network in (pair.high, pair.low, reward_model.dit):
             compile_blocks(network)
     state = TrainState(pair, recipe.optimiser, folder, {"seed": recipe.seed, "recipe": repr(recipe)})
     told: list[tuple[float, float]] = []
 
     def loss_of() -> Tensor:
         words = random.Random(f"{recipe.seed} {state.step}")
-        found, right = critic_loss(pair, critic, recipe, tokenizer, state.generator(1), words)
-        # The experts take turns: a batch of videos for each would cost as much as the critic's.
+        found, right = reward_loss(pair, reward_model, recipe, tokenizer, state.generator(1), words)
+        # The experts take turns: a batch of videos for each would cost as much as the reward model's.
         turn, network = (recipe.low, pair.low) if state.step % 2 else (recipe.high, pair.high)
         videos = step_loss(network, pair.text, turn, sets, tokenizer, state.generator(), words)
         told.append((found.item(), right))
         if len(told) == 25:
             wrong, share = torch.tensor(told).mean(dim=0).tolist()
-            log(f"step {state.step + 1}: the critic finds {share:.1%} of what was said, loss {wrong:.3f}")
+            log(
+                f"step {state.step + 1}: the reward model finds {share:.1%} of what was said, loss {wrong:.3f}"
+            )
             told.clear()
         return recipe.weight * found + videos
 
@@ -150,24 +152,22 @@ def train_obey(
     return state
 
 
-def critic_loss(
+def reward_loss(
     pair: Pair,
-    critic: Critic,
-    recipe: ObeyRecipe,
+    reward_model: RewardModel,
+    recipe: RewardTuningRecipe,
     tokenizer: Tokenizer,
     generator: torch.Generator,
     words: random.Random,
 ) -> tuple[Tensor, float]:
-    """What the critic holds against videos of fresh prompts, and the share of labels that it finds as they
-    were said.
-    """
+    """The reward loss of videos of fresh prompts, and the share of labels that the reward model finds as said."""
     shots = sample(recipe.batch, seed=words.getrandbits(48))
     captions = [caption(shot, words) for shot in shots]
     said = torch.tensor([[axis in made.said for axis in AXES] for made in captions])
-    classes = classes_of(shots)
+    classes = shot_classes(shots)
     prompts = [made.text for made in captions]
     noise = torch.randn(recipe.batch, *recipe.shape, generator=generator)
-    sigmas = draw_levels(1.0, recipe.noise, recipe.batch, generator)
+    sigmas = draw_sigmas(1.0, recipe.noise, recipe.batch, generator)
     veil = torch.randn(noise.shape, generator=generator)
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe.high.bfloat16):
         with torch.no_grad():
@@ -175,8 +175,8 @@ def critic_loss(
                 encode_prompts(pair.text, tokenizer, texts, recipe.high.dit.text_len, 0.0, generator)
                 for texts in (prompts, [""] * recipe.batch)
             )
-        videos = video_of(pair, noise, told, untold, levels_of(recipe, generator), recipe)
-        logits = critic(through_noise(videos, sigmas, veil), sigmas)
+        videos = sample_videos(pair, noise, told, untold, draw_schedule(recipe, generator), recipe)
+        logits = reward_model(add_noise(videos, sigmas, veil), sigmas)
     wrong = (verdict(logits, classes) * said).sum(dim=1) / said.sum(dim=1).clamp(min=1)
     right = torch.stack([rows.argmax(dim=1) for rows in logits], dim=1) == classes
     return wrong.mean(), float(right[said].float().mean())

@@ -21,17 +21,16 @@ from wan22.nano.puppets import PuppetSet
 from wan22.nano.state import Optimiser, TrainState, walk
 from wan22.stage.puppet import puppet_caption
 from wan22.train.compiling import compile_blocks
-from wan22.train.flow_matching import draw_levels, plain_attention
+from wan22.train.flow_matching import draw_sigmas, eager_attention
 from wan22.train.log import Log
-from wan22.train.losses import wear, weights_of
+from wan22.train.losses import add_motion_noise, motion_weights
 
 
 @dataclass(frozen=True)
-class SpeakRecipe:
-    """What makes a network that audio drives. `chained` is the share of batches whose clips have a past; `silenced` are
-    the shares of clips without text and audio, without text, without audio. `worn` is how noisy, at most, a past is
-    made: a model's own past is not as clean as a video. A mouth is a small part of an image: where a clip moves in time
-    by `moving` (deviations of the latents), its error counts double, and up to `most` times where it moves more.
+class SpeechDiTRecipe:
+    """How a speech-to-video transformer is trained. `history_share` of the batches have motion frames; the others are
+    first clips. `condition_dropout` are the shares of clips without text and audio, without text, without audio.
+    `motion_noise`, `motion_weight_threshold` and `motion_weight_max` are those of train/recipe.py (SpeechPart).
     """
 
     dit: DiTArch
@@ -39,22 +38,22 @@ class SpeakRecipe:
     optimiser: Optimiser
     batch: int
     shift: float
-    chained: float = 0.6
-    silenced: tuple[float, float, float] = (0.1, 0.05, 0.05)
-    worn: float = 0.15
-    moving: float = 0.05
-    most: float = 10.0
-    unknown_words: float = 0.02
+    history_share: float = 0.6
+    condition_dropout: tuple[float, float, float] = (0.1, 0.05, 0.05)
+    motion_noise: float = 0.15
+    motion_weight_threshold: float = 0.05
+    motion_weight_max: float = 10.0
+    word_dropout: float = 0.02
     seed: int = 22
     compiled: bool = True
 
 
-class Speaker(nn.Module):
+class SpeechDiTWithText(nn.Module):
     """What a run trains: a transformer and the text encoder that it reads through."""
 
     def __init__(self, dit: DiTArch, text: UMT5Arch) -> None:
         super().__init__()
-        self.dit = SpeechDiT(dit, attention=plain_attention)
+        self.dit = SpeechDiT(dit, attention=eager_attention)
         self.text = UMT5Encoder(text)
 
     def init_weights(self) -> None:
@@ -62,8 +61,8 @@ class Speaker(nn.Module):
         self.text.init_weights()
 
 
-def train_speak(
-    recipe: SpeakRecipe,
+def train_speech_dit(
+    recipe: SpeechDiTRecipe,
     data: PuppetSet,
     normal: tuple[Tensor, Tensor],
     tokenizer: Tokenizer,
@@ -77,18 +76,18 @@ def train_speak(
     normal: mean and deviation of the latents' channels, (c,).
     """
     torch.manual_seed(recipe.seed)
-    speaker = Speaker(recipe.dit, recipe.text)
-    speaker.init_weights()
+    network = SpeechDiTWithText(recipe.dit, recipe.text)
+    network.init_weights()
     if recipe.compiled:
-        compile_blocks(speaker.dit)
-    state = TrainState(speaker, recipe.optimiser, folder, {"seed": recipe.seed, "recipe": repr(recipe)})
-    walk(state, lambda: _step_loss(speaker, recipe, data, normal, tokenizer, state), log=log, minutes=minutes)
+        compile_blocks(network.dit)
+    state = TrainState(network, recipe.optimiser, folder, {"seed": recipe.seed, "recipe": repr(recipe)})
+    walk(state, lambda: _step_loss(network, recipe, data, normal, tokenizer, state), log=log, minutes=minutes)
     return state
 
 
 def _step_loss(
-    speaker: Speaker,
-    recipe: SpeakRecipe,
+    network: SpeechDiTWithText,
+    recipe: SpeechDiTRecipe,
     data: PuppetSet,
     normal: tuple[Tensor, Tensor],
     tokenizer: Tokenizer,
@@ -102,33 +101,33 @@ def _step_loss(
     shown = data.first[rows, take]
     motion = None
     reference = (shown[:, :, :1].float() - mean) / std
-    if words.random() < recipe.chained:
+    if words.random() < recipe.history_share:
         whole = (data.chained[rows].float() - mean) / std
         past = whole.shape[2] - (shown.shape[2] - 1)
         motion, clips = whole[:, :, :past], whole[:, :, past:]
-        motion = wear(motion, recipe.worn, generator)
+        motion = add_motion_noise(motion, recipe.motion_noise, generator)
         heard = data.heard[rows, 0].float()
     else:
         clips = (shown[:, :, 1:].float() - mean) / std
         heard = data.heard[rows, 1 + take].float()
     both, text, audio = (
-        torch.rand(3, recipe.batch, generator=generator) < torch.tensor(recipe.silenced)[:, None]
+        torch.rand(3, recipe.batch, generator=generator) < torch.tensor(recipe.condition_dropout)[:, None]
     )
     heard = heard * (~(both | audio)).view(-1, 1, 1, 1)
     prompts = [
         "" if silent else puppet_caption(data.shots[i], words)
         for i, silent in zip(rows.tolist(), (both | text).tolist(), strict=True)
     ]
-    sigmas = draw_levels(recipe.shift, (0.0, 1.0), recipe.batch, generator)
+    sigmas = draw_sigmas(recipe.shift, (0.0, 1.0), recipe.batch, generator)
     noise = torch.randn(clips.shape, generator=generator)
     s = sigmas.view(-1, 1, 1, 1, 1)
     with torch.autocast("cpu", torch.bfloat16):
         contexts = encode_prompts(
-            speaker.text, tokenizer, prompts, recipe.dit.text_len, recipe.unknown_words, generator
+            network.text, tokenizer, prompts, recipe.dit.text_len, recipe.word_dropout, generator
         )
-        memory = speaker.dit.read_text(contexts)
-        beside = speaker.dit.read_speech(reference, heard, motion)
+        memory = network.dit.read_text(contexts)
+        beside = network.dit.read_speech(reference, heard, motion)
         x = (1 - s) * clips + s * noise
-        velocity = speaker.dit(x, NoiseLevels.uniform(sigmas * 1000), memory, beside=beside)
-    weights = weights_of(clips, recipe.moving, recipe.most)
+        velocity = network.dit(x, NoiseLevels.uniform(sigmas * 1000), memory, beside=beside)
+    weights = motion_weights(clips, recipe.motion_weight_threshold, recipe.motion_weight_max)
     return (weights * (velocity.float() - (noise - clips)).square()).mean()

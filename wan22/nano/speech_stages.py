@@ -1,12 +1,12 @@
 """Run the nano model's speech recipe, stage by stage; every stage can be stopped and goes on where it was.
 
-ear      the encoder of audio learns what the puppet makes of it
-videos    puppets are rendered, and encoded by the nano model's VAE
-hear     their audio go through the ear
-decoder  the VAE's decoder learns to show puppets; its encoder, and so the latents, stay
-speak    the transformer learns, and the text encoder with it
-export   the model's folder is written
-ship     it is copied to the package's assets (asked for by name, not a part of "all")
+audio-encoder   the audio encoder learns how the puppet performs an audio file
+clips           puppets are rendered, and encoded by the nano model's VAE
+audio-features  their audio go through the audio encoder
+decoder         the VAE's decoder learns to show puppets; its encoder, and so the latents, stay
+speech-dit      the transformer learns, and the text encoder with it
+export          the model's folder is written
+ship            it is copied to the package's assets (asked for by name, not a part of "all")
 """
 
 import json
@@ -27,10 +27,10 @@ from wan22.conditioning.speech import hidden_states
 from wan22.conditioning.text import Tokenizer
 from wan22.errors import CheckpointError, choose
 from wan22.models.vae import WanVAE
-from wan22.nano.audio_encoder import Listener, train_ear
-from wan22.nano.puppets import hear_puppets, make_puppets, puppet_pixels, puppet_set
+from wan22.nano.audio_encoder import AudioEncoderWithHead, train_audio_encoder
+from wan22.nano.puppets import encode_puppet_audio, make_puppets, puppet_pixels, puppet_set
 from wan22.nano.recipes import nano_speech as recipe
-from wan22.nano.speech_dit import train_speak
+from wan22.nano.speech_dit import train_speech_dit
 from wan22.nano.state import load_average
 from wan22.nano.tokenizer import build_word_tokenizer
 from wan22.nano.vae import train_vae
@@ -41,7 +41,7 @@ from wan22.train.log import Log
 from wan22.weights.load import load_module, meta_module
 from wan22.weights.reader import open_reader, read_json
 
-STAGES = ("ear", "videos", "hear", "decoder", "speak", "export", "ship")
+STAGES = ("audio-encoder", "clips", "audio-features", "decoder", "speech-dit", "export", "ship")
 _CAPTIONS = 20_000
 
 
@@ -52,19 +52,21 @@ def run(stage: str, folder: Path, *, log: Log, minutes: float | None = None) -> 
         _RUN[each](folder, log, minutes)
 
 
-def _ear(folder: Path, log: Log, minutes: float | None) -> None:
-    train_ear(recipe.ear(), folder / "ear", log=log, minutes=minutes)
+def _audio_encoder(folder: Path, log: Log, minutes: float | None) -> None:
+    train_audio_encoder(recipe.audio_encoder(), folder / "audio-encoder", log=log, minutes=minutes)
 
 
-def _videos(folder: Path, log: Log, minutes: float | None) -> None:
-    make_puppets(recipe.VIDEOS, _vae(), folder / "videos", log=log)
+def _clips(folder: Path, log: Log, minutes: float | None) -> None:
+    make_puppets(recipe.VIDEOS, _vae(), folder / "clips", log=log)
 
 
-def _hear(folder: Path, log: Log, minutes: float | None) -> None:
-    listener = Listener(recipe.ear().config)
-    listener.load_state_dict(load_average(folder / "ear"), strict=False)
-    ear = listener.ear.eval()
-    hear_puppets(recipe.VIDEOS, lambda samples: hidden_states(ear, samples), folder / "videos", log=log)
+def _audio_features(folder: Path, log: Log, minutes: float | None) -> None:
+    network = AudioEncoderWithHead(recipe.audio_encoder().config)
+    network.load_state_dict(load_average(folder / "audio-encoder"), strict=False)
+    encoder = network.encoder.eval()
+    encode_puppet_audio(
+        recipe.VIDEOS, lambda samples: hidden_states(encoder, samples), folder / "clips", log=log
+    )
 
 
 def _decoder(folder: Path, log: Log, minutes: float | None) -> None:
@@ -101,24 +103,30 @@ def _shown(folder: Path) -> np.ndarray:
     return np.load(path, mmap_mode="r")
 
 
-def _speak(folder: Path, log: Log, minutes: float | None) -> None:
-    if not (folder / "videos" / "heard.safetensors").is_file():
+def _speech_dit(folder: Path, log: Log, minutes: float | None) -> None:
+    if not (folder / "clips" / "heard.safetensors").is_file():
         raise CheckpointError(
-            f"nothing is heard in {folder / 'videos'}: run the stages ear, videos and hear first"
+            f"nothing is heard in {folder / 'videos'}: run the stages audio-encoder, clips and audio-features first"
         )
-    data = puppet_set(recipe.VIDEOS, folder / "videos")
+    data = puppet_set(recipe.VIDEOS, folder / "clips")
     tokenizer = _tokenizer(folder)
     arch = _nano_vae()
     normal = torch.tensor(arch.mean), torch.tensor(arch.std)
-    train_speak(
-        recipe.speak(tokenizer.size), data, normal, tokenizer, folder / "speak", log=log, minutes=minutes
+    train_speech_dit(
+        recipe.speech_dit(tokenizer.size),
+        data,
+        normal,
+        tokenizer,
+        folder / "speech-dit",
+        log=log,
+        minutes=minutes,
     )
 
 
 def _export(folder: Path, log: Log, minutes: float | None) -> None:
     """Write the model's own folder: bfloat16 weights, tokenizer and `variant.json`."""
-    speaker = load_average(folder / "speak")
-    ear = _under("ear.", load_average(folder / "ear"))
+    speaker = load_average(folder / "speech-dit")
+    encoder = _under("encoder.", load_average(folder / "audio-encoder"))
     target = folder / "model"
     (target / "audio_encoder").mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer(folder)
@@ -127,14 +135,14 @@ def _export(folder: Path, log: Log, minutes: float | None) -> None:
     parts = {
         "transformer.safetensors": _under("dit.", speaker),
         "text_encoder.safetensors": _under("text.", speaker),
-        "audio_encoder/model.safetensors": ear,
+        "audio_encoder/model.safetensors": encoder,
         "vae.safetensors": vae,
     }
     for name, tensors in parts.items():
         half = {key: value.bfloat16().contiguous() for key, value in tensors.items()}
         save_file(half, target / name, metadata={"format": "pt"})
         log(f"{name}: {sum(t.numel() for t in half.values()) / 1e6:.2f} M parameters")
-    config = {"model_type": "wav2vec2", "architectures": ["Wav2Vec2Model"], **recipe.ear().config}
+    config = {"model_type": "wav2vec2", "architectures": ["Wav2Vec2Model"], **recipe.audio_encoder().config}
     (target / "audio_encoder" / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     _write_row(to_json(recipe.variant(_twice_normalised(_nano_vae()), tokenizer.size)), target)
     log(f"the model is in {target}")
@@ -197,11 +205,11 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 _RUN: dict[str, Callable[[Path, Log, float | None], None]] = {
-    "ear": _ear,
-    "videos": _videos,
-    "hear": _hear,
+    "audio-encoder": _audio_encoder,
+    "clips": _clips,
+    "audio-features": _audio_features,
     "decoder": _decoder,
-    "speak": _speak,
+    "speech-dit": _speech_dit,
     "export": _export,
     "ship": _ship,
 }

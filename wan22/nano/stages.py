@@ -1,9 +1,9 @@
 """Train the embedded model's next edition: the stages, their order, and what each leaves in the run's folder.
 
-    clips/    rendered videos        latents/  videos as the VAE sees them     words/  tokenizer and text encoder
+    clips/    rendered videos        latents/  videos as the VAE sees them     text/   tokenizer and text encoder
     sketch/   the high-noise expert on small videos    high/  low/  the two experts    decoder/  the VAE's decoder
     high-more/  low-more/  decoder-more/  decoder-last/    the same, gone on with
-    critic/   what reads labels off latents    obey/    both experts, gone on with by what the critic says
+    reward-model/    reads labels off latents    reward-tuning/    both experts, tuned on its reward
     model/    the finished model, by `export`
 
 Every stage resumes where it was stopped. `low` and `decoder` wait for no other expert: a second core may train them
@@ -25,22 +25,22 @@ from wan22.conditioning.text import Tokenizer
 from wan22.errors import CheckpointError, choose
 from wan22.models.vae import WanVAE
 from wan22.nano.clips import ClipSet, clip_set
-from wan22.nano.dit import FlowRecipe, train_flow
+from wan22.nano.dit import DiTRecipe, train_dit
 from wan22.nano.latents import LatentSet, encode_clips, latent_set
 from wan22.nano.puppets import puppet_pixels
 from wan22.nano.recipes import nano, nano_speech
-from wan22.nano.reward_model import Critic, train_critic
-from wan22.nano.reward_tuning import train_obey
+from wan22.nano.reward_model import RewardModel, train_reward_model
+from wan22.nano.reward_tuning import tune_with_reward
 from wan22.nano.state import load_average
-from wan22.nano.text_pretraining import caption_tokenizer, train_words
+from wan22.nano.text_pretraining import caption_tokenizer, pretrain_text_encoder
 from wan22.nano.vae import train_vae
 from wan22.stage.puppet import sample_puppets
 from wan22.train.log import Log
 from wan22.weights.reader import read_json
 
 STAGES = (
-    "clips", "latents", "words", "sketch", "high", "low", "decoder",
-    "high-more", "low-more", "decoder-more", "decoder-last", "critic", "obey", "export",
+    "clips", "latents", "text", "sketch", "high", "low", "decoder",
+    "high-more", "low-more", "decoder-more", "decoder-last", "reward-model", "reward-tuning", "export",
 )  # fmt: skip
 _ALL = (nano.SMALL, *nano.VIDEOS, *nano.SHOWN[1:])
 _SHOWN, _SPOKEN = 3000, 600
@@ -81,13 +81,13 @@ def _latents(folder: Path, log: Log, minutes: float | None) -> None:
         log(f"latents of {videos.count} videos of {videos.width}x{videos.height}")
 
 
-def _words(folder: Path, log: Log, minutes: float | None) -> None:
-    target = folder / "words"
+def _text(folder: Path, log: Log, minutes: float | None) -> None:
+    target = folder / "text"
     target.mkdir(parents=True, exist_ok=True)
     if not (target / "tokenizer.json").exists():
         caption_tokenizer(nano.WORDS, nano.SEED).save(str(target / "tokenizer.json"))
     tokenizer = open_tokenizer(folder)
-    weights = train_words(
+    weights = pretrain_text_encoder(
         nano.text(tokenizer.size), tokenizer, target, steps=nano.WORD_STEPS, batch=64, seed=nano.SEED, log=log
     )
     save_file(weights, target / "text.safetensors")
@@ -99,7 +99,7 @@ def _sketch(folder: Path, log: Log, minutes: float | None) -> None:
 
 
 def _high(folder: Path, log: Log, minutes: float | None) -> None:
-    start = load_average(folder / "sketch") | begin_words(folder)
+    start = load_average(folder / "sketch") | text_encoder_start(folder)
     _train(nano.high(open_tokenizer(folder).size), "high", start, nano.VIDEOS, folder, log, minutes)
 
 
@@ -109,38 +109,42 @@ def _low(folder: Path, log: Log, minutes: float | None) -> None:
 
 
 def _high_more(folder: Path, log: Log, minutes: float | None) -> None:
-    start = load_average(folder / "high") | begin_words(folder)
+    start = load_average(folder / "high") | text_encoder_start(folder)
     recipe = nano.high_more(open_tokenizer(folder).size)
     _train(recipe, "high-more", start, nano.VIDEOS, folder, log, minutes)
 
 
 def _low_more(folder: Path, log: Log, minutes: float | None) -> None:
-    start = load_average(folder / "low") | begin_words(folder)
+    start = load_average(folder / "low") | text_encoder_start(folder)
     recipe = nano.low_more(open_tokenizer(folder).size)
     _train(recipe, "low-more", start, nano.VIDEOS, folder, log, minutes)
 
 
-def _critic(folder: Path, log: Log, minutes: float | None) -> None:
+def _reward_model(folder: Path, log: Log, minutes: float | None) -> None:
     start = _under("dit.", load_average(folder / "low-more"))
     shown = [latents_of(folder, videos) for videos in nano.SHOWN]
-    train_critic(nano.critic(), shown, folder / "critic", log=log, start=start, minutes=minutes)
+    train_reward_model(
+        nano.reward_model(), shown, folder / "reward-model", log=log, start=start, minutes=minutes
+    )
 
 
-def _obey(folder: Path, log: Log, minutes: float | None) -> None:
-    critic = Critic(nano.DIT)
-    critic.load_state_dict(load_average(folder / "critic"))
-    start = begin_words(folder)
+def _reward_tuning(folder: Path, log: Log, minutes: float | None) -> None:
+    reward_model = RewardModel(nano.DIT)
+    reward_model.load_state_dict(load_average(folder / "reward-model"))
+    start = text_encoder_start(folder)
     for name in ("high", "low"):
         expert = _under("dit.", load_average(folder / f"{name}-more"))
         start |= {f"{name}.{key}": value for key, value in expert.items()}
     sets = [(latents_of(folder, videos), videos.share) for videos in nano.VIDEOS]
     tokenizer = open_tokenizer(folder)
-    recipe = nano.obey(tokenizer.size)
-    train_obey(recipe, critic, sets, tokenizer, folder / "obey", log=log, start=start, minutes=minutes)
+    recipe = nano.reward_tuning(tokenizer.size)
+    tune_with_reward(
+        recipe, reward_model, sets, tokenizer, folder / "reward-tuning", log=log, start=start, minutes=minutes
+    )
 
 
 def _train(
-    recipe: FlowRecipe,
+    recipe: DiTRecipe,
     name: str,
     start: dict[str, Tensor] | None,
     videos: Sequence[nano.Videos],
@@ -149,20 +153,20 @@ def _train(
     minutes: float | None,
 ) -> None:
     sets = [(latents_of(folder, each), each.share) for each in videos]
-    train_flow(recipe, sets, open_tokenizer(folder), folder / name, log=log, start=start, minutes=minutes)
+    train_dit(recipe, sets, open_tokenizer(folder), folder / name, log=log, start=start, minutes=minutes)
 
 
 def _begin(expert: str, folder: Path) -> dict[str, Tensor]:
     """What an expert starts from: the last edition's, reading through the new text encoder."""
     old = load_file(EMBEDDED / f"{expert}_noise_model.safetensors")
-    return {f"dit.{name}": value.float() for name, value in old.items()} | begin_words(folder)
+    return {f"dit.{name}": value.float() for name, value in old.items()} | text_encoder_start(folder)
 
 
-def begin_words(folder: Path) -> dict[str, Tensor]:
+def text_encoder_start(folder: Path) -> dict[str, Tensor]:
     """A run's text encoder, as a part of what a transformer is trained with. Raises CheckpointError without one."""
-    path = folder / "words" / "text.safetensors"
+    path = folder / "text" / "text.safetensors"
     if not path.exists():
-        raise CheckpointError(f"there is no {path}: run the stage words first")
+        raise CheckpointError(f"there is no {path}: run the stage text first")
     return {f"text.{name}": value for name, value in load_file(path).items()}
 
 
@@ -223,10 +227,10 @@ def _export(folder: Path, log: Log, minutes: float | None) -> None:
     target = folder / "model"
     target.mkdir(parents=True, exist_ok=True)
     tokenizer = open_tokenizer(folder)
-    (target / "tokenizer.json").write_text((folder / "words" / "tokenizer.json").read_text())
+    (target / "tokenizer.json").write_text((folder / "text" / "tokenizer.json").read_text())
     parts = {
         "vae": vae,
-        "text_encoder": load_file(folder / "words" / "text.safetensors"),
+        "text_encoder": load_file(folder / "text" / "text.safetensors"),
         "high_noise_model": high,
         "low_noise_model": low,
     }
@@ -240,10 +244,10 @@ def _export(folder: Path, log: Log, minutes: float | None) -> None:
 
 
 def _experts(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Both experts as they went furthest, by the names of a network; of what the critic taught them, a share."""
+    """Both experts as they went furthest, by the names of a network; of what the reward model taught them, a share."""
     high, low = (_under("dit.", load_average(_last(folder, name))) for name in ("high", "low"))
-    if (folder / "obey").exists():
-        taught, share = load_average(folder / "obey"), nano.TAUGHT
+    if (folder / "reward-tuning").exists():
+        taught, share = load_average(folder / "reward-tuning"), nano.TAUGHT
         high = {name: value.lerp(taught[f"high.{name}"], share) for name, value in high.items()}
         low = {name: value.lerp(taught[f"low.{name}"], share) for name, value in low.items()}
     return high, low
@@ -289,7 +293,7 @@ def latents_of(folder: Path, videos: nano.Videos) -> LatentSet:
 
 def open_tokenizer(folder: Path) -> Tokenizer:
     """A run's tokenizer."""
-    return Tokenizer.open(folder / "words" / "tokenizer.json")
+    return Tokenizer.open(folder / "text" / "tokenizer.json")
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -299,7 +303,7 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 _RUN: dict[str, Callable[[Path, Log, float | None], None]] = {
     "clips": _clips,
     "latents": _latents,
-    "words": _words,
+    "text": _text,
     "sketch": _sketch,
     "high": _high,
     "low": _low,
@@ -308,7 +312,7 @@ _RUN: dict[str, Callable[[Path, Log, float | None], None]] = {
     "low-more": _low_more,
     "decoder-more": _decoder_more,
     "decoder-last": _decoder_last,
-    "critic": _critic,
-    "obey": _obey,
+    "reward-model": _reward_model,
+    "reward-tuning": _reward_tuning,
     "export": _export,
 }

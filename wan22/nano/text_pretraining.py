@@ -18,7 +18,7 @@ from torch import Tensor
 from wan22.arch import UMT5Arch
 from wan22.conditioning.text import Tokenizer
 from wan22.models.umt5 import UMT5Encoder
-from wan22.nano.label_heads import LabelReader
+from wan22.nano.label_heads import LabelHeads
 from wan22.nano.state import Optimiser, TrainState, walk
 from wan22.nano.tokenizer import build_caption_tokenizer
 from wan22.stage.caption import LANGUAGES, Caption, caption
@@ -32,7 +32,7 @@ _PEAK = 4e-3
 _CAPTIONS = 40_000
 
 
-class Reader(LabelReader):
+class Reader(LabelHeads):
     """A text encoder, and what reads the labels off its contexts."""
 
     def __init__(self, arch: UMT5Arch) -> None:
@@ -66,7 +66,7 @@ def caption_tokenizer(max_vocab: int, seed: int = 0) -> tokenizers.Tokenizer:
     return build_caption_tokenizer((caption(shot, words).text for shot in shots), max_vocab)
 
 
-def train_words(
+def pretrain_text_encoder(
     arch: UMT5Arch,
     tokenizer: Tokenizer,
     folder: Path,

@@ -84,7 +84,7 @@ def _lacking(device: torch.device) -> str:
     return ""
 
 
-def evened(batch: Batch, text_len: int) -> Batch:
+def padded(batch: Batch, text_len: int) -> Batch:
     """The same batch with texts of one length, so that they give every batch the same shape.
 
     Rows of zeros are what padding is; here they are written out (see WanDiT.read_text, which has one for all of them).
@@ -92,7 +92,7 @@ def evened(batch: Batch, text_len: int) -> Batch:
     return replace(batch, texts=[F.pad(text, (0, 0, 0, text_len - len(text))) for text in batch.texts])
 
 
-def as_written(network: WanDiT) -> AbstractContextManager[object]:
+def uncompiled(network: WanDiT) -> AbstractContextManager[object]:
     """Run compiled blocks as they are written meanwhile: videos of other shapes need not be compiled for a few
     steps.
     """

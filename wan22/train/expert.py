@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from wan22.errors import CheckpointError, OptionError
 from wan22.models.dit import WanDiT
 from wan22.train.adapt import Adapters
-from wan22.train.compiling import as_written
+from wan22.train.compiling import uncompiled
 from wan22.train.muon import Muon
 from wan22.train.recipe import OptimiserPart
 
@@ -121,7 +121,7 @@ class Expert:
         self._exchange()
         self.network.eval()
         try:
-            with as_written(self.network):
+            with uncompiled(self.network):
                 yield self.network
         finally:
             self.network.train()

@@ -18,7 +18,7 @@ from wan22.train import checkpoint
 from wan22.train.adapt import Adapters, attach, checkpoint_blocks, freeze_int8
 from wan22.train.compiling import compile_blocks
 from wan22.train.expert import Expert
-from wan22.train.log import Tally
+from wan22.train.log import LossMeter
 from wan22.train.losses import for_training, trainable
 from wan22.train.recipe import Recipe
 from wan22.weights.load import load_module, meta_module
@@ -28,8 +28,8 @@ Build = Callable[[str, torch.device], Expert]
 """Makes an expert, by name, as it is before its first step."""
 
 
-class Crew:
-    """Experts by name. `steps` are those that each has done; `tallies` what each has to tell since its last line."""
+class Experts:
+    """Experts by name. `steps` are those that each has done; `meters` what each has to tell since its last line."""
 
     def __init__(
         self,
@@ -46,19 +46,19 @@ class Crew:
         self._here: dict[str, Expert] = {}
         self._at_work = ""
         self.steps = dict.fromkeys(experts, 0)
-        self.tallies = {expert: Tally() for expert in experts}
+        self.meters = {expert: LossMeter() for expert in experts}
         for expert in experts:
             found = checkpoint.newest(folder, expert, log)
             if found is not None:
                 self.steps[expert] = found.step
-                self.tallies[expert] = Tally.from_notes(found.notes)
+                self.meters[expert] = LossMeter.from_notes(found.notes)
 
-    def wake(self, name: str) -> Expert:
+    def activate(self, name: str) -> Expert:
         """The expert of this name, on the device; another one that was at work goes to rest first."""
         if name == self._at_work:
             return self._here[name]
         if self._at_work:
-            self._lay_down(self._at_work)
+            self._deactivate(self._at_work)
         self._at_work = ""
         if name not in self._here:
             expert = self._build(name, self._device)
@@ -79,11 +79,11 @@ class Crew:
     def _save(self, expert: Expert) -> None:
         if expert.step in (expert.saved, 0):
             return
-        notes = self.tallies[expert.name].notes()
+        notes = self.meters[expert.name].notes()
         checkpoint.save(self._folder, expert.name, expert.step, expert.tensors(), notes)
         expert.saved = expert.step
 
-    def _lay_down(self, name: str) -> None:
+    def _deactivate(self, name: str) -> None:
         if self._rest == "disk":
             self._save(self._here[name])
             del self._here[name]
@@ -93,13 +93,13 @@ class Crew:
             torch.cuda.empty_cache()
 
 
-def next_turn(steps: Mapping[str, int], *, total: Mapping[str, int], stretch: int) -> str | None:
+def next_expert(steps: Mapping[str, int], *, total: Mapping[str, int], steps_per_turn: int) -> str | None:
     """Whose turn it is: the expert with the fewest whole stretches, the first of equals; None when all are done.
 
     It follows from the steps alone, so that a run that goes on takes the turns of one that never stopped.
     """
     waiting = [name for name, done in steps.items() if done < total[name]]
-    return min(waiting, key=lambda name: steps[name] // stretch, default=None)
+    return min(waiting, key=lambda name: steps[name] // steps_per_turn, default=None)
 
 
 def builder(recipe: Recipe, model: Model, log: Callable[[str], None], *, compiled: bool = False) -> Build:

@@ -10,7 +10,7 @@ import torch
 from wan22.catalog import to_json
 from wan22.library import Model
 from wan22.train.checkpoint import write_json
-from wan22.train.experts import Crew
+from wan22.train.experts import Experts
 from wan22.train.recipe import Recipe
 from wan22.version import __version__
 from wan22.weights.lora.write import write_lora
@@ -20,7 +20,7 @@ from wan22.weights.writer import write_safetensors
 _NAMES = {"high": "high_noise", "low": "low_noise", "dit": "transformer"}
 
 
-def write_loras(recipe: Recipe, model: Model, crew: Crew, folder: Path) -> Path:
+def write_loras(recipe: Recipe, model: Model, experts: Experts, folder: Path) -> Path:
     """Write a LoRA for each expert into `folder/lora`, which is a pair if there are two, and return that folder.
 
     Raises OutputError.
@@ -28,8 +28,8 @@ def write_loras(recipe: Recipe, model: Model, crew: Crew, folder: Path) -> Path:
     part = recipe.adapter
     assert part is not None
     target = folder / "lora"
-    for name in crew.steps:
-        expert = crew.wake(name)
+    for name in experts.steps:
+        expert = experts.activate(name)
         assert expert.adapters is not None
         with expert.shown():
             write_lora(
@@ -43,7 +43,7 @@ def write_loras(recipe: Recipe, model: Model, crew: Crew, folder: Path) -> Path:
     return target
 
 
-def write_model(recipe: Recipe, model: Model, crew: Crew, folder: Path) -> Path:
+def write_model(recipe: Recipe, model: Model, experts: Experts, folder: Path) -> Path:
     """Write the experts' weights, in bfloat16, into `folder/model`, and return that folder: a model that `wan22
     generate --model` takes, whose other parts are those of the model it was made from.
 
@@ -51,8 +51,8 @@ def write_model(recipe: Recipe, model: Model, crew: Crew, folder: Path) -> Path:
     """
     target = folder / "model"
     target.mkdir(parents=True, exist_ok=True)
-    for name in crew.steps:
-        expert = crew.wake(name)
+    for name in experts.steps:
+        expert = experts.activate(name)
         with expert.shown() as network:
             tensors = network.state_dict()
             half = DTYPE_NAMES[torch.bfloat16]
@@ -62,7 +62,7 @@ def write_model(recipe: Recipe, model: Model, crew: Crew, folder: Path) -> Path:
             write_safetensors(
                 target / file, infos, lambda key, held=tensors: held[key].detach().cpu(), metadata
             )
-    others = {part: path for part, path in model.parts.items() if part not in crew.steps}
+    others = {part: path for part, path in model.parts.items() if part not in experts.steps}
     where = {**others, "tokenizer": model.tokenizer}
     # A path that climbs out of a folder climbs out of where that folder really is.
     base = target.resolve()

@@ -14,7 +14,7 @@ from torch import Tensor
 from wan22.models.dit import NoiseLevels
 
 
-def plain_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+def eager_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
     """Attention written out: on the CPU its backward is twice as fast as the fused kernel's at a few hundred tokens."""
     q, k, v = (a.transpose(1, 2) for a in (q, k, v))
     scores = (q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5
@@ -22,7 +22,7 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None)
     return (scores.softmax(dim=-1).to(v.dtype) @ v).transpose(1, 2)
 
 
-def draw_levels(shift: float, noise: tuple[float, float], count: int, generator: torch.Generator) -> Tensor:
+def draw_sigmas(shift: float, noise: tuple[float, float], count: int, generator: torch.Generator) -> Tensor:
     """Noise levels (count,) of a range, spread evenly before the shift and stratified over the batch."""
 
     def unshift(sigma: float) -> float:
@@ -44,18 +44,19 @@ def velocity_error(
 ) -> Tensor:
     """What the predicted velocity is off, float32 (b, c, t, h, w), without the latent frames that are known.
 
-    videos, known, lasts, sigmas and noise are `flow_loss`'s; `velocity_of` is the network, told the rest.
+    videos, known, lasts, sigmas and noise are `flow_loss`'s; `velocity_of` is the network
+    with all its other conditioning.
     """
     s = sigmas.view(-1, 1, 1, 1, 1)
     x = (1 - s) * videos + s * noise
     unknown, levels = slice(None), NoiseLevels.uniform(sigmas * 1000)
     if known is not None:
-        x, levels = tell(x, videos, known, lasts, sigmas)
+        x, levels = apply_known_frames(x, videos, known, lasts, sigmas)
         unknown = (~known).nonzero().flatten()
     return (velocity_of(x, levels).float() - (noise - videos))[:, :, unknown]
 
 
-def tell(
+def apply_known_frames(
     x: Tensor, videos: Tensor, known: Tensor, lasts: Tensor | None, sigmas: Tensor
 ) -> tuple[Tensor, NoiseLevels]:
     """Give the latent frames that are `known` (t,) clean, at noise level zero, in videos `x` of noise levels `sigmas`.

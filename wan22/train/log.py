@@ -23,7 +23,7 @@ BANDS = 10
 
 
 @dataclass
-class Tally:
+class LossMeter:
     """Losses since the last line: sum and count, of all and of each band. `norm` sums the gradients' norms."""
 
     sums: list[float] = field(default_factory=lambda: [0.0] * BANDS)
@@ -53,11 +53,11 @@ class Tally:
         return {"sums": self.sums, "counts": self.counts, "norm": self.norm, "steps": self.steps}
 
     @classmethod
-    def from_notes(cls, notes: Mapping[str, Any]) -> "Tally":
+    def from_notes(cls, notes: Mapping[str, Any]) -> "LossMeter":
         return cls(list(notes["sums"]), list(notes["counts"]), notes["norm"], notes["steps"])
 
 
-class Journal:
+class MetricsLog:
     """`log.jsonl` of a run, and a folder for TensorBoard for each expert if asked.
 
     Raises OptionError if TensorBoard is asked for and not installed, OutputError if the place cannot be written.
@@ -97,7 +97,7 @@ class Journal:
                 break  # the end came in the middle of a line
         return found
 
-    def write(self, expert: str, step: int, tally: Tally, rate: float) -> dict[str, Any]:
+    def write(self, expert: str, step: int, tally: LossMeter, rate: float) -> dict[str, Any]:
         """Add a line and return it. Raises OutputError."""
         line = {"expert": expert, "step": step, **tally.line(), "rate": rate}
         line["seconds"] = round(tally.seconds / max(1, tally.steps), 4)

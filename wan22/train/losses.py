@@ -19,7 +19,7 @@ from wan22.models.block import Linear32
 from wan22.models.dit import NoiseLevels, WanDiT
 from wan22.models.speech import AudioEncoder, SpeechDiT
 from wan22.ops.attention import sdpa
-from wan22.train.flow_matching import plain_attention, velocity_error
+from wan22.train.flow_matching import eager_attention, velocity_error
 from wan22.train.recipe import ImagePart, Recipe, SpeechPart
 
 
@@ -86,9 +86,9 @@ def draw_batch(data: Rows, recipe: Recipe, task: str, empty: Tensor, generator: 
     videos, heard, motion = torch.stack([row.latents.float() for row in rows]), _stacked(rows, "heard"), None
     weights, speech = None, recipe.speech or SpeechPart()
     if task == "s2v":
-        weights = weights_of(videos, speech.motion_weight_threshold, speech.motion_weight_max)
+        weights = motion_weights(videos, speech.motion_weight_threshold, speech.motion_weight_max)
         motion = _stacked(rows, "motion")
-        motion = None if motion is None else wear(motion, speech.motion_noise, generator)
+        motion = None if motion is None else add_motion_noise(motion, speech.motion_noise, generator)
     return Batch(
         videos=videos,
         texts=texts,
@@ -111,7 +111,7 @@ def _known(shares: ImagePart, task: str, drawn: float) -> tuple[bool, bool]:
     return drawn < alone or both, alone <= drawn < last or both
 
 
-def weights_of(clips: Tensor, moving: float, most: float) -> Tensor:
+def motion_weights(clips: Tensor, moving: float, most: float) -> Tensor:
     """How much the error counts at every place of clips (b, c, t, h, w): (b, 1, 1, h, w), 1 in the mean over a clip.
 
     Where a clip moves by `moving` it counts double, and up to `most` times where it moves more.
@@ -121,7 +121,7 @@ def weights_of(clips: Tensor, moving: float, most: float) -> Tensor:
     return weights / weights.mean(dim=(3, 4), keepdim=True)
 
 
-def wear(motion: Tensor, worn: float, generator: torch.Generator) -> Tensor:
+def add_motion_noise(motion: Tensor, worn: float, generator: torch.Generator) -> Tensor:
     """Pasts (b, c, m, h, w) with noise of a deviation that is drawn for each, at most `worn`."""
     amount = worn * torch.rand(len(motion), 1, 1, 1, 1, generator=generator)
     return motion + amount * torch.randn(motion.shape, generator=generator)
@@ -194,7 +194,7 @@ def for_training(network: WanDiT, device: torch.device) -> WanDiT:
     for module in network.modules():
         if isinstance(module, Linear32 | AudioEncoder):
             setattr(module, "forward", _outside_autocast(module.forward, device.type))  # noqa: B010 - typed as a method
-    network.attention = plain_attention if device.type == "cpu" else attention
+    network.attention = eager_attention if device.type == "cpu" else attention
     return network.train()
 
 

@@ -23,7 +23,7 @@ from wan22.models.block import Block, Linear, TimeRows
 from wan22.models.speech import Injector
 from wan22.ops.attention import Attention, sdpa
 from wan22.train.adapt import Adapted
-from wan22.train.flow_matching import plain_attention
+from wan22.train.flow_matching import eager_attention
 from wan22.train.int8 import Int8Linear
 from wan22.weights.load import meta_module
 
@@ -238,7 +238,7 @@ def _kept(load: Load) -> int:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     arch, learns = load.arch, not load.adapts
-    attention: Attention = plain_attention if load.device == "cpu" else sdpa
+    attention: Attention = eager_attention if load.device == "cpu" else sdpa
     with FakeTensorMode(), torch.autocast("cpu", torch.bfloat16, enabled=load.dtype == "bf16"):
         block = _prepared(Block(arch.dim, arch.ffn_dim, arch.heads, arch.eps), load)
         half = arch.dim // arch.heads // 2

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from wan22.catalog import Variant
 from wan22.errors import OptionError
-from wan22.train.flow_matching import draw_levels
+from wan22.train.flow_matching import draw_sigmas
 from wan22.train.recipe import NoisePart, Recipe
 
 
 @dataclass(frozen=True)
-class Side:
+class NoiseRange:
     """The noise of one expert: `low` <= sigma <= `high`, or < `high` if `open`; spread as `shift` spreads steps."""
 
     expert: str
@@ -29,7 +29,7 @@ class Side:
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Noise levels float32 (count,), stratified; all on this side."""
-        drawn = draw_levels(self.shift, (self.low, self.high), count, generator)
+        drawn = draw_sigmas(self.shift, (self.low, self.high), count, generator)
         # Shifting there and back rounds: a level may step over the end of the range by a bit.
         return drawn.clamp(_at_least(self.low), _below(self.high) if self.open else _at_most(self.high))
 
@@ -37,7 +37,7 @@ class Side:
         return f"sigma {self.low:g} to {'below ' if self.open else ''}{self.high:g}, shift {self.shift:g}"
 
 
-def experts_of(recipe: Recipe, variant: Variant) -> tuple[str, ...]:
+def trained_experts(recipe: Recipe, variant: Variant) -> tuple[str, ...]:
     """The experts that a recipe trains, in the order of the model. Raises OptionError for one that it has not."""
     wanted = recipe.model.experts or variant.experts
     absent = [name for name in wanted if name not in variant.experts]
@@ -50,7 +50,7 @@ def experts_of(recipe: Recipe, variant: Variant) -> tuple[str, ...]:
 
 def steps_of(recipe: Recipe, variant: Variant) -> dict[str, int]:
     """The steps of every expert that is trained. Raises OptionError if the recipe names others than these."""
-    wanted, steps = experts_of(recipe, variant), recipe.optimiser.steps
+    wanted, steps = trained_experts(recipe, variant), recipe.optimiser.steps
     if isinstance(steps, int):
         return dict.fromkeys(wanted, steps)
     said = steps.said
@@ -66,25 +66,25 @@ def steps_of(recipe: Recipe, variant: Variant) -> dict[str, int]:
     return {name: said[name] for name in wanted}
 
 
-def sides(recipe: Recipe, variant: Variant) -> dict[str, Side]:
+def noise_ranges(recipe: Recipe, variant: Variant) -> dict[str, NoiseRange]:
     """The noise of every expert that is trained. Raises OptionError if a range leaves an expert nothing."""
-    wanted = experts_of(recipe, variant)
+    wanted = trained_experts(recipe, variant)
     for expert in ("high", "low", "dit"):
         if recipe.noise.of(expert) is not None and expert not in wanted:
             raise OptionError(
                 f"noise.{expert} is the range of an expert that is not trained; trained: {', '.join(wanted)}"
             )
-    return {expert: side(expert, recipe.noise, variant) for expert in wanted}
+    return {expert: noise_range(expert, recipe.noise, variant) for expert in wanted}
 
 
-def side(expert: str, noise: NoisePart, variant: Variant) -> Side:
+def noise_range(expert: str, noise: NoisePart, variant: Variant) -> NoiseRange:
     """The noise of an expert: its side of the boundary, within the recipe's range. Raises OptionError."""
     shift = noise.shift or variant.defaults.shift
-    whole = Side(expert, 0.0, 1.0, shift)
+    whole = NoiseRange(expert, 0.0, 1.0, shift)
     if variant.boundary is not None and expert == "high":
-        whole = Side(expert, variant.boundary, 1.0, shift)
+        whole = NoiseRange(expert, variant.boundary, 1.0, shift)
     elif variant.boundary is not None and expert == "low":
-        whole = Side(expert, 0.0, variant.boundary, shift, open=True)
+        whole = NoiseRange(expert, 0.0, variant.boundary, shift, open=True)
     given = noise.of(expert)
     if given is None:
         return whole
@@ -94,7 +94,7 @@ def side(expert: str, noise: NoisePart, variant: Variant) -> Side:
             f"noise.{expert} = {list(given)} leaves the expert nothing: its side is {whole.low:g} to {whole.high:g}"
             + (f" (the boundary of {variant.name} is {variant.boundary:g})" if variant.boundary else "")
         )
-    return Side(expert, low, high, shift, open=whole.open and high == whole.high)
+    return NoiseRange(expert, low, high, shift, open=whole.open and high == whole.high)
 
 
 def generator(seed: int, expert: str, step: int, part: int) -> torch.Generator:

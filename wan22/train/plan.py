@@ -21,7 +21,7 @@ from wan22.train.log import Log
 from wan22.train.losses import count, task_of, trainable
 from wan22.train.memory import Need, estimate
 from wan22.train.memory_advice import require
-from wan22.train.noise_ranges import Side, experts_of, sides, steps_of
+from wan22.train.noise_ranges import NoiseRange, noise_ranges, steps_of, trained_experts
 from wan22.train.recipe import Recipe
 from wan22.train.validate import check_requests, requests
 from wan22.weights.fingerprint import fingerprint
@@ -36,7 +36,7 @@ class Plan:
     model: Model
     task: str
     device: torch.device
-    sides: Mapping[str, Side]
+    noise_ranges: Mapping[str, NoiseRange]
     steps: Mapping[str, int]
     survey: Survey
     trainable: int
@@ -51,12 +51,12 @@ class Plan:
         lines = [
             f"model        {self.model.name}, {self.task}, on {self.device}",
             f"trained      {kind}: {self.trainable / 1e6:.2f} M parameters of each expert",
-            *(f"expert       {name}: {side}" for name, side in self.sides.items()),
+            *(f"expert       {name}: {side}" for name, side in self.noise_ranges.items()),
             f"steps        {_steps(self.steps)}, {optimiser.batch_size} x {optimiser.gradient_accumulation} clips a "
             f"step, {optimiser.name} at {optimiser.learning_rate:g}, {optimiser.decay}",
         ]
         lines.append(f"compiled     {self.compiling}")
-        if len(self.sides) > 1:
+        if len(self.noise_ranges) > 1:
             lines.append(
                 f"turns        of {memory.steps_per_expert_turn} steps; the inactive expert is kept on the "
                 f"{memory.inactive_expert}"
@@ -86,7 +86,7 @@ def make_plan(recipe: Recipe, device: str = "auto", log: Log | None = None) -> P
     model = open_model(model_name(recipe))
     task = task_of(recipe.model.task, model.variant)
     _check_sections(recipe, task)
-    ranges, steps = sides(recipe, model.variant), steps_of(recipe, model.variant)
+    ranges, steps = noise_ranges(recipe, model.variant), steps_of(recipe, model.variant)
     _check_size(recipe, model)
     check_requests(requests(recipe, model.variant), model.variant)
     looked = survey(_data_plan(recipe, model.variant), log)
@@ -238,7 +238,7 @@ def _need(recipe: Recipe, model: Model, device: torch.device, looked: Survey) ->
         base=recipe.base_dtype,
         checkpointing=memory.gradient_checkpointing,
         ema=optimiser.ema_decay > 0,
-        experts=len(experts_of(recipe, model.variant)) if together else 1,
+        experts=len(trained_experts(recipe, model.variant)) if together else 1,
         device=device.type,
     )
     return need, learned
@@ -265,5 +265,5 @@ def facts(plan: Plan) -> dict[str, Any]:
         for item, w in zip(items, windows, strict=True)
     ]
     digest = hashlib.sha256(json.dumps(clips, ensure_ascii=False).encode()).hexdigest()[:16]
-    weights = {expert: fingerprint(plan.model.parts[expert]) for expert in plan.sides}
+    weights = {expert: fingerprint(plan.model.parts[expert]) for expert in plan.noise_ranges}
     return {"task": plan.task, "data": f"{len(clips)} clips, {digest}", "weights": weights}

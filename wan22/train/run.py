@@ -11,18 +11,19 @@ what was interrupted ends, on a CPU and not compiled, at the very bits of what w
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 
 from wan22.errors import OptionError
 from wan22.train.checkpoint import claim
-from wan22.train.compiling import evened, explained
+from wan22.train.compiling import explained, padded
 from wan22.train.data import write_report
 from wan22.train.expert import Expert
-from wan22.train.experts import Crew, builder, next_turn
+from wan22.train.experts import Experts, builder, next_expert
 from wan22.train.lock import locked
-from wan22.train.log import Journal, Log, Tally
+from wan22.train.log import Log, LossMeter, MetricsLog
 from wan22.train.losses import Batch, Rows, draw_batch, move, velocity_errors
 from wan22.train.noise_ranges import generator
 from wan22.train.plan import Plan, facts, make_plan, model_name
@@ -68,7 +69,7 @@ def _train(plan: Plan, folder: Path, *, minutes: float | None, log: Log, stop: S
     from wan22.train.data import prepare as encode
 
     recipe = plan.recipe
-    journal = Journal(folder, tensorboard=recipe.log.tensorboard)
+    journal = MetricsLog(folder, tensorboard=recipe.log.tensorboard)
     log(f"report       {write_report(plan.survey, folder)}")
     # Its parts rest on the disk: while the experts learn, nothing else is in memory.
     engine = load(model_name(recipe), device=str(plan.device), memory="disk")
@@ -76,25 +77,27 @@ def _train(plan: Plan, folder: Path, *, minutes: float | None, log: Log, stop: S
     cache = recipe.path(recipe.data.cache) if recipe.data.cache else folder / "cache"
     data = encode(plan.survey, engine, cache, task=plan.task, ends=recipe.images.ends, log=log)
     engine.release()
-    crew = Crew(
-        tuple(plan.sides),
+    experts = Experts(
+        tuple(plan.noise_ranges),
         builder(recipe, plan.model, log, compiled=plan.compiling.on),
         folder / "checkpoints",
         plan.device,
         rest=recipe.memory.inactive_expert,
         log=log,
     )
-    journal.resume(crew.steps)
-    if any(crew.steps.values()):
-        log("going on     " + ", ".join(f"{name} at step {step}" for name, step in crew.steps.items()))
-    videos = _Videos(lambda name: show(engine, crew, asked, folder / "validation" / name, stop=stop), recipe)
-    loop = Loop(plan, crew, data, data.empty.float(), journal, log)
+    journal.resume(experts.steps)
+    if any(experts.steps.values()):
+        log("going on     " + ", ".join(f"{name} at step {step}" for name, step in experts.steps.items()))
+    videos = _Videos(
+        lambda name: show(engine, experts, asked, folder / "validation" / name, stop=stop), recipe
+    )
+    loop = Loop(plan, experts, data, data.empty.float(), journal, log)
     try:
         end = loop.run(videos, stop=stop, until=None if minutes is None else time.monotonic() + minutes * 60)
     finally:
         journal.close()
-    made = export(plan, crew, folder) if end == "done" else None
-    return Outcome(end, dict(crew.steps), made)
+    made = export(plan, experts, folder) if end == "done" else None
+    return Outcome(end, dict(experts.steps), made)
 
 
 class _Videos:
@@ -117,9 +120,9 @@ class Loop:
     """The steps of all experts, in turns."""
 
     def __init__(
-        self, plan: Plan, crew: Crew, data: Rows, empty: torch.Tensor, journal: Journal, log: Log
+        self, plan: Plan, experts: Experts, data: Rows, empty: torch.Tensor, journal: MetricsLog, log: Log
     ) -> None:
-        self._plan, self._crew, self._data, self._empty = plan, crew, data, empty
+        self._plan, self._experts, self._data, self._empty = plan, experts, data, empty
         self._journal, self._log = journal, log
 
     def run(self, videos: _Videos, *, stop: Stop, until: float | None) -> str:
@@ -127,31 +130,31 @@ class Loop:
 
         Raises OutputError if it cannot be saved, and OptionError if the loss is not finite.
         """
-        recipe, crew = self._plan.recipe, self._crew
-        total, stretch = self._plan.steps, recipe.memory.steps_per_expert_turn
+        recipe, experts = self._plan.recipe, self._experts
+        total, steps_per_turn = self._plan.steps, recipe.memory.steps_per_expert_turn
         end = "done"
-        while (name := next_turn(crew.steps, total=total, stretch=stretch)) is not None:
-            videos.at(crew.steps, self._log)  # also those that the last end has left undone
+        while (name := next_expert(experts.steps, total=total, steps_per_turn=steps_per_turn)) is not None:
+            videos.at(experts.steps, self._log)  # also those that the last end has left undone
             if stop():
                 end = "stopped"
                 break
-            expert = crew.wake(name)
+            expert = experts.activate(name)
             with explained():
                 self._step(expert)
-            crew.steps[name] = expert.step
+            experts.steps[name] = expert.step
             if expert.step % recipe.save == 0:
-                crew.save()
+                experts.save()
             if until is not None and time.monotonic() > until:
                 end = "time"
                 break
-        crew.save()
+        experts.save()
         if end == "done":
-            videos.at(crew.steps, self._log)
+            videos.at(experts.steps, self._log)
         return end
 
     def _step(self, expert: Expert) -> None:
         began = time.monotonic()
-        recipe, tally = self._plan.recipe, self._crew.tallies[expert.name]
+        recipe, tally = self._plan.recipe, self._experts.meters[expert.name]
         for part in range(recipe.optimiser.gradient_accumulation):
             sigmas, errors = self._errors(expert, part)
             loss = errors.mean()
@@ -168,10 +171,11 @@ class Loop:
         tally.seconds += time.monotonic() - began
         if expert.step % recipe.log.every == 0:
             line = self._journal.write(expert.name, expert.step, tally, rate)
-            self._crew.tallies[expert.name] = Tally()
+            self._experts.meters[expert.name] = LossMeter()
             self._log(
                 f"{expert.name:4} step {expert.step}/{expert.settings.steps}  loss {line['loss']:.4f}  "
-                f"norm {line['norm']:.3f}  rate {rate:.2e}  {line['seconds']:.2f} s/step"
+                f"norm {line['norm']:.3f}  rate {rate:.2e}  {line['seconds']:.2f} s/step  "
+                f"{_left(self._plan.steps, self._experts.steps | {expert.name: expert.step}, line['seconds'])} left"
             )
 
     def _errors(self, expert: Expert, part: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -179,9 +183,9 @@ class Loop:
         draw = generator(recipe.seed, expert.name, expert.step, part)
         batch: Batch = draw_batch(self._data, recipe, plan.task, self._empty, draw)
         if plan.compiling.on:
-            batch = evened(batch, plan.model.variant.dit.text_len)
+            batch = padded(batch, plan.model.variant.dit.text_len)
         # All is drawn on the CPU, so that a seed means the same on every device.
-        sigmas = plan.sides[expert.name].draw(len(batch.videos), draw)
+        sigmas = plan.noise_ranges[expert.name].draw(len(batch.videos), draw)
         noise = torch.randn(batch.videos.shape, generator=draw)
         device = plan.device
         half = recipe.memory.dtype == "bf16"
@@ -192,10 +196,16 @@ class Loop:
         return sigmas, errors
 
 
-def export(plan: Plan, crew: Crew, folder: Path) -> Path:
+def _left(total: Mapping[str, int], done: Mapping[str, int], seconds: float) -> str:
+    """The time of the steps that all experts still have to do at this pace, as h:mm:ss; validation is not counted."""
+    steps = sum(count - done[name] for name, count in total.items())
+    return str(timedelta(seconds=round(steps * seconds)))
+
+
+def export(plan: Plan, experts: Experts, folder: Path) -> Path:
     """Write what was learned: a LoRA for each expert (a pair knows which is which), or a model's folder."""
     from wan22.train.export import write_loras, write_model
 
     return (write_model if plan.recipe.adapter is None else write_loras)(
-        plan.recipe, plan.model, crew, folder
+        plan.recipe, plan.model, experts, folder
     )

@@ -14,7 +14,7 @@ from wan22.media.audio import read_audio
 from wan22.media.image import read_image
 from wan22.media.writer import VideoWriter
 from wan22.request import HEARD_RATE, resolve
-from wan22.train.experts import Crew
+from wan22.train.experts import Experts
 from wan22.train.recipe import Recipe
 from wan22.types import Finished, Frames, Request
 
@@ -49,7 +49,7 @@ def requests(recipe: Recipe, variant: Variant) -> list[Request]:
 
 
 def show(
-    engine: Engine, crew: Crew, asked: list[Request], folder: Path, *, stop: Callable[[], bool]
+    engine: Engine, experts: Experts, asked: list[Request], folder: Path, *, stop: Callable[[], bool]
 ) -> list[Path]:
     """Make the videos of a moment in `folder` and return their files; fewer if `stop` says so meanwhile.
 
@@ -57,7 +57,7 @@ def show(
     """
     folder.mkdir(parents=True, exist_ok=True)
     made = []
-    with _lent(engine, crew):
+    with _lent(engine, experts):
         for i, request in enumerate(asked):
             path = folder / f"{i:02}.mp4"
             if path.is_file():
@@ -83,18 +83,18 @@ def _video(engine: Engine, request: Request, path: Path, stop: Callable[[], bool
 
 
 @contextmanager
-def _lent(engine: Engine, crew: Crew) -> Generator[None]:
+def _lent(engine: Engine, experts: Experts) -> Generator[None]:
     """Let the engine draw with the experts of the run; each is as it would be handed out while it is drawn with."""
     with ExitStack() as shown:
 
         def bring(name: str) -> Callable[[torch.device], nn.Module]:
             def load(device: torch.device) -> nn.Module:
                 shown.close()  # the one before goes back to training before it goes to rest
-                return shown.enter_context(crew.wake(name).shown())
+                return shown.enter_context(experts.activate(name).shown())
 
             return load
 
-        for name in crew.steps:
+        for name in experts.steps:
             engine.show(name, bring(name))
         try:
             yield

@@ -13,7 +13,7 @@ from wan22.arch import UMT5Arch
 from wan22.conditioning.text import Tokenizer
 from wan22.errors import CheckpointError, OptionError
 from wan22.models.vae import WanVAE
-from wan22.nano.dit import FlowRecipe, Writer
+from wan22.nano.dit import DiTRecipe, DiTWithText
 from wan22.nano.latents import LatentSet
 from wan22.nano.state import Optimiser, TrainState, load_average
 from wan22.nano.tokenizer import build_word_tokenizer
@@ -31,16 +31,16 @@ def run(tmp_path_factory):
     built.save(str(folder / "tokenizer.json"))
     row = tiny_variant(vocab=built.get_vocab_size())
     text = UMT5Arch(vocab=built.get_vocab_size(), dim=8, dim_attn=8, ffn_dim=8, heads=2, layers=1)
-    base = FlowRecipe(
+    base = DiTRecipe(
         row.dit,
         text,
         Optimiser(9, peak=1e-2, warmup=2),
         batch=2,
-        unprompted=1.0,
+        caption_dropout=1.0,
         bfloat16=False,
         compiled=False,
     )
-    writer = Writer(base.dit, base.text)
+    writer = DiTWithText(base.dit, base.text)
     writer.init_weights()
     TrainState(writer, base.optimiser, folder / "both", {"seed": 1}).save()
     drawn = torch.randn(4, VAE.z, 2, 4, 6, generator=torch.Generator().manual_seed(0))
@@ -134,5 +134,5 @@ def test_what_is_missing_is_named(tmp_path):
 def test_what_has_learned_nothing_is_a_whole_network_and_always_the_same(run):
     recipe = run[1]["one"]
     made, again = experts.fresh(recipe), experts.fresh(recipe)
-    assert set(made) == set(Writer(recipe.dit, recipe.text).state_dict())
+    assert set(made) == set(DiTWithText(recipe.dit, recipe.text).state_dict())
     assert all(torch.equal(made[name], again[name]) for name in made)

@@ -15,14 +15,14 @@ from wan22.conditioning.text import Tokenizer
 from wan22.errors import CheckpointError, OptionError
 from wan22.models.dit import NoiseLevels, WanDiT
 from wan22.nano import stages as nano
-from wan22.nano.dit import FlowRecipe, draw_sigmas, flow_loss, train_flow
+from wan22.nano.dit import DiTRecipe, draw_recipe_sigmas, flow_loss, train_dit
 from wan22.nano.latents import LatentSet, latent_set
 from wan22.nano.state import Optimiser, TrainState, load_average
 from wan22.nano.tokenizer import build_word_tokenizer
 from wan22.nano.vae import VAERecipe, psnr_per_frame, train_vae
 from wan22.stage.caption import caption
 from wan22.stage.labels import sample
-from wan22.train.flow_matching import plain_attention
+from wan22.train.flow_matching import eager_attention
 from wan22.train.muon import Muon, orthogonal
 
 STEPS = 6
@@ -46,12 +46,12 @@ def videos():
 
 def flow_recipe(tokenizer, **change):
     text = UMT5Arch(vocab=tokenizer.size, dim=8, dim_attn=8, ffn_dim=8, heads=2, layers=1)
-    made = FlowRecipe(
+    made = DiTRecipe(
         DIT,
         text,
         Optimiser(STEPS, peak=1e-2, warmup=2),
         batch=2,
-        tell=(0.25,) * 4,
+        known_shares=(0.25,) * 4,
         bfloat16=False,
         compiled=False,
     )
@@ -83,7 +83,7 @@ def test_a_run_in_pieces_equals_a_run_in_one_to_the_last_bit(tmp_path, tokenizer
     def run(folder, minutes=None):
         if kind == "vae":
             return train_vae(VAE_RECIPE, PIXELS, folder, log=quiet, minutes=minutes)
-        return train_flow(flow_recipe(tokenizer), videos, tokenizer, folder, log=quiet, minutes=minutes)
+        return train_dit(flow_recipe(tokenizer), videos, tokenizer, folder, log=quiet, minutes=minutes)
 
     run(tmp_path / "one")
     for done in range(1, STEPS + 1):
@@ -108,10 +108,10 @@ def test_the_last_steps_of_a_vae_leave_the_encoder_as_it_will_be_shipped(tmp_pat
 
 def test_a_folder_of_another_recipe_is_refused(tmp_path, tokenizer, videos):
     recipe = flow_recipe(tokenizer)
-    train_flow(recipe, videos, tokenizer, tmp_path, log=quiet, minutes=1e-9)
+    train_dit(recipe, videos, tokenizer, tmp_path, log=quiet, minutes=1e-9)
     before = (tmp_path / "state.safetensors").read_bytes()
     with pytest.raises(CheckpointError, match=r"made by another recipe.*remove that one"):
-        train_flow(replace(recipe, shift=3.0), videos, tokenizer, tmp_path, log=quiet)
+        train_dit(replace(recipe, shift=3.0), videos, tokenizer, tmp_path, log=quiet)
     assert (tmp_path / "state.safetensors").read_bytes() == before
 
 
@@ -121,11 +121,11 @@ def test_a_stage_that_was_not_trained_is_named(tmp_path):
 
 
 def test_a_frozen_text_encoder_stays_and_is_kept(tmp_path, tokenizer, videos):
-    both = train_flow(flow_recipe(tokenizer), videos, tokenizer, tmp_path / "both", log=quiet)
+    both = train_dit(flow_recipe(tokenizer), videos, tokenizer, tmp_path / "both", log=quiet)
     start = load_average(tmp_path / "both")
     assert start.keys() == both.network.state_dict().keys()
     recipe = flow_recipe(tokenizer, train_text=False, noise=(0.875, 1.0))
-    high = train_flow(recipe, videos, tokenizer, tmp_path / "high", log=quiet, start=start)
+    high = train_dit(recipe, videos, tokenizer, tmp_path / "high", log=quiet, start=start)
     averaged = high.averaged()
     moved = {name.partition(".")[0] for name in start if not torch.equal(averaged[name], start[name])}
     assert moved == {"dit"}
@@ -142,8 +142,8 @@ def test_a_frozen_text_encoder_stays_and_is_kept(tmp_path, tokenizer, videos):
 )
 def test_an_expert_sees_noise_of_its_own_range_only(bounds, shift, count, seed):
     low, high = sorted(bounds)
-    recipe = FlowRecipe(DIT, None, Optimiser(1, 1e-3), batch=1, noise=(low, high), shift=shift)
-    sigmas = draw_sigmas(recipe, count, torch.Generator().manual_seed(seed))
+    recipe = DiTRecipe(DIT, None, Optimiser(1, 1e-3), batch=1, noise=(low, high), shift=shift)
+    sigmas = draw_recipe_sigmas(recipe, count, torch.Generator().manual_seed(seed))
     assert sigmas.shape == (count,)
     assert sigmas.min() >= low - 1e-5 and sigmas.max() <= high + 1e-5
     even = sigmas.double() / (shift - (shift - 1) * sigmas.double())
@@ -157,7 +157,7 @@ def test_an_expert_sees_noise_of_its_own_range_only(bounds, shift, count, seed):
 @pytest.mark.parametrize("where", [(0,), (2,), (0, 2)])
 def test_known_frames_are_given_clean_and_carry_no_loss(where):
     torch.manual_seed(0)
-    dit = WanDiT(DIT, attention=plain_attention)
+    dit = WanDiT(DIT, attention=eager_attention)
     videos, noise, lasts = torch.randn(2, 4, 3, 4, 4), torch.randn(2, 4, 3, 4, 4), torch.randn(2, 4, 4, 4)
     known = torch.zeros(3, dtype=torch.bool)
     known[list(where)] = True
@@ -191,14 +191,14 @@ def test_the_loss_is_the_error_of_the_velocity():
 
 def losses(recipe, videos, tokenizer, folder):
     lines = []
-    train_flow(recipe, videos, tokenizer, folder, log=lines.append)
+    train_dit(recipe, videos, tokenizer, folder, log=lines.append)
     return [float(line.split()[3]) for line in lines if line.startswith("step")]
 
 
 def test_the_loss_falls_on_a_problem_that_can_be_learnt(tmp_path, tokenizer):
     one = torch.randn(1, 4, 3, 4, 4, generator=torch.Generator().manual_seed(0)).expand(4, -1, -1, -1, -1)
     videos = [(LatentSet(one, one[:, :, -1], SHOTS), 1.0)]
-    recipe = flow_recipe(tokenizer, optimiser=Optimiser(100, peak=1e-2, warmup=10), batch=4, still=0.0)
+    recipe = flow_recipe(tokenizer, optimiser=Optimiser(100, peak=1e-2, warmup=10), batch=4, still_share=0.0)
     first, last = losses(recipe, videos, tokenizer, tmp_path)
     assert last < 0.85 * first
 
@@ -282,7 +282,7 @@ def test_latents_that_are_normalised_twice_are_refused(tmp_path):
 
 def test_a_weight_on_motion_adds_the_error_of_what_changes(tmp_path):
     torch.manual_seed(0)
-    dit = WanDiT(DIT, attention=plain_attention)
+    dit = WanDiT(DIT, attention=eager_attention)
     dit.init_weights()
     videos = torch.randn(2, DIT.in_channels, 3, 4, 4)
     memory = dit.read_text([torch.randn(3, DIT.text_dim)] * 2)

@@ -1,4 +1,4 @@
-"""A critic that reads labels off latents, and experts that learn from what it says."""
+"""A reward model that reads labels off latents, and experts that learn from what it says."""
 
 import random
 from dataclasses import replace
@@ -11,13 +11,26 @@ from safetensors.torch import save_file
 from wan22.arch import DiTArch, UMT5Arch
 from wan22.conditioning.text import Tokenizer
 from wan22.engine import load
-from wan22.nano import reward_tuning as obey
-from wan22.nano import stages
-from wan22.nano.dit import FlowRecipe
+from wan22.nano import reward_tuning, stages
+from wan22.nano.dit import DiTRecipe
 from wan22.nano.latents import LatentSet
 from wan22.nano.recipes import nano
-from wan22.nano.reward_model import Critic, CriticRecipe, classes_of, through_noise, train_critic, verdict
-from wan22.nano.reward_tuning import ObeyRecipe, Pair, critic_loss, levels_of, train_obey, video_of
+from wan22.nano.reward_model import (
+    RewardModel,
+    RewardModelRecipe,
+    add_noise,
+    shot_classes,
+    train_reward_model,
+    verdict,
+)
+from wan22.nano.reward_tuning import (
+    Pair,
+    RewardTuningRecipe,
+    draw_schedule,
+    reward_loss,
+    sample_videos,
+    tune_with_reward,
+)
 from wan22.nano.state import Optimiser, load_average
 from wan22.nano.tokenizer import build_caption_tokenizer
 from wan22.request import resolve
@@ -54,13 +67,13 @@ def videos(count: int = 120) -> LatentSet:
     """Latents that show but one thing: the time of day, as the level of a channel."""
     shots = sample(count, seed=3)
     latents = 0.3 * torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(0))
-    times = classes_of(shots)[:, list(AXES).index("time")]
+    times = shot_classes(shots)[:, list(AXES).index("time")]
     latents[:, 0] += (times - 2.5).view(-1, 1, 1, 1)
     return LatentSet(latents.half(), latents[:, :, -1].half(), shots)
 
 
-def critic_recipe(steps: int) -> CriticRecipe:
-    return CriticRecipe(
+def reward_model_recipe(steps: int) -> RewardModelRecipe:
+    return RewardModelRecipe(
         dit=DIT,
         optimiser=Optimiser(steps=steps, peak=1e-2, warmup=5, average=0.9),
         batch=16,
@@ -69,17 +82,18 @@ def critic_recipe(steps: int) -> CriticRecipe:
     )
 
 
-def recipe(tokenizer: Tokenizer, steps: int = 4, **changes) -> ObeyRecipe:
+def recipe(tokenizer: Tokenizer, steps: int = 4, **changes) -> RewardTuningRecipe:
     text = UMT5Arch(vocab=tokenizer.size, dim=16, dim_attn=16, ffn_dim=16, heads=2, layers=1)
     optimiser = Optimiser(steps=steps, peak=3e-3, warmup=1, average=0.9)
-    low = FlowRecipe(DIT, text, optimiser, batch=4, noise=(0.0, 0.875), bfloat16=False, compiled=False)
+    low = DiTRecipe(DIT, text, optimiser, batch=4, noise=(0.0, 0.875), bfloat16=False, compiled=False)
     high = replace(low, noise=(0.875, 1.0))
     return replace(
-        ObeyRecipe(high, low, optimiser, batch=4, shape=SHAPE, guidance=(3.0, 5.0), rescale=0.7), **changes
+        RewardTuningRecipe(high, low, optimiser, batch=4, shape=SHAPE, guidance=(3.0, 5.0), rescale=0.7),
+        **changes,
     )
 
 
-def fresh(made: ObeyRecipe) -> Pair:
+def fresh(made: RewardTuningRecipe) -> Pair:
     torch.manual_seed(1)
     pair = Pair(made.high.dit, made.high.text)
     for part in (pair.high, pair.low, pair.text):
@@ -87,48 +101,48 @@ def fresh(made: ObeyRecipe) -> Pair:
     return pair
 
 
-def fresh_critic() -> Critic:
+def fresh_model() -> RewardModel:
     torch.manual_seed(2)
-    critic = Critic(DIT)
-    critic.init_weights()
-    return critic.requires_grad_(False)
+    reward_model = RewardModel(DIT)
+    reward_model.init_weights()
+    return reward_model.requires_grad_(False)
 
 
-def test_a_critic_learns_what_videos_show_and_is_examined_on_others(tmp_path):
+def test_a_reward_model_learns_what_videos_show_and_is_examined_on_others(tmp_path):
     said: list[str] = []
-    state = train_critic(critic_recipe(150), [videos()], tmp_path, log=said.append)
+    state = train_reward_model(reward_model_recipe(150), [videos()], tmp_path, log=said.append)
     assert state.done
     shares = dict(part.rsplit(" ", 1) for part in said[-1].partition(": ")[2].split(", "))
     assert set(shares) == set(AXES)
     assert float(shares["time"].rstrip("%")) > 60  # by chance it would be 30
-    critic = Critic(DIT)
-    critic.load_state_dict(load_average(tmp_path))
+    reward_model = RewardModel(DIT)
+    reward_model.load_state_dict(load_average(tmp_path))
 
 
 def test_classes_are_the_places_of_values():
     shot = Shot(colour="green", camera="pan-right")
-    found = dict(zip(AXES, classes_of([shot])[0].tolist(), strict=True))
+    found = dict(zip(AXES, shot_classes([shot])[0].tolist(), strict=True))
     assert (found["colour"], found["camera"]) == (3, 2)
 
 
 def test_a_verdict_is_in_nats_and_leads_back_to_the_video():
-    critic, x = fresh_critic(), torch.randn(2, *SHAPE, requires_grad=True)
+    reward_model, x = fresh_model(), torch.randn(2, *SHAPE, requires_grad=True)
     sigmas = torch.tensor([0.2, 0.6])
-    logits = critic(through_noise(x, sigmas, torch.randn(2, *SHAPE)), sigmas)
+    logits = reward_model(add_noise(x, sigmas, torch.randn(2, *SHAPE)), sigmas)
     assert [rows.shape for rows in logits] == [(2, len(values)) for values in AXES.values()]
-    wrong = verdict(logits, classes_of(sample(2, seed=0)))
+    wrong = verdict(logits, shot_classes(sample(2, seed=0)))
     assert wrong[0, 0].item() == pytest.approx(
-        -logits[0][0].log_softmax(dim=0)[classes_of(sample(2, seed=0))[0, 0]].item()
+        -logits[0][0].log_softmax(dim=0)[shot_classes(sample(2, seed=0))[0, 0]].item()
     )
     wrong.sum().backward()
     assert x.grad is not None and x.grad.abs().max() > 0
-    assert all(p.grad is None for p in critic.parameters())
+    assert all(p.grad is None for p in reward_model.parameters())
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_levels_fall_from_noise_to_nothing_and_each_expert_has_half(tokenizer, seed):
     made = recipe(tokenizer)
-    levels = levels_of(made, torch.Generator().manual_seed(seed))
+    levels = draw_schedule(made, torch.Generator().manual_seed(seed))
     assert (levels[0], levels[-1]) == (1.0, 0.0)
     assert all(a > b for a, b in pairwise(levels))
     assert sum(level >= made.boundary for level in levels) == made.steps // 2
@@ -142,14 +156,14 @@ def test_videos_are_those_that_the_engine_makes():
     sigmas = resolve(request, engine.variant).schedule.sigmas
     events = engine.generate(replace(request, guidance=(3.0, 5.0), guidance_rescale=0.7))
     wanted = [event.x for event in events if isinstance(event, Progress)][-1]
-    made = nano.obey(1500)
+    made = nano.reward_tuning(1500)
     pair = Pair(nano.DIT, nano.text(1500))
     for name in ("high", "low"):
         getattr(pair, name).load_state_dict(engine.expert(name).state_dict())
     noise = draw_noise(tuple(wanted.shape), 4)
     told, untold = (engine.encode_text([text])[0].float() for text in (request.prompt, ""))
     with torch.no_grad():
-        found = video_of(pair, noise[None], [told], [untold], [float(sigma) for sigma in sigmas], made)
+        found = sample_videos(pair, noise[None], [told], [untold], [float(sigma) for sigma in sigmas], made)
     assert (found[0] - wanted).norm() / wanted.norm() < 5e-3  # the engine tells whole timesteps
 
 
@@ -158,8 +172,8 @@ def test_gradients_reach_both_experts_and_not_the_text_encoder(tokenizer):
     pair = fresh(made)
     for network in (pair.high, pair.low):  # a head of zeros passes nothing on
         torch.nn.init.normal_(network.head.head.weight, std=0.1)
-    loss, share = critic_loss(
-        pair, fresh_critic(), made, tokenizer, torch.Generator().manual_seed(0), random.Random(0)
+    loss, share = reward_loss(
+        pair, fresh_model(), made, tokenizer, torch.Generator().manual_seed(0), random.Random(0)
     )
     loss.backward()
     for network in (pair.high, pair.low):
@@ -171,35 +185,37 @@ def test_gradients_reach_both_experts_and_not_the_text_encoder(tokenizer):
 
 def test_what_is_not_said_does_not_count(tokenizer, monkeypatch):
     only, made = ("subject", "colour"), recipe(tokenizer)
-    monkeypatch.setattr(obey, "caption", lambda s, words: replace(caption(s, words), said=frozenset(only)))
+    monkeypatch.setattr(
+        reward_tuning, "caption", lambda s, words: replace(caption(s, words), said=frozenset(only))
+    )
     losses = []
     for change in (0.0, 5.0):
-        critic = fresh_critic()
+        reward_model = fresh_model()
         for i, axis in enumerate(AXES):
             if axis not in only:
-                torch.nn.init.constant_(critic.heads[i].bias[:1], change)
+                torch.nn.init.constant_(reward_model.heads[i].bias[:1], change)
         draws = torch.Generator().manual_seed(0), random.Random(0)
-        losses.append(critic_loss(fresh(made), critic, made, tokenizer, *draws)[0].item())
+        losses.append(reward_loss(fresh(made), reward_model, made, tokenizer, *draws)[0].item())
     assert losses[0] == losses[1]
 
 
-def test_experts_come_to_please_the_critic(tokenizer, tmp_path):
-    critic = Critic(DIT)
-    train_critic(critic_recipe(100), [videos()], tmp_path / "critic", log=quiet)
-    critic.load_state_dict(load_average(tmp_path / "critic"))
+def test_experts_come_to_please_the_reward_model(tokenizer, tmp_path):
+    reward_model = RewardModel(DIT)
+    train_reward_model(reward_model_recipe(100), [videos()], tmp_path / "reward-model", log=quiet)
+    reward_model.load_state_dict(load_average(tmp_path / "reward-model"))
     made = recipe(tokenizer, steps=75)
     made = replace(made, optimiser=replace(made.optimiser, peak=1e-2), weight=10.0)
     said: list[str] = []
-    train_obey(
+    tune_with_reward(
         made,
-        critic,
+        reward_model,
         [(videos(), 1.0)],
         tokenizer,
-        tmp_path / "obey",
+        tmp_path / "reward-tuning",
         log=said.append,
         start=fresh(made).state_dict(),
     )
-    wrong = [float(line.rpartition(" ")[2]) for line in said if "critic" in line]
+    wrong = [float(line.rpartition(" ")[2]) for line in said if "reward model" in line]
     assert wrong[-1] < wrong[0] - 0.02
 
 
@@ -208,8 +224,8 @@ def test_interrupted_and_resumed_is_uninterrupted(tokenizer, tmp_path):
     start = fresh(made).state_dict()
 
     def go(name, minutes=None):
-        return train_obey(
-            made, fresh_critic(), data, tokenizer, tmp_path / name, log=quiet, start=start, minutes=minutes
+        return tune_with_reward(
+            made, fresh_model(), data, tokenizer, tmp_path / name, log=quiet, start=start, minutes=minutes
         )
 
     whole = go("whole")
@@ -222,10 +238,10 @@ def test_interrupted_and_resumed_is_uninterrupted(tokenizer, tmp_path):
 def test_the_experts_that_are_exported_go_a_share_of_the_way(tmp_path):
     """With the state of each run a single number: 1 before, 3 after."""
     for run, names in {
-        "high-more": ("dit.w",), "low-more": ("dit.w",), "obey": ("high.w", "low.w"),
+        "high-more": ("dit.w",), "low-more": ("dit.w",), "reward-tuning": ("high.w", "low.w"),
     }.items():  # fmt: skip
         (tmp_path / run).mkdir()
-        value = 3.0 if run == "obey" else 1.0
+        value = 3.0 if run == "reward-tuning" else 1.0
         save_file(
             {f"average/{name}": torch.tensor([value]) for name in names}, tmp_path / run / "state.safetensors"
         )

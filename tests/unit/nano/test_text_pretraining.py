@@ -10,7 +10,7 @@ from wan22.arch import UMT5Arch
 from wan22.conditioning.text import Tokenizer
 from wan22.errors import CheckpointError, OptionError
 from wan22.models.umt5 import UMT5Encoder
-from wan22.nano.text_pretraining import Reader, label_classes, read_labels, table, train_words
+from wan22.nano.text_pretraining import Reader, label_classes, pretrain_text_encoder, read_labels, table
 from wan22.nano.tokenizer import build_caption_tokenizer
 from wan22.stage.caption import LANGUAGES, Caption, caption
 from wan22.stage.labels import AXES, Shot, sample
@@ -93,7 +93,9 @@ def test_a_reader_does_not_see_padding(tokenizer: Tokenizer):
 def test_training_lowers_the_loss_and_gives_contexts_of_unit_size(tokenizer: Tokenizer, tmp_path):
     lines: list[str] = []
     sizes = arch(tokenizer)
-    weights = train_words(sizes, tokenizer, tmp_path, steps=50, batch=4, seed=3, log=lines.append, read=4)
+    weights = pretrain_text_encoder(
+        sizes, tokenizer, tmp_path, steps=50, batch=4, seed=3, log=lines.append, read=4
+    )
     encoder = UMT5Encoder(sizes)
     encoder.load_state_dict(weights)
     contexts = torch.cat(encoder.contexts(*tokenizer.encode(texts(64), 64)))
@@ -101,10 +103,12 @@ def test_training_lowers_the_loss_and_gives_contexts_of_unit_size(tokenizer: Tok
     chance = sum(math.log(len(values) + 1) for values in AXES.values())
     (loss,) = (float(line.split("loss ")[1].split()[0]) for line in lines if "loss" in line)
     assert loss < chance - 0.3  # the mean over all steps, the first ones too
-    again = train_words(sizes, tokenizer, tmp_path, steps=50, batch=4, seed=3, log=lines.append, read=4)
+    again = pretrain_text_encoder(
+        sizes, tokenizer, tmp_path, steps=50, batch=4, seed=3, log=lines.append, read=4
+    )
     assert all(torch.equal(weights[name], again[name]) for name in weights)
     with pytest.raises(CheckpointError, match="another recipe"):
-        train_words(sizes, tokenizer, tmp_path, steps=50, batch=4, seed=4, log=lines.append)
+        pretrain_text_encoder(sizes, tokenizer, tmp_path, steps=50, batch=4, seed=4, log=lines.append)
 
 
 def test_readings_cover_every_axis_and_language(tokenizer: Tokenizer):

@@ -11,7 +11,7 @@ from unit.tiny import tiny_variant
 from wan22.errors import OptionError
 from wan22.models.dit import WanDiT
 from wan22.train import compiling
-from wan22.train.compiling import as_written, decide, evened, explained
+from wan22.train.compiling import decide, explained, padded, uncompiled
 from wan22.train.losses import Batch, velocity_errors
 
 CPU = torch.device("cpu")
@@ -57,12 +57,12 @@ def test_texts_of_one_length_mean_what_they_meant():
     videos, noise = torch.randn(2, 4, 2, 4, 6), torch.randn(2, 4, 2, 4, 6)
     torch.nn.init.normal_(network.head.head.weight)
     batch = Batch(videos, texts)
-    even = evened(batch, variant.dit.text_len)
+    even = padded(batch, variant.dit.text_len)
     assert [len(text) for text in even.texts] == [variant.dit.text_len] * 2 and len(batch.texts[0]) == 3
     sigmas = torch.tensor([0.2, 0.9])
     one, other = (velocity_errors(network, each, variant, sigmas, noise) for each in (batch, even))
     assert torch.allclose(one, other, rtol=1e-5)
-    full = evened(Batch(videos, [torch.randn(8, 8)] * 2), variant.dit.text_len)
+    full = padded(Batch(videos, [torch.randn(8, 8)] * 2), variant.dit.text_len)
     assert network.read_text(even.texts)[0].k.shape == network.read_text(full.texts)[0].k.shape
 
 
@@ -76,7 +76,7 @@ def test_what_goes_wrong_in_a_compiler_says_what_to_change():
             raise TorchDynamoException("no room\nand a long story")
     with pytest.raises(ZeroDivisionError), explained():
         raise ZeroDivisionError
-    with as_written(WanDiT(tiny_variant("known").dit)):
+    with uncompiled(WanDiT(tiny_variant("known").dit)):
         pass  # of what is not compiled nothing is said
 
 

@@ -14,15 +14,15 @@ from wan22.library import open_model
 from wan22.nano import __main__ as command
 from wan22.nano.recipes import nano_fast
 from wan22.request import resolve
-from wan22.train.distill import distil, ship
-from wan22.train.distill.student import DistilRecipe, Phase, phases, student_sigmas
+from wan22.train.distill import distill, ship
+from wan22.train.distill.student import DistillRecipe, Phase, phases, student_sigmas
 from wan22.train.distill.trajectories import Recording, Trajectories, record
 from wan22.train.recipe import OptimiserPart
 from wan22.types import Latents, Progress, Request
 
 PROMPTS = ("a red ball rolls left at sunset", "a blue cube spins")
-RECIPE = DistilRecipe(
-    recording=Recording(count=6, steps=8, has_image=0.4, still=0.2),
+RECIPE = DistillRecipe(
+    recording=Recording(count=6, steps=8, image_share=0.4, still=0.2),
     optimiser=OptimiserPart(steps=6, learning_rate=5e-3, warmup=1, batch_size=2, ema_decay=0.5),
     rank=2,
     alpha=2.0,
@@ -44,7 +44,7 @@ def teacher(tmp_path_factory):
 def made(teacher, tmp_path_factory):
     """A finished run's folder."""
     folder = tmp_path_factory.mktemp("run")
-    assert distil(load(teacher, device="cpu"), PROMPTS, RECIPE, folder, log=quiet) == folder / "fast"
+    assert distill(load(teacher, device="cpu"), PROMPTS, RECIPE, folder, log=quiet) == folder / "fast"
     return folder
 
 
@@ -80,7 +80,7 @@ def test_phases_that_cannot_be_are_refused():
 
 def test_a_trajectory_is_the_teachers_own_way_to_its_video(teacher, tmp_path):
     engine = load(teacher, device="cpu")
-    plan = Recording(count=1, has_image=0.0, still=0.0, main=1.0, seed=4)
+    plan = Recording(count=1, image_share=0.0, still=0.0, main=1.0, seed=4)
     assert record(engine, PROMPTS, plan, tmp_path, log=quiet, until=None)
     data = Trajectories(tmp_path, 1)
     request = Request(prompt=PROMPTS[0], size=(48, 32), frames=5, seed=4 * 1_000_003)
@@ -120,22 +120,22 @@ def test_a_model_that_needs_more_than_a_prompt_is_refused(tmp_path):
         (write_tiny_speech(tmp_path / "s2v"), "an audio file"),
     ):
         with pytest.raises(OptionError, match=f"needs {needed} for every video"):
-            distil(load(folder, device="cpu"), PROMPTS, RECIPE, tmp_path / "run", log=quiet)
+            distill(load(folder, device="cpu"), PROMPTS, RECIPE, tmp_path / "run", log=quiet)
 
 
 def test_prompts_are_needed(teacher, tmp_path):
     with pytest.raises(OptionError, match="none are given"):
-        distil(load(teacher, device="cpu"), [], RECIPE, tmp_path, log=quiet)
+        distill(load(teacher, device="cpu"), [], RECIPE, tmp_path, log=quiet)
 
 
 def test_the_student_learns(teacher, made, tmp_path):
     recipe = replace(
-        RECIPE, optimiser=replace(RECIPE.optimiser, steps=40, learning_rate=2e-2), at_start=1.0, own=0.0
+        RECIPE, optimiser=replace(RECIPE.optimiser, steps=40, learning_rate=2e-2), start_share=1.0, own=0.0
     )
     recipe = replace(recipe, tell=10)
     shutil.copytree(made / "trajectories", tmp_path / "trajectories")
     said = []
-    distil(load(teacher, device="cpu"), PROMPTS, recipe, tmp_path, stage="learn", log=said.append)
+    distill(load(teacher, device="cpu"), PROMPTS, recipe, tmp_path, stage="learn", log=said.append)
     losses = [float(line.split("loss ")[1].split()[0]) for line in said if line.startswith("high step")]
     assert losses[-1] < 0.8 * losses[0]
 
@@ -143,7 +143,7 @@ def test_the_student_learns(teacher, made, tmp_path):
 def test_an_interrupted_run_ends_at_the_same_bits(teacher, made, tmp_path):
     engine = load(teacher, device="cpu")
     turns = 0
-    while distil(engine, PROMPTS, RECIPE, tmp_path, log=quiet, minutes=1e-9) is None:
+    while distill(engine, PROMPTS, RECIPE, tmp_path, log=quiet, minutes=1e-9) is None:
         record(engine, PROMPTS, RECIPE.recording, tmp_path / "trajectories", log=quiet, until=None)
         turns += 1
     assert turns > 2 * RECIPE.optimiser.steps - 2
@@ -155,7 +155,7 @@ def test_an_interrupted_run_ends_at_the_same_bits(teacher, made, tmp_path):
 def test_the_teacher_is_left_as_it_was(teacher, tmp_path, made):
     engine, fresh = load(teacher, device="cpu"), load(teacher, device="cpu")
     shutil.copytree(made, tmp_path / "run")
-    distil(engine, PROMPTS, RECIPE, tmp_path / "run", stage="learn", log=quiet)
+    distill(engine, PROMPTS, RECIPE, tmp_path / "run", stage="learn", log=quiet)
     request = Request(prompt=PROMPTS[0], steps=2)
     videos = [
         next(x for x in e.generate(request) if isinstance(x, Latents)).tensors["latents"]
@@ -208,17 +208,17 @@ def test_adapters_of_other_weights_are_not_shipped(made, tmp_path):
 
 def test_a_folder_of_another_run_is_refused(teacher, made):
     with pytest.raises(CheckpointError, match="other recipe"):
-        distil(load(teacher, device="cpu"), PROMPTS, replace(RECIPE, rank=4), made, log=quiet)
+        distill(load(teacher, device="cpu"), PROMPTS, replace(RECIPE, rank=4), made, log=quiet)
 
 
 def test_stages_need_those_before(teacher, tmp_path):
     engine = load(teacher, device="cpu")
     with pytest.raises(CheckpointError, match="0 of 6 trajectories"):
-        distil(engine, PROMPTS, RECIPE, tmp_path, stage="learn", log=quiet)
+        distill(engine, PROMPTS, RECIPE, tmp_path, stage="learn", log=quiet)
     with pytest.raises(CheckpointError, match="has not learned to the end"):
-        distil(engine, PROMPTS, RECIPE, tmp_path, stage="export", log=quiet)
+        distill(engine, PROMPTS, RECIPE, tmp_path, stage="export", log=quiet)
     with pytest.raises(OptionError, match="stage"):
-        distil(engine, PROMPTS, RECIPE, tmp_path, stage="dance", log=quiet)
+        distill(engine, PROMPTS, RECIPE, tmp_path, stage="dance", log=quiet)
 
 
 def test_the_command_ships_into_the_teachers_folder(teacher, made, tmp_path, capsys):

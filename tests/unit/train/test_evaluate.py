@@ -20,7 +20,7 @@ from wan22.train.evaluation.extractors import Extractor, open_extractor
 from wan22.train.evaluation.recipe import KEYS, load_eval_recipe
 from wan22.train.evaluation.report import adherence, summary, table
 from wan22.train.evaluation.run import evaluate
-from wan22.train.evaluation.video import compare, look, loudness
+from wan22.train.evaluation.video_scores import compare, look, loudness
 from wan22.train.losses import Batch
 from wan22.types import Audio, Clip
 

@@ -11,7 +11,7 @@ from wan22.errors import OptionError
 from wan22.models.dit import NoiseLevels, WanDiT
 from wan22.models.speech import SpeechDiT
 from wan22.nano.dit import flow_loss
-from wan22.train.losses import Batch, draw_batch, for_training, move, task_of, velocity_errors, weights_of
+from wan22.train.losses import Batch, draw_batch, for_training, motion_weights, move, task_of, velocity_errors
 from wan22.train.noise_ranges import generator
 from wan22.train.recipe import ImagePart, SpeechPart, parse_recipe
 
@@ -118,11 +118,11 @@ def test_what_moves_counts_more_and_a_clip_as_much_as_before():
     videos = torch.zeros(1, 4, 6, 4, 4)
     videos[..., 0, 0] = torch.tensor([0.05, -0.05] * 3)  # deviates by a little more than 0.05
     videos[..., 0, 1] = torch.tensor([5.0, -5.0] * 3)
-    weights = weights_of(videos, moving=0.05, most=10.0)
+    weights = motion_weights(videos, moving=0.05, most=10.0)
     assert weights.shape == (1, 1, 1, 4, 4) and weights.mean() == pytest.approx(1)
     ratio = (weights / weights[..., 3, 3])[0, 0, 0]
     assert ratio[0, 0] == pytest.approx(1 + 6 / 5, rel=1e-4) and ratio[0, 1] == pytest.approx(10, rel=1e-4)
-    assert torch.equal(weights_of(videos, moving=0.05, most=1.0), torch.ones(1, 1, 1, 4, 4))
+    assert torch.equal(motion_weights(videos, moving=0.05, most=1.0), torch.ones(1, 1, 1, 4, 4))
     variant = tiny_variant("known")
     network, batch = network_of(variant), Batch(draw(2, 4, 3, 4, 6), [draw(3, 8)] * 2)
     noise, sigmas = draw(2, 4, 3, 4, 6, seed=1), torch.tensor([0.3, 0.9])
@@ -149,7 +149,7 @@ def test_a_past_is_worn_for_speech_and_weights_follow_the_recipe():
         plain.weights, torch.ones(4, 1, 1, 4, 6)
     )
     assert bool((changed > 0).all()) and bool((changed < 0.2).all()) and len(set(changed.tolist())) == 4
-    assert torch.equal(worn.weights, weights_of(worn.videos, 0.05, 10.0)) and torch.equal(
+    assert torch.equal(worn.weights, motion_weights(worn.videos, 0.05, 10.0)) and torch.equal(
         worn.videos, plain.videos
     )
     assert batch(None, "t2v").weights is None

@@ -10,7 +10,7 @@ from unit.tiny import tiny_variant
 from unit.train.small import SMALL
 
 from wan22.errors import OptionError
-from wan22.train.noise_ranges import experts_of, generator, side, sides
+from wan22.train.noise_ranges import generator, noise_range, noise_ranges, trained_experts
 from wan22.train.recipe import NoisePart, parse_recipe
 
 BOUNDARIES = st.floats(0.05, 0.99)
@@ -26,7 +26,9 @@ def recipe(more=""):
 def test_an_expert_never_leaves_its_side_of_the_boundary(boundary, shift, seed, count):
     variant = replace(tiny_variant(), boundary=boundary)
     for expert in ("high", "low"):
-        drawn = side(expert, NoisePart(shift=shift), variant).draw(count, generator(seed, expert, 0, 0))
+        drawn = noise_range(expert, NoisePart(shift=shift), variant).draw(
+            count, generator(seed, expert, 0, 0)
+        )
         assert drawn.shape == (count,) and drawn.dtype == torch.float32
         sigmas = drawn.double().numpy()  # as exact numbers, against the exact boundary
         assert ((sigmas >= boundary) & (sigmas <= 1)).all() if expert == "high" else (sigmas < boundary).all()
@@ -46,9 +48,9 @@ def test_a_narrower_range_is_kept_within_the_side_or_refused(shift, ends, bounda
         noise = NoisePart(shift=shift, **{expert: ends})
         if max(ends[0], low) >= min(ends[1], high):
             with pytest.raises(OptionError, match=f"noise.{expert} = .* leaves the expert nothing"):
-                side(expert, noise, variant)
+                noise_range(expert, noise, variant)
             continue
-        drawn = side(expert, noise, variant).draw(5, generator(seed, expert, 1, 0)).double().numpy()
+        drawn = noise_range(expert, noise, variant).draw(5, generator(seed, expert, 1, 0)).double().numpy()
         # Ranges that no float32 lies in are as good as one number.
         room = np.spacing(np.float32(1))
         assert (drawn >= max(ends[0], low) - room).all() and (drawn <= min(ends[1], high) + room).all()
@@ -58,7 +60,7 @@ def test_the_extremes_of_what_is_drawn_stay_on_their_sides():
     """A generator that gives 0 and nearly 1 meets both ends of the range."""
     variant = replace(tiny_variant(), boundary=0.875)
     for shift in (0.3, 1.0, 5.0, 12.0):
-        high, low = (side(e, NoisePart(shift=shift), variant) for e in ("high", "low"))
+        high, low = (noise_range(e, NoisePart(shift=shift), variant) for e in ("high", "low"))
         many = [s.draw(20_000, generator(0, s.expert, 0, 0)) for s in (high, low)]
         assert many[0].min() >= 0.875 > many[1].max()
         assert many[0].max() > 0.999 and many[1].min() < 0.01
@@ -71,12 +73,12 @@ def test_a_range_beyond_the_boundary_is_refused_with_the_numbers():
         OptionError,
         match=r"noise\.high = \[0\.1, 0\.5\] leaves the expert nothing: its side is 0\.9 to 1 .*boundary of tiny",
     ):
-        sides(recipe("[noise]\nhigh = [0.1, 0.5]\n"), variant)
+        noise_ranges(recipe("[noise]\nhigh = [0.1, 0.5]\n"), variant)
     with pytest.raises(
         OptionError, match=r"noise\.low = \[0\.9, 1\.0\] leaves the expert nothing: its side is 0 to 0\.9"
     ):
-        sides(recipe("[noise]\nlow = [0.9, 1.0]\n"), variant)
-    kept = sides(recipe("[noise]\nhigh = [0.5, 0.95]\nlow = [0.2, 1.0]\n"), variant)
+        noise_ranges(recipe("[noise]\nlow = [0.9, 1.0]\n"), variant)
+    kept = noise_ranges(recipe("[noise]\nhigh = [0.5, 0.95]\nlow = [0.2, 1.0]\n"), variant)
     assert (kept["high"].low, kept["high"].high) == (0.9, 0.95)
     assert (kept["low"].low, kept["low"].high, kept["low"].open) == (0.2, 0.9, True)
     assert str(kept["low"]) == "sigma 0.2 to below 0.9, shift 5"
@@ -84,9 +86,9 @@ def test_a_range_beyond_the_boundary_is_refused_with_the_numbers():
 
 def test_experts_are_those_of_the_model_in_its_order():
     variant = tiny_variant()
-    assert experts_of(recipe(), variant) == ("high", "low")
+    assert trained_experts(recipe(), variant) == ("high", "low")
     one = recipe().model
-    assert experts_of(replace(recipe(), model=replace(one, experts=("low", "high"))), variant) == (
+    assert trained_experts(replace(recipe(), model=replace(one, experts=("low", "high"))), variant) == (
         "high",
         "low",
     )
@@ -94,14 +96,14 @@ def test_experts_are_those_of_the_model_in_its_order():
     with pytest.raises(
         OptionError, match=r"noise\.high is the range of an expert that is not trained; trained: low"
     ):
-        sides(only, variant)
+        noise_ranges(only, variant)
     with pytest.raises(OptionError, match=r"model\.experts names dit, and tiny has high, low"):
-        experts_of(replace(recipe(), model=replace(one, experts=("dit",))), variant)
+        trained_experts(replace(recipe(), model=replace(one, experts=("dit",))), variant)
 
 
 def test_a_lone_network_learns_all_noise():
     variant = replace(tiny_variant(), experts=("dit",), boundary=None)
-    (whole,) = sides(recipe(), variant).values()
+    (whole,) = noise_ranges(recipe(), variant).values()
     drawn = whole.draw(5000, generator(1, "dit", 0, 0))
     assert (whole.low, whole.high) == (0, 1) and drawn.min() < 0.01 and 0.99 < drawn.max() <= 1
 

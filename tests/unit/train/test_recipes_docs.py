@@ -10,7 +10,7 @@ from wan22.catalog import VARIANTS
 from wan22.train.experts import prepare
 from wan22.train.losses import count, trainable
 from wan22.train.memory import estimate
-from wan22.train.noise_ranges import sides, steps_of
+from wan22.train.noise_ranges import noise_ranges, steps_of
 from wan22.train.recipe import parse_recipe, read_recipe
 from wan22.weights.load import meta_module
 
@@ -23,7 +23,7 @@ SPARE = 0.95
 def test_a_recipe_of_the_docs_fits_its_card(path):
     recipe = read_recipe(path)
     variant = VARIANTS[recipe.model.name]
-    assert sides(recipe, variant).keys() == steps_of(recipe, variant).keys()
+    assert noise_ranges(recipe, variant).keys() == steps_of(recipe, variant).keys()
     (width, height), (frames,) = recipe.data.size, recipe.data.frames
     side, stride = variant.grid
     assert width % side == height % side == 0 and frames % stride == 1

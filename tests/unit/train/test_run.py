@@ -23,7 +23,7 @@ from wan22.media.video import read_clip
 from wan22.train import checkpoint as checkpoint_module
 from wan22.train import plan as plan_module
 from wan22.train import run as run_module
-from wan22.train.experts import next_turn
+from wan22.train.experts import next_expert
 from wan22.train.lock import locked
 from wan22.train.plan import make_plan
 from wan22.train.recipe import (
@@ -277,13 +277,13 @@ def test_one_expert_alone_can_be_trained_and_ends_where_both_do(base, whole, tmp
 def test_turns_follow_from_the_steps_alone():
     steps, order = {"high": 0, "low": 0}, ""
     total = {"high": 5, "low": 5}
-    while (name := next_turn(steps, total=total, stretch=2)) is not None:
+    while (name := next_expert(steps, total=total, steps_per_turn=2)) is not None:
         steps[name] += 1
         order += name[0]
     assert order == "hhllhhllhl"
-    assert next_turn({"high": 1, "low": 0}, total=total, stretch=2) == "high"
-    assert next_turn({"high": 5, "low": 3}, total=total, stretch=2) == "low"
-    assert next_turn({"high": 2, "low": 1}, total={"high": 9, "low": 1}, stretch=2) == "high"
+    assert next_expert({"high": 1, "low": 0}, total=total, steps_per_turn=2) == "high"
+    assert next_expert({"high": 5, "low": 3}, total=total, steps_per_turn=2) == "low"
+    assert next_expert({"high": 2, "low": 1}, total={"high": 9, "low": 1}, steps_per_turn=2) == "high"
 
 
 def test_experts_may_have_steps_of_their_own_and_end_at_the_bits_of_a_run_of_as_many(base, whole, tmp_path):
@@ -575,3 +575,10 @@ def test_the_command_checks_trains_and_goes_on(base, tmp_path, capsys):
     recipe.write_text(recipe.read_text() + "stepz = 1\n")
     assert main(["train", str(recipe)]) == 2
     assert "unknown setting optimiser.stepz. Did you mean optimiser.steps?" in capsys.readouterr().err
+
+
+def test_progress_says_the_time_that_all_experts_still_need():
+    total = {"high": 1000, "low": 400}
+    assert run_module._left(total, {"high": 300, "low": 400}, 2.0) == "0:23:20"
+    assert run_module._left(total, {"high": 0, "low": 0}, 90.0) == "1 day, 11:00:00"
+    assert run_module._left(total, total, 2.0) == "0:00:00"

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 from wan22.arch import DiTArch, UMT5Arch, VAEArch
 from wan22.catalog import NANO, Defaults, Trained, Variant
-from wan22.nano.dit import FlowRecipe
-from wan22.nano.reward_model import CriticRecipe
-from wan22.nano.reward_tuning import ObeyRecipe
+from wan22.nano.dit import DiTRecipe
+from wan22.nano.reward_model import RewardModelRecipe
+from wan22.nano.reward_tuning import RewardTuningRecipe
 from wan22.nano.state import Optimiser
 from wan22.nano.vae import VAERecipe
 
@@ -50,10 +50,10 @@ SHOWN = (
     Videos(128, 80, count=3000, seed=41, share=0.0),
     Videos(128, 80, count=3200, seed=42, share=0.0),
 )
-"""What the critic learns from: it reads better the more it has seen, and experts learn no better than it reads."""
+"""What the reward model learns from. It reads better the more it has seen; experts learn no better than it reads."""
 
 TAUGHT = 0.5
-"""How far the shipped experts go from what they were to what the critic made of them: all the way they move less
+"""How far the shipped experts go from what they were to what the reward model made of them: all the way they move less
 (docs/nano.md). Networks before and after a fine-tuning are mixed as in Wortsman et al. 2022, arXiv:2109.01903.
 """
 
@@ -108,9 +108,9 @@ def decoder(arch: VAEArch) -> VAERecipe:
     )
 
 
-def both(vocab: int, steps: int = 600) -> FlowRecipe:
+def both(vocab: int, steps: int = 600) -> DiTRecipe:
     """One network over all noise levels, from nothing: where the comparison of one and two experts starts."""
-    return FlowRecipe(
+    return DiTRecipe(
         dit=DIT,
         text=text(vocab),
         optimiser=Optimiser(steps=steps, peak=2e-3, warmup=50, average=0.99, floor=0.8),
@@ -121,41 +121,41 @@ def both(vocab: int, steps: int = 600) -> FlowRecipe:
     )
 
 
-def sketch(vocab: int) -> FlowRecipe:
+def sketch(vocab: int) -> DiTRecipe:
     """The high-noise expert on small videos: layout, and with it direction and action."""
-    return FlowRecipe(
+    return DiTRecipe(
         dit=DIT,
         text=text(vocab),
         optimiser=Optimiser(steps=4000, peak=2e-3, warmup=50, average=0.998, floor=0.4),
         batch=32,
         noise=(BOUNDARY, 1.0),
         shift=SHIFT,
-        tell=(0.7, 0.25, 0.03, 0.02),
-        motion=1.0,
+        known_shares=(0.7, 0.25, 0.03, 0.02),
+        motion_loss_weight=1.0,
         seed=SEED,
         train_text=False,
     )
 
 
-def high(vocab: int) -> FlowRecipe:
+def high(vocab: int) -> DiTRecipe:
     """The high-noise expert at full size."""
-    return FlowRecipe(
+    return DiTRecipe(
         dit=DIT,
         text=text(vocab),
         optimiser=Optimiser(steps=4400, peak=1.3e-3, warmup=30, average=0.997),
         batch=12,
         noise=(BOUNDARY, 1.0),
         shift=SHIFT,
-        tell=(0.7, 0.25, 0.03, 0.02),
-        motion=1.0,
+        known_shares=(0.7, 0.25, 0.03, 0.02),
+        motion_loss_weight=1.0,
         seed=SEED + 1,
         train_text=False,
     )
 
 
-def low(vocab: int) -> FlowRecipe:
+def low(vocab: int) -> DiTRecipe:
     """The low-noise expert: it refines."""
-    return FlowRecipe(
+    return DiTRecipe(
         dit=DIT,
         text=text(vocab),
         optimiser=Optimiser(steps=5900, peak=1.3e-3, warmup=30, average=0.997),
@@ -167,12 +167,12 @@ def low(vocab: int) -> FlowRecipe:
     )
 
 
-def high_more(vocab: int) -> FlowRecipe:
+def high_more(vocab: int) -> DiTRecipe:
     """The high-noise expert goes on."""
     return replace(high(vocab), optimiser=Optimiser(steps=3800, peak=1.1e-3, average=0.998), seed=SEED + 11)
 
 
-def low_more(vocab: int) -> FlowRecipe:
+def low_more(vocab: int) -> DiTRecipe:
     """The low-noise expert goes on, with its noise levels spread evenly.
 
     That gives twice as many samples to levels under 0.2, where the ground gets the texture by which a camera is seen to
@@ -182,9 +182,9 @@ def low_more(vocab: int) -> FlowRecipe:
     return replace(low(vocab), optimiser=more, shift=1.0, seed=SEED + 12)
 
 
-def critic() -> CriticRecipe:
+def reward_model() -> RewardModelRecipe:
     """What reads labels off latents; it begins with the low-noise expert."""
-    return CriticRecipe(
+    return RewardModelRecipe(
         dit=DIT,
         optimiser=Optimiser(steps=6100, peak=1e-3, warmup=50, average=0.99),
         batch=16,
@@ -193,9 +193,9 @@ def critic() -> CriticRecipe:
     )
 
 
-def obey(vocab: int) -> ObeyRecipe:
-    """Both experts learn what the critic says of their videos."""
-    return ObeyRecipe(
+def reward_tuning(vocab: int) -> RewardTuningRecipe:
+    """Both experts learn what the reward model says of their videos."""
+    return RewardTuningRecipe(
         high=high_more(vocab),
         low=low_more(vocab),
         optimiser=Optimiser(steps=500, peak=3e-4, warmup=20, average=0.98, floor=0.3),

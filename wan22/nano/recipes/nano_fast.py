@@ -13,7 +13,7 @@ from wan22.engine import load
 from wan22.library import open_model
 from wan22.stage.caption import caption
 from wan22.stage.labels import sample
-from wan22.train.distill import DistilRecipe, distil, ship
+from wan22.train.distill import DistillRecipe, distill, ship
 from wan22.train.distill.trajectories import Recording
 from wan22.train.log import Log
 from wan22.train.recipe import OptimiserPart
@@ -21,9 +21,9 @@ from wan22.train.recipe import OptimiserPart
 SEED = 61
 
 
-def recipe() -> DistilRecipe:
+def recipe() -> DistillRecipe:
     """About a quarter of an hour on one core: 160 videos of the teacher, then 500 steps of each adapter."""
-    return DistilRecipe(
+    return DistillRecipe(
         recording=Recording(count=160, seed=SEED),
         optimiser=OptimiserPart(
             steps=500, learning_rate=2e-3, warmup=20, floor=0.02, batch_size=6, ema_decay=0.98
@@ -52,4 +52,4 @@ def run(stage: str, folder: Path, teacher: str = "nano", *, log: Log, minutes: f
         return
     made = recipe()
     texts = prompts(made.recording.count)
-    distil(load(teacher), texts, made, folder, stage=stage, log=log, minutes=minutes)
+    distill(load(teacher), texts, made, folder, stage=stage, log=log, minutes=minutes)

@@ -8,9 +8,9 @@ and a motion history of 73 frames. It draws into the latents of the nano model's
 
 from wan22.arch import DiTArch, SpeechArch, UMT5Arch, VAEArch
 from wan22.catalog import NANO_SPEECH, Defaults, Speech, Trained, Variant
-from wan22.nano.audio_encoder import EarRecipe
+from wan22.nano.audio_encoder import AudioEncoderRecipe
 from wan22.nano.puppets import PuppetVideos
-from wan22.nano.speech_dit import SpeakRecipe
+from wan22.nano.speech_dit import SpeechDiTRecipe
 from wan22.nano.state import Optimiser
 from wan22.nano.vae import VAERecipe
 
@@ -26,9 +26,9 @@ VIDEOS = PuppetVideos(count=1344, size=SIZE, past=PAST, clip=CLIP, spare=24, fps
 _LAYERS, _WIDTH = 4, 64
 
 
-def ear() -> EarRecipe:
+def audio_encoder() -> AudioEncoderRecipe:
     """A wav2vec 2.0 of 4 layers, with the large one's strides; its states are 5."""
-    return EarRecipe(
+    return AudioEncoderRecipe(
         config=dict(
             vocab_size=12,
             hidden_size=_WIDTH,
@@ -91,9 +91,9 @@ def text(vocab: int) -> UMT5Arch:
     return UMT5Arch(vocab=vocab, dim=128, dim_attn=128, ffn_dim=256, heads=4, layers=2)
 
 
-def speak(vocab: int) -> SpeakRecipe:
+def speech_dit(vocab: int) -> SpeechDiTRecipe:
     """The transformer, and the text encoder with it."""
-    return SpeakRecipe(
+    return SpeechDiTRecipe(
         dit=DIT,
         text=text(vocab),
         optimiser=Optimiser(steps=4400, peak=2e-3, warmup=100, average=0.998),

@@ -19,16 +19,16 @@ from wan22.director.chat import ChatExtender, data_url
 from wan22.director.vocabulary import PROMPT_LANGUAGES
 from wan22.errors import CheckpointError, ExtendError, MediaError, OptionError, choose
 from wan22.media.output_paths import written
+from wan22.train.data.found import CLIPS, IMAGES, walk
 from wan22.train.data.frames import frames_at
 from wan22.train.data.probe import probe
-from wan22.train.data.sources import CLIPS, IMAGES, walk
 from wan22.train.log import Log
 
 LARGEST = 512
 """Pixels of the longer side of a frame that is shown."""
 
 MOST_FRAMES = 32
-GIVE_UP = 5
+MAX_FAILURES = 5
 """Failures of the model in a row, after which the rest is left for another time."""
 
 _TASK = """You write the text that a video model learns from beside a clip. You see {frames} of one clip of \
@@ -46,7 +46,7 @@ Rules
 _LENGTH = {"en": ("English", "60 to 120 words."), "zh": ("Chinese (简体中文)", "80 to 200 characters.")}
 
 
-class Seer(Protocol):
+class Captioner(Protocol):
     """A model that sees images, uint8 RGB (H, W, 3), and answers."""
 
     def see(self, images: list[np.ndarray], task: str, said: str) -> str:
@@ -86,9 +86,7 @@ class Captioned:
         lines = [f"failed: {path}: {reason}" for path, reason in self.failed.items()]
         said = f"{len(self.written)} texts written, {len(self.skipped)} were there, {len(self.failed)} failed"
         if self.left:
-            said += (
-                f", {len(self.left)} not tried after {GIVE_UP} failures in a row; the same command goes on"
-            )
+            said += f", {len(self.left)} not tried after {MAX_FAILURES} failures in a row; the same command goes on"
         return [*lines, said]
 
     def to_json(self) -> dict[str, Any]:
@@ -102,7 +100,7 @@ class Captioned:
 
 
 def caption_folder(
-    folder: Path, seer: Seer, asked: Asked, *, overwrite: bool = False, log: Log | None = None
+    folder: Path, captioner: Captioner, asked: Asked, *, overwrite: bool = False, log: Log | None = None
 ) -> Captioned:
     """Write a .txt beside every clip and image below `folder` that has none, or an empty one.
 
@@ -120,11 +118,11 @@ def caption_folder(
         if not overwrite and text.is_file() and text.read_bytes().strip():
             done.skipped.append(path)
             continue
-        if in_a_row == GIVE_UP:
+        if in_a_row == MAX_FAILURES:
             done.left.append(path)
             continue
         try:
-            made = describe(path, seer, asked)
+            made = describe(path, captioner, asked)
             in_a_row = 0
         except (MediaError, ExtendError) as error:
             done.failed[path] = " ".join(str(error).split())
@@ -138,7 +136,7 @@ def caption_folder(
     return done
 
 
-def describe(path: Path, seer: Seer, asked: Asked) -> str:
+def describe(path: Path, captioner: Captioner, asked: Asked) -> str:
     """Return the text of one clip. Raises MediaError for the clip, ExtendError for the model."""
     facts = probe(path)
     scale = min(1.0, LARGEST / max(facts.size))
@@ -153,7 +151,7 @@ def describe(path: Path, seer: Seer, asked: Asked) -> str:
     said = "Write the text."
     if asked.hint:
         said = f"What is known of it, which the text should say where it can be seen: {asked.hint.strip()}\n{said}"
-    return seer.see(images, task, said)
+    return captioner.see(images, task, said)
 
 
 def _place(path: Path) -> Path:
@@ -163,7 +161,7 @@ def _place(path: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class ServerSeer:
+class ServerCaptioner:
     """A chat server of the OpenAI form whose model sees; images go as JPEG in data URLs."""
 
     server: ChatExtender
@@ -176,14 +174,16 @@ class ServerSeer:
         return self.server.ask(task, [*parts, {"type": "text", "text": said}])
 
 
-def server_seer(url: str, model: str | None, *, key: str | None = None, timeout: float = 120.0) -> ServerSeer:
+def server_captioner(
+    url: str, model: str | None, *, key: str | None = None, timeout: float = 120.0
+) -> ServerCaptioner:
     """A server by its address (URL, or URL#MODEL). Raises OptionError for an address or timeout that cannot be."""
     address, _, named = url.partition("#")
-    return ServerSeer(ChatExtender(address, model or named or None, key, timeout))
+    return ServerCaptioner(ChatExtender(address, model or named or None, key, timeout))
 
 
 @dataclass(frozen=True)
-class LocalSeer:
+class LocalCaptioner:
     """A vision model in a folder, or in the cache under its hub name, through transformers; nothing is downloaded."""
 
     model: str
@@ -229,6 +229,6 @@ class LocalSeer:
         return processor, network.eval().to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def local_seer(model: str) -> LocalSeer:
+def local_captioner(model: str) -> LocalCaptioner:
     """A model by its folder or hub name."""
-    return LocalSeer(model)
+    return LocalCaptioner(model)

@@ -21,9 +21,10 @@ import numpy as np
 
 from wan22.errors import MediaError, OptionError
 from wan22.media.output_paths import written
+from wan22.train.data.found import CLIPS, MEDIA, walk
 from wan22.train.data.measures import CUT, Measures, measure
 from wan22.train.data.plan import Problem
-from wan22.train.data.sources import CLIPS, MEDIA, collect, walk
+from wan22.train.data.sources import collect
 from wan22.train.log import Log
 
 _SIGNS, _COLOURS = 12, 14.0

@@ -17,10 +17,11 @@ from PIL import Image
 
 from wan22.errors import MediaError
 from wan22.train.data.buckets import best_size, cut, enlargement
+from wan22.train.data.found import Found
 from wan22.train.data.frames import frames_at
 from wan22.train.data.plan import DataPlan, Item, Problem, Window
 from wan22.train.data.probe import FREEZE, Facts, probe
-from wan22.train.data.sources import Found, collect
+from wan22.train.data.sources import collect
 from wan22.train.log import Log
 
 MOST_ENLARGED = 2.0

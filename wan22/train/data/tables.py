@@ -13,8 +13,8 @@ from typing import Any
 
 from wan22.errors import MediaError
 from wan22.files import TABLE_LIMIT, parse_json, read_bytes
+from wan22.train.data.found import Found, decode, unreadable
 from wan22.train.data.plan import Item
-from wan22.train.data.sources import Found, decode, unreadable
 
 MEDIA_COLUMNS = (
     "video", "video_path", "image", "image_path", "path", "file", "file_name", "file_path", "media", "media_path",

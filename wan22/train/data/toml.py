@@ -13,8 +13,9 @@ from typing import Any
 from wan22.catalog import Size
 from wan22.errors import OptionError
 from wan22.files import parse_toml, read_bytes, reading
+from wan22.train.data.found import CLIPS, FOREIGN, IMAGES, MEDIA, Found, decode, read_folder
 from wan22.train.data.plan import MAX_FRAMES
-from wan22.train.data.sources import CLIPS, FOREIGN, IMAGES, MEDIA, Found, decode, read_folder
+from wan22.train.data.tables import read_table
 
 _FOLDERS = {"video_directory": CLIPS | FOREIGN, "image_directory": IMAGES | FOREIGN, "path": MEDIA}
 _TABLES = ("video_jsonl_file", "image_jsonl_file")
@@ -65,8 +66,6 @@ def _blocks(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _read_block(block: Mapping[str, Any], path: Path, where: str, found: Found) -> None:
-    from wan22.train.data.tables import read_table
-
     place = f"{path}, {where}"
     for name in (*_FOLDERS, *_TABLES, "caption_extension", "frame_extraction"):
         if not isinstance(block.get(name, ""), str):

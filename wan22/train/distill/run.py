@@ -34,22 +34,22 @@ from wan22.errors import CheckpointError, OptionError, choose
 from wan22.library import Model
 from wan22.request import Job, resolve
 from wan22.train.checkpoint import write_json
-from wan22.train.distill.student import DistilRecipe, Student
+from wan22.train.distill.student import DistillRecipe, Student
 from wan22.train.distill.trajectories import check_teacher, record
 from wan22.train.log import Log
 from wan22.types import Request
 from wan22.weights.fingerprint import fingerprint
 from wan22.weights.reader import read_json
 
-__all__ = ["STAGES", "DistilRecipe", "distil", "ship"]
+__all__ = ["STAGES", "DistillRecipe", "distill", "ship"]
 
 STAGES = ("record", "learn", "export")
 
 
-def distil(
+def distill(
     engine: Engine,
     prompts: Sequence[str],
-    recipe: DistilRecipe,
+    recipe: DistillRecipe,
     folder: Path,
     *,
     stage: str = "all",
@@ -80,7 +80,7 @@ def distil(
 
 
 def ship(made: Path, model: Model) -> None:
-    """Put adapters that `distil` made into the folder of the model that they were made for, and say so in its row.
+    """Put adapters that `distill` made into the folder of the model that they were made for, and say so in its row.
 
     Raises CheckpointError if they are not whole, were made for other weights, or the folder has no row of its own.
     """
@@ -106,14 +106,14 @@ def ship(made: Path, model: Model) -> None:
     write_json(row_file, values | {"fast": said})
 
 
-def _job(engine: Engine, recipe: DistilRecipe, prompts: Sequence[str]) -> Job:
+def _job(engine: Engine, recipe: DistillRecipe, prompts: Sequence[str]) -> Job:
     """What the teacher does; its schedule is the same for all trajectories."""
     if not prompts:
         raise OptionError("a student learns from prompts, and none are given")
     return resolve(Request(prompt=prompts[0], steps=recipe.recording.steps), engine.variant)
 
 
-def _claim(folder: Path, engine: Engine, recipe: DistilRecipe, prompts: Sequence[str]) -> None:
+def _claim(folder: Path, engine: Engine, recipe: DistillRecipe, prompts: Sequence[str]) -> None:
     """Begin a run in a folder, or go on with it. Raises CheckpointError if it is of another teacher or recipe."""
     fixed = replace(recipe, save=0, tell=0)
     facts = {"weights": engine.weights, "recipe": asdict(fixed), "prompts": list(prompts)}

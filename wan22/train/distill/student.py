@@ -39,12 +39,12 @@ EVERY = ("attention", "ffn", "time_embedding", "time_projection", "head")
 
 
 @dataclass(frozen=True)
-class DistilRecipe:
+class DistillRecipe:
     """How a student is made. `steps` is how often it will ask the network; the expert of high noise has the first half.
 
-    `at_start` is the share of batches in which all start at their phase's beginning, where a video does; others start
-    at any of the teacher's levels. `own` is the share of batches of a later phase that start where the student itself
-    comes. A checkpoint is written every `save` steps, and a line every `tell`.
+    `start_share` is the share of batches in which all start at their phase's beginning, where a video does;
+    others start at any of the teacher's levels. `own` is the share of batches of a later phase that start
+    where the student itself comes. A checkpoint is written every `save` steps, and a line every `tell`.
     """
 
     recording: Recording
@@ -53,7 +53,7 @@ class DistilRecipe:
     rank: int = 8
     alpha: float = 8.0
     targets: tuple[str, ...] = EVERY
-    at_start: float = 0.5
+    start_share: float = 0.5
     own: float = 0.5
     seed: int = 0
     bfloat16: bool = True
@@ -122,7 +122,7 @@ class _Batch:
 class Student:
     """One run: the teacher's engine, the recipe and the phases."""
 
-    def __init__(self, engine: Engine, recipe: DistilRecipe, folder: Path, job: Job, log: Log) -> None:
+    def __init__(self, engine: Engine, recipe: DistillRecipe, folder: Path, job: Job, log: Log) -> None:
         self.engine, self.recipe, self.folder, self.log = engine, recipe, folder, log
         self.sigmas = job.schedule.sigmas
         self.phases = phases(job, recipe.steps)
@@ -186,7 +186,7 @@ class Student:
         phase = mine[expert.step % len(mine)]
         start, own = torch.rand(2, generator=draw).tolist()
         levels = torch.full((len(rows),), phase.first)
-        if start >= recipe.at_start:
+        if start >= recipe.start_share:
             levels = torch.randint(phase.first, phase.last, (len(rows),), generator=draw)
         later = phase.first > 0 and own < recipe.own
         if later:

@@ -30,14 +30,14 @@ from wan22.weights.writer import write_safetensors
 
 @dataclass(frozen=True)
 class Recording:
-    """How many trajectories, of what. `has_image` is the share that is told its first image, `still` that of single
+    """How many trajectories, of what. `image_share` is the share that is told its first image, `still` that of single
     images; the first trained size has the share `main`, and the other sizes the rest. `steps` None is the model's
     own, as are solver, shift and guidance.
     """
 
     count: int
     steps: int | None = None
-    has_image: float = 0.2
+    image_share: float = 0.2
     still: float = 0.05
     main: float = 0.7
     seed: int = 0
@@ -134,7 +134,7 @@ def _request(engine: Engine, prompts: Sequence[str], plan: Recording, folder: Pa
     first, *others = row.trained.sizes
     size = first if not others or draw.random() < plan.main else draw.choice(others)
     frames = 1 if draw.random() < plan.still else row.defaults.frames
-    has_image = draw.random() < plan.has_image and row.image == "known"
+    image_share = draw.random() < plan.image_share and row.image == "known"
     request = Request(
         prompt=prompts[number % len(prompts)],
         size=size,
@@ -142,7 +142,7 @@ def _request(engine: Engine, prompts: Sequence[str], plan: Recording, folder: Pa
         steps=plan.steps,
         seed=plan.seed * 1_000_003 + number,
     )
-    if not has_image or number == 0 or frames == 1:
+    if not image_share or number == 0 or frames == 1:
         return request
     with safe_open(path_of(folder, number - 1), "pt") as file:
         video, prompt = file.get_slice("x")[-1].float(), file.metadata()["prompt"]

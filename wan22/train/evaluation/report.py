@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from wan22.train.evaluation.metrics import frechet, mean_psnr
-from wan22.train.evaluation.video import Features, Numbers
+from wan22.train.evaluation.video_scores import Features, Numbers
 
 Looked = Sequence[tuple[Numbers, Features]]
 

@@ -36,7 +36,7 @@ from wan22.train.evaluation.material import Reference, material, to_video
 from wan22.train.evaluation.metrics import MIN_SAMPLES
 from wan22.train.evaluation.recipe import EvalRecipe
 from wan22.train.evaluation.report import summary
-from wan22.train.evaluation.video import MIN_FRAMES, Features, Numbers, compare, look, verdicts
+from wan22.train.evaluation.video_scores import MIN_FRAMES, Features, Numbers, compare, look, verdicts
 from wan22.train.log import Log
 from wan22.train.losses import Batch
 from wan22.types import Clip, Finished, Frames, Request
