@@ -32,6 +32,10 @@ OLD_NAMES = {
     "speech.worn": "speech.motion_noise",
     "speech.moving": "speech.motion_weight_threshold",
     "speech.most": "speech.motion_weight_max",
+    "picture.first": "image.first",
+    "picture.last": "image.last",
+    "picture.both": "image.both",
+    "validation.sounds": "validation.audio",
 }
 """Settings by the names that they had before; read with a notice for one release, in recipes and in `run.json`."""
 

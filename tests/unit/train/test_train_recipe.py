@@ -182,18 +182,25 @@ stretch = 7
 worn = 0.1
 moving = 0.2
 most = 3.0
+[picture]
+first = 0.1
+last = 0.2
+both = 0.3
+[validation]
+prompts = ["a"]
+sounds = ["a.wav"]
 """
 
 
 def test_settings_are_read_by_their_old_names_with_a_notice_each():
     notices = []
     read = parse_recipe(tomllib.loads(SMALL + OLD), log=notices.append)
-    text = OLD
+    text = OLD.replace("[picture]", "[image]")
     for old, now in OLD_NAMES.items():
         text = text.replace(f"\n{old.rpartition('.')[2]} = ", f"\n{now.rpartition('.')[2]} = ")
     assert read == parse_recipe(tomllib.loads(SMALL + text), log=pytest.fail)
     assert read.optimiser.learning_rate == 2e-3 and read.memory.steps_per_expert_turn == 7
-    assert len(notices) == len(OLD_NAMES) == 12
+    assert len(notices) == len(OLD_NAMES) == 16
     for line, (old, now) in zip(notices, OLD_NAMES.items(), strict=True):
         assert line.startswith(f"notice: {old} is now called {now}")
 
@@ -202,13 +209,14 @@ def test_settings_are_read_by_their_old_names_with_a_notice_each():
 def test_a_setting_by_both_names_is_refused(old, now):
     table = tomllib.loads(SMALL)
     section, _, name = old.partition(".")
-    table.setdefault(section, {}).update({name: 1, now.partition(".")[2]: 1})
+    table.setdefault(section, {})[name] = 1
+    table.setdefault(now.partition(".")[0], {})[now.partition(".")[2]] = 1
     with pytest.raises(OptionError, match=rf"^{old} is the old name of {now}, and both are given"):
         parse_recipe(table)
 
 
 def test_no_setting_has_an_old_name_and_every_new_name_exists():
-    names = set(parse("[adapter]\n[speech]\n").as_table())
+    names = set(parse("[adapter]\n[speech]\n[image]\n").as_table())
     assert not names & OLD_NAMES.keys() and set(OLD_NAMES.values()) <= names
 
 
