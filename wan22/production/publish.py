@@ -203,6 +203,7 @@ def read_latents_recipe(path: str) -> tuple[dict[str, Any], str]:
         for name, kind in (("size", tuple[int, int]), ("frames", int), ("fps", float)):
             value = recipe.get(name)
             check_value(kind, tuple(value) if isinstance(value, list) else value, name)
+        check_value(dict | None, recipe.get("inputs"), "inputs")
         check_value(str, metadata[_OUTPUT], "its output")
         return recipe, metadata[_OUTPUT]
 
