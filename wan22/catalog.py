@@ -31,7 +31,8 @@ SPEECH_NEGATIVE = "，".join(
 @dataclass(frozen=True)
 class Defaults:
     """What a request leaves open. `guidance` is (low noise, high noise), as the official configuration writes it;
-    `guidance_rescale` (0..1) how much of the contrast that it adds is taken back.
+    `guidance_rescale` (0..1) how much of the contrast that it adds is taken back. `sigmas` are the noise levels of a
+    distilled model, as many as its steps; empty if the shift makes them.
     """
 
     size: Size
@@ -43,6 +44,7 @@ class Defaults:
     solver: str = "unipc"
     negative: str = DEFAULT_NEGATIVE
     guidance_rescale: float = 0.0
+    sigmas: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -241,6 +243,34 @@ VARIANTS: dict[str, Variant] = {
             trained=Trained(sizes=((1024, 704), (704, 1024), (832, 480), (480, 832)), frames=(80,)),
             hub="Wan-AI/Wan2.2-S2V-14B",
             speech=Speech(),
+        ),
+        Variant(
+            name="t2v-2.1-14B",
+            title="Wan2.1 text to video, one 14B network",
+            dit=_A14B,
+            vae=VAE_21,
+            text=UMT5_XXL,
+            experts=("dit",),
+            boundary=None,
+            image=None,
+            image_required=False,
+            defaults=Defaults((1280, 720), 81, 16, steps=50, shift=5.0, guidance=(5.0, 5.0)),
+            trained=_A14B_TRAINED,
+            hub="Wan-AI/Wan2.1-T2V-14B",
+        ),
+        Variant(
+            name="t2v-2.1-1.3B",
+            title="Wan2.1 text to video, one 1.3B network",
+            dit=DiTArch(in_channels=16, out_channels=16, dim=1536, ffn_dim=8960, heads=12, layers=30),
+            vae=VAE_21,
+            text=UMT5_XXL,
+            experts=("dit",),
+            boundary=None,
+            image=None,
+            image_required=False,
+            defaults=Defaults((832, 480), 81, 16, steps=50, shift=8.0, guidance=(6.0, 6.0)),
+            trained=Trained(sizes=((832, 480), (480, 832)), frames=(81,)),
+            hub="Wan-AI/Wan2.1-T2V-1.3B",
         ),
     )
 }

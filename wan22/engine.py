@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from wan22 import postprocess
 from wan22.arch import DiTArch, UMT5Arch, VAEArch
 from wan22.canvas import Canvas
-from wan22.catalog import Variant
+from wan22.catalog import NANO, Variant
 from wan22.clock import Clock
 from wan22.conditioning.clips import Carry, ClipPlan, FrameChaining, Take
 from wan22.conditioning.color_match import ColorMatch
@@ -34,7 +34,7 @@ from wan22.conditioning.speech import AudioFeatures, Performance, hidden_states
 from wan22.conditioning.text import Context, Tokenizer
 from wan22.denoiser import Denoiser, contexts
 from wan22.errors import CheckpointError, DecodeError, OptionError
-from wan22.library import Model, open_model
+from wan22.library import Model, Parts, open_model
 from wan22.memory.device import free_memory, pick_device, pick_dtype, wait
 from wan22.memory.placement import Load, Placement, plan
 from wan22.request import Job, resolve
@@ -53,11 +53,11 @@ from wan22.types import (
     Request,
 )
 from wan22.version import __version__
-from wan22.weights.dialects.comfy import SPIECE
 from wan22.weights.fingerprint import fingerprint, fingerprint_of
 from wan22.weights.load import Edit, check_reader, load_module, meta_module
 from wan22.weights.lora import Fitted, LoRA, fit, merging
-from wan22.weights.reader import SUFFIXES, Reader, open_reader
+from wan22.weights.reader import Reader, open_reader
+from wan22.weights.tokenizer import read_spiece
 
 Arch = DiTArch | VAEArch | UMT5Arch
 
@@ -90,6 +90,7 @@ class Engine:
         self.name, self.variant = name, variant
         self.device, self.dtype = placement.device, dtype
         self.weights = dict(weights)
+        self.notices: tuple[str, ...] = ()
         self.loras, self.fast = Fitted(), fast
         self._merged = Fitted()
         self._read_expert = dict(experts or {})
@@ -277,7 +278,7 @@ class Engine:
         return math.prod(video.shape[2:]) <= _WHOLE_LATENTS * 256
 
     def _notices(self, job: Job) -> Events:
-        for text in (*self.loras.notices, *job.notices):
+        for text in (*self.notices, *self.loras.notices, *job.notices):
             yield Notice(text)
         prompts = [("prompt", text) for _, text in job.prompts]
         for what, text in (*prompts, ("negative prompt", job.request.negative or "")):
@@ -439,8 +440,10 @@ class _Kept:
 
 
 def load(
-    model: str | os.PathLike[str] = "nano",
+    model: str | os.PathLike[str] | None = None,
     *,
+    parts: Parts | None = None,
+    task: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
     memory: str = "auto",
@@ -449,7 +452,11 @@ def load(
 ) -> Engine:
     """Assemble a model: find its files, choose device, precision and where its parts rest. Weights come when needed.
 
-    model: a catalogue name ("nano", "t2v-A14B"...), a hub id that is in the local cache, or a folder.
+    model: a catalogue name ("nano", "t2v-A14B"...), a hub id that is in the local cache, a folder, or an all-in-one
+    file; None is "nano", or what `parts` name.
+    parts: files or folders in place of the model's own, by part: "high" and "low" or "dit", "vae", "text", "tokenizer",
+    "audio". Without a model they are all of it.
+    task: what will be asked of it ("t2v", "i2v", "v2v", "s2v"); chooses among several models in one folder.
     device: "auto", "cpu", "cuda", "cuda:1", "mps". dtype: "auto", "float32", "bfloat16", "float16".
     memory: "auto", or where the parts rest: "device", "host", "disk".
     loras: files, folders with a file for each expert, or `LoRA`s, which also say a strength and an expert.
@@ -457,7 +464,7 @@ def load(
     Raises OptionError, DeviceError or CheckpointError.
     """
     where = pick_device(device)
-    found = open_model(model)
+    found = open_model(model if model is not None or parts else NANO, parts, task)
     fitted = fit(loras, found.variant.experts, found.variant.dit, found.name)
     arches = _arches(found)
     counts = {part: sum(p.numel() for p in meta_module(arch).parameters()) for part, arch in arches.items()}
@@ -490,6 +497,7 @@ def load(
         experts={part: read[part] for part in found.variant.experts},
         fast=_fit_fast(found),
     )
+    engine.notices = found.notices
     engine._use(fitted)
     return engine
 
@@ -514,11 +522,11 @@ def _arches(model: Model) -> dict[str, Arch]:
 
 
 def _open_tokenizer(path: Path) -> Tokenizer:
-    """From its own file, or from the bytes that ComfyUI keeps within the text encoder's."""
-    if not (path.is_file() and path.suffix in SUFFIXES):
+    """From its own file, or from the SentencePiece model that ComfyUI and llama.cpp keep within the text encoder's."""
+    if path.is_dir() or path.name == "tokenizer.json":
         return Tokenizer.open(path)
-    with open_reader(path) as reader:
-        return Tokenizer.from_pieces(reader.read(SPIECE).to(torch.uint8).numpy().tobytes())
+    data = read_spiece(path)
+    return Tokenizer.open(path) if data is None else Tokenizer.from_pieces(data)
 
 
 _Source = Path | Callable[[], Reader]

@@ -1,7 +1,7 @@
 """Which models are here, and where their parts lie. It opens headers and configuration, never weights.
 
-A model is named by the catalogue ("nano", "t2v-A14B"), by its hub id, or by a folder of any known layout. Nothing is
-downloaded here: what is absent is an error that says how to get it.
+A model is named by the catalogue ("nano", "t2v-A14B"), by its hub id, by a folder of any known layout, by an all-in-one
+file, or by the files of its parts. Nothing is downloaded here: what is absent is an error that says how to get it.
 """
 
 import os
@@ -23,15 +23,18 @@ from wan22.catalog import (
     variant_names,
 )
 from wan22.errors import CheckpointError, OptionError
-from wan22.weights.find import cached_folder, find_layout
+from wan22.weights.configs import FLOW_SHIFT
+from wan22.weights.find import Layout, cached_folder, find_layout
 from wan22.weights.reader import open_reader, read_json
 from wan22.weights.recognise import AudioArch, recognise
+from wan22.weights.tree import in_pairs
 
 
 @dataclass(frozen=True)
 class Model:
     """A complete model on disk: its row, and the path of each part ("high" and "low", or "dit"; "vae"; "text"; and
-    "audio" if audio drives it). `fast` has the adapters for few steps, by expert, if it ships some.
+    "audio" if audio drives it). `fast` has the adapters for few steps, by expert, if it ships some. `notices` are what
+    whoever uses it should know: a default that the folder asked for, or that one network works where two are usual.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Model:
     parts: Mapping[str, Path]
     tokenizer: Path
     fast: Mapping[str, Path] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
 
 
 def cached(variant: Variant) -> Path | None:
@@ -46,16 +50,35 @@ def cached(variant: Variant) -> Path | None:
     return cached_folder(str(variant.hub)) or cached_folder(f"{variant.hub}-Diffusers")
 
 
-def open_model(name: str | os.PathLike[str]) -> Model:
-    """Find a complete model by name or folder.
+Parts = Mapping[str, str | os.PathLike[str]]
+"""Files or folders by part: "high" and "low" or "dit", "vae", "text", "tokenizer", "audio"."""
 
-    Raises OptionError for a name that is neither, and CheckpointError if the model is not here or not whole.
+
+def open_model(
+    name: str | os.PathLike[str] | None, parts: Parts | None = None, task: str | None = None
+) -> Model:
+    """Find a complete model by name, folder or all-in-one file; `parts` stand in place of what is found there.
+
+    name: None if the parts are the whole model. task: what is asked of it ("t2v", "i2v", "v2v", "s2v"), which chooses
+    among several models in one folder.
+
+    Raises OptionError for a name that is none of these, and CheckpointError if the model is not here or not whole.
     """
-    return _from_folder(*find_model(name))
+    parts = {part: Path(path) for part, path in (parts or {}).items()}
+    if name is None:
+        return _from_layout(_stem(parts), find_layout(None, parts))
+    shown, place = find_model(name)
+    return _from_layout(shown, find_layout(place, parts, task))
+
+
+def _stem(parts: Mapping[str, Path]) -> str:
+    """The name of a model that is given by its files: that of its transformer's."""
+    path = next((parts[part] for part in ("dit", "high", "low") if part in parts), Path("model"))
+    return path.name if path.is_dir() else path.stem
 
 
 def find_model(name: str | os.PathLike[str]) -> tuple[str, Path]:
-    """What a model is called, and the folder that holds it. Raises as `open_model`, of what is not there."""
+    """What a model is called, and the folder or file that holds it. Raises as `open_model`, of what is not there."""
     name = os.fspath(name)
     known = ALIASES.get(name, name)
     if known in (NANO, NANO_SPEECH):
@@ -64,9 +87,7 @@ def find_model(name: str | os.PathLike[str]) -> tuple[str, Path]:
     if path.is_dir():
         return path.name, path
     if path.is_file():
-        raise CheckpointError(
-            f"{path} is one file; a model is a folder with its experts, VAE, text encoder and tokenizer"
-        )
+        return path.stem, path
     if path.is_absolute() or name.count("/") > 1 or name.startswith((".", "~")):
         raise CheckpointError(f"there is no folder {path}")
     try:
@@ -82,12 +103,23 @@ def find_model(name: str | os.PathLike[str]) -> tuple[str, Path]:
     return row.name, folder
 
 
-def _from_folder(name: str, folder: Path) -> Model:
-    layout = find_layout(folder)
-    said = _said(layout.folder / "variant.json")
+def is_known(name: str) -> bool:
+    """Whether this is a name of the catalogue, an alias or a hub id in it."""
+    if ALIASES.get(name, name) in (NANO, NANO_SPEECH):
+        return True
+    try:
+        released(name)
+    except OptionError:
+        return False
+    return True
+
+
+def _from_layout(name: str, layout: Layout) -> Model:
+    folder = layout.folder
+    said = _said(folder / "variant.json")
     layout.require_complete()
     parts = {part: path for part, path in layout.parts.items() if part != "tokenizer"}
-    row = said or _row(name, folder, parts, layout.boundary)
+    row = said or _row(name, layout, parts)
     needed = row.experts if row.speech is None else (*row.experts, "audio")
     missing = [part for part in needed if part not in parts]
     if missing:
@@ -97,8 +129,50 @@ def _from_folder(name: str, folder: Path) -> Model:
     _check_together(folder, row)
     if row.speech is not None:
         _check_audio(folder, row, parts["audio"])
+    row, notices = _as_distilled(row, layout) if said is None else (row, ())
+    if said is None and row.experts == ("dit",) and row.hub is None:
+        notices += _alone(row, layout)
     shown = row.name if name in (NANO, NANO_SPEECH) else name
-    return Model(shown, row, parts, layout.parts["tokenizer"], _fast(layout.folder, row))
+    return Model(shown, row, parts, layout.parts["tokenizer"], _fast(folder, row), notices)
+
+
+_DISTILLED = ("WanDMDPipeline", "WanCausalDMDPipeline", "WanImageToVideoDmdPipeline")
+"""Pipelines of FastVideo whose networks are asked at three noise levels, without guidance (FastWan)."""
+
+_FASTWAN_LEVELS = (1.0, 0.757, 0.522)
+
+
+def _as_distilled(row: Variant, layout: Layout) -> tuple[Variant, tuple[str, ...]]:
+    """The row with the defaults that a Diffusers folder asks for, and what to say of it."""
+    released_shifts = {row.defaults.shift, *FLOW_SHIFT.values()}
+    if layout.pipeline in _DISTILLED:
+        shift = layout.shift or row.defaults.shift
+        defaults = replace(
+            row.defaults, steps=len(_FASTWAN_LEVELS), guidance=(1.0, 1.0), shift=shift, sigmas=_FASTWAN_LEVELS
+        )
+        levels = ", ".join(f"{level:g}" for level in _FASTWAN_LEVELS)
+        return replace(row, defaults=defaults), (
+            f"its model_index.json says {layout.pipeline}, a distilled model: by default it is asked {defaults.steps} "
+            f"times, at the noise levels {levels}, with guidance 1",
+        )
+    if layout.kind == "diffusers" and layout.shift is not None and layout.shift not in released_shifts:
+        return replace(row, defaults=replace(row.defaults, shift=layout.shift)), (
+            f"its scheduler_config.json says flow_shift {layout.shift:g}, which is the default now; the release's is "
+            f"--shift {row.defaults.shift:g}",
+        )
+    return row, ()
+
+
+def _alone(row: Variant, layout: Layout) -> tuple[str, ...]:
+    """What to say of one network of a kind that is released as a pair of experts."""
+    with open_reader(layout.parts["dit"]) as reader:
+        identity = recognise(reader, "dit")
+    if layout.kind == "all-in-one" or not in_pairs(identity) or identity.task != "i2v":
+        return ()
+    return (
+        f"{layout.parts['dit']} works alone at every noise level. If it is one expert of a pair, name both: "
+        "--high FILE --low FILE",
+    )
 
 
 def _fast(folder: Path, row: Variant) -> dict[str, Path]:
@@ -159,13 +233,17 @@ def _check_together(folder: Path, row: Variant) -> None:
         )
 
 
-def _row(name: str, folder: Path, parts: Mapping[str, Path], boundary: float | None) -> Variant:
+_KIND = {"high": "dit", "low": "dit"}
+
+
+def _row(name: str, layout: Layout, parts: Mapping[str, Path]) -> Variant:
     """The catalogue's row for the tensors that are found; sizes that differ from the release's are theirs."""
+    folder, boundary = layout.folder, layout.boundary
     arches: dict[str, DiTArch | VAEArch | UMT5Arch] = {}
     task = None
-    for path in parts.values():
+    for part, path in parts.items():
         with open_reader(path) as reader:
-            identity = recognise(reader)
+            identity = recognise(reader, _KIND.get(part, part))
         identity.require_supported()
         if identity.part == "dit":
             if "dit" in arches and arches["dit"] != identity.arch:
@@ -173,16 +251,17 @@ def _row(name: str, folder: Path, parts: Mapping[str, Path], boundary: float | N
                     f"the experts in {folder} differ in size: {arches['dit']} and {identity.arch}"
                 )
             task = identity.task
-        if not isinstance(identity.arch, AudioArch):
+        if isinstance(identity.arch, DiTArch | VAEArch | UMT5Arch):
             arches[identity.part] = identity.arch
     two = "dit" not in parts
     rows = [row for row in VARIANTS.values() if row.name.partition("-")[0] == task]
+    rows = [row for row in rows if len(row.experts) == 1 + two] or rows
     if not rows:
         raise CheckpointError(
             f"{folder}: no known model has such a transformer. Known: {', '.join(variant_names())}"
         )
-    row = rows[0]
     dit, vae, text = arches["dit"], arches["vae"], arches["text"]
+    row = next((row for row in rows if row.dit == dit), rows[0])
     assert isinstance(dit, DiTArch) and isinstance(vae, VAEArch) and isinstance(text, UMT5Arch)
     if (dit, vae, text) == (row.dit, row.vae, row.text) and len(row.experts) == 1 + two:
         return row if boundary is None else replace(row, boundary=boundary)

@@ -141,7 +141,9 @@ def resolve(request: Request, variant: Variant) -> Job:
         shift = defaults.shift if request.shift is None else _number("shift", request.shift)
         if isinstance(steps, bool):
             raise OptionError(f"steps must be a whole number, not {steps}")
-        schedule = levels(solver, steps, shift)
+        asked = (request.steps, request.solver, request.shift)
+        distilled = defaults.sigmas if asked == (None, None, None) else ()
+        schedule = explicit(distilled) if distilled else levels(solver, steps, shift)
     if request.video is not None:
         schedule = start_at(schedule, request.strength)
     return Job(

@@ -8,6 +8,7 @@ from wan22.cli.app import app
 COMMANDS = typer.main.get_command(app).commands
 
 MACHINE = "--device --dtype --memory --model"
+PARTS = "--dit --high --low --text --tokenizer --vae"
 SAMPLING = "--guidance --guidance-rescale --negative --seed --shift --size --solver --steps"
 FROZEN = {
     "generate": f"prompt --afresh --angle --audio --audio-start --best-of --camera --clips --codec --color-match "
@@ -15,12 +16,12 @@ FROZEN = {
     f"--count --extend --fast --fps --frames --from --from-image --hold-colour --image --json --keep-takes --language "
     f"--last-image --lens --light --lora --no-overwrite --output --overwrite --pose --quality --say --seconds "
     f"--shot-size --speaker --strength --style --task --time --tone --video --voice --voice-sample -o {MACHINE} "
-    f"{SAMPLING}",
+    f"{PARTS} {SAMPLING}",
     "image": f"prompt --angle --camera --composition --count --extend --fast --from --json --lens --light --lora "
-    f"--no-overwrite --output --overwrite --shot-size --style --time --tone -o {MACHINE} {SAMPLING}",
+    f"--no-overwrite --output --overwrite --shot-size --style --time --tone -o {MACHINE} {PARTS} {SAMPLING}",
     "storyboard": f"script --fps --from-stills --json --lora --output --plan --quality --retry --still-model -o "
     f"{MACHINE} {SAMPLING}",
-    "decode": f"latents --codec --json --no-overwrite --output --overwrite --quality -o {MACHINE}",
+    "decode": f"latents --codec --json --no-overwrite --output --overwrite --quality -o {MACHINE} {PARTS}",
     "vocabulary": "axis --json --language",
     "extend": "prompt --engine --image --json --language --seed",
     "models": "name --json",

@@ -510,6 +510,8 @@ def test_parameters_are_counted_as_released():
         "i2v-A14B": 14_288_901_184,
         "ti2v-5B": 4_999_787_712,
         "s2v-14B": 16_295_755_609,
+        "t2v-2.1-14B": 14_288_491_584,
+        "t2v-2.1-1.3B": 1_418_996_800,
     }
     assert weigh(VARIANTS["t2v-A14B"]).download == pytest.approx((2 * 57.15 + 0.508 + 11.36) * 1e9, rel=1e-3)
     assert weigh(VARIANTS["ti2v-5B"]).download == pytest.approx((20 + 2.82 + 11.36) * 1e9, rel=1e-3)

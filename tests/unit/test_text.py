@@ -131,7 +131,7 @@ def test_a_missing_tokenizer_is_one_clear_error(tmp_path):
     with pytest.raises(CheckpointError, match=r"no tokenizer\.json in"):
         Tokenizer.open(tmp_path)
     (tmp_path / "spiece.model").write_bytes(b"")
-    with pytest.raises(CheckpointError, match="save_pretrained"):
+    with pytest.raises(CheckpointError, match="no SentencePiece model"):
         Tokenizer.open(tmp_path)
 
 

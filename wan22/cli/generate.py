@@ -30,9 +30,10 @@ def generate(given: o.Given) -> None:
     `wan22 models NAME`.
     """
     work = as_work(given, ".mp4")
-    check_task(given["task"], work.audio, work.files)
-    if given["model"] is None and given["source"] is None and (work.audio.given or given["task"] == "s2v"):
-        work = replace(work, machine=replace(work.machine, model=NANO_SPEECH))
+    task = check_task(given["task"], work.audio, work.files)
+    own = work.machine.model is None and work.source is None and not work.machine.whole
+    model = NANO_SPEECH if own and task == "s2v" else work.machine.model
+    work = replace(work, machine=replace(work.machine, model=model, task=task))
     with report.choose(given["json"]) as show:
         make(work, show)
 
@@ -63,21 +64,22 @@ def as_work(given: o.Given, suffix: str) -> Work:
 
 def machine(given: o.Given) -> Machine:
     """With what to work, as typed."""
-    return Machine(given["model"], given["device"], given["dtype"], given["memory"])
+    parts = {part: path for part in PARTS if (path := given[part]) is not None}
+    return Machine(given["model"], given["device"], given["dtype"], given["memory"], parts)
 
+
+PARTS = ("high", "low", "dit", "vae", "text", "tokenizer")
+"""The parts of a model that can be named by file."""
 
 TASKS = ("t2v", "i2v", "v2v", "s2v")
 
 
-def check_task(task: str | None, audio: Asked, files: dict[str, str]) -> None:
-    """Raise OptionError if a task is named and the options ask for another."""
-    if task is None:
-        return
-    choose("task", task, TASKS)
+def check_task(task: str | None, audio: Asked, files: dict[str, str]) -> str:
+    """The task that the options ask for. Raises OptionError if another one is named."""
     has_image = "image" in files or "last_image" in files
     asked = "s2v" if audio.given else "v2v" if "video" in files else "i2v" if has_image else "t2v"
-    if task == asked:
-        return
+    if task is None or choose("task", task, TASKS) == asked:
+        return asked
     needs = {
         "s2v": "an audio file: --audio FILE, or --say TEXT",
         "v2v": "a clip: --video FILE",

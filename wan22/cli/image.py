@@ -19,4 +19,4 @@ def image(given: o.Given) -> None:
     """
     work = as_work(given, ".png")
     with report.choose(given["json"]) as show:
-        make(replace(work, given=work.given | {"frames": 1}), show)
+        make(replace(work, given=work.given | {"frames": 1}, machine=replace(work.machine, task="t2v")), show)

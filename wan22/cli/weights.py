@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,7 +17,10 @@ from wan22.cli.catalogue import count, gigabytes
 from wan22.errors import OptionError, choose
 
 PathArgument = Annotated[
-    str, typer.Argument(metavar="PATH", help="A weight file or folder.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="PATH|NAME", help="A weight file, a folder, or a catalogue name.", show_default=False
+    ),
 ]
 
 
@@ -27,7 +31,7 @@ def inspect(path: PathArgument, json: o.Json = False) -> None:
     """
     from wan22.weights.inspect import describe
 
-    found = describe(path)
+    found = describe(_place(path))
     if json:
         print(jsonlib.dumps(found))
     elif "parts" in found:
@@ -40,6 +44,16 @@ def inspect(path: PathArgument, json: o.Json = False) -> None:
             _network(part)
     else:
         _network(found)
+
+
+def _place(name: str) -> Path:
+    """The path that was given, or where the model of the catalogue with this name lies."""
+    path = Path(name).expanduser()
+    if path.exists() or path.is_symlink():
+        return path
+    from wan22.library import find_model, is_known
+
+    return find_model(name)[1] if is_known(name) else path
 
 
 def _network(found: dict[str, Any]) -> None:
@@ -139,7 +153,7 @@ def verify(
     from wan22.weights.verify import verify as verify_weights
 
     with _bar("reading") as progress:
-        report = verify_weights(path, hashes=hashes, progress=progress)
+        report = verify_weights(_place(path), hashes=hashes, progress=progress)
     if json:
         print(jsonlib.dumps(asdict(report) | {"ok": report.ok}, default=str))
     else:

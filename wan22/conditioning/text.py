@@ -20,7 +20,7 @@ from wan22.conditioning.spiece import read_pieces
 from wan22.errors import CheckpointError
 from wan22.files import read_bytes, reading
 
-FILE = "tokenizer.json"
+FILE, PIECES = "tokenizer.json", "spiece.model"
 _LIMIT = 256_000_000  # bytes; that of the releases has 17 million
 # Where releases keep it: at the top, in the official folders, in Diffusers folders.
 PLACES = ("", "google/umt5-xxl", "tokenizer")
@@ -63,13 +63,16 @@ class Tokenizer:
 
     @classmethod
     def open(cls, path: Path | str) -> "Tokenizer":
-        """Read a `tokenizer.json`, or the one in a release's folder (official, Diffusers, or its own).
+        """Read a `tokenizer.json`, or the one in a release's folder (official, Diffusers, or its own); if there is
+        none, the `spiece.model` there.
 
         Raises:
             CheckpointError: there is none, or it cannot be read.
         """
         file = _find(Path(path))
         content = read_bytes(file, CheckpointError, limit=_LIMIT)
+        if file.name == PIECES:
+            return cls.from_pieces(content)
         with reading(file, CheckpointError, "is not a tokenizer", "Download it again."):
             return cls(tokenizers.Tokenizer.from_buffer(content))
 
@@ -134,14 +137,8 @@ class Tokenizer:
 def _find(path: Path) -> Path:
     if path.is_file():
         return path
-    for place in PLACES:
-        if (path / place / FILE).is_file():
-            return path / place / FILE
-    for place in PLACES:
-        if (path / place / "spiece.model").is_file():
-            raise CheckpointError(
-                f"{path / place} has spiece.model but not {FILE}, which is needed. Download it from the same "
-                "repository, or make it with transformers: "
-                "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)."
-            )
+    for name in (FILE, PIECES):
+        for place in PLACES:
+            if (path / place / name).is_file():
+                return path / place / name
     raise CheckpointError(f"no {FILE} in {path}, nor in its folders {PLACES[1]} and {PLACES[2]}.")

@@ -6,12 +6,12 @@ What a command takes, and what its words are called, is its own: cli/generate.py
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wan22.catalog import NANO
 from wan22.errors import CheckpointError, OptionError, OutputError
 from wan22.production import rerender
 from wan22.production.audio import Asked, AudioTrack
@@ -29,12 +29,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Machine:
-    """With what to work, as typed; None: from the recipe, or the default."""
+    """With what to work, as typed; None: from the recipe, or the default. `parts` are files in place of the model's
+    own, by part, or all of it; `task` is what is asked for, which chooses among several models in one folder.
+    """
 
     model: str | None = None
     device: str | None = None
     dtype: str | None = None
     memory: str | None = None
+    parts: Mapping[str, str] = field(default_factory=dict)
+    task: str | None = None
 
     def load(self, recipe: dict[str, Any], loras: Sequence[rerender.AskedLoRA] = ()) -> Engine:
         """Assemble the engine, with LoRAs as (path, strength, expert)."""
@@ -45,16 +49,27 @@ class Machine:
             engine.use_loras([LoRA(*lora) for lora in loras])
         return engine
 
+    @property
+    def whole(self) -> bool:
+        """Whether the parts that are named are a model by themselves, rather than in place of some of another's."""
+        return bool(self.parts.keys() & {"dit", "high", "low"})
+
     def _load(self, recipe: dict[str, Any]) -> Engine:
         from wan22.engine import load
 
-        device, memory = self.device or "auto", self.memory or "auto"
-        dtype = self.dtype or recipe.get("dtype") or "auto"
-        if self.model or not recipe:
-            return load(self.model or NANO, device=device, dtype=dtype, memory=memory)
+        assemble = partial(
+            load,
+            parts=self.parts,
+            task=self.task,
+            device=self.device or "auto",
+            dtype=self.dtype or recipe.get("dtype") or "auto",
+            memory=self.memory or "auto",
+        )
+        if self.model or self.whole or not recipe:
+            return assemble(self.model)
         name = rerender.model_of(recipe)
         try:
-            return load(name, device=device, dtype=dtype, memory=memory)
+            return assemble(name)
         except (OptionError, CheckpointError) as error:
             raise type(error)(f"made with the model {name!r}; name it with --model: {error}") from error
 

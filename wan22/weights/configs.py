@@ -20,7 +20,7 @@ TOKENIZER = {
 }
 
 # The shift of the released Diffusers folders (of s2v, the official one); the official code has defaults of its own.
-_FLOW_SHIFT = {"t2v": 3.0, "i2v": 3.0, "ti2v": 5.0, "s2v": 3.0}
+FLOW_SHIFT = {"t2v": 3.0, "i2v": 3.0, "ti2v": 5.0, "s2v": 3.0}
 _PIPELINES = {"i2v": "WanImageToVideoPipeline", "s2v": "WanSpeechToVideoPipeline"}
 
 
@@ -215,7 +215,7 @@ def scheduler(identity: Identity, shift: float | None) -> dict[str, Any]:
         "_class_name": "UniPCMultistepScheduler",
         "_diffusers_version": _DIFFUSERS_VERSION,
         "final_sigmas_type": "zero",
-        "flow_shift": _FLOW_SHIFT[_task(identity)] if shift is None else shift,
+        "flow_shift": FLOW_SHIFT[_task(identity)] if shift is None else shift,
         "lower_order_final": True,
         "num_train_timesteps": 1000,
         "predict_x0": True,
@@ -256,7 +256,7 @@ def model_index(
 
 
 def _task(identity: Identity) -> str:
-    if identity.task not in _FLOW_SHIFT:
+    if identity.task not in FLOW_SHIFT:
         raise CheckpointError(
             f"there is no Diffusers pipeline for the task {identity.task!r} of this network."
         )

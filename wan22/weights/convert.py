@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from wan22.arch import DiTArch
+from wan22.arch import DiTArch, UMT5Arch, VAEArch
 from wan22.errors import CheckpointError, OptionError, OutputError, choose
 from wan22.weights import configs
 from wan22.weights.dialects import DIALECTS, Dialect, comfy, official, wav2vec2
@@ -24,7 +24,8 @@ from wan22.weights.find import DIFFUSERS_AUDIO, OFFICIAL_AUDIO, Layout, find_lay
 from wan22.weights.load import Native, Progress, check_fits, meta_module
 from wan22.weights.lora.write import TARGETS as LORA_TARGETS
 from wan22.weights.reader import DTYPE_NAMES, DTYPES, TensorInfo, open_reader, read_json
-from wan22.weights.recognise import ARCH_KEY, AudioArch, Identity, identify, open_native
+from wan22.weights.recognise import ARCH_KEY, Identity, identify, open_native, parts_of
+from wan22.weights.tokenizer import read_spiece
 from wan22.weights.writer import SHARD_BYTES, require_room, write_json, write_safetensors, write_shards
 
 TARGETS = ("official", "diffusers", "comfy")
@@ -109,12 +110,12 @@ def convert(
     layout = find_layout(source) if _is_model(source) else None
     with ExitStack() as stack:
         if layout is None:
-            part = _open(source, dialect, dtype, counter, stack)
+            part = _open(source, None, dialect, dtype, counter, stack)
             _write_one(part, target, dialect, counter, shard_bytes)
         else:
             layout.require_complete()
             parts = {
-                name: _open(path, dialect, None if name in ("vae", "audio") else dtype, counter, stack)
+                name: _open(path, name, dialect, None if name in ("vae", "audio") else dtype, counter, stack)
                 for name, path in layout.parts.items()
                 if name != "tokenizer"
             }
@@ -135,22 +136,34 @@ def convert(
 
 
 def _is_model(source: Path) -> bool:
-    """Whether this folder holds several networks, rather than the shards of one."""
-    if not source.is_dir():
-        return False
+    """Whether this folder or all-in-one file holds several networks, rather than the shards of one."""
     try:
+        if source.is_file():
+            with open_reader(source) as reader:
+                return len(parts_of(reader)) > 1
         networks = find_layout(source).parts.keys() - {"tokenizer"}
     except CheckpointError:
         return False  # then it is one network, or `open_reader` says what is wrong
     return len(networks) > 1
 
 
-def _open(path: Path, dialect: str, dtype: torch.dtype | None, counter: _Counter, stack: ExitStack) -> _Part:
-    view = open_native(stack.enter_context(open_reader(path)))
+def _open(
+    path: Path,
+    name: str | None,
+    dialect: str,
+    dtype: torch.dtype | None,
+    counter: _Counter,
+    stack: ExitStack,
+) -> _Part:
+    kind = None if name is None else "dit" if name in ("high", "low") else name
+    view = open_native(stack.enter_context(open_reader(path)), kind)
     identity = identify(view)
     identity.require_supported()
-    if not isinstance(identity.arch, AudioArch):  # of which all is known by now, without transformers
-        check_fits(view, meta_module(identity.arch))
+    arch = identity.arch
+    if isinstance(
+        arch, DiTArch | VAEArch | UMT5Arch
+    ):  # of the other all is known by now, without transformers
+        check_fits(view, meta_module(arch))
     names = _names(view, _target_dialect(dialect, view))
     infos = {theirs: _info_out(view, ours, dtype) for theirs, ours in names.items()}
 
@@ -291,7 +304,7 @@ def _write_comfy(folder: Path, parts: Mapping[str, _Part], layout: Layout, shard
         infos, read = dict(part.infos), part.read
         if name == "text":
             place, stem = "text_encoders", f"umt5_xxl_{part.dtype}"
-            infos, read = _with_spiece(infos, read, layout.parts["tokenizer"])
+            infos, read = _with_spiece(infos, read, layout)
         elif name == "vae":
             place, stem = "vae", configs.comfy_vae_stem(part.identity)
         elif name == "audio":
@@ -315,12 +328,21 @@ def _comfy_stem(name: str, part: _Part) -> str:
 
 
 def _with_spiece(
-    infos: dict[str, TensorInfo], read: Callable[[str], Tensor], tokenizer: Path
+    infos: dict[str, TensorInfo], read: Callable[[str], Tensor], layout: Layout
 ) -> tuple[dict[str, TensorInfo], Callable[[str], Tensor]]:
-    """The text encoder with its tokenizer's bytes as one more tensor, as ComfyUI reads it."""
-    if tokenizer.is_dir() and not (tokenizer / "spiece.model").is_file():
-        return infos, read
-    raw = _spiece_bytes(tokenizer)
+    """The text encoder with its tokenizer's bytes as one more tensor, as ComfyUI reads it: those of `spiece.model`, or
+    made from a `tokenizer.json`. Raises CheckpointError if the tokenizer is of another kind, unless the model is one of
+    our own, which no other program runs.
+    """
+    tokenizer = layout.parts["tokenizer"]
+    raw = read_spiece(tokenizer)
+    if raw is None:
+        if (layout.folder / "variant.json").is_file():
+            return infos, read
+        raise CheckpointError(
+            f"{tokenizer} is no SentencePiece tokenizer of the Unigram kind, which ComfyUI needs within the text "
+            "encoder. Take the tokenizer of the release (google/umt5-xxl)."
+        )
     infos[comfy.SPIECE] = TensorInfo((len(raw),), "U8", len(raw))
 
     def read_more(name: str) -> Tensor:
@@ -329,22 +351,16 @@ def _with_spiece(
     return infos, read_more
 
 
-def _spiece_bytes(tokenizer: Path) -> bytes:
-    if tokenizer.is_dir():
-        return (tokenizer / "spiece.model").read_bytes()
-    with open_reader(tokenizer) as reader:
-        return bytes(reader.read(comfy.SPIECE).numpy())
-
-
 def _write_tokenizer(source: Path, folder: Path) -> str:
     """Copy the tokenizer's files, and return the class of transformers that opens them."""
     folder.mkdir(parents=True)
+    source = source.parent if source.name in _TOKENIZER_FILES else source
     if source.is_dir():
         for name in _TOKENIZER_FILES:
             if (source / name).is_file():
                 shutil.copyfile(source / name, folder / name)
     else:
-        (folder / "spiece.model").write_bytes(_spiece_bytes(source))
+        (folder / "spiece.model").write_bytes(read_spiece(source) or b"")
     config = folder / "tokenizer_config.json"
     if not config.is_file():
         write_json(config, configs.TOKENIZER)

@@ -1,44 +1,51 @@
-"""Find the parts of a model in a folder, however it is laid out.
+"""Find the parts of a model: in a folder of any layout, in an all-in-one file, or by the files that are named.
 
 Known layouts: an official release, a Diffusers folder, a ComfyUI `models` tree or any folder of single files
-(recognised from their tensors), and the hub's cache folder of either. A small model of ours may share parts with
-another one: the `variant.json` in its folder says where they are. It opens headers, never data.
+(recognised from their tensors, `tree.py`), and the hub's cache folder of either. A small model of ours may share parts
+with another one: the `variant.json` in its folder says where they are. It opens headers, never data.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from wan22.errors import CheckpointError
+from wan22.arch import DiTArch, UMT5Arch
+from wan22.errors import CheckpointError, choose
 from wan22.files import read_text
-from wan22.weights.dialects.comfy import SPIECE
-from wan22.weights.reader import SUFFIXES, open_reader, read_json, weight_files
+from wan22.weights import tree
+from wan22.weights.reader import SUFFIXES, open_reader, read_json
 from wan22.weights.recognise import hears, open_native, recognise
+from wan22.weights.tokenizer import holds_tokenizer
 
-_TREE = (
-    "diffusion_models", "unet", "text_encoders", "clip", "vae", "audio_encoders", "HighNoise", "LowNoise", "VAE",
-)  # fmt: skip
-_HIGH = re.compile(r"(?<![a-z])high", re.IGNORECASE)
-_LOW = re.compile(r"(?<![a-z])low", re.IGNORECASE)
-_TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
+PARTS = ("high", "low", "dit", "vae", "text", "tokenizer", "audio")
+"""What can be named by file: the two experts or the one transformer, and what belongs to them."""
+
 _OFFICIAL_TOKENIZER = Path("google/umt5-xxl")
 _OFFICIAL_WEIGHTS = "diffusion_pytorch_model*.safetensors"
 AUDIO_HUB = "jonatasgrosman/wav2vec2-large-xlsr-53-english"
 """The hub id of the released encoder of audio."""
 
+TOKENIZER_HUB = "google/umt5-xxl"
+"""The hub id where the tokenizer of the releases comes from."""
+
+_RELEASED_VOCABULARY = 256384
 OFFICIAL_AUDIO = Path("wav2vec2-large-xlsr-53-english")
 DIFFUSERS_AUDIO = Path("audio_encoder")
 _NEEDED = {
-    "dit": "the transformer (high_noise_model/ and low_noise_model/, transformer/ or diffusion_models/)",
-    "high": "the high-noise expert (high_noise_model/, transformer/ or a file with 'high' in its name)",
-    "low": "the low-noise expert (low_noise_model/, transformer_2/ or a file with 'low' in its name)",
-    "vae": "the VAE (Wan2.1_VAE.pth, Wan2.2_VAE.pth, vae/)",
-    "text": "the text encoder (models_t5_umt5-xxl-enc-bf16.pth, text_encoder/, text_encoders/)",
-    "tokenizer": "the tokenizer (google/umt5-xxl/, tokenizer/)",
+    "dit": "the transformer (high_noise_model/ and low_noise_model/, transformer/ or diffusion_models/; by name "
+    "--dit FILE, or --high FILE --low FILE)",
+    "high": "the high-noise expert (high_noise_model/, transformer/ or a file with 'high' in its name; by name "
+    "--high FILE)",
+    "low": "the low-noise expert (low_noise_model/, transformer_2/ or a file with 'low' in its name; by name "
+    "--low FILE)",
+    "vae": "the VAE (Wan2.1_VAE.pth, Wan2.2_VAE.pth, vae/; by name --vae FILE)",
+    "text": "the text encoder (models_t5_umt5-xxl-enc-bf16.pth, text_encoder/, text_encoders/; by name --text FILE)",
+    "tokenizer": "the tokenizer (google/umt5-xxl/, tokenizer/, or a text encoder's file that carries it; by name "
+    f"--tokenizer FILE; `hf download {TOKENIZER_HUB} tokenizer.json` gets it into the hub's cache, where it is found "
+    "too)",
     "audio": f"the encoder of audio ({OFFICIAL_AUDIO}/ with its config.json, {DIFFUSERS_AUDIO}/, or a file in "
     f"audio_encoders/; `hf download {AUDIO_HUB}` gets it into the hub's cache, where it is found too)",
 }
@@ -48,9 +55,10 @@ _NEEDED = {
 class Layout:
     """The parts of a model: "high" and "low", or "dit"; "vae"; "text"; "tokenizer"; "audio" if audio drives it.
 
-    `kind` is "official", "diffusers" or "files". `boundary` (the share of noise at which the experts change)
-    and `shift` are given if the folder says them. `unread` says of each weight file that is no part why it is none.
-    `hears` says whether audio drives the transformer, so that an encoder of audio belongs to it.
+    `kind` is "official", "diffusers", "files" or "all-in-one". `boundary` (the share of noise at which the experts
+    change), `shift` and `pipeline` (Diffusers' class) are given if the folder says them. `unread` says of each weight
+    file that is no part why it is none. `hears` says whether audio drives the transformer, so that an encoder of audio
+    belongs to it.
     """
 
     kind: str
@@ -60,6 +68,7 @@ class Layout:
     shift: float | None = None
     unread: tuple[str, ...] = ()
     hears: bool = False
+    pipeline: str | None = None
 
     @property
     def missing(self) -> list[str]:
@@ -84,19 +93,51 @@ def find_parts(folder: str | Path) -> dict[str, Path]:
     return dict(layout.parts)
 
 
-def find_layout(folder: str | Path) -> Layout:
-    """Find what is in a folder, complete or not. Raises CheckpointError if it is no folder or ambiguous."""
-    folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise CheckpointError(f"there is no folder {folder}. Check the path, or `wan22 download` a model.")
-    folder = snapshot(folder)
+def find_layout(
+    place: str | Path | None, parts: Mapping[str, str | Path] | None = None, task: str | None = None
+) -> Layout:
+    """Find what is in a folder or an all-in-one file, complete or not; without a place, only what is named.
+
+    parts: files or folders that are named, by part (`PARTS`); they stand in place of what is found. task: what is asked
+    for ("t2v", "i2v", "v2v", "s2v"), which chooses among several models in one folder.
+
+    Raises CheckpointError if it is no such place or ambiguous, OptionError for a part that is not known.
+    """
+    named = _named(parts or {})
+    if place is None:
+        return _completed(Layout("files", _folder_of(named), named))
+    place = Path(place).expanduser()
+    if place.is_file():
+        return _file(place, named)
+    if not place.is_dir():
+        raise CheckpointError(f"there is no folder {place}. Check the path, or `wan22 download` a model.")
+    folder = snapshot(place)
     if (folder / "model_index.json").is_file():
-        return _diffusers(folder)
+        return _completed(_with(_diffusers(folder), named))
     if (folder / "high_noise_model").is_dir() or (folder / "low_noise_model").is_dir():
-        return _official(folder, {"high": folder / "high_noise_model", "low": folder / "low_noise_model"})
+        experts = {"high": folder / "high_noise_model", "low": folder / "low_noise_model"}
+        return _completed(_with(_official(folder, experts, named), named))
     if any(folder.glob(_OFFICIAL_WEIGHTS)):
-        return _official(folder, {"dit": _official_weights(folder)})
-    return _files(folder)
+        return _completed(_with(_official(folder, {"dit": _official_weights(folder)}, named), named))
+    return _files(folder, named, task)
+
+
+def broken_links(folder: Path) -> list[Path]:
+    """Links to nothing in a folder of one model, such as a hub's cache that lost blobs."""
+    return sorted(path for path in folder.rglob("*") if path.is_symlink() and not path.exists())
+
+
+def require_links(folder: Path) -> None:
+    """Raise CheckpointError if a file of a model's own folder is a link to nothing."""
+    if broken := broken_links(folder):
+        raise CheckpointError(
+            f"{broken[0]} is a link to nothing ({broken[0].readlink()}){_and_more(broken)}: the cache has lost what it "
+            "points to. Download it again."
+        )
+
+
+def _and_more(paths: list[Path]) -> str:
+    return f", and so are {len(paths) - 1} more" if len(paths) > 1 else ""
 
 
 def cached_folder(hub: str) -> Path | None:
@@ -113,7 +154,7 @@ def snapshot(folder: Path) -> Path:
     if not snapshots.is_dir():
         return folder
     main = folder / "refs" / "main"
-    named = [_named(snapshots, main)] if main.is_file() else sorted(snapshots.iterdir())
+    named = [_current(snapshots, main)] if main.is_file() else sorted(snapshots.iterdir())
     if len(named) != 1 or not named[0].is_dir():
         raise CheckpointError(
             f"{folder} has {len(named)} snapshots: name one of {snapshots}/*, or download again."
@@ -121,7 +162,7 @@ def snapshot(folder: Path) -> Path:
     return named[0]
 
 
-def _named(snapshots: Path, main: Path) -> Path:
+def _current(snapshots: Path, main: Path) -> Path:
     """The snapshot that refs/main names; it is a folder of its own there and nowhere else."""
     name = read_text(main, CheckpointError, limit=1000).strip()
     if Path(name).name != name:
@@ -129,17 +170,57 @@ def _named(snapshots: Path, main: Path) -> Path:
     return snapshots / name
 
 
+def _named(parts: Mapping[str, str | Path]) -> dict[str, Path]:
+    """The parts that are named, each of which exists."""
+    named = {choose("part", part, PARTS): Path(path).expanduser() for part, path in parts.items()}
+    if "dit" in named and named.keys() & {"high", "low"}:
+        raise CheckpointError(
+            "a model has one transformer (dit) or two experts (high and low): name either, not both"
+        )
+    for part, path in named.items():
+        if not path.exists():
+            link = " It is a link to nothing." if path.is_symlink() else ""
+            raise CheckpointError(
+                f"there is no {path}, which is named as the part {part!r}.{link} Check the path."
+            )
+    return named
+
+
+def _folder_of(named: Mapping[str, Path]) -> Path:
+    first = next((named[part] for part in PARTS if part in named), None)
+    if first is None:
+        raise CheckpointError("no model is named: give a folder, or its files by part")
+    return first if first.is_dir() else first.parent
+
+
+def _with(layout: Layout, named: Mapping[str, Path]) -> Layout:
+    """The layout with named parts in place of those that were found; transformers replace each other's kind."""
+    found = {part: path for part, path in layout.parts.items() if part not in _displaced(named)}
+    return replace(layout, parts={**found, **named})
+
+
+def _displaced(named: Mapping[str, Path]) -> set[str]:
+    """The parts that are not to be looked for, because others are named."""
+    gone = set(named)
+    if "dit" in named:
+        gone |= {"high", "low"}
+    if named.keys() & {"high", "low"}:
+        gone |= {"dit"}
+    return gone
+
+
 def _existing(parts: Mapping[str, Path]) -> dict[str, Path]:
     return {part: path for part, path in parts.items() if path.exists()}
 
 
-def _official(folder: Path, transformers: Mapping[str, Path]) -> Layout:
+def _official(folder: Path, transformers: Mapping[str, Path], named: Mapping[str, Path]) -> Layout:
+    require_links(folder)
     parts = _existing({**transformers, "tokenizer": folder / _OFFICIAL_TOKENIZER})
     for part, pattern in (("vae", "Wan2.?_VAE.*"), ("text", "models_t5_*")):
         found = sorted(file for file in folder.glob(pattern) if file.suffix in SUFFIXES)
-        if found:
-            parts[part] = _only(found, part, folder)
-    return _with_audio(Layout("official", folder, parts), folder / OFFICIAL_AUDIO)
+        if found and part not in named:
+            parts[part] = tree.only_path(found, part, folder)
+    return Layout("official", folder, parts)
 
 
 def _official_weights(folder: Path) -> Path:
@@ -149,6 +230,7 @@ def _official_weights(folder: Path) -> Path:
 
 
 def _diffusers(folder: Path) -> Layout:
+    require_links(folder)
     index = read_json(folder / "model_index.json")
     first = "high" if (folder / "transformer_2").is_dir() else "dit"
     parts = _existing(
@@ -165,9 +247,15 @@ def _diffusers(folder: Path) -> Layout:
         parts = {"high" if part == "dit" else part: path for part, path in parts.items()}
     scheduler = folder / "scheduler" / "scheduler_config.json"
     shift = _number(scheduler, read_json(scheduler), "flow_shift") if scheduler.is_file() else None
-    boundary = _number(folder / "model_index.json", index, "boundary_ratio")
-    layout = Layout("diffusers", folder, parts, boundary=boundary, shift=shift)
-    return _with_audio(layout, folder / DIFFUSERS_AUDIO)
+    said = index.get("_class_name")
+    return Layout(
+        "diffusers",
+        folder,
+        parts,
+        boundary=_number(folder / "model_index.json", index, "boundary_ratio"),
+        shift=shift,
+        pipeline=said if isinstance(said, str) else None,
+    )
 
 
 def _number(file: Path, said: Mapping[str, Any], name: str) -> float | None:
@@ -178,65 +266,146 @@ def _number(file: Path, said: Mapping[str, Any], name: str) -> float | None:
     return value
 
 
-def _with_audio(layout: Layout, audio: Path) -> Layout:
-    """Add the encoder of audio, if the transformer hears: from the folder `audio`, or from the hub's cache."""
-    if "dit" not in layout.parts:
-        return layout
-    try:
-        with open_reader(layout.parts["dit"]) as reader:
-            heard = hears(open_native(reader))
-    except CheckpointError:
-        return layout  # it is not whole; who opens it for its weights is told how
-    if not heard:
-        return layout
-    found = audio if audio.is_dir() else _cached_audio()
-    return replace(
-        layout, hears=True, parts=layout.parts if found is None else {**layout.parts, "audio": found}
+def _file(path: Path, named: Mapping[str, Path]) -> Layout:
+    """An all-in-one file as a model; or one part by itself, beside those that are named."""
+    candidate = tree.look(path)
+    candidate.identity.require_supported()
+    if len(candidate.parts) == 1 and not named:
+        raise CheckpointError(
+            f"{path} is one file; a model is a folder with its experts, VAE, text encoder and tokenizer. Or name what "
+            "belongs to it: --vae FILE --text FILE (in Python parts={'vae': FILE, 'text': FILE})."
+        )
+    part, held = candidate.identity.part, {}
+    if part == "dit" and not _displaced(named) & {"dit"}:
+        held = dict.fromkeys(candidate.parts, path)
+    elif part != "dit":
+        held = {part: path}
+    kind = "all-in-one" if len(candidate.parts) > 1 else "files"
+    return _completed(_with(Layout(kind, path, held), named))
+
+
+def _files(folder: Path, named: Mapping[str, Path], task: str | None) -> Layout:
+    """A ComfyUI tree, or a plain folder of single files: every file is asked what it is."""
+    root = tree.tree_root(folder)
+    said = _said(root / "variant.json")
+    shared = _shared(root, said)
+    given = {**shared, **named}
+    found = tree.search(root)
+    transformers = {} if "dit" in given else _transformers(found, root, given, task, said)
+    if not found.of and not given:
+        if len(found.unread) == 1:
+            raise CheckpointError(f"{folder} holds no model that can be used: {found.unread[0]}")
+        unread = f" Not read: {'; '.join(found.unread[:3])}" if found.unread else ""
+        raise CheckpointError(f"{folder} holds no part of a Wan model. Check the path.{unread}")
+    parts: dict[str, Path] = {part: candidate.path for part, candidate in transformers.items()}
+    first = next(iter(transformers.values()), None)
+    if first is not None and len(first.parts) > 1:
+        parts |= dict.fromkeys(set(first.parts) - {"dit"}, first.path)
+    dit = _arch_of({**parts, **given})
+    for part, choice in (("vae", tree.choose_vae), ("text", tree.choose_text)):
+        if part not in parts and part not in given and (got := choice(found.of.get(part, []), dit, root)):
+            parts[part] = got.path
+    defaults = said.get("defaults")
+    layout = _with(
+        Layout(
+            "files",
+            folder,
+            parts,
+            _number(root / "variant.json", said, "boundary"),
+            _number(root / "variant.json", defaults, "shift") if isinstance(defaults, dict) else None,
+            tuple(found.unread),
+            said.get("speech") is not None,
+        ),
+        given,
     )
+    return _completed(layout, root, [_with_config(candidate.path) for candidate in found.of.get("audio", [])])
+
+
+def _with_config(path: Path) -> Path:
+    """The folder of an encoder of audio in the layout of Hugging Face, or a file by itself."""
+    return path.parent if path.stem == "model" and (path.parent / "config.json").is_file() else path
+
+
+def _transformers(
+    found: tree.Found, root: Path, given: Mapping[str, Path], task: str | None, said: Mapping[str, Any]
+) -> dict[str, tree.Candidate]:
+    """The transformers of a tree that are not named: both experts, one of them, or one network."""
+    wanted = {"high", "low"} - given.keys()
+    if not wanted:
+        return {}
+    if len(wanted) == 1:  # the other one is named: its partner has its sizes
+        arch, all_dits = _arch_of(given), found.of.get("dit", [])
+        found.of["dit"] = [c for c in all_dits if c.identity.arch == arch] or all_dits
+    chosen = tree.choose_transformers(
+        found, root, task, experts if isinstance(experts := said.get("experts"), list) else None
+    )
+    return {part: c for part, c in chosen.items() if len(wanted) == 2 or part in wanted}
+
+
+def _arch_of(parts: Mapping[str, Path]) -> DiTArch | None:
+    """The sizes of the transformer among these parts, if one is there and can be read."""
+    path = next((parts[part] for part in ("dit", "high", "low") if part in parts), None)
+    if path is None:
+        return None
+    try:
+        with open_reader(path) as reader:
+            arch = recognise(reader, "dit").arch
+    except CheckpointError:
+        return None  # who opens it for its weights is told why
+    return arch if isinstance(arch, DiTArch) else None
+
+
+def _completed(layout: Layout, root: Path | None = None, audio: Iterable[Path] = ()) -> Layout:
+    """The layout with what belongs to its parts: the tokenizer, and an encoder of audio if the transformer hears."""
+    parts, root = dict(layout.parts), root or layout.folder
+    if "tokenizer" not in parts and (tokenizer := _tokenizer(root, parts.get("text"))):
+        parts["tokenizer"] = tokenizer
+    heard = layout.hears or _hears(parts)
+    if not heard:
+        parts.pop("audio", None)
+    elif "audio" not in parts:
+        places = list(audio) or _audio_folders(root)
+        if places:
+            parts["audio"] = tree.only_path(places, "audio", root)
+    return replace(layout, parts=parts, hears=heard)
+
+
+def _hears(parts: Mapping[str, Path]) -> bool:
+    if "dit" not in parts:
+        return False
+    try:
+        with open_reader(parts["dit"]) as reader:
+            return hears(open_native(reader, "dit"))
+    except CheckpointError:
+        return False  # it is not whole; who opens it for its weights is told how
+
+
+def _tokenizer(root: Path, text: Path | None) -> Path | None:
+    """The tokenizer: in the folder, within the text encoder's file, beside it, or in the hub's cache."""
+    places = [root / "tokenizer", root / _OFFICIAL_TOKENIZER, root]
+    if text is not None:
+        beside = text if text.is_dir() else text.parent
+        places += [text, beside / "tokenizer", beside / _OFFICIAL_TOKENIZER, beside]
+    if found := next((place for place in places if holds_tokenizer(place)), None):
+        return found
+    if text is None or _vocabulary(text) != _RELEASED_VOCABULARY or not (hub := cached_folder(TOKENIZER_HUB)):
+        return None
+    return snapshot(hub) if holds_tokenizer(snapshot(hub)) else None
+
+
+def _vocabulary(text: Path) -> int | None:
+    try:
+        with open_reader(text) as reader:
+            arch = recognise(reader, "text").arch
+    except CheckpointError:
+        return None
+    return arch.vocab if isinstance(arch, UMT5Arch) else None
 
 
 def _cached_audio() -> Path | None:
     """The released encoder of audio, which is a model of its own on the hub, if its cache has it."""
     folder = cached_folder(AUDIO_HUB)
     return None if folder is None else snapshot(folder)
-
-
-def _files(folder: Path) -> Layout:
-    """A ComfyUI tree, or a plain folder of single files: every file is asked what it is."""
-    root = folder / "models" if (folder / "models" / "diffusion_models").is_dir() else folder
-    places = [root, *(root / name for name in _TREE if (root / name).is_dir())]
-    found: dict[str, list[Path]] = {}
-    unread: list[str] = []
-    spiece: Path | None = None
-    said = _said(root / "variant.json")
-    heard = said.get("speech") is not None
-    for file in sorted({file for place in places for file in place.iterdir() if file.suffix in SUFFIXES}):
-        try:
-            if weight_files(file)[0] != file:
-                continue  # a later shard: the first stands for all
-            with open_reader(file) as reader:
-                identity = recognise(reader)
-                if SPIECE in reader.infos:
-                    spiece = file
-        except CheckpointError as error:
-            unread.append(str(error))
-            continue  # models of other families lie in such folders too
-        heard = heard or identity.task == "s2v"
-        part = _expert(file.relative_to(root)) if identity.part == "dit" else identity.part
-        found.setdefault(part, []).append(file)
-    found |= {part: [path] for part, path in _shared(root, said).items()}
-    found["audio"] = (found.get("audio") or _audio_folders(root)) if heard else []
-    parts = {part: _only(files, part, folder) for part, files in found.items() if files}
-    for tokenizer in (root / "tokenizer", root / _OFFICIAL_TOKENIZER, root):
-        if any((tokenizer / name).is_file() for name in _TOKENIZER_FILES):
-            parts.setdefault("tokenizer", tokenizer)
-    if spiece is not None:
-        parts.setdefault("tokenizer", spiece)
-    if not parts:
-        raise CheckpointError(f"{folder} holds no part of a Wan model. Check the path.")
-    variant, defaults = root / "variant.json", said.get("defaults")
-    shift = _number(variant, defaults, "shift") if isinstance(defaults, dict) else None
-    return Layout("files", folder, parts, _number(variant, said, "boundary"), shift, tuple(unread), heard)
 
 
 def _said(variant: Path) -> dict[str, Any]:
@@ -268,18 +437,3 @@ def _audio_folders(root: Path) -> list[Path]:
     places = (root / OFFICIAL_AUDIO, root / DIFFUSERS_AUDIO, *sorted(root.glob("audio_encoders/*/")))
     beside = [place for place in places if (place / "config.json").is_file()]
     return beside or [place for place in (_cached_audio(),) if place is not None]
-
-
-def _expert(path: Path) -> str:
-    words = path.as_posix()
-    high, low = bool(_HIGH.search(words)), bool(_LOW.search(words))
-    return "dit" if high == low else "high" if high else "low"
-
-
-def _only(files: list[Path], part: str, folder: Path) -> Path:
-    if len(files) > 1:
-        names = ", ".join(str(file.relative_to(folder)) for file in files)
-        raise CheckpointError(
-            f"{folder} holds several files for the part {part!r}: {names}. Keep one, or name it."
-        )
-    return files[0]

@@ -22,6 +22,15 @@ _ORIGINAL_SHAPE = "comfy.gguf.orig_shape."
 _ROWS_AT_ONCE = 1 << 24  # elements dequantised together, so that the work space stays near 200 MB
 
 
+def read_fields(path: Path, prefix: str) -> dict[str, Any]:
+    """The metadata whose keys begin with `prefix`: numbers, texts and lists of them. Raises CheckpointError."""
+    import gguf
+
+    with reading(path, CheckpointError, "is damaged, cut off, or no GGUF file", "Download it again."):
+        fields = gguf.GGUFReader(path).fields
+        return {key: field.contents() for key, field in fields.items() if key.startswith(prefix)}
+
+
 class GGUFFile:
     """One `.gguf` file. Raises CheckpointError if it is cut off or no GGUF."""
 
@@ -44,7 +53,7 @@ class GGUFFile:
         self.metadata = {
             key: str(field.contents())
             for key, field in reader.fields.items()
-            if key.startswith("general.") and len(field.data) == 1
+            if key.startswith(("general.", "tokenizer.ggml.model")) and len(field.data) == 1
         }
         for tensor in reader.tensors:
             shape = shapes.get(tensor.name, tuple(int(n) for n in reversed(tensor.shape)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from wan22.weights.lora.file import Adapter, open_adapters, read_adapters
 from wan22.weights.lora.fitting import fits
 from wan22.weights.lora.names import is_lora, kind_of
 from wan22.weights.reader import Reader, open_reader
-from wan22.weights.recognise import identify, open_native
+from wan22.weights.recognise import identify, open_native, parts_of
 from wan22.weights.released import structure_hash
 
 
@@ -31,7 +31,7 @@ def describe(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path).expanduser()
     layout = None
-    if path.is_dir():
+    if path.is_dir() or _all_in_one(path):
         try:
             layout = find_layout(path)
         except CheckpointError:
@@ -47,16 +47,31 @@ def describe(path: str | Path) -> dict[str, Any]:
             parts[name] = {"path": str(place)}
             continue
         with open_reader(place) as reader:
-            parts[name] = _describe(reader)
+            parts[name] = _describe(reader, "dit" if name in ("high", "low") else name)
     return {
         "path": str(path),
         "layout": layout.kind,
         "boundary": layout.boundary,
         "shift": layout.shift,
         "missing": layout.missing,
-        "bytes": sum(size for part in parts.values() if isinstance(size := part.get("bytes"), int)),
+        "bytes": _bytes(parts.values()),
         "parts": parts,
     }
+
+
+def _all_in_one(path: Path) -> bool:
+    """Whether a file holds several networks."""
+    try:
+        with open_reader(path) as reader:
+            return len(parts_of(reader)) > 1
+    except CheckpointError:
+        return False  # `open_reader` says it again
+
+
+def _bytes(parts: Iterable[Mapping[str, Any]]) -> int:
+    """The bytes on disk of all parts; a file that holds several counts once."""
+    files = {tuple(part["files"]): part["bytes"] for part in parts if "files" in part}
+    return sum(files.values())
 
 
 def _pair(path: Path) -> dict[str, Any] | None:
@@ -82,14 +97,14 @@ def _pair(path: Path) -> dict[str, Any] | None:
     }
 
 
-def _describe(reader: Reader) -> dict[str, Any]:
+def _describe(reader: Reader, part: str | None = None) -> dict[str, Any]:
     if is_lora(reader.infos):
         return _describe_lora(reader)
     try:
-        view = open_native(reader)
+        view = open_native(reader, part)
         identity = asdict(identify(view))
         names, shapes = set(view.source.values()), view.shapes
-        problem = None
+        problem = identity["problem"]
     except CheckpointError as error:
         identity = dict.fromkeys(("part", "task", "variant", "dialect", "arch", "quantised"))
         names, shapes = set(reader.infos), {name: info.shape for name, info in reader.infos.items()}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from wan22.arch import DiTArch, UMT5Arch, VAEArch
 from wan22.errors import CheckpointError, KeysError
-from wan22.weights.dialects import DIALECTS, Dialect
+from wan22.weights.dialects import ALL, Dialect, dialects_in
 from wan22.weights.edits.quantised import Scales, check_numbers, dequantise, find_scales
 from wan22.weights.reader import Reader
 
@@ -68,7 +68,7 @@ def _native(reader: Reader, dialect: Dialect, scales: Scales) -> Native:
     source, unknown = {}, []
     own = dialect.matches(reader.infos)  # else what it would take for a parameter may be anything
     for name in reader.infos:
-        if name in scales.aside or name.removeprefix(dialect.prefix) in dialect.ignored:
+        if name in scales.aside or dialect.ignores(name):
             continue
         ours = dialect.to_native(name)
         if ours is None or ours in source:
@@ -129,7 +129,7 @@ def meta_module(arch: DiTArch | VAEArch | UMT5Arch) -> nn.Module:
 
 def _nearest(reader: Reader, wanted: Mapping[str, object]) -> Native:
     scales = find_scales(reader)
-    views = [_native(reader, dialect, scales) for dialects in DIALECTS.values() for dialect in dialects]
+    views = [_native(reader, dialect, scales) for dialect in dialects_in(reader.infos) or ALL]
     return max(views, key=lambda view: len(view.source.keys() & wanted.keys()) - len(view.unknown))
 
 

@@ -19,9 +19,10 @@ from wan22.catalog import VAE_21, VAE_22
 from wan22.catalog import VARIANTS as CATALOGUE
 from wan22.errors import CheckpointError
 from wan22.files import check_fields, parse_object, reading
-from wan22.weights.dialects import DIALECTS, wav2vec2
+from wan22.weights.dialects import DIALECTS, dialects_in, wav2vec2
 from wan22.weights.load import Native, native
 from wan22.weights.reader import DTYPES, Reader
+from wan22.weights.relatives import SUPPORTED, relative
 from wan22.weights.released import VARIANTS, structure_hash
 
 ARCH_KEY = "wan22.arch"
@@ -32,7 +33,6 @@ HISTORY = (1, 2, 16)
 
 _HEAD_WIDTH = 128  # of every released DiT
 _S2V = CATALOGUE["s2v-14B"].dit
-_FUTURE = {"animate": "character animation", "i2v-2.1": "Wan2.1's image to video"}
 _HEARS = "casual_audio_encoder.weights"  # the release spells it so
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -85,40 +85,47 @@ RELEASED_AUDIO = AudioArch(
 class Identity:
     """What a checkpoint is.
 
-    `task` is that of a DiT: "t2v", "i2v", "ti2v", "s2v"; "animate" and "i2v-2.1" are known but cannot be run.
-    `variant` names the release that has exactly these tensors, such as "t2v-A14B", if one has.
-    `quantised` is "fp8", "int8" or a GGUF kind.
+    `task` is that of a DiT: "t2v", "i2v", "ti2v", "s2v", or that of a relative (`weights/relatives.py`) such as
+    "vace", which is known but cannot be run: `problem` says so. `variant` names the release that has exactly these
+    tensors, such as "t2v-A14B", if one has. `quantised` is "fp8", "int8" or a GGUF kind.
     """
 
     part: Literal["dit", "vae", "text", "audio"]
     task: str | None
     variant: str | None
     dialect: str
-    arch: DiTArch | VAEArch | UMT5Arch | AudioArch
+    arch: DiTArch | VAEArch | UMT5Arch | AudioArch | None
     quantised: str | None
+    problem: str | None = None
 
     def require_supported(self) -> None:
-        """Raise CheckpointError if this is a network that is recognised but cannot be run yet."""
-        if self.task in _FUTURE:
-            raise CheckpointError(
-                f"this is a {_FUTURE[self.task]} network ({self.task}), which is not supported yet. "
-                "Supported are t2v, i2v, ti2v and s2v."
-            )
+        """Raise CheckpointError if this is a network that is recognised but cannot be run."""
+        if self.problem is not None:
+            raise CheckpointError(self.problem)
 
 
-def recognise(reader: Reader) -> Identity:
-    """Recognise a checkpoint. Raises CheckpointError if it is no part of any Wan model."""
-    return identify(open_native(reader))
+def recognise(reader: Reader, part: str | None = None) -> Identity:
+    """Recognise a checkpoint, of an all-in-one file its transformer or the `part` that is named.
+
+    Raises CheckpointError if it is no part of any Wan model.
+    """
+    return identify(open_native(reader, part))
 
 
-def open_native(reader: Reader) -> Native:
-    """See a checkpoint through its own dialect. Raises CheckpointError if it is in none."""
-    views = [
-        native(reader, dialect)
-        for dialects in DIALECTS.values()
-        for dialect in dialects
-        if dialect.matches(reader.infos)
-    ]
+def parts_of(reader: Reader) -> list[str]:
+    """The parts that a file holds; of an all-in-one file "dit", "vae" and "text"."""
+    found = {dialect.part for dialect in dialects_in(reader.infos)}
+    return [part for part in DIALECTS if part in found]
+
+
+def open_native(reader: Reader, part: str | None = None) -> Native:
+    """See a checkpoint through its own dialect, of an all-in-one file its transformer or the `part` that is named.
+
+    Raises CheckpointError if it is in none.
+    """
+    dialects = dialects_in(reader.infos)
+    wanted = part or next((d.part for d in dialects if d.part == "dit"), None)
+    views = [native(reader, dialect) for dialect in dialects if wanted in (None, dialect.part)]
     if not views:
         known = ", ".join(sorted({dialect.name for dialects in DIALECTS.values() for dialect in dialects}))
         raise CheckpointError(
@@ -136,6 +143,20 @@ def hears(view: Native) -> bool:
 def identify(view: Native) -> Identity:
     """Recognise a checkpoint that is already seen through its dialect."""
     shapes, part = view.shapes, view.dialect.part
+    known = relative(view) if part == "dit" else None
+    if known is not None:
+        task, title = known
+        said = title if task is None else f"{title} ({task})"
+        problem = f"{view.reader.path} is {said}, which is not supported yet. {SUPPORTED}"
+        return Identity(
+            part,
+            task,
+            VARIANTS.get(structure_hash(shapes)),
+            view.dialect.name,
+            None,
+            _quantised(view),
+            problem,
+        )
     what = f"looks like a {part} in the {view.dialect.name} dialect, but is not complete, or damaged"
     with reading(view.reader.path, CheckpointError, what, "Its sizes cannot be told."):
         arch = _ARCH[part](shapes, _Told(view.reader, part))
@@ -232,10 +253,6 @@ def _inject(shapes: Shapes, told: _Told, layers: int) -> tuple[int, ...]:
 def _task(shapes: Shapes, arch: DiTArch) -> str | None:
     if arch.speech is not None:
         return "s2v"
-    if any(name.startswith("face_adapter.") for name in shapes):
-        return "animate"
-    if any(name.startswith("img_emb.") for name in shapes):
-        return "i2v-2.1"
     if arch.in_channels == arch.out_channels:
         return "ti2v" if arch.in_channels == 48 else "t2v"
     # Four channels of mask and the latents of the image stand beside the noise.
@@ -301,6 +318,12 @@ def _flat_levels(shapes: Shapes) -> list[_Level]:
 
 
 def _text(shapes: Shapes, told: _Told) -> UMT5Arch:
+    layers = _count(shapes, r"blocks\.(\d+)\.")
+    if layers > 1 and f"blocks.{layers - 1}.pos_embedding.embedding.weight" not in shapes:
+        raise CheckpointError(
+            f"{told.path} is a T5 encoder, of another family of models: only its first block has a position bias. "
+            "Wan's text encoder is a UMT5 (umt5_xxl, models_t5_umt5-xxl-enc-bf16)."
+        )
     vocab, dim = shapes["token_embedding.weight"]
     buckets, heads = shapes["blocks.0.pos_embedding.embedding.weight"]
     return UMT5Arch(
@@ -309,7 +332,7 @@ def _text(shapes: Shapes, told: _Told) -> UMT5Arch:
         dim_attn=shapes["blocks.0.attn.q.weight"][0],
         ffn_dim=shapes["blocks.0.ffn.fc1.weight"][0],
         heads=heads,
-        layers=_count(shapes, r"blocks\.(\d+)\."),
+        layers=layers,
         buckets=buckets,
         max_distance=told.get("max_distance", "relative_attention_max_distance") or 128,
     )

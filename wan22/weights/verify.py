@@ -10,15 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wan22.arch import DiTArch, UMT5Arch, VAEArch
 from wan22.errors import CheckpointError
 from wan22.files import read_bytes
-from wan22.weights.dialects import DIALECTS
 from wan22.weights.edits.quantised import find_scales
-from wan22.weights.find import find_layout
+from wan22.weights.find import broken_links, find_layout
+from wan22.weights.load import check_fits, meta_module
 from wan22.weights.lora.file import holds_lora, open_adapters, read_adapters
 from wan22.weights.lora.names import is_lora
 from wan22.weights.reader import SUFFIXES, Reader, open_file, open_reader, read_json
-from wan22.weights.recognise import recognise
+from wan22.weights.recognise import identify, open_native, parts_of
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1 << 22
@@ -57,7 +58,8 @@ def verify(path: str | Path, *, hashes: bool = True, progress: Progress | None =
     Known are: a `FILE.sha256` or `SHA256SUMS` beside the file, the file's name in the hub's cache, and what
     the hub's client notes beside a download into a folder.
 
-    Raises CheckpointError only if `path` does not exist.
+    A network that wan22 cannot run (a relative, or one with other tensors) is a problem too. Raises CheckpointError
+    only if `path` does not exist.
     """
     path = Path(path).expanduser()
     if not path.exists():
@@ -82,7 +84,7 @@ def verify(path: str | Path, *, hashes: bool = True, progress: Progress | None =
             report.problems.append(problem)
     report.problems.extend(_index_problems(path))
     if not report.problems:
-        report.problems.extend(_layout_problems(path) if path.is_dir() else _file_problems(path))
+        report.problems.extend(_layout_problems(path))
     return report
 
 
@@ -130,33 +132,62 @@ def _misplaced(index: Path, reader: Reader) -> list[str]:
     return [f"{index}: {len(wrong)} tensors are not where it says, such as {wrong[0]}. Download it again."]
 
 
-def _file_problems(path: Path) -> list[str]:
-    """A LoRA should be read whole; a network of ours should be stored in a way that is read."""
-    try:
-        with open_reader(path) as reader:
-            if is_lora(reader.infos):
-                read_adapters(reader, said=path.stem)
-            elif any(d.matches(reader.infos) for dialects in DIALECTS.values() for d in dialects):
-                recognise(reader)
-            else:
-                find_scales(reader)
-    except CheckpointError as error:
-        return [str(error)]
-    return []
-
-
 def _layout_problems(path: Path) -> list[str]:
-    """A model's folder should have all of its parts; a folder of one network should be recognised; LoRAs be read."""
+    """A model should have all of its parts, and each of them every tensor of a network that wan22 knows; a LoRA should
+    be read.
+    """
+    broken = broken_links(path) if path.is_dir() else []
+    problems = [f"{link} is a link to nothing ({link.readlink()}). Download it again." for link in broken]
+    if problems:
+        return problems
     try:
-        if holds_lora(path):
-            open_adapters(path)
-            return []
-        layout = find_layout(path)
-        if len(layout.parts.keys() - {"tokenizer"}) > 1:
-            layout.require_complete()
+        for part, place in _networks(path).items():
+            problems += _network_problems(place or path, part)
+    except CheckpointError as error:
+        problems.append(str(error))
+    return problems
+
+
+def _networks(path: Path) -> dict[str, Path | None]:
+    """The networks at a path, by the part that they are; of one file or folder of shards, what is in it."""
+    lora = path.is_dir() and holds_lora(path)
+    if path.is_dir():
+        try:
+            layout = find_layout(path)
+        except CheckpointError:
+            if not lora:
+                raise
         else:
-            with open_reader(path) as reader:
-                recognise(reader)
+            found: dict[str, Path | None] = {
+                part: p for part, p in layout.parts.items() if part != "tokenizer"
+            }
+            if len(found) > 1:
+                layout.require_complete()
+                return found
+    if lora:
+        open_adapters(path)  # that it can be read is all there is to say
+        return {}
+    with open_reader(path) as reader:
+        if is_lora(reader.infos):
+            read_adapters(reader, said=path.stem)
+            return {}
+        if not (found_here := parts_of(reader)) and path.is_file():
+            find_scales(
+                reader
+            )  # of another family: that it is stored in a way that is read is all there is to say
+            return {}
+        return dict.fromkeys(found_here) or {"": None}
+
+
+def _network_problems(place: Path, part: str) -> list[str]:
+    try:
+        with open_reader(place) as reader:
+            view = open_native(reader, "dit" if part in ("high", "low") else part or None)
+            identity = identify(view)
+            identity.require_supported()
+            arch = identity.arch
+            if isinstance(arch, DiTArch | VAEArch | UMT5Arch):
+                check_fits(view, meta_module(arch))
     except CheckpointError as error:
         return [str(error)]
     return []

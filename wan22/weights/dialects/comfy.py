@@ -4,6 +4,8 @@ Without the prefix a DiT file is in the official dialect, and so is ComfyUI's VA
 its tokenizer along as the bytes of `spiece_model`. Scaled fp8 is not a matter of names: see `edits/quantised.py`.
 """
 
+from collections.abc import Iterable
+
 from wan22.weights.dialects import diffusers
 from wan22.weights.dialects.table import Dialect, Identity
 
@@ -30,3 +32,8 @@ TEXT = Dialect(
     marks=("shared.weight", SPIECE),
     ignored=diffusers.TEXT.ignored | {SPIECE},
 )
+
+
+def spiece_name(names: Iterable[str]) -> str | None:
+    """The tensor that holds the tokenizer, behind any prefix; None if there is none."""
+    return next((name for name in names if name.rpartition(".")[2] == SPIECE), None)

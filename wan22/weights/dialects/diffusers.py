@@ -177,5 +177,6 @@ TEXT = Dialect(
     "text",
     _TEXT,
     marks=("shared.weight",),
-    ignored=frozenset({"encoder.embed_tokens.weight"}),  # tied: the same tensor again
+    # Tied, so the same tensor again; and a number of CLIP's that ComfyUI saves with every text encoder.
+    ignored=frozenset({"encoder.embed_tokens.weight", "logit_scale"}),
 )

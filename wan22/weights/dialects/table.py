@@ -13,6 +13,9 @@ from typing import Any
 
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
+ALL_IN_ONE = ("model.diffusion_model.", "vae.", "first_stage_model.", "text_encoders.", "cond_stage_model.")
+"""How names begin in a file that holds a transformer, a VAE and a text encoder together (ComfyUI's CheckpointSave)."""
+
 
 class Table:
     """Pairs (ours, theirs) of whole names; one `*` on each side may stand for the same number."""
@@ -80,6 +83,12 @@ class Dialect:
     def matches(self, names: Mapping[str, Any]) -> bool:
         """Whether a checkpoint with these tensor names is in this dialect."""
         return all(self.prefix + mark in names for mark in self.marks)
+
+    def ignores(self, name: str) -> bool:
+        """Whether a tensor carries nothing for this network, or is of another network in an all-in-one file."""
+        if self.prefix.startswith(ALL_IN_ONE) and not name.startswith(self.prefix):
+            return name.startswith(ALL_IN_ONE)
+        return name.removeprefix(self.prefix) in self.ignored
 
     def to_native(self, name: str) -> str | None:
         """Our name of their tensor `name`; None if the dialect has no such name."""
