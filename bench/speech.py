@@ -21,7 +21,7 @@ import torch
 
 import wan22
 from wan22 import engine as engine_module
-from wan22.conditioning.speech import RATE, Performance
+from wan22.conditioning.speech import RATE, SpeechClips
 from wan22.director.mouth import agreement, face_of, mouth_opening
 from wan22.engine import Engine
 from wan22.media.image import write_image
@@ -43,13 +43,13 @@ They lie between what stage videos with and without that move show.
 """
 
 
-class Forgetful(Performance):
+class Forgetful(SpeechClips):
     """The same story with its motion history removed: every clip is told what a first clip is, but for its audio."""
 
     def take(self, clip: int, carry: dict[str, torch.Tensor]) -> Any:
-        heard = self._hearing.clip(clip, self._speech.clip_frames, self._canvas.fps)[0]
+        heard = self._features.clip(clip, self._speech.clip_frames, self._canvas.fps)[0]
         first = super().take(0, {})
-        return replace(first, heard=replace(first.heard, audio=heard))
+        return replace(first, speech=replace(first.speech, audio=heard))
 
 
 class Judge:
@@ -149,9 +149,9 @@ def drift(judge: Judge, count: int, clips: int = 6) -> dict[str, Any]:
     """
     seconds = clips * judge.engine.variant.speech.clip_frames / judge.fps
     result: dict[str, Any] = {}
-    original = engine_module.Performance
+    original = engine_module.SpeechClips
     for name, story in (("with history", original), ("without", Forgetful)):
-        engine_module.Performance = story
+        engine_module.SpeechClips = story
         try:
             rows, errors = [], []
             for i, shot in enumerate(sample_puppets(count, 300 + judge.seed, split="held-out")):
@@ -160,7 +160,7 @@ def drift(judge: Judge, count: int, clips: int = 6) -> dict[str, Any]:
                 pan = replace(shot, camera=("pan left", "pan right")[i % 2])
                 errors.append(_astray(judge, pan, i))
         finally:
-            engine_module.Performance = original
+            engine_module.SpeechClips = original
         result[name] = {key: round(float(np.mean([row[key] for row in rows])), 3) for key in rows[0]}
         result[name]["astray while the camera pans"] = round(float(np.mean(errors)), 3)
     return result

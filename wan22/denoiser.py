@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from wan22.conditioning.clips import Take
+from wan22.conditioning.clips import ClipCondition
 from wan22.conditioning.text import Context
 from wan22.memory.placement import Placement
 from wan22.models.dit import ExtraTokens, NoiseLevels, TextMemory
@@ -33,9 +33,11 @@ def contexts(job: Job, clip: int, texts: dict[str, Context], device: torch.devic
 class Denoiser:
     """The networks of one clip: which one works at a level, with everything that does not depend on noise read once."""
 
-    def __init__(self, placement: Placement, job: Job, texts: tuple[Context, Context], take: Take) -> None:
-        self.placement, self.job, self.texts, self.take = placement, job, texts, take
-        known = take.known
+    def __init__(
+        self, placement: Placement, job: Job, texts: tuple[Context, Context], condition: ClipCondition
+    ) -> None:
+        self.placement, self.job, self.texts, self.condition = placement, job, texts, condition
+        known = condition.image
         self.channels = None if known.channels is None else known.channels[None].to(placement.device)
         self.name = ""
         self.network: nn.Module | None = None
@@ -76,7 +78,7 @@ class Denoiser:
         if len(groups) == 2 and self.job.canvas.tokens <= BATCH_TOKENS:
             groups = [(0, 1)]
         return tuple(
-            _Branch(len(group), self._read_text(network, group), self._hear(network, group))
+            _Branch(len(group), self._read_text(network, group), self._encode_audio(network, group))
             for group in groups
         )
 
@@ -88,20 +90,20 @@ class Denoiser:
     def _unguided(self) -> bool:
         """Whether the prompt's branch works alone; a model that hears needs no other up to 1, as in the release."""
         scale = self.job.scale(self.name)
-        return not self.guided or scale == 1 or (self.take.heard is not None and scale < 1)
+        return not self.guided or scale == 1 or (self.condition.speech is not None and scale < 1)
 
-    def _hear(self, network: nn.Module, group: tuple[int, ...]) -> ExtraTokens | None:
+    def _encode_audio(self, network: nn.Module, group: tuple[int, ...]) -> ExtraTokens | None:
         """What stands beside the noisy tokens; the branch without the prompt hears nothing."""
-        heard = self.take.heard
-        if heard is None:
+        speech = self.condition.speech
+        if speech is None:
             return None
         device = self.placement.device
         told = {
             name: value.to(device, network.patch_embedding.weight.dtype).expand(len(group), *value.shape)
             for name in ("reference", "motion", "pose")
-            if (value := getattr(heard, name)) is not None
+            if (value := getattr(speech, name)) is not None
         }
-        audio = heard.audio.to(device)
+        audio = speech.audio.to(device)
         return network.read_speech(audio=torch.stack([audio * (1 - i) for i in group]), **told)
 
     def denoise(self, x: Tensor, level: Level) -> Tensor:
@@ -117,7 +119,7 @@ class Denoiser:
 
     def _rescaled(self, guided: Tensor, told: Tensor) -> Tensor:
         """Only frames that are drawn count: of known ones the network says nothing."""
-        known = self.take.known.frames
+        known = self.condition.image.frames
         drawn = slice(None) if known is None else (~known).to(guided.device)
         narrowed = guided.clone()
         narrowed[:, drawn] = rescale(guided[:, drawn], told[:, drawn], self.job.rescale)
@@ -131,7 +133,7 @@ class Denoiser:
 
     def _levels(self, level: Level, x: Tensor) -> NoiseLevels:
         now = torch.tensor([[level.timestep]], dtype=torch.float32, device=x.device)
-        known = self.take.known
+        known = self.condition.image
         if known.frames is None or known.noisy:
             return NoiseLevels(now)
         unknown = (~known.frames).to(x.device, torch.int64)

@@ -27,10 +27,10 @@ from wan22.arch import DiTArch, UMT5Arch, VAEArch
 from wan22.canvas import Canvas
 from wan22.catalog import NANO, Variant
 from wan22.clock import Clock
-from wan22.conditioning.clips import Carry, ClipPlan, FrameChaining, Take
+from wan22.conditioning.clips import Carry, ClipCondition, ClipPlan, FrameChaining
 from wan22.conditioning.color_match import ColorMatch
 from wan22.conditioning.image import ImageCondition, channels, cover, frames, to_pixels
-from wan22.conditioning.speech import AudioFeatures, Performance, hidden_states
+from wan22.conditioning.speech import AudioFeatures, SpeechClips, hidden_states
 from wan22.conditioning.text import Context, Tokenizer
 from wan22.denoiser import Denoiser, contexts
 from wan22.errors import CheckpointError, DecodeError, OptionError
@@ -155,7 +155,7 @@ class Engine:
         clock = Clock(len(job.schedule), job.canvas.clips)
         if job.canvas.clips == 1 and request.audio is None:
             known, x = yield from self._condition(job)
-            x = yield from self._denoise(job, 0, texts, Take(known), x, clock)
+            x = yield from self._denoise(job, 0, texts, ClipCondition(known), x, clock)
             latents = {"latents": x.float().cpu()}
             yield Latents(latents, recipe)
             yield from self.decode_latents(latents, recipe)
@@ -174,21 +174,21 @@ class Engine:
         """Make one clip of several, and return what it leaves to the next."""
         if clip > 0 or self.variant.speech is not None:
             yield Phase("condition", "going on from the clip before" if clip else "hearing the audio")
-        take = story.take(clip, carry)
+        condition = story.condition(clip, carry)
         x = self._noise(job, clip)
         if self.variant.speech is not None:
             x = x.to(self.dtype)  # as the release: each update is rounded to it (spec: quirk 46)
-        x = (yield from self._denoise(job, clip, texts, take, x, clock)).float()
+        x = (yield from self._denoise(job, clip, texts, condition, x, clock)).float()
         yield Phase("decode", f"{job.canvas.latent[0]} latent frames")
         kept = _Kept(story.keep)
         try:
-            before = [] if take.before is None else [take.before.to(x)]
+            before = [] if condition.before is None else [condition.before.to(x)]
             stream = postprocess.own_frames(
-                self._decode(self.vae(), torch.cat([*before, x], dim=1)[None]), take
+                self._decode(self.vae(), torch.cat([*before, x], dim=1)[None]), condition
             )
             stream, colour = _matched_color(stream, carry, job.request.color_match)
             yield from postprocess.deliver(
-                postprocess.repeat_first_frame(kept(stream), take.stand), job.canvas, clip
+                postprocess.repeat_first_frame(kept(stream), condition.repeat_first), job.canvas, clip
             )
         except (RuntimeError, MemoryError) as error:
             raise DecodeError(f"the VAE could not decode clip {clip + 1}: {error}") from error
@@ -203,15 +203,15 @@ class Engine:
             known, _ = yield from self._condition(job)
             return FrameChaining(self.variant, job.canvas, self.encode_pixels, known)
         yield Phase("condition", "encoding the image")
-        return Performance(
+        return SpeechClips(
             speech,
             job.canvas,
             self.encode_pixels,
-            AudioFeatures(audio, self.hear, speech.silence_rms),
+            AudioFeatures(audio, self.encode_audio, speech.silence_rms),
             job.request,
         )
 
-    def hear(self, samples: Tensor) -> Tensor:
+    def encode_audio(self, samples: Tensor) -> Tensor:
         """Normalised samples (1, n) to the states of the audio's encoder (states, T, a)."""
         return hidden_states(self._placement.bring("audio"), samples)
 
@@ -325,21 +325,27 @@ class Engine:
                 known = frames(request.image, request.last_image, canvas, self.encode_pixels)
         if request.video is not None:
             yield Phase("condition", "encoding the clip")
-            images = postprocess.spread(request.video, canvas)
+            images = postprocess.resample_frames(request.video, canvas)
             video = torch.stack([to_pixels(cover(p, canvas.draw)) for p in images], dim=1)
             x = add_noise(self.encode_pixels(video[None])[0].cpu(), x, job.schedule[0])
         return known, x
 
     def _denoise(
-        self, job: Job, clip: int, texts: dict[str, Context], take: Take, x: Tensor, clock: Clock
+        self,
+        job: Job,
+        clip: int,
+        texts: dict[str, Context],
+        condition: ClipCondition,
+        x: Tensor,
+        clock: Clock,
     ) -> Generator[Event, Reply | None, Tensor]:
         """Walk the sample of a clip through the schedule, and return it; the expert in charge is brought in when its
         turn comes.
         """
         yield Phase("denoise", f"{len(job.schedule)} steps, {job.solver}")
         x = x.to(self.device)
-        experts = Denoiser(self._placement, job, contexts(job, clip, texts, self.device), take)
-        denoise = _holding(experts.denoise, take.known, x)
+        experts = Denoiser(self._placement, job, contexts(job, clip, texts, self.device), condition)
+        denoise = _holding(experts.denoise, condition.image, x)
         steps = SOLVERS[job.solver](denoise, x, job.schedule)
         reply: Reply | None = None
         for level in job.schedule:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from wan22.canvas import Canvas, fit
 from wan22.catalog import Variant
-from wan22.conditioning.clips import Take
+from wan22.conditioning.clips import ClipCondition
 from wan22.errors import CheckpointError
 from wan22.types import Clip, Events, Frames
 
@@ -27,15 +27,15 @@ SEAM = 4
 """Frames over which what is left of a seam between two clips is faded out."""
 
 
-def own_frames(stream: Iterator[Tensor], take: Take) -> Iterator[Tensor]:
+def own_frames(stream: Iterator[Tensor], condition: ClipCondition) -> Iterator[Tensor]:
     """What is a clip's own of its decoded parts (3, T, H, W): without the frames that show its past, and with the
     difference to what was shown of the past faded out.
     """
-    skip, shown = take.drop, 0
+    skip, shown = condition.drop, 0
     left: Tensor | None = None
     for part in stream:
-        if skip and take.seam is not None and part.shape[1] >= skip:
-            left = take.seam.to(part.device) - part[:, skip - 1]
+        if skip and condition.seam is not None and part.shape[1] >= skip:
+            left = condition.seam.to(part.device) - part[:, skip - 1]
         own = part[:, skip:]
         skip = max(0, skip - part.shape[1])
         if own.shape[1] == 0:
@@ -77,7 +77,7 @@ def to_frames(pixels: Tensor) -> np.ndarray:
     return levels.permute(1, 2, 3, 0).contiguous().cpu().numpy()
 
 
-def spread(clip: Clip, canvas: Canvas) -> np.ndarray:
+def resample_frames(clip: Clip, canvas: Canvas) -> np.ndarray:
     """The images of a clip at the times of the canvas's drawn frames; a short clip holds its last one."""
     span = canvas.frames / canvas.drawn_frames if canvas.stretched else 1.0
     times = np.arange(canvas.drawn_frames) * span / canvas.fps

@@ -13,7 +13,7 @@ from wan22 import postprocess
 from wan22.canvas import MAX_SIDE, fit, fit_speech, image_size
 from wan22.catalog import VARIANTS, Speech
 from wan22.errors import CheckpointError, SizeError
-from wan22.postprocess import canvas_of, deliver, spread, to_frames
+from wan22.postprocess import canvas_of, deliver, resample_frames, to_frames
 from wan22.types import Clip
 
 FREE, ONLY = tiny_variant(), tiny_variant(only=True)
@@ -188,13 +188,15 @@ def test_pixels_are_rounded_and_clamped():
 )
 def test_a_clip_is_shown_at_the_times_of_the_video(fps, frames, expected):
     clip = Clip(np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1).repeat(3, axis=3), fps)
-    shown = spread(clip, canvas(FREE, None, frames))[:, 0, 0, 0].tolist()
+    shown = resample_frames(clip, canvas(FREE, None, frames))[:, 0, 0, 0].tolist()
     assert shown == (expected or [*range(10), 9, 9, 9])
 
 
 def test_a_clip_is_spread_as_the_video_made_of_it_will_be():
     clip = Clip(np.arange(36, dtype=np.uint8).reshape(36, 1, 1, 1).repeat(3, axis=3), 8.0)
-    assert spread(clip, canvas(ONLY, None, 36, chain=False))[:, 0, 0, 0].tolist() == [*range(0, 36, 4)]
+    assert resample_frames(clip, canvas(ONLY, None, 36, chain=False))[:, 0, 0, 0].tolist() == [
+        *range(0, 36, 4)
+    ]
 
 
 def test_the_canvas_of_a_recipe_is_the_one_that_made_it():

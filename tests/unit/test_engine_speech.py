@@ -175,7 +175,7 @@ def test_silence_music_and_clicks_make_finite_videos(engine):
 def test_each_clip_is_told_what_is_heard_in_its_frames(engine, monkeypatch):
     heard, _ = calls_of(engine, monkeypatch)
     made(engine)
-    hearing = AudioFeatures(ASK.audio, engine.hear)
+    hearing = AudioFeatures(ASK.audio, engine.encode_audio)
     assert len(heard) == 3
     for clip, call in enumerate(heard):
         expected = hearing.clip(clip, CLIP, FPS)[0]
@@ -323,7 +323,7 @@ def test_guidance_is_the_formula_and_up_to_one_only_what_is_heard_works(engine, 
     network = engine._placement.bring("dit")
     level = levels("unipc", 1, 3.0)[0]
     x = draw_noise((4, 2, 8, 8), 5)
-    hearing = AudioFeatures(request.audio, engine.hear)
+    hearing = AudioFeatures(request.audio, engine.encode_audio)
     velocities = []
     for text, share in ((request.prompt, 1), ("a cube", 0)):
         with torch.inference_mode():
@@ -367,7 +367,7 @@ def test_in_bfloat16_it_is_another_precision_of_the_same_video(engine, folder):
     network = half._placement.bring("dit").casual_audio_encoder
     assert network.weights.dtype == torch.bfloat16
     with torch.inference_mode():
-        tokens = network(AudioFeatures(ASK.audio, half.hear).clip(0, CLIP, FPS))
+        tokens = network(AudioFeatures(ASK.audio, half.encode_audio).clip(0, CLIP, FPS))
     assert {t.dtype for t in tokens} == {torch.float32}  # as the release computes them
 
 

@@ -1,9 +1,8 @@
-"""A video made in several clips: what each is told, how it becomes frames, and what it leaves to the next.
+"""Videos made in several clips: the condition of each clip, how it becomes frames, what it leaves to the next.
 
-Every clip is a Take. A Story makes them one after another: `FrameChaining` for models that go on from a clip's
-last frames (here), `Performance` for a model that audio drives (speech.py). A story knows pixels and latents,
-no network: encoding is a function that it is given. What passes from clip to clip is a dict of tensors, so
-that a video can be resumed.
+Every clip has a `ClipCondition`. A `ClipPlan` makes them in order: `FrameChaining` (here) for models that continue the
+last frames of a clip, `SpeechClips` (speech.py) for speech to video. A plan knows pixels and latents, no network: the
+encoder is a function that it is given. A dict of tensors passes from clip to clip, so that a video can be resumed.
 """
 
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ Carry = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class SpeechCondition:
-    """What a network that audio drives is told of a clip (see models/speech.py): latents (c, t, h, w) of the
+    """The condition of a clip for a speech-to-video network (see models/speech.py): latents (c, t, h, w) of the
     reference image, of the past and of the body's pose, and the audio's states (states, a, T).
     """
 
@@ -33,28 +32,29 @@ class SpeechCondition:
 
 
 @dataclass(frozen=True)
-class Take:
-    """One clip. Its latents are decoded behind the latents `before`; the first `drop` decoded frames are not its own.
+class ClipCondition:
+    """The condition of one clip, and how its latents become frames.
 
-    `stand` times its first frame is shown besides, in place of frames that the model cannot make. `seam` is a frame
-    (3, H, W) that the last dropped frame shows again: what differs is faded out over the frames that follow.
+    The clip's latents are decoded after the latents `before`; the first `drop` decoded frames belong to those. The next
+    frame is shown `repeat_first` more times, in place of frames that the model cannot make. `seam` is a
+    frame (3, H, W) that the last dropped frame should equal: the difference fades out over the frames that follow.
     """
 
-    known: ImageCondition = field(default_factory=ImageCondition)
-    heard: SpeechCondition | None = None
+    image: ImageCondition = field(default_factory=ImageCondition)
+    speech: SpeechCondition | None = None
     before: Float[Tensor, "c _ h w"] | None = None
     drop: int = 0
-    stand: int = 0
+    repeat_first: int = 0
     seam: Float[Tensor, "3 H W"] | None = None
 
 
 class ClipPlan(Protocol):
-    """Makes the takes of one video, in order; `keep` is how many of a clip's last frames it needs for the next."""
+    """Makes the conditions of a video's clips, in order. `keep`: how many last frames of a clip the next one needs."""
 
     keep: int
 
-    def take(self, clip: int, carry: Carry) -> Take:
-        """What clip `clip` (from 0) is told, after a clip that left `carry`."""
+    def condition(self, clip: int, carry: Carry) -> ClipCondition:
+        """The condition of clip `clip` (from 0), after a clip that left `carry`."""
         ...
 
     def carry(self, shown: Float[Tensor, "3 T H W"], carry: Carry) -> Carry:
@@ -73,13 +73,13 @@ class FrameChaining:
         self._variant, self._canvas, self._encode, self._first = variant, canvas, encode, first
         self.keep = canvas.overlap
 
-    def take(self, clip: int, carry: Carry) -> Take:
+    def condition(self, clip: int, carry: Carry) -> ClipCondition:
         """The first clip is told what the request says; later ones begin with the end of the one before."""
         if clip == 0:
-            return Take(self._first)
+            return ClipCondition(self._first)
         tail = carry["tail"].float()
         overlap = tail.shape[1]
-        return Take(self._known(tail), drop=overlap, seam=tail[:, -1])
+        return ClipCondition(self._known(tail), drop=overlap, seam=tail[:, -1])
 
     def carry(self, shown: Float[Tensor, "3 T H W"], carry: Carry) -> Carry:
         """The last frames that were shown."""

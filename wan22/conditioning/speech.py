@@ -18,7 +18,7 @@ from torch import Tensor
 
 from wan22.canvas import Canvas
 from wan22.catalog import Speech
-from wan22.conditioning.clips import Carry, SpeechCondition, Take
+from wan22.conditioning.clips import Carry, ClipCondition, SpeechCondition
 from wan22.conditioning.image import Encode, to_pixels
 from wan22.types import Audio, Image, Request
 
@@ -36,7 +36,7 @@ PIECE, CONTEXT = 40 * FEATURE_RATE, 10 * FEATURE_RATE
 """Encoder frames that are made together, and how many more it hears on either side. An audio file of up to a
 minute is heard whole, as in the official release; in a longer one attention reaches at least ten seconds."""
 
-Hear = Callable[[Float[Tensor, "1 n"]], Float[Tensor, "states T a"]]
+AudioEncoder = Callable[[Float[Tensor, "1 n"]], Float[Tensor, "states T a"]]
 """Normalised samples to all hidden states of the encoder."""
 
 
@@ -56,10 +56,10 @@ class AudioFeatures:
     which is what a silence's noise has. `audio` must have RATE samples a second, and one at least.
     """
 
-    def __init__(self, audio: Audio, hear: Hear, least: float = 0.0) -> None:
+    def __init__(self, audio: Audio, encode: AudioEncoder, least: float = 0.0) -> None:
         if audio.rate != RATE:
             raise ValueError(f"the encoder hears {RATE} samples a second, not {audio.rate}")
-        self._hear = hear
+        self._encode_audio = encode
         # Normalised over the whole audio, as Wav2Vec2's processor does. It may last hours: sums in float64, and no
         # copy of it.
         x = audio.samples
@@ -88,9 +88,9 @@ class AudioFeatures:
         first = int(before[0])
         states = self._between(first, int(after[-1]))
         share = torch.from_numpy(at - before).float()[None, :, None]
-        heard = torch.lerp(states[:, before - first], states[:, after - first], share)
-        silent = heard.new_zeros(heard.shape[0], len(ticks) - len(known), heard.shape[2])
-        return torch.cat([heard, silent], dim=1)
+        states = torch.lerp(states[:, before - first], states[:, after - first], share)
+        silent = states.new_zeros(states.shape[0], len(ticks) - len(known), states.shape[2])
+        return torch.cat([states, silent], dim=1)
 
     def clip(self, index: int, frames: int, fps: float) -> Float[Tensor, "1 states a T"]:
         """What is heard in the video frames of clip `index`, each clip being `frames` long."""
@@ -120,11 +120,11 @@ class AudioFeatures:
     def _encode(self, begin: int, end: int) -> Tensor:
         piece = self._samples[begin * _HOP : (end - 1) * _HOP + _FIELD if end < self.frames else None]
         normal = ((piece - self._mean) * self._scale).astype(np.float32)
-        return self._hear(torch.from_numpy(normal)[None]).cpu()
+        return self._encode_audio(torch.from_numpy(normal)[None]).cpu()
 
     def _silent(self) -> Tensor:
         """States of nothing, for an audio file shorter than one of the encoder's frames."""
-        return self._hear(torch.zeros(1, _FIELD)).cpu()
+        return self._encode_audio(torch.zeros(1, _FIELD)).cpu()
 
 
 def fit_reference(image: Image, size: tuple[int, int]) -> Image:
@@ -144,8 +144,8 @@ def fit_reference(image: Image, size: tuple[int, int]) -> Image:
     return np.asarray(resized.crop((left, top, left + size[0], top + size[1])))
 
 
-class Performance:
-    """The story of a video that audio drives: a reference image, an audio file, a memory of motion, perhaps a
+class SpeechClips:
+    """The clips of a video that audio drives: a reference image, an audio file, a memory of motion, perhaps a
     pose video.
 
     The loop of the official release (spec: speech_to_video, section 8), with one difference: the first clip, whose
@@ -153,17 +153,17 @@ class Performance:
     """
 
     def __init__(
-        self, speech: Speech, canvas: Canvas, encode: Encode, hearing: AudioFeatures, request: Request
+        self, speech: Speech, canvas: Canvas, encode: Encode, features: AudioFeatures, request: Request
     ) -> None:
         assert request.image is not None
-        self._speech, self._canvas, self._encode, self._hearing = speech, canvas, encode, hearing
+        self._speech, self._canvas, self._encode, self._features = speech, canvas, encode, features
         self.keep = speech.motion_frames
         self._pose = request.pose
         self._from_image = request.from_image
         self._pixels = to_pixels(fit_reference(request.image, canvas.draw))
         self._reference = encode(self._pixels[None, :, None])[0].cpu()
 
-    def take(self, clip: int, carry: Carry) -> Take:
+    def condition(self, clip: int, carry: Carry) -> ClipCondition:
         """The first clip has no past, unless it begins with the image; then its past is the image."""
         motion = None
         if clip > 0:
@@ -172,14 +172,14 @@ class Performance:
             motion = self._remember(self._begun())["motion"]
         before = self._reference if motion is None else motion
         decoded = 1 + (before.shape[1] - 1) * self._canvas.stride_time
-        heard = SpeechCondition(
+        speech = SpeechCondition(
             self._reference,
-            self._hearing.clip(clip, self._speech.clip_frames, self._canvas.fps)[0],
+            self._features.clip(clip, self._speech.clip_frames, self._canvas.fps)[0],
             motion,
             self._posed(clip),
         )
         stand = self._speech.warmup_frames if motion is None else 0
-        return Take(heard=heard, before=before, drop=decoded + stand, stand=stand)
+        return ClipCondition(speech=speech, before=before, drop=decoded + stand, repeat_first=stand)
 
     def carry(self, shown: Float[Tensor, "3 T H W"], carry: Carry) -> Carry:
         """The motion history: the last frames of all that was shown, as latents, and as pixels if clips are short."""

@@ -233,14 +233,14 @@ class SpeechDiT(WanDiT):
         )
 
     def _taps(self, audio: Tensor) -> dict[int, partial]:
-        local, whole = self._hear(audio)
+        local, whole = self._encode_audio(audio)
         taps = {}
         for i, block in enumerate(self.speech.inject):
             memory = self.audio_injector.read(i, local, whole)
             taps[block] = partial(self.audio_injector.tap, i, memory, self.attention)
         return taps
 
-    def _hear(self, audio: Tensor) -> tuple[Tensor, Tensor]:
+    def _encode_audio(self, audio: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens of the clip's frames. Its past is told as if the first moment had always sounded."""
         past = sum(self.speech.history)
         before = audio[..., :1].expand(*audio.shape[:-1], (past - 1) * 4 + 1)

@@ -14,7 +14,7 @@ from wan22.conditioning.image import to_pixels
 from wan22.conditioning.speech import (
     RATE,
     AudioFeatures,
-    Performance,
+    SpeechClips,
     fit_reference,
     hidden_states,
 )
@@ -249,36 +249,36 @@ def story(seconds=3.0, speech=VARIANT.speech, **changes):
         row, size=None, frames=None, seconds=None, fps=None, image=(64, 64), audio_seconds=seconds
     )
     eye = Eye()
-    return Performance(speech, canvas, eye, AudioFeatures(request.audio, Ear()), request), eye
+    return SpeechClips(speech, canvas, eye, AudioFeatures(request.audio, Ear()), request), eye
 
 
 def test_the_first_clip_has_no_past_and_stands_until_it_is_in_step():
     tale, _ = story()
-    take = tale.take(0, {})
-    assert take.heard.motion is None and take.heard.pose is None
-    assert torch.equal(take.before, take.heard.reference)
+    condition = tale.condition(0, {})
+    assert condition.speech.motion is None and condition.speech.pose is None
+    assert torch.equal(condition.before, condition.speech.reference)
     # 1 frame is the reference's, 3 are dropped, and the first of the others stands in their place.
-    assert (take.drop, take.stand) == (1 + 3, 3)
-    assert torch.equal(take.heard.audio, tale._hearing.clip(0, 8, 8.0)[0])
+    assert (condition.drop, condition.repeat_first) == (1 + 3, 3)
+    assert torch.equal(condition.speech.audio, tale._features.clip(0, 8, 8.0)[0])
 
 
 def test_a_video_that_begins_with_its_image_has_it_in_its_past():
     tale, eye = story(from_image=True)
-    take = tale.take(0, {})
+    condition = tale.condition(0, {})
     past = eye.seen[-1][0]
     assert past.shape == (3, 25, 64, 64)
     assert past[:, :-6].abs().max() == 0
     assert torch.equal(past[:, -1], to_pixels(IMAGE))
-    assert take.heard.motion.shape == (3, 7, 8, 8)
-    assert (take.drop, take.stand) == (25, 0)
-    assert torch.equal(take.before, take.heard.motion)
+    assert condition.speech.motion.shape == (3, 7, 8, 8)
+    assert (condition.drop, condition.repeat_first) == (25, 0)
+    assert torch.equal(condition.before, condition.speech.motion)
 
 
 @pytest.mark.parametrize("from_image", [False, True])
 def test_a_past_that_was_never_shown_may_be_the_image_standing_still(from_image):
     tale, eye = story(speech=replace(VARIANT.speech, static_history=True), from_image=from_image)
     still = to_pixels(IMAGE)[:, None]
-    assert (tale.take(0, {}).heard.motion is None) == (not from_image)
+    assert (tale.condition(0, {}).speech.motion is None) == (not from_image)
     shown = torch.rand(3, 5, 64, 64)
     tale.carry(shown, {})
     assert torch.equal(eye.seen[-1][0], torch.cat([still.expand(-1, 20, -1, -1), shown], dim=1))
@@ -293,7 +293,7 @@ def test_motion_history_is_the_last_frames_of_all_that_was_shown():
         carry = tale.carry(video[:, begin:end], carry)
         grey = torch.zeros(3, max(0, 25 - end), 64, 64)
         assert torch.equal(eye.seen[-1][0], torch.cat([grey, video[:, max(0, end - 25) : end]], dim=1))
-        assert torch.equal(tale.take(clip + 1, carry).heard.motion, carry["motion"])
+        assert torch.equal(tale.condition(clip + 1, carry).speech.motion, carry["motion"])
         begin, end = end, end + 8
 
 
@@ -308,7 +308,7 @@ def test_clips_longer_than_the_history_leave_its_latents_alone():
 def test_a_later_clip_without_the_past_that_it_needs_is_not_made_up():
     tale, _ = story()
     with pytest.raises(KeyError, match="motion"):
-        tale.take(1, {})
+        tale.condition(1, {})
 
 
 def posed(frames, fps):
@@ -326,7 +326,7 @@ def numbers(eye):
 def test_a_pose_video_is_seen_at_the_times_of_the_video(fps, step):
     tale, eye = story(pose=posed(100, fps))
     for clip in range(2):
-        pose = tale.take(clip, {"motion": torch.zeros(3, 7, 8, 8)}).heard.pose
+        pose = tale.condition(clip, {"motion": torch.zeros(3, 7, 8, 8)}).speech.pose
         times = [int((clip * 8 + i) * step) for i in range(8)]
         assert numbers(eye) == [times[0], *times]  # one more in front, so that every four make a latent
         assert pose.shape == (3, 2, 8, 8)
@@ -336,10 +336,10 @@ def test_a_pose_video_is_seen_at_the_times_of_the_video(fps, step):
 def test_after_the_end_of_its_pose_video_the_body_is_free():
     tale, eye = story(pose=posed(10, 8.0))
     carry = {"motion": torch.zeros(3, 7, 8, 8)}
-    tale.take(1, carry)
+    tale.condition(1, carry)
     assert numbers(eye) == [8, 8, 9, 0, 0, 0, 0, 0, 0]
     seen = len(eye.seen)
-    assert tale.take(2, carry).heard.pose is None
+    assert tale.condition(2, carry).speech.pose is None
     assert len(eye.seen) == seen
 
 
@@ -347,6 +347,6 @@ def test_a_pose_video_of_30000_1001_frames_a_second_does_not_slip():
     """Rates of television are no whole numbers, and times of frames are sums of rounded ones."""
     tale, eye = story(pose=Clip(posed(90, 30.0).frames, 30000 / 1001))
     for clip in range(3):
-        tale.take(clip, {"motion": torch.zeros(3, 7, 8, 8)})
+        tale.condition(clip, {"motion": torch.zeros(3, 7, 8, 8)})
         exact = [(clip * 8 + i) * 30000 // (8 * 1001) for i in range(8)]
         assert numbers(eye)[1:] == exact

@@ -307,7 +307,7 @@ def test_a_video_that_audio_drives_is_told_its_reference_its_past_and_what_is_he
     whole = speaker.encode_pixels(video[None])[0]
     assert torch.allclose(torch.cat([later.extra["motion"], later.latents], dim=1), whole, atol=1e-5)
     audio = wan22.read_audio(tmp_path / "clips/a.wav")
-    hearing = encode.AudioFeatures(audio, speaker.hear)
+    hearing = encode.AudioFeatures(audio, speaker.encode_audio)
     assert torch.allclose(later.extra["heard"], hearing.clip(4, 8, 8.0)[0], atol=1e-5)
     assert not torch.allclose(first.extra["heard"], later.extra["heard"])
 

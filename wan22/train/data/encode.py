@@ -144,7 +144,9 @@ class Encoder:
         """States (states, a, T) of the audio's encoder at video times; the whole audio sets the loudness."""
         path = video.item.audio or video.item.path
         late = 0.0 if video.item.audio else video.facts.clock.origin - float(AudioReader(path).origin)
-        hearing = AudioFeatures(read_audio(path, rate=RATE), self.engine.hear, self._speech.silence_rms)
+        hearing = AudioFeatures(
+            read_audio(path, rate=RATE), self.engine.encode_audio, self._speech.silence_rms
+        )
         ticks = np.round((np.array(times) + late) * VIDEO_RATE).astype(np.int64)
         return hearing.at_ticks(np.maximum(ticks, 0)).transpose(1, 2)
 
