@@ -46,9 +46,9 @@ They lie between what stage videos with and without that move show.
 class Forgetful(SpeechClips):
     """The same story with its motion history removed: every clip is told what a first clip is, but for its audio."""
 
-    def take(self, clip: int, carry: dict[str, torch.Tensor]) -> Any:
+    def condition(self, clip: int, carry: dict[str, torch.Tensor]) -> Any:
         heard = self._features.clip(clip, self._speech.clip_frames, self._canvas.fps)[0]
-        first = super().take(0, {})
+        first = super().condition(0, {})
         return replace(first, speech=replace(first.speech, audio=heard))
 
 

@@ -81,7 +81,9 @@ def test_a_later_clip_is_told_the_end_of_the_one_before(engine):
 def test_each_clip_reads_the_prompt_that_holds_in_its_middle(engine, monkeypatch):
     asked = []
     encode = engine.encode_text
-    monkeypatch.setattr(engine, "encode_text", lambda texts, *more: asked.append(list(texts)) or encode(texts, *more))
+    monkeypatch.setattr(
+        engine, "encode_text", lambda texts, *more: asked.append(list(texts)) or encode(texts, *more)
+    )
     one = video(engine.generate(ask(engine)))
     two = video(engine.generate(ask(engine, prompt="@0s a red ball rolls left @1.2s a blue cube spins")))
     assert asked[1][:2] == ["a red ball rolls left", "a blue cube spins"]
