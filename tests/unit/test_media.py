@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
+from wan22.atomic import written
 from wan22.errors import MediaError, OptionError, OutputError, SizeError
 from wan22.media.image import contact_sheet, read_image, resize, write_image
-from wan22.media.output_paths import check_output, estimate_bytes, target_kind, written
+from wan22.media.output_paths import check_output, estimate_bytes, target_kind
 from wan22.media.video import VideoWriter, probe, read_clip
 
 VIDEOS = [
@@ -491,7 +492,7 @@ def test_a_disk_that_fills_up_leaves_the_old_file_and_no_rest(tmp_path, monkeypa
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("wan22.media.output_paths.sync", full)
+    monkeypatch.setattr("wan22.atomic.sync", full)
     with pytest.raises(OutputError, match="No space left"):
         write(path, video(5))
     with pytest.raises(OutputError, match="No space left"):

@@ -43,8 +43,8 @@ def drift(
 
     Brightness, contrast, colour, sharpness, identity, and the seams between clips if its recipe names them.
     """
+    from wan22.atomic import written
     from wan22.director.drift_plot import plot_drift
-    from wan22.media.output_paths import written
 
     beside = file.rstrip("/")
     image = _plot_target(beside, plot)

@@ -44,7 +44,7 @@ def eval(
     asked = load_eval_recipe(recipe)
     folder = output or recipe.with_suffix(".eval")
 
-    from wan22.media.output_paths import written
+    from wan22.atomic import written
     from wan22.train.evaluation.report import plot, table
     from wan22.train.evaluation.run import evaluate
 

@@ -55,8 +55,8 @@ def measure(
     found = look(clip.frames, clip.fps)
     verdicts = judge(found, asked) if asked is not None else []
     if output is not None:
+        from wan22.atomic import written
         from wan22.director.measure_plot import plot_measurement
-        from wan22.media.output_paths import written
 
         with written(Path(output)) as part:
             plot_measurement(found, clip.frames, part, table(found, verdicts))

@@ -211,7 +211,7 @@ def _stills(engine: Engine, machine: Machine, wanted: bool) -> Engine | None:
 
 def _make(script: Script, shots: list[production.Shot], studio: production.Studio, stem: str) -> Board:
     """Make all shots; the board is written after each, so that it shows what is there at any moment."""
-    from wan22.media.output_paths import written
+    from wan22.atomic import written
     from wan22.storyboard.board import Board
 
     cards: list[Card] = []
@@ -282,7 +282,7 @@ def _together(portraits: list[Portrait], shots: list[production.Shot]) -> Contin
 
 def _put(source: Path, target: Path) -> None:
     """Copy a take to its shot's name, unless it is there."""
-    from wan22.media.output_paths import written
+    from wan22.atomic import written
 
     if target.is_file() and production.digest(target) == production.digest(source):
         return
@@ -308,7 +308,7 @@ def _put_still(take: production.Take, first: np.ndarray, target: Path) -> None:
 
 
 def _publish(board: Board, folder: Path) -> None:
-    from wan22.media.output_paths import written
+    from wan22.atomic import written
     from wan22.storyboard.board import html
     from wan22.storyboard.sheet import write_sheet
 

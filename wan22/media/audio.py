@@ -20,9 +20,9 @@ import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition
 
+from wan22.atomic import written
 from wan22.errors import MediaError, OptionError, OutputError
 from wan22.files import PathLike, reading
-from wan22.media import output_paths
 from wan22.media.file_types import AUDIO, check_whole, first_frame, sniff_audio
 from wan22.types import Audio
 
@@ -117,7 +117,7 @@ def write_audio(path: PathLike, audio: Audio, *, exact: bool = False) -> None:
         samples = np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
     try:
         with (
-            output_paths.written(target) as part,
+            written(target) as part,
             av.open(str(part), "w", format="wav", options={"fflags": "+bitexact"}) as container,
         ):
             stream = container.add_stream(codec, rate=rate, layout="mono")

@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, PngImagePlugin
 
+from wan22.atomic import written
 from wan22.errors import MediaError, OutputError
 from wan22.files import PathLike, reading
 from wan22.media.file_types import IMAGES, sniff
-from wan22.media.output_paths import IMAGE_KINDS, check_output, estimate_bytes, target_kind, written
-from wan22.media.recipe import RECIPE_KEY, dump_comment, dump_recipe
+from wan22.media.output_paths import IMAGE_KINDS, check_output, estimate_bytes, target_kind
+from wan22.media.recipe_text import IMAGE_DESCRIPTION, PREFIX, RECIPE_KEY, dump_comment, dump_recipe
 
 MAX_PIXELS = 40_000_000
 """Largest image that is decoded, width x height."""
 
-_IMAGE_DESCRIPTION = 0x010E
 _EXIF_LIMIT = 60_000  # a JPEG segment ends at 65,535 bytes
 
 
@@ -120,11 +120,21 @@ def save(path: Path, array: np.ndarray, kind: str, recipe: dict[str, Any] | None
                 f"the recipe has {len(comment):,} bytes and a JPEG carries {_EXIF_LIMIT:,}. "
                 "Write a .png or .webp."
             )
-        exif[_IMAGE_DESCRIPTION] = comment.decode("ascii")
+        exif[IMAGE_DESCRIPTION] = comment.decode("ascii")
     if kind == "jpeg":
         image.save(path, "JPEG", quality=95, subsampling=0, exif=exif)
     else:
         image.save(path, "WEBP", quality=95, method=4, exif=exif)
+
+
+def recipe_text(path: PathLike) -> str | None:
+    """The recipe in an image or GIF as it is spelt there; None if it has none."""
+    with opened(path) as image:
+        if isinstance(text := image.info.get(RECIPE_KEY), str):
+            return str(text)
+        comment = image.info.get("comment") or image.getexif().get(IMAGE_DESCRIPTION) or ""
+    text = comment.decode("ascii", "replace") if isinstance(comment, bytes) else str(comment)
+    return text.removeprefix(PREFIX) if text.startswith(PREFIX) else None
 
 
 def resize(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:

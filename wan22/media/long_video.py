@@ -18,44 +18,34 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import io
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from errno import EWOULDBLOCK
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import av
 import numpy as np
 
+from wan22.atomic import written
 from wan22.errors import OutputError
-from wan22.files import check_fields, read_json, reading
+from wan22.files import PathLike, check_fields, read_json, reading
 from wan22.media import output_paths
-from wan22.media.file_types import PathLike
-from wan22.media.image import read_image, save
-from wan22.media.recipe import RECIPE_KEY, FrameHasher, dump_recipe
-from wan22.media.writer import HEVC_TAG, MUX_OPTIONS, Encoder, Encoding
+from wan22.media.clip_store import Finish, FragmentStore, FrameStore, Store
+from wan22.media.encoding import Encoding
+from wan22.media.recipe_text import FrameHasher
 
 __all__ = ["LongVideo", "working_folder"]
 
-Finish = Callable[[Path, Path], None]
-"""Makes the video in its second argument (a name not yet taken) from the silent one in its first."""
-
 _FORMAT = 1  # of video.json
 _LEFTOVERS = ("carry-*", "silent.*", "whole.*", ".*.part")  # what an interrupted process may leave behind
-
-# One fragment for a clip, whose header is the same for every clip: it holds no length, bit rate or first time.
-_FRAGMENT = "frag_custom+empty_moov+delay_moov+default_base_moof+frag_discont+skip_trailer"
-# Frames that decoding runs ahead of showing, where frames are reordered. The same for every clip, so that the
-# decoding times of one clip go on where those of the clip before end.
-_REORDER = {"h264": 2, "hevc": 2}
 
 
 def working_folder(path: PathLike) -> Path:
@@ -127,10 +117,10 @@ class LongVideo:
         self._clips: list[_Clip] = []
         self._carry: str | None = None
         self._hasher = FrameHasher()
-        self._store: _Store = (
-            _Images(path, self.folder)
+        self._store: Store = (
+            FrameStore(path, self.folder)
             if encoding.kind == output_paths.SEQUENCE
-            else _Fragments(self.folder, encoding)
+            else FragmentStore(self.folder, encoding)
         )
         self._lock = self._take(afresh)
         self._open = True
@@ -344,208 +334,9 @@ class LongVideo:
         os.close(self._lock)
 
 
-class _Store(Protocol):
-    """Where the frames of a long video lie. An end is what `end_clip` returned: where a finished clip ends."""
-
-    path: Path
-
-    def rewind(self, end: int) -> str | None:
-        """Drop everything behind `end`; say what is wrong if something before it is missing."""
-
-    def add(self, frame: np.ndarray) -> None: ...
-
-    def end_clip(self, at: int, first: int) -> int:
-        """Bring the clip in progress to the disk, behind `at`; `first` is the number of its first frame."""
-        ...
-
-    def publish(
-        self, target: Path, frames: int, recipe: dict[str, Any] | None, finish: Finish | None
-    ) -> None: ...
-
-
-class _Fragments:
-    """A fragmented MP4 or MOV, one fragment for a clip; the packets of the clip in progress are in memory."""
-
-    def __init__(self, folder: Path, encoding: Encoding) -> None:
-        self._folder, self._encoding = folder, encoding
-        # VP9 and AV1 grow in MP4 too: its times are exact, and one way of appending is enough.
-        self._kind = "mov" if encoding.kind == "mov" else "mp4"
-        self.path = folder / f"video.{self._kind}"
-        self._clip: _EncodedClip | None = None
-
-    def rewind(self, end: int) -> str | None:
-        size = self.path.stat().st_size if self.path.exists() else 0
-        if size < end:
-            return f"{self.path.name} has {size:,} bytes, and its clips need {end:,}"
-        if size > end:
-            os.truncate(self.path, end)
-        return None
-
-    def add(self, frame: np.ndarray) -> None:
-        if self._clip is None:
-            self._clip = _EncodedClip(self._kind, self._encoding)
-        self._clip.add(frame)
-
-    def end_clip(self, at: int, first: int) -> int:
-        assert self._clip is not None
-        header, fragment = self._clip.finish(first)
-        self._clip = None
-        if not at:
-            return _append(self.path, _append(self.path, 0, header), fragment)
-        with self.path.open("rb") as file:
-            if file.read(len(header)) != header:
-                raise OutputError(
-                    f"{self.path} was begun with another version of the {self._encoding.codec} encoder, "
-                    "so it cannot grow. Go on with that version, or begin afresh."
-                )
-        return _append(self.path, at, fragment)
-
-    def publish(
-        self, target: Path, frames: int, recipe: dict[str, Any] | None, finish: Finish | None
-    ) -> None:
-        silent, whole = (self._folder / f"{name}.{self._encoding.kind}" for name in ("silent", "whole"))
-        with output_paths.written(target, whole):
-            if finish is None:
-                self._copy(whole, frames, recipe)
-                return
-            try:
-                self._copy(silent, frames, recipe)
-                finish(silent, whole)
-            finally:
-                silent.unlink(missing_ok=True)
-
-    def _copy(self, to: Path, frames: int, recipe: dict[str, Any] | None) -> None:
-        """Copy the packets into an ordinary file of the target's kind."""
-        kind = self._encoding.kind
-        metadata = {} if recipe is None else {RECIPE_KEY: dump_recipe(recipe)}
-        with (
-            av.open(str(self.path), format="mov") as source,
-            av.open(str(to), "w", format=kind, options=MUX_OPTIONS[kind]) as video,
-        ):
-            grown = source.streams.video[0]
-            stream = video.add_stream_from_template(grown, opaque=True)
-            assert isinstance(stream, av.VideoStream)
-            stream.time_base = 1 / self._encoding.rate
-            stream.codec_context.framerate = self._encoding.rate
-            if self._encoding.codec == "hevc":
-                stream.codec_context.codec_tag = HEVC_TAG
-            video.metadata.update(metadata)
-            assert grown.time_base is not None
-            frame = int(1 / (self._encoding.rate * grown.time_base))
-            count = 0
-            for packet in source.demux(grown):
-                if packet.size:  # the last one is empty
-                    packet.stream = stream
-                    packet.duration = frame  # the demuxer loses that of VP9
-                    video.mux(packet)
-                    count += 1
-        if count != frames:
-            raise OutputError(f"{self.path} is damaged: it holds {count} of {frames} frames.")
-
-
-class _EncodedClip:
-    """One clip on its way through an encoder of its own, so that it begins with a key frame."""
-
-    def __init__(self, kind: str, encoding: Encoding) -> None:
-        options = {"movflags": _FRAGMENT, "fflags": "+bitexact", "write_btrt": "0"}
-        self._file = io.BytesIO()
-        self._container = av.open(self._file, "w", format=kind, options=options)
-        self._encoder = Encoder(self._container, encoding)
-        self._delay = _REORDER.get(encoding.codec, 0)
-        self._packets: list[av.Packet] = []
-
-    def add(self, frame: np.ndarray) -> None:
-        self._packets += self._encoder.encode(frame)
-
-    def finish(self, first: int) -> tuple[bytes, memoryview]:
-        """Return the video's header and the clip's fragment, whose times begin with frame `first`."""
-        self._packets += self._encoder.flush()
-        for index, packet in enumerate(self._packets):
-            assert packet.pts is not None and packet.pts >= index - self._delay
-            packet.pts += first
-            packet.dts = first + index - self._delay
-            packet.duration = 1
-            self._container.mux(packet)
-        self._container.close()
-        content = self._file.getbuffer()
-        end = 0
-        while (
-            content[end + 4 : end + 8] != b"moof"
-        ):  # over the boxes before it: size, type (ISO 14496-12, 4.2)
-            end += int.from_bytes(content[end : end + 4], "big")
-        return bytes(content[:end]), content[end:]
-
-
-class _Images:
-    """Numbered PNG files in the working folder; the recipe is put into the first in the end."""
-
-    def __init__(self, path: PathLike, folder: Path) -> None:
-        self._target, self._name = output_paths.split_sequence(path)
-        self._folder = folder
-        self.path = folder / self._name
-        self._count = 0
-        self._sequence = path
-
-    def rewind(self, end: int) -> str | None:
-        there = {image.name for image in output_paths.numbered(self.path)}
-        names = {self._name % index for index in range(end)}
-        for name in there - names:
-            (self._folder / name).unlink()
-        # A process that ended while it published has moved some already.
-        lost = [name for name in sorted(names - there) if not (self._target / name).exists()]
-        self._count = end
-        return f"{lost[0]} is missing" if lost else None
-
-    def add(self, frame: np.ndarray) -> None:
-        save(self._folder / (self._name % self._count), frame, "png", None)
-        self._count += 1
-
-    def end_clip(self, at: int, first: int) -> int:
-        for index in range(at, self._count):
-            output_paths.sync(self._folder / (self._name % index))
-        return self._count
-
-    def publish(
-        self, target: Path, frames: int, recipe: dict[str, Any] | None, finish: Finish | None
-    ) -> None:
-        if finish is not None:
-            raise ValueError("a sequence of images has no audio to finish")
-        names = [self._name % index for index in range(frames)]
-        first = self._folder / names[0]
-        if recipe is not None and first.exists():
-            with output_paths.written(first) as part:
-                save(part, read_image(first), "png", recipe)
-        self._target.mkdir(parents=True, exist_ok=True)
-        for old in output_paths.numbered(self._sequence):
-            if old.name not in names:
-                old.unlink()  # the tail of a longer video would become a part of this one
-        for name in names:
-            if (self._folder / name).exists():
-                (self._folder / name).replace(self._target / name)
-        output_paths.sync(self._target)
-
-
-def _append(path: Path, at: int, content: bytes | memoryview) -> int:
-    """Write `content` at byte `at`, the end of what counts; return the new end. After an error, nothing is new."""
-    # Unbuffered: a buffer would try again on closing what a full disk has refused.
-    with path.open("r+b" if at else "wb", buffering=0) as file:
-        try:
-            file.seek(at)
-            rest = memoryview(content)
-            while rest:
-                rest = rest[file.write(rest) :]
-            os.fsync(file.fileno())
-        except OSError:
-            os.ftruncate(file.fileno(), at)
-            raise
-    if not at:
-        output_paths.sync(path.parent)
-    return at + len(content)
-
-
 def _write(path: Path, content: bytes) -> None:
     """Replace a file at once and for good."""
-    with output_paths.written(path) as part:
+    with written(path) as part:
         part.write_bytes(content)
 
 

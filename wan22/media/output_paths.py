@@ -6,19 +6,13 @@ Everything that can be known about a target before hours of work are spent on it
 from __future__ import annotations
 
 import os
-import re
-import secrets
 import shutil
 import tempfile
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wan22.errors import OutputError
-from wan22.media.file_types import PathLike
-
-PATTERN = re.compile(r"%0?\d*d")
-"""A number in a file name, as printf writes it: `shot-%04d.png`."""
+from wan22.files import PathLike
+from wan22.media.sequence_files import PATTERN, check_free, split_sequence
 
 IMAGE_KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 VIDEO_KINDS = {".mp4": "mp4", ".mov": "mov", ".webm": "webm", ".gif": "gif"}
@@ -27,6 +21,7 @@ SEQUENCE = "sequence"
 # Bytes per pixel and frame, on the safe side: noise at the highest quality of each container.
 _BYTES_PER_PIXEL = {"mp4": 0.8, "webm": 0.8, "mov": 1.2, "gif": 1.2, "png": 3.1, "jpeg": 2.0, "webp": 2.0}
 _OVERHEAD = 2 << 20  # containers, indices, the recipe
+_BESIDE = 32  # bytes of a name for endings of what is kept beside a result: .latents.safetensors, .unfinished
 _SPARE = 16 << 20  # a disk that is full to the last byte breaks other programs
 
 
@@ -69,12 +64,17 @@ def check_output(path: PathLike, *, bytes_needed: int, overwrite: bool = True) -
     """
     kind = target_kind(path)
     target = Path(path)
-    if kind != SEQUENCE and target.exists() and not overwrite:
-        raise OutputError(f"{target} exists already. Choose another name, or allow overwriting.")
-    folder = target if kind == SEQUENCE and not PATTERN.search(target.name) else target.parent
+    folder = split_sequence(path)[0] if kind == SEQUENCE else target.parent
     there = next(parent for parent in (folder, *folder.absolute().parents) if os.path.lexists(parent))
     if not there.is_dir():
         raise OutputError(f"{target} cannot be written: {there} is a file, not a folder.")
+    _check_names(target, there)
+    if kind == SEQUENCE:
+        check_free(path, overwrite=overwrite)
+    elif target.is_dir():
+        raise OutputError(f"{target} is a folder, not a file. Choose another name.")
+    elif os.path.lexists(target) and not overwrite:
+        raise OutputError(f"{target} exists already. Choose another name, or allow overwriting.")
     try:
         with tempfile.TemporaryFile(dir=there):  # permission bits do not tell for root or a read-only disk
             pass
@@ -92,57 +92,18 @@ def check_output(path: PathLike, *, bytes_needed: int, overwrite: bool = True) -
         )
 
 
-def numbered(path: PathLike) -> list[Path]:
-    """List the images of a sequence in order: of a folder, or of a name with a number pattern."""
-    folder, name = split_sequence(path)
-    before, after = PATTERN.split(name)
-    form = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
-    found = []
-    for entry in folder.iterdir() if folder.is_dir() else ():
-        if match := form.fullmatch(entry.name):
-            found.append((int(match[1]), entry))
-    return [entry for _, entry in sorted(found)]
-
-
-def split_sequence(path: PathLike) -> tuple[Path, str]:
-    """Return folder and name pattern of a sequence; in a folder of its own it is `frame-0000.png` and on."""
-    path = Path(path)
-    return (path.parent, path.name) if PATTERN.search(path.name) else (path, "frame-%04d.png")
-
-
-@contextmanager
-def written(target: Path, part: Path | None = None) -> Generator[Path]:
-    """Lend a hidden name beside `target` (`part`, if given); put it in place at the end, or remove it.
-
-    The target is the old file or the complete new one at every moment, also across a power cut.
-    Raises OutputError if the system refuses.
-    """
-    part = part or hidden(target)
+def _check_names(target: Path, there: Path) -> None:
+    """Raise OutputError for a name that the disk of the folder `there` cannot hold, with what is kept beside it."""
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        sync(part)
-        part.replace(target)
-        sync(target.parent)
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror or error}.") from error
-    finally:
-        with suppress(OSError):  # what went wrong has been said; this would be said in its place
-            part.unlink(missing_ok=True)
-
-
-def hidden(target: Path) -> Path:
-    """Return an unused hidden name beside `target`."""
-    return target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
-
-
-def sync(path: Path) -> None:
-    """Wait until a file or folder has reached the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        longest = os.pathconf(there, "PC_NAME_MAX")
+    except (OSError, ValueError):
+        longest = 255
+    for name in target.parts:
+        if len(os.fsencode(name)) > longest - _BESIDE:
+            raise OutputError(
+                f"the name {name[:40]}... has {len(os.fsencode(name))} bytes; at most {longest - _BESIDE} "
+                "can be written. Choose a shorter one."
+            )
 
 
 def _known() -> str:

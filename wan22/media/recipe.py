@@ -1,49 +1,32 @@
-"""The recipe of a video: a JSON-able dict that travels inside the file, and the hash of its images.
-
-It knows how a recipe is spelt in each container, not what is in it. The text is JSON in plain ASCII
-(other letters as \\u escapes), which every container, tool and code page leaves alone.
-"""
+"""The recipe in a file: a JSON-able dict that travels inside a video, an image or a sequence of images."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Any
 
-import numpy as np
+from wan22.files import PathLike
+from wan22.media import image, video
+from wan22.media.file_types import IMAGES, sniff
+from wan22.media.recipe_text import (
+    RECIPE_KEY,
+    RECIPE_LIMIT,
+    FrameHasher,
+    dump_comment,
+    dump_recipe,
+    frames_hash,
+    parse_recipe,
+)
+from wan22.media.sequence import first_of, is_sequence
 
-from wan22.errors import MediaError, OutputError
-from wan22.files import parse_object
-from wan22.media.file_types import PathLike, sniff
-
-RECIPE_KEY = "wan22"
-"""Name of the metadata entry in mp4, mov, webm and PNG."""
-
-RECIPE_LIMIT = 1_000_000
-"""Longest recipe in bytes of JSON. Readers of PNG refuse text of more than 1 MiB."""
-
-_PREFIX = f"{RECIPE_KEY}:"  # marks our text where a container has one nameless comment (GIF, JPEG, WebP)
-_IMAGE_DESCRIPTION = 0x010E  # Exif 2.3, table 4
-
-
-def dump_recipe(recipe: dict[str, Any]) -> str:
-    """Spell a recipe as JSON in ASCII.
-
-    Raises OutputError if it is longer than `RECIPE_LIMIT`, TypeError or ValueError if it is not JSON-able
-    (a tensor, an array, NaN).
-    """
-    text = json.dumps(recipe, allow_nan=False, separators=(",", ":"))
-    if len(text) > RECIPE_LIMIT:
-        raise OutputError(
-            f"the recipe is {len(text):,} bytes long; a file carries at most {RECIPE_LIMIT:,}. "
-            "Shorten the prompt."
-        )
-    return text
-
-
-def dump_comment(recipe: dict[str, Any]) -> bytes:
-    """Spell a recipe for containers that have one nameless comment."""
-    return (_PREFIX + dump_recipe(recipe)).encode("ascii")
+__all__ = [
+    "RECIPE_KEY",
+    "RECIPE_LIMIT",
+    "FrameHasher",
+    "dump_comment",
+    "dump_recipe",
+    "frames_hash",
+    "read_recipe",
+]
 
 
 def read_recipe(path: PathLike) -> dict[str, Any] | None:
@@ -52,63 +35,14 @@ def read_recipe(path: PathLike) -> dict[str, Any] | None:
     Of a sequence (a folder, or a name like `shot-%04d.png`) the first image carries it.
     Raises MediaError if the file cannot be read, or if its recipe is damaged.
     """
-    from wan22.media.sequence import images_of, is_sequence
-
     if is_sequence(path):
-        path = images_of(path)[0]
+        path = first_of(path)
     kind = sniff(path)
-    text = _image_text(path) if kind in ("png", "jpeg", "webp", "gif", "bmp", "tiff") else _video_text(path)
-    if text is None:
-        return None
-    return parse_object(text, f"{path} carries a damaged recipe, which", MediaError)
-
-
-def _image_text(path: PathLike) -> str | None:
-    from wan22.media.image import opened
-
-    with opened(path) as image:
-        if isinstance(text := image.info.get(RECIPE_KEY), str):
-            return str(text)
-        comment = image.info.get("comment") or image.getexif().get(_IMAGE_DESCRIPTION) or ""
-    text = comment.decode("ascii", "replace") if isinstance(comment, bytes) else str(comment)
-    return text.removeprefix(_PREFIX) if text.startswith(_PREFIX) else None
+    text = image.recipe_text(path) if kind in (*IMAGES, "gif") else _video_text(path)
+    return None if text is None else parse_recipe(text, path)
 
 
 def _video_text(path: PathLike) -> str | None:
-    from wan22.media.video import opened
-
-    with opened(path) as container:
+    with video.opened(path) as container:
         # Matroska writers put tag names in capitals.
         return next((value for key, value in container.metadata.items() if key.lower() == RECIPE_KEY), None)
-
-
-class FrameHasher:
-    """SHA-256 of a video's pixels, taken as the frames pass; how they are cut into pieces is no matter."""
-
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
-        self._shape: tuple[int, ...] | None = None
-        self.frames = 0
-
-    def update(self, frames: np.ndarray) -> None:
-        """Add uint8 frames (T, H, W, 3); every piece must have the same H and W (ValueError)."""
-        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
-            raise ValueError(f"frames must be uint8 (T, H, W, 3), not {frames.dtype} {frames.shape}")
-        if self._shape not in (None, frames.shape[1:]):
-            raise ValueError(f"frames of {frames.shape[1:]} after frames of {self._shape}")
-        self._shape = frames.shape[1:]
-        self.frames += len(frames)
-        self._hash.update(np.ascontiguousarray(frames).data)
-
-    def hexdigest(self) -> str:
-        """Return the hash of all frames so far and of their shape."""
-        total = self._hash.copy()
-        total.update(repr((self.frames, *(self._shape or ()))).encode("ascii"))
-        return total.hexdigest()
-
-
-def frames_hash(frames: np.ndarray) -> str:
-    """Return the SHA-256 (hex) of uint8 frames (T, H, W, 3) and of their shape."""
-    hasher = FrameHasher()
-    hasher.update(frames)
-    return hasher.hexdigest()

@@ -10,9 +10,9 @@ import numpy as np
 
 from wan22.errors import MediaError
 from wan22.media.file_types import PathLike
-from wan22.media.image import read_image
-from wan22.media.output_paths import PATTERN, numbered, split_sequence
-from wan22.media.recipe import read_recipe
+from wan22.media.image import read_image, recipe_text
+from wan22.media.recipe_text import parse_recipe
+from wan22.media.sequence_files import PATTERN, numbered, split_sequence, unfinished_note
 
 
 def is_sequence(path: PathLike) -> bool:
@@ -25,6 +25,10 @@ def images_of(path: PathLike) -> list[Path]:
     """The images of a sequence in order. Raises MediaError if there is none, or if a number between is missing."""
     found = numbered(path)
     folder, name = split_sequence(path)
+    if unfinished_note(path).exists():
+        raise MediaError(
+            f"{path} is half a sequence: writing it was interrupted. Make it again, under the same name or another."
+        )
     if not found:
         raise MediaError(
             f"{path} holds no images named like {name}. Name them as they are{_example(folder)}."
@@ -35,6 +39,11 @@ def images_of(path: PathLike) -> list[Path]:
         if later != earlier + 1:
             raise MediaError(f"{path}: {found[number].name} is followed by {found[number + 1].name}.")
     return found
+
+
+def first_of(path: PathLike) -> Path:
+    """The first image of a sequence, which carries its recipe. Raises MediaError as `images_of` does."""
+    return images_of(path)[0]
 
 
 def _example(folder: Path) -> str:
@@ -54,7 +63,11 @@ def rate_of(path: PathLike, fps: float | None) -> float:
 
     Raises MediaError if neither tells: images have no rate of their own.
     """
-    told = fps if fps is not None else (read_recipe(path) or {}).get("fps")
+    told = fps
+    if told is None:
+        first = first_of(path)
+        text = recipe_text(first)
+        told = None if text is None else parse_recipe(text, first).get("fps")
     if told is None:
         raise MediaError(f"{path} is a sequence of images, which has no rate of its own. Give --fps.")
     if isinstance(told, bool) or not isinstance(told, int | float) or not 0 < told <= 1000:

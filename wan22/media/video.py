@@ -21,9 +21,10 @@ from av.container import InputContainer
 from wan22.errors import MediaError
 from wan22.files import PathLike, reading
 from wan22.media import image as still
+from wan22.media.encoding import EXACT
 from wan22.media.file_types import IMAGES, check_whole, sniff
 from wan22.media.sequence import images_of, is_sequence, rate_of, read_images
-from wan22.media.writer import EXACT, VideoWriter
+from wan22.media.writer import VideoWriter
 from wan22.types import Clip
 
 __all__ = [

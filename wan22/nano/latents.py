@@ -9,13 +9,13 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from wan22.errors import CheckpointError
 from wan22.models.vae import WanVAE
 from wan22.nano.clips import ClipSet
 from wan22.stage.labels import Shot, sample
+from wan22.weights.writer import write_tensors
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,7 @@ def encode_clips(vae: WanVAE, clips: ClipSet, path: Path, *, lasts_of: float = 0
             if start < lasts_of * len(clips.shots):
                 still = video[:, :, -1:].repeat(1, 1, held, 1, 1)
                 lasts.append(vae.encode(still)[:, :, -1].half())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file({"videos": torch.cat(videos).contiguous(), "lasts": torch.cat(lasts).contiguous()}, partial)
-    partial.replace(path)
+    write_tensors(path, {"videos": torch.cat(videos), "lasts": torch.cat(lasts)})
 
 
 def statistics(path: Path) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from wan22.conditioning.speech import RATE, AudioFeatures, Hear
@@ -22,6 +21,7 @@ from wan22.stage.puppet_render import render_puppet
 from wan22.stage.voice import audio_track
 from wan22.train.log import Log
 from wan22.types import Audio
+from wan22.weights.writer import write_tensors
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def make_puppets(videos: PuppetVideos, vae: WanVAE, folder: Path, *, log: Log, b
             rows = range(start, min(start + batch, end))
             for name, value in _encode(videos, [shots[i] for i in rows], rows, vae).items():
                 parts[name].append(value)
-        _save({name: torch.cat(values) for name, values in parts.items()}, piece)
+        write_tensors(piece, {name: torch.cat(values) for name, values in parts.items()})
         log(f"{end} of {videos.count} videos")
 
 
@@ -142,18 +142,12 @@ def encode_puppet_audio(videos: PuppetVideos, hear: Hear, folder: Path, *, log: 
         heard.append(torch.stack([_states(hearing, at, videos) for at in spans]).half())
         if (row + 1) % 400 == 0:
             log(f"{row + 1} of {videos.count} tracks heard")
-    _save({"heard": torch.stack(heard)}, path)
+    write_tensors(path, {"heard": torch.stack(heard)})
 
 
 def _states(hearing: AudioFeatures, begin: int, videos: PuppetVideos) -> Tensor:
     times = np.arange(begin, begin + videos.clip) / videos.fps
     return hearing.at_ticks(np.round(times * 30).astype(np.int64)).transpose(1, 2)
-
-
-def _save(tensors: dict[str, Tensor], path: Path) -> None:
-    partial = path.with_suffix(".partial")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
-    partial.replace(path)
 
 
 def puppet_set(videos: PuppetVideos, folder: Path) -> PuppetSet:

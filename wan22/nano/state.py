@@ -14,12 +14,13 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from wan22.errors import CheckpointError
 from wan22.train.log import Log
 from wan22.train.muon import Muon
+from wan22.weights.writer import write_tensors
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum")
 
@@ -105,8 +106,7 @@ class TrainState:
                     tensors[f"{kind}/{name}"] = value.detach().clone().contiguous()
         meta = {"step": str(self.step), "identity": json.dumps(self.identity)}
         target = self.folder / "state.safetensors"
-        save_file(tensors, f"{target}.partial", metadata=meta)
-        Path(f"{target}.partial").replace(target)
+        write_tensors(target, tensors, meta)
 
     def resume(self) -> bool:
         """Continue from the folder if it holds a state of this recipe; return whether it did."""

@@ -149,7 +149,7 @@ def _memory(
 
 
 def _write(file: Path, text: str) -> None:
-    from wan22.media.output_paths import written
+    from wan22.atomic import written
 
     with written(file) as part:
         part.write_text(text, "utf-8")

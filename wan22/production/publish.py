@@ -40,7 +40,7 @@ class Target:
 
     def tagged(self, tag: str) -> Target:
         """A target beside this one: out.mp4 -> out-TAG.mp4, shots/ -> shots-TAG/, s-%04d.png -> s-TAG-%04d.png."""
-        from wan22.media.output_paths import PATTERN
+        from wan22.media.sequence_files import PATTERN
 
         path = Path(self.path)
         if match := PATTERN.search(path.name):
@@ -164,15 +164,11 @@ def _open(target: Target, size: tuple[int, int], fps: float) -> FrameSink:
 
 def _save(event: Latents, target: Target, events: EventSink, notes: dict[str, Any]) -> Path | None:
     """Put the latents in a safe place. A full disk is no reason to give up a video that may still be decoded."""
-    from safetensors.torch import save_file
-
-    from wan22.media.output_paths import written
+    from wan22.weights.writer import write_tensors
 
     metadata = {_RECIPE: json.dumps({**event.recipe, **notes}), _OUTPUT: target.path}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in event.tensors.items()}
     try:
-        with written(target.latents) as part:
-            save_file(tensors, part, metadata=metadata)
+        write_tensors(target.latents, event.tensors, metadata)
     except OutputError as error:
         events.note(f"the latents could not be saved before decoding: {error}")
         return None

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wan22.atomic import swept
 from wan22.errors import MediaError, RequestError, Wan22Error
 from wan22.production.publish import Target
 from wan22.version import __version__
@@ -130,9 +131,9 @@ class Studio:
         return self.engine.check(replace(last, image=grey))
 
     def clear(self) -> None:
-        """Remove the half files of a run that was killed."""
-        for stray in (*self.folder.glob(".*.part"), *(self.folder / TAKES).glob(".*.part")):
-            stray.unlink(missing_ok=True)
+        """Remove the half files of runs that were killed."""
+        for folder in (self.folder, self.folder / TAKES):
+            swept(folder)
 
     def shoot(self, shot: Shot) -> tuple[Take, int]:
         """The best take of a shot, and how many there are.
@@ -242,7 +243,7 @@ def _record_path(path: Path) -> Path:
 
 def _record(path: Path, measured: dict[str, Any]) -> None:
     """Note beside a file what its bytes are, and what was measured."""
-    from wan22.media.output_paths import written
+    from wan22.atomic import written
 
     values = {"sha256": digest(path), **measured}
     with written(_record_path(path)) as part:

@@ -164,7 +164,7 @@ def _line(take: Take) -> str:
 
 
 def _delete(target: Target) -> None:
-    from wan22.media.output_paths import PATTERN, numbered
+    from wan22.media.sequence_files import PATTERN, numbered
 
     path = Path(target.path)
     if PATTERN.search(path.name):

@@ -16,8 +16,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from wan22.atomic import written
 from wan22.errors import CheckpointError, OutputError
-from wan22.media.output_paths import sync
 from wan22.train.recipe import EXPERTS, OLD_NAMES, Recipe
 from wan22.weights.reader import DTYPE_NAMES, TensorInfo
 from wan22.weights.writer import write_safetensors
@@ -65,7 +65,6 @@ def save(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_safetensors(path, infos, lambda name: tensors[name].detach().cpu(), metadata)
-        sync(folder)
     except (OutputError, OSError) as error:
         good = steps_of(folder, expert)
         left = f"the last good one is of step {good[-1]}" if good else "there is none yet"
@@ -95,7 +94,7 @@ def newest(folder: Path, expert: str, log: Callable[[str], None]) -> Checkpoint 
     Raises CheckpointError if there are some and all are damaged.
     """
     for partial in folder.glob(f"{expert}-*.partial"):
-        partial.unlink()  # what an end in the middle of writing has left
+        partial.unlink()  # left by an end in the middle of writing, in earlier versions
     steps = steps_of(folder, expert)
     for step in reversed(steps):
         path = folder / f"{expert}-{step:08d}.safetensors"
@@ -185,12 +184,5 @@ def _shortened(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 def write_json(path: Path, value: object) -> None:
     """Write a small file so that it is whole or not there. Raises OutputError."""
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        sync(partial)
-        partial.replace(path)
-        sync(path.parent)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+    with written(path) as part:
+        part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

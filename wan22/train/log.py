@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wan22.atomic import written
 from wan22.errors import OptionError, OutputError
 
 if TYPE_CHECKING:  # preparing data logs too, and needs no torch
@@ -72,13 +73,8 @@ class MetricsLog:
     def resume(self, steps: Mapping[str, int]) -> None:
         """Take out the lines of steps that will be made again, and one that was cut off."""
         kept = [line for line in self.lines() if line["step"] <= steps.get(line["expert"], line["step"])]
-        partial = self._path.with_suffix(".partial")
-        try:
-            partial.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-            partial.replace(self._path)
-        except OSError as error:
-            raise OutputError(f"{self._path} cannot be written: {error.strerror or error}") from error
+        with written(self._path) as part:
+            part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         if self._writer is not None:
             self._boards = {
                 expert: self._writer(str(self._folder / expert), purge_step=step + 1)

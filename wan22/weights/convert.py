@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from wan22.arch import DiTArch, UMT5Arch, VAEArch
+from wan22.atomic import written_folder
 from wan22.errors import CheckpointError, OptionError, OutputError, choose
 from wan22.weights import configs
 from wan22.weights.dialects import DIALECTS, Dialect, comfy, official, wav2vec2
@@ -121,7 +122,7 @@ def convert(
             }
             counter.total = sum(part.nbytes for part in parts.values())
             require_room(target, counter.total)
-            with _appearing(target) as folder:
+            with written_folder(target) as folder:
                 _WRITERS[dialect](folder, parts, layout, shard_bytes)
                 own = layout.folder / "variant.json"
                 if own.is_file():  # what a model of our trainer says of itself holds in every dialect
@@ -212,7 +213,7 @@ def _write_one(part: _Part, target: Path, dialect: str, counter: _Counter, shard
     elif target.suffix:
         raise OutputError(f"{target}: one network is written as .safetensors or as a folder.")
     else:
-        with _appearing(target) as folder:
+        with written_folder(target) as folder:
             transformers = {"diffusers": ("text", "audio")}.get(dialect, ("audio",))
             stem = "model" if part.identity.part in transformers else _STEM
             write_shards(folder, stem, part.infos, part.read, shard_bytes=shard_bytes)
@@ -223,21 +224,6 @@ def _write_one(part: _Part, target: Path, dialect: str, counter: _Counter, shard
 def _metadata(part: _Part) -> dict[str, str]:
     """The numbers that tensors do not show, so that a small model of ours is known from its file alone."""
     return {ARCH_KEY: json.dumps(asdict(part.identity.arch))}
-
-
-@contextmanager
-def _appearing(target: Path) -> Generator[Path]:
-    """A folder to write into, which gets the name `target` at the end, or vanishes."""
-    partial = target.with_name(f"{target.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        yield partial
-        partial.rename(target)
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _write_official(folder: Path, parts: Mapping[str, _Part], layout: Layout, shard_bytes: int) -> None:

@@ -12,8 +12,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor
 
+from wan22.atomic import written
 from wan22.errors import OutputError
 from wan22.weights.reader import DTYPES, TensorInfo
 
@@ -36,21 +39,24 @@ def write_safetensors(
         end += info.nbytes
     raw = json.dumps(header, separators=(",", ":")).encode()
     raw += b" " * (-len(raw) % 8)  # the data begins at a multiple of eight, for those who map it
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(len(raw).to_bytes(8, "little") + raw)
-            for name, info in infos.items():
-                tensor = read(name).to(DTYPES[info.dtype]).contiguous()
-                assert tuple(tensor.shape) == info.shape, name
-                file.write(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with written(path) as part, part.open("wb") as file:
+        file.write(len(raw).to_bytes(8, "little") + raw)
+        for name, info in infos.items():
+            tensor = read(name).to(DTYPES[info.dtype]).contiguous()
+            assert tuple(tensor.shape) == info.shape, name
+            file.write(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors that are in memory, whole or not at all. Raises OutputError if the place cannot be written."""
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with written(path) as part:
+        try:
+            save_file(whole, part, metadata=None if metadata is None else dict(metadata))
+        except SafetensorError as error:  # that is how it says that a disk is full
+            raise OSError(str(error)) from error
 
 
 def write_shards(
@@ -81,8 +87,8 @@ def write_shards(
 
 def write_json(path: Path, value: object) -> None:
     """Write a JSON file as people like to read it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with written(path) as part:
+        part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def require_room(path: Path, nbytes: int) -> None:

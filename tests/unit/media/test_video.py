@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from wan22.errors import MediaError, OptionError, OutputError, SizeError
-from wan22.media import output_paths
+from wan22.media import sequence_files
+from wan22.media import video as video_module
 from wan22.media.image import read_image
 from wan22.media.long_video import LongVideo, working_folder
 from wan22.media.recipe import frames_hash, read_recipe
@@ -174,7 +175,7 @@ WRITER = """
 import os, signal, sys
 sys.path[:0] = {paths!r}
 import test_video
-from wan22.media import long_video as module
+from wan22.media import long_video as module, clip_store as stores
 video = test_video.begin({path!r}, {codec!r})
 test_video.grow(video, 2)
 {fatal}
@@ -184,7 +185,7 @@ DIE = "os.kill(os.getpid(), signal.SIGKILL)"
 FATAL = {
     "in the middle of a clip": f"video.add(test_video.images(video.frames, 1)); {DIE}",
     "half a fragment": (
-        "module._append = lambda path, at, content: "
+        "stores._append = lambda path, at, content: "
         f"[open(path, 'r+b').seek(0, 2), open(path, 'ab', 0).write(content[:len(content) // 2]), {DIE}]"
     ),
     "before its carry": f"module._write = lambda path, content: {DIE}",
@@ -226,13 +227,13 @@ def test_a_killed_video_goes_on_as_if_nothing_had_been(tmp_path, moment):
 def test_a_killed_sequence_goes_on_too(tmp_path, name):
     path = f"{tmp_path}/{name}"
     killed(path, None, FATAL["in the middle of a clip"])
-    assert not output_paths.numbered(path)
+    assert not sequence_files.numbered(path)
     with begin(path) as video:
         assert video.finished == 2
-        assert len(output_paths.numbered(video.growing)) == video.frames
+        assert len(sequence_files.numbered(video.growing)) == video.frames
         grow(video)
         video.close({"seed": 1})
-    there = [read_image(image) for image in output_paths.numbered(path)]
+    there = [read_image(image) for image in sequence_files.numbered(path)]
     assert np.array_equal(there, images(0, sum(LENGTHS)))
     assert read_recipe(path) == {"seed": 1}
     assert not working_folder(path).exists()
@@ -244,22 +245,23 @@ def test_a_sequence_killed_while_it_is_published_is_published_by_the_next(tmp_pa
         writer.add(images(100, 30))
     video = begin(path)
     grow(video)
-    replace = Path.replace
+    rename = Path.rename
 
     def interrupted(source, target):
-        if target.name == "frame-0004.png":
+        if Path(target).name == "shots" and source.suffix == ".part":
             raise KeyboardInterrupt
-        return replace(source, target)
+        return rename(source, target)
 
-    monkeypatch.setattr(Path, "replace", interrupted)
+    monkeypatch.setattr(Path, "rename", interrupted)
     with pytest.raises(KeyboardInterrupt):
         video.close({"seed": 1})
     monkeypatch.undo()
+    assert len(sequence_files.numbered(path)) == 30  # the former one, whole
     with begin(path) as video:
         assert video.finished == len(LENGTHS)
         video.close({"seed": 1})
     assert np.array_equal(
-        [read_image(image) for image in output_paths.numbered(path)], images(0, sum(LENGTHS))
+        [read_image(image) for image in sequence_files.numbered(path)], images(0, sum(LENGTHS))
     )
     assert read_recipe(path) == {"seed": 1}
 
@@ -296,7 +298,7 @@ def test_a_full_disk_costs_one_clip_and_the_same_request_goes_on(tmp_path, name)
         grow(video)
         video.close()
     made, once = (
-        [read_image(image) for image in output_paths.numbered(there)]
+        [read_image(image) for image in sequence_files.numbered(there)]
         if name.endswith("/")
         else read_clip(there).frames
         for there in (path, f"{tmp_path}/once-{name}")
@@ -317,14 +319,14 @@ def test_a_disk_that_fills_up_later_loses_no_finished_clip(tmp_path, monkeypatch
         ):
             video.close({"seed": 1})
     else:
-        written = output_paths.written
+        written = video_module.written
 
         def full(target, part=None):
             if target.name.startswith("carry" if what == "carry" else "video.json"):
                 raise OSError(28, "No space left on device")
             return written(target, part)
 
-        monkeypatch.setattr(output_paths, "written", full)
+        monkeypatch.setattr(video_module, "written", full)
         with pytest.raises(OutputError, match=r"No space left on device\. Kept in .*: 2 finished clips"):
             grow(video, 3)
         monkeypatch.undo()

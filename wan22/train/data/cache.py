@@ -9,24 +9,23 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors.torch import load
 from torch import Tensor
 
+from wan22.atomic import swept, written
 from wan22.errors import CheckpointError, OutputError
-from wan22.media.output_paths import written
 from wan22.version import __version__
+from wan22.weights.writer import write_tensors
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 _SUFFIX = ".safetensors"
-_STALE = 3600.0  # seconds after which what a killed run left half-written is removed
 _SPARE = 16_000_000  # a disk that is full to the last byte breaks other programs
 
 
@@ -38,9 +37,7 @@ class Store:
         self.folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for part in folder.glob(".*.part"):
-                if time.time() - part.stat().st_mtime > _STALE:
-                    part.unlink(missing_ok=True)
+            swept(folder)
         except OSError as error:
             raise OutputError(f"{folder} cannot be written: {error.strerror or error}.") from error
 
@@ -85,11 +82,7 @@ class Store:
             "settings": json.dumps(settings, sort_keys=True),
             "sha256": json.dumps(marks),
         }
-        with written(self.path(key)) as part:
-            try:
-                save_file(whole, part, metadata=notes)
-            except SafetensorError as error:
-                raise OSError(str(error)) from error
+        write_tensors(self.path(key), whole, notes)
 
 
 def key_of(settings: Mapping[str, Any]) -> str:

@@ -14,11 +14,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from wan22.atomic import written
 from wan22.director.brief import MAX_PROMPT, answer
 from wan22.director.chat import ChatExtender, data_url
 from wan22.director.vocabulary import PROMPT_LANGUAGES
 from wan22.errors import CheckpointError, ExtendError, MediaError, OptionError, choose
-from wan22.media.output_paths import written
 from wan22.train.data.found import CLIPS, IMAGES, walk
 from wan22.train.data.frames import frames_at
 from wan22.train.data.probe import probe

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from wan22.atomic import written
 from wan22.errors import MediaError, OptionError
-from wan22.media.output_paths import written
 from wan22.train.data.found import CLIPS, MEDIA, walk
 from wan22.train.data.measures import CUT, Measures, measure
 from wan22.train.data.plan import Problem

@@ -19,8 +19,8 @@ from wan22.catalog import Size
 from wan22.errors import MediaError
 from wan22.media import image as still
 from wan22.media import video
+from wan22.media.encoding import EXACT
 from wan22.media.file_types import IMAGES, sniff
-from wan22.media.writer import EXACT
 
 EARLY = 0.002
 """Seconds that a frame may come late and count as on time: containers round times to 1 ms."""

@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from wan22.media.output_paths import written
+from wan22.atomic import written
 from wan22.train.data.plan import Problem
 from wan22.train.data.survey import Survey, Video
 from wan22.version import __version__

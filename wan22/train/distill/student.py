@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from wan22.catalog import Fast
@@ -33,6 +33,7 @@ from wan22.train.noise_ranges import generator
 from wan22.train.recipe import OptimiserPart
 from wan22.version import __version__
 from wan22.weights.lora.write import write_lora
+from wan22.weights.writer import write_tensors
 
 EVERY = ("attention", "ffn", "time_embedding", "time_projection", "head")
 """Targets of the adapters: every matrix that text, noise level or video pass through, but the first."""
@@ -240,9 +241,7 @@ class Student:
                 for row in (row for row in rows if not self._own_path(row).exists()):
                     batch = self._at(data, row, kind, mine)
                     x = self._go(network, batch, mine)[0].half().cpu().contiguous()
-                    self._own_path(row).parent.mkdir(exist_ok=True)
-                    save_file({"x": x}, f"{self._own_path(row)}.partial")
-                    Path(f"{self._own_path(row)}.partial").replace(self._own_path(row))
+                    write_tensors(self._own_path(row), {"x": x})
 
     def _at(self, data: Trajectories, row: int, kind: Kind, mine: Sequence[Phase]) -> _Batch:
         device = self.engine.device

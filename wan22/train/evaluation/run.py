@@ -21,13 +21,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from wan22.atomic import written
 from wan22.canvas import Canvas
 from wan22.conditioning.image import channels, cover
 from wan22.engine import Engine, load
 from wan22.errors import MediaError, OptionError
 from wan22.media.audio import read_audio
 from wan22.media.image import read_image
-from wan22.media.output_paths import check_output, written
+from wan22.media.output_paths import check_output
 from wan22.media.video import VideoWriter, probe
 from wan22.postprocess import to_frames
 from wan22.request import HEARD_RATE

@@ -1,0 +1,206 @@
+"""Write, then rename: the one way in which files and folders of results come to their names.
+
+    written          a file: the old one or the complete new one at every moment
+    written_folder   a folder that appears whole, by one rename
+    temporary_folder a folder for half-made files, which vanishes
+    swept            what processes that are dead left half-written in a folder is removed
+
+What is half-written has a hidden name that says whose it is: .NAME.HOST-PID-START-RANDOM.part. It belongs to a process
+that is alive, or is swept away by the next writer in that folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+
+from wan22.errors import OutputError
+
+__all__ = ["owner", "swept", "sync", "temporary_folder", "temporary_name", "written", "written_folder"]
+
+_ENDING = re.compile(
+    r"\.(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-(?P<start>[0-9a-f]{6})-[0-9a-f]{8}\.(?P<kind>part|old)"
+)
+_NAME_BYTES = 200  # of the target's name within a temporary one; a name has 255 at most
+_FOREIGN_AGE = 86_400.0  # seconds after which another machine's half file counts as left behind
+
+
+def temporary_name(target: Path, kind: str = "part") -> Path:
+    """Return an unused hidden name beside `target` that says which process it belongs to."""
+    name = os.fsencode(target.name)[:_NAME_BYTES].decode("utf-8", "ignore")
+    return target.with_name(f".{name}.{owner()}-{secrets.token_hex(4)}.{kind}")
+
+
+def owner() -> str:
+    """Return what names this process among all that ever ran: HOST-PID-START."""
+    pid = os.getpid()
+    return f"{_host()}-{pid}-{_start(pid)}"
+
+
+@cache
+def _host() -> str:
+    """Return six digits for this machine, or the container, whose process numbers are its own."""
+    space = ""
+    with suppress(OSError):
+        space = str(Path("/proc/self/ns/pid").readlink())
+    return _short(platform.node() + space)
+
+
+@cache
+def _boot() -> str:
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text()
+    return ""
+
+
+def _start(pid: int) -> str | None:
+    """Return six digits for the moment at which process `pid` began; None if there is none."""
+    try:
+        # Field 22 of proc(5) stat; the name before may hold spaces and brackets.
+        return _short(_boot() + Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except OSError:
+        pass
+    if Path("/proc/self").exists():
+        return None
+    import psutil
+
+    try:
+        return _short(str(psutil.Process(pid).create_time()))
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
+
+
+def _is_dead(path: Path, match: re.Match[str]) -> bool:
+    if match["host"] != _host():
+        return time.time() - path.lstat().st_mtime > _FOREIGN_AGE
+    return _start(int(match["pid"])) != match["start"]
+
+
+def swept(folder: Path) -> list[Path]:
+    """Remove what dead processes left half-written in `folder`; return what was removed.
+
+    A folder that was about to be replaced, and whose replacement did not come, gets its name back.
+    """
+    removed = []
+    with suppress(OSError):
+        for entry in list(folder.iterdir()) if folder.is_dir() else ():
+            match = _ENDING.search(entry.name) if entry.name.startswith(".") else None
+            if match is None or match.end() != len(entry.name):
+                continue
+            with suppress(OSError):
+                if not _is_dead(entry, match):
+                    continue
+                target = entry.with_name(entry.name[1 : match.start()])
+                if match["kind"] == "old" and not os.path.lexists(target):
+                    entry.rename(target)
+                    continue
+                _remove(entry)
+                removed.append(entry)
+    return removed
+
+
+@cache
+def _sweep_once(folder: Path) -> None:
+    """Sweep a folder the first time this process writes there; what dies later is for the next process."""
+    swept(folder)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def written(target: Path, part: Path | None = None) -> Generator[Path]:
+    """Lend a hidden name beside `target` (`part`, if given); put it in place at the end, or remove it.
+
+    The target is the old file or the complete new one at every moment, also across a power cut.
+    Raises OutputError if the system refuses.
+    """
+    target = Path(target)
+    part = part or temporary_name(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep_once(target.parent.absolute())
+        yield part
+        sync(part)
+        part.replace(target)
+        sync(target.parent)
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error.strerror or error}.") from error
+    finally:
+        with suppress(OSError):  # what went wrong has been said; this would be said in its place
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def temporary_folder(target: Path) -> Generator[Path]:
+    """Lend a new hidden folder beside `target`, and remove it at the end. Raises OutputError if the system refuses."""
+    target = Path(target)
+    part = temporary_name(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep_once(target.parent.absolute())
+        part.mkdir()
+        yield part
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def written_folder(target: Path, *, replace: bool = False) -> Generator[Path]:
+    """Lend a new hidden folder beside `target`; give it that name at the end, or remove it.
+
+    With `replace`, a folder that is there goes: it steps aside, and comes back if the process ends between. The caller
+    has made sure that nothing of a person's is in it. Raises OutputError if the system refuses, or if something is
+    there and may not go.
+    """
+    if not replace and os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
+        raise OutputError(f"{target} exists already. Choose another name.")
+    with temporary_folder(target) as part:
+        yield part
+        for entry in part.rglob("*"):
+            sync(entry)
+        sync(part)
+        _put(part, Path(target))
+        sync(Path(target).parent)
+
+
+def _put(part: Path, target: Path) -> None:
+    if not target.is_dir() or not any(target.iterdir()):
+        part.replace(target)  # an empty folder is replaced by the rename itself
+        return
+    old = temporary_name(target, "old")
+    target.rename(old)
+    try:
+        part.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file or folder has reached the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
