@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from wan22.errors import MediaError, OptionError, OutputError, SizeError
+from wan22.media import long_video as video_module
 from wan22.media import sequence_files
-from wan22.media import video as video_module
 from wan22.media.image import read_image
 from wan22.media.long_video import LongVideo, working_folder
 from wan22.media.recipe import frames_hash, read_recipe
