@@ -168,7 +168,30 @@ def test_options_reach_the_request_and_the_engine(engine, run):
     assert (request.size, request.frames, request.fps, request.solver) == ((96, 64), 9, 12, "euler")
     assert (request.shift, request.guidance, request.negative, request.steps) == (3, (3, 4), "", None)
     assert request.guidance_rescale == 0.7
-    assert engine.loaded == {"model": "fake", "device": "cpu", "dtype": "float32", "memory": "auto"}
+    machine = {"model": "fake", "device": "cpu", "dtype": "float32", "memory": "auto"}
+    assert engine.loaded == machine | {"parts": {}, "task": "t2v"}
+
+
+def test_files_that_are_named_as_parts_reach_the_engine(engine, run):
+    code, _, err = run(
+        "generate",
+        "p",
+        "-o",
+        "x.mp4",
+        "--high",
+        "a",
+        "--low",
+        "b",
+        "--vae",
+        "c",
+        "--text",
+        "d",
+        "--tokenizer",
+        "e",
+    )
+    assert code == 0, err
+    assert engine.loaded["model"] is None  # the files are all of it
+    assert engine.loaded["parts"] == {"high": "a", "low": "b", "vae": "c", "text": "d", "tokenizer": "e"}
 
 
 def test_without_a_name_the_video_is_called_after_the_prompt(engine, run):
@@ -438,7 +461,7 @@ def test_bad_input_is_one_line_and_exit_code_2(engine, files, run, name):
         (["--model", "no-such"], "unknown model 'no-such'"),
         (["--model", "./nowhere"], "there is no folder nowhere"),
         (["--model", "empty"], "holds no part of a Wan model"),
-        (["--model", "cut.safetensors"], "is one file"),
+        (["--model", "cut.safetensors"], "cut.safetensors is empty"),
     ],
 )
 def test_what_the_engine_cannot_load_is_one_line_too(run, tmp_path, monkeypatch, arguments, expected):
