@@ -35,7 +35,7 @@ def write(path, frames, recipe=None):
 def test_a_table_says_what_is_shown(run, tmp_path):
     code, out, err = run("measure", write(tmp_path / "video.mp4", video(1.0)))
     assert (code, err) == (0, "")
-    assert out.splitlines()[0].split() == ["axis", "asked", "measured", "sure", "obeyed"]
+    assert out.splitlines()[0].split() == ["axis", "asked", "measured", "sure", "as", "asked"]
     rows = {line.split()[0]: line.split()[1] for line in out.splitlines()[1:] if line}
     assert rows["direction"] == "left"
 
@@ -49,6 +49,12 @@ def test_against_a_prompt_it_says_what_was_obeyed(run, tmp_path):
         ("camera", "pan-right", False)
     ]
     assert values["score"] == 0.0
+
+
+def test_the_table_names_what_was_asked_and_not_checked(run, tmp_path):
+    path = write(tmp_path / "video.mp4", video(1.0))
+    _, out, _ = run("measure", path, "--against", "the camera pans right, fisheye lens, claymation")
+    assert out.splitlines()[-1] == "0 of 1 as asked; not checked: style, lens"
 
 
 def test_the_prompt_of_the_recipe_is_what_was_asked(run, tmp_path):
@@ -131,7 +137,7 @@ def test_the_first_of_the_best_takes_is_kept_and_the_scores_are_in_its_recipe(ta
     assert [take["seed"] for take in recipe["best_of"]["takes"]] == [0, 1, 2, 3]
     scores = [take["score"] for take in recipe["best_of"]["takes"]]
     assert scores[0] == scores[1] == 0
-    assert "seed 1: 0% obeyed" in err
+    assert "seed 1: 0% as asked" in err
     assert len(read_clip("video.mp4").frames) == 5
 
 

@@ -71,7 +71,7 @@ def measure(
 
 def table(found: Measurement, verdicts: list[Verdict]) -> list[str]:
     """A line for each axis: what was asked, what was measured and how sure that is; what is asked comes first."""
-    lines = [f"{'axis':16} {'asked':22} {'measured':22} {'sure':>5}  obeyed"]
+    lines = [f"{'axis':16} {'asked':22} {'measured':22} {'sure':>5}  as asked"]
     said = {verdict.axis for verdict in verdicts}
     for v in verdicts:
         mark = {True: "yes", False: "NO", None: "-"}[v.obeyed] + (f"  ({v.why})" if v.why else "")
@@ -82,9 +82,10 @@ def table(found: Measurement, verdicts: list[Verdict]) -> list[str]:
             lines.append(f"{axis:16} {'':22} {reading.value:22} {reading.confidence:5.0%}{why}")
     known = [v.obeyed for v in verdicts if v.obeyed is not None]
     if verdicts:
+        unchecked = ", ".join(v.axis for v in verdicts if v.obeyed is None)
         lines += [
             "",
-            f"obeyed {sum(known)} of {len(known)} that can be told; {len(verdicts) - len(known)} cannot",
+            f"{sum(known)} of {len(known)} as asked" + (f"; not checked: {unchecked}" if unchecked else ""),
         ]
     return lines
 

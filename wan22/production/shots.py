@@ -64,6 +64,16 @@ def unmeasured(frames: np.ndarray) -> str:
     return ""
 
 
+def not_checked(spec: ShotSpec, why: str) -> Verdicts:
+    """Rows for all that was asked of a video that cannot be measured."""
+    from wan22.director.judge import wanted
+
+    return [
+        {"axis": axis, "asked": asked, "measured": "unknown", "obeyed": None, "why": why}
+        for axis, asked in wanted(spec)
+    ]
+
+
 @dataclass(frozen=True)
 class Take:
     """One video of a shot. `number` is 1 for the shot's own seed; `still` is its image, if one was made."""
@@ -179,15 +189,16 @@ class Studio:
     def _verdicts(self, video: Path, spec: ShotSpec, where: str) -> Verdicts:
         """What was measured of a video, now or before."""
         from wan22.media.video import read_clip
+        from wan22.storyboard.board import verdict_in_words
 
         record, asked = _read_record(video), spec.to_json()
         if record.get("asked") == asked and record.get("by") == __version__:
             return record["verdicts"]
         clip = read_clip(video)
-        verdicts = [] if unmeasured(clip.frames) else self.judge(clip.frames, clip.fps, spec)
+        why = unmeasured(clip.frames)
+        verdicts = not_checked(spec, why) if why else self.judge(clip.frames, clip.fps, spec)
         _record(video, {"by": __version__, "asked": asked, "verdicts": verdicts})
-        failed = [row["axis"] for row in verdicts if row["obeyed"] is False]
-        self.events.note(f"{where}: {'not as asked: ' + ', '.join(failed) if failed else 'as asked'}")
+        self.events.note(f"{where}: {verdict_in_words(verdicts)}")
         return verdicts
 
 

@@ -160,7 +160,12 @@ def _told(take: Take) -> dict[str, Any]:
 def _line(take: Take) -> str:
     known = [v for v in take.verdicts if v.obeyed is not None]
     missed = ", ".join(f"{v.axis} {v.measured} for {v.asked}" for v in known if not v.obeyed)
-    return f"seed {take.seed}: {take.score:.0%} obeyed" + (f"; missed {missed}" if missed else "")
+    unchecked = ", ".join(v.axis for v in take.verdicts if v.obeyed is None)
+    return (
+        f"seed {take.seed}: {take.score:.0%} as asked"
+        + (f"; missed {missed}" if missed else "")
+        + (f"; not checked: {unchecked}" if unchecked else "")
+    )
 
 
 def _delete(target: Target) -> None:

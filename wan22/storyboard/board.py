@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 
 from wan22.storyboard.continuity import FORMULA, Continuity
 
-__all__ = ["Board", "Card", "html"]
+__all__ = ["Board", "Card", "html", "verdict_in_words"]
 
 _THUMBNAIL = 480  # pixels across
 
@@ -49,14 +50,14 @@ class Card:
         return [row["axis"] for row in self.verdicts if row["obeyed"] is False]
 
     @property
+    def unchecked(self) -> list[str]:
+        """Axes that were asked and could not be judged."""
+        return [row["axis"] for row in self.verdicts if row["obeyed"] is None]
+
+    @property
     def verdict(self) -> str:
-        """One line: how much of what was asked is there."""
-        judged = [row for row in self.verdicts if row["obeyed"] is not None]
-        if not judged:
-            return "nothing that was asked can be judged"
-        kept = sum(row["obeyed"] for row in judged)
-        unknown = len(self.verdicts) - len(judged)
-        return f"{kept} of {len(judged)} obeyed" + (f", {unknown} cannot be judged" if unknown else "")
+        """One line: how much of what was asked is there, what is not, and what could not be checked."""
+        return verdict_in_words(self.verdicts)
 
     def as_json(self) -> dict[str, Any]:
         """All but the images."""
@@ -73,6 +74,7 @@ class Card:
             "seconds": self.seconds,
             "verdicts": list(self.verdicts),
             "failed": self.failed,
+            "unchecked": self.unchecked,
             **({"remark": self.remark} if self.remark else {}),
         }
 
@@ -92,11 +94,13 @@ class Board:
     @property
     def summary(self) -> str:
         """One line on the whole."""
-        judged = [row["obeyed"] for card in self.cards for row in card.verdicts if row["obeyed"] is not None]
-        obeyed = f"{sum(judged)} of {len(judged)} asked obeyed" if judged else "nothing judged"
+        asked = [row["obeyed"] for card in self.cards for row in card.verdicts]
+        judged = [obeyed for obeyed in asked if obeyed is not None]
+        kept = f"{sum(judged)} of {len(judged)} as asked" if judged else "nothing that was asked was checked"
+        unchecked = f", {len(asked) - len(judged)} not checked" if judged and len(asked) > len(judged) else ""
         score = self.continuity.score
         together = "" if score is None else f" · consistency {score:.2f}"
-        return f"{len(self.cards)} of {self.shots} shots · {obeyed}{together}"
+        return f"{len(self.cards)} of {self.shots} shots · {kept}{unchecked}{together}"
 
     def as_json(self) -> dict[str, Any]:
         """The whole board as JSON values."""
@@ -109,6 +113,17 @@ class Board:
             "of": self.shots,
             "consistency": self.continuity.as_json(),
         }
+
+
+def verdict_in_words(verdicts: Sequence[Mapping[str, Any]]) -> str:
+    """One line on rows of verdicts: "2 of 3 as asked; not as asked: time; not checked: lens"."""
+    judged = [row for row in verdicts if row["obeyed"] is not None]
+    kept = sum(row["obeyed"] for row in judged)
+    said = [f"{kept} of {len(judged)} as asked"] if judged else ["nothing that was asked was checked"]
+    for obeyed, what in ((False, "not as asked"), (None, "not checked")):
+        if axes := [row["axis"].replace("_", " ") for row in verdicts if row["obeyed"] is obeyed]:
+            said.append(f"{what}: {', '.join(axes)}")
+    return "; ".join(said)
 
 
 def html(board: Board) -> str:

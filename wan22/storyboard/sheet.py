@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ _FAMILIES = (
 )  # fmt: skip
 _INK = {True: "#0a7d33", False: "#b3261e", None: "#666666"}
 _MARKS = {True: "✓", False: "✗", None: "?"}
+_FIRST = (False, None, True)  # where there is no room for all: what failed, and what was not checked
 
 
 def write_sheet(board: Board, path: Path) -> int:
@@ -66,7 +68,7 @@ def _page(board: Board, number: int, pages: int) -> Figure:
     _write(figure, _LEFT, 0.925, _cut(about, 150), size=8.5, color="#555555")
     _write(figure, _RIGHT, 0.955, f"{number} of {pages}", size=8.5, color="#555555", ha="right")
     said = board.title + about + "".join(card.prompt for card in board.cards)
-    if missing := sorted(set(said) - set(_drawn(said))):
+    if missing := sorted(set(said) - set(_drawn(said, "normal"))):
         note = f"This machine has no font for {len(missing)} of the letters (□); board.html has them all."
         _write(figure, _LEFT, 0.012, note, size=7, color="#555555")
     return figure
@@ -93,15 +95,18 @@ def _draw_card(figure: Figure, card: Card, place: int) -> None:
     for line in lines:
         y -= _LINE
         _write(figure, left, y, line, size=7.5)
-    room = max(1, int((y - (top - height)) / _LINE) - 2)
+    room = max(1, int((y - (top - height)) / _LINE) - 4)
     y -= _LINE * 0.35
-    for row in card.verdicts[: min(room, _ROWS)]:
+    rows = sorted(card.verdicts, key=lambda row: _FIRST.index(row["obeyed"]))
+    for row in rows[: min(room, _ROWS)]:
         y -= _LINE
         _draw_verdict(figure, left, y, row, width)
-    hidden = len(card.verdicts) - min(room, _ROWS)
+    hidden = len(rows) - min(room, _ROWS)
     more = f" · {hidden} more in board.html" if hidden > 0 else ""
-    y -= _LINE
-    _write(figure, left, y, _cut((card.remark or card.verdict) + more, width), size=7, color="#666666")
+    said = ". ".join(part for part in (card.remark, card.verdict) if part) + more
+    for line in _wrapped(said, width, 3):
+        y -= _LINE
+        _write(figure, left, y, line, size=7, color="#666666")
 
 
 def _draw_verdict(figure: Figure, left: float, y: float, row: dict[str, Any], width: int) -> None:
@@ -140,8 +145,9 @@ def _draw_matrix(figure: Figure, board: Board) -> None:
 
 def _write(figure: Figure, x: float, y: float, text: str, **style: Any) -> None:
     size = style.pop("size")
-    plain = _drawn(text).replace("$", r"\$")
-    figure.text(x, y, plain, fontsize=size, family=[name for name, _ in _fonts()], **style)
+    faces = _faces(style.get("weight", "normal"))
+    plain = _boxed(text, faces).replace("$", r"\$")
+    figure.text(x, y, plain, fontsize=size, family=[name for name, _ in faces], **style)
 
 
 def _wrapped(text: str, width: int, most: int) -> list[str]:
@@ -187,20 +193,31 @@ def _small(frame: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(frame).reduce(step))
 
 
-def _drawn(text: str) -> str:
-    """The text with a hollow box for each letter that no font has."""
-    known = set().union(*(letters for _, letters in _fonts()))
+def _drawn(text: str, weight: str) -> str:
+    """The text with a hollow box for each letter that no font has in that weight."""
+    return _boxed(text, _faces(weight))
+
+
+_Faces = tuple[tuple[str, frozenset[int]], ...]
+
+
+def _boxed(text: str, faces: _Faces) -> str:
+    known = set().union(*(letters for _, letters in faces))
     return "".join(letter if ord(letter) in known else "□" for letter in text)
 
 
 @cache
-def _fonts() -> tuple[tuple[str, frozenset[int]], ...]:
-    """The families that are here, and their letters; the first comes with matplotlib."""
+def _faces(weight: str) -> _Faces:
+    """The families that are here, and the letters of the face that matplotlib draws with; the first comes with it.
+
+    A family has several files, and the thin ones often lack signs that the others have.
+    """
     from matplotlib import font_manager
 
-    here = {entry.name: entry.fname for entry in font_manager.fontManager.ttflist}
-    return tuple(
-        (name, frozenset(font_manager.get_font(here[name]).get_charmap()))
-        for name in _FAMILIES
-        if name in here
-    )
+    found = []
+    for name in _FAMILIES:
+        properties = font_manager.FontProperties(family=[name], weight=weight)
+        with suppress(ValueError):  # the family is not here
+            path = font_manager.findfont(properties, fallback_to_default=False)
+            found.append((name, frozenset(font_manager.get_font(path).get_charmap())))
+    return tuple(found)
