@@ -4,6 +4,8 @@ import base64
 import io
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -227,10 +229,13 @@ def test_what_a_killed_run_left_is_cleared_away(run, engine, tmp_path):
     run()
     takes = tmp_path / "out/video/takes"
     key = board()["shots"][0]["recipe"]
+    dead = subprocess.check_output(
+        [sys.executable, "-c", "from wan22.atomic import owner; print(owner())"], text=True
+    ).strip()
     for stray in (
-        takes / f".{key}.mp4.ab12.part",
+        takes / f".{key}.mp4.{dead}-00000000.part",
         takes / f"{key}.mp4.latents.safetensors",
-        takes.parent / ".board.json.1.part",
+        takes.parent / f".board.json.{dead}-00000000.part",
     ):
         stray.write_bytes(b"half")
     assert run()[0] == 0 and len(engine.requests) == 3
