@@ -38,7 +38,7 @@ from wan22.library import Model, Parts, open_model
 from wan22.memory.device import free_memory, pick_device, pick_dtype, wait
 from wan22.memory.placement import Load, Placement, plan
 from wan22.request import Job, resolve
-from wan22.sampling import SOLVERS, add_noise, draw_noise, hold, hold_noisy
+from wan22.sampling import add_noise, draw_noise, hold, hold_noisy, solve
 from wan22.sampling.denoise import Denoise
 from wan22.types import (
     ClipDone,
@@ -346,7 +346,7 @@ class Engine:
         x = x.to(self.device)
         experts = Denoiser(self._placement, job, contexts(job, clip, texts, self.device), condition)
         denoise = _holding(experts.denoise, condition.image, x)
-        steps = SOLVERS[job.solver](denoise, x, job.schedule)
+        steps = solve(job.solver, denoise, x, job.schedule, seed=job.request.seed + clip)
         reply: Reply | None = None
         for level in job.schedule:
             experts.change(reply)

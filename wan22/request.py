@@ -8,7 +8,6 @@ import math
 import re
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,10 @@ from torch import Tensor
 
 from wan22 import fields
 from wan22.canvas import Canvas, fit, fit_speech
-from wan22.catalog import Fast, Variant
-from wan22.errors import OptionError, SizeError, choose
-from wan22.sampling import SOLVERS, Schedule, by_expert, explicit, levels, start_at
+from wan22.catalog import Variant
+from wan22.errors import OptionError, SizeError
+from wan22.sampling import Schedule, by_expert
+from wan22.steps import Walk, number, resolve_walk
 from wan22.types import Audio, Clip, Level, Request
 
 MAX_PROMPT = 20_000
@@ -43,10 +43,7 @@ class Job:
     request: Request
     variant: Variant
     canvas: Canvas
-    schedule: Schedule
-    solver: str
-    steps: int
-    shift: float
+    walk: Walk
     guidance: dict[str, float]
     rescale: float
     prompts: tuple[tuple[float, str], ...]
@@ -56,10 +53,28 @@ class Job:
 
     def expert(self, level: Level) -> str:
         """The part that works at a level: the first expert at and above the boundary, else the last."""
-        row = self.variant
-        if row.boundary is None or len(row.experts) == 1:
-            return row.experts[0]
-        return row.experts[0] if level.timestep >= row.boundary * 1000 else row.experts[-1]
+        experts = self.variant.experts
+        return experts[0] if len(experts) == 1 or self.walk.is_high(level) else experts[-1]
+
+    @property
+    def schedule(self) -> Schedule:
+        """The levels that are walked."""
+        return self.walk.schedule
+
+    @property
+    def solver(self) -> str:
+        """The name of the solver."""
+        return self.walk.solver
+
+    @property
+    def steps(self) -> int:
+        """The steps of the whole schedule; with a video to start from, fewer are walked."""
+        return self.walk.steps
+
+    @property
+    def shift(self) -> float:
+        """How far the levels are shifted towards noise."""
+        return self.walk.shift
 
     def scale(self, expert: str) -> float:
         """The guidance scale of a part; a lone network has the same for both."""
@@ -83,18 +98,14 @@ class Job:
             "size": list(self.canvas.out),
             "frames": self.canvas.frames,
             "fps": self.canvas.fps,
-            "steps": self.steps,
-            "solver": self.solver,
-            "shift": self.shift,
+            **self.walk.recipe,
             "guidance": low if low == high else [low, high],
             "guidance_rescale": self.rescale,
             "size_given": request.size is not None,
             "canvas": asdict(self.canvas),
         }
-        if request.fast:
-            values["sigmas"] = [float(sigma) for sigma in self.schedule.sigmas[:-1]]
         if request.video is not None:
-            values["strength"] = request.strength
+            values["strength"] = self.walk.strength
         if self.canvas.clips > 1:
             values["clips"] = [self.canvas.span(clip)[0] for clip in range(self.canvas.clips)]
             values["color_match"] = request.color_match
@@ -130,30 +141,14 @@ def resolve(request: Request, variant: Variant) -> Job:
     canvas = _canvas(request, variant)
     _check_tensors(request, variant, canvas)
     length, length_notices = _text_length(request, variant)
-    fast = _fast(request, variant)
-    if fast is not None:
-        solver, steps, shift, schedule = "euler", fast.steps, defaults.shift, explicit(fast.sigmas)
-        request = replace(request, guidance=fast.guidance, guidance_rescale=0.0)
-    else:
-        solver = defaults.solver if request.solver is None else request.solver
-        choose("solver", solver, tuple(SOLVERS))
-        steps = defaults.steps if request.steps is None else request.steps
-        shift = defaults.shift if request.shift is None else _number("shift", request.shift)
-        if isinstance(steps, bool):
-            raise OptionError(f"steps must be a whole number, not {steps}")
-        asked = (request.steps, request.solver, request.shift)
-        distilled = defaults.sigmas if asked == (None, None, None) else ()
-        schedule = explicit(distilled) if distilled else levels(solver, steps, shift)
-    if request.video is not None:
-        schedule = start_at(schedule, request.strength)
-    return Job(
+    walk = resolve_walk(request, variant)
+    if request.fast and variant.fast is not None:
+        request = replace(request, guidance=variant.fast.guidance, guidance_rescale=0.0)
+    job = Job(
         request=request,
         variant=variant,
         canvas=canvas,
-        schedule=schedule,
-        solver=solver,
-        steps=steps,
-        shift=shift,
+        walk=walk,
         guidance=_guidance(request, variant),
         rescale=_rescale(request, variant),
         prompts=prompts,
@@ -165,35 +160,22 @@ def resolve(request: Request, variant: Variant) -> Job:
             *_image_notices(request, variant, canvas),
             *_audio_notices(request, canvas),
             *_prompt_notices(prompts, canvas),
+            *walk.notices,
         ),
     )
+    return replace(job, notices=(*job.notices, *_negative_notice(job)))
 
 
-def _fast(request: Request, variant: Variant) -> Fast | None:
-    """The few steps of the model, if they are asked for; OptionError if it has none, or what is asked is not theirs."""
-    if not request.fast:
-        return None
-    fast = variant.fast
-    if fast is None:
-        raise OptionError(
-            f"{variant.name} ships no adapters for few steps, so it cannot be asked to be fast. Give it ones that were "
-            "made for it: --lora FILE@high --lora FILE@low --steps 4 --guidance 1 --solver distilled"
-        )
-    own = {
-        "steps": fast.steps,
-        "solver": "euler",
-        "shift": variant.defaults.shift,
-        "guidance": fast.guidance,
-        "guidance_rescale": 0.0,
-    }
-    for name, value in own.items():
-        asked = getattr(request, name)
-        if asked is not None and asked != value:
-            raise OptionError(
-                f"{name} is {value} in the {fast.steps} steps of {variant.name}'s adapters, and {asked} is asked for; "
-                f"leave {name} away, or fast"
-            )
-    return fast
+def _negative_notice(job: Job) -> tuple[str, ...]:
+    """Without guidance the network is not asked about the negative prompt: say so if one is given."""
+    if not job.request.negative:
+        return ()
+    experts = {job.expert(level) for level in job.schedule}
+    deaf = [expert for expert in sorted(experts) if job.scale(expert) == 1]
+    if not deaf:
+        return ()
+    where = "" if len(deaf) == len(experts) else f" of the {deaf[0]}-noise expert"
+    return (f"the negative prompt has no effect at the guidance{where}, 1; more than 1 heeds it",)
 
 
 def _canvas(request: Request, variant: Variant) -> Canvas:
@@ -448,7 +430,7 @@ def _check_pose(pose: Clip) -> None:
     if not isinstance(pose, Clip):
         raise OptionError(f"a pose video must be a Clip, not {type(pose).__name__}")
     _check_pixels(pose.frames, 4, "a pose video")
-    if _number("the rate of a pose video", pose.fps) <= 0:
+    if number("the rate of a pose video", pose.fps) <= 0:
         raise OptionError(f"a pose video must have more than 0 frames a second, not {pose.fps}")
 
 
@@ -493,12 +475,6 @@ def _check_pixels(pixels: np.ndarray, axes: int, what: str) -> None:
         raise OptionError(
             f"{what} of {width}x{height} pixels is too narrow: one side may be {MAX_RATIO} times the other; crop it"
         )
-
-
-def _number(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise OptionError(f"{name} must be a number, not {value!r}")
-    return float(value)
 
 
 def _frames(request: Request) -> int | None:

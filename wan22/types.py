@@ -8,7 +8,7 @@ It knows no file, device or network. One alphabet of axes for the whole project:
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,7 +21,17 @@ Image = np.ndarray
 """An RGB image: uint8, (H, W, 3)."""
 
 Expert = Literal["high", "low"]
-Solver = Literal["unipc", "dpm++", "euler", "distilled"]
+Solver = Literal[
+    "unipc", "dpm++", "euler", "distilled", "uni_pc", "uni_pc_bh2", "dpmpp_2m", "dpmpp_2m_sde", "res_multistep", "lcm",
+    "heun", "euler_ancestral",
+]  # fmt: skip
+"""The first four as the release and distilled models; the others as ComfyUI names them."""
+
+ScheduleName = Literal[
+    "official", "simple", "normal", "sgm_uniform", "beta", "karras", "exponential", "ddim_uniform", "linear_quadratic",
+    "kl_optimal",
+]  # fmt: skip
+"""The first as the release; the others as ComfyUI names them."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,10 @@ class Request:
     rows of zeros at the end are padding. `max_sequence_length` is how many tokens of a prompt are read, and to how many
     it is padded.
 
+    `schedule` names the noise levels (`sampling.SCHEDULE_NAMES`). `sigmas` are all levels, falling from at most 1 to 0,
+    in the place of steps, shift and schedule. Of a model with two experts, `boundary` (0..1) is the fraction of the
+    1000 timesteps at and above which the high-noise one works; or `switch_step` says how many steps it takes.
+
     A prompt may change on the way: "@0s a cat sleeps @5s it wakes and stretches".
     `color_match` (0..1) keeps the colours of the later clips of a long video to those of the first.
     `fast` takes the few steps of the adapters that the model ships, if it ships some: steps, solver, shift and guidance
@@ -74,7 +88,7 @@ class Request:
     image: Image | None = None
     last_image: Image | None = None
     video: Clip | None = None
-    strength: float = 0.7
+    strength: float | None = None
     size: tuple[int, int] | None = None
     frames: int | None = None
     seconds: float | None = None
@@ -82,6 +96,10 @@ class Request:
     steps: int | None = None
     solver: str | None = None
     shift: float | None = None
+    schedule: str | None = None
+    sigmas: Sequence[float] | None = None
+    boundary: float | None = None
+    switch_step: int | None = None
     guidance: float | tuple[float, float] | None = None
     guidance_rescale: float | None = None
     seed: int = 0

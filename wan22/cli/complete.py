@@ -48,6 +48,14 @@ def _solvers() -> Iterable[str]:
     return get_args(Solver)
 
 
+def _schedules() -> Iterable[str]:
+    from typing import get_args
+
+    from wan22.types import ScheduleName
+
+    return get_args(ScheduleName)
+
+
 def _qualities() -> Iterable[str]:
     return ("high", "good", "draft")
 
@@ -59,6 +67,7 @@ def _codecs() -> Iterable[str]:
 _PLAIN: dict[str, Callable[[], Iterable[str]]] = {
     "model": _models,
     "solver": _solvers,
+    "schedule": _schedules,
     "task": lambda: ("t2v", "i2v", "v2v", "s2v"),
     "quality": _qualities,
     "codec": _codecs,

@@ -160,6 +160,8 @@ def _value(row: Field, typed: dict[str, Any]) -> Any:
             return parse_size(value)
         case "expert_pair":
             return parse_guidance(value)
+        case "numbers":
+            return parse_numbers(row.name, value)
         case "lora":
             return parse_loras(value)
         case "terms":
@@ -201,6 +203,18 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
         return int(width), int(height)
     except ValueError:
         raise SizeError(f"size must be WIDTHxHEIGHT in pixels, such as 832x480, not {text!r}") from None
+
+
+def parse_numbers(name: str, text: str | None) -> tuple[float, ...] | None:
+    """Read "1,0.94,0.83,0.63,0". Raises OptionError for any other form; what they must be is the engine's to say."""
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise OptionError(
+            f"{name} must be numbers with commas, such as 1,0.94,0.83,0.63,0; not {text!r}"
+        ) from None
 
 
 def parse_guidance(text: str | None) -> float | tuple[float, float] | None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from wan22.storyboard.continuity import Continuity, Portrait
     from wan22.storyboard.script import Scene, Script
 
+_HOW = ("solver", "shift", "schedule", "sigmas", "boundary", "switch_step", "guidance", "guidance_rescale")
 _LOOKED_AT = 5  # frames of a shot for its portrait; the first, middle and last are on the board
 
 
@@ -74,7 +75,7 @@ def storyboard(
     )
     if given["model"] is not None:
         told = replace(told, model_at="")  # it is of the command line
-    settings = present({name: given[name] for name in ("solver", "shift", "guidance", "guidance_rescale")})
+    settings = present({name: given[name] for name in _HOW})
     if plan:
         _check_plan(told, _shots(told, settings, path.parent), from_stills)
         _print_plan(told, given["json"])

@@ -81,6 +81,7 @@ def _property(field: Field) -> dict[str, Any]:
         "flag": {"type": "boolean"},
         "size": {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2},
         "expert_pair": {"anyOf": [number, {"type": "array", "items": number, "minItems": 2, "maxItems": 2}]},
+        "numbers": {"type": "array", "items": number},
         "lora": {"type": "array", "items": {"type": "string"}},
         "terms": {"type": "array", "items": {"type": "string"}},
     }

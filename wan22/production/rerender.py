@@ -26,9 +26,19 @@ _TYPES: dict[str, Any] = {
     "flag": bool,
     "size": tuple[int, int],
     "expert_pair": float | tuple[float, float],
+    "numbers": tuple[float, ...],
 }
 """What a value of a recipe may be, by the kind of its field."""
-_OF_FAST = ("steps", "solver", "shift", "guidance", "guidance_rescale")  # what the adapters for few steps fix
+_LEVELS = ("steps", "shift", "schedule")
+_OF_FAST = (*_LEVELS, "sigmas", "boundary", "switch_step", "solver", "guidance", "guidance_rescale")
+"""What the adapters for few steps fix."""
+_REPLACED = {
+    "sigmas": _LEVELS,
+    **dict.fromkeys(_LEVELS, ("sigmas",)),
+    "boundary": ("switch_step",),
+    "switch_step": ("boundary",),
+}
+"""Entries of a recipe that cannot stand beside an option that is given now."""
 
 _NO_CAUSE = frozenset(
     {"frames_sha256", "clips_sha256", "drift_per_second", "canvas", "task", "size_given", "best_of"}
@@ -143,6 +153,9 @@ def settings(recipe: dict[str, Any], given: dict[str, Any], audio: Asked) -> dic
         found.pop("frames", None)
     if given.get("fast") or "fast" in recipe:
         found = {name: value for name, value in found.items() if name not in _OF_FAST} | {"fast": True}
+    for name in given:
+        for other in _REPLACED.get(name, ()):
+            found.pop(other, None)
     pairs = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
     for field in fields.in_recipe():
         if field.of in pairs:

@@ -3,6 +3,8 @@
 It knows no schedule and no device: noise is drawn on the CPU, so that a seed means the same everywhere.
 """
 
+import hashlib
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -25,6 +27,16 @@ def draw_noise(shape: tuple[int, ...], seed: int) -> Float[Tensor, "..."]:
         raise OptionError(f"seed {seed} is not in 0..{MAX_SEED}. Any number from 0 up will do.")
     generator = torch.Generator(device="cpu").manual_seed(seed)
     return torch.randn(shape, generator=generator, dtype=torch.float32)
+
+
+def step_noise(shape: tuple[int, ...], seed: int, step: int) -> Float[Tensor, "..."]:
+    """Draw the noise that a stochastic solver adds after `step` (from 0), float32 on the CPU.
+
+    It depends on seed, step and shape alone, so that a solver holds no generator. It is independent of the noise that
+    `draw_noise` gives for this seed or its neighbours, with which videos and their clips begin.
+    """
+    mixed = hashlib.blake2b(f"{seed} {step}".encode(), digest_size=8).digest()
+    return draw_noise(shape, int.from_bytes(mixed, "big") >> 1)
 
 
 def add_noise(

@@ -67,6 +67,8 @@ def _correct(sigmas: Tensor, i: int, x: Tensor, x0: Tensor, history: list[Tensor
         return (base - (1 - now) * b * (0.5 * change)).to(x.dtype)
     r = (_lambda(sigmas[i - 2]) - _lambda(before)) / h
     slope = (history[0] - history[-1]) / r
+    if torch.isinf(r):  # level i - 2 was pure noise: its slope is 0, and the system has no finite solution
+        return (base - (1 - now) * b * (_phi2(h) / b * change)).to(x.dtype)
     rho = _weights(h, r).to(x.dtype)
     return (base - (1 - now) * b * (rho[0] * slope + rho[1] * change)).to(x.dtype)
 
@@ -75,7 +77,12 @@ def _weights(h: Tensor, r: Tensor) -> Tensor:
     """Solve the order conditions of the second-order corrector: [[1, 1], [r, 1]] rho = b."""
     hh = -h
     b = torch.expm1(hh)
-    phi1 = b / hh - 1
+    phi1 = _phi2(h)
     phi2 = phi1 / hh - 0.5
     system = torch.stack([torch.ones_like(r), torch.ones_like(r), r, torch.ones_like(r)]).view(2, 2)
     return torch.linalg.solve(system, torch.stack([phi1 / b, phi2 * 2 / b]))
+
+
+def _phi2(h: Tensor) -> Tensor:
+    """(1 - e^-h) / h - 1."""
+    return torch.expm1(-h) / -h - 1
