@@ -1,11 +1,12 @@
 """Solver, noise levels and the experts' switch as a request says them: what they come to, and what is refused."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from wan22.catalog import VARIANTS
+from wan22.catalog import EMBEDDED, VARIANTS, from_json
 from wan22.errors import OptionError
 from wan22.production import rerender
 from wan22.production.audio import Asked
@@ -184,3 +185,12 @@ def test_from_a_recipe_new_options_take_the_place_of_what_excludes_them():
 def test_what_the_release_does_by_itself_is_not_moved():
     made = resolve(Request(prompt=PROMPT, image=np.zeros((48, 64, 3), np.uint8)), I2V)
     assert (made.solver, made.steps, made.shift, high_steps(made)) == ("unipc", 40, 5.0, 15)
+
+
+def test_nano_changes_a_video_by_itself_also_in_its_few_steps():
+    row = from_json(json.loads((EMBEDDED / "variant.json").read_text()))
+    clip = Clip(np.zeros((17, 320, 512, 3), np.uint8), 16)
+    for fast, steps in ((False, 13), (True, 2)):
+        made = resolve(Request(prompt=PROMPT, video=clip, fast=fast), row)
+        assert len(made.schedule) == steps
+        assert not [text for text in made.notices if "strength" in text]

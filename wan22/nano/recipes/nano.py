@@ -241,6 +241,7 @@ def variant(vae: VAEArch, vocab: int) -> Variant:
             guidance=GUIDANCE,
             negative="",
             guidance_rescale=RESCALE,
+            strength=0.9,  # at 0.7 colour and shape of what moves stay
         ),
         trained=Trained(tuple((f.width, f.height) for f in VIDEOS), (1, FRAMES), only=True),
         hub=None,
