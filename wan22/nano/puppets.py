@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from wan22.conditioning.speech import RATE, AudioFeatures, Hear
+from wan22.conditioning.speech import RATE, AudioEncoder, AudioFeatures
 from wan22.models.vae import WanVAE
 from wan22.stage.puppet import PuppetShot, perform, sample_puppets
 from wan22.stage.puppet_render import render_puppet
@@ -129,25 +129,25 @@ def puppet_pixels(videos: PuppetVideos, shots: list[PuppetShot], rows: range) ->
     )
 
 
-def encode_puppet_audio(videos: PuppetVideos, hear: Hear, folder: Path, *, log: Log) -> None:
+def encode_puppet_audio(videos: PuppetVideos, encoder: AudioEncoder, folder: Path, *, log: Log) -> None:
     """Write what is heard in the clips of the videos beside them."""
     path = folder / "heard.safetensors"
     if path.exists():
         return
     heard = []
     for row in range(videos.count):
-        hearing = AudioFeatures(Audio(_track(videos, row), RATE), hear)
+        features = AudioFeatures(Audio(_track(videos, row), RATE), encoder)
         cut = _Cut.of(videos, row)
         spans = (cut.chained + videos.past, *cut.first)
-        heard.append(torch.stack([_states(hearing, at, videos) for at in spans]).half())
+        heard.append(torch.stack([_states(features, at, videos) for at in spans]).half())
         if (row + 1) % 400 == 0:
             log(f"{row + 1} of {videos.count} tracks heard")
     write_tensors(path, {"heard": torch.stack(heard)})
 
 
-def _states(hearing: AudioFeatures, begin: int, videos: PuppetVideos) -> Tensor:
+def _states(features: AudioFeatures, begin: int, videos: PuppetVideos) -> Tensor:
     times = np.arange(begin, begin + videos.clip) / videos.fps
-    return hearing.at_ticks(np.round(times * 30).astype(np.int64)).transpose(1, 2)
+    return features.at_ticks(np.round(times * 30).astype(np.int64)).transpose(1, 2)
 
 
 def puppet_set(videos: PuppetVideos, folder: Path) -> PuppetSet:
