@@ -155,6 +155,7 @@ def resolve(request: Request, variant: Variant) -> Job:
         negative=defaults.negative if request.negative is None else request.negative,
         text_length=length,
         notices=(
+            *(text for clip in (request.video, request.pose) if clip is not None for text in clip.notices),
             *canvas.notices,
             *length_notices,
             *_image_notices(request, variant, canvas),

@@ -36,10 +36,14 @@ ScheduleName = Literal[
 
 @dataclass(frozen=True)
 class Clip:
-    """Images in time: `frames` uint8 (T, H, W, 3), shown at `fps` frames a second."""
+    """Images in time: `frames` uint8 (T, H, W, 3), shown at `fps` frames a second.
+
+    `notices` say what was changed while it was read, and what its reader may not expect.
+    """
 
     frames: np.ndarray
     fps: float
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

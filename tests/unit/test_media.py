@@ -281,7 +281,7 @@ def test_a_bomb_of_many_huge_frames_is_refused_without_decoding_them(tmp_path):
         writer.add(np.zeros((1, 2048, 2048, 3), np.uint8))
     content = path.read_bytes()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wan22.media.video.MAX_SIDE", 1024)
+        patch.setattr("wan22.media.opening.MAX_SIDE", 1024)
         with pytest.raises(MediaError, match="claims 2048x2048"):
             read_clip(path)
     assert path.read_bytes() == content
@@ -333,7 +333,7 @@ def test_a_clip_with_only_audio_is_refused(tmp_path):
         (b"<?xml version='1.0'?><svg/>", "SVG"),
         (b"hello", "is text"),
         (b"RIFF\x00\x00\x00\x00WAVEfmt ", "audio"),
-        (b"\x00\x00\x00\x1cftypavif\x00\x00\x00\x00", "AVIF"),
+        (b"\x00\x00\x00\x1cftypavif\x00\x00\x00\x00", "cut off"),
         (bytes(range(200, 256)), "unknown kind"),
         (b"\x00\x00\x00\x18ftypisom" + bytes(200), "damaged"),
         (b"\x1a\x45\xdf\xa3" + bytes(60), "damaged"),
@@ -404,7 +404,7 @@ def test_exif_orientation_is_applied(tmp_path):
     assert (probe(tmp_path / "phone.png").width, probe(tmp_path / "phone.png").height) == (32, 48)
 
 
-@pytest.mark.parametrize("size", [(30_000, 30_000), (7_000, 6_000), (10_000, 10_000), (2**31 - 1, 2**31 - 1)])
+@pytest.mark.parametrize("size", [(30_000, 30_000), (11_000, 10_001), (13_000, 13_000), (2**31 - 1, 2**31 - 1)])
 def test_a_image_that_claims_too_many_pixels_is_refused_from_its_header(tmp_path, size):
     (tmp_path / "bomb.png").write_bytes(png_header(*size))
     with warnings.catch_warnings():

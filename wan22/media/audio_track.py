@@ -24,8 +24,9 @@ from wan22.errors import OptionError, OutputError
 from wan22.media.audio import RESAMPLER, AudioReader
 from wan22.media.encoding import MUX_OPTIONS
 from wan22.media.file_types import PathLike, sniff
+from wan22.media.opening import open_clip
 from wan22.media.output_paths import target_kind
-from wan22.media.video import opened, probe
+from wan22.media.video import probe
 
 __all__ = ["AudioEncoder", "add_audio", "can_carry_audio"]
 
@@ -108,7 +109,7 @@ def add_audio(
     mono = reader.info.channels > len(_LAYOUTS)
     pieces = reader.pieces(start=start, seconds=seconds, mono=mono)
     target = Path(output)
-    with written(target) as part, opened(video) as images, reader.opened() as (source_file, stream):
+    with written(target) as part, open_clip(video) as images, reader.opened() as (source_file, stream):
         with _writing(target, part, kind) as out:
             out.metadata.update(
                 {key: text for key, text in images.metadata.items() if key not in _MADE_BY_MUXER}

@@ -12,11 +12,11 @@ from typing import BinaryIO
 from wan22.errors import MediaError
 from wan22.files import PathLike, check_file, reading
 
-IMAGES = ("png", "jpeg", "webp", "gif", "bmp", "tiff")
+IMAGES = ("png", "jpeg", "webp", "gif", "bmp", "tiff", "avif", "heif")  # names of Pillow's readers
 VIDEOS = ("mov", "matroska", "avi")  # names of FFmpeg demuxers; "mov" reads mp4 and m4a too
 AUDIO = ("wav", "flac", "mp3", "ogg", "aac", "aiff")  # likewise
 
-_KNOWN = "images: PNG, JPEG, WebP, GIF, BMP, TIFF; clips: MP4, MOV, WebM, MKV, AVI, GIF"
+_KNOWN = "images: PNG, JPEG, WebP, HEIC, AVIF, GIF, BMP, TIFF; clips: MP4, MOV, WebM, MKV, AVI, GIF"
 _KNOWN_AUDIO = "WAV, FLAC, MP3, OGG, Opus, M4A, AAC, AIFF, and the audio of MP4, MOV, WebM, MKV, AVI"
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "png"),
@@ -28,6 +28,7 @@ _MAGIC = (
     (b"MM\x00*", "tiff"),
     (b"\x1a\x45\xdf\xa3", "matroska"),
 )
+_HEIF_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1")
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 _REFUSED = (
     (b"#extm3u", "a streaming playlist (HLS)"),
@@ -52,8 +53,8 @@ def sniff(path: PathLike) -> str:
             return kind
     if head[:4] == b"RIFF" and head[8:12] in (b"WEBP", b"AVI "):
         return "webp" if head[8:12] == b"WEBP" else "avi"
-    if head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1"):
-        raise MediaError(f"{path} is a HEIC or AVIF image, which is not read here. Save it as PNG or JPEG.")
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
+        return "avif" if b"avif" in head or b"avis" in head else "heif"
     if head[4:8] in _BOXES:
         return "mov"
     raise MediaError(f"{path} is {_describe(head)}, not an image or clip. What can be read: {_KNOWN}.")
@@ -71,7 +72,7 @@ def sniff_audio(path: PathLike) -> str:
         kind = sniff(path)
         if kind in VIDEOS:
             return kind
-    if any(head.startswith(magic) for magic, _ in _MAGIC) or head[8:12] == b"WEBP":
+    if any(head.startswith(magic) for magic, _ in _MAGIC) or head[8:12] in (b"WEBP", *_HEIF_BRANDS):
         raise MediaError(f"{path} is an image and holds no audio. What can be heard: {_KNOWN_AUDIO}.")
     raise MediaError(f"{path} is {_describe(head)}, not an audio file. What can be heard: {_KNOWN_AUDIO}.")
 
@@ -94,7 +95,12 @@ def check_whole(path: PathLike, kind: str) -> None:
 
     Without this, a demuxer ends a cut file quietly and half a clip would pass for a whole one.
     """
-    ends = {"mov": _mov_end, "matroska": _matroska_end, "avi": _riff_end, "wav": _riff_end, "ogg": _ogg_end}
+    ends = {
+        **dict.fromkeys(("mov", "heif", "avif"), _mov_end),
+        **dict.fromkeys(("avi", "wav"), _riff_end),
+        "matroska": _matroska_end,
+        "ogg": _ogg_end,
+    }
     if kind not in ends:
         return
     size = Path(path).stat().st_size

@@ -1,90 +1,135 @@
 """Still images: read, write, resize, and lay out as a contact sheet.
 
-Arrays are uint8 RGB (H, W, 3). Colour profiles are not applied: values are taken as sRGB.
+Arrays are uint8 RGB (H, W, 3), sRGB. Colour profiles (ICC) and the colour codes of HDR images are applied.
+Pixels are taken as square, whatever resolutions a file notes, as browsers do.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Generator
-from contextlib import contextmanager
+import io
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, PngImagePlugin
+from PIL import Image, ImageCms, ImageFile, ImageOps, PngImagePlugin
 
 from wan22.atomic import written
 from wan22.errors import MediaError, OutputError
-from wan22.files import PathLike, reading
-from wan22.media.file_types import IMAGES, sniff
+from wan22.files import PathLike
+from wan22.media import colour
+from wan22.media.opening import open_image
 from wan22.media.output_paths import IMAGE_KINDS, check_output, estimate_bytes, target_kind
 from wan22.media.recipe_text import IMAGE_DESCRIPTION, PREFIX, RECIPE_KEY, dump_comment, dump_recipe
 
-MAX_PIXELS = 40_000_000
-"""Largest image that is decoded, width x height."""
+MAX_PIXELS = 4096 * 4096
+"""Largest image that is handed on, width x height: a larger one is scaled down while it is read."""
 
 _EXIF_LIMIT = 60_000  # a JPEG segment ends at 65,535 bytes
-
-
-@contextmanager
-def opened(path: PathLike) -> Generator[Image.Image]:
-    """Open an image: only its header is read, and its size is checked, before the caller decodes.
-
-    Raises MediaError for anything that goes wrong, here or while the caller decodes.
-    """
-    kind = sniff(path)
-    if kind not in IMAGES:
-        raise MediaError(f"{path} is a clip, not an image. Give it as the video, or save one frame as PNG.")
-    what, remedy = f"cannot be read as {kind.upper()}", "Copy, download or export it again."
-    # Pillow warns of what is refused below anyway (size) or does no harm (odd EXIF).
-    with reading(path, MediaError, what, remedy), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            with Image.open(path, formats=[kind]) as image:
-                width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise MediaError(
-                        _too_large(path, f"{width}x{height}, {width * height / 1e6:.0f} megapixels")
-                    )
-                yield image
-        except OSError as error:
-            if "truncated" not in str(error):
-                raise
-            raise MediaError(f"{path} is cut off: {error}. {remedy}") from error
-        except Image.DecompressionBombError:
-            raise MediaError(_too_large(path, "more than 178 megapixels")) from None
+_CODES = 1 << 16  # bytes in which an image says the codes of its colours
 
 
 def read_image(path: PathLike) -> np.ndarray:
     """Read an image as uint8 RGB (H, W, 3), turned upright as its EXIF orientation says.
 
     Transparent parts become white. Grey, palette, CMYK and 16-bit images are converted; of an animation
-    the first frame is taken. Raises MediaError for a file that is missing, no image, damaged or cut off
-    (never half an image), or larger than `MAX_PIXELS`, which is told from the header before decoding.
+    the first frame is taken. One of more than `MAX_PIXELS` is scaled down to them. Raises MediaError for a file
+    that is missing, no image, damaged or cut off (never half an image), or larger than what `open_image` takes,
+    which is told from the header before decoding.
     """
-    with opened(path) as image:
-        return decode(image)
+    with open_image(path) as image:
+        return decode(image, colour_codes(path))
 
 
-def decode(image: Image.Image) -> np.ndarray:
-    """Decode an opened image's current frame to uint8 RGB (H, W, 3)."""
+def decode(image: Image.Image, codes: tuple[int, int] | None = None, most: int = MAX_PIXELS) -> np.ndarray:
+    """Decode an opened image's current frame to uint8 RGB (H, W, 3) of at most `most` pixels.
+
+    `codes` are the H.273 codes of its primaries and transfer, for an image without a colour profile.
+    """
+    scale = math.sqrt(most / (image.width * image.height))
+    size = max(1, int(image.width * scale)), max(1, int(image.height * scale))
+    if scale < 1 and image.format == "JPEG":
+        image.draft(None, size)  # decodes every second, fourth or eighth pixel's worth
     tolerant, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
     try:
         image.load()
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = tolerant
+    profile = image.info.get("icc_profile")
+    image = _eight_bits(image)
+    if scale < 1 and image.width * image.height > most:
+        image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):  # 16 bits of grey; "I" holds them in 32
-        grey = np.clip(np.asarray(image).astype(np.int64) + 128, 0, 65535) // 257
-        return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+    rgb = _srgb(image, profile)
+    if profile is None and codes is not None and colour.description(codes[1], codes[0]):
+        rgb = Image.fromarray(colour.to_sdr(np.asarray(rgb).astype(np.uint16) * 257, codes[1], codes[0]))
+    if alpha is not None:
+        rgb = Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha)
+    return np.array(rgb)
+
+
+def colour_codes(path: PathLike) -> tuple[int, int] | None:
+    """The H.273 codes of primaries and transfer that a HEIC, AVIF (ISO 14496-12, 12.1.5) or PNG (cICP) file says."""
+    with Path(path).expanduser().open("rb") as file:
+        head = file.read(_CODES)
+    if (at := head.find(b"colrnclx")) >= 0 and head[4:8] == b"ftyp" and len(head) >= at + 12:
+        return int.from_bytes(head[at + 8 : at + 10], "big"), int.from_bytes(head[at + 10 : at + 12], "big")
+    if (at := head.find(b"cICP")) >= 0 and head.startswith(b"\x89PNG") and len(head) >= at + 6:
+        return head[at + 4], head[at + 5]
+    return None
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """16 bits of grey ("I" holds them in 32) as 8, palettes as colours, one bit as grey; others as they are.
+
+    Raises ValueError for floating-point values.
+    """
+    if image.mode.startswith("I"):
+        grey = np.clip(np.asarray(image).astype(np.int32) + 128, 0, 65535) // 257
+        grey = Image.fromarray(grey.astype(np.uint8))
+        grey.info = {key: image.info[key] for key in ("exif", "transparency") if key in image.info}
+        if isinstance(clear := grey.info.get("transparency"), int):
+            grey.info["transparency"] = (clear + 128) // 257
+        return grey
     if image.mode == "F":
         raise ValueError("floating-point values have no fixed white; export 8 or 16 bits instead")
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        image = Image.new("RGBA", layer.size, "white")
-        image.alpha_composite(layer)
-    return np.array(image.convert("RGB"))
+    if image.mode in ("P", "PA"):
+        return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    return image.convert("L") if image.mode == "1" else image
+
+
+def _srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """An image in any mode as RGB, by its ICC profile; one that does not fit the image is no profile."""
+    if image.mode in ("RGBA", "RGBX", "RGBa"):
+        image = image.convert("RGB")
+    elif image.mode in ("LA", "La"):
+        image = image.convert("L")
+    srgb = ImageCms.createProfile("sRGB")
+    if profile is None and image.mode == "LAB":
+        source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+    elif profile is None:
+        return image.convert("RGB")
+    else:
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            if "srgb" in ImageCms.getProfileDescription(source).lower():
+                return image.convert("RGB")
+        except (OSError, ImageCms.PyCMSError):
+            return image.convert("RGB")
+    try:
+        converted = ImageCms.profileToProfile(
+            image,
+            source,
+            srgb,
+            ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            outputMode="RGB",
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+    except (ValueError, ImageCms.PyCMSError):
+        return image.convert("RGB")
+    assert converted is not None
+    return converted
 
 
 def write_image(path: PathLike, array: np.ndarray, recipe: dict[str, Any] | None = None) -> None:
@@ -129,7 +174,7 @@ def save(path: Path, array: np.ndarray, kind: str, recipe: dict[str, Any] | None
 
 def recipe_text(path: PathLike) -> str | None:
     """The recipe in an image or GIF as it is spelt there; None if it has none."""
-    with opened(path) as image:
+    with open_image(path) as image:
         if isinstance(text := image.info.get(RECIPE_KEY), str):
             return str(text)
         comment = image.info.get("comment") or image.getexif().get(IMAGE_DESCRIPTION) or ""
@@ -166,7 +211,3 @@ def _checked(array: np.ndarray) -> np.ndarray:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
         raise ValueError(f"an image must be uint8 (H, W, 3), not {array.dtype} {array.shape}")
     return array
-
-
-def _too_large(path: PathLike, what: str) -> str:
-    return f"{path} claims {what}; the limit is {MAX_PIXELS // 1_000_000} megapixels. Scale it down first."

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from wan22.files import PathLike
-from wan22.media import image, video
+from wan22.media import image
 from wan22.media.file_types import IMAGES, sniff
+from wan22.media.opening import open_clip
 from wan22.media.recipe_text import (
     RECIPE_KEY,
     RECIPE_LIMIT,
@@ -38,11 +39,11 @@ def read_recipe(path: PathLike) -> dict[str, Any] | None:
     if is_sequence(path):
         path = first_of(path)
     kind = sniff(path)
-    text = image.recipe_text(path) if kind in (*IMAGES, "gif") else _video_text(path)
+    text = image.recipe_text(path) if kind in IMAGES else _video_text(path)
     return None if text is None else parse_recipe(text, path)
 
 
 def _video_text(path: PathLike) -> str | None:
-    with video.opened(path) as container:
+    with open_clip(path) as container:
         # Matroska writers put tag names in capitals.
         return next((value for key, value in container.metadata.items() if key.lower() == RECIPE_KEY), None)

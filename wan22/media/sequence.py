@@ -6,11 +6,9 @@ import re
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
-
 from wan22.errors import MediaError
 from wan22.media.file_types import PathLike
-from wan22.media.image import read_image, recipe_text
+from wan22.media.image import recipe_text
 from wan22.media.recipe_text import parse_recipe
 from wan22.media.sequence_files import PATTERN, numbered, split_sequence, unfinished_note
 
@@ -73,17 +71,3 @@ def rate_of(path: PathLike, fps: float | None) -> float:
     if isinstance(told, bool) or not isinstance(told, int | float) or not 0 < told <= 1000:
         raise MediaError(f"{path} cannot have {told!r} frames a second: more than 0, at most 1000.")
     return float(told)
-
-
-def read_images(path: PathLike, images: list[Path], size: tuple[int, int]) -> np.ndarray:
-    """Read images as uint8 (n, H, W, 3). Raises MediaError if one is not of `size` (width, height)."""
-    frames = np.empty((len(images), size[1], size[0], 3), np.uint8)
-    for frame, image in zip(frames, images, strict=True):
-        found = read_image(image)
-        if found.shape != frame.shape:
-            raise MediaError(
-                f"{path}: {image.name} is {found.shape[1]}x{found.shape[0]}, the first is "
-                f"{size[0]}x{size[1]}. Scale them to one size first."
-            )
-        frame[:] = found
-    return frames

@@ -1,56 +1,53 @@
 """Read clips: what the header says, and the frames; `VideoWriter` for the other direction is in writer.py.
 
-A clip comes from anyone, so: its kind is told from its bytes and the demuxer is forced, no protocol but
-`file` is allowed, and sides, seconds and pixels are limited from the header, before anything is decoded.
-Pixels are taken as square; audio is not read. Numbered images (`sequence.py`) are read as a clip too.
+Frames are scaled and chosen while the clip is decoded, so memory holds what is asked for and no more. Times come from
+the file (times.py), so a variable frame rate is read as it is seen; how frames look is in shown.py. Audio is not read.
+Numbered images (`sequence.py`) are read as a clip too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 from av.container import InputContainer
 
 from wan22.errors import MediaError
-from wan22.files import PathLike, reading
+from wan22.files import PathLike
 from wan22.media import image as still
-from wan22.media.encoding import EXACT
-from wan22.media.file_types import IMAGES, check_whole, sniff
-from wan22.media.sequence import images_of, is_sequence, rate_of, read_images
+from wan22.media.file_types import IMAGES, sniff
+from wan22.media.opening import check_sides, open_clip, open_image, video_stream
+from wan22.media.sequence import images_of, is_sequence, rate_of
+from wan22.media.shown import Look, Size, covering, look_of
+from wan22.media.times import EARLY, HELD, Times, of_starts, packet_times, seen_at
 from wan22.media.writer import VideoWriter
 from wan22.types import Clip
 
-__all__ = [
-    "MAX_PIXELS",
-    "MAX_SECONDS",
-    "MAX_SIDE",
-    "ClipInfo",
-    "VideoWriter",
-    "probe",
-    "read_clip",
-    "stream_clip",
-]
+__all__ = ["MAX_PIXELS", "MAX_SECONDS", "ClipInfo", "Source", "VideoWriter", "look", "moments", "probe", "read_clip", "stream_clip"]
 
-MAX_SIDE = 4096
 MAX_SECONDS = 600.0
-MAX_PIXELS = 2_000_000_000
-"""Largest clip that is decoded: width x height x frames read."""
+MAX_PIXELS = 240_000_000
+"""Largest clip that is read at once: width x height x frames, after scaling. It is 720 MB."""
+MAX_ANIMATION = 2_000_000_000
+"""Largest animated WebP, PNG or AVIF: width x height x frames. All of it is decoded, to tell how long it lasts."""
 _PIECE_PIXELS = 64_000_000  # of a piece while streaming: 200 MB
 
-_BT709, _UNSPECIFIED = 1, 2  # ITU-T H.273, table 4
-_STILL_FPS = 1.0  # an image is a clip of one frame, shown for one second
+_STILL_SECONDS = 1.0  # an image is a clip of one frame, shown for one second
+_DEFAULT_STEP = 0.1  # seconds of an animation's frame that says none, as browsers take it
 
 
 @dataclass(frozen=True)
 class ClipInfo:
-    """What a clip's header says: size in pixels as shown (turned upright), frames, seconds and codec."""
+    """What a clip is: size in pixels as shown (upright, square pixels), frames, frames a second, seconds and codec.
+
+    `fps` is the mean rate of a `variable` one. `notices` say what is changed while it is read, and what is not.
+    """
 
     width: int
     height: int
@@ -59,39 +56,40 @@ class ClipInfo:
     seconds: float
     codec: str
     has_audio: bool
+    variable: bool = False
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """A clip that has been looked at.
+
+    `frames_from(second)` yields each frame, with its second, from there or from before it on; `rgb(frame, size)` makes
+    uint8 (H, W, 3) of one. `look` is how the frames of a container are shown.
+    """
+
+    info: ClipInfo
+    times: Times
+    frames_from: Callable[[float], Iterator[tuple[float, Any]]]
+    rgb: Callable[[Any, Size], np.ndarray]
+    look: Look | None = None
+
+    @property
+    def size(self) -> Size:
+        """(width, height) as shown."""
+        return self.info.width, self.info.height
 
 
 def probe(path: PathLike, fps: float | None = None) -> ClipInfo:
     """Tell size, length and codec of a clip, animated GIF, image or sequence; at most its first frame is decoded.
 
+    (Of an animated WebP, PNG or AVIF all frames are decoded, one by one: nothing else tells how long they last.)
     `fps` is the rate of a sequence whose first image has no recipe that tells it; nothing else needs it.
     Raises MediaError for a file that is missing, not media, damaged, cut off, without images, or with
     a side of more than `MAX_SIDE` pixels. Length is not limited here: `read_clip` can take
     a piece of a long clip.
     """
-    if is_sequence(path):
-        return _probe_sequence(path, rate_of(path, fps))
-    if sniff(path) in IMAGES:
-        return _probe_image(path)
-    with opened(path) as container:
-        stream = _stream(container, path)
-        frames, rate = _length(container, path)
-        width, height = stream.width, stream.height
-        container.seek(0)
-        first = next(container.decode(stream), None)
-        if first is None:
-            raise MediaError(f"{path} holds a video stream without a single frame.")
-        if first.rotation % 180:
-            width, height = height, width
-        return ClipInfo(
-            width,
-            height,
-            frames,
-            float(rate),
-            float(frames / rate),
-            stream.codec.name,
-            bool(container.streams.audio),
-        )
+    return look(path, fps).info
 
 
 def read_clip(
@@ -100,15 +98,18 @@ def read_clip(
     start: float = 0.0,
     seconds: float | None = None,
     fps: float | None = None,
+    cover: Size | int | None = None,
 ) -> Clip:
     """Read frames of a clip, animated GIF, image or sequence, from `start` seconds on, upright, as uint8 RGB.
 
-    Reading ends after `seconds`, after `max_frames`, or with the clip, whichever comes first. Frames are
-    taken as they come; the clip's `fps` is their mean rate, and the argument that of a sequence, as in
-    `probe`. Images without colour tags are taken as BT.709 from 720 rows on and as BT.601 below, as
-    players do.
+    Reading ends after `seconds`, after `max_frames`, or with the clip, whichever comes first. Frames of a constant rate
+    are taken as they come. A variable rate becomes regular by the frames' times, at `fps` or else its mean; a
+    constant one above `fps` is brought down to it likewise. Of a sequence, `fps` is the rate, as in `probe`.
+    Larger frames are scaled down while they are read until they just cover `cover` (width, height), or have that area.
+    Images without colour tags are taken as BT.709 from 720 rows on and as BT.601 below, as players do; HDR becomes SDR.
+    The clip's `notices` say what was changed.
 
-    Raises MediaError as `probe`, and if more than `MAX_SECONDS` or `MAX_PIXELS` would be decoded, if `start`
+    Raises MediaError as `probe`, and if more than `MAX_SECONDS` or `MAX_PIXELS` would be read, if `start`
     lies after the end, or if the clip changes its size.
     """
     if start < 0 or (seconds is not None and seconds <= 0) or (max_frames is not None and max_frames < 1):
@@ -116,184 +117,211 @@ def read_clip(
             f"cannot read from {start} s on for {seconds} s and {max_frames} frames: "
             "start must be at least 0, the others more than 0."
         )
-    info = probe(path, fps)
-    first = _index(start, info.fps)
-    if first >= info.frames:
+    source = look(path, fps)
+    info = source.info
+    grid, rate = source.times.grid(fps)
+    first = int(np.searchsorted(grid, start - 0.5 / rate - EARLY)) if start else 0
+    if first >= len(grid) or start >= info.seconds:
         raise MediaError(f"{path} lasts {info.seconds:.2f} s, so it cannot be read from {start} s on.")
-    count = info.frames - first
+    count = len(grid) - first
     if seconds is not None:
-        count = min(count, max(1, _index(seconds, info.fps)))
+        count = min(count, max(1, round(seconds * rate)))
     if max_frames is not None:
         count = min(count, max_frames)
-    _check_budget(path, info, count)
-    if is_sequence(path):
-        shown = images_of(path)[first : first + count]
-        return Clip(read_images(path, shown, (info.width, info.height)), info.fps)
-    if sniff(path) in IMAGES:
-        return Clip(_image_frames(path, first, count), info.fps)
-    frames = np.empty((count, info.height, info.width, 3), np.uint8)
-    read = 0
-    with opened(path) as container:
-        for frame in _frames_from(container, path, start, info.fps):
-            frames[read] = _to_rgb(frame, path, (info.height, info.width))
-            read += 1
-            if read == count:
-                break
-    if not read:
-        raise MediaError(f"{path} has no frame from {start} s on.")
-    return Clip(frames[:read], info.fps)
+    size = covering(source.size, cover)
+    _check_budget(path, size, count, rate)
+    frames = np.empty((count, size[1], size[0], 3), np.uint8)
+    for frame, made in zip(frames, _frames(source, path, grid[first : first + count], size), strict=True):
+        frame[:] = made
+    notices = info.notices
+    if size != source.size:
+        notices += (f"{path} ({info.width}x{info.height}) is read at {size[0]}x{size[1]}",)
+    return Clip(frames, rate, notices)
 
 
-def stream_clip(path: PathLike, piece: int = 64) -> Iterator[np.ndarray]:
+def stream_clip(path: PathLike, piece: int = 64, cover: Size | int | None = None) -> Iterator[np.ndarray]:
     """Read all frames of a clip of any length in pieces of at most `piece`, uint8 (n, H, W, 3), upright.
 
-    Pieces of large frames are shorter, so that memory is bounded whatever the clip. Colours as `read_clip`; `probe`
-    tells the rate. Raises MediaError as `probe`, and on the way where the clip is damaged or changes its size.
+    Pieces of large frames are shorter, so that memory is bounded whatever the clip. Rate, `cover` and colours as in
+    `read_clip`; `probe` tells the rate. Raises MediaError as `probe`, and on the way where the clip is damaged or
+    changes its size.
     """
     if piece < 1:
         raise MediaError(f"cannot read pieces of {piece} frames: at least 1.")
     # How fast images follow one another does not matter here.
-    info = _probe_sequence(path, 1.0) if is_sequence(path) else probe(path)
-    count = max(1, min(piece, _PIECE_PIXELS // (info.width * info.height)))
+    source = look(path, 1.0 if is_sequence(path) else None)
+    size = covering(source.size, cover)
+    count = max(1, min(piece, _PIECE_PIXELS // (size[0] * size[1])))
+    frames = _frames(source, path, source.times.grid(None)[0], size)
+    while part := list(islice(frames, count)):
+        yield np.stack(part)
+
+
+def moments(path: PathLike, origin: float, fps: float, start: float) -> Iterator[tuple[float, av.VideoFrame]]:
+    """Decode a clip from the key frame before `start` on; from the beginning where it cannot be entered there.
+
+    Yields each frame with its second, counted from the first one, which comes at `origin`; `fps` counts where there are
+    no times. Raises MediaError where the clip is damaged.
+    """
+    with open_clip(path) as container:
+        stream = video_stream(container, path)
+        if start > 1 and _enter(container, stream, origin + start):
+            container.seek(int((origin + start) * av.time_base), backward=True)
+        else:
+            container.seek(0)
+        for number, frame in enumerate(container.decode(stream)):
+            yield (number / fps if frame.time is None else frame.time - origin), frame
+
+
+def _enter(container: InputContainer, stream: av.VideoStream, at: float) -> bool:
+    """Whether jumping to a time of the container lands on a frame with a time, and not behind it."""
+    container.seek(int(at * av.time_base), backward=True)
+    first = next(container.decode(stream), None)
+    return first is not None and first.time is not None and first.time <= at + EARLY
+
+
+def _frames(source: Source, path: PathLike, grid: np.ndarray, size: Size) -> Iterator[np.ndarray]:
+    """The frame seen at each time of the grid, made once however long it is held.
+
+    Raises MediaError if there is none, or if frames do not come that the file promised.
+    """
+    starts, held, made, at = source.times.starts, None, np.empty(0), 0
+    promised = starts[np.searchsorted(starts, grid + EARLY, "right") - 1]
+    for at, (time, frame) in enumerate(seen_at(source.frames_from(float(grid[0])), grid.tolist()), 1):
+        if time < promised[at - 1] - HELD:
+            raise MediaError(
+                f"{path} ends at {time:.2f} s, and it promises frames up to {starts[-1]:.2f} s. Export it again."
+            )
+        if frame is not held:
+            held, made = frame, source.rgb(frame, size)
+        yield made
+    if not at:
+        raise MediaError(f"{path} holds no frame that can be decoded. Export it again.")
+
+
+def look(path: PathLike, fps: float | None = None) -> Source:
+    """Look at a clip, animated image, image or sequence; arguments and errors as in `probe`."""
     if is_sequence(path):
-        images = images_of(path)
-        for first in range(0, info.frames, count):
-            yield read_images(path, images[first : first + count], (info.width, info.height))
-        return
-    if sniff(path) in IMAGES:
-        for first in range(0, info.frames, count):
-            yield _image_frames(path, first, min(count, info.frames - first))
-        return
-    with opened(path) as container:
-        frames = _frames_from(container, path, 0.0, info.fps)
-        while part := list(islice(frames, count)):
-            yield np.stack([_to_rgb(frame, path, (info.height, info.width)) for frame in part])
-
-
-@contextmanager
-def opened(path: PathLike) -> Generator[InputContainer]:
-    """Open a clip with the demuxer of its kind; whatever breaks, here or in the caller, is a MediaError."""
+        return _look_at_sequence(path, rate_of(path, fps))
     kind = sniff(path)
-    if kind in IMAGES:
-        raise MediaError(f"{path} is an image, not a clip.")
-    check_whole(path, kind)
-    options = {
-        "protocol_whitelist": "file",
-        "max_pixels": str(MAX_SIDE * MAX_SIDE),  # also stops a stream that is larger than its header says
-        "threads": "2",
-    }
-    with (
-        reading(path, MediaError, "is a damaged clip", "Copy, download or export it again."),
-        av.open(f"file:{Path(path).absolute()}", format=kind, options=options) as container,
-    ):
-        yield container
+    return _look_at_clip(path) if kind not in IMAGES or kind == "gif" else _look_at_image(path)
 
 
-def _stream(container: InputContainer, path: PathLike) -> av.VideoStream:
-    if not container.streams.video:
-        found = "only audio" if container.streams.audio else "no stream"
-        raise MediaError(f"{path} holds no video, {found}. Give a file with images.")
-    stream = container.streams.video[0]
-    if stream.codec_context is None:
-        raise MediaError(f"{path} uses a codec that cannot be decoded here. Convert it to H.264.")
-    if max(stream.width, stream.height) > MAX_SIDE or min(stream.width, stream.height) < 1:
-        raise MediaError(
-            f"{path} claims {stream.width}x{stream.height}; sides from 1 to {MAX_SIDE} pixels are read. "
-            "Scale it first."
-        )
-    stream.thread_type = "AUTO"
-    return stream
-
-
-def _length(container: InputContainer, path: PathLike) -> tuple[int, Fraction]:
-    """Frames and rate: from the header, or by counting packets (no decoding) where the header has none."""
-    stream = container.streams.video[0]
-    frames = stream.frames or sum(1 for packet in container.demux(stream) if packet.size)
-    rate = stream.average_rate or stream.guessed_rate
-    if not frames or not rate or not 0 < rate <= 1000:
-        raise MediaError(f"{path} has no usable length: {frames} frames at {rate} a second.")
-    return frames, Fraction(rate)
-
-
-def _check_budget(path: PathLike, info: ClipInfo, count: int) -> None:
-    seconds = count / info.fps
-    pixels = count * info.width * info.height
-    if seconds <= MAX_SECONDS and pixels <= MAX_PIXELS:
-        return
-    most = int(min(MAX_SECONDS * info.fps, MAX_PIXELS // (info.width * info.height)))
-    raise MediaError(
-        f"{path}: {count} frames of {info.width}x{info.height} ({seconds:.0f} s, {pixels / 1e9:.1f} Gpx) "
-        f"are too much to read at once; limits: {MAX_SECONDS:.0f} s and {MAX_PIXELS / 1e9:.0f} gigapixels. "
-        f"Read at most {most} frames, or cut or scale the clip first."
+def _look_at_clip(path: PathLike) -> Source:
+    drawn = sniff(path) == "gif"
+    shown, times, codec, has_audio = _look_at(path)
+    check_sides(shown.size, path)
+    notices = tuple(f"{path} {told}" for told in shown.notices)
+    if times.variable and not drawn:
+        notices += (f"{path} has a variable frame rate, {times.rate:.4g} a second in the mean; it is read by its times",)
+    info = _info(shown.size, times, codec, has_audio, notices)
+    return Source(
+        info,
+        times,
+        lambda start: moments(path, times.origin, times.rate, start),
+        lambda frame, size: shown.rgb(frame, path, size),
+        shown,
     )
 
 
-def _frames_from(
-    container: InputContainer, path: PathLike, start: float, fps: float
-) -> Iterator[av.VideoFrame]:
-    """Decode from the key frame before `start` and drop what lies before it."""
-    stream = _stream(container, path)
-    origin = stream.start_time * stream.time_base if stream.start_time and stream.time_base else 0
-    wanted = float(origin) + start - 0.5 / fps
-    if start:
-        container.seek(int((float(origin) + start) * av.time_base), backward=True)
-    for index, frame in enumerate(container.decode(stream)):
-        if not start or frame.time is None or frame.time >= wanted:
-            yield frame
-        elif index > MAX_SECONDS * fps + MAX_PIXELS / (frame.width * frame.height):
-            raise MediaError(
-                f"{path} has no key frame within {MAX_SECONDS:.0f} s before {start} s. Cut it first."
-            )
+def _look_at(path: PathLike) -> tuple[Look, Times, str, bool]:
+    """How a clip's frames are shown, and when; its codec, and whether it has audio. Its first frame is decoded.
+
+    Raises MediaError as `probe`.
+    """
+    with open_clip(path) as container:
+        stream = video_stream(container, path)
+        first = next(container.decode(stream), None)
+        if first is None:
+            raise MediaError(f"{path} holds a video stream without a single frame.")
+        drawn = sniff(path) == "gif"
+        ratio = 1.0 if drawn else float(stream.sample_aspect_ratio or 1) or 1.0
+        shown = look_of(first, path, ratio)
+        codec, has_audio, begin = stream.codec.name, bool(container.streams.audio), first.time
+    with open_clip(path) as container:
+        held = math.inf if drawn else HELD
+        times = packet_times(container, container.streams.video[0], begin, path, held)
+    return shown, times, codec, has_audio
 
 
-def _to_rgb(frame: av.VideoFrame, path: PathLike, shape: tuple[int, int]) -> np.ndarray:
-    source = frame.colorspace
-    if source == _UNSPECIFIED and frame.height >= 720:
-        source = _BT709
-    rgb = frame.reformat(format="rgb24", src_colorspace=source, interpolation=EXACT).to_ndarray()
-    rgb = np.rot90(rgb, (round(frame.rotation / 90)) % 4)  # FFmpeg and numpy both count counter-clockwise
-    if rgb.shape[:2] != shape:
-        raise MediaError(
-            f"{path} changes its size on the way, from {shape[::-1]} to {rgb.shape[1::-1]} (width, height). "
-            "Convert it to one size first."
-        )
-    return rgb
-
-
-def _index(seconds: float, fps: float) -> int:
-    return round(seconds * fps)
-
-
-def _probe_image(path: PathLike) -> ClipInfo:
-    with still.opened(path) as image:
-        frames = getattr(image, "n_frames", 1)
-        kind = str(image.format).lower()
+def _look_at_image(path: PathLike) -> Source:
+    with open_image(path) as image:
+        kind = sniff(path)
         width, height = image.size
         if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):  # EXIF orientation: a quarter turn
             width, height = height, width
-        if max(width, height) > MAX_SIDE:
-            raise MediaError(
-                f"{path} is {width}x{height}; sides up to {MAX_SIDE} pixels are read. Scale it first."
-            )
-        seconds = 0.0
-        for index in range(frames if frames * width * height <= MAX_PIXELS else 1):
-            image.seek(index)
-            seconds += image.info.get("duration", 0) / 1000
-    fps = frames / seconds if seconds > 0 else _STILL_FPS
-    return ClipInfo(width, height, frames, fps, frames / fps, kind, False)
+        count = getattr(image, "n_frames", 1) if kind in ("webp", "png", "avif") else 1
+        if count > 1:
+            check_sides((width, height), path)
+            _check_animation(path, count, (width, height))
+        times = of_starts(np.zeros(1), _STILL_SECONDS)
+        if count > 1:
+            ends = np.cumsum([_step(image, index) for index in range(count)])
+            times = of_starts(np.append(0, ends[:-1]), ends[-1])
+    size = covering((width, height), still.MAX_PIXELS)
+    codes = still.colour_codes(path)
+
+    def frames_from(start: float) -> Iterator[tuple[float, Any]]:
+        with open_image(path) as image:
+            for index, time in enumerate(times.starts.tolist()):
+                image.seek(index)
+                yield time, still.decode(image.copy() if count > 1 else image, codes)
+
+    return Source(_info(size, times, kind), times, frames_from, still.resize)
 
 
-def _probe_sequence(path: PathLike, fps: float) -> ClipInfo:
+def _step(image: Any, index: int) -> float:
+    image.seek(index)
+    image.load()  # WebP and AVIF tell the duration of a frame with its pixels
+    return image.info.get("duration", 0) / 1000 or _DEFAULT_STEP
+
+
+def _check_animation(path: PathLike, count: int, size: Size) -> None:
+    if count * size[0] * size[1] > MAX_ANIMATION:
+        raise MediaError(
+            f"{path} holds {count} frames of {size[0]}x{size[1]}, {count * size[0] * size[1] / 1e9:.1f} gigapixels; an "
+            f"animated image is read up to {MAX_ANIMATION / 1e9:g}. Convert it to a video, or scale it first."
+        )
+
+
+def _look_at_sequence(path: PathLike, fps: float) -> Source:
     images = images_of(path)
-    info = _probe_image(images[0])
-    count = len(images)
-    return ClipInfo(info.width, info.height, count, fps, count / fps, info.codec, has_audio=False)
+    first = _look_at_image(images[0]).info
+    size = first.width, first.height
+    times = of_starts(np.arange(len(images)) / fps, len(images) / fps, told=fps)
+
+    def frames_from(start: float) -> Iterator[tuple[float, Any]]:
+        index = max(0, int(np.searchsorted(times.starts, start + EARLY, "right")) - 1)
+        yield from zip(times.starts[index:].tolist(), images[index:], strict=True)
+
+    def rgb(image: Path, wanted: Size) -> np.ndarray:
+        found = still.read_image(image)
+        if found.shape[1::-1] != size:
+            raise MediaError(
+                f"{path}: {image.name} is {found.shape[1]}x{found.shape[0]}, the first is "
+                f"{size[0]}x{size[1]}. Scale them to one size first."
+            )
+        return still.resize(found, wanted)
+
+    return Source(_info(size, times, first.codec), times, frames_from, rgb)
 
 
-def _image_frames(path: PathLike, first: int, count: int) -> np.ndarray:
-    frames = []
-    with still.opened(path) as image:
-        for index in range(first, first + count):
-            image.seek(index)
-            frames.append(still.decode(image.copy() if count > 1 else image))
-    return np.stack(frames)
+def _info(
+    size: Size, times: Times, codec: str, has_audio: bool = False, notices: tuple[str, ...] = ()
+) -> ClipInfo:
+    return ClipInfo(
+        *size, len(times.starts), times.rate, times.end, codec, has_audio, times.variable, notices
+    )
+
+
+def _check_budget(path: PathLike, size: Size, count: int, rate: float) -> None:
+    seconds = count / rate
+    pixels = count * size[0] * size[1]
+    if seconds <= MAX_SECONDS and pixels <= MAX_PIXELS:
+        return
+    most = int(min(MAX_SECONDS * rate, MAX_PIXELS // (size[0] * size[1])))
+    raise MediaError(
+        f"{path}: {count} frames of {size[0]}x{size[1]} ({seconds:.0f} s, {pixels / 1e6:.0f} Mpx) are too much to read "
+        f"at once; limits: {MAX_SECONDS:.0f} s and {MAX_PIXELS / 1e6:.0f} Mpx. "
+        f"Read at most {most} frames, or cut or scale the clip first."
+    )
