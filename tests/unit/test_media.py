@@ -404,7 +404,9 @@ def test_exif_orientation_is_applied(tmp_path):
     assert (probe(tmp_path / "phone.png").width, probe(tmp_path / "phone.png").height) == (32, 48)
 
 
-@pytest.mark.parametrize("size", [(30_000, 30_000), (11_000, 10_001), (13_000, 13_000), (2**31 - 1, 2**31 - 1)])
+@pytest.mark.parametrize(
+    "size", [(30_000, 30_000), (11_000, 10_001), (13_000, 13_000), (2**31 - 1, 2**31 - 1)]
+)
 def test_a_image_that_claims_too_many_pixels_is_refused_from_its_header(tmp_path, size):
     (tmp_path / "bomb.png").write_bytes(png_header(*size))
     with warnings.catch_warnings():

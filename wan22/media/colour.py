@@ -32,7 +32,9 @@ _LEVELS = 65536
 def description(transfer: int, primaries: int) -> str | None:
     """What makes colours of these H.273 codes other than SDR BT.709, in words; None if nothing does."""
     if transfer in (PQ, HLG):
-        return f"HDR ({'PQ' if transfer == PQ else 'HLG'}, {_NAMES.get(_known(transfer, primaries), 'BT.709')})"
+        return (
+            f"HDR ({'PQ' if transfer == PQ else 'HLG'}, {_NAMES.get(_known(transfer, primaries), 'BT.709')})"
+        )
     name = _NAMES.get(primaries)
     return None if name is None else f"in the wide colours of {name}"
 

@@ -28,7 +28,19 @@ _MAGIC = (
     (b"MM\x00*", "tiff"),
     (b"\x1a\x45\xdf\xa3", "matroska"),
 )
-_HEIF_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1")
+_HEIF_BRANDS = (
+    b"avif",
+    b"avis",
+    b"heic",
+    b"heix",
+    b"heim",
+    b"heis",
+    b"hevc",
+    b"hevx",
+    b"mif1",
+    b"mif2",
+    b"msf1",
+)
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 _REFUSED = (
     (b"#extm3u", "a streaming playlist (HLS)"),

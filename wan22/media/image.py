@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageFile, ImageOps, PngImagePlugin
 
 from wan22.atomic import written
-from wan22.errors import MediaError, OutputError
+from wan22.errors import OutputError
 from wan22.files import PathLike
 from wan22.media import colour
 from wan22.media.opening import open_image

@@ -64,7 +64,9 @@ class Look:
                 f"{self.square[0]}x{self.square[1]}"
             )
         if self.interlaced:
-            told.append("is interlaced: both fields stay in one frame, with combs where it moves. Deinterlace it first")
+            told.append(
+                "is interlaced: both fields stay in one frame, with combs where it moves. Deinterlace it first"
+            )
         return tuple(told)
 
     def rgb(self, frame: av.VideoFrame, path: PathLike, size: Size | None = None) -> np.ndarray:
@@ -73,7 +75,9 @@ class Look:
         Raises MediaError if its size is not that of the stream, and for a frame that the decoder could only guess.
         """
         if frame.is_corrupt:
-            raise MediaError(f"{path} is damaged at {frame.time or 0:.2f} s. Copy, download or export it again.")
+            raise MediaError(
+                f"{path} is damaged at {frame.time or 0:.2f} s. Copy, download or export it again."
+            )
         if (frame.width, frame.height) != self.coded:
             raise MediaError(
                 f"{path} changes its size on the way, from {self.coded} to {(frame.width, frame.height)} "
@@ -104,7 +108,9 @@ def look_of(first: av.VideoFrame, path: PathLike, ratio: float = 1.0) -> Look:
     Raises MediaError for colours that cannot be brought to RGB here.
     """
     if int(first.colorspace) == _ICTCP:
-        raise MediaError(f"{path} has colours as ICtCp, which are not read here. Convert it to BT.709 (SDR) first.")
+        raise MediaError(
+            f"{path} has colours as ICtCp, which are not read here. Convert it to BT.709 (SDR) first."
+        )
     coded = first.width, first.height
     square = (max(1, round(coded[0] * ratio)), coded[1]) if abs(ratio - 1) > _SQUARE else coded
     return Look(
@@ -153,10 +159,10 @@ def _turn_of(frame: av.VideoFrame) -> Turn:
 
     (p, q), a column and a row, go to (a p + c q, b p + d q).
     """
-    told = frame.side_data.get(Type.DISPLAYMATRIX)
+    told = _told(frame, Type.DISPLAYMATRIX)
     if told is None:
         return Turn()
-    a, b, _, c, d = np.frombuffer(bytes(told), "<i4", 5).tolist()
+    a, b, _, c, d = np.frombuffer(told, "<i4", 5).tolist()
     if abs(b) + abs(c) > abs(a) + abs(d):
         return Turn(True, rows=b < 0, columns=c < 0)
     return Turn(False, rows=d < 0, columns=a < 0)
@@ -164,10 +170,18 @@ def _turn_of(frame: av.VideoFrame) -> Turn:
 
 def _peak(frame: av.VideoFrame) -> float:
     """The brightest light in cd/m2: MaxCLL (CTA-861.3), else the mastering display's (SMPTE ST 2086), else 1000."""
-    light = frame.side_data.get(Type.CONTENT_LIGHT_LEVEL)
-    peak = float(np.frombuffer(bytes(light), "<u4", 1)[0]) if light is not None else 0.0
-    screen = frame.side_data.get(Type.MASTERING_DISPLAY_METADATA)
+    light = _told(frame, Type.CONTENT_LIGHT_LEVEL)
+    peak = float(np.frombuffer(light, "<u4", 1)[0]) if light is not None else 0.0
+    screen = _told(frame, Type.MASTERING_DISPLAY_METADATA)
     if not peak and screen is not None:  # AVMasteringDisplayMetadata: ten rationals, the tenth is the maximum
-        number, base = np.frombuffer(bytes(screen), "<i4", 20)[18:].tolist()
+        number, base = np.frombuffer(screen, "<i4", 20)[18:].tolist()
         peak = number / base if base else 0.0
     return min(peak, 10000.0) if peak >= colour.WHITE else colour.PEAK
+
+
+def _told(frame: av.VideoFrame, kind: Type) -> bytes | None:
+    """What the file says beside the frame, as FFmpeg's struct."""
+    try:
+        return bytes(frame.side_data[kind])
+    except KeyError:
+        return None

@@ -32,40 +32,36 @@ F = TypeVar("F")
 class Times:
     """`starts` (n,): the second at which each frame comes, from 0; `end`: when the last one goes.
 
-    `origin` is the first frame's time in the container. `rate` is the constant rate, or the mean one.
+    `origin` is the first frame's time in the container. `rate` is the constant rate, or the mean one of a `variable`
+    clip, whose frames last differently, so that their number says nothing of their time.
     """
 
     starts: np.ndarray
     end: float
     origin: float
     rate: float
-
-    @property
-    def variable(self) -> bool:
-        """Whether frames last differently, so that their number says nothing of their time."""
-        if len(self.starts) < 3:
-            return False
-        steps = np.diff(self.starts)
-        step = float(np.median(steps))
-        off_line = self.starts - np.linspace(0, self.starts[-1], len(self.starts))
-        allowed = 0.25 * step + EARLY  # containers round times to 1 ms
-        return float(steps.max() - steps.min()) > allowed or float(np.abs(off_line).max()) > 0.5 * step + EARLY
+    variable: bool
 
     def grid(self, fps: float | None) -> tuple[np.ndarray, float]:
         """The times of the frames that are read, and their rate: the clip's own, or regular ones by `fps`.
 
         A constant rate is never raised: such a clip's frames come as they are.
         """
-        variable = self.variable
-        rate = self.rate if fps is None or (fps > self.rate and not variable) else fps
-        if not variable and abs(rate - self.rate) < 1e-3 * self.rate:
+        rate = self.rate if fps is None or (fps > self.rate and not self.variable) else fps
+        if not self.variable and abs(rate - self.rate) < 1e-3 * self.rate:
             return self.starts, self.rate
         return np.arange(max(1, round(self.end * rate))) / rate, rate
 
 
-def packet_times(container: InputContainer, stream: av.VideoStream, begin: float | None, path: PathLike, held: float = HELD) -> Times:
-    """Read the times of a stream's packets; `begin` is the time of its first decoded frame in seconds, and `held` the longest that its
-    last one may last.
+def packet_times(
+    container: InputContainer,
+    stream: av.VideoStream,
+    begin: float | None,
+    path: PathLike,
+    drawn: bool = False,
+) -> Times:
+    """Read the times of a stream's packets; `begin` is the time of its first decoded frame in seconds. The last frame
+    of a `drawn` clip lasts as long as it says; that of a film says it by chance.
 
     Raises MediaError for a stream without frames, with more than `MAX_FRAMES`, or of no length.
     """
@@ -82,21 +78,29 @@ def packet_times(container: InputContainer, stream: av.VideoStream, begin: float
         raise MediaError(f"{path} has no usable length: {len(stamps)} frames at {told} a second.")
     if None in stamps or not base:  # AVI keeps no times
         assert known is not None
-        return Times(np.arange(len(stamps)) / known, len(stamps) / known, 0.0, known)
+        return of_starts(np.arange(len(stamps)) / known, len(stamps) / known, told=known)
     shown = np.unique(np.array(stamps)) * base
     origin = float(shown[0] if begin is None else max(shown[0], begin))
     shown = shown[shown >= origin - 1e-6] - origin
     step = float(np.median(np.diff(shown))) if len(shown) > 1 else 1 / (known or 1.0)
-    return of_starts(shown, shown[-1] + (min(last, held) or step), origin, known)
+    return of_starts(shown, shown[-1] + ((last if drawn else min(last, HELD)) or step), origin, known, drawn)
 
 
-def of_starts(starts: np.ndarray, end: float, origin: float = 0.0, told: float | None = None) -> Times:
-    """Times whose rate is the one that was told, where the frames agree with it within 2 %, else the mean."""
+def of_starts(
+    starts: np.ndarray, end: float, origin: float = 0.0, told: float | None = None, drawn: bool = False
+) -> Times:
+    """Times whose constant rate is the one that was told, where the frames agree with it within 2 %."""
     mean = len(starts) / float(end)
-    steps = (len(starts) - 1) / float(starts[-1]) if len(starts) > 1 and starts[-1] > 0 else mean
-    rate = told if told and (len(starts) < 2 or abs(steps / told - 1) < 0.02) else mean
-    times = Times(starts, float(end), origin, rate)
-    return Times(starts, float(end), origin, mean) if times.variable else times
+    steps = np.diff(np.append(starts, end) if drawn else starts)
+    if len(steps) < 2 - drawn or not starts[-1]:
+        return Times(starts, float(end), origin, told or mean, False)
+    step, slope = float(np.median(steps)), (len(starts) - 1) / float(starts[-1])
+    off_line = np.abs(starts - np.arange(len(starts)) / slope).max()
+    # Containers round times to 1 ms.
+    if steps.max() - steps.min() > 0.25 * step + EARLY or off_line > 0.5 * step + EARLY:
+        return Times(starts, float(end), origin, mean, True)
+    rate = told if told and abs(slope / told - 1) < 0.02 else slope
+    return Times(starts, float(end) if drawn else float(starts[-1]) + 1 / rate, origin, rate, False)
 
 
 def seen_at(moments: Iterable[tuple[float, F]], times: Sequence[float]) -> Iterator[tuple[float, F]]:

@@ -7,7 +7,6 @@ Numbered images (`sequence.py`) are read as a clip too.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -29,7 +28,18 @@ from wan22.media.times import EARLY, HELD, Times, of_starts, packet_times, seen_
 from wan22.media.writer import VideoWriter
 from wan22.types import Clip
 
-__all__ = ["MAX_PIXELS", "MAX_SECONDS", "ClipInfo", "Source", "VideoWriter", "look", "moments", "probe", "read_clip", "stream_clip"]
+__all__ = [
+    "MAX_PIXELS",
+    "MAX_SECONDS",
+    "ClipInfo",
+    "Source",
+    "VideoWriter",
+    "look",
+    "moments",
+    "probe",
+    "read_clip",
+    "stream_clip",
+]
 
 MAX_SECONDS = 600.0
 MAX_PIXELS = 240_000_000
@@ -213,7 +223,9 @@ def _look_at_clip(path: PathLike) -> Source:
     check_sides(shown.size, path)
     notices = tuple(f"{path} {told}" for told in shown.notices)
     if times.variable and not drawn:
-        notices += (f"{path} has a variable frame rate, {times.rate:.4g} a second in the mean; it is read by its times",)
+        notices += (
+            f"{path} has a variable frame rate, {times.rate:.4g} a second in the mean; it is read by its times",
+        )
     info = _info(shown.size, times, codec, has_audio, notices)
     return Source(
         info,
@@ -239,8 +251,7 @@ def _look_at(path: PathLike) -> tuple[Look, Times, str, bool]:
         shown = look_of(first, path, ratio)
         codec, has_audio, begin = stream.codec.name, bool(container.streams.audio), first.time
     with open_clip(path) as container:
-        held = math.inf if drawn else HELD
-        times = packet_times(container, container.streams.video[0], begin, path, held)
+        times = packet_times(container, container.streams.video[0], begin, path, drawn)
     return shown, times, codec, has_audio
 
 
@@ -248,7 +259,8 @@ def _look_at_image(path: PathLike) -> Source:
     with open_image(path) as image:
         kind = sniff(path)
         width, height = image.size
-        if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):  # EXIF orientation: a quarter turn
+        # EXIF orientation: a quarter turn. Pillow gives a TIFF's size as shown.
+        if kind != "tiff" and image.getexif().get(0x0112, 1) in (5, 6, 7, 8):
             width, height = height, width
         count = getattr(image, "n_frames", 1) if kind in ("webp", "png", "avif") else 1
         if count > 1:
@@ -257,7 +269,7 @@ def _look_at_image(path: PathLike) -> Source:
         times = of_starts(np.zeros(1), _STILL_SECONDS)
         if count > 1:
             ends = np.cumsum([_step(image, index) for index in range(count)])
-            times = of_starts(np.append(0, ends[:-1]), ends[-1])
+            times = of_starts(np.append(0, ends[:-1]), ends[-1], drawn=True)
     size = covering((width, height), still.MAX_PIXELS)
     codes = still.colour_codes(path)
 

@@ -45,7 +45,7 @@ def test_it_is_streamed_in_pieces(foreign):
 
 def test_numbers_count_and_not_letters(foreign):
     assert np.array_equal(read_clip(foreign, fps=24).frames, FRAMES)  # x-9 comes before x-10
-    assert read_clip(foreign, 24).fps == 24
+    assert read_clip(foreign, fps=24).fps == 24
 
 
 def test_a_sequence_without_a_rate_asks_for_it(foreign):
@@ -62,13 +62,13 @@ def test_a_rate_that_cannot_be_is_refused(foreign, fps):
 def test_a_gap_is_named(foreign):
     (foreign.parent / "x-11.png").unlink()
     with pytest.raises(MediaError, match=r"x-10\.png is followed by x-12\.png"):
-        read_clip(foreign, 8)
+        read_clip(foreign, fps=8)
 
 
 def test_images_of_two_sizes_are_refused(foreign):
     Image.new("RGB", (20, 16)).save(foreign.parent / "x-12.png")
     with pytest.raises(MediaError, match=r"x-12\.png is 20x16, the first is 18x16"):
-        read_clip(foreign, 8)
+        read_clip(foreign, fps=8)
 
 
 def test_a_folder_without_such_images_says_how_to_name_them(foreign):

@@ -163,7 +163,11 @@ def _remark(plan: DataPlan, item: Item, facts: Facts, found: Found) -> None:
     if facts.longest > FREEZE:
         found.note(item.path, f"stands still for {facts.longest:.1f} s", "Cut that part out.")
     if facts.hdr:
-        found.note(item.path, f"is HDR ({facts.hdr}), which looks flat here", "Convert it to SDR (BT.709).")
+        found.note(
+            item.path,
+            f"is HDR ({facts.hdr}); it is brought to SDR",
+            "Convert it to SDR (BT.709) to choose how.",
+        )
     if facts.interlaced:
         found.note(item.path, "is interlaced: motion has combs", "Deinterlace it first.")
     if len(item.caption.split()) > MANY_WORDS:
