@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import av
 import numpy as np
@@ -181,7 +182,8 @@ def _peak(frame: av.VideoFrame) -> float:
 
 def _told(frame: av.VideoFrame, kind: Type) -> bytes | None:
     """What the file says beside the frame, as FFmpeg's struct."""
+    beside: Any = frame.side_data  # typed as a dict of names; it is asked by kind
     try:
-        return bytes(frame.side_data[kind])
+        return bytes(beside[kind])
     except KeyError:
         return None
