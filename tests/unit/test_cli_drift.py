@@ -88,7 +88,7 @@ def test_json_is_one_object_and_the_files_go_where_they_are_told(run, tmp_path):
     code, out, _ = run("video.mp4", "--json", "--plot", "new/plot.png", "-o", "new/numbers.json")
     assert code == 0
     assert json.loads(out) == json.loads((tmp_path / "new" / "numbers.json").read_text())
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["video.mp4", "new"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "video.mp4"]
     assert (tmp_path / "new" / "plot.png").exists()
 
 

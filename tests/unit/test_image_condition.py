@@ -1,4 +1,4 @@
-"""ImageCondition images: how they are cut, scaled and told; the encoder here folds pixels, so every number is
+"""Known images: how they are cut, scaled and told; the encoder here folds pixels, so every number is
 checked.
 """
 

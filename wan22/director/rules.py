@@ -59,12 +59,24 @@ class RuleExtender:
             )
         spec = parse(brief.prompt)
         cues = {name for name, words in _CUES.items() if re.search(words, brief.prompt, re.IGNORECASE)}
-        keys = _lacking(spec, cues, brief)
-        return add_terms(brief.prompt, [term(key) for key in keys], brief.language)
+        added: list[str] = []
+        for key in _lacking(spec, cues, brief):
+            if _agrees(brief, [*added, key]):
+                added.append(key)
+        return add_terms(brief.prompt, [term(key) for key in added], brief.language)
 
     def describe(self) -> dict[str, Any]:
         """Return what the recipe keeps."""
         return {"engine": "rules"}
+
+
+def _agrees(brief: Brief, keys: list[str]) -> bool:
+    """Whether the prompt does not contradict these terms: two sources of light may each imply another time of day."""
+    try:
+        parse(add_terms(brief.prompt, [term(key) for key in keys], brief.language))
+    except OptionError:
+        return False
+    return True
 
 
 def _lacking(spec: ShotSpec, cues: set[str], brief: Brief) -> list[str]:

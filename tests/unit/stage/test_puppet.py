@@ -39,7 +39,7 @@ def test_samples_keep_to_their_split_and_to_the_seed():
 
 
 def test_an_unknown_label_or_count_is_refused():
-    with pytest.raises(Wan22Error, match="ImageCondition"):
+    with pytest.raises(Wan22Error, match="Known"):
         shot(coat="plaid")
     with pytest.raises(Wan22Error, match="-1"):
         sample_puppets(-1)

@@ -47,7 +47,7 @@ def read_folder(folder: Path, found: Found, kinds: set[str], extension: str = ".
             add_with_text(path, extension, says, found)
     if len(found.items) + len(found.problems) == before:
         found.refuse(
-            folder, "holds no clip or image", f"ImageCondition endings: {', '.join(sorted(kinds - FOREIGN))}."
+            folder, "holds no clip or image", f"Known endings: {', '.join(sorted(kinds - FOREIGN))}."
         )
 
 
