@@ -28,6 +28,9 @@ from wan22.errors import MediaError, Wan22Error
 PathLike = str | os.PathLike[str]
 Kind = type[Exception]
 
+LATENTS_SUFFIX = ".latents.safetensors"
+"""Ending of the file beside a video that holds the work while it is decoded."""
+
 TEXT_LIMIT = 16_000_000
 """Longest text file in bytes, where a reader names no other."""
 HEADER_LIMIT = 100_000_000

@@ -146,6 +146,26 @@ def test_takes_are_kept_if_asked(takes, run, tmp_path):
     assert everything(tmp_path) == ["video-take-1.mp4", "video-take-2.mp4", "video.mp4"]
 
 
+@pytest.mark.parametrize("keep", [(), ("--keep-takes",)], ids=["not kept", "kept"])
+def test_a_file_with_the_name_of_a_take_is_neither_replaced_nor_removed(takes, run, tmp_path, keep):
+    (tmp_path / "video-take-0.mp4").write_bytes(b"mine")
+    (tmp_path / "video-take-1.mp4").symlink_to("video-take-0.mp4")
+    assert run(*PAN, "--best-of", 2, *keep, "-o", "video.mp4")[0] == 0
+    assert (tmp_path / "video-take-0.mp4").read_bytes() == b"mine" and (
+        tmp_path / "video-take-1.mp4"
+    ).is_symlink()
+    kept = ["video-take-0-2.mp4", "video-take-0.mp4", "video-take-1-2.mp4", "video-take-1.mp4", "video.mp4"]
+    assert everything(tmp_path) == [name for name in kept if keep or "-2" not in name]
+
+
+def test_a_folder_with_the_name_of_a_take_keeps_what_is_in_it(takes, run, tmp_path):
+    (tmp_path / "shots-take-0").mkdir()
+    (tmp_path / "shots-take-0" / "notes.txt").write_text("mine")
+    assert run(*PAN, "--best-of", 2, "-o", "shots/")[0] == 0
+    assert [path for path in everything(tmp_path) if "take" in path] == ["shots-take-0/notes.txt"]
+    assert {path.split("/")[0] for path in everything(tmp_path)} == {"shots", "shots-take-0"}
+
+
 def test_the_best_take_can_be_made_again(takes, run):
     run(*PAN, "--best-of", 3, "-o", "video.mp4")
     code, _, err = run("generate", "--from", "video.mp4", "-o", "again.mp4")

@@ -1,4 +1,4 @@
-"""The place where a result goes: its kind, whether it can be written, whether there is room.
+"""The place where a result goes: its name, its kind, whether it can be written, whether there is room.
 
 Everything that can be known about a target before hours of work are spent on it. It writes nothing.
 """
@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 from wan22.errors import OutputError
-from wan22.files import PathLike
-from wan22.media.sequence_files import PATTERN, check_free, split_sequence
+from wan22.files import LATENTS_SUFFIX, PathLike
+from wan22.media.sequence_files import PATTERN, check_free, numbered, split_sequence
 
 IMAGE_KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 VIDEO_KINDS = {".mp4": "mp4", ".mov": "mov", ".webm": "webm", ".gif": "gif"}
@@ -23,6 +25,7 @@ _BYTES_PER_PIXEL = {"mp4": 0.8, "webm": 0.8, "mov": 1.2, "gif": 1.2, "png": 3.1,
 _OVERHEAD = 2 << 20  # containers, indices, the recipe
 _BESIDE = 32  # bytes of a name for endings of what is kept beside a result: .latents.safetensors, .unfinished
 _SPARE = 16 << 20  # a disk that is full to the last byte breaks other programs
+_NAME_BYTES = 255 - _BESIDE  # of a name that we make from another one
 
 
 def target_kind(path: PathLike) -> str:
@@ -47,6 +50,47 @@ def target_kind(path: PathLike) -> str:
         what = f"the extension {suffix!r}" if suffix else "a name without an extension"
         raise OutputError(f"{name}: {what} says no known format. {_known()}")
     return kind
+
+
+def tagged(path: PathLike, tag: str) -> str:
+    """Return a name beside `path`: out.mp4 -> out-TAG.mp4, shots/ -> shots-TAG/, s-%04d.png -> s-TAG-%04d.png.
+
+    A long name is shortened before the tag.
+    """
+    text = os.fspath(path)
+    folder, _, name = text.rstrip("/").rpartition("/")
+    if match := PATTERN.search(name):
+        before, after = name[: match.start()].rstrip("-_"), f"-{tag}-{name[match.start() :]}"
+    else:
+        slash = "/" * (text.endswith("/") or Path(text).is_dir())
+        before, after = Path(name).stem, f"-{tag}{Path(name).suffix}{slash}"
+    new = (shortened(before, _NAME_BYTES - len(os.fsencode(after))) + after).lstrip("-")
+    return f"{folder}/{new}" if folder or text.startswith("/") else new
+
+
+def shortened(text: str, limit: int) -> str:
+    """Return the beginning of a text that has at most `limit` bytes as a file name."""
+    return os.fsencode(text)[:limit].decode("utf-8", "ignore") if len(os.fsencode(text)) > limit else text
+
+
+def names(path: PathLike) -> Iterator[str]:
+    """Yield `path`, then the names that are tried if it is taken: out.mp4, out-2.mp4, out-3.mp4, ..."""
+    yield os.fspath(path)
+    for number in count(2):
+        yield tagged(path, str(number))
+
+
+def is_taken(path: PathLike) -> bool:
+    """Whether something has that name, or kept latents of it, or an image of that sequence."""
+    text = os.fspath(path)
+    if os.path.lexists(text.rstrip("/") or "/") or os.path.lexists(text.rstrip("/") + LATENTS_SUFFIX):
+        return True
+    return PATTERN.search(Path(text).name) is not None and bool(numbered(text))
+
+
+def free(path: PathLike) -> str:
+    """Return the first of `names` that is not taken."""
+    return next(name for name in names(path) if not is_taken(name))
 
 
 def estimate_bytes(size: tuple[int, int], frames: int, path: PathLike) -> int:

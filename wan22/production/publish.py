@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wan22.errors import Cancelled, DecodeError, MediaError, OutputError
-from wan22.files import HEADER_LIMIT, check_file, check_value, parse_object, reading
+from wan22.files import HEADER_LIMIT, LATENTS_SUFFIX, check_file, check_value, parse_object, reading
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from wan22.production.events import EventSink
     from wan22.types import Event, Latents
 
-LATENTS_SUFFIX = ".latents.safetensors"
 _RECIPE, _OUTPUT = "wan22", "wan22.output"  # names in the latents file's metadata
 
 
@@ -39,17 +38,16 @@ class Target:
         return Path(self.path.rstrip("/") + LATENTS_SUFFIX)
 
     def tagged(self, tag: str) -> Target:
-        """A target beside this one: out.mp4 -> out-TAG.mp4, shots/ -> shots-TAG/, s-%04d.png -> s-TAG-%04d.png."""
-        from wan22.media.sequence_files import PATTERN
+        """A target beside this one, as `output_paths.tagged` names it."""
+        from wan22.media.output_paths import tagged
 
-        path = Path(self.path)
-        if match := PATTERN.search(path.name):
-            name = path.name
-            new = f"{name[: match.start()].rstrip('-_')}-{tag}-{name[match.start() :]}".lstrip("-")
-        else:
-            new = f"{path.stem}-{tag}{path.suffix}" + "/" * (self.path.endswith("/") or path.is_dir())
-        folder = self.path.rstrip("/").rpartition("/")[0]
-        return Target(f"{folder}/{new}" if folder else new, self.quality, self.codec)
+        return replace(self, path=tagged(self.path, tag))
+
+    def free(self) -> Target:
+        """This target, or the next one whose name is not taken."""
+        from wan22.media.output_paths import free
+
+        return replace(self, path=free(self.path))
 
 
 class FrameSink(Protocol):

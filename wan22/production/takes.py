@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,8 +79,8 @@ def best_of(
 ) -> dict[str, Any]:
     """Make takes, keep the one that obeys best (of equals the first), and return its recipe.
 
-    Each take is a whole video beside the target, TARGET-take-SEED, from the moment it is made; they go only after
-    the best is safely written under the target's name.
+    Each take is a whole video beside the target, TARGET-take-SEED or the next name that nothing has, from the moment it
+    is made; they go only after the best is safely written under the target's name.
     """
     best: Take | None = None
     told: list[dict[str, Any]] = []
@@ -124,7 +123,7 @@ def _take(
     from wan22.director.judge import judge, score
     from wan22.director.measure import measure
 
-    place = target.tagged(f"take-{request.seed}")
+    place = target.tagged(f"take-{request.seed}").free()
     frames: list[np.ndarray] = []
     recipe = publish(
         _seen(video(request), frames), place, Quiet(events), size=canvas.out, fps=canvas.fps, notes=notes
@@ -169,13 +168,11 @@ def _line(take: Take) -> str:
 
 
 def _delete(target: Target) -> None:
-    from wan22.media.sequence_files import PATTERN, numbered
+    """Remove a take, and of a folder only the images that are ours."""
+    from wan22.media.output_paths import SEQUENCE, target_kind
+    from wan22.media.sequence_files import remove_frames
 
-    path = Path(target.path)
-    if PATTERN.search(path.name):
-        for image in numbered(target.path):
-            image.unlink()
-    elif path.is_dir():
-        shutil.rmtree(path)
+    if target_kind(target.path) == SEQUENCE:
+        remove_frames(target.path)
     else:
-        path.unlink(missing_ok=True)
+        Path(target.path).unlink(missing_ok=True)
