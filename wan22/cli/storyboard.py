@@ -251,10 +251,10 @@ def _card(
     from wan22.storyboard.board import Card
     from wan22.storyboard.continuity import portrait
 
-    clip = read_clip(take.video)
+    clip = read_clip(take.video, cover=(1, production.LOOKED_ROWS))
     name = f"shot-{shot.scene.number:02d}"
     _put(take.video, studio.folder / f"{name}.mp4")
-    _put_still(take, clip.frames[0], studio.folder / f"{name}.png")
+    _put_still(take, read_clip(take.video, max_frames=1).frames[0], studio.folder / f"{name}.png")
     some = clip.frames[np.linspace(0, len(clip.frames) - 1, _LOOKED_AT).round().astype(int)]
     card = Card(
         number=shot.scene.number,

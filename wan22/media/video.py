@@ -38,6 +38,7 @@ __all__ = [
     "moments",
     "probe",
     "read_clip",
+    "read_condition",
     "stream_clip",
 ]
 
@@ -46,6 +47,9 @@ MAX_PIXELS = 240_000_000
 """Largest clip that is read at once: width x height x frames, after scaling. It is 720 MB."""
 MAX_ANIMATION = 2_000_000_000
 """Largest animated WebP, PNG or AVIF: width x height x frames. All of it is decoded, to tell how long it lasts."""
+CONDITION_AREA = 1280 * 720
+"""Pixels of a frame of what a video is made from: the largest that the models were trained on."""
+_SPARE = 8  # frames after the last one asked: the last latent frame is drawn whole
 _PIECE_PIXELS = 64_000_000  # of a piece while streaming: 200 MB
 
 _STILL_SECONDS = 1.0  # an image is a clip of one frame, shown for one second
@@ -127,6 +131,8 @@ def read_clip(
             f"cannot read from {start} s on for {seconds} s and {max_frames} frames: "
             "start must be at least 0, the others more than 0."
         )
+    if fps is not None and not 0 < fps <= 1000:
+        raise MediaError(f"{path} cannot have {fps!r} frames a second: more than 0, at most 1000.")
     source = look(path, fps)
     info = source.info
     grid, rate = source.times.grid(fps)
@@ -147,6 +153,25 @@ def read_clip(
     if size != source.size:
         notices += (f"{path} ({info.width}x{info.height}) is read at {size[0]}x{size[1]}",)
     return Clip(frames, rate, notices)
+
+
+def read_condition(
+    path: PathLike, fps: float | None = None, frames: int | None = None, seconds: float | None = None
+) -> Clip:
+    """Read a clip that a video is made from, of at most `CONDITION_AREA` pixels a frame.
+
+    `fps`, `frames` and `seconds` are those of the video that will be made; None for what is not known. No more is read
+    than it needs. What is read is the same whether a length is given in seconds or frames. Raises MediaError as
+    `read_clip`.
+    """
+    if frames is None and seconds is None:
+        return read_clip(path, fps=fps, cover=CONDITION_AREA)
+    info = probe(path, fps)
+    wanted = fps or info.fps
+    rate = wanted if info.variable else min(info.fps, wanted)
+    count = max(1, round(seconds * wanted)) if frames is None and seconds else frames
+    needed = max(1, round((count or 1) / wanted * rate))
+    return read_clip(path, max_frames=needed + _SPARE, fps=fps, cover=CONDITION_AREA)
 
 
 def stream_clip(path: PathLike, piece: int = 64, cover: Size | int | None = None) -> Iterator[np.ndarray]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from wan22.errors import OptionError
 from wan22.media.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, read_audio, resample
 from wan22.media.image import read_image
-from wan22.media.video import read_clip
+from wan22.media.video import read_condition
 from wan22.pipeline.output import PathLike, PipelineOutput, Video
 from wan22.request import HEARD_RATE, check_samples
 from wan22.types import Audio, Clip
@@ -91,7 +91,7 @@ def video_of(video: Any, fps: float | None, own_fps: float) -> Clip | None:
     if isinstance(video, Video):
         return Clip(video.frames, video.fps)
     if isinstance(video, str | os.PathLike):
-        return read_clip(video, fps=fps)
+        return read_condition(video, fps)
     speed = own_fps if fps is None else fps
     if isinstance(video, list | tuple) and video:
         frames = [np.asarray(image_of(frame)) for frame in video]

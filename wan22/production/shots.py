@@ -34,6 +34,7 @@ Verdicts = list[dict[str, Any]]
 Judge = Callable[["np.ndarray", float, "ShotSpec"], Verdicts]
 
 TAKES = "takes"
+LOOKED_ROWS = 480  # of the frames that are measured: a take of any length fits into memory
 _NOT_OF_THE_VIDEO = ("wan22", "torch", "device", "threads")
 _FEWEST, _LEAST_SIDE = 5, 24  # frames and pixels that can be measured
 
@@ -194,7 +195,7 @@ class Studio:
         record, asked = _read_record(video), spec.to_json()
         if record.get("asked") == asked and record.get("by") == __version__:
             return record["verdicts"]
-        clip = read_clip(video)
+        clip = read_clip(video, cover=(1, LOOKED_ROWS))
         why = unmeasured(clip.frames)
         verdicts = not_checked(spec, why) if why else self.judge(clip.frames, clip.fps, spec)
         _record(video, {"by": __version__, "asked": asked, "verdicts": verdicts})
@@ -278,11 +279,12 @@ def _is_whole(path: Path) -> bool:
         return record["sha256"] == digest(path)
     from wan22.media.image import read_image
     from wan22.media.recipe import read_recipe
-    from wan22.media.video import read_clip
+    from wan22.media.video import stream_clip
 
     try:
         recipe = read_recipe(path)
-        count = 1 if path.suffix == ".png" and read_image(path).size else len(read_clip(path).frames)
+        whole = path.suffix == ".png" and read_image(path).size
+        count = 1 if whole else sum(len(piece) for piece in stream_clip(path))
     except Wan22Error:
         return False
     if recipe is None or recipe.get("frames", count) != count:

@@ -184,15 +184,18 @@ def _of_audio(track: AudioTrack | None) -> dict[str, Any]:
 def _request(work: Work, track: AudioTrack | None) -> Request:
     """Read the images, clips and audio, and put the request together."""
     from wan22.media.image import read_image
-    from wan22.media.video import read_clip
+    from wan22.media.video import read_condition
     from wan22.types import Clip, Request
 
-    def read_video(path: str) -> Clip:
-        return read_clip(
-            path, fps=work.given.get("fps")
-        )  # of numbered images, which have no rate of their own
+    length = {name: work.given.get(name) for name in ("frames", "seconds")}
 
-    readers = {"image": read_image, "last_image": read_image, "video": read_video, "pose": read_video}
+    def read_video(path: str) -> Clip:
+        return read_condition(path, work.given.get("fps"), **length)
+
+    def read_pose(path: str) -> Clip:
+        return read_condition(path, work.given.get("fps"))
+
+    readers = {"image": read_image, "last_image": read_image, "video": read_video, "pose": read_pose}
     media: dict[str, Any] = {name: readers[name](path) for name, path in work.files.items()}
     if track is not None:
         media["audio"] = track.heard()

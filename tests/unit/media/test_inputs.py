@@ -1,14 +1,18 @@
 """Videos and images as the world has them: times, turns, pixel shapes, HDR, colour profiles, kinds and limits."""
 
 import struct
+import zlib
 from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
+from wan22.errors import MediaError
 from wan22.media import colour
+from wan22.media import image as image_module
+from wan22.media import video as video_module
 from wan22.media.image import read_image
 from wan22.media.video import probe, read_clip, stream_clip
 
@@ -280,3 +284,206 @@ def test_wide_sdr_video_is_converted_and_said(tmp_path):
     clip = read_clip(path)
     assert "wide colours of BT.2020" in clip.notices[0]
     assert clip.frames.mean() == pytest.approx(128, abs=2)
+
+
+# Images
+
+
+def profile(primaries):
+    """An ICC profile of a matrix and the power 2.2 (ICC.1, 9.3): tags of colourants in D50, and one curve."""
+
+    def fixed(*values):
+        return b"".join(struct.pack(">i", round(value * 65536)) for value in values)
+
+    def tag(kind, content):
+        return kind + bytes(4) + content
+
+    tags = {
+        b"desc": tag(b"desc", struct.pack(">I", 5) + b"test\0" + bytes(12 + 67)),
+        b"wtpt": tag(b"XYZ ", fixed(0.9642, 1.0, 0.8249)),
+        b"rXYZ": tag(b"XYZ ", fixed(*primaries[0])),
+        b"gXYZ": tag(b"XYZ ", fixed(*primaries[1])),
+        b"bXYZ": tag(b"XYZ ", fixed(*primaries[2])),
+        **{
+            name: tag(b"curv", struct.pack(">IH", 1, round(2.2 * 256)))
+            for name in (b"rTRC", b"gTRC", b"bTRC")
+        },
+    }
+    table, content = struct.pack(">I", len(tags)), b""
+    start = 128 + 4 + 12 * len(tags)
+    for name, data in tags.items():
+        table += name + struct.pack(">II", start + len(content), len(data))
+        content += data + bytes(-len(data) % 4)
+    size = start + len(content)
+    header = (
+        struct.pack(">I", size) + bytes(4) + b"\x02\x10\0\0mntrRGB XYZ " + bytes(12) + b"acsp" + bytes(28)
+    )
+    header += fixed(0.9642, 1.0, 0.8249) + bytes(48)
+    return header + table + content
+
+
+ADOBE = profile([(0.6097, 0.3111, 0.0195), (0.2053, 0.6257, 0.0609), (0.1492, 0.0632, 0.7446)])
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "webp", "tiff", "heic", "avif"])
+def test_a_colour_profile_is_applied(tmp_path, kind):
+    path = tmp_path / f"a.{kind}"
+    image = Image.new("RGB", (32, 32), (150, 200, 120))
+    save_heif(image, path, icc_profile=ADOBE) if kind == "heic" else image.save(
+        path, icc_profile=ADOBE, quality=100
+    )
+    found = read_image(path)[16, 16].astype(int)
+    # In linear light 0.311, 0.586, 0.190; red of sRGB is 1.398 R - 0.398 G = 0.202, which is 124.
+    assert np.abs(found - [124, 201, 115]).max() <= 6
+
+
+def test_a_profile_of_srgb_and_a_damaged_one_change_nothing(tmp_path):
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for content in (srgb, b"no profile", ADOBE[:200]):
+        Image.fromarray(quarters()).save(tmp_path / "a.png", icc_profile=content)
+        assert np.array_equal(read_image(tmp_path / "a.png"), quarters())
+
+
+def save_heif(image, path, **options):
+    from pillow_heif import from_pillow
+
+    from_pillow(image).save(path, quality=95, **options)
+
+
+@pytest.mark.parametrize("kind", ["heic", "avif"])
+def test_heic_and_avif_are_read_and_a_cut_one_is_refused(tmp_path, kind):
+    path = tmp_path / f"a.{kind}"
+    image = Image.fromarray(quarters(128, 96))
+    save_heif(image, path) if kind == "heic" else image.save(path, quality=90)
+    found = read_image(path)
+    assert found.shape == (96, 128, 3) and corners(found) == "rgbw"
+    assert read_clip(path).frames.shape == (1, 96, 128, 3)
+    assert probe(path).frames == 1
+    content = path.read_bytes()
+    for cut in range(20, len(content), max(1, len(content) // 12)):
+        path.write_bytes(content[:cut])
+        for read in (read_image, read_clip, probe):
+            with pytest.raises(MediaError, match=r"cut off|cannot be read"):
+                read(path)
+
+
+def test_a_turned_heic_is_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    save_heif(Image.fromarray(quarters()), tmp_path / "a.heic", exif=exif.tobytes())
+    found = read_image(tmp_path / "a.heic")
+    assert corners(found) == "brwg" and found.shape == (64, 48, 3)
+    assert (probe(tmp_path / "a.heic").width, probe(tmp_path / "a.heic").height) == (48, 64)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp"])
+def test_a_large_photograph_is_scaled_down_upright(tmp_path, monkeypatch, kind, orientation):
+    monkeypatch.setattr(image_module, "MAX_PIXELS", 60 * 40)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"a.{kind}"
+    Image.fromarray(quarters(600, 400)).save(path, exif=exif)
+    found = read_image(path)
+    assert corners(found) == ("rgbw" if orientation == 1 else "brwg")
+    assert found.shape == ((40, 60, 3) if orientation == 1 else (60, 40, 3))
+    assert (probe(path).width, probe(path).height) == found.shape[1::-1]
+    assert read_clip(path).frames.shape[1:] == found.shape
+
+
+def test_a_phones_jpeg_of_two_images_is_its_first(tmp_path):
+    second = Image.fromarray(quarters(32, 24))
+    Image.fromarray(quarters()).save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[second])
+    assert corners(read_image(tmp_path / "a.jpg")) == "rgbw"
+    assert read_clip(tmp_path / "a.jpg").frames.shape == (1, 48, 64, 3)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "CMYK", "YCbCr", "LAB", "I;16"])
+def test_grey_stays_grey_in_every_mode(tmp_path, mode):
+    level = 255 if mode == "1" else 128
+    image = Image.new("L", (16, 16), level)
+    if mode == "I;16":
+        image = Image.fromarray(np.full((16, 16), 128 * 257, np.uint16))
+    elif mode == "LAB":
+        image = Image.new("LAB", (16, 16), (137, 128, 128))  # L* 53.6
+    else:
+        image = image.convert("RGB").convert(mode) if mode in ("CMYK", "YCbCr") else image.convert(mode)
+    image.save(tmp_path / "a.tiff")
+    assert np.abs(read_image(tmp_path / "a.tiff").astype(int) - level).max() <= 2
+
+
+def with_chunk(path, name, content):
+    """Put a chunk behind a PNG's header."""
+    data = path.read_bytes()
+    chunk = struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+    path.write_bytes(data[:33] + chunk + data[33:])
+    return path
+
+
+def test_an_hdr_png_is_brought_to_sdr(tmp_path):
+    level = round(255 * float(colour.pq(np.array(50.0))))
+    Image.new("RGB", (16, 16), (level,) * 3).save(tmp_path / "a.png")
+    found = read_image(with_chunk(tmp_path / "a.png", b"cICP", bytes([9, 16, 0, 1])))
+    assert found.mean() == pytest.approx(255 * (50 / 203) ** (1 / 2.4), abs=4)
+
+
+def test_the_resolutions_of_an_image_do_not_stretch_it(tmp_path):
+    Image.fromarray(quarters()).save(tmp_path / "a.png", dpi=(72, 144))
+    assert read_image(tmp_path / "a.png").shape == (48, 64, 3)
+
+
+# Limits
+
+
+def animated(path, frames=6, side=64, **options):
+    images = [Image.new("RGB", (side, side), (20 * k, 0, 0)) for k in range(frames)]
+    images[0].save(path, save_all=True, append_images=images[1:], duration=100, **options)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["gif", "webp", "png", "avif"])
+def test_an_animation_of_too_many_pixels_is_refused(tmp_path, monkeypatch, kind):
+    path = animated(tmp_path / f"a.{kind}", lossless=True)
+    assert probe(path).frames == 6 and probe(path).fps == pytest.approx(10, rel=0.01)
+    assert len(read_clip(path, fps=5).frames) == 3
+    monkeypatch.setattr(video_module, "MAX_PIXELS", 64 * 64 * 5)
+    with pytest.raises(MediaError, match=r"6 frames of 64x64.*at most 5 frames"):
+        read_clip(path)
+    assert read_clip(path, cover=(32, 32)).frames.shape == (6, 32, 32, 3)
+    monkeypatch.setattr(video_module, "MAX_ANIMATION", 64 * 64 * 5)
+    if kind != "gif":
+        with pytest.raises(MediaError, match="6 frames of 64x64"):
+            probe(path)
+
+
+def test_transparent_parts_of_a_gif_are_white(tmp_path):
+    images = [Image.new("RGBA", (16, 16), (200, 0, 0, 255 * k)) for k in range(2)]
+    images[0].save(tmp_path / "a.gif", save_all=True, append_images=images[1:], duration=100, disposal=2)
+    clip = read_clip(tmp_path / "a.gif")
+    assert clip.frames[0].min() == 255 and clip.frames[1][8, 8].tolist() == [200, 0, 0]
+
+
+def test_a_gif_that_claims_huge_frames_is_refused_before_it_is_decoded(tmp_path):
+    path = animated(tmp_path / "a.gif")
+    data = bytearray(path.read_bytes())
+    data[6:10] = struct.pack("<HH", 60000, 60000)
+    path.write_bytes(data)
+    for read in (probe, read_clip):
+        with pytest.raises(MediaError, match="60000x60000"):
+            read(path)
+
+
+@pytest.mark.parametrize("fps", [0, -2, float("nan"), 1e9])
+def test_a_rate_that_cannot_be_is_refused(tmp_path, fps):
+    with pytest.raises(MediaError, match="more than 0, at most 1000"):
+        read_clip(write(tmp_path / "a.mp4", shades(2)), fps=fps)
+
+
+@pytest.mark.parametrize("fps", [None, 5, 30])
+def test_no_more_is_read_of_a_clip_than_a_video_needs_however_its_length_is_said(tmp_path, fps):
+    path = write(tmp_path / "a.mp4", shades(11) * 4, [100 * k for k in range(44)])
+    of_frames = video_module.read_condition(path, fps, frames=round(2 * (fps or 10)))
+    of_seconds = video_module.read_condition(path, fps, seconds=2)
+    assert np.array_equal(of_frames.frames, of_seconds.frames)
+    assert len(of_frames.frames) == 2 * min(fps or 10, 10) + 8
+    assert len(video_module.read_condition(path).frames) == 44
