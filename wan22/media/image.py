@@ -41,14 +41,14 @@ def read_image(path: PathLike) -> np.ndarray:
         return decode(image, colour_codes(path))
 
 
-def decode(image: Image.Image, codes: tuple[int, int] | None = None, most: int = MAX_PIXELS) -> np.ndarray:
-    """Decode an opened image's current frame to uint8 RGB (H, W, 3) of at most `most` pixels.
+def decode(image: Image.Image, codes: tuple[int, int] | None = None) -> np.ndarray:
+    """Decode an opened image's current frame to uint8 RGB (H, W, 3) of at most `MAX_PIXELS`.
 
     `codes` are the H.273 codes of its primaries and transfer, for an image without a colour profile.
     """
-    scale = math.sqrt(most / (image.width * image.height))
+    scale = math.sqrt(MAX_PIXELS / (image.width * image.height))
     size = max(1, int(image.width * scale)), max(1, int(image.height * scale))
-    if scale < 1 and image.format == "JPEG":
+    if scale < 1 and image.format in ("JPEG", "MPO"):
         image.draft(None, size)  # decodes every second, fourth or eighth pixel's worth
     tolerant, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
     try:
@@ -57,7 +57,7 @@ def decode(image: Image.Image, codes: tuple[int, int] | None = None, most: int =
         ImageFile.LOAD_TRUNCATED_IMAGES = tolerant
     profile = image.info.get("icc_profile")
     image = _eight_bits(image)
-    if scale < 1 and image.width * image.height > most:
+    if scale < 1 and image.width * image.height > MAX_PIXELS:
         image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
     image = ImageOps.exif_transpose(image)
     alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None

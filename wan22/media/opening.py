@@ -5,6 +5,7 @@ The decoder of that kind is forced, no protocol but `file` is allowed, and whate
 
 from __future__ import annotations
 
+import struct
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -66,6 +67,9 @@ def open_clip(path: PathLike) -> Generator[InputContainer]:
     if kind in IMAGES and kind != "gif":
         raise MediaError(f"{path} is an image, not a clip.")
     check_whole(path, kind)
+    if kind == "gif":  # FFmpeg tells of one that is too large without its size
+        with Path(path).expanduser().open("rb") as file:
+            check_sides(struct.unpack("<HH", file.read(10)[6:].ljust(4, b"\0")), path)
     options = {
         "protocol_whitelist": "file",
         "max_pixels": str(MAX_SIDE * MAX_SIDE),  # also stops a stream that is larger than its header says

@@ -50,7 +50,7 @@ MAX_ANIMATION = 2_000_000_000
 CONDITION_AREA = 1280 * 720
 """Pixels of a frame of what a video is made from: the largest that the models were trained on."""
 _SPARE = 8  # frames after the last one asked: the last latent frame is drawn whole
-_PIECE_PIXELS = 64_000_000  # of a piece while streaming: 200 MB
+_PIECE_PIXELS = 32_000_000  # of a piece while streaming: 100 MB
 
 _STILL_SECONDS = 1.0  # an image is a clip of one frame, shown for one second
 _DEFAULT_STEP = 0.1  # seconds of an animation's frame that says none, as browsers take it
