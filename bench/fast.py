@@ -30,12 +30,12 @@ from wan22.media.image import write_image
 from wan22.pipeline import collect
 from wan22.train.evaluation.material import held_out
 from wan22.train.evaluation.metrics import mean_psnr, psnr
-from wan22.train.evaluation.recipe import Asked
+from wan22.train.evaluation.recipe import EvalPrompt
 from wan22.train.evaluation.report import adherence
 from wan22.types import Event, Progress, Request
 
 MOMENTS = 4
-SHOWN = 16
+SHEET_VIDEOS = 16
 """Videos on a sheet."""
 
 
@@ -62,7 +62,7 @@ class NoiseRange:
 
 
 def compare(
-    engine: Engine, asked: Sequence[Asked], seed: int = 0
+    engine: Engine, asked: Sequence[EvalPrompt], seed: int = 0
 ) -> tuple[dict[str, Any], NoiseRange, NoiseRange]:
     """Make every video by both samplers; return the figures, and both sides.
 
@@ -147,7 +147,7 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
 def sheet(full: Sequence[np.ndarray], fast: Sequence[np.ndarray]) -> np.ndarray:
     """Moments of each video: the full one's on the left, those of few steps on the right, twice enlarged."""
     rows = []
-    for pair in zip(full[:SHOWN], fast[:SHOWN], strict=True):
+    for pair in zip(full[:SHEET_VIDEOS], fast[:SHEET_VIDEOS], strict=True):
         sides = [
             np.pad(
                 np.concatenate([f[int(i)] for i in np.linspace(0, len(f) - 1, MOMENTS)], axis=1),

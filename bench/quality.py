@@ -40,7 +40,7 @@ from wan22.stage.labels import AXES, Shot, sample
 from wan22.stage.render import render
 from wan22.train.evaluation.material import STAGE_SEED, held_out, to_video
 from wan22.train.evaluation.metrics import mean_psnr, psnr
-from wan22.train.evaluation.recipe import Asked
+from wan22.train.evaluation.recipe import EvalPrompt
 from wan22.train.evaluation.report import adherence
 from wan22.train.evaluation.video_scores import compare
 from wan22.types import Clip, Request
@@ -212,13 +212,15 @@ def scoreboard(  # noqa: PLR0913 - each is an option of the command
     }
 
 
-def make(engine: Engine, asked: Asked, seed: int, settings: dict[str, Any] | None) -> np.ndarray:
+def make(engine: Engine, asked: EvalPrompt, seed: int, settings: dict[str, Any] | None) -> np.ndarray:
     """One video uint8 (T, H, W, 3) at the size of the film set from its prompt; `settings` are fields of a Request."""
     request = Request(prompt=asked.prompt, size=drawn_size(engine), frames=FRAMES, seed=seed)
     return collect(engine.generate(replace(request, **(settings or {})))).frames
 
 
-def best(engine: Engine, asked: Asked, seed: int, settings: dict[str, Any] | None, takes: int) -> np.ndarray:
+def best(
+    engine: Engine, asked: EvalPrompt, seed: int, settings: dict[str, Any] | None, takes: int
+) -> np.ndarray:
     """Of so many takes the one that obeys best what its prompt says; of equals the first. Seeds are far apart."""
     videos = (make(engine, asked, seed + _APART * k, settings) for k in range(takes))
     if takes == 1:
@@ -240,7 +242,7 @@ def renders(shots: Sequence[Shot], size: tuple[int, int] = SIZE) -> list[np.ndar
     ]
 
 
-def verdicts(clip: np.ndarray, asked: Asked) -> list[dict[str, Any]]:
+def verdicts(clip: np.ndarray, asked: EvalPrompt) -> list[dict[str, Any]]:
     """What a clip obeys of what was said, axis by axis, and in the coarser `VIEWS`."""
     found = [
         {"axis": v.axis, "asked": v.asked, "measured": v.measured, "obeyed": v.obeyed}
@@ -256,7 +258,7 @@ def verdicts(clip: np.ndarray, asked: Asked) -> list[dict[str, Any]]:
 
 
 def board(
-    asked: Sequence[Asked],
+    asked: Sequence[EvalPrompt],
     videos: Sequence[np.ndarray],
     perfect: Sequence[np.ndarray],
     through: Sequence[np.ndarray] | None = None,
@@ -301,7 +303,7 @@ def share(rows: dict[str, Any], of: str = "videos") -> float:
 
 
 def image_scores(
-    asked: Sequence[Asked], videos: Sequence[np.ndarray], perfect: Sequence[np.ndarray]
+    asked: Sequence[EvalPrompt], videos: Sequence[np.ndarray], perfect: Sequence[np.ndarray]
 ) -> dict[str, Any]:
     """Videos from a first frame: how near their first frame is to it, and whether they move as asked."""
     pairs = [compare(video[:1], clip[:1]) for video, clip in zip(videos, perfect, strict=False)]

@@ -35,7 +35,7 @@ from wan22.media.image import write_image
 from wan22.stage.caption import caption
 from wan22.stage.labels import Shot, labels
 from wan22.train.evaluation.bands import SIGMAS, expert_at
-from wan22.train.evaluation.recipe import Asked
+from wan22.train.evaluation.recipe import EvalPrompt
 
 SUBJECT = "mushroom"
 LANGUAGE = "en"
@@ -55,7 +55,7 @@ class Amounts:
             raise OptionError(f"at least one video and nothing below 0 are needed; got {self}")
 
 
-def prompts(count: int, seed: int, subject: str | None) -> list[tuple[Shot, Asked]]:
+def prompts(count: int, seed: int, subject: str | None) -> list[tuple[Shot, EvalPrompt]]:
     """Held-out shots of one subject (None: of those that training draws) in held-out English that names it."""
     words = random.Random(f"subject {seed}")
     found = []
@@ -64,7 +64,7 @@ def prompts(count: int, seed: int, subject: str | None) -> list[tuple[Shot, Aske
         while "subject" not in said.said:
             said = caption(shot, words, language=LANGUAGE, held_out=True)
         named = {axis: value for axis, value in labels(shot).items() if axis in said.said}
-        found.append((shot, Asked(said.text, named)))
+        found.append((shot, EvalPrompt(said.text, named)))
     return found
 
 
@@ -118,7 +118,7 @@ def compare(
     }, videos
 
 
-def _losses(engine: Engine, listed: Sequence[tuple[Shot, Asked]], seed: int) -> torch.Tensor:
+def _losses(engine: Engine, listed: Sequence[tuple[Shot, EvalPrompt]], seed: int) -> torch.Tensor:
     """Flow matching losses of the film set's own clips of these shots (levels, n)."""
     size = drawn_size(engine)
     clips = clips_of([shot for shot, _ in listed], size, _SHOTS_SEED + seed, frames=FRAMES, fps=FPS)

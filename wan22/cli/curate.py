@@ -107,11 +107,11 @@ def caption(
 
     Stopped and started again, it goes on. What fails is said, and the others go on. See docs/curation.md.
     """
-    from wan22.train.data.captioner import Asked, caption_folder, local_captioner, server_captioner
+    from wan22.train.data.captioner import CaptionSettings, caption_folder, local_captioner, server_captioner
 
     if server is None and model is None:
         raise OptionError("name who looks: --server URL, or --model with a vision model's folder or hub name")
-    asked = Asked(frames=frames, language=language, hint=hint)
+    asked = CaptionSettings(frames=frames, language=language, hint=hint)
     captioner = (
         local_captioner(str(model))
         if server is None

@@ -41,7 +41,7 @@ def eval(
     if afresh:
         o.renamed("--afresh", "--restart")
 
-    asked = load_eval_recipe(recipe)
+    asked = load_eval_recipe(recipe, log=_say)
     folder = output or recipe.with_suffix(".eval")
 
     from wan22.atomic import written

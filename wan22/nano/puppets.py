@@ -1,8 +1,8 @@
-"""Videos of the puppet as a model that audio drives sees them: latents of clips with and without a past, and what is
-heard at every frame.
+"""Videos of the puppet as a model that audio drives sees them: latents of clips with and without a past, and the
+audio states of every frame.
 
 A video of the set lasts a little longer than a clip and its past. Three pieces of each are kept: a clip behind
-its past, as the VAE encodes both together; and two first clips, each behind the image that it is told of.
+its past, as the VAE encodes both together; and two first clips, each behind its reference image.
 """
 
 import random
@@ -19,7 +19,9 @@ from wan22.models.vae import WanVAE
 from wan22.stage.puppet import PuppetShot, perform, sample_puppets
 from wan22.stage.puppet_render import render_puppet
 from wan22.stage.voice import audio_track
+from wan22.train.data.cache import OLD_TENSORS
 from wan22.train.log import Log
+from wan22.train.settings import present_names
 from wan22.types import Audio
 from wan22.weights.writer import write_tensors
 
@@ -45,25 +47,27 @@ class PuppetVideos:
 @dataclass(frozen=True)
 class PuppetSet:
     """`chained` (n, c, past + clip, h, w), `first` (n, 2, c, 1 + clip, h, w), normalised latents, float16;
-    `heard` (n, 3, states, a, T) float16 of the three clips; and the shots.
+    `audio` (n, 3, states, a, T) float16 of the three clips; and the shots.
     """
 
     chained: Tensor
     first: Tensor
-    heard: Tensor
+    audio: Tensor
     shots: list[PuppetShot]
 
 
 _PIECE = 48
+AUDIO_FILE = "audio.safetensors"
+_OLD_AUDIO_FILE = "heard.safetensors"  # of folders made by earlier versions
 
 
 @dataclass(frozen=True)
 class _Cut:
-    """Where the three pieces of a video begin, and which frames the two first clips are told of."""
+    """Where the three pieces of a video begin, and which frames are the references of the two first clips."""
 
     chained: int
     first: tuple[int, int]
-    told: tuple[int, int]
+    reference: tuple[int, int]
 
     @classmethod
     def of(cls, videos: PuppetVideos, row: int) -> "_Cut":
@@ -71,8 +75,8 @@ class _Cut:
         chained = draw.randrange(videos.spare + 1)
         a, b = (draw.randrange(videos.frames - videos.clip) for _ in range(2))
         # Who is seen: mostly the image at which the clip begins, else any other of the video.
-        told = [at if draw.random() < 0.6 else draw.randrange(videos.frames) for at in (a, b)]
-        return cls(chained, (a, b), (told[0], told[1]))
+        reference = [at if draw.random() < 0.6 else draw.randrange(videos.frames) for at in (a, b)]
+        return cls(chained, (a, b), (reference[0], reference[1]))
 
 
 def _track(videos: PuppetVideos, row: int) -> np.ndarray:
@@ -106,8 +110,8 @@ def _encode(videos: PuppetVideos, shots: list[PuppetShot], rows: range, vae: Wan
         cut = _Cut.of(videos, row)
         chained.append(video[:, cut.chained : cut.chained + videos.past + videos.clip])
         first += [
-            torch.cat([video[:, told : told + 1], video[:, at : at + videos.clip]], dim=1)
-            for at, told in zip(cut.first, cut.told, strict=True)
+            torch.cat([video[:, shown : shown + 1], video[:, at : at + videos.clip]], dim=1)
+            for at, shown in zip(cut.first, cut.reference, strict=True)
         ]
     with torch.autocast("cpu", torch.bfloat16):  # a frame at a time stays in the cache: twice as fast
         latents = vae.encode(torch.stack(chained), chunk=1).half()
@@ -130,24 +134,28 @@ def puppet_pixels(videos: PuppetVideos, shots: list[PuppetShot], rows: range) ->
 
 
 def encode_puppet_audio(videos: PuppetVideos, encoder: AudioEncoder, folder: Path, *, log: Log) -> None:
-    """Write what is heard in the clips of the videos beside them."""
-    path = folder / "heard.safetensors"
-    if path.exists():
+    """Write the audio states of the clips beside the videos."""
+    if has_audio(folder):
         return
-    heard = []
+    audio = []
     for row in range(videos.count):
         features = AudioFeatures(Audio(_track(videos, row), RATE), encoder)
         cut = _Cut.of(videos, row)
         spans = (cut.chained + videos.past, *cut.first)
-        heard.append(torch.stack([_states(features, at, videos) for at in spans]).half())
+        audio.append(torch.stack([_states(features, at, videos) for at in spans]).half())
         if (row + 1) % 400 == 0:
-            log(f"{row + 1} of {videos.count} tracks heard")
-    write_tensors(path, {"heard": torch.stack(heard)})
+            log(f"{row + 1} of {videos.count} tracks encoded")
+    write_tensors(folder / AUDIO_FILE, {"audio": torch.stack(audio)})
 
 
 def _states(features: AudioFeatures, begin: int, videos: PuppetVideos) -> Tensor:
     times = np.arange(begin, begin + videos.clip) / videos.fps
     return features.at_ticks(np.round(times * 30).astype(np.int64)).transpose(1, 2)
+
+
+def has_audio(folder: Path) -> bool:
+    """Whether `encode_puppet_audio` has written into `folder`."""
+    return (folder / AUDIO_FILE).is_file() or (folder / _OLD_AUDIO_FILE).is_file()
 
 
 def puppet_set(videos: PuppetVideos, folder: Path) -> PuppetSet:
@@ -158,7 +166,8 @@ def puppet_set(videos: PuppetVideos, folder: Path) -> PuppetSet:
             for name, values in parts.items():
                 values.append(file.get_tensor(name))
     whole = {name: torch.cat(values) for name, values in parts.items()}
-    with safe_open(folder / "heard.safetensors", "pt") as file:
-        heard = file.get_tensor("heard")
+    new, old = folder / AUDIO_FILE, folder / _OLD_AUDIO_FILE
+    with safe_open(new if new.exists() or not old.exists() else old, "pt") as file:
+        audio = present_names({name: file.get_tensor(name) for name in file.keys()}, OLD_TENSORS)["audio"]
     count = len(whole["chained"])
-    return PuppetSet(**whole, heard=heard[:count], shots=sample_puppets(videos.count, videos.seed)[:count])
+    return PuppetSet(**whole, audio=audio[:count], shots=sample_puppets(videos.count, videos.seed)[:count])

@@ -80,27 +80,28 @@ def draw_schedule(recipe: RewardTuningRecipe, generator: torch.Generator) -> lis
 
 
 def sample_videos(
-    pair: Pair, noise: Tensor, told: Sequence[Tensor], untold: Sequence[Tensor], levels: Sequence[float],
+    pair: Pair, noise: Tensor, prompts: Sequence[Tensor], empty: Sequence[Tensor], levels: Sequence[float],
     recipe: RewardTuningRecipe,
 ) -> Tensor:  # fmt: skip
-    """Videos (b, c, t, h, w) from noise by Euler's method; `told` are the contexts of prompts, `untold` of none.
+    """Videos (b, c, t, h, w) from noise by Euler's method; `prompts` are the contexts of the prompts, `empty` those of
+    empty ones.
 
     Gradients pass through the answers to the prompts, not through what they are guided away from.
     """
     x = noise
     memories = {
-        name: (network.read_text(told), network.read_text(untold))
+        name: (network.read_text(prompts), network.read_text(empty))
         for name, network in (("high", pair.high), ("low", pair.low))
     }
     for sigma, following in pairwise(levels):
         name = "high" if sigma >= recipe.boundary else "low"
         network: WanDiT = getattr(pair, name)
         scale = recipe.guidance[name == "high"]
-        memory, empty = memories[name]
+        memory, unguided_memory = memories[name]
         level = NoiseLevels.uniform(torch.full((len(x),), sigma * 1000))
         clean = x - sigma * network(x, level, memory).float()
         # Not under no_grad: what was compiled for learning serves here too.
-        unguided = (x - sigma * network(x, level, empty).float()).detach()
+        unguided = (x - sigma * network(x, level, unguided_memory).float()).detach()
         guided = torch.stack(
             [rescale(g, c, recipe.rescale) for g, c in zip(cfg(clean, unguided, scale), clean, strict=True)]
         )
@@ -131,7 +132,7 @@ def tune_with_reward(
         for network in (pair.high, pair.low, reward_model.dit):
             compile_blocks(network)
     state = TrainState(pair, recipe.optimiser, folder, {"seed": recipe.seed, "recipe": repr(recipe)})
-    told: list[tuple[float, float]] = []
+    recent: list[tuple[float, float]] = []
 
     def loss_of() -> Tensor:
         words = random.Random(f"{recipe.seed} {state.step}")
@@ -139,13 +140,13 @@ def tune_with_reward(
         # The experts take turns: a batch of videos for each would cost as much as the reward model's.
         turn, network = (recipe.low, pair.low) if state.step % 2 else (recipe.high, pair.high)
         videos = step_loss(network, pair.text, turn, sets, tokenizer, state.generator(), words)
-        told.append((found.item(), right))
-        if len(told) == 25:
-            wrong, share = torch.tensor(told).mean(dim=0).tolist()
+        recent.append((found.item(), right))
+        if len(recent) == 25:
+            wrong, share = torch.tensor(recent).mean(dim=0).tolist()
             log(
                 f"step {state.step + 1}: the reward model finds {share:.1%} of what was said, loss {wrong:.3f}"
             )
-            told.clear()
+            recent.clear()
         return recipe.weight * found + videos
 
     walk(state, loss_of, log=log, minutes=minutes)
@@ -171,11 +172,11 @@ def reward_loss(
     veil = torch.randn(noise.shape, generator=generator)
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe.high.bfloat16):
         with torch.no_grad():
-            told, untold = (
+            contexts, empty = (
                 encode_prompts(pair.text, tokenizer, texts, recipe.high.dit.text_len, 0.0, generator)
                 for texts in (prompts, [""] * recipe.batch)
             )
-        videos = sample_videos(pair, noise, told, untold, draw_schedule(recipe, generator), recipe)
+        videos = sample_videos(pair, noise, contexts, empty, draw_schedule(recipe, generator), recipe)
         logits = reward_model(add_noise(videos, sigmas, veil), sigmas)
     wrong = (verdict(logits, classes) * said).sum(dim=1) / said.sum(dim=1).clamp(min=1)
     right = torch.stack([rows.argmax(dim=1) for rows in logits], dim=1) == classes

@@ -98,25 +98,25 @@ def _step_loss(
     rows = torch.randint(len(data.chained), (recipe.batch,), generator=generator)
     take = torch.randint(2, (recipe.batch,), generator=generator)
     mean, std = (value.view(1, -1, 1, 1, 1) for value in normal)
-    shown = data.first[rows, take]
+    first = data.first[rows, take]
     motion = None
-    reference = (shown[:, :, :1].float() - mean) / std
+    reference = (first[:, :, :1].float() - mean) / std
     if words.random() < recipe.history_share:
         whole = (data.chained[rows].float() - mean) / std
-        past = whole.shape[2] - (shown.shape[2] - 1)
+        past = whole.shape[2] - (first.shape[2] - 1)
         motion, clips = whole[:, :, :past], whole[:, :, past:]
         motion = add_motion_noise(motion, recipe.motion_noise, generator)
-        heard = data.heard[rows, 0].float()
+        audio = data.audio[rows, 0].float()
     else:
-        clips = (shown[:, :, 1:].float() - mean) / std
-        heard = data.heard[rows, 1 + take].float()
-    both, text, audio = (
+        clips = (first[:, :, 1:].float() - mean) / std
+        audio = data.audio[rows, 1 + take].float()
+    both, no_text, no_audio = (
         torch.rand(3, recipe.batch, generator=generator) < torch.tensor(recipe.condition_dropout)[:, None]
     )
-    heard = heard * (~(both | audio)).view(-1, 1, 1, 1)
+    audio = audio * (~(both | no_audio)).view(-1, 1, 1, 1)
     prompts = [
         "" if silent else puppet_caption(data.shots[i], words)
-        for i, silent in zip(rows.tolist(), (both | text).tolist(), strict=True)
+        for i, silent in zip(rows.tolist(), (both | no_text).tolist(), strict=True)
     ]
     sigmas = draw_sigmas(recipe.shift, (0.0, 1.0), recipe.batch, generator)
     noise = torch.randn(clips.shape, generator=generator)
@@ -126,7 +126,7 @@ def _step_loss(
             network.text, tokenizer, prompts, recipe.dit.text_len, recipe.word_dropout, generator
         )
         memory = network.dit.read_text(contexts)
-        beside = network.dit.read_speech(reference, heard, motion)
+        beside = network.dit.read_speech(reference, audio, motion)
         x = (1 - s) * clips + s * noise
         velocity = network.dit(x, NoiseLevels.uniform(sigmas * 1000), memory, beside=beside)
     weights = motion_weights(clips, recipe.motion_weight_threshold, recipe.motion_weight_max)

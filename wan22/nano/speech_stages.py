@@ -28,7 +28,7 @@ from wan22.conditioning.text import Tokenizer
 from wan22.errors import CheckpointError, choose
 from wan22.models.vae import WanVAE
 from wan22.nano.audio_encoder import AudioEncoderWithHead, train_audio_encoder
-from wan22.nano.puppets import encode_puppet_audio, make_puppets, puppet_pixels, puppet_set
+from wan22.nano.puppets import encode_puppet_audio, has_audio, make_puppets, puppet_pixels, puppet_set
 from wan22.nano.recipes import nano_speech as recipe
 from wan22.nano.speech_dit import train_speech_dit
 from wan22.nano.state import load_average
@@ -83,12 +83,12 @@ def _shown(folder: Path) -> np.ndarray:
     videos, frames, parts = recipe.VIDEOS, 17, []
     shots = sample_puppets(videos.count, videos.seed)
     per_video = videos.frames // frames
-    for begin in range(0, recipe.SHOWN // per_video, 8):
+    for begin in range(0, recipe.DECODER_CLIPS // per_video, 8):
         pixels = puppet_pixels(videos, shots[begin : begin + 8], range(begin, begin + 8)).numpy()
         cut = pixels[:, : per_video * frames]
         parts.append(cut.reshape(-1, frames, *cut.shape[2:]))
-    clips = sample(recipe.SHOWN, seed=recipe.SEED)
-    for begin in range(0, recipe.SHOWN, 32):
+    clips = sample(recipe.DECODER_CLIPS, seed=recipe.SEED)
+    for begin in range(0, recipe.DECODER_CLIPS, 32):
         parts.append(
             render(
                 clips[begin : begin + 32],
@@ -104,9 +104,9 @@ def _shown(folder: Path) -> np.ndarray:
 
 
 def _speech_dit(folder: Path, log: Log, minutes: float | None) -> None:
-    if not (folder / "clips" / "heard.safetensors").is_file():
+    if not has_audio(folder / "clips"):
         raise CheckpointError(
-            f"nothing is heard in {folder / 'videos'}: run the stages audio-encoder, clips and audio-features first"
+            f"{folder / 'clips'} holds no audio states: run the stages audio-encoder, clips and audio-features first"
         )
     data = puppet_set(recipe.VIDEOS, folder / "clips")
     tokenizer = _tokenizer(folder)

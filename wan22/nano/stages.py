@@ -42,7 +42,7 @@ STAGES = (
     "clips", "latents", "text", "sketch", "high", "low", "decoder",
     "high-more", "low-more", "decoder-more", "decoder-last", "reward-model", "reward-tuning", "export",
 )  # fmt: skip
-_ALL = (nano.SMALL, *nano.VIDEOS, *nano.SHOWN[1:])
+_ALL = (nano.SMALL, *nano.VIDEOS, *nano.REWARD_MODEL_VIDEOS[1:])
 _SHOWN, _SPOKEN = 3000, 600
 """Clips of videos and of puppets that the decoder learns from."""
 
@@ -122,7 +122,7 @@ def _low_more(folder: Path, log: Log, minutes: float | None) -> None:
 
 def _reward_model(folder: Path, log: Log, minutes: float | None) -> None:
     start = _under("dit.", load_average(folder / "low-more"))
-    shown = [latents_of(folder, videos) for videos in nano.SHOWN]
+    shown = [latents_of(folder, videos) for videos in nano.REWARD_MODEL_VIDEOS]
     train_reward_model(
         nano.reward_model(), shown, folder / "reward-model", log=log, start=start, minutes=minutes
     )
@@ -247,7 +247,7 @@ def _experts(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Both experts as they went furthest, by the names of a network; of what the reward model taught them, a share."""
     high, low = (_under("dit.", load_average(_last(folder, name))) for name in ("high", "low"))
     if (folder / "reward-tuning").exists():
-        taught, share = load_average(folder / "reward-tuning"), nano.TAUGHT
+        taught, share = load_average(folder / "reward-tuning"), nano.REWARD_TUNED_SHARE
         high = {name: value.lerp(taught[f"high.{name}"], share) for name, value in high.items()}
         low = {name: value.lerp(taught[f"low.{name}"], share) for name, value in low.items()}
     return high, low

@@ -17,11 +17,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from wan22.atomic import swept
 from wan22.errors import CheckpointError
+from wan22.files import reading
 from wan22.train.log import Log
 from wan22.train.muon import Muon
 from wan22.weights.writer import write_tensors
 
+_AGAIN = "Remove it and train that stage again."
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum")
 
 
@@ -110,17 +113,21 @@ class TrainState:
 
     def resume(self) -> bool:
         """Continue from the folder if it holds a state of this recipe; return whether it did."""
+        swept(self.folder)
         path = self.folder / "state.safetensors"
         if not path.exists():
             return False
-        with safe_open(path, "pt") as file:
-            meta = file.metadata()
-        if json.loads(meta["identity"]) != json.loads(json.dumps(self.identity)):
+        with reading(path, CheckpointError, "is damaged", _AGAIN):
+            with safe_open(path, "pt") as file:
+                meta = file.metadata()
+            made_by, step = json.loads(meta["identity"]), int(meta["step"])
+        if made_by != json.loads(json.dumps(self.identity)):
             raise CheckpointError(
                 f"{path} was made by another recipe ({meta['identity']}); this one is {json.dumps(self.identity)}. "
                 "Give another --folder, or remove that one."
             )
-        tensors = load_file(path)
+        with reading(path, CheckpointError, "is damaged", _AGAIN):
+            tensors = load_file(path)
         names = {p: name for name, p in self.named.items()}
         with torch.no_grad():
             for name, p in self.named.items():
@@ -135,7 +142,7 @@ class TrainState:
                     }
                     if moments:
                         optimiser.state[p] = moments
-        self.step = int(meta["step"])
+        self.step = step
         return True
 
 
@@ -144,7 +151,7 @@ def load_average(folder: Path) -> dict[str, Tensor]:
     path = folder / "state.safetensors"
     if not path.exists():
         raise CheckpointError(f"there is no {path}: train that stage first")
-    with safe_open(path, "pt") as file:
+    with reading(path, CheckpointError, "is damaged", _AGAIN), safe_open(path, "pt") as file:
         names = [name for name in file.keys() if name.startswith("average/")]
         return {name.removeprefix("average/"): file.get_tensor(name) for name in names}
 

@@ -32,7 +32,7 @@ _PEAK = 4e-3
 _CAPTIONS = 40_000
 
 
-class Reader(LabelHeads):
+class LabelReader(LabelHeads):
     """A text encoder, and what reads the labels off its contexts."""
 
     def __init__(self, arch: UMT5Arch) -> None:
@@ -50,7 +50,7 @@ class Reader(LabelHeads):
 
 
 @dataclass(frozen=True)
-class Reading:
+class LabelAccuracy:
     """How well one axis is read in one language: the shares that are right where it is said, and where it is not."""
 
     axis: str
@@ -85,7 +85,7 @@ def pretrain_text_encoder(
     another run is in the folder.
     """
     torch.manual_seed(seed)
-    reader = Reader(arch)
+    reader = LabelReader(arch)
     reader.init_weights()
     identity = {"seed": seed, "arch": repr(arch), "steps": steps, "batch": batch, "words": tokenizer.size}
     state = TrainState(
@@ -95,14 +95,14 @@ def pretrain_text_encoder(
     reader.load_state_dict(state.averaged())
     for held_out in (False, True):
         log(f"{'held-out' if held_out else 'training'} phrasings, share right of what is said / not said:")
-        readings = read_labels(reader, tokenizer, count=read, seed=seed, held_out=held_out)
-        for line in table(readings):
+        accuracies = label_accuracy(reader, tokenizer, count=read, seed=seed, held_out=held_out)
+        for line in table(accuracies):
             log(line)
     _normalise(reader, tokenizer, seed)
     return {name: tensor.detach().clone() for name, tensor in reader.text.state_dict().items()}
 
 
-def _step_loss(reader: Reader, tokenizer: Tokenizer, batch: int, state: TrainState) -> Tensor:
+def _step_loss(reader: LabelReader, tokenizer: Tokenizer, batch: int, state: TrainState) -> Tensor:
     words = random.Random(f"{state.identity['seed']} {state.step}")
     shots = sample(batch, seed=words.getrandbits(48))
     captions = [caption(shot, words) for shot in shots]
@@ -127,7 +127,7 @@ def label_classes(shots: Sequence[Shot], captions: Iterable[Caption]) -> Tensor:
 
 
 @torch.no_grad()
-def _normalise(reader: Reader, tokenizer: Tokenizer, seed: int) -> None:
+def _normalise(reader: LabelReader, tokenizer: Tokenizer, seed: int) -> None:
     words = random.Random(f"norm {seed}")
     texts = [caption(shot, words).text for shot in sample(512, seed=seed)]
     contexts = torch.cat(reader.text.contexts(*tokenizer.encode(texts, TEXT_LEN)))
@@ -135,11 +135,11 @@ def _normalise(reader: Reader, tokenizer: Tokenizer, seed: int) -> None:
 
 
 @torch.no_grad()
-def read_labels(
-    reader: Reader, tokenizer: Tokenizer, *, count: int, seed: int, held_out: bool
-) -> list[Reading]:
+def label_accuracy(
+    reader: LabelReader, tokenizer: Tokenizer, *, count: int, seed: int, held_out: bool
+) -> list[LabelAccuracy]:
     """How well `reader` reads `count` captions of each language, of combinations that no training sees."""
-    readings = []
+    accuracies = []
     for language in LANGUAGES:
         words = random.Random(f"read {seed} {language}")
         shots = sample(count, seed=seed, split="held-out")
@@ -149,13 +149,15 @@ def read_labels(
         for i, (axis, logits) in enumerate(zip(AXES, reader(ids, mask), strict=True)):
             right = (logits.argmax(dim=-1) == classes[:, i]).float()
             said = classes[:, i] < len(AXES[axis])
-            readings.append(Reading(axis, language, float(right[said].mean()), float(right[~said].mean())))
-    return readings
+            accuracies.append(
+                LabelAccuracy(axis, language, float(right[said].mean()), float(right[~said].mean()))
+            )
+    return accuracies
 
 
-def table(readings: Sequence[Reading]) -> list[str]:
+def table(accuracies: Sequence[LabelAccuracy]) -> list[str]:
     """Readings as lines: an axis each, a column for each language."""
-    cells = {(reading.axis, reading.language): reading for reading in readings}
+    cells = {(accuracy.axis, accuracy.language): accuracy for accuracy in accuracies}
     lines = [" " * 16 + "".join(f"{language:>16}" for language in LANGUAGES)]
     for axis in AXES:
         row = (cells[axis, language] for language in LANGUAGES)

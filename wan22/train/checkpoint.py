@@ -1,7 +1,7 @@
 """Checkpoints of an expert in training: written under another name, brought to the disk, then renamed.
 
 The last two of every expert are kept. Each holds a checksum of every tensor; a damaged one is passed over, with a
-notice, for the one before. Randomness needs no keeping: it is a function of the step (see sides.generator).
+notice, for the one before. Randomness needs no keeping: it is a function of the step (see noise_ranges.generator).
 """
 
 import json
@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
-from wan22.atomic import written
+from wan22.atomic import swept, written
 from wan22.errors import CheckpointError, OutputError
+from wan22.files import read_json, reading
 from wan22.train.recipe import EXPERTS, OLD_NAMES, Recipe
 from wan22.weights.reader import DTYPE_NAMES, TensorInfo
 from wan22.weights.writer import write_safetensors
@@ -89,19 +90,20 @@ def steps_of(folder: Path, expert: str) -> list[int]:
 
 
 def newest(folder: Path, expert: str, log: Callable[[str], None]) -> Checkpoint | None:
-    """The newest whole checkpoint of an expert, or None if there is none; a damaged one is told to `log`.
+    """The newest whole checkpoint of an expert, or None if there is none; a damaged one is reported to `log`.
 
     Raises CheckpointError if there are some and all are damaged.
     """
     for partial in folder.glob(f"{expert}-*.partial"):
         partial.unlink()  # left by an end in the middle of writing, in earlier versions
+    swept(folder)
     steps = steps_of(folder, expert)
     for step in reversed(steps):
         path = folder / f"{expert}-{step:08d}.safetensors"
         try:
             whole = _read(path, expert, step)
-        except (SafetensorError, CheckpointError, ValueError, KeyError) as error:
-            log(f"the checkpoint {path.name} is damaged ({error}); going back to the one before")
+        except CheckpointError as error:
+            log(f"the checkpoint {error} Going back to the one before")
             continue
         for damaged in (other for other in steps if other > step):
             (folder / f"{expert}-{damaged:08d}.safetensors").unlink()
@@ -114,18 +116,18 @@ def newest(folder: Path, expert: str, log: Callable[[str], None]) -> Checkpoint 
 
 
 def _read(path: Path, expert: str, step: int) -> Checkpoint:
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata()
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
-    checksums = json.loads(metadata["checksums"])
-    wrong = [name for name, tensor in tensors.items() if checksums[name] != _checksum(tensor)]
-    if (
-        wrong
-        or checksums.keys() != tensors.keys()
-        or (metadata["expert"], metadata["step"]) != (expert, str(step))
-    ):
-        raise CheckpointError(f"its checksums are wrong{f', first that of {wrong[0]}' if wrong else ''}")
-    return Checkpoint(path, step, tensors, json.loads(metadata["notes"]))
+    """Read a checkpoint; CheckpointError if it is damaged, or of another expert or step."""
+    with reading(path.name, CheckpointError, "is damaged"):
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        checksums, notes = json.loads(metadata["checksums"]), json.loads(metadata["notes"])
+        wrong = [name for name, tensor in tensors.items() if checksums[name] != _checksum(tensor)]
+        if wrong or checksums.keys() != tensors.keys():
+            raise ValueError(f"its checksums are wrong{f', first that of {wrong[0]}' if wrong else ''}")
+        if not isinstance(notes, dict) or (metadata["expert"], metadata["step"]) != (expert, str(step)):
+            raise ValueError("it is of another expert or step")
+    return Checkpoint(path, step, tensors, notes)
 
 
 def _checksum(tensor: Tensor) -> int:
@@ -140,15 +142,15 @@ def claim(folder: Path, recipe: Recipe, facts: Mapping[str, Any]) -> None:
     The steps of an expert may grow, and what changes no number may change.
     """
     path = folder / "run.json"
+    swept(folder)
     new = json.loads(json.dumps({"recipe": recipe.as_table(), "facts": dict(facts)}))
     if path.is_file():
-        try:
-            old = json.loads(path.read_text(encoding="utf-8"))
+        anew = f"Remove {folder} to begin anew."
+        old = read_json(path, CheckpointError, remedy=anew)
+        with reading(path, CheckpointError, "is damaged", anew):
             asked = {OLD_NAMES.get(name, name): value for name, value in old["recipe"].items()}
             changes = _changes(asked, new["recipe"]) + _changes(old["facts"], new["facts"])
             changes += _shortened(asked, new["recipe"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"{path} is damaged ({error}); remove {folder} to begin anew") from error
         if changes:
             raise CheckpointError(
                 f"{folder} holds a run of another recipe: {'; '.join(changes)}. Take the former values, or another "

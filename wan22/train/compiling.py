@@ -24,7 +24,7 @@ MANY = 300
 """Steps with batches of one shape from which on compiling is worth its time."""
 
 MOST = 24
-"""Shapes of batches that are compiled at most: PyTorch keeps 64 programs of a function, and each may be told or not."""
+"""Shapes of batches that are compiled at most: PyTorch keeps 64 programs of a function, and a shape is one or two."""
 
 
 @dataclass(frozen=True)

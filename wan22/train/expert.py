@@ -18,7 +18,7 @@ _TABLES = ("modulation", "embedding.weight")
 
 
 class Expert:
-    """A network and the state of its training. `learned` are the parameters that learn, by a name that stays.
+    """A network and the state of its training. `parameters` are the parameters that learn, by a name that stays.
 
     `adapters` is what was attached to the network (train/adapt.py), if anything was.
     """
@@ -27,16 +27,16 @@ class Expert:
         self,
         name: str,
         network: WanDiT,
-        learned: Mapping[str, nn.Parameter],
+        parameters: Mapping[str, nn.Parameter],
         settings: OptimiserPart,
         adapters: Adapters | None = None,
     ) -> None:
         self.name, self.network, self.settings, self.adapters = name, network, settings, adapters
         self.step, self.saved = 0, -1
-        self.learned = dict(learned)
-        kept = self.learned if settings.ema_decay else {}
+        self.parameters = dict(parameters)
+        kept = self.parameters if settings.ema_decay else {}
         self.average = {name: p.detach().clone() for name, p in kept.items()}
-        self.optimisers = _optimisers(self.learned, settings)
+        self.optimisers = _optimisers(self.parameters, settings)
 
     @property
     def done(self) -> bool:
@@ -44,7 +44,9 @@ class Expert:
 
     def advance(self) -> float:
         """Take one step along the gradients and return their norm. Raises OptionError if it is not finite."""
-        norm = float(nn.utils.get_total_norm([p.grad for p in self.learned.values() if p.grad is not None]))
+        norm = float(
+            nn.utils.get_total_norm([p.grad for p in self.parameters.values() if p.grad is not None])
+        )
         if not norm < float("inf"):
             raise OptionError(
                 f"the gradient of step {self.step} of the expert {self.name!r} is not finite; lower "
@@ -53,7 +55,7 @@ class Expert:
             )
         if self.settings.max_grad_norm:
             nn.utils.clip_grads_with_norm_(
-                self.learned.values(), self.settings.max_grad_norm, torch.tensor(norm)
+                self.parameters.values(), self.settings.max_grad_norm, torch.tensor(norm)
             )
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
@@ -63,7 +65,7 @@ class Expert:
         if self.average:
             # An average of the first steps would be one of the beginning: let it grow with the step.
             keep = min(self.settings.ema_decay, (1 + self.step) / (10 + self.step))
-            now = [p.detach() for p in self.learned.values()]
+            now = [p.detach() for p in self.parameters.values()]
             torch._foreach_lerp_(list(self.average.values()), now, 1 - keep)
         self.step += 1
         return norm
@@ -71,7 +73,7 @@ class Expert:
     def tensors(self) -> dict[str, Tensor]:
         """Everything that a checkpoint must hold."""
         tensors = {}
-        for name, p in self.learned.items():
+        for name, p in self.parameters.items():
             tensors[f"parameter/{name}"] = p.detach()
             for optimiser in self.optimisers:
                 tensors |= {f"{kind}/{name}": value for kind, value in optimiser.state.get(p, {}).items()}
@@ -79,7 +81,9 @@ class Expert:
 
     def load(self, tensors: Mapping[str, Tensor], step: int) -> None:
         """Take over what `tensors` gave. Raises CheckpointError if it is of other parameters."""
-        wanted = {f"parameter/{name}" for name in self.learned} | {f"average/{name}" for name in self.average}
+        wanted = {f"parameter/{name}" for name in self.parameters} | {
+            f"average/{name}" for name in self.average
+        }
         if missing := sorted(wanted - tensors.keys()):
             raise CheckpointError(
                 f"the checkpoint of the expert {self.name!r} lacks {len(missing)} tensors, first {missing[0]}"
@@ -87,14 +91,14 @@ class Expert:
         mine = {
             p for optimiser in self.optimisers for group in optimiser.param_groups for p in group["params"]
         }
-        assert mine == set(self.learned.values())
+        assert mine == set(self.parameters.values())
         with torch.no_grad():
-            for name, p in self.learned.items():
+            for name, p in self.parameters.items():
                 p.copy_(tensors[f"parameter/{name}"])
                 if self.average:
                     self.average[name].copy_(tensors[f"average/{name}"])
         for optimiser in self.optimisers:
-            names = {p: name for name, p in self.learned.items()}
+            names = {p: name for name, p in self.parameters.items()}
             for p in (p for group in optimiser.param_groups for p in group["params"]):
                 given = {kind: tensors.get(f"{kind}/{names[p]}") for kind in _MOMENTS}
                 moments = {
@@ -116,7 +120,7 @@ class Expert:
                 optimiser.state[p] = {kind: value.to(device) for kind, value in moments.items()}
 
     @contextmanager
-    def shown(self) -> Generator[WanDiT]:
+    def for_inference(self) -> Generator[WanDiT]:
         """The network as it would be handed out: with the moving average, if there is one, and not in training."""
         self._exchange()
         self.network.eval()
@@ -130,17 +134,19 @@ class Expert:
     def _exchange(self) -> None:
         """Let parameters and average change places; no number is copied."""
         for name, value in self.average.items():
-            p = self.learned[name]
+            p = self.parameters[name]
             p.data, self.average[name] = value, p.data
 
 
-def _optimisers(learned: Mapping[str, nn.Parameter], settings: OptimiserPart) -> list[torch.optim.Optimizer]:
+def _optimisers(
+    parameters: Mapping[str, nn.Parameter], settings: OptimiserPart
+) -> list[torch.optim.Optimizer]:
     def is_matrix(name: str, p: Tensor) -> bool:
         return p.ndim > 1 and not name.endswith(_TABLES)
 
     muon = settings.name == "muon"
-    matrices = [p for name, p in learned.items() if muon and is_matrix(name, p)]
-    rest = [p for name, p in learned.items() if not (muon and is_matrix(name, p))]
+    matrices = [p for name, p in parameters.items() if muon and is_matrix(name, p)]
+    rest = [p for name, p in parameters.items() if not (muon and is_matrix(name, p))]
     made: list[torch.optim.Optimizer] = [Muon(matrices, lr=settings.learning_rate)] if matrices else []
     if rest:
         decay = settings.weight_decay

@@ -12,6 +12,8 @@ import torch
 
 from wan22.arch import DiTArch
 from wan22.engine import FLOAT32
+from wan22.errors import CheckpointError
+from wan22.files import reading
 from wan22.library import Model
 from wan22.models.dit import WanDiT
 from wan22.train import checkpoint
@@ -51,7 +53,8 @@ class Experts:
             found = checkpoint.newest(folder, expert, log)
             if found is not None:
                 self.steps[expert] = found.step
-                self.meters[expert] = LossMeter.from_notes(found.notes)
+                with reading(found.path, CheckpointError, "is damaged", f"Remove {folder} to begin anew."):
+                    self.meters[expert] = LossMeter.from_notes(found.notes)
 
     def activate(self, name: str) -> Expert:
         """The expert of this name, on the device; another one that was at work goes to rest first."""

@@ -31,7 +31,7 @@ def write_loras(recipe: Recipe, model: Model, experts: Experts, folder: Path) ->
     for name in experts.steps:
         expert = experts.activate(name)
         assert expert.adapters is not None
-        with expert.shown():
+        with expert.for_inference():
             write_lora(
                 target / f"{_NAMES[name]}.safetensors",
                 expert.adapters.factors(),
@@ -53,7 +53,7 @@ def write_model(recipe: Recipe, model: Model, experts: Experts, folder: Path) ->
     target.mkdir(parents=True, exist_ok=True)
     for name in experts.steps:
         expert = experts.activate(name)
-        with expert.shown() as network:
+        with expert.for_inference() as network:
             tensors = network.state_dict()
             half = DTYPE_NAMES[torch.bfloat16]
             infos = {key: TensorInfo(tuple(t.shape), half, 2 * t.numel()) for key, t in tensors.items()}

@@ -86,11 +86,13 @@ class MetricsLog:
         if not self._path.is_file():
             return []
         found = []
-        for text in self._path.read_text(encoding="utf-8").splitlines():
+        for text in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                found.append(json.loads(text))
-            except ValueError:
-                break  # the end came in the middle of a line
+                line = json.loads(text)
+                int(line["step"]), str(line["expert"])
+            except (ValueError, KeyError, TypeError):
+                break  # the end came in the middle of a line, or the file is damaged from here on
+            found.append(line)
         return found
 
     def write(self, expert: str, step: int, tally: LossMeter, rate: float) -> dict[str, Any]:

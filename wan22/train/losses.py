@@ -1,8 +1,8 @@
-"""What a network is trained on: batches of latents, what is told beside them, and the error of its velocity.
+"""What a network is trained on: batches of latents, what conditions them, and the error of its velocity.
 
     x = (1 - sigma) video + sigma noise      velocity = noise - video      (Lipman et al. 2022, arXiv:2210.02747)
 
-Each task is told what it knows as in the engine (conditioning/image.py, models/speech.py): channels beside the noise,
+Each task is conditioned as in the engine (conditioning/image.py, models/speech.py): channels beside the noise,
 latent frames at noise level zero, which carry no error, or a reference, a past and an audio file.
 """
 
@@ -24,7 +24,7 @@ from wan22.train.recipe import ImagePart, Recipe, SpeechPart
 
 
 class Row(Protocol):
-    """One clip: normalised latents (c, t, h, w), its text (s, d), and what else its task is told."""
+    """One clip: normalised latents (c, t, h, w), its text (s, d), and what else its task is conditioned on."""
 
     latents: Tensor
     text: Tensor
@@ -43,24 +43,24 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """Videos (b, c, t, h, w) and what the network is told: contexts, channels (b, y, t, h, w), whether the first latent
-    frame is known, and what the last one is if it is known (b, c, h, w); or reference (b, c, 1, h, w), audio
+    """Videos (b, c, t, h, w) and what conditions the network: contexts, channels (b, y, t, h, w), whether the first
+    latent frame is known, and what the last one is if it is known (b, c, h, w); or reference (b, c, 1, h, w), audio
     (b, states, a, T) and past (b, c, m, h, w). `weights` (b, 1, 1, h, w) say how much the error counts where.
     """
 
     videos: Tensor
     texts: list[Tensor]
     channels: Tensor | None = None
-    told: bool = False
+    first_known: bool = False
     reference: Tensor | None = None
-    heard: Tensor | None = None
+    audio: Tensor | None = None
     motion: Tensor | None = None
     last: Tensor | None = None
     weights: Tensor | None = None
 
 
 def task_of(asked: str | None, variant: Variant) -> str:
-    """The task that a model is trained for. Raises OptionError if it cannot be told what the task knows."""
+    """The task that a model is trained for. Raises OptionError if it takes other conditions than the task's."""
     own = {"channels": ("i2v",), "known": ("ti2v", "t2v", "i2v"), "reference": ("s2v",), None: ("t2v",)}[
         variant.image
     ]
@@ -83,7 +83,7 @@ def draw_batch(data: Rows, recipe: Recipe, task: str, empty: Tensor, generator: 
     texts = [empty if quiet else row.text.float() for row, quiet in zip(rows, silent.tolist(), strict=True)]
     first, last = _known(recipe.images, task, float(torch.rand(1, generator=generator)))
     moves = rows[0].latents.shape[1] > 1
-    videos, heard, motion = torch.stack([row.latents.float() for row in rows]), _stacked(rows, "heard"), None
+    videos, audio, motion = torch.stack([row.latents.float() for row in rows]), _stacked(rows, "audio"), None
     weights, speech = None, recipe.speech or SpeechPart()
     if task == "s2v":
         weights = motion_weights(videos, speech.motion_weight_threshold, speech.motion_weight_max)
@@ -92,10 +92,10 @@ def draw_batch(data: Rows, recipe: Recipe, task: str, empty: Tensor, generator: 
     return Batch(
         videos=videos,
         texts=texts,
-        channels=_stacked(rows, "known"),
-        told=first and moves,
+        channels=_stacked(rows, "channels"),
+        first_known=first and moves,
         reference=_stacked(rows, "reference"),
-        heard=None if heard is None else heard * (~silent).view(-1, *(1,) * (heard.ndim - 1)),
+        audio=None if audio is None else audio * (~silent).view(-1, *(1,) * (audio.ndim - 1)),
         motion=motion,
         last=_stacked(rows, "last") if last and moves else None,
         weights=weights,
@@ -128,7 +128,7 @@ def add_motion_noise(motion: Tensor, worn: float, generator: torch.Generator) ->
 
 
 def _alike(data: Rows, order: Iterable[int], size: int) -> list[Row]:
-    """The first `size` clips that are told the same things as the first one: clips with a past, or without."""
+    """The first `size` clips with the same conditions as the first one: clips with a past, or without."""
     rows: list[Row] = []
     for i in order:
         row = data.row(i)
@@ -159,31 +159,31 @@ def velocity_errors(network: WanDiT, batch: Batch, variant: Variant, sigmas: Ten
     A latent frame that is known, the first or the last, is given clean at noise level zero and has no error.
     """
     known = None
-    if variant.image == "known" and (batch.told or batch.last is not None):
+    if variant.image == "known" and (batch.first_known or batch.last is not None):
         known = torch.zeros(batch.videos.shape[2], dtype=torch.bool, device=batch.videos.device)
-        known[0] = batch.told
+        known[0] = batch.first_known
         if batch.last is not None:
             known[-1] = True
     text = network.read_text(batch.texts)
-    told = batch.channels if variant.image == "channels" else None
-    beside = _beside(network, batch)
+    channels = batch.channels if variant.image == "channels" else None
+    extra = _extra_tokens(network, batch)
 
     def velocity_of(x: Tensor, levels: NoiseLevels) -> Tensor:
-        return network(x, levels, text, told, beside)
+        return network(x, levels, text, channels, extra)
 
     errors = velocity_error(velocity_of, batch.videos, known, batch.last, sigmas, noise).square()
     weighed = errors if batch.weights is None else batch.weights * errors
     return weighed.flatten(1).mean(dim=1)
 
 
-def _beside(network: WanDiT, batch: Batch):  # noqa: ANN202 - ExtraTokens or None, whose fields jaxtyping would check
+def _extra_tokens(network: WanDiT, batch: Batch):  # noqa: ANN202 - ExtraTokens or None, whose fields jaxtyping would check
     if not isinstance(network, SpeechDiT):
         return None
-    if batch.reference is None or batch.heard is None:
+    if batch.reference is None or batch.audio is None:
         raise CheckpointError(
             "a clip of speech to video needs a reference and an audio file; prepare the data again"
         )
-    return network.read_speech(batch.reference, batch.heard, batch.motion)
+    return network.read_speech(batch.reference, batch.audio, batch.motion)
 
 
 def for_training(network: WanDiT, device: torch.device) -> WanDiT:

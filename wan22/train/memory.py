@@ -36,7 +36,7 @@ _FLOAT, _HALF = 4, 2
 
 
 @dataclass(frozen=True)
-class Load:
+class StepSpec:
     """What is trained and how: the arguments of `estimate`."""
 
     arch: DiTArch
@@ -76,7 +76,7 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Need:
+class MemoryEstimate:
     """Bytes on the device at the peak of a step, by what they are for.
 
     `copies` are the weights once more in bfloat16, which autocast makes of a base in float32; `work` is what comes and
@@ -90,12 +90,12 @@ class Need:
     average: int
     activations: int
     work: int
-    load: Load = field(repr=False)
+    spec: StepSpec = field(repr=False)
 
     @property
     def parts(self) -> dict[str, int]:
         """Every part that is there, by name."""
-        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "load"}
+        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "spec"}
         return {name: size for name, size in named.items() if size}
 
     @property
@@ -108,16 +108,16 @@ class Need:
         return [f"{name:12} {size / 1e9:8.2f} GB   {self._why(name)}" for name, size in self.parts.items()]
 
     def _why(self, name: str) -> str:
-        load = self.load
-        experts = "" if load.experts == 1 else f", {load.experts} experts"
-        kept = "block inputs and one block" if load.checkpointing else f"{load.arch.layers} blocks"
+        spec = self.spec
+        experts = "" if spec.experts == 1 else f", {spec.experts} experts"
+        kept = "block inputs and one block" if spec.checkpointing else f"{spec.arch.layers} blocks"
         return {
-            "weights": f"held in {load.base}{experts}",
+            "weights": f"held in {spec.base}{experts}",
             "copies": "of the weights, in bf16",
-            "gradients": f"of {load.trainable / 1e6:.1f} M parameters",
-            "moments": f"of {load.optimiser}{experts}",
-            "average": f"of {load.trainable / 1e6:.1f} M parameters{experts}",
-            "activations": f"{kept}, {load.batch} x {load.tokens} tokens in {load.dtype}",
+            "gradients": f"of {spec.trainable / 1e6:.1f} M parameters",
+            "moments": f"of {spec.optimiser}{experts}",
+            "average": f"of {spec.trainable / 1e6:.1f} M parameters{experts}",
+            "activations": f"{kept}, {spec.batch} x {spec.tokens} tokens in {spec.dtype}",
             "work": "while gradients are made",
         }[name]
 
@@ -135,7 +135,7 @@ def estimate(  # noqa: PLR0913 - what decides about memory, each by name
     ema: bool = False,
     experts: int = 1,
     device: str = "cuda",
-) -> Need:
+) -> MemoryEstimate:
     """Return the memory that one training step takes on its device.
 
     `tokens` are those of one clip, with what stands beside them; `trainable` the numbers of one expert that learn: as
@@ -152,50 +152,50 @@ def estimate(  # noqa: PLR0913 - what decides about memory, each by name
             raise OptionError(f"{name} = {value} should be at least 1")
     if trainable > numbers(arch)["all"]:
         raise OptionError(f"{trainable} numbers cannot learn: this transformer has {numbers(arch)['all']}")
-    told = isinstance(what, Variant) and what.image == "known"
-    return need_of(
-        Load(
+    per_token = isinstance(what, Variant) and what.image == "known"
+    return estimate_of(
+        StepSpec(
             arch, batch, tokens, trainable, optimiser, dtype, base, checkpointing, ema, experts,
-            torch.device(device).type, told or arch.speech is not None,
+            torch.device(device).type, per_token or arch.speech is not None,
         )
     )  # fmt: skip
 
 
-def need_of(load: Load) -> Need:
-    """The memory of a load that is known to be possible."""
-    has = numbers(load.arch)
-    learned = load.trainable
-    kept = _kept(replace(load, optimiser="", ema=False, experts=1))  # found once for all of these
+def estimate_of(spec: StepSpec) -> MemoryEstimate:
+    """The memory of a spec that is known to be possible."""
+    has = numbers(spec.arch)
+    learned = spec.trainable
+    kept = _kept(replace(spec, optimiser="", ema=False, experts=1))  # found once for all of these
     # Autocast keeps the copy of a weight that learns until it ends; that of a frozen one lives as long as its block's
     # activations.
-    whole = not (load.checkpointing and load.adapts)
-    copies = _HALF * has["matrices"] * (load.arch.layers if whole else 1) if load.mixed else 0
-    factors = _FLOAT * learned if load.adapts else 0
+    whole = not (spec.checkpointing and spec.adapts)
+    copies = _HALF * has["matrices"] * (spec.arch.layers if whole else 1) if spec.mixed else 0
+    factors = _FLOAT * learned if spec.adapts else 0
     moments = {
         "adamw": 2 * _FLOAT * learned,
-        "muon": _FLOAT * (learned if load.adapts else has["all"] + has["tables"]),
-    }[load.optimiser]
-    return Need(
-        weights=load.experts * (_held(load.arch, load.base) + factors),
+        "muon": _FLOAT * (learned if spec.adapts else has["all"] + has["tables"]),
+    }[spec.optimiser]
+    return MemoryEstimate(
+        weights=spec.experts * (_held(spec.arch, spec.base) + factors),
         copies=copies,
         gradients=_FLOAT * learned,
-        moments=load.experts * moments,
-        average=load.experts * _FLOAT * learned * load.ema,
+        moments=spec.experts * moments,
+        average=spec.experts * _FLOAT * learned * spec.ema,
         activations=kept,
-        work=_work(load),
-        load=load,
+        work=_work(spec),
+        spec=spec,
     )
 
 
-def _work(load: Load) -> int:
+def _work(spec: StepSpec) -> int:
     """What a block's gradients take beside what was kept: of the hidden layer twice, of the stream four times; of the
     scores, where attention is written out; and one matrix out of eight bits.
     """
-    arch, size = load.arch, _HALF if load.dtype == "bf16" else _FLOAT
-    work = load.batch * load.tokens * (2 * size * arch.ffn_dim + 4 * _FLOAT * arch.dim)
-    if load.device == "cpu":
-        work = max(work, 2 * _FLOAT * load.batch * arch.heads * load.tokens**2)
-    if load.base == "int8":
+    arch, size = spec.arch, _HALF if spec.dtype == "bf16" else _FLOAT
+    work = spec.batch * spec.tokens * (2 * size * arch.ffn_dim + 4 * _FLOAT * arch.dim)
+    if spec.device == "cpu":
+        work = max(work, 2 * _FLOAT * spec.batch * arch.heads * spec.tokens**2)
+    if spec.base == "int8":
         work += (_FLOAT + size) * arch.dim * arch.ffn_dim
     return work
 
@@ -233,63 +233,63 @@ def _held(arch: DiTArch, base: str) -> int:
 
 
 @lru_cache(maxsize=64)
-def _kept(load: Load) -> int:
+def _kept(spec: StepSpec) -> int:
     """Bytes that autograd keeps of one forward pass, without parameters and their copies."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    arch, learns = load.arch, not load.adapts
-    attention: Attention = eager_attention if load.device == "cpu" else sdpa
-    with FakeTensorMode(), torch.autocast("cpu", torch.bfloat16, enabled=load.dtype == "bf16"):
-        block = _prepared(Block(arch.dim, arch.ffn_dim, arch.heads, arch.eps), load)
+    arch, learns = spec.arch, not spec.adapts
+    attention: Attention = eager_attention if spec.device == "cpu" else sdpa
+    with FakeTensorMode(), torch.autocast("cpu", torch.bfloat16, enabled=spec.dtype == "bf16"):
+        block = _prepared(Block(arch.dim, arch.ffn_dim, arch.heads, arch.eps), spec)
         half = arch.dim // arch.heads // 2
-        x = torch.empty(load.batch, load.tokens, arch.dim, requires_grad=True)
-        index = torch.zeros(load.tokens, dtype=torch.int64) if load.per_token else None
-        time = TimeRows(torch.empty(load.batch, 1, 6, arch.dim, requires_grad=learns), index)
-        table = torch.empty(load.tokens, 1, half), torch.empty(load.tokens, 1, half)
-        text = torch.empty(load.batch, arch.text_len + 1, arch.dim, requires_grad=learns)
-        bias = torch.empty(load.batch, 1, 1, arch.text_len + 1)
+        x = torch.empty(spec.batch, spec.tokens, arch.dim, requires_grad=True)
+        index = torch.zeros(spec.tokens, dtype=torch.int64) if spec.per_token else None
+        time = TimeRows(torch.empty(spec.batch, 1, 6, arch.dim, requires_grad=learns), index)
+        table = torch.empty(spec.tokens, 1, half), torch.empty(spec.tokens, 1, half)
+        text = torch.empty(spec.batch, arch.text_len + 1, arch.dim, requires_grad=learns)
+        bias = torch.empty(spec.batch, 1, 1, arch.text_len + 1)
         outside = (block, x, text, bias, *table)
         with _counted(outside) as read:
             memory = block.cross_attn.read(text, bias)
         with _counted((*outside, memory.k, memory.v)) as inside:
             block(x, time, table, memory, attention)
-        taps = _taps(load, x, attention)
+        taps = _taps(spec, x, attention)
     stream = x.nbytes
-    copied = _HALF * 2 * arch.dim**2 if load.mixed else 0  # of the two matrices that read the text
+    copied = _HALF * 2 * arch.dim**2 if spec.mixed else 0  # of the two matrices that read the text
     texts = sum(read.values()) - copied
-    one = stream + sum(inside.values()) - (_HALF * numbers(arch)["matrices"] - copied if load.mixed else 0)
-    blocks = arch.layers * stream + one if load.checkpointing else arch.layers * one
+    one = stream + sum(inside.values()) - (_HALF * numbers(arch)["matrices"] - copied if spec.mixed else 0)
+    blocks = arch.layers * stream + one if spec.checkpointing else arch.layers * one
     return (
         blocks + arch.layers * texts + taps + 2 * stream
     )  # the head keeps its input, and what it made of it
 
 
-def _taps(load: Load, x: Tensor, attention: Attention) -> int:
+def _taps(spec: StepSpec, x: Tensor, attention: Attention) -> int:
     """What is kept where audio is read, which is after some blocks and in none."""
-    speech = load.arch.speech
+    speech = spec.arch.speech
     if speech is None:
         return 0
-    injector = _prepared(Injector(load.arch, 1), load)
-    tokens = torch.empty(load.batch, 1, speech.audio_tokens + 1, load.arch.dim, requires_grad=not load.adapts)
+    injector = _prepared(Injector(spec.arch, 1), spec)
+    tokens = torch.empty(spec.batch, 1, speech.audio_tokens + 1, spec.arch.dim, requires_grad=not spec.adapts)
     with _counted((injector, x)) as inside:
         injector.tap(0, injector.read(0, tokens, tokens[:, :, 0]), attention, x)
     return len(speech.inject) * (x.nbytes + sum(inside.values()))
 
 
-def _prepared(block: nn.Module, load: Load) -> nn.Module:
+def _prepared(block: nn.Module, spec: StepSpec) -> nn.Module:
     """A block as it is trained: in its precision, with a LoRA on every matrix if that is what learns."""
-    if load.base != "fp32" and load.dtype == "bf16":
+    if spec.base != "fp32" and spec.dtype == "bf16":
         for name, p in block.named_parameters():
             if not any(part in name for part in FLOAT32):
                 p.data = p.data.to(torch.bfloat16)
-    if not load.adapts:
+    if not spec.adapts:
         return block
     block.requires_grad_(False)
     for name, module in list(block.named_modules()):
         if type(module) is Linear:
-            base = Int8Linear(module) if load.base == "int8" else module
+            base = Int8Linear(module) if spec.base == "int8" else module
             parent, _, leaf = name.rpartition(".")
-            setattr(block.get_submodule(parent), leaf, Adapted(base, load.rank, 1.0))
+            setattr(block.get_submodule(parent), leaf, Adapted(base, spec.rank, 1.0))
     return block
 
 

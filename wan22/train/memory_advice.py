@@ -4,10 +4,10 @@ import math
 from dataclasses import replace
 
 from wan22.errors import DeviceError
-from wan22.train.memory import Load, Need, need_of, numbers
+from wan22.train.memory import MemoryEstimate, StepSpec, estimate_of, numbers
 
 
-def require(need: Need, available: int) -> None:
+def check_memory(need: MemoryEstimate, available: int) -> None:
     """Raise DeviceError unless `need` fits into `available` bytes; it says what would help most, and how far.
 
     What changes nothing of the result comes first; a smaller clip, and a LoRA in place of all weights, come last.
@@ -18,7 +18,7 @@ def require(need: Need, available: int) -> None:
     found, steps = need, []
     for ways in (_savings, _sacrifices):
         while found.total > available:
-            made = {said: need_of(load) for said, load in ways(found.load).items()}
+            made = {said: estimate_of(spec) for said, spec in ways(found.spec).items()}
             said = min(made, key=lambda way: made[way].total, default="")
             if not said or made[said].total > 0.98 * found.total:
                 break
@@ -33,38 +33,38 @@ def require(need: Need, available: int) -> None:
     )
 
 
-def _savings(load: Load) -> dict[str, Load]:
+def _savings(spec: StepSpec) -> dict[str, StepSpec]:
     """What a person could change without changing what is learned from what, in the words of a recipe."""
-    ways: dict[str, Load] = {}
-    if not load.checkpointing:
-        ways["memory.gradient_checkpointing = true"] = replace(load, checkpointing=True)
-    if load.batch > 1:
-        ways[f"optimiser.batch_size = 1 with optimiser.gradient_accumulation = {load.batch}"] = replace(
-            load, batch=1
+    ways: dict[str, StepSpec] = {}
+    if not spec.checkpointing:
+        ways["memory.gradient_checkpointing = true"] = replace(spec, checkpointing=True)
+    if spec.batch > 1:
+        ways[f"optimiser.batch_size = 1 with optimiser.gradient_accumulation = {spec.batch}"] = replace(
+            spec, batch=1
         )
-    if load.experts > 1:
-        ways[f'memory.offload_inactive_expert = "{load.resting}"'] = replace(load, experts=1)
-    if load.dtype == "fp32" and load.base == "fp32":
-        ways['memory.dtype = "bf16"'] = replace(load, dtype="bf16")
-    if load.adapts and load.mixed:
-        ways['memory.base_dtype = "bf16"'] = replace(load, base="bf16")
-    if load.adapts and load.base != "int8":
-        ways['memory.base_dtype = "int8"'] = replace(load, base="int8")
-    if load.ema:
-        ways["optimiser.ema_decay = 0"] = replace(load, ema=False)
-    if load.optimiser == "adamw" and not load.adapts:
-        ways['optimiser.name = "muon"'] = replace(load, optimiser="muon")
+    if spec.experts > 1:
+        ways[f'memory.offload_inactive_expert = "{spec.resting}"'] = replace(spec, experts=1)
+    if spec.dtype == "fp32" and spec.base == "fp32":
+        ways['memory.dtype = "bf16"'] = replace(spec, dtype="bf16")
+    if spec.adapts and spec.mixed:
+        ways['memory.base_dtype = "bf16"'] = replace(spec, base="bf16")
+    if spec.adapts and spec.base != "int8":
+        ways['memory.base_dtype = "int8"'] = replace(spec, base="int8")
+    if spec.ema:
+        ways["optimiser.ema_decay = 0"] = replace(spec, ema=False)
+    if spec.optimiser == "adamw" and not spec.adapts:
+        ways['optimiser.name = "muon"'] = replace(spec, optimiser="muon")
     return ways
 
 
-def _sacrifices(load: Load) -> dict[str, Load]:
+def _sacrifices(spec: StepSpec) -> dict[str, StepSpec]:
     """What a person could give up."""
-    half = math.ceil(load.tokens / 2)
+    half = math.ceil(spec.tokens / 2)
     ways = {}
     if half >= 128:
         said = f"clips of {half} tokens (a smaller data.size, fewer data.frames)"
-        ways[said] = replace(load, tokens=half)
-    if not load.adapts:
-        small = replace(load, trainable=16 * numbers(load.arch)["rank"], base="bf16")
+        ways[said] = replace(spec, tokens=half)
+    if not spec.adapts:
+        small = replace(spec, trainable=16 * numbers(spec.arch)["rank"], base="bf16")
         ways["an [adapter] of rank 16"] = small
     return ways

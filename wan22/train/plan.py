@@ -19,8 +19,8 @@ from wan22.train.data.plan import size_names
 from wan22.train.experts import prepare
 from wan22.train.log import Log
 from wan22.train.losses import count, task_of, trainable
-from wan22.train.memory import Need, estimate
-from wan22.train.memory_advice import require
+from wan22.train.memory import MemoryEstimate, estimate
+from wan22.train.memory_advice import check_memory
 from wan22.train.noise_ranges import NoiseRange, noise_ranges, steps_of, trained_experts
 from wan22.train.recipe import Recipe
 from wan22.train.validate import check_requests, requests
@@ -40,7 +40,7 @@ class Plan:
     steps: Mapping[str, int]
     survey: Survey
     trainable: int
-    need: Need
+    need: MemoryEstimate
     free: int
     compiling: Compiling
 
@@ -62,11 +62,11 @@ class Plan:
                 f"{memory.inactive_expert}"
             )
         if self.task == "ti2v":
-            told = self.recipe.images
-            shares = [told.first, told.last, told.both, 1 - told.first - told.last - told.both]
+            images = self.recipe.images
+            shares = [images.first, images.last, images.both, 1 - images.first - images.last - images.both]
             first, last, both, none = (f"{share:.0%}" for share in shares)
             lines.append(
-                f"told         the first image {first}, the last {last}, both {both}, none {none} of the time"
+                f"images       the first image {first}, the last {last}, both {both}, none {none} of the batches"
             )
         lines += [f"memory       {line}" for line in self.need.lines()]
         lines.append(f"memory       {self.need.total / 1e9:.2f} GB of {self.free / 1e9:.2f} GB that are free")
@@ -106,7 +106,7 @@ def make_plan(recipe: Recipe, device: str = "auto", log: Log | None = None) -> P
     )
     need, trainable = _need(recipe, model, where, looked)
     free = free_memory(where)
-    require(need, free)
+    check_memory(need, free)
     return Plan(recipe, model, task, where, ranges, steps, looked, trainable, need, free, compiling)
 
 
@@ -218,7 +218,7 @@ def _check_windows(looked: Survey, model: Model) -> None:
             )
 
 
-def _need(recipe: Recipe, model: Model, device: torch.device, looked: Survey) -> tuple[Need, int]:
+def _need(recipe: Recipe, model: Model, device: torch.device, looked: Survey) -> tuple[MemoryEstimate, int]:
     """The memory that training takes on the device, and how many parameters of an expert learn."""
     network = meta_module(model.variant.dit)
     prepare(recipe, network)

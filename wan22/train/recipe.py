@@ -63,7 +63,7 @@ class AdapterPart:
 class DataPart:
     """Videos to learn from. `size` is (width, height), `frames` the lengths of clips, at `fps`.
 
-    `caption_dropout` is the share of clips that are shown without their text (and audio), so that guidance can be made.
+    `caption_dropout` is the share of clips that are trained without text (and audio), which guidance needs.
     """
 
     sources: tuple[str, ...]
@@ -77,7 +77,7 @@ class DataPart:
 @dataclass(frozen=True)
 class ImagePart:
     """Shares of the batches in which the first image of the clips is known, the last, or both; in the others none is.
-    For the task ti2v, whose model may be told of images.
+    For the task ti2v, whose model takes images.
     """
 
     first: float = rule(0.5, low=0, high=1)
@@ -281,11 +281,11 @@ def check_together(recipe: Recipe) -> None:
         raise OptionError("data.sources names nothing; give folders or files with videos")
     if recipe.adapter is not None and recipe.adapter.targets == ():
         raise OptionError("adapter.targets names nothing; leave it out for the usual matrices")
-    told = recipe.images
-    if told.first + told.last + told.both > 1 + 1e-9:
+    images = recipe.images
+    if images.first + images.last + images.both > 1 + 1e-9:
         raise OptionError(
-            f"image.first + last + both = {told.first:g} + {told.last:g} + {told.both:g} are shares of one whole: at "
-            "most 1 together"
+            f"image.first + last + both = {images.first:g} + {images.last:g} + {images.both:g} are shares: together "
+            "at most 1"
         )
     _check_precision(recipe)
     _check_steps(recipe.optimiser)

@@ -16,6 +16,7 @@ from wan22.errors import OptionError
 from wan22.train.log import Log
 
 Part = TypeVar("Part")
+T = TypeVar("T")
 
 
 def rule(
@@ -156,3 +157,8 @@ def renamed(table: Mapping[str, Any], old_names: Mapping[str, str], log: Log | N
         if log is not None:
             log(f"notice: {old} is now called {now}; the old name is read for one more release")
     return new
+
+
+def present_names(values: Mapping[str, T], old_names: Mapping[str, str]) -> dict[str, T]:
+    """Values that were read from a file of an earlier version, by the names that they have today (old to new)."""
+    return {old_names.get(name, name): value for name, value in values.items()}

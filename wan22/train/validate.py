@@ -85,12 +85,12 @@ def _video(engine: Engine, request: Request, path: Path, stop: Callable[[], bool
 @contextmanager
 def _lent(engine: Engine, experts: Experts) -> Generator[None]:
     """Let the engine draw with the experts of the run; each is as it would be handed out while it is drawn with."""
-    with ExitStack() as shown:
+    with ExitStack() as active:
 
         def bring(name: str) -> Callable[[torch.device], nn.Module]:
             def load(device: torch.device) -> nn.Module:
-                shown.close()  # the one before goes back to training before it goes to rest
-                return shown.enter_context(experts.activate(name).shown())
+                active.close()  # the one before goes back to training before it goes to rest
+                return active.enter_context(experts.activate(name).for_inference())
 
             return load
 

@@ -18,7 +18,7 @@ from wan22.nano.latents import LatentSet
 from wan22.nano.state import Optimiser, TrainState, load_average
 from wan22.nano.tokenizer import build_word_tokenizer
 from wan22.stage.labels import sample
-from wan22.train.evaluation.recipe import Asked
+from wan22.train.evaluation.recipe import EvalPrompt
 
 BOUNDARY = 0.9
 
@@ -82,7 +82,7 @@ def test_models_are_exported_and_compared_on_the_same_videos(run, monkeypatch, t
     assert experts.trained(runs, parts.start) == ["both", "one", "long", "two"]
     assert experts.trained(tmp_path, parts.start) == ["both"]
     rng = np.random.default_rng(0)
-    listed = [(shot, Asked(WORDS[0], {"colour": "red"})) for shot in sample(3)]
+    listed = [(shot, EvalPrompt(WORDS[0], {"colour": "red"})) for shot in sample(3)]
     clips = [rng.integers(0, 256, (5, 32, 48, 3), dtype=np.uint8) for _ in listed]
     monkeypatch.setattr(experts, "held_out", lambda count, seed: listed[:count])
     monkeypatch.setattr(experts, "renders", lambda shots, size: clips[: len(shots)])

@@ -7,7 +7,7 @@ from unit.tiny import write_tiny
 import wan22
 from bench import quality
 from wan22.errors import OptionError
-from wan22.train.evaluation.recipe import Asked
+from wan22.train.evaluation.recipe import EvalPrompt
 from wan22.types import Clip
 
 pytest.importorskip("cv2")
@@ -38,22 +38,24 @@ def test_times_are_also_read_by_their_family_and_cameras_by_whether_and_where_th
     monkeypatch, measured, moves, whither
 ):
     saying(monkeypatch, ("time", "dawn", "dusk", False), ("camera", "pan-left", measured, False))
-    found = {each["axis"]: each["obeyed"] for each in quality.verdicts(VIDEO, Asked("x", {}))}
+    found = {each["axis"]: each["obeyed"] for each in quality.verdicts(VIDEO, EvalPrompt("x", {}))}
     views = {"time family": True, "still or moving": moves, "camera direction": whither}
     assert found == {"time": False, "camera": False} | views
 
 
 def test_what_could_not_be_judged_has_no_coarser_reading_either(monkeypatch):
     saying(monkeypatch, ("camera", "static", "", None))
-    assert [each["axis"] for each in quality.verdicts(VIDEO, Asked("x", {}))] == ["camera"]
+    assert [each["axis"] for each in quality.verdicts(VIDEO, EvalPrompt("x", {}))] == ["camera"]
 
 
 def test_the_board_has_videos_beside_perfect_ones_with_counts_and_bars(monkeypatch):
     saying(monkeypatch, ("tone", "warm", "warm", True), ("lens", "fisheye", "normal-lens", False))
-    board = quality.board([Asked("x", {})] * 2, [VIDEO] * 2, [VIDEO] * 2)
+    board = quality.board([EvalPrompt("x", {})] * 2, [VIDEO] * 2, [VIDEO] * 2)
     assert board["tone"] == {"videos": 1.0, "perfect": 1.0, "vae": None, "of": 2, "target": 0.95, "wrong": {}}
     assert board["lens"]["wrong"] == {"fisheye as normal-lens": 2}
-    assert quality.board([Asked("x", {})] * 2, [VIDEO] * 2, [VIDEO] * 2, [VIDEO] * 2)["lens"]["vae"] == 0.0
+    assert (
+        quality.board([EvalPrompt("x", {})] * 2, [VIDEO] * 2, [VIDEO] * 2, [VIDEO] * 2)["lens"]["vae"] == 0.0
+    )
     assert board["lens"]["target"] == quality.OTHERS and board["lens"]["videos"] == 0
 
 
@@ -77,7 +79,7 @@ def test_a_scoreboard_of_a_tiny_model_is_whole(tmp_path, monkeypatch):
     engine = wan22.load(write_tiny(tmp_path / "tiny"), device="cpu")
     monkeypatch.setattr(quality, "SIZE", (48, 32))
     monkeypatch.setattr(quality, "FRAMES", 5)
-    listed = [("shot", Asked("a red ball", {"tone": "warm"}))] * 2
+    listed = [("shot", EvalPrompt("a red ball", {"tone": "warm"}))] * 2
     monkeypatch.setattr(quality, "held_out", lambda count, seed, language: listed[:count])
     monkeypatch.setattr(quality, "renders", lambda shots, size: [VIDEO[:5, :32, :48] for _ in shots])
     monkeypatch.setattr(quality, "vae_psnr", lambda engine, seed: [33.0, 31.0])
@@ -99,7 +101,7 @@ def test_a_scoreboard_of_a_tiny_model_is_whole(tmp_path, monkeypatch):
 
 def test_videos_may_begin_with_the_renders_under_noise(tmp_path):
     engine = wan22.load(write_tiny(tmp_path / "tiny"), device="cpu")
-    clip, asked = VIDEO[:5, :32, :48], Asked("a red ball", {})
+    clip, asked = VIDEO[:5, :32, :48], EvalPrompt("a red ball", {})
     settings = {"size": (48, 32), "frames": 5, "steps": 4}
     near, far = (
         quality.make(engine, asked, 0, settings | {"video": Clip(clip, 8.0), "strength": s})
@@ -115,7 +117,11 @@ def test_of_several_takes_the_one_that_obeys_best_counts_and_of_equals_the_first
     monkeypatch.setattr(quality, "measure", lambda video, fps: video)
     monkeypatch.setattr(quality, "judge", lambda video, asked: video)
     monkeypatch.setattr(quality, "score", obeys.__getitem__)
-    assert [quality.best(None, Asked("x", {}), 0, {}, takes) for takes in (1, 2, 3)] == [0, 100_000, 100_000]
+    assert [quality.best(None, EvalPrompt("x", {}), 0, {}, takes) for takes in (1, 2, 3)] == [
+        0,
+        100_000,
+        100_000,
+    ]
 
 
 def test_what_cannot_be_is_refused_before_a_model_is_loaded():

@@ -246,4 +246,4 @@ def test_the_experts_that_are_exported_go_a_share_of_the_way(tmp_path):
             {f"average/{name}": torch.tensor([value]) for name in names}, tmp_path / run / "state.safetensors"
         )
     for expert in stages._experts(tmp_path):
-        assert expert["w"].tolist() == [1 + 2 * nano.TAUGHT]
+        assert expert["w"].tolist() == [1 + 2 * nano.REWARD_TUNED_SHARE]

@@ -10,7 +10,13 @@ from wan22.arch import UMT5Arch
 from wan22.conditioning.text import Tokenizer
 from wan22.errors import CheckpointError, OptionError
 from wan22.models.umt5 import UMT5Encoder
-from wan22.nano.text_pretraining import Reader, label_classes, pretrain_text_encoder, read_labels, table
+from wan22.nano.text_pretraining import (
+    LabelReader,
+    label_accuracy,
+    label_classes,
+    pretrain_text_encoder,
+    table,
+)
 from wan22.nano.tokenizer import build_caption_tokenizer
 from wan22.stage.caption import LANGUAGES, Caption, caption
 from wan22.stage.labels import AXES, Shot, sample
@@ -81,7 +87,7 @@ def test_classes_are_values_or_unsaid():
 
 def test_a_reader_does_not_see_padding(tokenizer: Tokenizer):
     torch.manual_seed(0)
-    reader = Reader(arch(tokenizer))
+    reader = LabelReader(arch(tokenizer))
     reader.init_weights()
     short = reader(*tokenizer.encode(["a red ball"], 8))
     long = reader(*tokenizer.encode(["a red ball"], 40))
@@ -112,8 +118,8 @@ def test_training_lowers_the_loss_and_gives_contexts_of_unit_size(tokenizer: Tok
 
 
 def test_readings_cover_every_axis_and_language(tokenizer: Tokenizer):
-    reader = Reader(arch(tokenizer))
+    reader = LabelReader(arch(tokenizer))
     reader.init_weights()
-    readings = read_labels(reader, tokenizer, count=20, seed=0, held_out=True)
-    assert {(r.axis, r.language) for r in readings} == {(a, lang) for a in AXES for lang in LANGUAGES}
-    assert len(table(readings)) == len(AXES) + 1
+    accuracies = label_accuracy(reader, tokenizer, count=20, seed=0, held_out=True)
+    assert {(r.axis, r.language) for r in accuracies} == {(a, lang) for a in AXES for lang in LANGUAGES}
+    assert len(table(accuracies)) == len(AXES) + 1

@@ -17,7 +17,7 @@ from wan22.cli.__main__ import main
 from wan22.errors import CheckpointError, ExtendError, MediaError, OptionError
 from wan22.train.data.captioner import (
     MAX_FAILURES,
-    Asked,
+    CaptionSettings,
     LocalCaptioner,
     caption_folder,
     describe,
@@ -77,7 +77,10 @@ def images_of(body):
 
 def test_frames_go_in_their_order_with_the_task_and_the_hint(server, tmp_path):
     path = write_clip(tmp_path / "a.mp4", frames=17, text=None)
-    assert describe(path, captioner(server), Asked(frames=4, hint="the ball is called Bo")) == "A ball."
+    assert (
+        describe(path, captioner(server), CaptionSettings(frames=4, hint="the ball is called Bo"))
+        == "A ball."
+    )
     (body,) = server.asked
     shown = images_of(body)
     greens = [image.convert("RGB").getpixel((12, 16))[1] for image in shown]
@@ -89,8 +92,12 @@ def test_frames_go_in_their_order_with_the_task_and_the_hint(server, tmp_path):
 
 
 def test_a_large_clip_is_made_smaller_and_a_image_is_one_frame(server, tmp_path):
-    describe(write_captioned_image(tmp_path / "p.png", 900, 300, text=None), captioner(server), Asked())
-    describe(write_clip(tmp_path / "c.mp4", frames=3, text=None), captioner(server), Asked(language="zh"))
+    describe(
+        write_captioned_image(tmp_path / "p.png", 900, 300, text=None), captioner(server), CaptionSettings()
+    )
+    describe(
+        write_clip(tmp_path / "c.mp4", frames=3, text=None), captioner(server), CaptionSettings(language="zh")
+    )
     image, clip = server.asked
     assert [p.size for p in images_of(image)] == [(512, 171)]
     assert "You see one frame" in image["messages"][0]["content"]
@@ -104,21 +111,21 @@ def test_only_clips_without_a_text_are_asked_about_and_the_same_command_goes_on(
     write_clip(tmp_path / "long.mp4", frames=3, text=None).with_name("long.mp4.txt").write_text("mine, too")
     server.answers = ['"A red ball rolls\nleft."', "<think>hm</think> A blue cube."]
     said = []
-    done = caption_folder(tmp_path, captioner(server), Asked(), log=said.append)
+    done = caption_folder(tmp_path, captioner(server), CaptionSettings(), log=said.append)
     assert sorted(path.name for path in done.written) == ["empty.mp4", "new.mp4"]
     assert sorted(path.name for path in done.skipped) == ["had.mp4", "long.mp4"]
     texts = {path.name: path.read_text() for path in tmp_path.rglob("*.txt")}
     assert texts["had.txt"] == "mine" and texts["long.mp4.txt"] == "mine, too"
     assert {texts["empty.txt"], texts["new.txt"]} == {"A red ball rolls left.\n", "A blue cube.\n"}
     assert len(said) == 2 and "long.txt" not in texts
-    again = caption_folder(tmp_path, captioner(server), Asked())
+    again = caption_folder(tmp_path, captioner(server), CaptionSettings())
     assert not again.written and len(again.skipped) == 4 and len(server.asked) == 2
 
 
 def test_texts_are_written_anew_only_when_asked(server, tmp_path):
     write_clip(tmp_path / "a.mp4", frames=3, text="old")
     write_clip(tmp_path / "b.mp4", frames=3, text=None).with_name("b.mp4.txt").write_text("old")
-    assert len(caption_folder(tmp_path, captioner(server), Asked(), overwrite=True).written) == 2
+    assert len(caption_folder(tmp_path, captioner(server), CaptionSettings(), overwrite=True).written) == 2
     assert (tmp_path / "a.txt").read_text() == (tmp_path / "b.mp4.txt").read_text() == "A ball.\n"
     assert not (tmp_path / "b.txt").exists()
 
@@ -128,19 +135,19 @@ def test_a_failure_is_reported_and_ends_nothing(server, tmp_path):
         write_clip(tmp_path / f"{name}.mp4", frames=3, text=None)
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     server.answers = ["First.", 400, "Third."]
-    done = caption_folder(tmp_path, captioner(server), Asked())
+    done = caption_folder(tmp_path, captioner(server), CaptionSettings())
     assert {path.name for path in done.failed} == {"b.mp4", "broken.mp4"}
     assert "answers 400" in done.failed[tmp_path / "b.mp4"]
     assert (tmp_path / "c.txt").read_text() == "Third.\n" and not (tmp_path / "b.txt").exists()
     assert done.lines()[-1] == "2 texts written, 0 were there, 2 failed"
-    assert caption_folder(tmp_path, captioner(server), Asked()).written == [tmp_path / "b.mp4"]
+    assert caption_folder(tmp_path, captioner(server), CaptionSettings()).written == [tmp_path / "b.mp4"]
 
 
 def test_a_server_that_always_fails_is_left_alone_after_a_while(server, tmp_path):
     for index in range(MAX_FAILURES + 3):
         write_clip(tmp_path / f"{index}.mp4", frames=2, text=None)
     server.answers = [500] * 20
-    done = caption_folder(tmp_path, captioner(server), Asked())
+    done = caption_folder(tmp_path, captioner(server), CaptionSettings())
     assert len(done.failed) == len(server.asked) == MAX_FAILURES and len(done.left) == 3
     assert "3 not tried after 5 failures in a row; the same command goes on" in done.lines()[-1]
 
@@ -148,18 +155,18 @@ def test_a_server_that_always_fails_is_left_alone_after_a_while(server, tmp_path
 def test_an_answer_that_says_nothing_is_a_failure(server, tmp_path):
     server.answers = ["<think>nothing else"]
     with pytest.raises(ExtendError, match="answered with no prompt"):
-        describe(write_clip(tmp_path / "a.mp4", frames=2), captioner(server), Asked())
+        describe(write_clip(tmp_path / "a.mp4", frames=2), captioner(server), CaptionSettings())
 
 
 def test_what_cannot_be_is_refused_before_anything_is_asked(server, tmp_path):
     with pytest.raises(OptionError, match="from 1 to 32 images"):
-        Asked(frames=0)
+        CaptionSettings(frames=0)
     with pytest.raises(OptionError, match="unknown language of texts 'xx'"):
-        Asked(language="xx")
+        CaptionSettings(language="xx")
     with pytest.raises(OptionError, match="is no folder of clips"):
-        caption_folder(tmp_path / "gone", captioner(server), Asked())
+        caption_folder(tmp_path / "gone", captioner(server), CaptionSettings())
     with pytest.raises(MediaError, match="holds no clip"):
-        caption_folder(tmp_path, captioner(server), Asked())
+        caption_folder(tmp_path, captioner(server), CaptionSettings())
     with pytest.raises(OptionError, match="no address of a chat server"):
         server_captioner("localhost", None)
     assert not server.asked
@@ -212,19 +219,19 @@ def local(monkeypatch):
 
 def test_a_local_model_is_shown_the_same_and_its_own_tokens_are_the_text(local, tmp_path):
     path = write_clip(tmp_path / "a.mp4", frames=9)
-    assert describe(path, LocalCaptioner("some/model"), Asked(frames=3)) == "5 words."
+    assert describe(path, LocalCaptioner("some/model"), CaptionSettings(frames=3)) == "5 words."
     (turn,) = Local.turns
     assert [part["type"] for part in turn["content"]] == ["image"] * 3 + ["text"]
     assert turn["content"][0]["image"].size == (48, 32) and "3 frames" in turn["content"][-1]["text"]
     with pytest.raises(ExtendError, match="did not end within 4 tokens"):
-        describe(path, LocalCaptioner("some/model", most_tokens=4), Asked())
+        describe(path, LocalCaptioner("some/model", most_tokens=4), CaptionSettings())
 
 
 def test_a_local_model_that_is_not_there_says_how_to_get_it(local, tmp_path):
     with pytest.raises(
         CheckpointError, match=r"gone/model cannot be loaded .*: no such model\. Download it first: hf"
     ):
-        describe(write_clip(tmp_path / "a.mp4", frames=2), LocalCaptioner("gone/model"), Asked())
+        describe(write_clip(tmp_path / "a.mp4", frames=2), LocalCaptioner("gone/model"), CaptionSettings())
 
 
 def test_the_command_sends_the_key_tells_what_failed_and_ends_with_1(server, tmp_path, capsys, monkeypatch):

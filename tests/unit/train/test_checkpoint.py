@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from unit.train.small import SMALL
 
 from wan22.errors import CheckpointError, OutputError
@@ -163,7 +164,27 @@ def test_an_expert_may_be_lengthened_alone_and_not_shortened(tmp_path):
         checkpoint.claim(tmp_path, apart, {})
 
 
-def test_a_damaged_run_file_is_named(tmp_path):
-    (tmp_path / "run.json").write_text("{")
-    with pytest.raises(CheckpointError, match=r"run\.json is damaged .*remove .* to begin anew"):
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "\xff",
+        '{"recipe": []}',
+        '{"recipe": {"optimiser.steps": "x"}, "facts": {}}',
+        '{"facts": {}}',
+    ],
+)
+def test_a_damaged_run_file_is_named(tmp_path, text):
+    (tmp_path / "run.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(CheckpointError, match=r"run\.json (is|cannot) .*Remove .* to begin anew"):
         checkpoint.claim(tmp_path, RECIPE, {})
+
+
+@pytest.mark.parametrize(
+    "metadata", [None, {}, {"checksums": "[]", "notes": "3", "expert": "high", "step": "10"}]
+)
+def test_a_checkpoint_without_what_is_kept_beside_its_tensors_is_damaged(tmp_path, metadata):
+    save_file(tensors(1), tmp_path / "high-00000010.safetensors", metadata)
+    with pytest.raises(CheckpointError, match="are damaged"):
+        newest(tmp_path)

@@ -214,7 +214,7 @@ def test_a_video_that_begins_with_its_image_is_told_by_channels(tmp_path, clips,
     said = Said()
     data = prepare(seen(clips), told, tmp_path / "cache", task="i2v", log=said)
     assert said.has("d.png: is one image")
-    known = data.row(0).extra["known"]
+    known = data.row(0).extra["channels"]
     assert (known.shape, known.dtype) == ((8, 3, 4, 6), torch.float32)
     assert torch.equal(known[:4, 0], torch.ones(4, 4, 6)) and not known[:4, 1:].any()
     frames = wan22.media.video.read_clip(clips / "a.mp4").frames
@@ -233,7 +233,7 @@ def test_a_video_that_may_end_on_a_known_image_keeps_it_as_the_engine_tells_it(t
     image = wan22.media.video.read_clip(clips / "a.mp4").frames[8]
     known = frames(None, image, engine.check(request), engine.encode_pixels)
     assert torch.allclose(row.extra["last"], known.latents[:, -1], atol=1e-5)
-    with pytest.raises(OptionError, match="last images are told for ti2v, not for t2v"):
+    with pytest.raises(OptionError, match="last images are for ti2v, not for t2v"):
         prepare(seen(clips), engine, tmp_path / "cache", task="t2v", ends=True, log=Said())
 
 
@@ -298,9 +298,9 @@ def test_a_video_that_audio_drives_is_told_its_reference_its_past_and_what_is_he
     assert data.buckets == {"64x64x8": [0, 1, 2, 3, 4]}
     first, later = data.row(0), data.row(4)
     shapes = {name: tuple(tensor.shape) for name, tensor in later.extra.items()}
-    assert shapes == {"reference": (4, 1, 8, 8), "motion": (4, 7, 8, 8), "heard": (3, 8, 8)}
+    assert shapes == {"reference": (4, 1, 8, 8), "motion": (4, 7, 8, 8), "audio": (3, 8, 8)}
     assert later.latents.shape == first.latents.shape == (4, 2, 8, 8)
-    assert first.extra.keys() == {"reference", "heard"}
+    assert first.extra.keys() == {"reference", "audio"}
     # The past that starts before its clip is the same video: 25 frames, then the clip's eight.
     frames = wan22.media.video.read_clip(tmp_path / "clips/a.mp4").frames
     video = torch.stack([to_pixels(frame) for frame in frames[7:40]], dim=1)
@@ -308,8 +308,8 @@ def test_a_video_that_audio_drives_is_told_its_reference_its_past_and_what_is_he
     assert torch.allclose(torch.cat([later.extra["motion"], later.latents], dim=1), whole, atol=1e-5)
     audio = wan22.read_audio(tmp_path / "clips/a.wav")
     hearing = encode.AudioFeatures(audio, speaker.encode_audio)
-    assert torch.allclose(later.extra["heard"], hearing.clip(4, 8, 8.0)[0], atol=1e-5)
-    assert not torch.allclose(first.extra["heard"], later.extra["heard"])
+    assert torch.allclose(later.extra["audio"], hearing.clip(4, 8, 8.0)[0], atol=1e-5)
+    assert not torch.allclose(first.extra["audio"], later.extra["audio"])
 
 
 def test_a_clip_without_audio_or_of_another_length_cannot_be_driven_by_it(tmp_path, speaker):

@@ -22,12 +22,12 @@ from wan22.types import Latents, Progress, Request
 
 PROMPTS = ("a red ball rolls left at sunset", "a blue cube spins")
 RECIPE = DistillRecipe(
-    recording=Recording(count=6, steps=8, image_share=0.4, still=0.2),
+    recording=Recording(count=6, steps=8, image_share=0.4, single_image_share=0.2),
     optimiser=OptimiserPart(steps=6, learning_rate=5e-3, warmup=1, batch_size=2, ema_decay=0.5),
     rank=2,
     alpha=2.0,
     bfloat16=False,
-    save=2,
+    checkpoint_every=2,
 )
 
 
@@ -80,7 +80,7 @@ def test_phases_that_cannot_be_are_refused():
 
 def test_a_trajectory_is_the_teachers_own_way_to_its_video(teacher, tmp_path):
     engine = load(teacher, device="cpu")
-    plan = Recording(count=1, image_share=0.0, still=0.0, main=1.0, seed=4)
+    plan = Recording(count=1, image_share=0.0, single_image_share=0.0, main_size_share=1.0, seed=4)
     assert record(engine, PROMPTS, plan, tmp_path, log=quiet, until=None)
     data = Trajectories(tmp_path, 1)
     request = Request(prompt=PROMPTS[0], size=(48, 32), frames=5, seed=4 * 1_000_003)
@@ -130,9 +130,12 @@ def test_prompts_are_needed(teacher, tmp_path):
 
 def test_the_student_learns(teacher, made, tmp_path):
     recipe = replace(
-        RECIPE, optimiser=replace(RECIPE.optimiser, steps=40, learning_rate=2e-2), start_share=1.0, own=0.0
+        RECIPE,
+        optimiser=replace(RECIPE.optimiser, steps=40, learning_rate=2e-2),
+        start_share=1.0,
+        student_start_share=0.0,
     )
-    recipe = replace(recipe, tell=10)
+    recipe = replace(recipe, log_every=10)
     shutil.copytree(made / "trajectories", tmp_path / "trajectories")
     said = []
     distill(load(teacher, device="cpu"), PROMPTS, recipe, tmp_path, stage="learn", log=said.append)

@@ -414,3 +414,22 @@ def test_an_output_that_is_a_file_is_refused_before_any_work(folder, model, caps
     assert main(["eval", str(path), "-o", str(folder / "prompts.txt")]) == 2
     err = capsys.readouterr().err
     assert "prompts.txt is a file, not a folder" in err and len(err.splitlines()) == 1
+
+
+def test_recipes_with_old_names_are_read_with_a_notice(folder):
+    (folder / "old.jsonl").write_text(
+        json.dumps({"prompt": "a ball", "image": "first.png", "sound": "beat.wav"})
+    )
+    (folder / "old.toml").write_text('task = "picture"\nprompts = "old.jsonl"\n')
+    notices = []
+    recipe = load_eval_recipe(folder / "old.toml", notices.append)
+    assert recipe.task == "image" and recipe.prompt_list[0].audio == folder / "beat.wav"
+    assert ['"picture" is now task = "image"' in notices[0], "sound is now called audio" in notices[1]] == [
+        True,
+        True,
+    ]
+    assert len(notices) == 2
+    both = json.dumps({"prompt": "a ball", "audio": "beat.wav", "sound": "beat.wav"})
+    (folder / "old.jsonl").write_text(both)
+    with pytest.raises(OptionError, match="sound is the old name of audio, and both are given"):
+        load_eval_recipe(folder / "old.toml")

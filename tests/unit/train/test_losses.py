@@ -69,7 +69,7 @@ def test_the_error_is_that_of_the_projects_own_loss(told):
     network = network_of(variant)
     videos, noise, sigmas = draw(2, 4, 3, 4, 6), draw(2, 4, 3, 4, 6, seed=1), torch.tensor([0.3, 0.95])
     texts = [draw(3, 8), draw(5, 8, seed=2)]
-    errors = velocity_errors(network, Batch(videos, texts, told=told), variant, sigmas, noise)
+    errors = velocity_errors(network, Batch(videos, texts, first_known=told), variant, sigmas, noise)
     known = torch.tensor([True, False, False]) if told else None
     wanted = flow_loss(network, videos, known, None, sigmas, noise, network.read_text(texts))
     assert errors.shape == (2,) and torch.allclose(errors.mean(), wanted, rtol=1e-5)
@@ -80,7 +80,7 @@ def test_channels_stand_beside_the_noise():
     network = network_of(variant)
     videos, noise, sigmas = draw(2, 4, 2, 4, 6), draw(2, 4, 2, 4, 6, seed=1), torch.tensor([0.4, 0.8])
     told = draw(2, 8, 2, 4, 6, seed=3)
-    batch = Batch(videos, [draw(3, 8)] * 2, channels=told, told=True)
+    batch = Batch(videos, [draw(3, 8)] * 2, channels=told, first_known=True)
     errors = velocity_errors(network, batch, variant, sigmas, noise)
     s = sigmas.view(-1, 1, 1, 1, 1)
     text = network.read_text(batch.texts)
@@ -100,13 +100,13 @@ def test_a_network_that_hears_is_told_whom_it_shows_what_was_and_what_audio(past
         videos,
         [draw(3, 8)] * 2,
         reference=draw(2, 4, 1, 8, 8, seed=2),
-        heard=draw(2, 3, 8, 8, seed=3),
+        audio=draw(2, 3, 8, 8, seed=3),
         motion=draw(2, 4, 7, 8, 8, seed=4) if past else None,
     )
     sigmas = torch.tensor([0.2, 0.7])
     errors = velocity_errors(network, batch, variant, sigmas, noise)
     s = sigmas.view(-1, 1, 1, 1, 1)
-    beside = network.read_speech(batch.reference, batch.heard, batch.motion)
+    beside = network.read_speech(batch.reference, batch.audio, batch.motion)
     text = network.read_text(batch.texts)
     velocity = network((1 - s) * videos + s * noise, NoiseLevels.uniform(sigmas * 1000), text, beside=beside)
     assert torch.allclose(errors, (velocity - (noise - videos)).square().mean(dim=(1, 2, 3, 4)))
@@ -136,7 +136,7 @@ def test_what_moves_counts_more_and_a_clip_as_much_as_before():
 
 
 def test_a_past_is_worn_for_speech_and_weights_follow_the_recipe():
-    past = {"motion": draw(4, 3, 4, 6), "reference": draw(4, 1, 4, 6), "heard": draw(3, 8, 8)}
+    past = {"motion": draw(4, 3, 4, 6), "reference": draw(4, 1, 4, 6), "audio": draw(3, 8, 8)}
     data = plain_rows([past] * 5)
 
     def batch(speech, task="s2v"):
@@ -156,12 +156,12 @@ def test_a_past_is_worn_for_speech_and_weights_follow_the_recipe():
 
 
 def test_texts_are_dropped_as_often_as_asked_and_audio_with_them():
-    extras = [{"heard": torch.ones(3, 8, 8), "reference": torch.ones(4, 1, 4, 6)} for _ in range(4)]
+    extras = [{"audio": torch.ones(3, 8, 8), "reference": torch.ones(4, 1, 4, 6)} for _ in range(4)]
     data, empty = plain_rows(extras), torch.full((1, 8), 9.0)
     dropped = 0
     for step in range(200):
         batch = draw_batch(data, asking(4, caption_dropout=0.25), "s2v", empty, generator(0, "dit", step, 0))
-        for text, heard in zip(batch.texts, batch.heard, strict=True):
+        for text, heard in zip(batch.texts, batch.audio, strict=True):
             silent = torch.equal(text, empty)
             dropped += silent
             assert bool((heard == 0).all()) == silent
@@ -174,7 +174,7 @@ def told(task, rows, image=None, batches=60):
         draw_batch(rows, asking(2, image=image), task, torch.zeros(1, 8), generator(1, "x", i, 0))
         for i in range(batches)
     ]
-    kinds = Counter((batch.told, batch.last is not None) for batch in drawn)
+    kinds = Counter((batch.first_known, batch.last is not None) for batch in drawn)
     return [kinds[kind] / batches for kind in ((False, False), (True, False), (False, True), (True, True))]
 
 
@@ -204,13 +204,13 @@ def test_a_last_image_is_given_clean_and_has_no_error():
     videos, noise, sigmas = draw(2, 4, 3, 4, 6), draw(2, 4, 3, 4, 6, seed=1), torch.tensor([0.3, 0.95])
     last, texts = draw(2, 4, 4, 6, seed=5), [draw(3, 8), draw(5, 8, seed=2)]
     for first in (False, True):
-        batch = Batch(videos, texts, told=first, last=last)
+        batch = Batch(videos, texts, first_known=first, last=last)
         errors = velocity_errors(network, batch, variant, sigmas, noise)
         known = torch.tensor([first, False, True])
         wanted = flow_loss(network, videos, known, last, sigmas, noise, network.read_text(texts))
         assert errors.shape == (2,) and torch.allclose(errors.mean(), wanted, rtol=1e-5)
         moved = move(batch, CPU)
-        assert torch.equal(moved.last, last) and moved.told is first
+        assert torch.equal(moved.last, last) and moved.first_known is first
 
 
 def test_buckets_are_drawn_by_their_share_and_never_mixed():

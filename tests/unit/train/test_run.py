@@ -500,7 +500,7 @@ def test_a_model_that_audio_drives_learns_from_clips_with_audio(base, tmp_path):
 def test_a_run_may_learn_to_end_on_a_image(base, tmp_path):
     told = replace(base, image=ImagePart(first=0.2, last=0.4, both=0.3), data=replace(base.data, frames=(9,)))
     lines = "\n".join(make_plan(told, "cpu").lines())
-    assert "told         the first image 20%, the last 40%, both 30%, none 10% of the time" in lines
+    assert "images       the first image 20%, the last 40%, both 30%, none 10% of the batches" in lines
     assert go(told, tmp_path, stop=stop_after(2)).end == "stopped"
     assert go(told, tmp_path).end == "done"
     with pytest.raises(OptionError, match=r"image\.both = 0\.3 leaves nothing to learn of clips of 5 frames"):

@@ -16,7 +16,7 @@ from wan22.ops.attention import sdpa
 from wan22.train.adapt import attach, checkpoint_blocks, freeze_int8
 from wan22.train.losses import for_training, trainable
 from wan22.train.memory import CAUTION, estimate
-from wan22.train.memory_advice import require
+from wan22.train.memory_advice import check_memory
 
 SMALL = DiTArch(4, 4, 96, 384, 4, 3, text_dim=32, text_len=48, freq_dim=32)
 A14B, TI2V, S2V = (VARIANTS[name] for name in ("t2v-A14B", "ti2v-5B", "s2v-14B"))
@@ -141,11 +141,11 @@ def test_muon_has_half_the_moments_of_adamw():
 
 def test_what_does_not_fit_is_refused_with_what_helps_most():
     need = a14b(checkpointing=False)
-    require(need, need.total)
+    check_memory(need, need.total)
     with pytest.raises(
         DeviceError, match=r"training needs \d+\.\d\d GB \(weights 29\.\d\d, .*80\.00 GB are free"
     ) as error:
-        require(need, 80 * 10**9)
+        check_memory(need, 80 * 10**9)
     assert "What helps most: memory.gradient_checkpointing = true (" in str(error.value)
     said = float(re.search(r"true \((\d+\.\d\d) GB\)", str(error.value))[1])
     assert said == pytest.approx(a14b(checkpointing=True).total / 1e9, abs=0.01)
@@ -155,7 +155,7 @@ def test_several_things_are_said_in_their_order_and_what_is_given_up_comes_last(
     need = estimate(A14B, batch=4, tokens=32760, trainable=WHOLE, checkpointing=True)
     order = r"size = 1 .*then optimiser\.name = .muon. .*then an \[adapter\] .*then clips of \d+ tokens .*which fits"
     with pytest.raises(DeviceError, match=order):
-        require(need, 60 * 10**9)
+        check_memory(need, 60 * 10**9)
 
 
 @pytest.mark.parametrize(("device", "rest"), [("cuda:1", "host"), ("cpu", "disk"), ("mps", "disk")])
@@ -170,19 +170,19 @@ def test_the_expert_that_waits_is_sent_where_it_is_not_on_the_device(device, res
         DeviceError,
         match=rf'What helps most: memory\.offload_inactive_expert = "{rest}" \(\d\.\d\d GB\), which fits',
     ):
-        require(need, one)
+        check_memory(need, one)
 
 
 def test_it_is_said_when_nothing_is_enough():
     need = estimate(A14B, batch=1, tokens=400, trainable=LORA, base="int8", checkpointing=True)
     with pytest.raises(DeviceError, match=r"and even that does not fit|Nothing helps"):
-        require(need, 10**9)
+        check_memory(need, 10**9)
 
 
 def test_a_remedy_is_one_that_the_recipe_takes():
     need = estimate(SMALL, batch=1, tokens=64, trainable=1000, base="int8", checkpointing=True)
     with pytest.raises(DeviceError, match="Nothing helps but a larger device"):
-        require(need, 1000)
+        check_memory(need, 1000)
 
 
 @pytest.mark.parametrize(

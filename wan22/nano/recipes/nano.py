@@ -45,14 +45,14 @@ VIDEOS = (
     Videos(80, 128, count=400, seed=33, share=0.08),
 )
 
-SHOWN = (
+REWARD_MODEL_VIDEOS = (
     VIDEOS[0],
     Videos(128, 80, count=3000, seed=41, share=0.0),
     Videos(128, 80, count=3200, seed=42, share=0.0),
 )
 """What the reward model learns from. It reads better the more it has seen; experts learn no better than it reads."""
 
-TAUGHT = 0.5
+REWARD_TUNED_SHARE = 0.5
 """How far the shipped experts go from what they were to what the reward model made of them: all the way they move less
 (docs/nano.md). Networks before and after a fine-tuning are mixed as in Wortsman et al. 2022, arXiv:2109.01903.
 """

@@ -69,7 +69,7 @@ def decoder(arch: VAEArch) -> VAERecipe:
     )
 
 
-SHOWN = 1200
+DECODER_CLIPS = 1200
 """Clips of either kind that the decoder learns from."""
 
 DIT = DiTArch(

@@ -20,10 +20,22 @@ from torch import Tensor
 
 from wan22.atomic import swept, written
 from wan22.errors import CheckpointError, OutputError
+from wan22.train.settings import present_names
 from wan22.version import __version__
 from wan22.weights.writer import write_tensors
 
 Shapes = Mapping[str, tuple[int, ...]]
+
+OLD_TENSORS = {"heard": "audio", "known": "channels"}
+"""Tensors of entries by the names that they had in earlier versions; such entries are read as they are."""
+
+_HASHED_AS = {
+    "conditioning": "told",
+    "audio_encoder": "audio",
+    "audio": "sound",
+    "silence_rms": "hush",
+}
+"""Settings by the names under which they are hashed: those of earlier versions, so that their entries are found."""
 
 _SUFFIX = ".safetensors"
 _SPARE = 16_000_000  # a disk that is full to the last byte breaks other programs
@@ -68,6 +80,7 @@ class Store:
         if wrong or marks.keys() != tensors.keys():
             what = ", ".join(wrong or sorted(marks.keys() ^ tensors.keys()))
             raise CheckpointError(f"{path} is damaged: {what} is not as written. Prepare the data again.")
+        tensors = present_names(tensors, OLD_TENSORS)
         found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         if shapes is not None and found != {name: tuple(shape) for name, shape in shapes.items()}:
             raise CheckpointError(f"{path} holds {found}, not {dict(shapes)}. Prepare the data again.")
@@ -87,7 +100,9 @@ class Store:
 
 def key_of(settings: Mapping[str, Any]) -> str:
     """The name of what these settings (JSON values) make: 32 hexadecimal digits of their SHA-256."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
+    hashed = {_HASHED_AS.get(name, name): value for name, value in settings.items()}
+    assert len(hashed) == len(settings)
+    return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _notes(content: bytes) -> dict[str, str]:

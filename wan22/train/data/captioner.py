@@ -55,7 +55,7 @@ class Captioner(Protocol):
 
 
 @dataclass(frozen=True)
-class Asked:
+class CaptionSettings:
     """What the texts should be. `hint` is what all clips have in common. Raises OptionError for what cannot be."""
 
     frames: int = 6
@@ -100,7 +100,12 @@ class Captioned:
 
 
 def caption_folder(
-    folder: Path, captioner: Captioner, asked: Asked, *, overwrite: bool = False, log: Log | None = None
+    folder: Path,
+    captioner: Captioner,
+    settings: CaptionSettings,
+    *,
+    overwrite: bool = False,
+    log: Log | None = None,
 ) -> Captioned:
     """Write a .txt beside every clip and image below `folder` that has none, or an empty one.
 
@@ -122,7 +127,7 @@ def caption_folder(
             done.left.append(path)
             continue
         try:
-            made = describe(path, captioner, asked)
+            made = describe(path, captioner, settings)
             in_a_row = 0
         except (MediaError, ExtendError) as error:
             done.failed[path] = " ".join(str(error).split())
@@ -136,21 +141,21 @@ def caption_folder(
     return done
 
 
-def describe(path: Path, captioner: Captioner, asked: Asked) -> str:
+def describe(path: Path, captioner: Captioner, settings: CaptionSettings) -> str:
     """Return the text of one clip. Raises MediaError for the clip, ExtendError for the model."""
     facts = probe(path)
     scale = min(1.0, LARGEST / max(facts.size))
     size = max(1, round(facts.size[0] * scale)), max(1, round(facts.size[1] * scale))
-    count = 1 if facts.still else min(asked.frames, facts.frames)
+    count = 1 if facts.still else min(settings.frames, facts.frames)
     # The middles of equal parts: neither the very first frame nor the last, which are often black.
     times = [0.0] if facts.still else [facts.seconds * (i + 0.5) / count for i in range(count)]
     images = list(frames_at(path, times, facts.clock, size, facts.size))
-    language, length = _LENGTH[asked.language]
+    language, length = _LENGTH[settings.language]
     shown = "one frame" if count == 1 else f"{count} frames"
     task = _TASK.format(frames=shown, seconds=facts.seconds, length=length, language=language)
     said = "Write the text."
-    if asked.hint:
-        said = f"What is known of it, which the text should say where it can be seen: {asked.hint.strip()}\n{said}"
+    if settings.hint:
+        said = f"What is known of it, which the text should say where it can be seen: {settings.hint.strip()}\n{said}"
     return captioner.see(images, task, said)
 
 

@@ -149,10 +149,10 @@ def curate(
     paths = [path for path in walk(folder) if path.suffix.lower() in CLIPS]
     if not paths:
         raise MediaError(f"{folder} holds no clip. Known endings: {', '.join(sorted(CLIPS))}.")
-    told = collect((folder,))
-    captions = {item.path.resolve(): item.caption for item in told.items}
+    found = collect((folder,))
+    captions = {item.path.resolve(): item.caption for item in found.items}
     # What is wrong with clips is said of them below, from what they show.
-    texts = tuple(p for p in told.problems if not p.used and Path(p.file).suffix.lower() not in MEDIA)
+    texts = tuple(p for p in found.problems if not p.used and Path(p.file).suffix.lower() not in MEDIA)
     seen, unread = [], {}
     for index, path in enumerate(paths):
         if log is not None and index % 20 == 19:

@@ -19,7 +19,7 @@ from wan22.catalog import Variant
 from wan22.engine import Engine
 from wan22.errors import CheckpointError, MediaError, OptionError, SizeError, choose
 from wan22.train.data.cache import Contents, Shapes, Store, check_room, key_of
-from wan22.train.data.encode import Encoder, Told
+from wan22.train.data.encode import Conditioning, Encoder
 from wan22.train.data.plan import Problem, Window
 from wan22.train.data.survey import Survey, Video, split
 from wan22.train.lock import locked
@@ -35,8 +35,8 @@ class Row:
     """One training example: `latents` (c, t, h, w) float32, normalised; `text` (s, d), the text encoder's rows.
 
     `extra`, float32: "last" (c, h, w), the latent frame of its last image standing still (ti2v, if asked for);
-    "known" (y, t, h, w), channels beside the noise (i2v); "reference" (c, 1, h, w), "heard" (states, a, T) and, if the
-    clip has a past, "motion" (c, m, h, w) (s2v).
+    "channels" (y, t, h, w), channels beside the noise (i2v); "reference" (c, 1, h, w), "audio" (states, a, T) and,
+    if the clip has a past, "motion" (c, m, h, w) (s2v).
     """
 
     latents: Tensor
@@ -86,25 +86,30 @@ def prepare(
 ) -> Dataset:
     """Encode everything that is not in `folder` yet, for a task: "t2v", "i2v", "ti2v" or "s2v".
 
-    `ends` gives clips for ti2v their last images too, for a model that learns to be told of them.
+    `ends` gives clips for ti2v their last images too, for a model that is conditioned on them.
     Clips that break on the way are dropped with a word. Raises OptionError or SizeError if engine, task and survey do
     not fit, OutputError without room or while another process encodes into the folder, MediaError if no clip is left.
     """
-    told = _told(task, engine.variant, ends)
-    wanted, dropped = _fitting(survey, engine.variant, told)
+    conditioning = _conditioning(task, engine.variant, ends)
+    wanted, dropped = _fitting(survey, engine.variant, conditioning)
     for problem in dropped:
         log(f"not used: {problem}")
     with locked(Path(folder) / "prepare.lock", f"encodes clips into {folder}"):
-        made = _encode(survey, engine, Path(folder), told, wanted, log)
+        made = _encode(survey, engine, Path(folder), conditioning, wanted, log)
     return replace(made, dropped=(*dropped, *made.dropped))
 
 
 def _encode(
-    survey: Survey, engine: Engine, folder: Path, told: Told, wanted: Sequence[Window], log: Log
+    survey: Survey,
+    engine: Engine,
+    folder: Path,
+    conditioning: Conditioning,
+    wanted: Sequence[Window],
+    log: Log,
 ) -> Dataset:
     texts = Store(folder / "texts")
     keys = _encode_texts([survey.videos[w.video].item.caption for w in wanted], engine, texts, log)
-    clips = _Clips(Encoder(engine, told, survey.plan.fps), Store(folder / "clips"), log)
+    clips = _Clips(Encoder(engine, conditioning, survey.plan.fps), Store(folder / "clips"), log)
     entries = clips.make(survey.videos, wanted, keys)
     dropped = tuple(clips.dropped.values())
     if not entries:
@@ -122,8 +127,8 @@ def _encode(
     )
 
 
-def _told(task: str, row: Variant, ends: bool) -> Told:
-    """How a model is told what it is told; OptionError if it cannot do the task."""
+def _conditioning(task: str, row: Variant, ends: bool) -> Conditioning:
+    """How a model is conditioned; OptionError if it cannot do the task."""
     choose("task", task, TASKS)
     fits = {
         "t2v": row.speech is None and not row.image_required,
@@ -135,7 +140,7 @@ def _told(task: str, row: Variant, ends: bool) -> Told:
         known = ", ".join(name for name, fit in fits.items() if fit)
         raise OptionError(f"{row.name} cannot be trained for {task}; it can for {known}")
     if ends and task != "ti2v":
-        raise OptionError(f"last images are told for ti2v, not for {task}")
+        raise OptionError(f"last images are for ti2v, not for {task}")
     if task == "s2v":
         return "speech"
     if ends:
@@ -143,7 +148,7 @@ def _told(task: str, row: Variant, ends: bool) -> Told:
     return "channels" if task == "i2v" and row.image == "channels" else "plain"
 
 
-def _fitting(survey: Survey, row: Variant, told: Told) -> tuple[list[Window], list[Problem]]:
+def _fitting(survey: Survey, row: Variant, conditioning: Conditioning) -> tuple[list[Window], list[Problem]]:
     """The windows that the model can be trained on, and why others cannot. Raises SizeError if none can."""
     side = row.speech.side if row.speech is not None else row.grid[0]
     kept: list[Window] = []
@@ -155,7 +160,7 @@ def _fitting(survey: Survey, row: Variant, told: Told) -> tuple[list[Window], li
                 f"{row.name} draws multiples of {side} pixels, and a bucket is {window.size[0]}x{window.size[1]}. "
                 f"Plan a size whose sides are multiples of {side}."
             )
-        reason = _unfit(video, window, told, row.grid[1])
+        reason = _unfit(video, window, conditioning, row.grid[1])
         if reason is None:
             kept.append(window)
         else:
@@ -165,8 +170,8 @@ def _fitting(survey: Survey, row: Variant, told: Told) -> tuple[list[Window], li
     return kept, list(dropped.values())
 
 
-def _unfit(video: Video, window: Window, told: Told, group: int) -> tuple[str, str] | None:
-    if told == "speech":
+def _unfit(video: Video, window: Window, conditioning: Conditioning, group: int) -> tuple[str, str] | None:
+    if conditioning == "speech":
         if window.frames % group:
             return (
                 f"has a piece of {window.frames} frames",
@@ -180,7 +185,7 @@ def _unfit(video: Video, window: Window, told: Told, group: int) -> tuple[str, s
             f"has a piece of {window.frames} frames",
             f"Without audio, lengths are {group}n + 1: plan {near}.",
         )
-    elif told == "channels" and window.frames == 1:
+    elif conditioning == "channels" and window.frames == 1:
         return "is one image", "A video that goes on from its first image needs more than one frame."
     return None
 
@@ -268,7 +273,7 @@ class _Clips:
 
 
 def _ready(store: Store, key: str, shapes: Shapes | None, log: Log) -> bool:
-    """Whether an entry is there and whole; a damaged one is told, and made again."""
+    """Whether an entry is there and whole; a damaged one is reported, and made again."""
     if not store.path(key).exists():
         return False
     try:

@@ -1,10 +1,10 @@
-"""From a piece of a clip to what a network is trained on: latents, and what it is told besides.
+"""From a piece of a clip to what a network is trained on: latents, and their conditions.
 
-Told "plain": latents alone (a model that takes its first image as a known latent frame finds it there: the VAE is
-causal, so the first latent frame is that image encoded alone). Told "ends": the last image standing still besides,
-for a last latent frame that is known. Told "channels": what stands beside the noise when the
-first image is known (conditioning/image.py). Told "speech": the reference image, the past, and what is heard
-(conditioning/speech.py), as in nano/puppets.py.
+"plain"      latents alone. A model that takes its first image as a known latent frame finds it there: the VAE is
+             causal, so the first latent frame is that image encoded alone.
+"ends"       and the last image standing still, for a last latent frame that is known.
+"channels"   and the channels beside the noise when the first image is known (conditioning/image.py).
+"speech"     and the reference image, the motion frames and the audio's states (conditioning/speech.py).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from wan22.train.data.frames import frames_at
 from wan22.train.data.plan import Window
 from wan22.train.data.survey import Video
 
-Told = Literal["plain", "ends", "channels", "speech"]
+Conditioning = Literal["plain", "ends", "channels", "speech"]
 
 _MADE = 1
 """Raised when the same settings would give other numbers."""
@@ -46,14 +46,14 @@ class Encoder:
     """Encodes windows with an engine's VAE, and its encoder of audio; `fps` is the plan's."""
 
     engine: Engine
-    told: Told
+    conditioning: Conditioning
     fps: float
 
     def settings(self, video: Video, window: Window, contents: Contents) -> dict[str, Any]:
-        """All that decides the numbers, as JSON values."""
+        """All that decides the numbers, as JSON values; `cache.key_of` hashes them."""
         says: dict[str, Any] = {
             "made": _MADE,
-            "told": self.told,
+            "conditioning": self.conditioning,
             "content": contents.of(video.item.path),
             "start": round(window.start, 6),
             "step": round(window.step, 9) if window.frames > 1 else 0,  # an image is the same at every rate
@@ -61,8 +61,8 @@ class Encoder:
             "size": list(window.size),
             "vae": self.engine.weights["vae"],
         }
-        if self.told == "speech":
-            says["audio"] = self.engine.weights["audio"]
+        if self.conditioning == "speech":
+            says["audio_encoder"] = self.engine.weights["audio"]
             says["past"] = self._past(window)
             says["silence_rms"] = self._speech.silence_rms
             for name in ("audio", "reference"):
@@ -75,24 +75,24 @@ class Encoder:
         row = self.engine.variant
         stride = row.vae.stride_time
         h, w = (side // row.vae.stride_space for side in window.size[::-1])
-        t = window.frames // stride if self.told == "speech" else (window.frames - 1) // stride + 1
+        t = window.frames // stride if self.conditioning == "speech" else (window.frames - 1) // stride + 1
         found: dict[str, tuple[int, ...]] = {"latents": (row.vae.z, t, h, w)}
-        if self.told == "ends" and window.frames > 1:
+        if self.conditioning == "ends" and window.frames > 1:
             found["last"] = (row.vae.z, h, w)
-        if self.told == "channels":
-            found["known"] = (stride + row.vae.z, t, h, w)
-        if self.told == "speech":
+        if self.conditioning == "channels":
+            found["channels"] = (stride + row.vae.z, t, h, w)
+        if self.conditioning == "speech":
             arch = row.dit.speech
             assert arch is not None
             found["reference"] = (row.vae.z, 1, h, w)
-            found["heard"] = (arch.audio_states, arch.audio_dim, window.frames)
+            found["audio"] = (arch.audio_states, arch.audio_dim, window.frames)
             if past := self._past(window):
                 found["motion"] = (row.vae.z, (past - 1) // stride + 1, h, w)
         return found
 
     def encode(self, video: Video, window: Window) -> dict[str, Tensor]:
         """Encode one window, float32. Raises MediaError for a damaged clip, CheckpointError for numbers not finite."""
-        made = self._speaking(video, window) if self.told == "speech" else self._silent(video, window)
+        made = self._speaking(video, window) if self.conditioning == "speech" else self._silent(video, window)
         for name, tensor in made.items():
             if not bool(torch.isfinite(tensor).all()):
                 raise CheckpointError(
@@ -104,18 +104,18 @@ class Encoder:
         times = [window.start + k * window.step for k in range(window.frames)]
         pixels = _pixels(video, window, times)
         made = {"latents": self.engine.encode_pixels(pixels[None])[0]}
-        if self.told == "ends" and window.frames > 1:
-            # As conditioning/image.py tells it: the latent frame of a video that stands still on it.
+        if self.conditioning == "ends" and window.frames > 1:
+            # As in conditioning/image.py: the latent frame of a video that stands still on it.
             held = pixels[:, -1:].repeat(1, 1 + self.engine.variant.vae.stride_time, 1, 1)
             made["last"] = self.engine.encode_pixels(held[None])[0][:, -1]
-        if self.told == "channels":
+        if self.conditioning == "channels":
             known = channels_of({0: pixels[:, :1]}, self._canvas(window), self.engine.encode_pixels)
             assert known.channels is not None
-            made["known"] = known.channels
+            made["channels"] = known.channels
         return made
 
     def _speaking(self, video: Video, window: Window) -> dict[str, Tensor]:
-        """A clip behind its past, or behind the image that it is told of, encoded together as they are decoded."""
+        """A clip behind its past, or behind its reference image, encoded together as they are decoded."""
         past = self._past(window)
         times = [window.start + k * window.step for k in range(-past, window.frames)]
         pixels = _pixels(video, window, times)
@@ -123,7 +123,7 @@ class Encoder:
         whole = pixels if past else torch.cat([shown, pixels], dim=1)
         latents = self.engine.encode_pixels(whole[None])[0]
         before = (past - 1) // self.engine.variant.vae.stride_time + 1 if past else 1
-        made = {"latents": latents[:, before:], "heard": self._heard(video, times[past:])}
+        made = {"latents": latents[:, before:], "audio": self._audio(video, times[past:])}
         if past:
             made["motion"] = latents[:, :before]
             made["reference"] = self.engine.encode_pixels(shown[None])[0]
@@ -140,18 +140,18 @@ class Encoder:
             return first
         return _pixels(video, window, [draw.random() * max(0.0, video.facts.seconds - 1 / video.facts.fps)])
 
-    def _heard(self, video: Video, times: Sequence[float]) -> Tensor:
+    def _audio(self, video: Video, times: Sequence[float]) -> Tensor:
         """States (states, a, T) of the audio's encoder at video times; the whole audio sets the loudness."""
         path = video.item.audio or video.item.path
         late = 0.0 if video.item.audio else video.facts.clock.origin - float(AudioReader(path).origin)
-        hearing = AudioFeatures(
+        features = AudioFeatures(
             read_audio(path, rate=RATE), self.engine.encode_audio, self._speech.silence_rms
         )
         ticks = np.round((np.array(times) + late) * VIDEO_RATE).astype(np.int64)
-        return hearing.at_ticks(np.maximum(ticks, 0)).transpose(1, 2)
+        return features.at_ticks(np.maximum(ticks, 0)).transpose(1, 2)
 
     def _past(self, window: Window) -> int:
-        """Frames of the past that a clip is told: all that a model remembers, or none if they are not there."""
+        """Motion frames of a clip: all that a model takes, or none if they are not there."""
         count = self._speech.motion_frames
         return count if window.start - count * window.step > -1e-6 else 0
 

@@ -20,10 +20,12 @@ MEDIA_COLUMNS = (
     "video", "video_path", "image", "image_path", "path", "file", "file_name", "file_path", "media", "media_path",
 )  # fmt: skip
 TEXT_COLUMNS = ("caption", "text", "prompt", "cap", "description")
-AUDIO_COLUMNS = ("input_audio", "audio", "audio_path", "audio")
+AUDIO_COLUMNS = ("input_audio", "audio", "audio_path", "sound")
 REFERENCE_COLUMNS = ("reference_image", "reference")
+OLD_COLUMNS = {"sound": "audio"}
+"""Columns by the names that they had before; read with a notice."""
 UNUSED_COLUMNS = {
-    "input_image": "a clip's own first frame is what is told of it, as in DiffSynth-Studio",
+    "input_image": "a clip's own first frame is its condition, as in DiffSynth-Studio",
     "control_path": "control clips are not trained here",
     "control_video": "control clips are not trained here",
     "s2v_pose_video": "poses are not trained here",
@@ -38,12 +40,16 @@ Row = tuple[str, Mapping[str, Any]]
 def read_table(path: Path, found: Found, folder: Path | None = None, **says: Any) -> None:
     """Add the clips of a table; `folder` is what its paths are relative to, `says` what holds for each of its clips."""
     rows = list(_rows(path, found))
-    told: set[str] = set()
+    noted: set[str] = set()
     for where, row in rows:
         clean = {str(key).strip().lower(): value for key, value in row.items() if key is not None}
         _add(clean, path, where, folder or path.parent, found, says)
-        for name in sorted(UNUSED_COLUMNS.keys() & clean.keys() - told):
-            told.add(name)
+        for name in sorted(OLD_COLUMNS.keys() & clean.keys() - noted):
+            noted.add(name)
+            new = f"its column {name} is now called {OLD_COLUMNS[name]}"
+            found.note(path, new, "The old name is read for one more release.")
+        for name in sorted(UNUSED_COLUMNS.keys() & clean.keys() - noted):
+            noted.add(name)
             found.note(path, f"its column {name} is not read", f"{UNUSED_COLUMNS[name].capitalize()}.")
 
 

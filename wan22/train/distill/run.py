@@ -25,25 +25,45 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from safetensors import safe_open
 
 from wan22.catalog import from_json
 from wan22.engine import Engine
 from wan22.errors import CheckpointError, OptionError, choose
+from wan22.files import read_json, reading
 from wan22.library import Model
 from wan22.request import Job, resolve
 from wan22.train.checkpoint import write_json
 from wan22.train.distill.student import DistillRecipe, Student
 from wan22.train.distill.trajectories import check_teacher, record
 from wan22.train.log import Log
+from wan22.train.recipe import OLD_NAMES
+from wan22.train.settings import present_names
 from wan22.types import Request
 from wan22.weights.fingerprint import fingerprint
-from wan22.weights.reader import read_json
 
 __all__ = ["STAGES", "DistillRecipe", "distill", "ship"]
 
 STAGES = ("record", "learn", "export")
+
+_DISTIL_AGAIN = "Distil that model again."
+_OLD_NAMES = {
+    "at_start": "start_share",
+    "own": "student_start_share",
+    "save": "checkpoint_every",
+    "tell": "log_every",
+    "pictured": "image_share",
+    "still": "single_image_share",
+    "main": "main_size_share",
+    **{
+        old.partition(".")[2]: new.partition(".")[2]
+        for old, new in OLD_NAMES.items()
+        if old.startswith("optimiser.")
+    },
+}
+"""Settings of a recipe by the names that they had in `run.json` of earlier versions."""
 
 
 def distill(
@@ -91,17 +111,21 @@ def ship(made: Path, model: Model) -> None:
         raise CheckpointError(
             f"there is no {row_file} that could say that {model.name} ships adapters; give them by --lora instead"
         )
-    said, values = read_json(made / "fast.json"), read_json(row_file)
-    for expert, file in said["loras"].items():
-        with safe_open(made / file, "pt") as tensors:
-            taught = json.loads(tensors.metadata()["wan22.weights"])
-        for part in (expert, "text"):
-            if taught[part] != fingerprint(model.parts[part]):
+    said, values = read_json(made / "fast.json", CheckpointError), read_json(row_file, CheckpointError)
+    with reading(made / "fast.json", CheckpointError, "is damaged", _DISTIL_AGAIN):
+        files = {str(expert): str(file) for expert, file in said["loras"].items()}
+    for expert, file in files.items():
+        with reading(made / file, CheckpointError, "is damaged", _DISTIL_AGAIN):
+            with safe_open(made / file, "pt") as tensors:
+                made_for = json.loads(tensors.metadata()["wan22.weights"])
+            marks = {part: made_for[part] for part in (expert, "text")}
+        for part, mark in marks.items():
+            if mark != fingerprint(model.parts[part]):
                 raise CheckpointError(
                     f"{made / file} was made for other weights than {model.parts[part]}; distil that model again"
                 )
     from_json({**{name: value for name, value in values.items() if name != "parts"}, "fast": said})
-    for file in said["loras"].values():
+    for file in files.values():
         shutil.copyfile(made / file, row_file.parent / file)
     write_json(row_file, values | {"fast": said})
 
@@ -113,16 +137,27 @@ def _job(engine: Engine, recipe: DistillRecipe, prompts: Sequence[str]) -> Job:
     return resolve(Request(prompt=prompts[0], steps=recipe.recording.steps), engine.variant)
 
 
+def _present(recipe: dict[str, Any]) -> dict[str, Any]:
+    """The recipe in `run.json` by the names of today."""
+    return {
+        name: present_names(value, _OLD_NAMES) if isinstance(value, dict) else value
+        for name, value in present_names(recipe, _OLD_NAMES).items()
+    }
+
+
 def _claim(folder: Path, engine: Engine, recipe: DistillRecipe, prompts: Sequence[str]) -> None:
     """Begin a run in a folder, or go on with it. Raises CheckpointError if it is of another teacher or recipe."""
-    fixed = replace(recipe, save=0, tell=0)
+    fixed = replace(recipe, checkpoint_every=0, log_every=0)
     facts = {"weights": engine.weights, "recipe": asdict(fixed), "prompts": list(prompts)}
     facts = json.loads(json.dumps(facts))
     path = folder / "run.json"
     if not path.is_file():
         write_json(path, facts)
         return
-    different = [name for name, value in facts.items() if read_json(path).get(name) != value]
+    there = read_json(path, CheckpointError, remedy=f"Remove {folder} to begin anew.")
+    if isinstance(recipe_there := there.get("recipe"), dict):
+        there["recipe"] = _present(recipe_there)
+    different = [name for name, value in facts.items() if there.get(name) != value]
     if different:
         raise CheckpointError(
             f"{folder} holds a run with other {' and '.join(different)}; take another folder, or remove that one"

@@ -19,6 +19,7 @@ from torch import Tensor
 from wan22.catalog import Fast
 from wan22.engine import Engine
 from wan22.errors import CheckpointError, OptionError
+from wan22.files import reading
 from wan22.models.dit import NoiseLevels, WanDiT
 from wan22.request import Job
 from wan22.sampling import explicit
@@ -44,8 +45,9 @@ class DistillRecipe:
     """How a student is made. `steps` is how often it will ask the network; the expert of high noise has the first half.
 
     `start_share` is the share of batches in which all start at their phase's beginning, where a video does;
-    others start at any of the teacher's levels. `own` is the share of batches of a later phase that start
-    where the student itself comes. A checkpoint is written every `save` steps, and a line every `tell`.
+    others start at any of the teacher's levels. `student_start_share` is the share of batches of a later phase that
+    start where the student itself comes. A checkpoint is written every `checkpoint_every` steps, a line every
+    `log_every`.
     """
 
     recording: Recording
@@ -55,11 +57,11 @@ class DistillRecipe:
     alpha: float = 8.0
     targets: tuple[str, ...] = EVERY
     start_share: float = 0.5
-    own: float = 0.5
+    student_start_share: float = 0.5
     seed: int = 0
     bfloat16: bool = True
-    save: int = 100
-    tell: int = 50
+    checkpoint_every: int = 100
+    log_every: int = 50
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def phases(job: Job, steps: int) -> tuple[Phase, ...]:
             )
         edges = [begin + round(count * k / mine) for k in range(mine + 1)]
         found += [Phase(name, a, b) for a, b in pairwise(edges)]
-    # The student is told timesteps that are not truncated: they must lie on the same side of the boundary.
+    # The student is given timesteps that are not truncated: they must lie on the same side of the boundary.
     student = [job.expert(level) for level in explicit(student_sigmas(job, found))]
     if student != [phase.expert for phase in found]:
         raise OptionError(
@@ -136,7 +138,7 @@ class Student:
             data = self._data()
             if not expert.done:
                 self.log(
-                    f"expert {name}: {sum(p.numel() for p in expert.learned.values()) / 1e3:.0f} k parameters"
+                    f"expert {name}: {sum(p.numel() for p in expert.parameters.values()) / 1e3:.0f} k parameters"
                 )
             if not self._steps(expert, data, until):
                 return False
@@ -156,14 +158,14 @@ class Student:
             expert.advance()
             losses.append(loss.item())
             over = until is not None and time.monotonic() > until
-            if expert.step % self.recipe.tell == 0 or expert.done:
+            if expert.step % self.recipe.log_every == 0 or expert.done:
                 mean, pace = math.fsum(losses) / len(losses), (time.monotonic() - began) / len(losses)
                 self.log(
                     f"{expert.name} step {expert.step}/{self.recipe.optimiser.steps}  loss {mean:.4f}  "
                     f"{pace:.2f} s/step"
                 )
                 losses, began = [], time.monotonic()
-            if expert.step % self.recipe.save == 0 or expert.done or over:
+            if expert.step % self.recipe.checkpoint_every == 0 or expert.done or over:
                 self._save(expert)
             if over and not expert.done:
                 return False
@@ -189,7 +191,7 @@ class Student:
         levels = torch.full((len(rows),), phase.first)
         if start >= recipe.start_share:
             levels = torch.randint(phase.first, phase.last, (len(rows),), generator=draw)
-        later = phase.first > 0 and own < recipe.own
+        later = phase.first > 0 and own < recipe.student_start_share
         if later:
             levels = torch.full((len(rows),), phase.first)
         at = [mine[0].first] * len(rows) if later else levels.tolist()
@@ -219,7 +221,7 @@ class Student:
         return x
 
     def _velocity(self, network: WanDiT, batch: _Batch, x: Tensor, sigmas: Tensor) -> Tensor:
-        """What the student answers, float32; a first frame that is known is told clean, at noise level zero."""
+        """What the student answers, float32; a first frame that is known is given clean, at noise level zero."""
         levels = NoiseLevels.uniform(sigmas * 1000)
         if batch.kind.known:
             x = torch.cat([batch.clean[:, :, :1], x[:, :, 1:]], dim=2)
@@ -236,7 +238,7 @@ class Student:
         mine = [phase for phase in self.phases if phase.expert == expert.name]
         if mine[-1] == self.phases[-1]:
             return
-        with expert.shown() as network, self._precision():
+        with expert.for_inference() as network, self._precision():
             for kind, rows in data.kinds.items():
                 for row in (row for row in rows if not self._own_path(row).exists()):
                     batch = self._at(data, row, kind, mine)
@@ -257,7 +259,8 @@ class Student:
         path = self._own_path(row)
         if not path.exists():
             raise CheckpointError(f"there is no {path}: the expert of higher noise learns first")
-        return load_file(path)["x"].float()
+        with reading(path, CheckpointError, "is damaged", "Remove it, and run again."):
+            return load_file(path)["x"].float()
 
     def export(self) -> Path:
         """Write the adapters in bfloat16, with the levels in their metadata, and the entry of a model's row."""
@@ -275,7 +278,7 @@ class Student:
                         f"the expert {name!r} has not learned to the end; run again to go on"
                     )
                 assert expert.adapters is not None
-                with expert.shown():
+                with expert.for_inference():
                     pairs = {
                         key: (a.bfloat16(), b.bfloat16()) for key, (a, b) in expert.adapters.factors().items()
                     }

@@ -2,7 +2,7 @@
 its videos.
 
     FOLDER/000000.safetensors    x (n + 1, c, t, h, w) float16: the noise, and the sample after each of n steps
-                                 text (s, d): the prompt as the network is told it
+                                 text (s, d): the text encoder's rows of the prompt
 
 A trajectory depends on its number alone, so that recording goes on after any end. No videos are needed: where the first
 image of a video is known, it is the first image of the video before, which the teacher made.
@@ -10,36 +10,42 @@ image of a video is known, it is the first image of the video before, which the 
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from wan22.atomic import swept
 from wan22.engine import Engine
-from wan22.errors import OptionError
+from wan22.errors import CheckpointError, OptionError
+from wan22.files import reading
 from wan22.sampling import draw_noise
 from wan22.train.log import Log
 from wan22.types import Latents, Progress, Request
 from wan22.weights.reader import DTYPE_NAMES, TensorInfo
 from wan22.weights.writer import write_safetensors
 
+_RECORD_AGAIN = "Remove it, and run the stage record again."
+
 
 @dataclass(frozen=True)
 class Recording:
-    """How many trajectories, of what. `image_share` is the share that is told its first image, `still` that of single
-    images; the first trained size has the share `main`, and the other sizes the rest. `steps` None is the model's
+    """How many trajectories, of what: shares of those that have a known first image, and of those of a single image.
+    The first trained size has the share `main_size_share`, and the other sizes the rest. `steps` None is the model's
     own, as are solver, shift and guidance.
     """
 
     count: int
     steps: int | None = None
     image_share: float = 0.2
-    still: float = 0.05
-    main: float = 0.7
+    single_image_share: float = 0.05
+    main_size_share: float = 0.7
     seed: int = 0
 
 
@@ -58,20 +64,20 @@ class Trajectories:
         self.paths = [path_of(folder, i) for i in range(count)]
         self.kinds: dict[Kind, list[int]] = {}
         for i, path in enumerate(self.paths):
-            with safe_open(path, "pt") as file:
+            with _opened(path) as file:
                 shape = tuple(file.get_slice("x").get_shape()[1:])
                 known = file.metadata()["known"] == "first"
             self.kinds.setdefault(Kind(shape, known), []).append(i)
 
     def state(self, number: int, index: int) -> Tensor:
         """State `index` of a trajectory (0: noise; -1: the video), float32 (c, t, h, w)."""
-        with safe_open(self.paths[number], "pt") as file:
+        with _opened(self.paths[number]) as file:
             rows = file.get_slice("x")
             return rows[index % rows.get_shape()[0]].float()
 
     def text(self, number: int) -> Tensor:
-        """What the network is told of the prompt, float32 (s, d)."""
-        with safe_open(self.paths[number], "pt") as file:
+        """The text encoder's rows of the prompt, float32 (s, d)."""
+        with _opened(self.paths[number]) as file:
             return file.get_tensor("text").float()
 
     def draw(self, size: int, generator: torch.Generator) -> tuple[Kind, list[int]]:
@@ -86,6 +92,16 @@ class Trajectories:
 def path_of(folder: Path, number: int) -> Path:
     """The file of a trajectory."""
     return folder / f"{number:06}.safetensors"
+
+
+@contextmanager
+def _opened(path: Path) -> Generator[Any]:
+    """An open trajectory; CheckpointError if what is read in it is damaged or missing."""
+    with (
+        reading(path, CheckpointError, "is damaged or missing", _RECORD_AGAIN),
+        safe_open(path, "pt") as file,
+    ):
+        yield file
 
 
 def check_teacher(engine: Engine) -> None:
@@ -110,6 +126,7 @@ def record(
     if not prompts:
         raise OptionError("trajectories are recorded from prompts, and none are given")
     folder.mkdir(parents=True, exist_ok=True)
+    swept(folder)
     began, made = time.monotonic(), 0
     for i in range(plan.count):
         path = path_of(folder, i)
@@ -132,8 +149,8 @@ def _request(engine: Engine, prompts: Sequence[str], plan: Recording, folder: Pa
     """What trajectory `number` is of."""
     row, draw = engine.variant, random.Random(f"{plan.seed} {number}")
     first, *others = row.trained.sizes
-    size = first if not others or draw.random() < plan.main else draw.choice(others)
-    frames = 1 if draw.random() < plan.still else row.defaults.frames
+    size = first if not others or draw.random() < plan.main_size_share else draw.choice(others)
+    frames = 1 if draw.random() < plan.single_image_share else row.defaults.frames
     image_share = draw.random() < plan.image_share and row.image == "known"
     request = Request(
         prompt=prompts[number % len(prompts)],
@@ -144,7 +161,7 @@ def _request(engine: Engine, prompts: Sequence[str], plan: Recording, folder: Pa
     )
     if not image_share or number == 0 or frames == 1:
         return request
-    with safe_open(path_of(folder, number - 1), "pt") as file:
+    with _opened(path_of(folder, number - 1)) as file:
         video, prompt = file.get_slice("x")[-1].float(), file.metadata()["prompt"]
     image = _first_image(engine, video)
     return Request(

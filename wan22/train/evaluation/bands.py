@@ -80,6 +80,6 @@ def _piece(held: Batch, start: int, end: int) -> Batch:
         texts=held.texts[start:end],
         channels=cut(held.channels),
         reference=cut(held.reference),
-        heard=cut(held.heard),
+        audio=cut(held.audio),
         motion=cut(held.motion),
     )

@@ -16,7 +16,7 @@ from wan22.media.video import probe, read_clip
 from wan22.stage.caption import caption
 from wan22.stage.labels import Shot, labels, sample
 from wan22.stage.render import render
-from wan22.train.evaluation.recipe import Asked, EvalRecipe, caption_of
+from wan22.train.evaluation.recipe import EvalPrompt, EvalRecipe, caption_of
 
 STAGE_SEED = 1000
 """The held-out list of the film set is `sample(count, STAGE_SEED + seed, split="held-out")`."""
@@ -32,7 +32,7 @@ class Reference:
     frames: Callable[[tuple[int, int], int, float], np.ndarray]
 
 
-def held_out(count: int, seed: int = 0, language: str | None = None) -> list[tuple[Shot, Asked]]:
+def held_out(count: int, seed: int = 0, language: str | None = None) -> list[tuple[Shot, EvalPrompt]]:
     """The film set's fixed list: shots that no training sees, in phrasings that none sees; what is said is judged.
 
     Languages come by their share in training, unless one is named. Raises OptionError for an unknown one.
@@ -42,21 +42,21 @@ def held_out(count: int, seed: int = 0, language: str | None = None) -> list[tup
     for shot in sample(count, STAGE_SEED + seed, split="held-out"):
         said = caption(shot, words, language=language, held_out=True)
         asked = {axis: value for axis, value in labels(shot).items() if axis in said.said}
-        found.append((shot, Asked(said.text, asked)))
+        found.append((shot, EvalPrompt(said.text, asked)))
     return found
 
 
-def material(recipe: EvalRecipe) -> tuple[list[Asked], list[Reference]]:
+def material(recipe: EvalRecipe) -> tuple[list[EvalPrompt], list[Reference]]:
     """What is asked of every video, and the real clips."""
     files = [_from_file(path) for path in recipe.clips]
-    if recipe.asked:
-        return [recipe.asked[i % len(recipe.asked)] for i in range(recipe.videos)], files
+    if recipe.prompt_list:
+        return [recipe.prompt_list[i % len(recipe.prompt_list)] for i in range(recipe.videos)], files
     stage = held_out(recipe.videos, recipe.seed)
     renders = [_from_stage(shot, asked, i) for i, (shot, asked) in enumerate(stage)]
     return [asked for _, asked in stage], files or renders
 
 
-def _from_stage(shot: Shot, asked: Asked, i: int) -> Reference:
+def _from_stage(shot: Shot, asked: EvalPrompt, i: int) -> Reference:
     def frames(size: tuple[int, int], count: int, fps: float) -> np.ndarray:
         return _rendered(shot, size, count, fps, STAGE_SEED + i)
 

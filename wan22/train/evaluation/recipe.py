@@ -20,15 +20,20 @@ from wan22.errors import MediaError, OptionError, choose
 from wan22.files import parse_json, read_text, read_toml
 from wan22.train.evaluation.bands import SIGMAS, check_bands
 from wan22.train.evaluation.extractors import KINDS, Extractor, open_extractor
+from wan22.train.log import Log
+from wan22.train.settings import renamed
 from wan22.weights.lora import LoRA
 
 HELD_OUT = "held-out"
 TASKS = ("text", "image")
+_OLD_TASK = "picture"
+_OLD_NAMES = {"sound": "audio"}
+"""Keys of prompts in JSON lines by the names that they had before; read with a notice for one release."""
 SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".gif", ".avi")
 
 
 @dataclass(frozen=True)
-class Asked:
+class EvalPrompt:
     """One video to make: its prompt, the labels that it is judged by (None: what the prompt says), its files."""
 
     prompt: str
@@ -51,7 +56,7 @@ class EvalRecipe:
     """An evaluation. None is the model's own, as in a Request.
 
     `task` "image" gives each video its first frame: the prompt's own image, else that of the reference of the same
-    number. `asked` is empty for the film set's held-out list, whose references are the set's own renders.
+    number. `prompt_list` is empty for the film set's held-out list, whose references are the set's own renders.
     """
 
     model: str = "nano"
@@ -74,17 +79,17 @@ class EvalRecipe:
     dtype: str = "auto"
     loss: Bands | None = field(default_factory=Bands)
     extractors: Mapping[str, Extractor] = field(default_factory=dict)
-    asked: tuple[Asked, ...] = ()
+    prompt_list: tuple[EvalPrompt, ...] = ()
     clips: tuple[Path, ...] = ()
 
     @property
     def videos(self) -> int:
         """How many videos are made."""
-        return self.count or len(self.asked) or 32
+        return self.count or len(self.prompt_list) or 32
 
 
-def load_eval_recipe(path: Path) -> EvalRecipe:
-    """Read and check a recipe; files in it are relative to its folder.
+def load_eval_recipe(path: Path, log: Log | None = None) -> EvalRecipe:
+    """Read and check a recipe; files in it are relative to its folder. `log` takes a notice for each old name.
 
     Raises OptionError for an unknown key (naming the nearest), a value of another type, or files that are not there,
     and MediaError for a recipe, prompts or references that cannot be read.
@@ -93,9 +98,18 @@ def load_eval_recipe(path: Path) -> EvalRecipe:
     for key in values:
         choose("key of an evaluation", key, tuple(_READ))
     folder = path.parent
-    found = {key: _READ[key](key, value, folder) for key, value in values.items()}
+    if values.get("task") == _OLD_TASK:
+        values["task"] = "image"
+        if log is not None:
+            log(
+                f'notice: task = "{_OLD_TASK}" is now task = "image"; the old name is read for one more release'
+            )
+    found = {
+        key: _prompts(key, value, folder, log) if key == "prompts" else _READ[key](key, value, folder)
+        for key, value in values.items()
+    }
     if "prompts" in found:
-        found["prompts"], found["asked"] = found["prompts"]
+        found["prompts"], found["prompt_list"] = found["prompts"]
     if "references" in found:
         found["clips"] = _clips(found["references"])
     recipe = EvalRecipe(**found)
@@ -107,7 +121,7 @@ def _check(recipe: EvalRecipe) -> None:
     """What no key can say alone."""
     from wan22.train.evaluation.metrics import MIN_SAMPLES
 
-    real = recipe.clips or not recipe.asked
+    real = recipe.clips or not recipe.prompt_list
     for kind in ("fid", "fvd"):
         if kind in recipe.extractors and not real:
             raise OptionError(f"extractors.{kind} compares with real clips: give references = 'FOLDER'")
@@ -118,11 +132,11 @@ def _check(recipe: EvalRecipe) -> None:
         ):
             if number < MIN_SAMPLES:
                 raise OptionError(f"FVD needs at least {MIN_SAMPLES} {what}, not {number}")
-    if recipe.task == "image" and not real and any(each.image is None for each in recipe.asked):
+    if recipe.task == "image" and not real and any(each.image is None for each in recipe.prompt_list):
         raise OptionError(
             "task = 'image' needs an image for every prompt, or references whose first frames are given"
         )
-    if "sync" in recipe.extractors and not any(each.audio for each in recipe.asked):
+    if "sync" in recipe.extractors and not any(each.audio for each in recipe.prompt_list):
         raise OptionError(
             'extractors.sync needs prompts as JSON lines that name an audio file: {"prompt": ..., "audio": ...}'
         )
@@ -222,27 +236,30 @@ def _extractors(key: str, value: Any, folder: Path) -> dict[str, Extractor]:
     return {kind: open_extractor(kind, said, folder) for kind, said in table.items()}
 
 
-def _prompts(key: str, value: Any, folder: Path) -> tuple[str, tuple[Asked, ...]]:
+def _prompts(
+    key: str, value: Any, folder: Path, log: Log | None = None
+) -> tuple[str, tuple[EvalPrompt, ...]]:
     name = _of(str)(key, value, folder)
     if name == HELD_OUT:
         return name, ()
     path = folder / Path(name).expanduser()
     lines = [line.strip() for line in read_text(path, MediaError).splitlines()]
     json_lines = path.suffix.lower() in (".jsonl", ".ndjson")
-    asked = [
-        _json_line(path, number, line) if json_lines else Asked(line)
+    found = [
+        _json_line(path, number, line, log) if json_lines else EvalPrompt(line)
         for number, line in enumerate(lines, 1)
         if line
     ]
-    if not asked:
+    if not found:
         raise MediaError(f"{path} holds no prompt: give one a line")
-    return name, tuple(asked)
+    return name, tuple(found)
 
 
-def _json_line(path: Path, number: int, line: str) -> Asked:
+def _json_line(path: Path, number: int, line: str, log: Log | None = None) -> EvalPrompt:
     table = parse_json(line, f"{path}, line {number}", MediaError)
     if not isinstance(table, dict) or not isinstance(table.get("prompt"), str):
         raise MediaError(f'{path}, line {number}: needs an object with a "prompt", not {line[:60]!r}')
+    table = renamed(table, _OLD_NAMES, log)
     for name in table:
         choose(f"key in {path.name}, line {number},", name, ("prompt", "labels", "image", "audio"))
     files = {
@@ -258,7 +275,7 @@ def _json_line(path: Path, number: int, line: str) -> Asked:
                 f'{path}, line {number}: labels are values by axis, {{"colour": "red"}}, not {labels!r}'
             )
         check_labels(labels, f"labels in {path.name}, line {number},")
-    return Asked(table["prompt"], labels, **files)
+    return EvalPrompt(table["prompt"], labels, **files)
 
 
 _READ: Mapping[str, Callable[[str, Any, Path], Any]] = {

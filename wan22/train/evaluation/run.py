@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from wan22.atomic import written
+from wan22.atomic import swept, written
 from wan22.canvas import Canvas
 from wan22.conditioning.image import channels, cover
 from wan22.engine import Engine, load
-from wan22.errors import MediaError, OptionError
+from wan22.errors import CheckpointError, MediaError, OptionError
+from wan22.files import read_json, reading
 from wan22.media.audio import read_audio
 from wan22.media.image import read_image
 from wan22.media.output_paths import check_output
@@ -40,7 +41,10 @@ from wan22.train.evaluation.report import summary
 from wan22.train.evaluation.video_scores import MIN_FRAMES, Features, Numbers, compare, look, verdicts
 from wan22.train.log import Log
 from wan22.train.losses import Batch
+from wan22.train.settings import present_names
 from wan22.types import Clip, Finished, Frames, Request
+
+_ANEW = "Remove it, and the same command makes it again; or give --restart."
 
 
 def evaluate(recipe: EvalRecipe, folder: Path, *, log: Log, afresh: bool = False) -> dict[str, Any]:
@@ -50,6 +54,8 @@ def evaluate(recipe: EvalRecipe, folder: Path, *, log: Log, afresh: bool = False
     recipe's videos and not `afresh`.
     """
     check_output(f"{folder}/", bytes_needed=0)
+    for each in (folder, folder / "videos", folder / "references"):
+        swept(each)
     work = _Work(recipe, folder, log)
     work.claim(afresh)
     references = list(work.references())
@@ -71,7 +77,7 @@ class _Work:
         self.recipe, self.folder, self.log = recipe, folder, log
         self.engine: Engine = load(recipe.model, device=recipe.device, dtype=recipe.dtype, loras=recipe.loras)
         self.notes: list[str] = []
-        self.asked, self.real = material(recipe)
+        self.prompts, self.real = material(recipe)
         self.canvas = self._check()
         self.notes += self.canvas.notices
         if self.canvas.frames < MIN_FRAMES:
@@ -110,7 +116,7 @@ class _Work:
                 **settings,
                 "size": self.canvas.out,
                 "count": recipe.videos,
-                "asked": [_hash(asdict(each)) for each in self.asked],
+                "prompt_hashes": [_hash(asdict(each)) for each in self.prompts],
                 "references": [p.name for p in recipe.clips],
                 "extractors": {kind: each.source for kind, each in recipe.extractors.items()},
                 "loss": None if recipe.loss is None else asdict(recipe.loss),
@@ -121,16 +127,18 @@ class _Work:
         """Take the folder, or go on in it. `count` alone may differ: more videos join those that are there."""
         path = self.folder / "recipe.json"
         if path.exists() and not afresh:
-            there = json.loads(path.read_text())
+            there = present_names(read_json(path, CheckpointError, remedy=_ANEW), {"asked": "prompt_hashes"})
             differs = [
-                k for k, v in self.identity.items() if there.get(k) != v and k not in ("count", "asked")
+                k
+                for k, v in self.identity.items()
+                if there.get(k) != v and k not in ("count", "prompt_hashes")
             ]
-            both = zip(there.get("asked", []), self.identity["asked"], strict=False)
-            differs += ["asked"] if any(a != b for a, b in both) else []
+            both = zip(there.get("prompt_hashes", []), self.identity["prompt_hashes"], strict=False)
+            differs += ["prompts"] if any(a != b for a, b in both) else []
             if differs:
                 raise OptionError(
                     f"{self.folder} holds videos of another recipe ({', '.join(differs)} differ); "
-                    "give another --output, or --afresh to throw them away"
+                    "give another --output, or --restart to throw them away"
                 )
         if afresh:
             for old in (
@@ -143,10 +151,10 @@ class _Work:
 
     def request(self, i: int, *, first: bool = True) -> Request:
         """What is asked of the engine for video `i`; without the `first` frame of a real clip, a grey one stands in."""
-        recipe, asked = self.recipe, self.asked[i]
+        recipe, prompt = self.recipe, self.prompts[i]
         only = self.engine.variant.trained.only and recipe.size is None
         request = Request(
-            prompt=asked.prompt,
+            prompt=prompt.prompt,
             negative=recipe.negative,
             size=self.engine.variant.trained.sizes[0] if only else recipe.size,
             frames=recipe.frames,
@@ -157,10 +165,10 @@ class _Work:
             guidance=recipe.guidance,
             guidance_rescale=recipe.guidance_rescale,
             seed=recipe.seed + i,
-            audio=None if asked.audio is None else read_audio(asked.audio, rate=HEARD_RATE),
+            audio=None if prompt.audio is None else read_audio(prompt.audio, rate=HEARD_RATE),
         )
-        if asked.image is not None:
-            return replace(request, image=read_image(asked.image))
+        if prompt.image is not None:
+            return replace(request, image=read_image(prompt.image))
         if recipe.task != "image":
             return request
         grey = replace(request, image=np.full((64, 64, 3), 128, np.uint8))
@@ -172,7 +180,7 @@ class _Work:
     def _check(self) -> Canvas:
         """Everything that can be known to fail, before any video."""
         canvas = self.engine.check(self.request(0, first=False))
-        for i in range(1, len(self.asked)):
+        for i in range(1, len(self.prompts)):
             self.engine.check(self.request(i, first=False))
         for path in self.recipe.clips:
             info = probe(path)
@@ -181,7 +189,7 @@ class _Work:
                     f"reference {path} lasts {info.seconds:.2f} s; videos are {canvas.frames / canvas.fps:.2f} s. "
                     "Remove it, or ask for fewer frames."
                 )
-        for what, number in (("videos", len(self.asked)), ("references", len(self.real))):
+        for what, number in (("videos", len(self.prompts)), ("references", len(self.real))):
             if "fid" in self.recipe.extractors and number * canvas.frames < MIN_SAMPLES:
                 raise OptionError(
                     f"FID needs at least {MIN_SAMPLES} frames of {what}, not {number * canvas.frames}"
@@ -189,9 +197,9 @@ class _Work:
         grey = np.full((canvas.frames, canvas.out[1], canvas.out[0], 3), 128, np.uint8)
         for extractor in self.recipe.extractors.values():
             extractor(grey)
-        for asked in self.asked:
+        for prompt in self.prompts:
             verdicts(
-                Clip(grey, canvas.fps), asked.labels or asked.prompt
+                Clip(grey, canvas.fps), prompt.labels or prompt.prompt
             )  # labels that cannot be judged say so
         return canvas
 
@@ -216,11 +224,11 @@ class _Work:
 
     def videos(self) -> Iterator[tuple[Numbers, Features]]:
         """Make and measure the videos that are not there yet."""
-        for i in range(len(self.asked)):
+        for i in range(len(self.prompts)):
             yield self._kept("videos", i, lambda i=i: self._video(i))
 
     def _video(self, i: int) -> tuple[Numbers, Features]:
-        request, asked = self.request(i), self.asked[i]
+        request, prompt = self.request(i), self.prompts[i]
         began = monotonic()
         clip, recipe = _made(self.engine, request)
         seconds = monotonic() - began
@@ -238,14 +246,14 @@ class _Work:
         like = None if shown is None else shown[None]
         numbers, features = look(
             clip,
-            asked.labels or asked.prompt,
+            prompt.labels or prompt.prompt,
             self.recipe.extractors,
             first=first,
             like=like,
             audio=request.audio,
         )
-        self.log(f"video {i + 1} of {len(self.asked)}, {seconds:.1f} s: {asked.prompt[:70]}")
-        return {"prompt": asked.prompt, "seed": request.seed, "seconds": seconds, **numbers}, features
+        self.log(f"video {i + 1} of {len(self.prompts)}, {seconds:.1f} s: {prompt.prompt[:70]}")
+        return {"prompt": prompt.prompt, "seed": request.seed, "seconds": seconds, **numbers}, features
 
     def _kept(
         self, kind: str, i: int, make: Callable[[], tuple[Numbers, Features]]
@@ -257,8 +265,10 @@ class _Work:
             with written(path.with_suffix(".npz")) as part, part.open("wb") as file:
                 np.savez(file, **features)
             _write_json(path, numbers)
-        with np.load(path.with_suffix(".npz"), allow_pickle=False) as file:
-            return json.loads(path.read_text()), {name: file[name] for name in file.files}
+        numbers, features = read_json(path, CheckpointError, remedy=_ANEW), path.with_suffix(".npz")
+        with reading(features, CheckpointError, "is damaged or missing", _ANEW):
+            with np.load(features, allow_pickle=False) as file:
+                return numbers, {name: file[name] for name in file.files}
 
     def losses(self) -> dict[str, Any] | None:
         """Validation loss of each expert at the levels at which it works; None if it cannot be had, which is noted."""
@@ -269,7 +279,7 @@ class _Work:
             why = "the model is driven by audio" if variant.speech is not None else "there are no references"
             self.notes.append(f"no validation loss: {why}")
             return None
-        rows = json.loads(path.read_text()) if path.exists() else {}
+        rows = _kept_losses(path)
         turns: dict[str, list[float]] = {}
         for sigma in bands.sigmas:
             turns.setdefault(expert_at(sigma, variant), []).append(sigma)
@@ -291,14 +301,14 @@ class _Work:
         real = self.real[:count]
         clips = [each.frames(canvas.draw, canvas.drawn_frames, canvas.fps) for each in real]
         videos = torch.cat([engine.encode_pixels(to_video(clip)) for clip in clips])
-        told = engine.variant.image_required or self.recipe.task == "image"
+        given = engine.variant.image_required or self.recipe.task == "image"
         beside = None
-        if told and engine.variant.image == "channels":
+        if given and engine.variant.image == "channels":
             each = [
                 channels(c[0], None, canvas, engine.encode_pixels, exact_shape=True).channels for c in clips
             ]
             beside = torch.stack([c for c in each if c is not None]).to(videos.device)
-        return Batch(videos, engine.encode_text([r.prompt for r in real]), beside, told)
+        return Batch(videos, engine.encode_text([r.prompt for r in real]), beside, given)
 
 
 def _made(engine: Engine, request: Request) -> tuple[Clip, dict[str, Any]]:
@@ -309,6 +319,15 @@ def _made(engine: Engine, request: Request) -> tuple[Clip, dict[str, Any]]:
         if isinstance(event, Finished):
             return Clip(np.concatenate(parts), event.fps), event.recipe
     raise RuntimeError("the engine ended without finishing a video")
+
+
+def _kept_losses(path: Path) -> dict[str, Any]:
+    """The rows of `loss.json` by sigma, none if it is not there; CheckpointError if they are no such rows."""
+    rows = read_json(path, CheckpointError, remedy=_ANEW) if path.exists() else {}
+    with reading(path, CheckpointError, "is damaged", _ANEW):
+        for row in rows.values():
+            str(row["expert"]), [float(loss) for loss in row["losses"]]
+    return rows
 
 
 def _hash(value: Any) -> str:

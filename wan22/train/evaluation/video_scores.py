@@ -38,7 +38,7 @@ def look(
 ) -> tuple[Numbers, Features]:
     """Measure one video.
 
-    asked: the labels that it must obey, or its prompt. first: the image (H, W, 3) that it was told to begin with.
+    asked: the labels that it must obey, or its prompt. first: the image (H, W, 3) that it was given to begin with.
     like: frames (k, H, W, 3) whose identity it should keep; else its own first frame. audio: what drives it.
     """
     frames = video.frames
