@@ -1,6 +1,7 @@
 """Write, then rename: the one way in which files and folders of results come to their names.
 
     written          a file: the old one or the complete new one at every moment
+    temporary_file   a file on its way, for `put`, which gives it its name
     written_folder   a folder that appears whole, by one rename
     temporary_folder a folder for half-made files, which vanishes
     swept            what processes that are dead left half-written in a folder is removed
@@ -18,14 +19,24 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
 from wan22.errors import OutputError
 
-__all__ = ["owner", "swept", "sync", "temporary_folder", "temporary_name", "written", "written_folder"]
+__all__ = [
+    "owner",
+    "put",
+    "swept",
+    "sync",
+    "temporary_file",
+    "temporary_folder",
+    "temporary_name",
+    "written",
+    "written_folder",
+]
 
 _ENDING = re.compile(
     r"\.(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-(?P<start>[0-9a-f]{6})-[0-9a-f]{8}\.(?P<kind>part|old)"
@@ -126,11 +137,10 @@ def _remove(path: Path) -> None:
 
 
 @contextmanager
-def written(target: Path, part: Path | None = None) -> Generator[Path]:
-    """Lend a hidden name beside `target` (`part`, if given); put it in place at the end, or remove it.
+def temporary_file(target: Path, part: Path | None = None) -> Generator[Path]:
+    """Lend a hidden name beside `target` (`part`, if given), and remove what has it at the end.
 
-    The target is the old file or the complete new one at every moment, also across a power cut.
-    Raises OutputError if the system refuses.
+    Raises OutputError if the system refuses something meanwhile.
     """
     target = Path(target)
     part = part or temporary_name(target)
@@ -138,14 +148,48 @@ def written(target: Path, part: Path | None = None) -> Generator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep_once(target.parent.absolute())
         yield part
-        sync(part)
-        part.replace(target)
-        sync(target.parent)
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror or error}.") from error
     finally:
         with suppress(OSError):  # what went wrong has been said; this would be said in its place
             part.unlink(missing_ok=True)
+
+
+def put(part: Path, target: Path, *, replace: bool = True) -> None:
+    """Give the complete file `part` the name `target`. Raises FileExistsError unless it may `replace` what is there."""
+    sync(part)
+    if not replace:
+        _take_name(part, target)
+    if replace or part.exists():
+        part.replace(target)
+    sync(target.parent)
+
+
+def _take_name(part: Path, target: Path) -> None:
+    """Give `target` to `part`, or to an empty file that `part` may replace; FileExistsError if something has it."""
+    try:
+        os.link(part, target)
+        part.unlink()
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+
+
+@contextmanager
+def written(target: Path, part: Path | None = None, *, replace: bool = True) -> Generator[Path]:
+    """Lend a hidden name beside `target` (`part`, if given); put it in place at the end, or remove it.
+
+    The target is the old file or the complete new one at every moment, also across a power cut.
+    Raises OutputError if the system refuses, or if something is there and it may not `replace` it.
+    """
+    target = Path(target)
+    with temporary_file(target, part) as lent:
+        yield lent
+        try:
+            put(lent, target, replace=replace)
+        except FileExistsError as error:
+            raise OutputError(f"{target} exists already. Choose another name.") from error
 
 
 @contextmanager
@@ -165,27 +209,27 @@ def temporary_folder(target: Path) -> Generator[Path]:
 
 
 @contextmanager
-def written_folder(target: Path, *, replace: bool = False) -> Generator[Path]:
+def written_folder(target: Path, *, replace: Callable[[Path], bool] | None = None) -> Generator[Path]:
     """Lend a new hidden folder beside `target`; give it that name at the end, or remove it.
 
-    With `replace`, a folder that is there goes: it steps aside, and comes back if the process ends between. The caller
-    has made sure that nothing of a person's is in it. Raises OutputError if the system refuses, or if something is
-    there and may not go.
+    With `replace`, a folder that is there goes: it steps aside, and comes back if the process ends between. Its entries
+    of which `replace` is true are removed; others come into the new folder.
+    Raises OutputError if the system refuses, or if something is there and may not go.
     """
-    if not replace and os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
+    if replace is None and os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
         raise OutputError(f"{target} exists already. Choose another name.")
     with temporary_folder(target) as part:
         yield part
         for entry in part.rglob("*"):
             sync(entry)
         sync(part)
-        _put(part, Path(target))
+        _put_folder(part, Path(target), replace)
         sync(Path(target).parent)
 
 
-def _put(part: Path, target: Path) -> None:
-    if not target.is_dir() or not any(target.iterdir()):
-        part.replace(target)  # an empty folder is replaced by the rename itself
+def _put_folder(part: Path, target: Path, replace: Callable[[Path], bool] | None) -> None:
+    if replace is None or not target.is_dir() or not any(target.iterdir()):
+        part.rename(target)  # an empty folder is replaced by the rename itself; another one refuses
         return
     old = temporary_name(target, "old")
     target.rename(old)
@@ -194,7 +238,14 @@ def _put(part: Path, target: Path) -> None:
     except BaseException:
         old.rename(target)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    for entry in list(old.iterdir()):
+        if replace(entry):
+            entry.unlink()
+        elif not os.path.lexists(target / entry.name):
+            entry.rename(target / entry.name)
+        else:
+            entry.rename(temporary_name(target / entry.name, "kept"))
+    old.rmdir()
 
 
 def sync(path: Path) -> None:

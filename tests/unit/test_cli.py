@@ -270,7 +270,7 @@ def test_a_failed_decode_keeps_the_latents_and_decode_finishes_the_same_video(en
 
 
 def test_a_full_disk_while_writing_keeps_the_latents(engine, run, monkeypatch, tmp_path):
-    def full(self, recipe=None):
+    def full(self, *_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("wan22.media.writer._Video.finish", full)

@@ -178,7 +178,7 @@ def test_takes_stay_if_the_best_cannot_be_written(takes, run, tmp_path, monkeypa
     def full(self, recipe=None):
         if recipe and "best_of" in recipe:
             raise OSError("no space left on device")
-        close(self, recipe)
+        return close(self, recipe)
 
     monkeypatch.setattr(VideoWriter, "close", full)
     code, _, _ = run(*PAN, "--best-of", 2, "-o", "video.mp4")

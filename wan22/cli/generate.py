@@ -99,10 +99,10 @@ def decode(
     They are kept beside the output while a video is decoded, and stay if that fails or is cancelled.
     """
     tensors, recipe, intended = read_latents(latents)
-    target = Target(given["output"] or place_of(latents, intended), given["quality"], given["codec"])
-    check_place(target, recipe["size"], recipe["frames"], given["overwrite"])
+    target = _decoded(given, latents, intended)
+    check_place(target, recipe["size"], recipe["frames"])
     with report.choose(given["json"]) as show:
-        if given["output"] is None and Path(intended) != Path(target.path):
+        if given["output"] is None and Path(intended) != Path(place_of(latents, intended)):
             show.note(f"the file names {intended}, a path that is not followed; -o says another place")
         engine = machine(given).load(recipe)
         publish(
@@ -113,3 +113,13 @@ def decode(
             fps=recipe["fps"],
         )
         show.note(f"{latents} is no longer needed")
+
+
+def _decoded(given: o.Given, latents: str, intended: str) -> Target:
+    """Where a video from kept latents goes: beside them, if nothing is said."""
+    from wan22.media.output_paths import place
+
+    asked = given["output"]
+    default = place_of(latents, intended) if asked is None or Path(asked).is_dir() else asked
+    path, existing = place(asked, default, overwrite=given["overwrite"], latents=False)
+    return Target(path, given["quality"], given["codec"], existing)

@@ -409,7 +409,8 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         name="output",
-        help=".mp4, .mov, .webm, .gif, a folder 'shots/' or 'shot-%04d.png'; of an image .png, .jpg or .webp.",
+        help="A name in .mp4, .mov, .webm, .gif (of an image .png, .jpg, .webp); 'shot-%04d.png' or a new name "
+        "'shots/' for a PNG sequence; or a folder that is there, for the default name in it.",
         group="Where",
         metavar="FILE",
         shown_default="out/PROMPT-SEED.mp4 (.png)",
@@ -440,7 +441,7 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         name="overwrite",
-        help="Replace a file of that name.",
+        help="Replace a file of the name that -o gives; default names replace nothing.",
         group="Where",
         kind="flag",
         default=True,

@@ -5,19 +5,21 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import av
 import numpy as np
 
-from wan22.atomic import sync, written
+from wan22.atomic import sync, temporary_file, written
 from wan22.errors import OutputError
 from wan22.files import PathLike
 from wan22.media.encoding import HEVC_TAG, MUX_OPTIONS, Encoder, Encoding
 from wan22.media.image import read_image
+from wan22.media.output_paths import Existing, publish_file, publish_images
 from wan22.media.recipe_text import RECIPE_KEY, dump_recipe
-from wan22.media.sequence_files import numbered, publish_frames, save_frame, split_sequence
+from wan22.media.sequence_files import numbered, save_frame, split_sequence
 
 Finish = Callable[[Path, Path], None]
 """Makes the video in its second argument (a name not yet taken) from the silent one in its first."""
@@ -27,6 +29,15 @@ _FRAGMENT = "frag_custom+empty_moov+delay_moov+default_base_moof+frag_discont+sk
 # Frames that decoding runs ahead of showing, where frames are reordered. The same for every clip, so that the
 # decoding times of one clip go on where those of the clip before end.
 _REORDER = {"h264": 2, "hevc": 2}
+
+
+@dataclass(frozen=True)
+class Last:
+    """What a finished video still gets: its recipe, its audio by `finish`, and its name as `existing` says."""
+
+    recipe: dict[str, Any] | None = None
+    finish: Finish | None = None
+    existing: Existing = "replace"
 
 
 class Store(Protocol):
@@ -43,9 +54,7 @@ class Store(Protocol):
         """Bring the clip in progress to the disk, behind `at`; `first` is the number of its first frame."""
         ...
 
-    def publish(
-        self, target: Path, frames: int, recipe: dict[str, Any] | None, finish: Finish | None
-    ) -> None: ...
+    def publish(self, target: PathLike, frames: int, last: Last) -> str: ...
 
 
 class FragmentStore:
@@ -85,19 +94,18 @@ class FragmentStore:
                 )
         return _append(self.path, at, fragment)
 
-    def publish(
-        self, target: Path, frames: int, recipe: dict[str, Any] | None, finish: Finish | None
-    ) -> None:
+    def publish(self, target: PathLike, frames: int, last: Last) -> str:
         silent, whole = (self._folder / f"{name}.{self._encoding.kind}" for name in ("silent", "whole"))
-        with written(target, whole):
-            if finish is None:
-                self._copy(whole, frames, recipe)
-                return
-            try:
-                self._copy(silent, frames, recipe)
-                finish(silent, whole)
-            finally:
-                silent.unlink(missing_ok=True)
+        with temporary_file(Path(target), whole):
+            if last.finish is None:
+                self._copy(whole, frames, last.recipe)
+            else:
+                try:
+                    self._copy(silent, frames, last.recipe)
+                    last.finish(silent, whole)
+                finally:
+                    silent.unlink(missing_ok=True)
+            return publish_file(whole, target, last.existing)
 
     def _copy(self, to: Path, frames: int, recipe: dict[str, Any] | None) -> None:
         """Copy the packets into an ordinary file of the target's kind."""
@@ -165,7 +173,7 @@ class FrameStore:
     """Numbered PNG files in the working folder; in the end they get their names, and the first the recipe."""
 
     def __init__(self, path: PathLike, folder: Path) -> None:
-        self._folder, self._sequence = folder, path
+        self._folder = folder
         self._name = split_sequence(path)[1]
         self.path = folder / self._name
         self._count = 0
@@ -187,16 +195,14 @@ class FrameStore:
             sync(self._folder / (self._name % index))
         return self._count
 
-    def publish(
-        self, target: Path, frames: int, recipe: dict[str, Any] | None, finish: Finish | None
-    ) -> None:
-        if finish is not None:
+    def publish(self, target: PathLike, frames: int, last: Last) -> str:
+        if last.finish is not None:
             raise ValueError("a sequence of images has no audio to finish")
         files = [self._folder / (self._name % index) for index in range(frames)]
-        if recipe is not None:
+        if last.recipe is not None:
             with written(files[0]) as part:
-                save_frame(part, read_image(files[0]), recipe)
-        publish_frames(files, self._sequence)
+                save_frame(part, read_image(files[0]), last.recipe)
+        return publish_images(files, target, last.existing)
 
 
 def _append(path: Path, at: int, content: bytes | memoryview) -> int:

@@ -14,12 +14,19 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, ImageOps, PngImagePlugin
 
-from wan22.atomic import written
+from wan22.atomic import temporary_file
 from wan22.errors import OutputError
 from wan22.files import PathLike
 from wan22.media import colour
 from wan22.media.opening import open_image
-from wan22.media.output_paths import IMAGE_KINDS, check_output, estimate_bytes, target_kind
+from wan22.media.output_paths import (
+    IMAGE_KINDS,
+    Existing,
+    check_output,
+    estimate_bytes,
+    publish_file,
+    target_kind,
+)
 from wan22.media.recipe_text import IMAGE_DESCRIPTION, PREFIX, RECIPE_KEY, dump_comment, dump_recipe
 
 MAX_PIXELS = 4096 * 4096
@@ -132,8 +139,13 @@ def _srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     return converted
 
 
-def write_image(path: PathLike, array: np.ndarray, recipe: dict[str, Any] | None = None) -> None:
-    """Write uint8 RGB (H, W, 3) as png, jpg or webp (by the extension), with its recipe inside.
+def write_image(
+    path: PathLike,
+    array: np.ndarray,
+    recipe: dict[str, Any] | None = None,
+    existing: Existing = "replace",
+) -> str:
+    """Write uint8 RGB (H, W, 3) as png, jpg or webp (by the extension), with its recipe inside; return its name.
 
     PNG is exact, the others are of high quality. The file appears complete or not at all.
     Raises OutputError for an unknown extension, a place that cannot be written, or a recipe too long
@@ -144,8 +156,9 @@ def write_image(path: PathLike, array: np.ndarray, recipe: dict[str, Any] | None
     if kind not in IMAGE_KINDS.values():
         raise OutputError(f"{path} names no image. Known: {', '.join(IMAGE_KINDS)}.")
     check_output(path, bytes_needed=estimate_bytes((width, height), 1, path))
-    with written(Path(path)) as part:
+    with temporary_file(Path(path)) as part:
         save(part, array, kind, recipe)
+        return publish_file(part, path, existing)
 
 
 def save(path: Path, array: np.ndarray, kind: str, recipe: dict[str, Any] | None) -> None:

@@ -38,7 +38,7 @@ from wan22.atomic import written
 from wan22.errors import OutputError
 from wan22.files import PathLike, check_fields, read_json, reading
 from wan22.media import output_paths
-from wan22.media.clip_store import Finish, FragmentStore, FrameStore, Store
+from wan22.media.clip_store import Finish, FragmentStore, FrameStore, Last, Store
 from wan22.media.encoding import Encoding
 from wan22.media.recipe_text import FrameHasher
 
@@ -101,7 +101,7 @@ class LongVideo:
                 "and convert the finished video."
             )
         output_paths.check_output(path, bytes_needed=0)
-        self.path = Path(path)
+        self.path, self._place = Path(path), os.fspath(path)
         self.folder = working_folder(path)
         self._encoding = encoding
         self._asked = _plain(
@@ -196,8 +196,15 @@ class LongVideo:
             if old is not None:
                 old.unlink(missing_ok=True)
 
-    def close(self, recipe: dict[str, Any] | None = None, finish: Finish | None = None) -> None:
+    def close(
+        self,
+        recipe: dict[str, Any] | None = None,
+        finish: Finish | None = None,
+        existing: output_paths.Existing = "replace",
+    ) -> str:
         """Make the video from its finished clips, put it in its place with `recipe` inside, and clean up.
+
+        Returns its name, which is another one than was asked only with existing="next".
 
         `finish(silent, whole)`, if given, makes the file that is published from the silent one that carries the
         recipe; both names have the target's extension. It adds the audio. ValueError for a sequence, which has none.
@@ -205,15 +212,16 @@ class LongVideo:
         Raises OutputError if there is no clip or no room, ValueError if a clip is in progress.
         """
         if not self._open:
-            return
+            return self._place
         if self._hasher.frames:
             raise ValueError("a clip is in progress: finish it, or abort")
         with self._guard():
             if not self._clips:
                 raise OutputError(f"{self.path} was not written: there was not a single clip.")
-            self._store.publish(self.path, self.frames, recipe, finish)
+            self._place = self._store.publish(self._place, self.frames, Last(recipe, finish, existing))
             self._index.unlink()
         self._leave()
+        return self._place
 
     def abort(self) -> None:
         """Stop here: finished clips are kept for another time, the clip in progress is dropped."""

@@ -8,17 +8,29 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
+from typing import Literal
 
+from wan22.atomic import put
 from wan22.errors import OutputError
 from wan22.files import LATENTS_SUFFIX, PathLike
-from wan22.media.sequence_files import PATTERN, check_free, numbered, split_sequence
+from wan22.media.sequence_files import (
+    PATTERN,
+    check_free,
+    is_own_folder,
+    numbered,
+    publish_frames,
+    split_sequence,
+)
 
 IMAGE_KINDS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 VIDEO_KINDS = {".mp4": "mp4", ".mov": "mov", ".webm": "webm", ".gif": "gif"}
 SEQUENCE = "sequence"
+
+Existing = Literal["replace", "refuse", "next"]
+"""What becomes of a file that has a result's name when it is complete: it goes, or stays; "next" takes another name."""
 
 # Bytes per pixel and frame, on the safe side: noise at the highest quality of each container.
 _BYTES_PER_PIXEL = {"mp4": 0.8, "webm": 0.8, "mov": 1.2, "gif": 1.2, "png": 3.1, "jpeg": 2.0, "webp": 2.0}
@@ -80,17 +92,72 @@ def names(path: PathLike) -> Iterator[str]:
         yield tagged(path, str(number))
 
 
-def is_taken(path: PathLike) -> bool:
-    """Whether something has that name, or kept latents of it, or an image of that sequence."""
+def is_taken(path: PathLike, *, latents: bool = True) -> bool:
+    """Whether something has that name, or an image of that sequence has, or (if asked) latents were kept of it."""
     text = os.fspath(path)
-    if os.path.lexists(text.rstrip("/") or "/") or os.path.lexists(text.rstrip("/") + LATENTS_SUFFIX):
+    if os.path.lexists(text.rstrip("/") or "/") or (PATTERN.search(Path(text).name) and numbered(text)):
         return True
-    return PATTERN.search(Path(text).name) is not None and bool(numbered(text))
+    return latents and os.path.lexists(text.rstrip("/") + LATENTS_SUFFIX)
 
 
-def free(path: PathLike) -> str:
+def free(path: PathLike, *, latents: bool = True) -> str:
     """Return the first of `names` that is not taken."""
-    return next(name for name in names(path) if not is_taken(name))
+    return next(name for name in names(path) if not is_taken(name, latents=latents))
+
+
+def place(
+    asked: str | None, default: str, *, overwrite: bool = True, still: bool = False, latents: bool = True
+) -> tuple[str, Existing]:
+    """Return where a result goes, and what becomes of a file that is there: the one rule of all commands.
+
+    Nothing `asked`: the `default` name, or the next that nothing has. A folder: the default name in it, likewise. A
+    name: that one, in the place of what has it, unless not `overwrite`.
+
+    A folder is what is one already, but for one that holds a PNG sequence of ours and nothing else; that sequence is
+    replaced. A new name that ends in "/" is a new sequence; of a `still`, which is one image, a new folder.
+    """
+    if asked is None:
+        return free(default, latents=latents), "next"
+    if _is_folder(asked, still):
+        name = default.rstrip("/").rpartition("/")[2] + "/" * default.endswith("/")
+        return free(f"{asked.rstrip('/')}/{name}", latents=latents), "next"
+    return asked, "replace" if overwrite else "refuse"
+
+
+def _is_folder(asked: str, still: bool) -> bool:
+    path = Path(asked)
+    if path.is_dir():
+        return still or not is_own_folder(path)
+    return still and asked.endswith("/")
+
+
+def publish_file(part: Path, path: PathLike, existing: Existing = "replace") -> str:
+    """Give the complete file `part` the name `path`, or the next one, and return it. Raises OutputError if it is taken
+    and is not to be replaced.
+    """
+    return _published(lambda name, replace: put(part, Path(name), replace=replace), path, existing)
+
+
+def publish_images(frames: Sequence[Path], path: PathLike, existing: Existing = "replace") -> str:
+    """Give images of ours, in order, the names of a sequence, as `publish_file`."""
+    return _published(lambda name, replace: publish_frames(frames, name, replace=replace), path, existing)
+
+
+def _published(give: Callable[[str, bool], None], path: PathLike, existing: Existing) -> str:
+    if existing == "replace":
+        give(os.fspath(path), True)
+        return os.fspath(path)
+    for name in names(path):
+        try:
+            give(name, False)
+        except FileExistsError as error:
+            if existing == "refuse":
+                raise OutputError(
+                    f"{path} came to be while the work was done, and is left. Choose another name."
+                ) from error
+        else:
+            return name
+    raise AssertionError("names do not end")
 
 
 def estimate_bytes(size: tuple[int, int], frames: int, path: PathLike) -> int:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from wan22.atomic import sync, temporary_folder, written_folder
+from wan22.atomic import put, sync, temporary_folder, written_folder
 from wan22.errors import OutputError
 from wan22.files import PathLike
 from wan22.media.recipe_text import RECIPE_KEY, dump_recipe
@@ -114,17 +114,19 @@ def _other(path: PathLike) -> str:
     return f"{folder}-2/" if not PATTERN.search(Path(path).name) else f"{folder / ('new-' + name)}"
 
 
-def publish_frames(frames: Sequence[Path], path: PathLike) -> None:
+def publish_frames(frames: Sequence[Path], path: PathLike, *, replace: bool = True) -> None:
     """Give the images `frames` (files of ours, in order) the names of the sequence `path`, as one; they stay.
 
-    A former sequence of that name goes. Raises OutputError, and leaves everything as it was, for images under those
-    names that are not ours.
+    A former sequence of that name goes, if it may `replace` it; else FileExistsError. Raises OutputError, and leaves
+    everything as it was, for images under those names that are not ours.
     """
+    if not replace and is_there(path):
+        raise FileExistsError(f"{path} exists already")
     check_free(path)
     folder, name = split_sequence(path)
     names = [name % index for index in range(len(frames))]
     if _has_folder_for_itself(path):
-        with written_folder(folder.resolve(), replace=True) as part:
+        with written_folder(folder.resolve(), replace=is_ours if replace else None) as part:
             _link(frames, part, names)
         return
     with temporary_folder(folder / name) as part:
@@ -135,10 +137,10 @@ def publish_frames(frames: Sequence[Path], path: PathLike) -> None:
         note.touch()
         sync(folder)
         for old in numbered(path):
-            if old.name not in names:
+            if old.name not in names and is_ours(old):
                 old.unlink()  # the tail of a longer video would become a part of this one
         for each in names:
-            (part / each).replace(folder / each)
+            put(part / each, folder / each, replace=is_ours(folder / each))
         sync(folder)
         note.unlink()
         sync(folder)
@@ -173,8 +175,21 @@ def _has_folder_for_itself(path: PathLike) -> bool:
         return True
     if PATTERN.search(Path(path).name) or folder.resolve() in (Path.cwd(), *Path.cwd().parents):
         return False
-    images = numbered(path)
-    return len(list(folder.iterdir())) == len(images) and all(is_ours(image) for image in images)
+    return not any(folder.iterdir()) or is_own_folder(folder)
+
+
+def is_own_folder(folder: Path) -> bool:
+    """Whether a folder holds images of one sequence of ours, and nothing else."""
+    images = numbered(folder)
+    return bool(images) and len(list(folder.iterdir())) == len(images) and all(map(is_ours, images))
+
+
+def is_there(path: PathLike) -> bool:
+    """Whether something has the names of a sequence: one of its images, or a folder that is not empty, or a file."""
+    folder, _ = split_sequence(path)
+    if PATTERN.search(Path(path).name):
+        return bool(numbered(path))
+    return os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir()))
 
 
 def _link(frames: Sequence[Path], part: Path, names: Sequence[str]) -> None:

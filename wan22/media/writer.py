@@ -7,6 +7,7 @@ promised is the image: the recipe holds the hash of the frames that went in.
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack, suppress
 from fractions import Fraction
 from pathlib import Path
@@ -16,13 +17,13 @@ from typing import Any, Protocol
 import av
 import numpy as np
 
-from wan22.atomic import temporary_name, written
+from wan22.atomic import temporary_file, temporary_name
 from wan22.errors import OutputError
 from wan22.files import PathLike
 from wan22.media import output_paths
 from wan22.media.encoding import MUX_OPTIONS, Encoder, Encoding
 from wan22.media.recipe_text import RECIPE_KEY, dump_comment, dump_recipe
-from wan22.media.sequence_files import frames_folder, publish_frames, save_frame
+from wan22.media.sequence_files import frames_folder, save_frame
 
 
 class _Sink(Protocol):
@@ -30,7 +31,7 @@ class _Sink(Protocol):
 
     def add(self, frame: np.ndarray) -> None: ...
 
-    def finish(self, recipe: dict[str, Any] | None) -> None: ...
+    def finish(self, recipe: dict[str, Any] | None, existing: output_paths.Existing) -> str: ...
 
     def discard(self) -> None: ...
 
@@ -52,8 +53,8 @@ class VideoWriter:
             writer.close(recipe)           # optional: the recipe may be known only now
 
     Leaving the block after an exception leaves no file. An old file of that name stays until the new one is
-    complete. Raises OutputError if the place cannot be written, OptionError for an unknown codec or quality
-    or an impossible rate, SizeError for an impossible size.
+    complete; `existing` says what then becomes of it (output_paths.Existing). Raises OutputError if the place cannot be
+    written, OptionError for an unknown codec or quality or an impossible rate, SizeError for an impossible size.
     """
 
     def __init__(
@@ -65,12 +66,14 @@ class VideoWriter:
         recipe: dict[str, Any] | None = None,
         quality: str = "high",
         codec: str | None = None,
+        existing: output_paths.Existing = "replace",
     ) -> None:
         encoding = Encoding.of(path, fps, size, quality, codec)
         output_paths.check_output(path, bytes_needed=0)
         self.path = Path(path)
         self.frames = 0
-        self._encoding = encoding
+        self._encoding, self._existing = encoding, existing
+        self._place = os.fspath(path)
         self._recipe = recipe
         self._open = True
         self._sink: _Sink = (
@@ -92,19 +95,23 @@ class VideoWriter:
                 raise OutputError(f"{self.path} cannot be written: {error.strerror or error}.") from error
             raise
 
-    def close(self, recipe: dict[str, Any] | None = None) -> None:
+    def close(self, recipe: dict[str, Any] | None = None) -> str:
         """Finish the file and put it in its place, with `recipe` inside (or the one given at the beginning).
+
+        Returns its name, which is another one than was asked only with existing="next".
 
         A second call does nothing. Raises OutputError if there were no frames, or if writing fails.
         """
         if not self._open:
-            return
+            return self._place
         if not self.frames:
             self.abort()
             raise OutputError(f"{self.path} was not written: there was not a single frame.")
         self._open = False
         try:
-            self._sink.finish(recipe if recipe is not None else self._recipe)
+            self._place = self._sink.finish(recipe if recipe is not None else self._recipe, self._existing)
+            self.path = Path(self._place)
+            return self._place
         except (OSError, av.error.FFmpegError) as error:
             raise OutputError(f"{self.path} cannot be written: {error.strerror or error}.") from error
         finally:
@@ -142,18 +149,19 @@ class _Video:
     def add(self, frame: np.ndarray) -> None:
         self._packets += self._encoder.encode(frame)
 
-    def finish(self, recipe: dict[str, Any] | None) -> None:
+    def finish(self, recipe: dict[str, Any] | None, existing: output_paths.Existing) -> str:
         self._packets += self._encoder.flush()
         if self._codec == "hevc":
             _stamp(self._packets)
         if recipe is not None and self._kind != "gif":
             self._container.metadata[RECIPE_KEY] = dump_recipe(recipe)
-        with written(self._target, self._part) as part:
+        with temporary_file(self._target, self._part) as part:
             for packet in self._packets:
                 self._container.mux(packet)
             self._container.close()
             if recipe is not None and self._kind == "gif":
                 _insert_comment(part, dump_comment(recipe))
+            return output_paths.publish_file(part, self._target, existing)
 
     def discard(self) -> None:
         self._packets.clear()
@@ -196,11 +204,12 @@ class _Frames:
             save_frame(file, frame)
         self._files.append(file)
 
-    def finish(self, recipe: dict[str, Any] | None) -> None:
+    def finish(self, recipe: dict[str, Any] | None, existing: output_paths.Existing) -> str:
         assert self._first is not None
         save_frame(self._files[0], self._first, recipe)
-        publish_frames(self._files, self._path)
+        place = output_paths.publish_images(self._files, self._path, existing)
         self._open.close()
+        return place
 
     def discard(self) -> None:
         self._open.close()

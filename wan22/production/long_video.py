@@ -64,7 +64,8 @@ def publish_long(engine: Engine, request: Request, work: LongWork, events: Event
             meter = _meter(video, work, recipe)
             recipe = _make(engine, request, video, meter, done, events)
             recipe |= {**work.notes, "clips_sha256": video.digest()} | _drifted(meter)
-            video.close(recipe, finish=None if work.audio is None else work.audio.under)
+            finish = None if work.audio is None else work.audio.under
+            place = video.close(recipe, finish, target.existing)
     except KeyboardInterrupt as error:
         raise Cancelled(f"cancelled; {_kept(video, work)}") from error
     except DecodeError as error:
@@ -75,7 +76,7 @@ def publish_long(engine: Engine, request: Request, work: LongWork, events: Event
         if video.finished:
             events.note(_kept(video, work))
         raise
-    events.made(target.path, recipe)
+    events.made(place, recipe)
     return recipe
 
 

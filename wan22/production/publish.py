@@ -6,6 +6,7 @@ Nothing appears under the result's name until it is complete.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from wan22.media.output_paths import Existing
     from wan22.production.events import EventSink
     from wan22.types import Event, Latents
 
@@ -26,11 +28,15 @@ _RECIPE, _OUTPUT = "wan22", "wan22.output"  # names in the latents file's metada
 
 @dataclass(frozen=True)
 class Target:
-    """Where a result goes and how it is encoded. `path` is kept as typed: a final "/" asks for a sequence."""
+    """Where a result goes, what becomes of a file that is there, and how it is encoded.
+
+    `path` is kept as typed: a final "/" asks for a sequence.
+    """
 
     path: str
     quality: str = "high"
     codec: str | None = None
+    existing: Existing = "replace"
 
     @property
     def latents(self) -> Path:
@@ -44,10 +50,10 @@ class Target:
         return replace(self, path=tagged(self.path, tag))
 
     def free(self) -> Target:
-        """This target, or the next one whose name is not taken."""
+        """This target, or the next one whose name is not taken; what takes it meanwhile stays."""
         from wan22.media.output_paths import free
 
-        return replace(self, path=free(self.path))
+        return replace(self, path=free(self.path), existing="next")
 
 
 class FrameSink(Protocol):
@@ -55,7 +61,7 @@ class FrameSink(Protocol):
 
     def add(self, frames: np.ndarray) -> None: ...
 
-    def close(self, recipe: dict[str, Any] | None = None) -> None: ...
+    def close(self, recipe: dict[str, Any] | None = None) -> str: ...
 
     def abort(self) -> None: ...
 
@@ -63,19 +69,19 @@ class FrameSink(Protocol):
 class _Image:
     """A video of one frame, written as an image."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, path: str, existing: Existing) -> None:
+        self._path, self._existing = path, existing
         self._frames: list[np.ndarray] = []
 
     def add(self, frames: np.ndarray) -> None:
         self._frames += list(frames)
 
-    def close(self, recipe: dict[str, Any] | None = None) -> None:
+    def close(self, recipe: dict[str, Any] | None = None) -> str:
         from wan22.media.image import write_image
 
         if len(self._frames) != 1:
             raise OutputError(f"{self._path} names one image, and there are {len(self._frames)} frames")
-        write_image(self._path, self._frames[0], recipe)
+        return write_image(self._path, self._frames[0], recipe, self._existing)
 
     def abort(self) -> None:
         self._frames.clear()
@@ -126,7 +132,7 @@ def publish(
                 case Finished():
                     recipe = {**event.recipe, **(notes or {}), "frames_sha256": hasher.hexdigest()}
                     recipe = json.loads(json.dumps(recipe))  # as a reader of the file will see it
-        sink.close(recipe)
+        place = sink.close(recipe)
     except BaseException as error:
         sink.abort()
         if isinstance(error, KeyboardInterrupt):
@@ -142,35 +148,49 @@ def publish(
         raise
     if saved:
         saved.unlink(missing_ok=True)
-    events.made(target.path, recipe)
+    events.made(place, recipe)
     return recipe
 
 
 def _remedy(saved: Path, target: Target) -> str:
     import shlex
 
-    return f"`wan22 decode {shlex.quote(str(saved))} -o {shlex.quote(target.path)}` finishes the job"
+    there = f" -o {shlex.quote(target.path)}" if target.existing == "replace" else ""
+    return f"`wan22 decode {shlex.quote(str(saved))}{there}` finishes the job"
 
 
 def _open(target: Target, size: tuple[int, int], fps: float) -> FrameSink:
     if is_image(target.path):
-        return _Image(target.path)
+        return _Image(target.path, target.existing)
     from wan22.media.video import VideoWriter
 
-    return VideoWriter(target.path, fps=fps, size=size, quality=target.quality, codec=target.codec)
+    return VideoWriter(
+        target.path,
+        fps=fps,
+        size=size,
+        quality=target.quality,
+        codec=target.codec,
+        existing=target.existing,
+    )
 
 
 def _save(event: Latents, target: Target, events: EventSink, notes: dict[str, Any]) -> Path | None:
-    """Put the latents in a safe place. A full disk is no reason to give up a video that may still be decoded."""
+    """Put the latents in a safe place, and leave those that were kept of another video.
+
+    A full disk is no reason to give up a video that may still be decoded.
+    """
+    from wan22.media.output_paths import names
     from wan22.weights.writer import write_tensors
 
     metadata = {_RECIPE: json.dumps({**event.recipe, **notes}), _OUTPUT: target.path}
+    beside = (Target(name).latents for name in names(target.path))
+    place = next(path for path in beside if not os.path.lexists(path))
     try:
-        write_tensors(target.latents, event.tensors, metadata)
+        write_tensors(place, event.tensors, metadata, replace=False)
     except OutputError as error:
         events.note(f"the latents could not be saved before decoding: {error}")
         return None
-    return target.latents
+    return place
 
 
 def read_latents(path: str) -> tuple[dict[str, Tensor], dict[str, Any], str]:

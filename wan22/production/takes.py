@@ -123,14 +123,23 @@ def _take(
     from wan22.director.judge import judge, score
     from wan22.director.measure import measure
 
-    place = target.tagged(f"take-{request.seed}").free()
+    place, quiet = target.tagged(f"take-{request.seed}").free(), _Named(events)
     frames: list[np.ndarray] = []
     recipe = publish(
-        _seen(video(request), frames), place, Quiet(events), size=canvas.out, fps=canvas.fps, notes=notes
+        _seen(video(request), frames), place, quiet, size=canvas.out, fps=canvas.fps, notes=notes
     )
     whole = np.concatenate(frames)
     verdicts = judge(measure(whole, canvas.fps), request.prompt)
-    return Take(request.seed, place, whole, recipe, score(verdicts), verdicts)
+    return Take(request.seed, replace(place, path=quiet.path), whole, recipe, score(verdicts), verdicts)
+
+
+class _Named(Quiet):
+    """Keeps the name under which a take was written."""
+
+    path = ""
+
+    def made(self, path: str, recipe: dict[str, Any]) -> None:
+        self.path = path
 
 
 def _seen(events: Iterable[Event], frames: list[np.ndarray]) -> Iterator[Event]:

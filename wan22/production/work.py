@@ -126,7 +126,7 @@ def make(work: Work, events: EventSink) -> None:
     if "strength" in work.given and "video" not in work.files:
         raise OptionError("--strength says how far a clip is changed; give the clip with --video")
     target = _target(work)
-    check_place(target, (1, 1), 1, work.overwrite)
+    check_place(target, (1, 1), 1)
     work, told = with_direction(work, events)
     check_takes(work.takes.number, work.count, work.given["prompt"])
     track = work.audio.open()
@@ -139,8 +139,8 @@ def make(work: Work, events: EventSink) -> None:
     notes = rerender.note_files(work.files | ({"audio": track.path} if track and not track.said else {}))
     notes |= _of_audio(track) | told
     for turn in range(work.count):
-        place = target.tagged(str(turn + 1)) if work.count > 1 else target
-        check_place(place, canvas.out, canvas.frames * (work.count - turn), work.overwrite)
+        place = _turn(target, turn) if work.count > 1 else target
+        check_place(place, canvas.out, canvas.frames * (work.count - turn))
         now = replace(request, seed=request.seed + turn)
         if work.takes.number is not None:
             made = best_takes(
@@ -204,33 +204,50 @@ def _request(work: Work, track: AudioTrack | None) -> Request:
 
 def _target(work: Work) -> Target:
     """Where the result goes: as typed, beside the video that is made again, or under out/."""
-    if work.output is not None:
-        path = work.output
-    elif work.source is not None:
-        path = Target(work.source).tagged("again").path
-        path = path if is_image(path) == (work.suffix == ".png") else f"{Path(path).with_suffix(work.suffix)}"
+    from wan22.media.output_paths import place
+
+    if work.source is not None:
+        default = Target(work.source).tagged("again").path
+        if is_image(default) != (work.suffix == ".png"):
+            default = f"{Path(default).with_suffix(work.suffix)}"
     else:
-        path = f"out/{slug(work.given['prompt'])}-{work.given.get('seed', 0)}{work.suffix}"
+        default = f"out/{slug(work.given['prompt'])}-{work.given.get('seed', 0)}{work.suffix}"
+    path, existing = place(work.output, default, overwrite=work.overwrite, still=work.suffix == ".png")
     if is_image(path) and work.suffix != ".png":
         raise OutputError(
             f"{path} is an image, and `wan22 generate` makes videos; use `wan22 image`, or name a .mp4"
         )
     if not is_image(path) and work.suffix == ".png":
         raise OutputError(f"{path} is no image, and `wan22 image` makes one; use a .png, .jpg or .webp")
-    return Target(path, work.quality, work.codec)
+    return Target(path, work.quality, work.codec, existing)
 
 
-def check_place(target: Target, size: tuple[int, int], frames: int, overwrite: bool) -> None:
+def _turn(target: Target, turn: int) -> Target:
+    """Where one of several videos goes: a name that nobody typed replaces nothing."""
+    one = target.tagged(str(turn + 1))
+    return one if one.existing == "refuse" else one.free()
+
+
+def check_place(target: Target, size: tuple[int, int], frames: int) -> None:
     """Raise OutputError if a video of that size cannot be written there."""
     from wan22.media.output_paths import check_output, estimate_bytes
 
-    check_output(target.path, bytes_needed=estimate_bytes(size, frames, target.path), overwrite=overwrite)
+    check_output(
+        target.path,
+        bytes_needed=estimate_bytes(size, frames, target.path),
+        overwrite=target.existing == "replace",
+    )
 
 
 def slug(prompt: str) -> str:
-    """A file name from a prompt: its first words, letters of any language, at most 48 characters."""
-    words = "-".join(re.findall(r"\w+", prompt.lower()))[:48].strip("-_")
-    return words or "video"
+    """A file name from a prompt: its first words, letters of any language, at most 48 characters and 120 bytes.
+
+    A name has 255 bytes on most disks, and endings such as -take-7.mp4.latents.safetensors follow.
+    """
+    from wan22.media.output_paths import shortened
+
+    words = "-".join(re.findall(r"\w+", prompt.lower()))[:48]
+    return shortened(words, 120).strip("-_") or "video"
 
 
 def present(values: dict[str, Any]) -> dict[str, Any]:

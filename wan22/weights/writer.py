@@ -48,11 +48,15 @@ def write_safetensors(
 
 
 def write_tensors(
-    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str] | None = None,
+    *,
+    replace: bool = True,
 ) -> None:
     """Write tensors that are in memory, whole or not at all. Raises OutputError if the place cannot be written."""
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with written(path) as part:
+    with written(path, replace=replace) as part:
         try:
             save_file(whole, part, metadata=None if metadata is None else dict(metadata))
         except SafetensorError as error:  # that is how it says that a disk is full
