@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from wan22.catalog import VARIANTS
 from wan22.errors import MediaError
 from wan22.media import colour
 from wan22.media import image as image_module
 from wan22.media import video as video_module
 from wan22.media.image import read_image
 from wan22.media.video import probe, read_clip, stream_clip
+from wan22.request import resolve
+from wan22.types import Request
 
 CODECS = {"mp4": "libx264", "mov": "libx264", "mkv": "libx264", "webm": "libvpx-vp9"}
 
@@ -487,3 +490,10 @@ def test_no_more_is_read_of_a_clip_than_a_video_needs_however_its_length_is_said
     assert np.array_equal(of_frames.frames, of_seconds.frames)
     assert len(of_frames.frames) == 2 * min(fps or 10, 10) + 8
     assert len(video_module.read_condition(path).frames) == 44
+
+
+def test_the_notices_of_a_clip_are_those_of_the_video_made_from_it(tmp_path):
+    path = write(tmp_path / "a.mp4", [quarters()] * 5, sample_aspect_ratio=Fraction(2))
+    clip = video_module.read_condition(path)
+    job = resolve(Request(prompt="a ball", video=clip), VARIANTS["t2v-A14B"])
+    assert clip.notices and clip.notices[0] in job.notices
