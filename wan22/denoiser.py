@@ -9,11 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from wan22.conditioning.clips import ClipCondition
+from wan22.conditioning.image import ImageCondition
 from wan22.conditioning.text import Context
+from wan22.errors import OptionError
 from wan22.memory.placement import Placement
 from wan22.models.dit import ExtraTokens, NoiseLevels, TextMemory
 from wan22.request import Job
-from wan22.sampling import cfg, rescale, velocity_to_x0
+from wan22.sampling import cfg, hold, hold_noisy, rescale, velocity_to_x0
+from wan22.sampling.denoise import Denoise
 from wan22.types import Events, Level, Phase, Reply
 
 BATCH_TOKENS = 4096
@@ -148,3 +151,19 @@ class _Branch:
     count: int
     text: TextMemory
     beside: ExtraTokens | None
+
+
+def keep_known(denoise: Denoise, known: ImageCondition, noise: Tensor) -> Denoise:
+    """A denoise that keeps the latents that are known, if there are any."""
+    if known.latents is None or known.frames is None:
+        return denoise
+    where = known.frames.view(1, -1, 1, 1).to(noise.device)
+    latents = known.latents.to(noise.device)
+    return hold_noisy(denoise, latents, where, noise) if known.noisy else hold(denoise, latents, where)
+
+
+def like(given: Tensor, x: Tensor) -> Tensor:
+    """A sample that a caller sent, where `x` is and as precise."""
+    if given.shape != x.shape:
+        raise OptionError(f"the sample was {tuple(x.shape)}, and is to be replaced by {tuple(given.shape)}")
+    return given.to(x)

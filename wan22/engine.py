@@ -13,33 +13,29 @@ import math
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from wan22 import postprocess
-from wan22.arch import DiTArch, UMT5Arch, VAEArch
+from wan22 import assembly, postprocess
 from wan22.canvas import Canvas
 from wan22.catalog import NANO, Variant
 from wan22.clock import Clock
 from wan22.conditioning.clips import Carry, ClipCondition, ClipPlan, FrameChaining
-from wan22.conditioning.color_match import ColorMatch
+from wan22.conditioning.color_match import match_clip
 from wan22.conditioning.image import ImageCondition, channels, cover, frames, to_pixels
 from wan22.conditioning.speech import AudioFeatures, SpeechClips, hidden_states
 from wan22.conditioning.text import Context, Tokenizer
-from wan22.denoiser import Denoiser, contexts
+from wan22.denoiser import Denoiser, contexts, keep_known, like
 from wan22.errors import CheckpointError, DecodeError, OptionError
-from wan22.library import Model, Parts, open_model
+from wan22.library import Parts, open_model
 from wan22.memory.device import free_memory, pick_device, pick_dtype, wait
 from wan22.memory.placement import Load, Placement, plan
 from wan22.request import Job, resolve
-from wan22.sampling import add_noise, draw_noise, hold, hold_noisy, solve
-from wan22.sampling.denoise import Denoise
+from wan22.sampling import add_noise, draw_noise, solve
 from wan22.types import (
     ClipDone,
     Event,
@@ -53,13 +49,9 @@ from wan22.types import (
     Request,
 )
 from wan22.version import __version__
-from wan22.weights.fingerprint import fingerprint, fingerprint_of
-from wan22.weights.load import Edit, check_reader, load_module, meta_module
+from wan22.weights.load import check_reader, meta_module
 from wan22.weights.lora import Fitted, LoRA, fit, merging
-from wan22.weights.reader import Reader, open_reader
-from wan22.weights.tokenizer import read_spiece
-
-Arch = DiTArch | VAEArch | UMT5Arch
+from wan22.weights.reader import Reader
 
 SMALL = 200_000_000
 """Parameters up to which a model counts as small: float32 on the CPU, both guidance branches in one batch."""
@@ -68,8 +60,6 @@ _WHOLE_LATENTS = 4096
 """Positions of latents up to which the VAE works on a video at once."""
 
 _REMEMBERED_TEXTS = 16
-FLOAT32 = ("norm", "modulation", "time_embedding", "time_projection", "head.")
-"""Parts of parameter names that stay float32 in every precision (spec: transformer, section 5)."""
 
 
 class Engine:
@@ -84,7 +74,7 @@ class Engine:
         placement: Placement,
         dtype: torch.dtype,
         weights: Mapping[str, str],
-        experts: Mapping[str, "_Read"] | None = None,
+        experts: Mapping[str, assembly.ReadPart] | None = None,
         fast: Fitted = Fitted(),  # noqa: B008 - it is frozen
     ) -> None:
         self.name, self.variant = name, variant
@@ -180,13 +170,13 @@ class Engine:
             x = x.to(self.dtype)  # as the release: each update is rounded to it (spec: quirk 46)
         x = (yield from self._denoise(job, clip, texts, condition, x, clock)).float()
         yield Phase("decode", f"{job.canvas.latent[0]} latent frames")
-        kept = _Kept(story.keep)
+        kept = postprocess.LastFrames(story.keep)
         try:
             before = [] if condition.before is None else [condition.before.to(x)]
             stream = postprocess.own_frames(
                 self._decode(self.vae(), torch.cat([*before, x], dim=1)[None]), condition
             )
-            stream, colour = _matched_color(stream, carry, job.request.color_match)
+            stream, colour = match_clip(stream, carry, job.request.color_match)
             yield from postprocess.deliver(
                 postprocess.repeat_first_frame(kept(stream), condition.repeat_first), job.canvas, clip
             )
@@ -345,7 +335,7 @@ class Engine:
         yield Phase("denoise", f"{len(job.schedule)} steps, {job.solver}")
         x = x.to(self.device)
         experts = Denoiser(self._placement, job, contexts(job, clip, texts, self.device), condition)
-        denoise = _holding(experts.denoise, condition.image, x)
+        denoise = keep_known(experts.denoise, condition.image, x)
         steps = solve(job.solver, denoise, x, job.schedule, seed=job.request.seed + clip)
         reply: Reply | None = None
         for level in job.schedule:
@@ -367,7 +357,7 @@ class Engine:
                 clip=clip + 1,
                 clips=job.canvas.clips,
             )
-            x = step.x if reply is None or reply.x is None else _alike(reply.x, step.x)
+            x = step.x if reply is None or reply.x is None else like(reply.x, step.x)
             if reply is not None and reply.stop:
                 break
         if not bool(torch.isfinite(x).all()):
@@ -390,59 +380,6 @@ class Engine:
             "dtype": str(self.dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
         }
-
-
-def _alike(given: Tensor, x: Tensor) -> Tensor:
-    """A sample that a caller sent, where `x` is and as precise."""
-    if given.shape != x.shape:
-        raise OptionError(f"the sample was {tuple(x.shape)}, and is to be replaced by {tuple(given.shape)}")
-    return given.to(x)
-
-
-def _holding(denoise: Denoise, known: ImageCondition, noise: Tensor) -> Denoise:
-    """A denoise that keeps the latents that are known, if there are any."""
-    if known.latents is None or known.frames is None:
-        return denoise
-    where = known.frames.view(1, -1, 1, 1).to(noise.device)
-    latents = known.latents.to(noise.device)
-    return hold_noisy(denoise, latents, where, noise) if known.noisy else hold(denoise, latents, where)
-
-
-_COLOUR = "colour."
-"""Begins the names of the tensors that hold a video's colours, in what a clip leaves to the next."""
-
-
-def _matched_color(stream: Iterator[Tensor], carry: Carry, strength: float) -> tuple[Iterator[Tensor], Carry]:
-    """Keep a clip's colours to the first one's, if asked; return its frames, and the colours for the next clip."""
-    if not strength:
-        return stream, {}
-    whole = torch.cat(list(stream), dim=1)
-    held = {name.removeprefix(_COLOUR): t for name, t in carry.items() if name.startswith(_COLOUR)}
-    if held:
-        hold = ColorMatch.from_tensors(held)
-        whole = hold.correct(whole, strength)
-    else:
-        hold = ColorMatch.from_frames(whole)
-    return iter([whole]), {f"{_COLOUR}{name}": tensor for name, tensor in hold.as_tensors().items()}
-
-
-class _Kept:
-    """Remembers the last frames of a stream of parts (3, T, H, W), on the CPU."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._parts: list[Tensor] = []
-
-    def __call__(self, stream: Iterator[Tensor]) -> Iterator[Tensor]:
-        for part in stream:
-            self._parts.append(part[:, -self._count :].cpu())
-            while sum(p.shape[1] for p in self._parts[1:]) >= self._count:
-                self._parts.pop(0)
-            yield part
-
-    def frames(self) -> Tensor:
-        """The last frames, as many as there were of them."""
-        return torch.cat(self._parts, dim=1)[:, -self._count :].float()
 
 
 def load(
@@ -472,7 +409,7 @@ def load(
     where = pick_device(device)
     found = open_model(model if model is not None or parts else NANO, parts, task)
     fitted = fit(loras, found.variant.experts, found.variant.dit, found.name)
-    arches = _arches(found)
+    arches = assembly.architectures(found)
     counts = {part: sum(p.numel() for p in meta_module(arch).parameters()) for part, arch in arches.items()}
     precision = pick_dtype(dtype, where, small=sum(counts.values()) <= SMALL)
     # The VAE is float32 in the official release, whatever the rest is.
@@ -488,68 +425,24 @@ def load(
     for part, opened in given.items():
         with opened() as reader:
             check_reader(reader, meta_module(arches[part]))
-    read = {part: partial(_load_part, source[part], arches[part], dtypes[part]) for part in arches}
+    read = {part: partial(assembly.read_part, source[part], arches[part], dtypes[part]) for part in arches}
     loaders: dict[str, Callable[[torch.device], nn.Module]] = dict(read)
     if found.variant.speech is not None:
         loaders["audio"] = partial(load_audio_encoder, found.parts["audio"])
-    weights = {part: _fingerprint(source[part]) for part in loaders}
+    weights = {part: assembly.source_fingerprint(source[part]) for part in loaders}
     engine = Engine(
         found.name,
         found.variant,
-        tokenizer=_open_tokenizer(found.tokenizer),
+        tokenizer=assembly.open_tokenizer(found.tokenizer),
         placement=Placement(loaders, rest, where),
         dtype=precision,
         weights=weights,
         experts={part: read[part] for part in found.variant.experts},
-        fast=_fit_fast(found),
+        fast=assembly.fit_fast(found),
     )
     engine.notices = found.notices
     engine._use(fitted)
     return engine
-
-
-def _fingerprint(source: "_Source") -> str:
-    if isinstance(source, Path):
-        return fingerprint(source)
-    with source() as reader:
-        return fingerprint_of(reader)
-
-
-def _fit_fast(model: Model) -> Fitted:
-    """The adapters for few steps that a model ships, checked like anybody's."""
-    alone = model.variant.experts == ("dit",)
-    loras = [LoRA(path, expert=None if alone else expert) for expert, path in model.fast.items()]
-    return fit(loras, model.variant.experts, model.variant.dit, model.name)
-
-
-def _arches(model: Model) -> dict[str, Arch]:
-    row = model.variant
-    return {**dict.fromkeys(row.experts, row.dit), "vae": row.vae, "text": row.text}
-
-
-def _open_tokenizer(path: Path) -> Tokenizer:
-    """From its own file, or from the SentencePiece model that ComfyUI and llama.cpp keep within the text encoder's."""
-    if path.is_dir() or path.name == "tokenizer.json":
-        return Tokenizer.open(path)
-    data = read_spiece(path)
-    return Tokenizer.open(path) if data is None else Tokenizer.from_pieces(data)
-
-
-_Source = Path | Callable[[], Reader]
-_LendEdit = Callable[[], AbstractContextManager[Edit | None]]
-_Read = Callable[..., nn.Module]
-"""Reads a part onto a device; with `lend`, through the edit that it lends meanwhile."""
-
-
-def _load_part(
-    source: "_Source", arch: Arch, dtype: torch.dtype, device: torch.device, lend: _LendEdit = nullcontext
-) -> nn.Module:
-    def dtype_of(name: str) -> torch.dtype:
-        keep = isinstance(arch, DiTArch) and any(part in name for part in FLOAT32)
-        return torch.float32 if keep else dtype
-
-    with open_reader(source) if isinstance(source, Path) else source() as reader, lend() as edit:
-        return load_module(meta_module(arch), reader, dtype=dtype_of, device=device, edit=edit)
 
 
 def _device_name(device: torch.device) -> str:

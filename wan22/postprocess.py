@@ -129,3 +129,22 @@ def _stretch(pixels: Tensor, frames: int) -> Iterator[Tensor]:
         before = min(int(at), max(0, last - 1))
         after = min(before + 1, last)
         yield torch.lerp(pixels[:, before], pixels[:, after], at - before)[:, None]
+
+
+class LastFrames:
+    """Remembers the last frames of a stream of parts (3, T, H, W), on the CPU."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._parts: list[Tensor] = []
+
+    def __call__(self, stream: Iterator[Tensor]) -> Iterator[Tensor]:
+        for part in stream:
+            self._parts.append(part[:, -self._count :].cpu())
+            while sum(p.shape[1] for p in self._parts[1:]) >= self._count:
+                self._parts.pop(0)
+            yield part
+
+    def frames(self) -> Tensor:
+        """The last frames, as many as there were of them."""
+        return torch.cat(self._parts, dim=1)[:, -self._count :].float()

@@ -470,7 +470,7 @@ def unloaded(folder):
         raise AssertionError("a network was loaded")
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(engine_module, "_load_part", fail)
+        patched.setattr(engine_module.assembly, "read_part", fail)
         patched.setattr("wan22.weights.wav2vec2.load_audio_encoder", fail)
         return wan22.load(folder, device="cpu")
 

@@ -143,3 +143,26 @@ def _to_rgb(lab: Tensor) -> Tensor:
 def _mix(matrix: tuple[tuple[float, ...], ...] | list[list[float]], colours: Tensor) -> Tensor:
     """Multiply (3, 3) with the first axis of (3, T, H, W)."""
     return torch.tensordot(torch.tensor(matrix, device=colours.device), colours, dims=1)
+
+
+_COLOUR = "colour."
+"""Begins the names of the tensors that hold a video's colours, in what a clip leaves to the next."""
+
+
+def match_clip(
+    stream: Iterator[Tensor], carry: dict[str, Tensor], strength: float
+) -> tuple[Iterator[Tensor], dict[str, Tensor]]:
+    """Match a clip's colours to the first clip's, if asked; return its frames, and the colours for the next clip.
+
+    stream: parts (3, T, H, W); carry: what the clip before left; strength: 0 (leave as they are) to 1.
+    """
+    if not strength:
+        return stream, {}
+    whole = torch.cat(list(stream), dim=1)
+    held = {name.removeprefix(_COLOUR): t for name, t in carry.items() if name.startswith(_COLOUR)}
+    if held:
+        hold = ColorMatch.from_tensors(held)
+        whole = hold.correct(whole, strength)
+    else:
+        hold = ColorMatch.from_frames(whole)
+    return iter([whole]), {f"{_COLOUR}{name}": tensor for name, tensor in hold.as_tensors().items()}

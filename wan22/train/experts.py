@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from wan22.arch import DiTArch
-from wan22.engine import FLOAT32
+from wan22.assembly import FLOAT32
 from wan22.errors import CheckpointError
 from wan22.files import reading
 from wan22.library import Model

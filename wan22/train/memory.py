@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from wan22.arch import DiTArch
+from wan22.assembly import FLOAT32
 from wan22.catalog import Variant
-from wan22.engine import FLOAT32
 from wan22.errors import OptionError, choose
 from wan22.models.block import Block, Linear, TimeRows
 from wan22.models.speech import Injector

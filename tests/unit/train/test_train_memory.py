@@ -8,8 +8,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from wan22.arch import DiTArch
+from wan22.assembly import FLOAT32
 from wan22.catalog import VARIANTS
-from wan22.engine import FLOAT32
 from wan22.errors import DeviceError, OptionError
 from wan22.models.dit import NoiseLevels, WanDiT
 from wan22.ops.attention import sdpa
