@@ -1,6 +1,7 @@
 """How often the measure is right: rendered clips of held-out labels, axis by axis, where the label can be seen.
 
-    python -m bench.measure [--count 200] [--seed 0] [--blur PX] [--fit N]
+    python -m bench.measure [--count 200] [--seed 0] [--blur PX] [--fit N] [--fit-gate N]
+    python -m bench.measure --foreign [N]       also on footage that is not the video set, N clips of each kind
 
 Nothing is tuned on these clips: the measure's constants and its networks (`--fit`) come from the training split.
 """
@@ -21,25 +22,35 @@ from wan22.stage.labels import Shot, sample
 from wan22.stage.render import render
 
 WORST = 4
+_COUNTED = ("motion", "cuts")
+"""Axes that are amounts: no value of them is right or wrong."""
 _NO_SKY = ("overhead", "high-angle")
 
 
 @dataclass
 class Score:
-    """One axis: clips on which the label can be seen, those on which something was told, those told right."""
+    """One axis: clips on which the label can be seen, those on which something was told, those of them whose truth is
+    known, those told right, and the sum of the confidence that the known ones were told with.
+    """
 
     seen: int = 0
     told: int = 0
+    known: int = 0
     right: int = 0
+    sure: float = 0.0
     wrong: Counter[tuple[str, str]] = field(default_factory=Counter)
 
-    def add(self, wanted: str, found: str) -> None:
-        """Count one clip."""
+    def add(self, wanted: str | None, found: str, confidence: float = 1.0) -> None:
+        """Count one clip; None: its truth is not known."""
         self.seen += 1
         if found == UNKNOWN:
             return
         self.told += 1
+        if wanted is None:
+            return
+        self.known += 1
         self.right += wanted == found
+        self.sure += confidence
         if wanted != found:
             self.wrong[wanted, found] += 1
 
@@ -117,6 +128,41 @@ def accuracy(count: int, seed: int = 0, *, split: str = "held-out", blur: float 
     return scores
 
 
+def accuracy_on_foreign(number: int, seed: int = 0) -> dict[str, dict[str, Score]]:
+    """Measure so many foreign clips of each kind, and what packages ship: scores by kind and axis."""
+    from bench.foreign import FPS, foreign
+
+    scores: dict[str, dict[str, Score]] = {}
+    for clip in foreign(number, seed):
+        measured = measure(clip.frames, FPS)
+        found, truth = told(measured), dict(clip.truth)
+        if "camera" in truth:
+            truth["still or moving"] = "still" if truth["camera"] == "static" else "moving"
+        of_kind = scores.setdefault(clip.kind, {})
+        for axis, value in found.items():
+            if axis not in _COUNTED:
+                reading = measured.readings.get(axis)
+                confidence = reading.confidence if reading else measured["direction"].confidence
+                of_kind.setdefault(axis, Score()).add(truth.get(axis), value, confidence)
+    return scores
+
+
+def foreign_lines(scores: dict[str, dict[str, Score]]) -> list[str]:
+    """A table for each axis: how often it is told; of what is told and known, how often right, and how sure."""
+    found = []
+    for axis in next(iter(scores.values())):
+        found.append(f"{axis:24} {'clips':>6} {'told':>6} {'known':>6} {'right':>6} {'sure':>6}")
+        for kind, of_kind in scores.items():
+            score = of_kind[axis]
+            right = (
+                f"{score.right / score.known:6.0%} {score.sure / score.known:6.0%}"
+                if score.known
+                else f"{'-':>6} {'-':>6}"
+            )
+            found.append(f"  {kind:22} {score.seen:6} {score.told / score.seen:6.0%} {score.known:6} {right}")
+    return found
+
+
 def lines(scores: dict[str, Score]) -> list[str]:
     """The table, and what the worst axes were taken for."""
     found = [f"{'axis':16} {'clips':>6} {'told':>6} {'right':>6}"]
@@ -144,6 +190,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--fit", type=int, metavar="N", help="first fit the networks on N clips of the training split"
     )
+    parser.add_argument(
+        "--fit-gate",
+        type=int,
+        metavar="N",
+        help="first fit on N clips of the training split what is familiar (after --fit)",
+    )
+    parser.add_argument(
+        "--foreign",
+        type=int,
+        nargs="?",
+        const=24,
+        metavar="N",
+        help="measure other footage too, N clips of each kind",
+    )
     options = parser.parse_args(arguments)
     if options.count < 1 or options.blur < 0 or (options.fit is not None and options.fit < 100):
         parser.error("--count must be 1 or more, --blur 0 or more, --fit 100 or more")
@@ -152,5 +212,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         for axis, share in fit(options.fit, options.seed).items():
             print(f"fitted {axis:16} {share:6.1%} on a tenth left out")
+    if options.fit_gate is not None:
+        from bench.gate import fit_gate
+
+        print(f"turned away {fit_gate(options.fit_gate, options.seed):6.1%} of the training clips left out")
     for line in lines(accuracy(options.count, options.seed, blur=options.blur)):
+        print(line)
+    for line in foreign_lines(accuracy_on_foreign(options.foreign, options.seed)) if options.foreign else ():
         print(line)

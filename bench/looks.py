@@ -37,7 +37,7 @@ MOVES = {
     "depth": ("none", "zoom-in", "zoom-out", "dolly-in", "dolly-out"),
     "roll": ("none", "roll-clockwise", "roll-counterclockwise"),
 }
-_BLURS = (0.0, 0.01, 0.0175)  # share of the height
+BLURS = (0.0, 0.01, 0.0175)  # share of the height
 _APART = 8  # frames between the moments at which light is looked at
 
 _HIDDEN = -100  # a label that cannot be seen
@@ -63,7 +63,7 @@ def fit(count: int, seed: int) -> dict[str, float]:
     rng = np.random.default_rng(seed)
     light, clips = [], []
     for i, shot in enumerate(sample(count, seed)):
-        video = soft(cv2, render([shot], seed=seed * 100_000 + i)[0].numpy(), _BLURS[i % 3], rng)
+        video = soft(cv2, render([shot], seed=seed * 100_000 + i)[0].numpy(), BLURS[i % 3], rng)
         light += light_samples(cv2, video[::_APART], shot)
         if i // 3 % 3 == 0:
             clips.append(whole(cv2, video, shot))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from wan22.director import movement
+from wan22.director.familiar import familiar, look
 from wan22.director.fitted import Guess, fitted
 from wan22.director.flow import CameraPath, camera_path
 from wan22.director.grading import name_colours, observe
@@ -33,6 +34,7 @@ _DUTCH = 0.17  # radians by which a horizon leans in a Dutch angle
 _BLANK = 0.008  # deviation of a frame's colours under which there is no image; a dull night shot has four times that
 _SURE, _SURE_OF_TWO = 0.35, 0.65  # confidence under which a value is not told: of several, of two
 
+_UNLIKE = "the video is unlike those that the measure was fitted on"
 _ON_SUBJECT = ("colour", "light_direction", "light_quality", "shot_size")
 
 
@@ -47,17 +49,25 @@ def measure(frames: np.ndarray, fps: float) -> Measurement:
     step = max(1, round(fps / _RATE), -(-len(frames) // _MOST))
     step = min(step, max((len(frames) - 1) // (MIN_FRAMES - 1), 1))
     at = np.arange(0, len(frames), step)
-    small = _scaled(cv2, frames, at)
+    small = at_unit(frames, at)
     cuts = _cuts(small)
     first, last = _longest(cuts, len(small))
     shot = small[first:last]
     subject = find_subject(cv2, shot)
     path = camera_path(cv2, shot, subject.free(cv2, shot), ~subject.mask)
     action = movement.name_action(path, subject)
+    step_few = max(len(shot) // 8, 1)
+    few, body = shot[::step_few], subject.every(step_few)
+    light = light_evidence(cv2, few, body, path.horizon)
+    named = {
+        **_subject_readings(subject, action),
+        **_light_readings(cv2, few, body, path, light),
+    }
+    if familiar().strangeness(look(cv2, few, body.mask, light)) > 0:
+        named = {axis: _unlike(reading) for axis, reading in named.items()}
     readings = {
         **_camera_readings(path, subject, action),
-        **_subject_readings(subject, action),
-        **_light_readings(cv2, shot, subject, path),
+        **named,
         "motion": _motion(path, subject, step / fps),
         "cuts": Reading(str(len(cuts)), 1.0, {"cuts": len(cuts)}),
     }
@@ -104,8 +114,10 @@ def shrunk(frames: np.ndarray, rows: int) -> np.ndarray:
     return np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames])
 
 
-def _scaled(cv2: Any, frames: np.ndarray, at: np.ndarray) -> np.ndarray:
+def at_unit(frames: np.ndarray, at: np.ndarray) -> np.ndarray:
     """The chosen frames at a unit of 80 pixels, float32 0..1."""
+    import cv2
+
     rows, columns = frames.shape[1:3]
     scale = _UNIT / min(rows, 0.8 * columns)
     size = (max(round(columns * scale), 16), max(round(rows * scale), 16))
@@ -172,17 +184,17 @@ def _subject_readings(subject: Subject, action: movement.Action) -> dict[str, Re
     }
 
 
-def _light_readings(cv2: Any, shot: np.ndarray, subject: Subject, path: CameraPath) -> dict[str, Reading]:
-    step = max(len(shot) // 8, 1)
-    few, body = shot[::step], subject.every(step)
+def _light_readings(
+    cv2: Any, few: np.ndarray, body: Subject, path: CameraPath, light: tuple[np.ndarray, np.ndarray]
+) -> dict[str, Reading]:
     blank = float(np.median(few.std(axis=(1, 2)).max(axis=-1))) < _BLANK
     guesses: dict[str, Guess] = name_colours(*observe(cv2, few, body, path.horizon))
-    guesses |= fitted("light").guess(*light_evidence(cv2, few, body, path.horizon))
+    guesses |= fitted("light").guess(*light)
     guesses["camera_angle"] = _leaning(guesses["camera_angle"], path)
     why = "light and colour are unlike all that the measure knows, or between two values"
     if blank:
         why = "the image is blank: all of it has one colour"
-    clear = {axis: 0.0 if blank else subject.clear if axis in _ON_SUBJECT else 1.0 for axis in guesses}
+    clear = {axis: 0.0 if blank else body.clear if axis in _ON_SUBJECT else 1.0 for axis in guesses}
     least = {axis: _SURE_OF_TWO if len(g.all) == 2 else _SURE for axis, g in guesses.items()}
     return {
         axis: _told(g.value, g.confidence * clear[axis], g.all, why, least[axis])
@@ -199,6 +211,11 @@ def _leaning(guess: Guess, path: CameraPath) -> Guess:
     others = {name: share for name, share in guess.all.items() if name != "dutch-angle"}
     value = max(others, key=lambda name: others[name])
     return Guess(value, guess.confidence if value == guess.value else others[value], guess.all)
+
+
+def _unlike(reading: Reading) -> Reading:
+    """The reading of a video that is unlike the training clips: what was unknown before keeps its reason."""
+    return reading if reading.value == UNKNOWN else Reading(UNKNOWN, 0.0, reading.amounts, _UNLIKE)
 
 
 def _motion(path: CameraPath, subject: Subject, seconds: float) -> Reading:

@@ -167,6 +167,8 @@ def _told(take: Take) -> dict[str, Any]:
 
 def _line(take: Take) -> str:
     known = [v for v in take.verdicts if v.obeyed is not None]
+    if not known:
+        return f"seed {take.seed}: nothing that was asked can be told of it"
     missed = ", ".join(f"{v.axis} {v.measured} for {v.asked}" for v in known if not v.obeyed)
     unchecked = ", ".join(v.axis for v in take.verdicts if v.obeyed is None)
     return (
