@@ -75,6 +75,12 @@ class Cancelled(Exception):
     """The person stopped the work (Ctrl-C); the message says what is kept. No Wan22Error: nothing went wrong."""
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, of the machine or of the accelerator (whose exception torch alone knows)."""
+    text = f"{type(error).__name__}: {error}"
+    return isinstance(error, MemoryError) or "OutOfMemory" in text or "can't allocate memory" in text
+
+
 def choose(kind: str, value: str, known: list[str] | tuple[str, ...]) -> str:
     """Return `value` if it is one of `known`; otherwise raise OptionError that lists them."""
     if value in known:

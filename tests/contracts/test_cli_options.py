@@ -22,7 +22,8 @@ FROZEN = {
     f"{PARTS} {SAMPLING}",
     "image": f"prompt --angle --camera --composition --count --extend --fast --from --json --lens --light --lora "
     f"--no-overwrite --output --overwrite --shot-size --style --time --tone -o {MACHINE} {PARTS} {SAMPLING}",
-    "storyboard": f"script --fps --from-stills --json --lora --output --plan --quality --retry --still-model -o "
+    "storyboard": f"script --film --fps --from-stills --join --json --lora --output --plan --quality --retry "
+    f"--still-model -o "
     f"{MACHINE} {SAMPLING}",
     "decode": f"latents --codec --json --no-overwrite --output --overwrite --quality -o {MACHINE} {PARTS}",
     "vocabulary": "axis --json --language",

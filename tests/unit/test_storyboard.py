@@ -16,6 +16,8 @@ from PIL import Image
 
 from wan22.catalog import VARIANTS, Defaults, Trained
 from wan22.cli.__main__ import main
+from wan22.director.shot import ShotSpec
+from wan22.errors import CheckpointError
 from wan22.media.image import read_image
 from wan22.media.recipe import read_recipe
 from wan22.media.video import read_clip
@@ -329,3 +331,76 @@ def test_a_script_that_is_no_file_or_no_text_is_said(run, tmp_path):
     assert "is no UTF-8 text" in run()[2]
     (tmp_path / "video.txt").unlink()
     assert "video.txt does not exist" in run()[2]
+
+
+@pytest.mark.parametrize("option", ["--join", "--film"])
+def test_the_shots_are_joined_into_one_video(run, engine, option):
+    code, _, err = run(option)
+    assert code == 0, err
+    parts = [read_clip(f"out/video/shot-0{n}.mp4").frames for n in (1, 2, 3)]
+    assert (read_clip("out/video/video.mp4").frames == np.concatenate(parts)).all()
+    recipe = read_recipe("out/video/video.mp4")
+    assert [one["prompt"] for one in recipe["joined"]] == [r.prompt for r in engine.requests]
+    assert board()["video"] == "video.mp4" and 'href="video.mp4"' in Path("out/video/board.html").read_text()
+    assert run(option)[0] == 0  # its own video is replaced
+    code = main(["generate", "--from", "out/video/video.mp4"])
+    assert code == 2
+
+
+def test_a_file_of_that_name_that_is_not_ours_is_not_replaced(run, engine):
+    Path("out/video").mkdir(parents=True)
+    Path("out/video/video.mp4").write_bytes(b"mine")
+    code, _, err = run("--join")
+    assert code == 2 and "was not joined by wan22" in err and not engine.requests
+    assert Path("out/video/video.mp4").read_bytes() == b"mine"
+
+
+def test_shots_of_two_sizes_are_not_joined(run, engine, tmp_path):
+    Image.new("RGB", (32, 64), "teal").save(tmp_path / "first.png")
+    edit(tmp_path, "Shot 2: {subject} rolls.", "Shot 2: {subject} rolls.\nImage: first.png")
+    code, _, err = run("--join")
+    assert code == 2 and "video.txt, shot 2" in err and "leave --join out" in err and not engine.requests
+
+
+def test_a_shot_that_fails_after_all_retries_is_exit_code_1_and_all_is_there(run, engine, monkeypatch):
+    judge_as(monkeypatch, lambda frames, spec: spec.time != "night")
+    code, out, err = run("--retry", "1", "--join")
+    assert code == 1 and out.strip() == "out/video/board.html" and board()["failed"] == [1]
+    assert Path("out/video/board.pdf").exists() and Path("out/video/video.mp4").exists()
+    assert "shot 1: 0 of 1 as asked; not as asked: time; not checked: lens" in err
+
+
+@pytest.mark.parametrize("error", [CheckpointError("weights/x ends early"), torch.OutOfMemoryError("CUDA")])
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_shot_that_cannot_be_made_does_not_stop_the_others(run, engine, error, number):
+    engine.stop["denoise", number] = error
+    code, out, err = run("--join", "--json")
+    events = [json.loads(line) for line in out.splitlines()]
+    assert code == 1, err
+    assert events[-1]["recipe"]["failed"] == [number] and board()["not_made"][0]["shot"] == number
+    rest = [n for n in (1, 2, 3) if n != number]
+    assert [shot["shot"] for shot in board()["shots"]] == rest
+    assert board()["consistency"]["pairs"][0]["shots"] == rest
+    assert "could not be made" in Path("out/video/board.html").read_text()
+    assert not Path("out/video/video.mp4").exists()
+    assert run("--join")[0] == 0 and Path("out/video/video.mp4").exists()
+
+
+def test_where_no_shot_can_be_made_the_reason_is_the_answer(run, engine):
+    engine.stop |= {("denoise", n): CheckpointError("weights/x ends early") for n in (1, 2, 3)}
+    code, out, err = run()
+    assert code == 2 and "error: weights/x ends early" in err and not out
+
+
+def test_a_defect_of_ours_stops_at_once(run, engine):
+    engine.stop["denoise", 1] = KeyError("x")
+    code, _, err = run()
+    assert code == 1 and "a defect of wan22" in err and len(engine.requests) == 1
+
+
+def test_a_video_too_short_to_be_measured_says_what_was_asked_and_not_checked(engine):
+    rows = shots.not_checked(ShotSpec("a ball", camera=["static"], time="night"), "too short")
+    assert [(row["axis"], row["obeyed"], row["why"]) for row in rows] == [
+        ("time", None, "too short"),
+        ("camera", None, "too short"),
+    ]

@@ -64,7 +64,7 @@ def test_the_video_is_the_mean_over_its_pairs_and_the_weakest_is_named():
     assert found.score == pytest.approx(np.mean(scores)) and found.weakest.second == 2
     matrix = found.matrix(3)
     assert matrix[0][1] == matrix[1][0] == scores[0] and matrix[2][2] == 1.0
-    entry = found.as_json()
+    entry = found.as_json([1, 2, 3])
     assert entry["pairs"][0]["shots"] == [1, 2] and entry["score"] == round(found.score, 3)
 
 

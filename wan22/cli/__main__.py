@@ -1,6 +1,6 @@
 """The entry of `wan22` and `python -m wan22.cli`: runs a command; what went wrong is one line and an exit code.
 
-0 done · 1 decoding failed, a check failed, or a defect of ours · 2 something that was asked cannot be · 130 cancelled
+0 done · 1 decoding, a check or a shot failed, or a defect of ours · 2 what was asked cannot be · 130 cancelled
 """
 
 import errno
@@ -15,7 +15,7 @@ from types import FrameType
 import typer
 
 from wan22.cli import terminal
-from wan22.errors import Cancelled, DecodeError, Wan22Error
+from wan22.errors import Cancelled, DecodeError, Wan22Error, out_of_memory
 
 CANCELLED = 130
 _NO_WAY_OUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
@@ -83,7 +83,7 @@ def _explain(error: Exception, arguments: list[str]) -> tuple[str, int]:
     if isinstance(error, _UsageError):
         return _usage(error), 2
     text = " ".join(f"{type(error).__name__}: {error}".split())
-    if isinstance(error, MemoryError) or "OutOfMemory" in text or "can't allocate memory" in text:
+    if out_of_memory(error):
         return (
             "the memory is not enough; ask for a smaller --size or fewer --frames, or let weights wait with --memory "
             f"disk ({text[:200]})"

@@ -15,11 +15,21 @@ from wan22.catalog import NANO
 from wan22.cli import options as o
 from wan22.cli import report
 from wan22.cli.generate import machine as machine_of
-from wan22.errors import CheckpointError, MediaError, OptionError, OutputError, RequestError
+from wan22.errors import (
+    CheckpointError,
+    MediaError,
+    OptionError,
+    OutputError,
+    RequestError,
+    Wan22Error,
+    out_of_memory,
+)
 from wan22.fields import STORYBOARD
 from wan22.files import read_text
 from wan22.production import shots as production
 from wan22.production.events import Quiet
+from wan22.production.join import check_join
+from wan22.production.join import join as join_shots
 from wan22.production.work import Machine, present
 
 if TYPE_CHECKING:
@@ -32,6 +42,7 @@ if TYPE_CHECKING:
     from wan22.storyboard.script import Scene, Script
 
 _HOW = ("solver", "shift", "schedule", "sigmas", "boundary", "switch_step", "guidance", "guidance_rescale")
+JOINED = "video.mp4"
 _LOOKED_AT = 5  # frames of a shot for its portrait; the first, middle and last are on the board
 
 
@@ -60,11 +71,17 @@ def storyboard(
         str | None,
         typer.Option(metavar="NAME|PATH", help="What makes those images. [default: the video's model]"),
     ] = None,
+    join: Annotated[
+        bool,
+        typer.Option("--join", help="Join the shots into one video, FOLDER/video.mp4.", show_default=False),
+    ] = False,
+    film: Annotated[bool, typer.Option("--film", hidden=True, help="Another name of --join.")] = False,
 ) -> None:
     """Make the shots of a script, judge them, and put them on a board.
 
     The same command again makes only what is missing, has changed, or failed (--retry). Options come before what the
-    script says. Prints the path of the board.
+    script says. Prints the path of the board. Exit code 1 if a shot is not as asked or could not be made; everything
+    else is there then.
     """
     from wan22.storyboard.script import read_script
 
@@ -94,12 +111,22 @@ def storyboard(
         studio = production.Studio(
             engine, folder, Quiet(show), production.judged, retry, stills, given["quality"]
         )
-        studio.check(shots)
+        canvases = studio.check(shots)
+        if join or film:
+            check_join(shots, canvases, folder / JOINED)
         studio.clear()
         board = _make(told, shots, studio, path.stem)
+        if join or film:
+            board = _joined(board, studio)
         _publish(board, folder)
+        for card in board.cards:
+            show.note(f"shot {card.number}: {card.verdict}")
+        for number, why in board.not_made.items():
+            show.note(f"shot {number}: could not be made: {why}")
         show.note(board.summary)
         show.made(str(folder / "board.html"), board.as_json())
+    if board.failed:
+        raise typer.Exit(1)
 
 
 def _text(path: Path) -> str:
@@ -211,33 +238,76 @@ def _stills(engine: Engine, machine: Machine, wanted: bool) -> Engine | None:
 
 
 def _make(script: Script, shots: list[production.Shot], studio: production.Studio, stem: str) -> Board:
-    """Make all shots; the board is written after each, so that it shows what is there at any moment."""
-    from wan22.atomic import written
-    from wan22.storyboard.board import Board
+    """Make all shots; the board is written after each, so that it shows what is there at any moment.
 
+    A shot that cannot be made does not stop the others; if none can, the last reason is raised.
+    """
     cards: list[Card] = []
     portraits: list[Portrait] = []
+    not_made: dict[int, str] = {}
     board = None
     for shot in shots:
-        take, takes = studio.shoot(shot)
-        card, portrait = _card(shot, take, takes, studio)
-        cards.append(card)
-        portraits.append(portrait)
-        board = Board(
-            title=script.title or stem.replace("-", " ").replace("_", " "),
-            model=studio.engine.name,
-            subject=script.subject,
-            style=script.style,
-            shots=len(shots),
-            cards=tuple(cards),
-            continuity=_together(portraits, shots),
-        )
-        with written(studio.folder / "board.json") as part:
-            part.write_text(jsonlib.dumps(board.as_json(), ensure_ascii=False, indent=1) + "\n", "utf-8")
+        try:
+            take, takes = studio.shoot(shot)
+        except OutputError:
+            raise  # there is no room for the others either
+        except Exception as error:
+            if not (isinstance(error, Wan22Error) or out_of_memory(error)) or (
+                shot is shots[-1] and not cards
+            ):
+                raise
+            not_made[shot.scene.number] = " ".join(str(error).split()) or type(error).__name__
+            studio.events.note(f"shot {shot.scene.number} could not be made: {not_made[shot.scene.number]}")
+        else:
+            card, portrait = _card(shot, take, takes, studio)
+            cards.append(card)
+            portraits.append(portrait)
+        board = _board(script, cards, _together(portraits, cards, shots), not_made, studio, stem)
+        _write_values(board, studio.folder)
     assert board is not None, "a script has shots"
     for path in sorted(studio.folder.glob("shot-*.mp4")):
         if path.name not in {card.video for card in cards}:
             studio.events.note(f"note: {path} is of an earlier script; it is left as it is")
+    return board
+
+
+def _board(
+    script: Script,
+    cards: list[Card],
+    continuity: Continuity,
+    not_made: dict[int, str],
+    studio: production.Studio,
+    stem: str,
+) -> Board:
+    from wan22.storyboard.board import Board
+
+    return Board(
+        title=script.title or stem.replace("-", " ").replace("_", " "),
+        model=studio.engine.name,
+        subject=script.subject,
+        style=script.style,
+        shots=len(script.scenes),
+        cards=tuple(cards),
+        continuity=continuity,
+        not_made=dict(not_made),
+    )
+
+
+def _write_values(board: Board, folder: Path) -> None:
+    from wan22.atomic import written
+
+    with written(folder / "board.json") as part:
+        part.write_text(jsonlib.dumps(board.as_json(), ensure_ascii=False, indent=1) + "\n", "utf-8")
+
+
+def _joined(board: Board, studio: production.Studio) -> Board:
+    """The board with its shots joined; without, and a word on why, if some could not be made."""
+    if board.not_made:
+        studio.events.note(f"{JOINED} is not made: shots are missing")
+        return board
+    join_shots([studio.folder / card.video for card in board.cards], studio.folder / JOINED, board.title)
+    board = replace(board, video=JOINED)
+    _write_values(board, studio.folder)
     return board
 
 
@@ -274,10 +344,11 @@ def _card(
     return card, portrait(some)
 
 
-def _together(portraits: list[Portrait], shots: list[production.Shot]) -> Continuity:
+def _together(portraits: list[Portrait], cards: list[Card], shots: list[production.Shot]) -> Continuity:
     from wan22.storyboard.continuity import compare
 
-    scenes = [shot.scene for shot in shots[: len(portraits)]]
+    by_number = {shot.scene.number: shot.scene for shot in shots}
+    scenes = [by_number[card.number] for card in cards]
     return compare(portraits, [scene.spec for scene in scenes], [bool(scene.subject) for scene in scenes])
 
 

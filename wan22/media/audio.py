@@ -34,6 +34,7 @@ __all__ = [
     "probe_audio",
     "read_audio",
     "resample",
+    "resampled",
     "write_audio",
 ]
 
@@ -88,7 +89,7 @@ def read_audio(
     rate = reader.info.rate if rate is None else _checked_rate(rate)
     pieces = reader.pieces(start=start, seconds=seconds, mono=True)
     samples = bytearray()  # grows in place, which a list of arrays that is joined at the end does not
-    for piece in _resampled(pieces, reader.info.rate, rate):
+    for piece in resampled(pieces, reader.info.rate, rate):
         samples += np.clip(piece, -1, 1).tobytes()
     if not samples:  # the header said a little more than there is
         raise MediaError(f"{path} ends before {start} s. Start earlier.")
@@ -98,7 +99,7 @@ def read_audio(
 def resample(audio: Audio, rate: int) -> Audio:
     """Return an audio file at another rate (OptionError if impossible); n samples become ceil(n x new / old)."""
     rate, _ = _checked_rate(rate), _checked_rate(audio.rate)
-    pieces = list(_resampled(iter([audio.samples[:, None]]), audio.rate, rate))
+    pieces = list(resampled(iter([audio.samples[:, None]]), audio.rate, rate))
     return Audio(np.clip(np.concatenate(pieces)[:, 0], -1, 1), rate)
 
 
@@ -342,7 +343,7 @@ def _cut(pieces: Iterator[np.ndarray], first: int, last: int) -> Iterator[np.nda
             return
 
 
-def _resampled(pieces: Iterator[np.ndarray], old: int, new: int) -> Iterator[np.ndarray]:
+def resampled(pieces: Iterator[np.ndarray], old: int, new: int) -> Iterator[np.ndarray]:
     """Resample float32 pieces (n, 1) in one stream; n samples become ceil(n x new / old)."""
     if old == new:
         yield from pieces

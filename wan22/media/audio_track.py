@@ -28,7 +28,7 @@ from wan22.media.opening import open_clip
 from wan22.media.output_paths import target_kind
 from wan22.media.video import probe
 
-__all__ = ["AudioEncoder", "add_audio", "can_carry_audio"]
+__all__ = ["AudioEncoder", "add_audio", "can_carry_audio", "moment", "moved", "refused", "writing"]
 
 _LAYOUTS = (
     "mono",
@@ -110,20 +110,20 @@ def add_audio(
     pieces = reader.pieces(start=start, seconds=seconds, mono=mono)
     target = Path(output)
     with written(target) as part, open_clip(video) as images, reader.opened() as (source_file, stream):
-        with _writing(target, part, kind) as out:
+        with writing(target, part, kind) as out:
             out.metadata.update(
                 {key: text for key, text in images.metadata.items() if key not in _MADE_BY_MUXER}
             )
-            packets = _moved(images, images.streams.video[0], out)
+            packets = moved(images, images.streams.video[0], out)
             if not start and seconds is None and stream.codec.canonical_name in track.copied:
-                track_packets = _moved(
+                track_packets = moved(
                     source_file, stream, out, shift=Fraction(offset) - reader.origin, end=end
                 )
             else:
                 encoder = AudioEncoder(out, kind, reader.info.rate, "mono" if mono else reader.layout)
                 track_packets = _encoded(encoder, pieces, reader.info.rate, offset, end)
-            for packet in heapq.merge(packets, track_packets, key=_moment):
-                with _refused(target):
+            for packet in heapq.merge(packets, track_packets, key=moment):
+                with refused(target):
                     out.mux(packet)
 
 
@@ -172,7 +172,7 @@ class AudioEncoder:
         return packets
 
 
-def _moved(
+def moved(
     container: InputContainer,
     stream: av.VideoStream | av.AudioStream,
     out: OutputContainer,
@@ -220,12 +220,13 @@ def _encoded(
     yield from encoder.finish()
 
 
-def _moment(packet: av.Packet) -> Fraction:
+def moment(packet: av.Packet) -> Fraction:
+    """When a packet is decoded, in seconds."""
     return (packet.dts or 0) * packet.time_base
 
 
 @contextmanager
-def _refused(target: Path) -> Generator[None]:
+def refused(target: Path) -> Generator[None]:
     """Tell what the system refused to write."""
     try:
         yield
@@ -234,13 +235,13 @@ def _refused(target: Path) -> Generator[None]:
 
 
 @contextmanager
-def _writing(target: Path, part: Path, kind: str) -> Generator[OutputContainer]:
+def writing(target: Path, part: Path, kind: str) -> Generator[OutputContainer]:
     """Lend the open output; close it, which writes its index, only if all went well."""
-    with _refused(target):
+    with refused(target):
         out = av.open(str(part), "w", format=kind, options=MUX_OPTIONS[kind])
     try:
         yield out
-        with _refused(target):
+        with refused(target):
             out.close()
     except BaseException:
         with suppress(OSError, av.error.FFmpegError):  # after a failure it cannot write its index

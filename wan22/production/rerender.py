@@ -12,6 +12,7 @@ from wan22.catalog import ALIASES, released, variant_names
 from wan22.errors import CheckpointError, MediaError, OptionError
 from wan22.files import check_value, reading
 from wan22.production.audio import Asked
+from wan22.production.join import KEY
 
 if TYPE_CHECKING:
     from wan22.types import Request
@@ -70,6 +71,11 @@ def follow(
     not beside it, naming the option that gives them.
     """
     recipe = read(source)
+    if KEY in recipe:
+        raise MediaError(
+            f"{source} was joined from {len(recipe[KEY])} videos; each of them is made again from its own file, such "
+            "as --from shot-01.mp4"
+        )
     with reading(source, MediaError, "carries a recipe that cannot be followed"):
         return Found(
             recipe,

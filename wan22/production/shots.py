@@ -118,18 +118,21 @@ class Studio:
     quality: str = "high"
     made: list[Path] = field(default_factory=list)
 
-    def check(self, shots: list[Shot]) -> None:
-        """Raise a RequestError that names the first shot that cannot be made, OutputError for a place without room."""
+    def check(self, shots: list[Shot]) -> list[Canvas]:
+        """Return the sizes of the shots. Raises a RequestError that names the first shot that cannot be made,
+        OutputError for a place without room.
+        """
         from wan22.media.output_paths import check_output, estimate_bytes
 
-        needed = 0
+        canvases = []
         for shot in shots:
             try:
-                canvas = self._check(shot)
+                canvases.append(self._check(shot))
             except RequestError as error:
                 raise type(error)(f"{shot.scene.where}: {error}") from None
-            needed += 3 * estimate_bytes(canvas.out, canvas.frames, "video.mp4")
+        needed = sum(3 * estimate_bytes(canvas.out, canvas.frames, "video.mp4") for canvas in canvases)
         check_output(self.folder / TAKES / "video.mp4", bytes_needed=needed)
+        return canvases
 
     def _check(self, shot: Shot) -> Canvas:
         import numpy as np

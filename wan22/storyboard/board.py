@@ -81,7 +81,11 @@ class Card:
 
 @dataclass(frozen=True)
 class Board:
-    """All shots, in order. `shots` is how many the script has; there are fewer cards while it is being made."""
+    """All shots, in order. `shots` is how many the script has; there are fewer cards while it is being made.
+
+    `not_made` says why a shot could not be made, by its number. `video` is the name of the file in
+    which they are joined.
+    """
 
     title: str
     model: str
@@ -90,6 +94,13 @@ class Board:
     shots: int
     cards: tuple[Card, ...]
     continuity: Continuity
+    not_made: Mapping[int, str] = field(default_factory=dict)
+    video: str = ""
+
+    @property
+    def failed(self) -> list[int]:
+        """Numbers of the shots that are not as asked, or could not be made."""
+        return sorted([*self.not_made, *(card.number for card in self.cards if card.failed)])
 
     @property
     def summary(self) -> str:
@@ -100,7 +111,8 @@ class Board:
         unchecked = f", {len(asked) - len(judged)} not checked" if judged and len(asked) > len(judged) else ""
         score = self.continuity.score
         together = "" if score is None else f" · consistency {score:.2f}"
-        return f"{len(self.cards)} of {self.shots} shots · {kept}{unchecked}{together}"
+        lost = f" · not made: {', '.join(map(str, self.not_made))}" if self.not_made else ""
+        return f"{len(self.cards)} of {self.shots} shots{lost} · {kept}{unchecked}{together}"
 
     def as_json(self) -> dict[str, Any]:
         """The whole board as JSON values."""
@@ -111,7 +123,10 @@ class Board:
             "style": self.style,
             "shots": [card.as_json() for card in self.cards],
             "of": self.shots,
-            "consistency": self.continuity.as_json(),
+            "failed": self.failed,
+            "not_made": [{"shot": number, "why": why} for number, why in self.not_made.items()],
+            **({"video": self.video} if self.video else {}),
+            "consistency": self.continuity.as_json([card.number for card in self.cards]),
         }
 
 
@@ -131,10 +146,16 @@ def html(board: Board) -> str:
     shared = [("Model", board.model), ("Subject", board.subject), ("Style", board.style)]
     facts = " · ".join(f"{name}: {escape(value)}" for name, value in shared if value)
     cards = "\n".join(_card(card) for card in board.cards)
+    cards += "".join(
+        f"\n<section><h2>Shot {number}</h2><p>It could not be made: {escape(why)}</p></section>"
+        for number, why in board.not_made.items()
+    )
+    video = escape(board.video, quote=True)
+    joined = f'<p>All shots in one video: <a href="{video}">{video}</a></p>' if video else ""
     return (
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{escape(board.title)}</title>\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style>\n'
-        f"<h1>{escape(board.title)}</h1><p>{facts}</p><p>{escape(board.summary)}</p>\n{cards}\n{_matrix(board)}</html>\n"
+        f"<h1>{escape(board.title)}</h1><p>{facts}</p><p>{escape(board.summary)}</p>{joined}\n{cards}\n{_matrix(board)}</html>\n"
     )
 
 
@@ -166,7 +187,7 @@ def _matrix(board: Board) -> str:
         return ""
     head = "".join(f"<th>{card.number}" for card in board.cards)
     lines = "".join(
-        f"<tr><th>{i + 1}"
+        f"<tr><th>{board.cards[i].number}"
         + "".join("<td>–" if value is None else f'<td style="{_shade(value)}">{value:.2f}' for value in row)
         + "</tr>"
         for i, row in enumerate(board.continuity.matrix(count))

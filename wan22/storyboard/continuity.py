@@ -94,14 +94,14 @@ class Continuity:
             rows[pair.first][pair.second] = rows[pair.second][pair.first] = pair.score
         return rows
 
-    def as_json(self) -> dict[str, Any]:
-        """Scores to three digits; shots are numbered from 1."""
+    def as_json(self, numbers: Sequence[int]) -> dict[str, Any]:
+        """Scores to three digits; `numbers` are those of the shots."""
         return {
             "score": _digits(self.score),
             "formula": FORMULA,
             "pairs": [
                 {
-                    "shots": [pair.first + 1, pair.second + 1],
+                    "shots": [numbers[pair.first], numbers[pair.second]],
                     "score": _digits(pair.score),
                     **{name: _digits(getattr(pair, name)) for name in _WEIGHTS},
                     "counted": list(pair.counted),
