@@ -5,9 +5,7 @@ It knows the catalogue's numbers and the schedules, no network and no file.
 
 import hashlib
 import math
-import re
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ from wan22 import fields
 from wan22.canvas import Canvas, fit, fit_speech
 from wan22.catalog import Variant
 from wan22.errors import OptionError, SizeError
+from wan22.prompt import parse_prompt
 from wan22.sampling import Schedule, by_expert
 from wan22.steps import Walk, number, resolve_walk
 from wan22.types import Audio, Clip, Level, Request
@@ -202,35 +201,6 @@ def _canvas(request: Request, variant: Variant) -> Canvas:
         ends=request.last_image is not None,
         chain=request.video is None,
     )
-
-
-_SINCE = re.compile(r"@(\d+(?:\.\d+)?)\s*s(?![\w.])")
-
-
-def parse_prompt(prompt: str) -> tuple[tuple[float, str], ...]:
-    """Read "@0s one text @5s another": the second from which each text holds. Without times, one text from 0 on.
-
-    Raises OptionError for times that do not grow, and for a time without a text.
-    """
-    pieces = _SINCE.split(prompt)
-    before, times, texts = (
-        pieces[0].strip(),
-        [float(t) for t in pieces[1::2]],
-        [t.strip() for t in pieces[2::2]],
-    )
-    if before or not times:
-        times, texts = [0.0, *times], [before, *texts]
-    if times[0] != 0:
-        raise OptionError(f"the prompt says nothing before @{times[0]:g}s; begin it with @0s")
-    for since, text in zip(times, texts, strict=True):
-        if not text and len(times) > 1:
-            raise OptionError(
-                f"the prompt says nothing from @{since:g}s on; write what is to be seen after it"
-            )
-    for earlier, later in pairwise(times):
-        if later <= earlier:
-            raise OptionError(f"the times of the prompt must grow, and @{later:g}s follows @{earlier:g}s")
-    return tuple(zip(times, texts, strict=True))
 
 
 def task_of(request: Request, canvas: Canvas) -> str:

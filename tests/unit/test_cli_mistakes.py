@@ -63,7 +63,7 @@ def test_help_is_read_in_groups(capsys):
 def test_json_is_one_object_or_list_a_line(capsys, arguments):
     main([*arguments, "--json"])
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1
+    assert len(lines) == 1 or arguments == ["models"]  # a line for each
     assert json.loads(lines[0])
 
 
@@ -94,3 +94,31 @@ def test_the_shell_completes_values(typed, offered):
         text=True,
     )
     assert offered in made.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["storyboard"], "wan22 storyboard needs SCRIPT (Text with a shot in each paragraph"),
+        (["convert", "a", "b"], "wan22 convert needs --to DIALECT ("),
+        (["decode"], "Such as: wan22 decode out/video.mp4.latents.safetensors"),
+        (["download"], "Such as: wan22 download ti2v-5B"),
+        (["generate", "x", "--task", "t2v-A14B"], "--task t2v-A14B is a model here: --model t2v-A14B"),
+        (["generate", "x", "--task", "s2v-14B"], "--model s2v-14B"),
+    ],
+)
+def test_what_is_missing_is_said_with_an_example_and_an_official_task_is_a_model(arguments, message, capsys):
+    from wan22.cli.__main__ import main
+
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert message in err and err.count("\n") == 1
+
+
+def test_models_as_json_are_one_object_a_line(capsys):
+    import json
+
+    from wan22.cli.__main__ import main
+
+    assert main(["models", "--json"]) == 0
+    assert "ti2v-5B" in [json.loads(line)["name"] for line in capsys.readouterr().out.splitlines()]

@@ -102,7 +102,7 @@ def _explain(error: Exception, arguments: list[str]) -> tuple[str, int]:
 
 def _usage(error: Exception) -> str:
     """A wrong option, command or word, with what would work."""
-    from wan22.cli.mistakes import unknown_command, unknown_option, unquoted
+    from wan22.cli.mistakes import missing, unknown_command, unknown_option, unquoted
 
     context = getattr(error, "ctx", None)
     message = getattr(error, "format_message", error.__str__)().strip().rstrip(".")
@@ -110,6 +110,8 @@ def _usage(error: Exception) -> str:
         return message
     if option := getattr(error, "option_name", None) if type(error).__name__ == "NoSuchOption" else None:
         return unknown_option(option, context)
+    if type(error).__name__ == "MissingParameter":
+        return missing(error, context)
     if getattr(context.command, "commands", None):
         return unknown_command(message, context)
     if message.startswith("Got unexpected extra argument"):

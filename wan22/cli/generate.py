@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from wan22.catalog import NANO_SPEECH
+from wan22.catalog import ALIASES, NANO_SPEECH, variant_names
 from wan22.cli import options as o
 from wan22.cli import report
 from wan22.errors import OptionError, choose
@@ -78,6 +78,10 @@ def check_task(task: str | None, audio: Asked, files: dict[str, str]) -> str:
     """The task that the options ask for. Raises OptionError if another one is named."""
     has_image = "image" in files or "last_image" in files
     asked = "s2v" if audio.given else "v2v" if "video" in files else "i2v" if has_image else "t2v"
+    if task is not None and task not in TASKS and task in (*ALIASES, *variant_names()):
+        raise OptionError(
+            f"--task {task} is a model here: --model {task}. What is made follows from what is given"
+        )
     if task is None or choose("task", task, TASKS) == asked:
         return asked
     needs = {

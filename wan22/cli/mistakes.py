@@ -112,3 +112,37 @@ def unknown_command(message: str, context: Any) -> str:
     path = "wan22 generate" if context.parent is None else context.command_path
     hint = f'To make a video: {path} "PROMPT"' if context.parent is None else f"See: {path} --help"
     return f"{message}. Known: {', '.join(known)}. {hint}"
+
+
+_EXAMPLES = {
+    "image": '"a red ball at sunset"',
+    "storyboard": "docs/examples/red-ball.txt",
+    "decode": "out/video.mp4.latents.safetensors",
+    "extend": '"a red ball" --engine rules',
+    "download": "ti2v-5B",
+    "inspect": "wan2.2_ti2v_5B_fp16.safetensors",
+    "verify": "ti2v-5B",
+    "convert": "ti2v.safetensors ti2v-diffusers --to diffusers",
+    "train": "recipe.toml",
+    "curate": "clips/",
+    "caption": "clips/",
+    "show": "out/video.mp4",
+    "measure": "out/video.mp4",
+    "drift": "out/video.mp4",
+    "eval": "recipe.toml",
+    "cache": "data.toml",
+    "check": "data.toml",
+}
+
+
+def missing(error: Any, context: Any) -> str:
+    """What a command needs and did not get, with an example."""
+    parameter = error.param
+    name = (parameter.metavar or parameter.name).upper()
+    if parameter.opts[0].startswith("-"):
+        name = f"{parameter.opts[0]} {name}"
+    what = parameter.help.split(". ")[0].rstrip(".")
+    command = context.command_path
+    example = _EXAMPLES.get(str(context.command.name))
+    shown = f"Such as: {command} {example}" if example else f"See: {command} --help"
+    return f"{command} needs {name} ({what}). {shown}"

@@ -45,7 +45,11 @@ def models(
     """
     if name is None:
         found = {key: (row, locate(row)) for key, row in rows().items()}
-        _print_json([_facts(row, place) for row, place in found.values()]) if json else _table(found)
+        if not json:
+            _table(found)
+            return
+        for row, place in found.values():
+            _print_json(_facts(row, place))
         return
     row, place = _one(name)
     if json:
@@ -56,11 +60,11 @@ def models(
 
 def locate(row: Variant) -> Place:
     """Find a catalogue model on this machine: in the package, or in the hub's cache."""
-    from wan22.library import cached
-
     if row.name in embedded_folders():
         folder = embedded_folders()[row.name]
         return Place("embedded", folder, _bytes(folder.rglob("*")))
+    from wan22.library import cached
+
     folder = cached(row)
     return _in_folder(folder, "cache") if folder is not None else Place("absent")
 

@@ -163,7 +163,7 @@ def extended_folder() -> Path:
 
 
 def _pieces(prompt: str) -> tuple[tuple[float, str], ...]:
-    from wan22.request import parse_prompt
+    from wan22.prompt import parse_prompt
 
     return parse_prompt(prompt)
 

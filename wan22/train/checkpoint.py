@@ -20,7 +20,8 @@ from wan22.atomic import swept, written
 from wan22.errors import CheckpointError, OutputError
 from wan22.files import read_json, reading
 from wan22.train.recipe import EXPERTS, OLD_NAMES, Recipe
-from wan22.weights.reader import DTYPE_NAMES, TensorInfo
+from wan22.weights.dtypes import DTYPE_NAMES
+from wan22.weights.reader import TensorInfo
 from wan22.weights.writer import write_safetensors
 
 KEPT = 2

@@ -13,8 +13,9 @@ from wan22.train.checkpoint import write_json
 from wan22.train.experts import Experts
 from wan22.train.recipe import Recipe
 from wan22.version import __version__
+from wan22.weights.dtypes import DTYPE_NAMES
 from wan22.weights.lora.write import write_lora
-from wan22.weights.reader import DTYPE_NAMES, TensorInfo
+from wan22.weights.reader import TensorInfo
 from wan22.weights.writer import write_safetensors
 
 _NAMES = {"high": "high_noise", "low": "low_noise", "dit": "transformer"}

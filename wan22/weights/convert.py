@@ -21,10 +21,12 @@ from wan22.atomic import written_folder
 from wan22.errors import CheckpointError, OptionError, OutputError, choose
 from wan22.weights import configs
 from wan22.weights.dialects import DIALECTS, Dialect, comfy, official, wav2vec2
+from wan22.weights.dtypes import DTYPE_NAMES, DTYPES
 from wan22.weights.find import DIFFUSERS_AUDIO, OFFICIAL_AUDIO, Layout, find_layout
-from wan22.weights.load import Native, Progress, check_fits, meta_module
+from wan22.weights.load import Progress, check_fits, meta_module
 from wan22.weights.lora.write import TARGETS as LORA_TARGETS
-from wan22.weights.reader import DTYPE_NAMES, DTYPES, TensorInfo, open_reader, read_json
+from wan22.weights.native import Native
+from wan22.weights.reader import TensorInfo, open_reader, read_json
 from wan22.weights.recognise import ARCH_KEY, Identity, identify, open_native, parts_of
 from wan22.weights.tokenizer import read_spiece
 from wan22.weights.writer import SHARD_BYTES, require_room, write_json, write_safetensors, write_shards

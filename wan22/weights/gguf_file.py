@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from wan22.errors import CheckpointError
 from wan22.files import reading
@@ -69,6 +67,8 @@ class GGUFFile:
             return self._tensor(name)
 
     def _tensor(self, name: str) -> Tensor:
+        import torch
+
         tensor, info = self._tensors[name], self.infos[name]
         if info.dtype in ("F32", "F16", "F64", "I8", "I16", "I32", "I64"):
             return torch.from_numpy(np.array(tensor.data)).reshape(info.shape)

@@ -7,7 +7,6 @@ names and shapes is said before any data is read.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -15,8 +14,9 @@ from torch import Tensor, nn
 
 from wan22.arch import DiTArch, UMT5Arch, VAEArch
 from wan22.errors import CheckpointError, KeysError
-from wan22.weights.dialects import ALL, Dialect, dialects_in
-from wan22.weights.edits.quantised import Scales, check_numbers, dequantise, find_scales
+from wan22.weights.dialects import ALL, dialects_in
+from wan22.weights.edits.quantised import find_scales
+from wan22.weights.native import Native, seen_through
 from wan22.weights.reader import Reader
 
 DtypeOf = Callable[[str], torch.dtype]
@@ -29,55 +29,6 @@ Progress = Callable[[int, int], None]
 """Called with (bytes read, bytes in all)."""
 
 Module = TypeVar("Module", bound=nn.Module)
-
-
-@dataclass(frozen=True)
-class Native:
-    """A checkpoint seen through its dialect: official names, and which tensor of the file each one is.
-
-    `unknown` are tensors of the file that the dialect has no name for.
-    """
-
-    reader: Reader
-    dialect: Dialect
-    source: Mapping[str, str]
-    unknown: tuple[str, ...]
-    scales: Scales
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of every tensor, by official name."""
-        return {name: self.reader.infos[source].shape for name, source in self.source.items()}
-
-    def read(self, name: str) -> Tensor:
-        """Read one tensor by its official name; if it is stored quantised, in float32."""
-        source = self.source[name]
-        tensor = self.reader.read(source)
-        scale = self.scales.of.get(source)
-        if scale is None:
-            return tensor
-        return dequantise(tensor, self.reader.read(scale), self.scales.rotated.get(source, 0))
-
-
-def native(reader: Reader, dialect: Dialect) -> Native:
-    """See a checkpoint through a dialect. Raises CheckpointError if it is quantised in a way not known here."""
-    return _native(reader, dialect, find_scales(reader))
-
-
-def _native(reader: Reader, dialect: Dialect, scales: Scales) -> Native:
-    source, unknown = {}, []
-    own = dialect.matches(reader.infos)  # else what it would take for a parameter may be anything
-    for name in reader.infos:
-        if name in scales.aside or dialect.ignores(name):
-            continue
-        ours = dialect.to_native(name)
-        if ours is None or ours in source:
-            unknown.append(name)
-        else:
-            if own:
-                check_numbers(reader, name, scales)
-            source[ours] = name
-    return Native(reader, dialect, source, tuple(unknown), scales)
 
 
 def load_module(
@@ -129,7 +80,7 @@ def meta_module(arch: DiTArch | VAEArch | UMT5Arch) -> nn.Module:
 
 def _nearest(reader: Reader, wanted: Mapping[str, object]) -> Native:
     scales = find_scales(reader)
-    views = [_native(reader, dialect, scales) for dialect in dialects_in(reader.infos) or ALL]
+    views = [seen_through(reader, dialect, scales) for dialect in dialects_in(reader.infos) or ALL]
     return max(views, key=lambda view: len(view.source.keys() & wanted.keys()) - len(view.unknown))
 
 

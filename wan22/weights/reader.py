@@ -13,16 +13,18 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Self
 
 from wan22.errors import CheckpointError
 from wan22.files import HEADER_LIMIT, check_file, parse_object, reading
 from wan22.files import read_json as read_object
 from wan22.weights.gguf_file import GGUFFile
-from wan22.weights.tensors import DTYPE_NAMES, DTYPES, TensorInfo, WeightFile
+from wan22.weights.tensors import ITEM_BYTES, TensorInfo, WeightFile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".gguf")
 
@@ -275,11 +277,11 @@ class SafetensorsFile:
         with reading(f"{self.path}: the header's entry for {name!r}", CheckpointError, "is damaged", _AGAIN):
             begin, end = (_size(n) for n in entry["data_offsets"])
             dtype, shape = str(entry["dtype"]), tuple(_size(n) for n in entry["shape"])
-        if dtype not in DTYPES:
+        if dtype not in ITEM_BYTES:
             raise CheckpointError(
-                f"{self.path}: {name} has the dtype {dtype!r}; known are {', '.join(DTYPES)}."
+                f"{self.path}: {name} has the dtype {dtype!r}; known are {', '.join(ITEM_BYTES)}."
             )
-        nbytes = math.prod(shape) * DTYPES[dtype].itemsize
+        nbytes = math.prod(shape) * ITEM_BYTES[dtype]
         if begin < 0 or end - begin != nbytes:
             raise CheckpointError(
                 f"{self.path}: {name} {shape} needs {nbytes:,} bytes, not {end - begin:,}. {_AGAIN}"
@@ -288,6 +290,10 @@ class SafetensorsFile:
         self._start[name] = data + begin
 
     def read(self, name: str) -> Tensor:
+        import torch
+
+        from wan22.weights.dtypes import DTYPES
+
         info = self.infos[name]
         buffer = torch.empty(info.nbytes, dtype=torch.uint8)
         view, done = memoryview(buffer.numpy()), 0
@@ -306,8 +312,12 @@ class SafetensorsFile:
 
 def _is_plain(value: object) -> bool:
     """Whether this is a tensor of a known dtype whose numbers all lie in the file (a view may claim any size)."""
+    import torch
+
+    from wan22.weights.dtypes import DTYPE_NAMES
+
     return (
-        isinstance(value, Tensor)
+        isinstance(value, torch.Tensor)
         and value.layout == torch.strided
         and value.dtype in DTYPE_NAMES
         and value.nbytes <= value.untyped_storage().nbytes()
@@ -318,6 +328,8 @@ class TensorsFile:
     """Tensors that are in memory, as if they were a file. `path` is what messages call it."""
 
     def __init__(self, label: str, tensors: Mapping[str, Tensor]) -> None:
+        from wan22.weights.dtypes import DTYPE_NAMES
+
         self.path = Path(label)
         self.metadata: dict[str, str] = {}
         self._tensors = dict(tensors)
@@ -344,6 +356,8 @@ class PickleFile:
     """
 
     def __init__(self, path: Path) -> None:
+        from wan22.weights.dtypes import DTYPE_NAMES
+
         self.path = path
         self.metadata: dict[str, str] = {}
         self._tensors = self._load()
@@ -354,6 +368,8 @@ class PickleFile:
 
     def _load(self) -> dict[str, Tensor]:
         import zipfile
+
+        import torch
 
         # Files from before torch 1.6 are no zip archives and cannot be mapped: they are read whole.
         mapped = zipfile.is_zipfile(self.path)
@@ -387,6 +403,8 @@ class PickleFile:
         return loaded
 
     def read(self, name: str) -> Tensor:
+        import torch
+
         # A copy, so that no tensor keeps the mapped file open.
         return self._tensors[name].detach().clone(memory_format=torch.contiguous_format)
 

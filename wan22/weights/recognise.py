@@ -20,10 +20,11 @@ from wan22.catalog import VARIANTS as CATALOGUE
 from wan22.errors import CheckpointError
 from wan22.files import check_fields, parse_object, reading
 from wan22.weights.dialects import DIALECTS, dialects_in, wav2vec2
-from wan22.weights.load import Native, native
-from wan22.weights.reader import DTYPES, Reader
+from wan22.weights.native import Native, native
+from wan22.weights.reader import Reader
 from wan22.weights.relatives import SUPPORTED, relative
 from wan22.weights.released import VARIANTS, structure_hash
+from wan22.weights.tensors import ITEM_BYTES
 
 ARCH_KEY = "wan22.arch"
 """Metadata of our own single files: JSON of the Arch's fields. It comes before any other source."""
@@ -404,5 +405,5 @@ def _quantised(view: Native) -> str | None:
         return "fp8"
     if "I8" in kinds:
         return "int8"
-    packed = [kind for kind, _ in kinds.most_common() if kind not in DTYPES]
+    packed = [kind for kind, _ in kinds.most_common() if kind not in ITEM_BYTES]
     return packed[0] if packed else None

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 
 from wan22.weights.dialects import diffusers
-from wan22.weights.load import Native
+from wan22.weights.native import Native
 
 SUPPORTED = "Supported are t2v, i2v, ti2v and s2v: `wan22 models` lists them."
 

@@ -1,4 +1,7 @@
-"""What a file of weights says of its tensors, whatever its format: names of dtypes, shapes and sizes."""
+"""What a file of weights says of its tensors, whatever its format: names of dtypes, shapes and sizes.
+
+It imports no torch, so that what reads headers alone is quick; dtypes.py has the same names as dtypes.
+"""
 
 from __future__ import annotations
 
@@ -6,34 +9,21 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-DTYPES: Mapping[str, torch.dtype] = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "F8_E8M0": torch.float8_e8m0fnu,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
-"""The dtype names of the safetensors format, which this package uses for files of every kind."""
-
-DTYPE_NAMES: Mapping[torch.dtype, str] = {dtype: name for name, dtype in DTYPES.items()}
+ITEM_BYTES: Mapping[str, int] = {
+    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1,
+    "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
+}  # fmt: skip
+"""The dtype names of the safetensors format, which this package uses for files of every kind, and bytes of a number."""
 
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """What a file says of a tensor. `dtype` is a name of `DTYPES`, or a GGUF kind such as "Q4_K";
+    """What a file says of a tensor. `dtype` is a name of `ITEM_BYTES`, or a GGUF kind such as "Q4_K";
     `nbytes` is the size of its data in the file.
     """
 

@@ -21,7 +21,7 @@ from wan22.weights.recognise import AudioArch, identify, open_native
 if TYPE_CHECKING:
     from transformers import Wav2Vec2Model
 
-    from wan22.weights.load import Native
+    from wan22.weights.native import Native
 
 
 def audio_config(path: str | Path) -> dict[str, Any]:

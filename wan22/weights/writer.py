@@ -18,7 +18,8 @@ from torch import Tensor
 
 from wan22.atomic import written
 from wan22.errors import OutputError
-from wan22.weights.reader import DTYPES, TensorInfo
+from wan22.weights.dtypes import DTYPES
+from wan22.weights.reader import TensorInfo
 
 SHARD_BYTES = 10 * 1000**3
 

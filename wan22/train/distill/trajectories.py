@@ -28,7 +28,8 @@ from wan22.files import reading
 from wan22.sampling import draw_noise
 from wan22.train.log import Log
 from wan22.types import Latents, Progress, Request
-from wan22.weights.reader import DTYPE_NAMES, TensorInfo
+from wan22.weights.dtypes import DTYPE_NAMES
+from wan22.weights.reader import TensorInfo
 from wan22.weights.writer import write_safetensors
 
 _RECORD_AGAIN = "Remove it, and run the stage record again."

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import torch
-
 from wan22.errors import CheckpointError
 from wan22.weights.edits.markers import FORMATS, MARKER, WHAT_WORKS, Marker, read_markers, refuse_foreign
 
@@ -168,6 +166,8 @@ def dequantise(weight: Tensor, scale: Tensor, rotated: int = 0) -> Tensor:
 @lru_cache(maxsize=4)
 def _hadamard(size: int) -> Tensor:
     """The regular Hadamard matrix of this size (a power of four), of length one: symmetric, and its own inverse."""
+    import torch
+
     four = torch.ones(4, 4) - 2 * torch.eye(4).flip(1)
     matrix = torch.ones(1, 1)
     while len(matrix) < size:

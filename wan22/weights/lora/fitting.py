@@ -11,16 +11,18 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wan22.arch import DiTArch
 from wan22.catalog import EMBEDDED, EMBEDDED_SPEECH, VARIANTS, from_json
 from wan22.errors import CheckpointError, KeysError, OptionError, choose
 from wan22.weights.edits.lora import AddLoRAs, Source
 from wan22.weights.fingerprint import fingerprint
-from wan22.weights.load import Edit, meta_module
 from wan22.weights.lora.file import Adapter, open_adapters
 from wan22.weights.reader import open_reader, read_json
+
+if TYPE_CHECKING:
+    from wan22.weights.load import Edit
 
 EXPERTS = ("high", "low")
 
@@ -261,6 +263,8 @@ def _catalogue() -> dict[str, DiTArch]:
 @lru_cache(maxsize=8)
 def shapes_of(arch: DiTArch) -> Mapping[str, tuple[int, ...]]:
     """The shape of every parameter of a transformer, by its official name."""
+    from wan22.weights.load import meta_module
+
     return {name: tuple(tensor.shape) for name, tensor in meta_module(arch).state_dict().items()}
 
 

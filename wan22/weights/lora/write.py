@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from wan22.errors import CheckpointError, OutputError, choose
+from wan22.weights.dtypes import DTYPE_NAMES
 from wan22.weights.edits.lora import Change, finite
 from wan22.weights.lora import names
 from wan22.weights.lora.file import EXPERT_KEY, Adapter, open_adapters
-from wan22.weights.reader import DTYPE_NAMES, Reader, TensorInfo, open_reader
+from wan22.weights.reader import Reader, TensorInfo, open_reader
 from wan22.weights.writer import require_room, write_safetensors
 
 TARGETS = ("diffusers", "comfy", "kohya", "lightx2v")

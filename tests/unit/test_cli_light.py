@@ -1,0 +1,51 @@
+"""Commands that need no network import no torch: they answer at once."""
+
+import subprocess
+import sys
+
+import pytest
+
+from wan22.catalog import EMBEDDED
+from wan22.media.writer import VideoWriter
+
+SCRIPT = """
+import sys
+from wan22.cli.__main__ import main
+code = main(sys.argv[1:])
+assert 'torch' not in sys.modules, 'torch was imported'
+sys.exit(code)
+"""
+
+
+def light(*arguments):
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["models"], "ti2v-5B"),
+        (["models", "--json"], '{"name": "nano"'),
+        (["models", "nano"], "defaults"),
+        (["models", "t2v-A14B"], "defaults"),
+        (["inspect", "nano"], "high"),
+        (["inspect", EMBEDDED / "vae.safetensors"], "vae"),
+        (["vocabulary"], "dolly-in"),
+        (["extend", "@0s a red ball @2s it rolls", "--engine", "rules"], "@2s"),
+    ],
+)
+def test_no_torch_is_imported_where_none_is_needed(arguments, said):
+    assert said in light(*arguments)
+
+
+def test_a_recipe_is_shown_without_torch(tmp_path):
+    import numpy as np
+
+    with VideoWriter(tmp_path / "a.mp4", fps=8, size=(32, 32)) as writer:
+        writer.add(np.zeros((2, 32, 32, 3), np.uint8))
+        writer.close({"prompt": "a red ball"})
+    assert "a red ball" in light("show", tmp_path / "a.mp4")

@@ -1,0 +1,36 @@
+"""A prompt as it is written: one text, or texts that hold from a second on. It knows no tensor."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+from wan22.errors import OptionError
+
+_SINCE = re.compile(r"@(\d+(?:\.\d+)?)\s*s(?![\w.])")
+
+
+def parse_prompt(prompt: str) -> tuple[tuple[float, str], ...]:
+    """Read "@0s one text @5s another": the second from which each text holds. Without times, one text from 0 on.
+
+    Raises OptionError for times that do not grow, and for a time without a text.
+    """
+    pieces = _SINCE.split(prompt)
+    before, times, texts = (
+        pieces[0].strip(),
+        [float(t) for t in pieces[1::2]],
+        [t.strip() for t in pieces[2::2]],
+    )
+    if before or not times:
+        times, texts = [0.0, *times], [before, *texts]
+    if times[0] != 0:
+        raise OptionError(f"the prompt says nothing before @{times[0]:g}s; begin it with @0s")
+    for since, text in zip(times, texts, strict=True):
+        if not text and len(times) > 1:
+            raise OptionError(
+                f"the prompt says nothing from @{since:g}s on; write what is to be seen after it"
+            )
+    for earlier, later in pairwise(times):
+        if later <= earlier:
+            raise OptionError(f"the times of the prompt must grow, and @{later:g}s follows @{earlier:g}s")
+    return tuple(zip(times, texts, strict=True))
