@@ -13,7 +13,7 @@ import typer  # isort: skip
 
 COMMANDS = typer.main.get_command(app).commands
 OF_A_COMMAND = {
-    "storyboard": {"script", "output", "plan", "retry", "from_stills", "still_model"},
+    "storyboard": {"script", "output", "plan", "retry", "from_stills", "still_model", "join", "film"},
     "decode": {"latents"},
 }
 
