@@ -17,15 +17,16 @@ from wan22.fields.table import FIELDS
 
 __all__ = [
     "BY_NAME", "DECODE", "FIELDS", "GROUPS", "IMAGE", "NOT_TYPED", "RENAMED", "STORYBOARD", "VIDEO", "Field", "Group",
-    "Kind", "Rule", "check", "from_recipe", "in_recipe", "json_schema", "of_command",
+    "Kind", "Rule", "check", "from_recipe", "in_recipe", "json_schema", "of_command", "renewed",
 ]  # fmt: skip
 
 BY_NAME: dict[str, Field] = {field.name: field for field in FIELDS}
 NOT_TYPED = ("noise", "prompt_embeds", "negative_prompt_embeds", "max_sequence_length")
 """Fields of Request that only Python can give: tensors, and what goes with them."""
 
-RENAMED = {"hold_colour": "color_match"}
-"""Entries of older recipes, and what they are called now."""
+RENAMED = {"hold_colour": "color_match", "sound": "audio", "sound_seconds": "audio_seconds"}
+"""Entries of older recipes, and what they are called now; also within what they say of inputs and files."""
+_WITHIN = ("inputs", "files")
 
 
 def of_command(command: str) -> tuple[Field, ...]:
@@ -40,9 +41,17 @@ def in_recipe() -> tuple[Field, ...]:
     return tuple(field for field in FIELDS if "recipe" in field.where)
 
 
+def renewed(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe of any version by the names of today; an entry that has both names keeps today's."""
+    said = {
+        RENAMED.get(name, name): value for name, value in recipe.items() if RENAMED.get(name) not in recipe
+    }
+    return said | {name: renewed(said[name]) for name in _WITHIN if isinstance(said.get(name), dict)}
+
+
 def from_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
     """The fields of a request that a recipe says, by their names in Request; those of older recipes, too."""
-    said = {RENAMED.get(name, name): value for name, value in recipe.items()}
+    said = renewed(recipe)
     return {field.of: said[field.name] for field in in_recipe() if said.get(field.name) is not None}
 
 

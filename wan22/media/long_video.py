@@ -36,6 +36,7 @@ import numpy as np
 
 from wan22.atomic import written
 from wan22.errors import OutputError
+from wan22.fields import renewed
 from wan22.files import PathLike, check_fields, read_json, reading
 from wan22.media import output_paths
 from wan22.media.clip_store import Finish, FragmentStore, FrameStore, Last, Store
@@ -45,6 +46,8 @@ from wan22.media.recipe_text import FrameHasher
 __all__ = ["LongVideo", "working_folder"]
 
 _FORMAT = 1  # of video.json
+_FORMER = {"film.mp4": "video.mp4", "film.mov": "video.mov", "film.json": "video.json"}
+"""What an older version called the files of a working folder, the index last."""
 _LEFTOVERS = ("carry-*", "silent.*", "whole.*", ".*.part")  # what an interrupted process may leave behind
 
 
@@ -261,6 +264,9 @@ class LongVideo:
                     "Wait for it, or use another name."
                 ) from None
             # Some network file systems know no locks; that is no reason to make no video.
+        for old, new in _FORMER.items():
+            if (self.folder / old).exists() and not (self.folder / new).exists():
+                (self.folder / old).replace(self.folder / new)
         if afresh:
             for entry in self.folder.iterdir():
                 if entry.name != "lock":
@@ -306,7 +312,9 @@ class LongVideo:
             if carry is not None and not re.fullmatch(r"carry-\d+", carry):
                 raise ValueError(f"{carry!r} is no name of what a clip leaves")
             self._clips, self._carry = clips, carry
-            return {part: dict(index["asked"][part]) for part in self._asked}
+            asked = index["asked"]
+            said = {"video": asked.get("video", asked.get("film")), "identity": renewed(asked["identity"])}
+            return {part: dict(said[part]) for part in self._asked}
 
     def _damaged(self, fault: str) -> OutputError:
         return OutputError(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wan22.errors import Cancelled, DecodeError, MediaError, OutputError
+from wan22.fields import renewed
 from wan22.files import HEADER_LIMIT, LATENTS_SUFFIX, check_file, check_value, parse_object, reading
 
 if TYPE_CHECKING:
@@ -213,7 +214,7 @@ def read_latents_recipe(path: str) -> tuple[dict[str, Any], str]:
                 raise ValueError("its header is longer than it is")
             header = parse_object(stream.read(length), "its header", ValueError)
         metadata = header["__metadata__"]
-        recipe = parse_object(metadata[_RECIPE], "its recipe", ValueError)
+        recipe = renewed(parse_object(metadata[_RECIPE], "its recipe", ValueError))
         for name, kind in (("size", tuple[int, int]), ("frames", int), ("fps", float)):
             value = recipe.get(name)
             check_value(kind, tuple(value) if isinstance(value, list) else value, name)

@@ -128,7 +128,7 @@ def read(path: str) -> dict[str, Any]:
         raise MediaError(
             f"{path} carries no recipe of wan22: it was made by something else, or its notes were removed"
         )
-    return recipe
+    return fields.renewed(recipe)
 
 
 def model_of(recipe: dict[str, Any]) -> str:
