@@ -2,7 +2,9 @@
 
 import re
 import tomllib
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
@@ -11,7 +13,7 @@ from wan22.train.experts import prepare
 from wan22.train.losses import count, trainable
 from wan22.train.memory import estimate
 from wan22.train.noise_ranges import noise_ranges, steps_of
-from wan22.train.recipe import parse_recipe, read_recipe
+from wan22.train.recipe import Recipe, parse_recipe, read_recipe
 from wan22.weights.load import meta_module
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -51,3 +53,19 @@ def test_the_recipes_in_the_text_are_recipes():
     assert blocks
     for block in blocks:
         parse_recipe(tomllib.loads(block))
+
+
+def test_every_setting_of_a_recipe_and_no_other_is_in_the_table():
+    section, named = "", set()
+    text = (DOCS / "training.md").read_text()
+    for line in text[text.index("## Every setting") : text.index("## The noise range")].splitlines():
+        cell = line.split("|")[1] if line.startswith("| ") else ""
+        if found := re.search(r"`\[(\w+)\]`", cell):
+            section = f"{found[1]}."
+        else:
+            named |= {section + name for name in re.findall(r"`(\w+)`", cell)}
+    settings = set()
+    for name, hint in get_type_hints(Recipe).items():
+        kinds = [kind for kind in get_args(hint) or (hint,) if is_dataclass(kind)]
+        settings |= {f"{name}.{each.name}" for kind in kinds for each in fields(kind)} if kinds else {name}
+    assert named == settings - {"folder"}
