@@ -149,7 +149,9 @@ def test_a_recipe_is_read_with_files_relative_to_it(folder, model):
     )
     found = load_eval_recipe(path)
     assert (found.videos, found.steps, found.size, found.guidance) == (2, 2, (48, 32), 3.0)
-    assert found.prompt_list[1].image == folder / "first.png" and found.prompt_list[0].labels == {"colour": "red"}
+    assert found.prompt_list[1].image == folder / "first.png" and found.prompt_list[0].labels == {
+        "colour": "red"
+    }
     assert [clip.name for clip in found.clips] == ["0.mp4", "1.mp4"]
     assert found.loss is not None and found.loss.sigmas == (0.5, 1.0)
     path.write_text("loss = false")
