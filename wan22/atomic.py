@@ -2,6 +2,7 @@
 
     written          a file: the old one or the complete new one at every moment
     temporary_file   a file on its way, for `put`, which gives it its name
+    write_text       the same for a text; write_copy for a copy of a file
     written_folder   a folder that appears whole, by one rename
     temporary_folder a folder for half-made files, which vanishes
     swept            what processes that are dead left half-written in a folder is removed
@@ -12,6 +13,8 @@ that is alive, or is swept away by the next writer in that folder.
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import hashlib
 import os
 import platform
@@ -34,6 +37,8 @@ __all__ = [
     "temporary_file",
     "temporary_folder",
     "temporary_name",
+    "write_copy",
+    "write_text",
     "written",
     "written_folder",
 ]
@@ -41,8 +46,13 @@ __all__ = [
 _ENDING = re.compile(
     r"\.(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-(?P<start>[0-9a-f]{6})-[0-9a-f]{8}\.(?P<kind>part|old)"
 )
+_FORMER_ENDING = re.compile(r"\.[0-9a-f]{8}\.part")  # of earlier versions, which named no process
 _NAME_BYTES = 200  # of the target's name within a temporary one; a name has 255 at most
-_FOREIGN_AGE = 86_400.0  # seconds after which another machine's half file counts as left behind
+_FOREIGN_AGE = 86_400.0  # seconds after which a half file whose process cannot be asked counts as left behind
+_NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EBADF, errno.EACCES)
+"""What a file system says of a folder that cannot be brought to the disk by itself, or not be read."""
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of renameat2(2)
 
 
 def temporary_name(target: Path, kind: str = "part") -> Path:
@@ -94,8 +104,14 @@ def _short(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:6]
 
 
+def _ending_of(name: str) -> re.Match[str] | None:
+    """The end of a hidden name that this module gave; None for any other name."""
+    found = (form.search(name) for form in (_ENDING, _FORMER_ENDING) if name.startswith("."))
+    return next((match for match in found if match and match.end() == len(name)), None)
+
+
 def _is_dead(path: Path, match: re.Match[str]) -> bool:
-    if match["host"] != _host():
+    if match.re is _FORMER_ENDING or match["host"] != _host():
         return time.time() - path.lstat().st_mtime > _FOREIGN_AGE
     return _start(int(match["pid"])) != match["start"]
 
@@ -108,14 +124,14 @@ def swept(folder: Path) -> list[Path]:
     removed = []
     with suppress(OSError):
         for entry in list(folder.iterdir()) if folder.is_dir() else ():
-            match = _ENDING.search(entry.name) if entry.name.startswith(".") else None
-            if match is None or match.end() != len(entry.name):
+            match = _ending_of(entry.name)
+            if match is None:
                 continue
             with suppress(OSError):
                 if not _is_dead(entry, match):
                     continue
                 target = entry.with_name(entry.name[1 : match.start()])
-                if match["kind"] == "old" and not os.path.lexists(target):
+                if entry.suffix == ".old" and not os.path.lexists(target):
                     entry.rename(target)
                     continue
                 _remove(entry)
@@ -192,6 +208,18 @@ def written(target: Path, part: Path | None = None, *, replace: bool = True) -> 
             raise OutputError(f"{target} exists already. Choose another name.") from error
 
 
+def write_text(target: Path, text: str) -> None:
+    """Write a text as UTF-8, whole or not at all. Raises OutputError if the system refuses."""
+    with written(target) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_copy(target: Path, source: Path) -> None:
+    """Copy a file's content, whole or not at all. Raises OutputError if the system refuses."""
+    with written(target) as part:
+        shutil.copyfile(source, part)
+
+
 @contextmanager
 def temporary_folder(target: Path) -> Generator[Path]:
     """Lend a new hidden folder beside `target`, and remove it at the end. Raises OutputError if the system refuses."""
@@ -212,8 +240,9 @@ def temporary_folder(target: Path) -> Generator[Path]:
 def written_folder(target: Path, *, replace: Callable[[Path], bool] | None = None) -> Generator[Path]:
     """Lend a new hidden folder beside `target`; give it that name at the end, or remove it.
 
-    With `replace`, a folder that is there goes: it steps aside, and comes back if the process ends between. Its entries
-    of which `replace` is true are removed; others come into the new folder.
+    With `replace`, a folder that is there goes: they change names at once, or, where the system cannot do that, the
+    old one steps aside, and comes back with the next writer if the process ends between. Its entries of which `replace`
+    is true are removed; others come into the new folder.
     Raises OutputError if the system refuses, or if something is there and may not go.
     """
     if replace is None and os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir())):
@@ -232,12 +261,15 @@ def _put_folder(part: Path, target: Path, replace: Callable[[Path], bool] | None
         part.rename(target)  # an empty folder is replaced by the rename itself; another one refuses
         return
     old = temporary_name(target, "old")
-    target.rename(old)
-    try:
-        part.rename(target)
-    except BaseException:
-        old.rename(target)
-        raise
+    if _exchanged(part, target):
+        part.rename(old)
+    else:
+        target.rename(old)
+        try:
+            part.rename(target)
+        except BaseException:
+            old.rename(target)
+            raise
     for entry in list(old.iterdir()):
         if replace(entry):
             entry.unlink()
@@ -248,10 +280,23 @@ def _put_folder(part: Path, target: Path, replace: Callable[[Path], bool] | None
     old.rmdir()
 
 
+def _exchanged(one: Path, other: Path) -> bool:
+    """Let two folders change names in one step; False, and nothing is done, where the system cannot."""
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # Linux 3.15, glibc 2.28
+    if call is None:
+        return False
+    return call(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0
+
+
 def sync(path: Path) -> None:
-    """Wait until a file or folder has reached the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    """Wait until a file or folder has reached the disk; a folder, where its file system can do that."""
+    handle = -1
     try:
+        handle = os.open(path, os.O_RDONLY)
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NO_SYNC or not path.is_dir():
+            raise
     finally:
-        os.close(handle)
+        if handle >= 0:
+            os.close(handle)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as jsonlib
-import shutil
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -354,12 +353,10 @@ def _together(portraits: list[Portrait], cards: list[Card], shots: list[producti
 
 def _put(source: Path, target: Path) -> None:
     """Copy a take to its shot's name, unless it is there."""
-    from wan22.atomic import written
+    from wan22.atomic import write_copy
 
-    if target.is_file() and production.digest(target) == production.digest(source):
-        return
-    with written(target) as part:
-        shutil.copyfile(source, part)
+    if not target.is_file() or production.digest(target) != production.digest(source):
+        write_copy(target, source)
 
 
 def _put_still(take: production.Take, first: np.ndarray, target: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from wan22.atomic import write_text
 from wan22.stage.labels import Shot, sample
 from wan22.stage.render import render
 
@@ -53,5 +54,6 @@ def clip_set(  # noqa: PLR0913 - each is a setting of the rendered videos
             compile=compile,
         )
         pixels[start : start + len(part)] = clips.numpy()
-        done_path.write_text(json.dumps({"identity": identity, "done": start + len(part)}))
+        pixels.flush()  # the note must not come to the disk before what it speaks of
+        write_text(done_path, json.dumps({"identity": identity, "done": start + len(part)}))
     return ClipSet(pixels, shots)

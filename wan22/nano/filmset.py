@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from wan22.atomic import write_text
 from wan22.errors import OptionError, Wan22Error, choose
 from wan22.media.writer import VideoWriter
 from wan22.stage.caption import caption
@@ -76,10 +77,10 @@ def write_clips(
         path = folder / f"{i:03d}.mp4"
         with VideoWriter(path, fps=fps, size=size) as writer:
             writer.add(clip.numpy())
-        path.with_suffix(".txt").write_text(text + "\n", encoding="utf-8")
+        write_text(path.with_suffix(".txt"), text + "\n")
         made.append(path)
         lines.append(json.dumps({"video": path.name, "text": text, **labels(shot)}, ensure_ascii=False))
-    (folder / "labels.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(folder / "labels.jsonl", "\n".join(lines) + "\n")
     return made
 
 

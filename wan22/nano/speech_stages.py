@@ -9,8 +9,6 @@ export          the model's folder is written
 ship            it is copied to the package's assets (asked for by name, not a part of "all")
 """
 
-import json
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +16,11 @@ from random import Random
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from wan22.arch import VAEArch
+from wan22.atomic import write_copy, write_text, written
 from wan22.catalog import EMBEDDED, EMBEDDED_SPEECH, from_json, to_json
 from wan22.conditioning.speech import hidden_states
 from wan22.conditioning.text import Tokenizer
@@ -37,9 +36,11 @@ from wan22.nano.vae import train_vae
 from wan22.stage.labels import sample
 from wan22.stage.puppet import puppet_caption, sample_puppets
 from wan22.stage.render import render
+from wan22.train.checkpoint import write_json
 from wan22.train.log import Log
 from wan22.weights.load import load_module, meta_module
 from wan22.weights.reader import open_reader, read_json
+from wan22.weights.writer import write_tensors
 
 STAGES = ("audio-encoder", "clips", "audio-features", "decoder", "speech-dit", "export", "ship")
 _CAPTIONS = 20_000
@@ -99,7 +100,8 @@ def _shown(folder: Path) -> np.ndarray:
             ).numpy()
         )
     whole = np.concatenate(parts)
-    np.save(path, whole[np.random.default_rng(recipe.SEED).permutation(len(whole))])
+    with written(path) as part, part.open("wb") as file:
+        np.save(file, whole[np.random.default_rng(recipe.SEED).permutation(len(whole))])
     return np.load(path, mmap_mode="r")
 
 
@@ -130,7 +132,7 @@ def _export(folder: Path, log: Log, minutes: float | None) -> None:
     target = folder / "model"
     (target / "audio_encoder").mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer(folder)
-    (target / "tokenizer.json").write_text((folder / "tokenizer.json").read_text())
+    write_text(target / "tokenizer.json", (folder / "tokenizer.json").read_text("utf-8"))
     vae = dict(_vae().state_dict()) | load_average(folder / "decoder")
     parts = {
         "transformer.safetensors": _under("dit.", speaker),
@@ -140,10 +142,10 @@ def _export(folder: Path, log: Log, minutes: float | None) -> None:
     }
     for name, tensors in parts.items():
         half = {key: value.bfloat16().contiguous() for key, value in tensors.items()}
-        save_file(half, target / name, metadata={"format": "pt"})
+        write_tensors(target / name, half, {"format": "pt"})
         log(f"{name}: {sum(t.numel() for t in half.values()) / 1e6:.2f} M parameters")
     config = {"model_type": "wav2vec2", "architectures": ["Wav2Vec2Model"], **recipe.audio_encoder().config}
-    (target / "audio_encoder" / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    write_json(target / "audio_encoder" / "config.json", config)
     _write_row(to_json(recipe.variant(_twice_normalised(_nano_vae()), tokenizer.size)), target)
     log(f"the model is in {target}")
 
@@ -157,17 +159,16 @@ def _ship(folder: Path, log: Log, minutes: float | None) -> None:
         raise CheckpointError(
             f"the VAE in {made} has another encoder ({changed[0]}): the nano model's experts draw in other latents"
         )
-    shutil.copytree(
-        made, EMBEDDED_SPEECH, dirs_exist_ok=True, ignore=shutil.ignore_patterns("vae.safetensors")
-    )
-    shutil.copyfile(made / "vae.safetensors", shared)
+    for file in sorted(path for path in made.rglob("*") if path.is_file() and path.name != shared.name):
+        write_copy(EMBEDDED_SPEECH / file.relative_to(made), file)
+    write_copy(shared, made / shared.name)
     row = read_json(made / "variant.json")
     _write_row({**row, "parts": {"vae": f"../{EMBEDDED.name}/{shared.name}"}}, EMBEDDED_SPEECH)
     log(f"the model is in {EMBEDDED_SPEECH}, and its VAE in {EMBEDDED}")
 
 
 def _write_row(row: dict, folder: Path) -> None:
-    (folder / "variant.json").write_text(json.dumps(row, indent=1, ensure_ascii=False) + "\n")
+    write_json(folder / "variant.json", row)
 
 
 def _nano_vae() -> VAEArch:
@@ -195,8 +196,7 @@ def _tokenizer(folder: Path) -> Tokenizer:
     if not path.exists():
         words = Random(recipe.SEED)
         captions = [puppet_caption(shot, words) for shot in sample_puppets(_CAPTIONS, recipe.SEED)]
-        folder.mkdir(parents=True, exist_ok=True)
-        build_word_tokenizer(captions, max_vocab=1024).save(str(path))
+        write_text(path, build_word_tokenizer(captions, max_vocab=1024).to_str(pretty=True))
     return Tokenizer.open(path)
 
 

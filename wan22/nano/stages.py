@@ -10,16 +10,16 @@ Every stage resumes where it was stopped. `low` and `decoder` wait for no other 
 beside `high`.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from wan22.arch import VAEArch
+from wan22.atomic import write_text, written
 from wan22.catalog import EMBEDDED, from_json, to_json
 from wan22.conditioning.text import Tokenizer
 from wan22.errors import CheckpointError, choose
@@ -35,8 +35,10 @@ from wan22.nano.state import load_average
 from wan22.nano.text_pretraining import caption_tokenizer, pretrain_text_encoder
 from wan22.nano.vae import train_vae
 from wan22.stage.puppet import sample_puppets
+from wan22.train.checkpoint import write_json
 from wan22.train.log import Log
 from wan22.weights.reader import read_json
+from wan22.weights.writer import write_tensors
 
 STAGES = (
     "clips", "latents", "text", "sketch", "high", "low", "decoder",
@@ -85,12 +87,12 @@ def _text(folder: Path, log: Log, minutes: float | None) -> None:
     target = folder / "text"
     target.mkdir(parents=True, exist_ok=True)
     if not (target / "tokenizer.json").exists():
-        caption_tokenizer(nano.WORDS, nano.SEED).save(str(target / "tokenizer.json"))
+        write_text(target / "tokenizer.json", caption_tokenizer(nano.WORDS, nano.SEED).to_str(pretty=True))
     tokenizer = open_tokenizer(folder)
     weights = pretrain_text_encoder(
         nano.text(tokenizer.size), tokenizer, target, steps=nano.WORD_STEPS, batch=64, seed=nano.SEED, log=log
     )
-    save_file(weights, target / "text.safetensors")
+    write_tensors(target / "text.safetensors", weights)
 
 
 def _sketch(folder: Path, log: Log, minutes: float | None) -> None:
@@ -214,7 +216,8 @@ def _shown(folder: Path) -> np.ndarray:
         for i in range(-(-_SPOKEN // per_video)):
             video = puppet_pixels(nano_speech.VIDEOS, shots[i : i + 1], range(i, i + 1))[0].numpy()
             puppets += [video[k * nano.FRAMES : (k + 1) * nano.FRAMES] for k in range(per_video)]
-        np.save(path, np.stack(windows + puppets[:_SPOKEN]))
+        with written(path) as part, part.open("wb") as file:
+            np.save(file, np.stack(windows + puppets[:_SPOKEN]))
     return np.load(path, mmap_mode="r")
 
 
@@ -227,7 +230,7 @@ def _export(folder: Path, log: Log, minutes: float | None) -> None:
     target = folder / "model"
     target.mkdir(parents=True, exist_ok=True)
     tokenizer = open_tokenizer(folder)
-    (target / "tokenizer.json").write_text((folder / "text" / "tokenizer.json").read_text())
+    write_text(target / "tokenizer.json", (folder / "text" / "tokenizer.json").read_text("utf-8"))
     parts = {
         "vae": vae,
         "text_encoder": load_file(folder / "text" / "text.safetensors"),
@@ -236,10 +239,10 @@ def _export(folder: Path, log: Log, minutes: float | None) -> None:
     }
     for name, tensors in parts.items():
         half = {key: value.bfloat16().contiguous() for key, value in tensors.items()}
-        save_file(half, target / f"{name}.safetensors", metadata={"format": "pt"})
+        write_tensors(target / f"{name}.safetensors", half, {"format": "pt"})
         log(f"{name}: {sum(t.numel() for t in half.values()) / 1e6:.2f} M parameters")
     row = nano.variant(shipped_arch(), tokenizer.size)
-    (target / "variant.json").write_text(json.dumps(to_json(row), indent=1, ensure_ascii=False) + "\n")
+    write_json(target / "variant.json", to_json(row))
     log(f"the model is in {target}")
 
 

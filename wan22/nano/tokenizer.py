@@ -1,6 +1,6 @@
 """Tokenizers for small models, in the format that `Tokenizer.open` reads: whole words, and pieces of CJK scripts.
 
-Their vocabulary is what the captions say. They know no network and write no file: `.save(path)` does.
+Their vocabulary is what the captions say. They know no network and write no file: a tokenizer.json is `.to_str()`.
 """
 
 from collections import Counter

@@ -232,7 +232,7 @@ class AdapterMixin:
 
     def _written(self, tensors: Mapping[str, Tensor], name: str) -> Path:
         """A state dict as a file, which is what the engine reads."""
-        from safetensors.torch import save_file
+        from wan22.weights.writer import write_tensors
 
         wrong = [key for key, value in tensors.items() if not isinstance(value, Tensor)]
         if wrong or not tensors:
@@ -243,7 +243,7 @@ class AdapterMixin:
         path = (
             Path(self._scratch.name) / f"{len(list(Path(self._scratch.name).iterdir()))}-{name}.safetensors"
         )
-        save_file({key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}, path)
+        write_tensors(path, {key: value.clone() for key, value in tensors.items()})
         return path
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from wan22.arch import DiTArch, UMT5Arch, VAEArch
-from wan22.atomic import written_folder
+from wan22.atomic import written, written_folder
 from wan22.errors import CheckpointError, OptionError, OutputError, choose
 from wan22.weights import configs
 from wan22.weights.dialects import DIALECTS, Dialect, comfy, official, wav2vec2
@@ -254,7 +254,8 @@ def _write_audio(folder: Path, part: _Part, source: Path, shard_bytes: int) -> N
 
 def _write_pth(path: Path, part: _Part) -> None:
     tensors = {name: part.read(name).to(DTYPES[info.dtype]) for name, info in part.infos.items()}
-    torch.save(tensors, path)
+    with written(path) as target, target.open("wb") as file:
+        torch.save(tensors, file)
 
 
 def _write_diffusers(folder: Path, parts: Mapping[str, _Part], layout: Layout, shard_bytes: int) -> None:

@@ -20,7 +20,6 @@ The same command goes on after any end; a step draws its randomness from the see
 """
 
 import json
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -29,6 +28,7 @@ from typing import Any
 
 from safetensors import safe_open
 
+from wan22.atomic import write_copy
 from wan22.catalog import from_json
 from wan22.engine import Engine
 from wan22.errors import CheckpointError, OptionError, choose
@@ -126,7 +126,7 @@ def ship(made: Path, model: Model) -> None:
                 )
     from_json({**{name: value for name, value in values.items() if name != "parts"}, "fast": said})
     for file in files.values():
-        shutil.copyfile(made / file, row_file.parent / file)
+        write_copy(row_file.parent / file, made / file)
     write_json(row_file, values | {"fast": said})
 
 
