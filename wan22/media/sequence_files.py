@@ -133,17 +133,28 @@ def publish_frames(frames: Sequence[Path], path: PathLike, *, replace: bool = Tr
         _link(frames, part, names)
         for each in names:
             sync(part / each)
+        former = part / "former"
+        former.mkdir()
         note = unfinished_note(path)
-        note.touch()
-        sync(folder)
-        for old in numbered(path):
-            if old.name not in names and is_ours(old):
-                old.unlink()  # the tail of a longer video would become a part of this one
-        for each in names:
-            put(part / each, folder / each, replace=is_ours(folder / each))
-        sync(folder)
+        try:
+            note.touch()
+            sync(folder)
+            for old in filter(is_ours, numbered(path)):
+                old.rename(former / old.name)
+            for each in names:
+                put(part / each, folder / each, replace=False)
+            sync(folder)
+        except OSError:
+            for each in names:
+                if not (part / each).exists():
+                    (folder / each).unlink()
+            for old in former.iterdir():
+                old.rename(folder / old.name)
+            note.unlink(missing_ok=True)
+            raise
         note.unlink()
         sync(folder)
+
 
 
 def frames_folder(path: PathLike) -> AbstractContextManager[Path]:

@@ -79,9 +79,13 @@ def save(
             f"the checkpoint of step {step} was not saved: {why}. Of the expert {expert!r} {left}; make room, and the "
             "same command goes on from there"
         ) from error
+    _let_go(folder, expert)
+    return path
+
+
+def _let_go(folder: Path, expert: str) -> None:
     for old in steps_of(folder, expert)[:-KEPT]:
         (folder / f"{expert}-{old:08d}.safetensors").unlink(missing_ok=True)
-    return path
 
 
 def steps_of(folder: Path, expert: str) -> list[int]:
@@ -108,6 +112,7 @@ def newest(folder: Path, expert: str, log: Callable[[str], None]) -> Checkpoint 
             continue
         for damaged in (other for other in steps if other > step):
             (folder / f"{expert}-{damaged:08d}.safetensors").unlink()
+        _let_go(folder, expert)  # what an end between writing and letting go left
         return whole
     if steps:
         raise CheckpointError(

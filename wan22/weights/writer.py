@@ -12,13 +12,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from wan22.atomic import written
 from wan22.errors import OutputError
-from wan22.weights.dtypes import DTYPES
+from wan22.weights.dtypes import DTYPE_NAMES, DTYPES
 from wan22.weights.reader import TensorInfo
 
 SHARD_BYTES = 10 * 1000**3
@@ -27,7 +25,12 @@ Read = Callable[[str], Tensor]
 
 
 def write_safetensors(
-    path: Path, infos: Mapping[str, TensorInfo], read: Read, metadata: Mapping[str, str]
+    path: Path,
+    infos: Mapping[str, TensorInfo],
+    read: Read,
+    metadata: Mapping[str, str],
+    *,
+    replace: bool = True,
 ) -> None:
     """Write the tensors `infos`, each got from `read` when its turn comes and cast to the dtype of its info.
 
@@ -40,7 +43,7 @@ def write_safetensors(
         end += info.nbytes
     raw = json.dumps(header, separators=(",", ":")).encode()
     raw += b" " * (-len(raw) % 8)  # the data begins at a multiple of eight, for those who map it
-    with written(path) as part, part.open("wb") as file:
+    with written(path, replace=replace) as part, part.open("wb") as file:
         file.write(len(raw).to_bytes(8, "little") + raw)
         for name, info in infos.items():
             tensor = read(name).to(DTYPES[info.dtype]).contiguous()
@@ -56,12 +59,13 @@ def write_tensors(
     replace: bool = True,
 ) -> None:
     """Write tensors that are in memory, whole or not at all. Raises OutputError if the place cannot be written."""
-    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with written(path, replace=replace) as part:
-        try:
-            save_file(whole, part, metadata=None if metadata is None else dict(metadata))
-        except SafetensorError as error:  # that is how it says that a disk is full
-            raise OSError(str(error)) from error
+    infos = {
+        name: TensorInfo(tuple(tensor.shape), DTYPE_NAMES[tensor.dtype], tensor.nbytes)
+        for name, tensor in sorted(
+            tensors.items(), key=lambda item: (-item[1].itemsize, item[0])
+        )  # all aligned
+    }
+    write_safetensors(path, infos, lambda name: tensors[name].detach().cpu(), metadata or {}, replace=replace)
 
 
 def write_shards(
