@@ -27,8 +27,7 @@ def imported(tree: ast.AST) -> Iterator[str]:
     """Names that a file imports at run time, in any place; of `from a.b import c`, `a.b.c`."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            for other in node.orelse:
-                yield from imported(other)
+            yield from imported(ast.Module(node.orelse, []))
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

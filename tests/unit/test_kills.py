@@ -432,3 +432,22 @@ def test_a_disk_full_within_a_write_is_said_and_costs_nothing(operation, begun):
         with limited(size, signal.SIG_IGN), pytest.raises(OutputError):
             operation.write(folder, NEW)
         kept_whole(operation, folder, True)
+
+
+def test_what_is_swept_is_provably_of_a_dead_writer(tmp_path):
+    dead = []
+    child(lambda: atomic.temporary_name(tmp_path / "a.mp4").touch())
+    dead += tmp_path.iterdir()
+    former = tmp_path / ".b.mp4.0123abcd.part"  # of earlier versions, which named no process
+    stays = [
+        atomic.temporary_name(tmp_path / "c.mp4"),
+        tmp_path / ".d.mp4.part",
+        tmp_path / "e.0123abcd.part",
+    ]
+    stays += [tmp_path / ".f.mp4.89abcdef.part"]  # like the former, and of today
+    for path in (former, *stays):
+        path.touch()
+    for path in (former, *stays[:3]):
+        os.utime(path, (0, 0))
+    assert sorted(atomic.swept(tmp_path)) == sorted([*dead, former])
+    assert sorted(tmp_path.iterdir()) == sorted(stays)

@@ -1,6 +1,7 @@
 """Streams that are closed, full or ASCII, and names in other scripts: one clear line, the right code, no traceback."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -78,3 +79,47 @@ def test_a_defect_says_where_its_traceback_is(tmp_path, monkeypatch, capsys):
     err = capsys.readouterr().err
     assert "ZeroDivisionError: of ours (a defect of wan22; its traceback is in " in err
     assert "ZeroDivisionError: of ours" in (tmp_path / "wan22" / "defect.txt").read_text()
+
+
+_PAUSED = """
+import os, sys
+from wan22.media.writer import VideoWriter
+
+def pausing(name, word):
+    real = getattr(VideoWriter, name)
+    def paused(self, *arguments):
+        setattr(VideoWriter, name, real)
+        os.write(1, word)
+        os.read(0, 1)  # until a signal comes
+        return real(self, *arguments)
+    setattr(VideoWriter, name, paused)
+
+pausing("add", b"adding ")
+pausing("abort", b"cancelling ")
+from wan22.cli.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("name", ["x.mp4", "shots/"])
+def test_a_second_ctrl_c_while_it_cancels(name, tmp_path):
+    path = os.pathsep.join(each for each in sys.path if each)
+    command = [sys.executable, "-c", _PAUSED, "generate", "a red ball", "--size", "64x64", "--frames", "1"]
+    with subprocess.Popen(
+        [*command, "--steps", "1", "-o", name],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        for word in (b"adding ", b"cancelling "):
+            assert process.stdout.read(len(word)) == word
+            process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    said = err.decode().splitlines()
+    assert process.returncode == 130 and out == b"", err
+    assert "Traceback" not in err.decode() and said[-1].startswith("cancelled")
+    assert sum("cancelled" in line for line in said) == 1
+    assert not (tmp_path / name).exists()
+    assert all(path.name.startswith(".") or ".latents." in path.name for path in tmp_path.iterdir())

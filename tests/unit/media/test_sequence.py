@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wan22.errors import MediaError
+from wan22.errors import MediaError, OutputError
 from wan22.media.recipe import read_recipe
 from wan22.media.video import VideoWriter, probe, read_clip, stream_clip
 
@@ -92,3 +92,38 @@ def test_a_pipeline_takes_images_at_the_rate_that_is_given(foreign):
     assert clip.fps == 12.0 and np.array_equal(clip.frames, FRAMES)
     with pytest.raises(MediaError, match="Give --fps"):
         video_of(str(foreign), None, 8.0)
+
+
+@pytest.mark.parametrize("name", ["own/", "own/frame-%04d.png"])
+def test_images_that_are_not_ours_are_not_replaced(tmp_path, name):
+    (tmp_path / "own").mkdir()
+    theirs = tmp_path / "own" / "frame-0001.png"
+    Image.new("RGB", (18, 16), "red").save(theirs)
+    before = theirs.read_bytes()
+    with pytest.raises(OutputError, match=r"would replace .*frame-0001\.png, which wan22 did not write"):
+        write_sequence(f"{tmp_path}/{name}")
+    assert theirs.read_bytes() == before and list((tmp_path / "own").iterdir()) == [theirs]
+
+
+def test_an_image_of_ours_that_was_changed_is_not_replaced(written):
+    image = written / "frame-0002.png"
+    Image.new("RGB", (18, 16), "red").save(image)
+    with pytest.raises(
+        OutputError, match=r"frame-0002\.png, which wan22 did not write, or which was changed"
+    ):
+        write_sequence(f"{written}/")
+    assert len(list(written.iterdir())) == len(FRAMES)
+
+
+def test_a_sequence_behind_the_note_of_an_unfinished_one_is_not_read(written):
+    (written / ".frame-%04d.png.unfinished").touch()
+    for read in (probe, read_clip, read_recipe):
+        with pytest.raises(MediaError, match="half a sequence: writing it was interrupted"):
+            read(written)
+    write_sequence(f"{written}/")
+    assert len(read_clip(written, fps=8).frames) == 2 == len(list(written.iterdir()))
+
+
+def write_sequence(path):
+    with VideoWriter(path, fps=8, size=(18, 16)) as writer:
+        writer.add(FRAMES[:2])
