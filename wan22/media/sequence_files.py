@@ -156,7 +156,6 @@ def publish_frames(frames: Sequence[Path], path: PathLike, *, replace: bool = Tr
         sync(folder)
 
 
-
 def frames_folder(path: PathLike) -> AbstractContextManager[Path]:
     """Lend a hidden folder for the images of the sequence `path` while they are made."""
     folder, name = split_sequence(path)
