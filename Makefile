@@ -1,6 +1,6 @@
 # wan22: from a fresh clone with Python 3.11 or newer, nothing else.
 #
-#   make video PROMPT="a red ball bounces at sunset"    make a video with the embedded model; its path is the last line
+#   make video PROMPT="a red ball at sunset"            make a video with the embedded model; its path is the last line
 #   make test                                           run the tests
 #   make test-kernels                                   the numerical tests again, as two older processors compute
 #   make check                                          everything that must hold before a change is shared
@@ -10,8 +10,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-PROMPT ?= a red ball bounces in the snow at sunset
-SEED ?= 0
+PROMPT ?= a red ball rolls left in the desert at sunset, medium shot, the camera static
+SEED ?= 2
 OPTIONS ?=
 WORKERS ?= 2
 

@@ -5,7 +5,7 @@
 Puppets, sentences, voices and melodies are of the held-out split. The opening of the mouth is measured by
 `wan22.director.mouth` and compared with what the stage's own puppet would do; beside it stands the same measure on the
 stage's videos, and on those after the VAE: what can be reached. Six clips are chained with and without their motion
-history. The same audio is filmed by three cameras, and the same prompt with three audio.
+history. The same audio is made with three camera moves, and the same prompt with three audio files.
 """
 
 import argparse

@@ -386,7 +386,7 @@ def _check_audio(request: Request, variant: Variant) -> None:
 def check_samples(audio: Audio) -> None:
     """Raise OptionError if this is no audio: float32 samples of one channel, all finite; of any rate."""
     if not isinstance(audio, Audio):
-        raise OptionError(f"an audio file must be a Audio, not {type(audio).__name__}")
+        raise OptionError(f"audio must be an Audio value, not {type(audio).__name__}")
     x = audio.samples
     if not isinstance(x, np.ndarray) or x.dtype != np.float32 or x.ndim != 1:
         found = f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__

@@ -110,7 +110,7 @@ def test_the_video_is_the_official_one(golden, relative_error):
 
 
 @pytest.mark.golden("pipeline_s2v*")
-def test_the_video_of_a_audio_is_the_official_one(golden, read_golden, relative_error):
+def test_the_video_of_an_audio_file_is_the_official_one(golden, read_golden, relative_error):
     config = golden.config
     audio = wav2vec2(read_golden("s2v_audio").config["wav2vec2"], golden.weights("wav2vec2."))
     engine = engine_of(golden, audio)

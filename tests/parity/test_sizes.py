@@ -12,7 +12,7 @@ RULES = {
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_images_size_is_the_official_one(sizes, rule):
+def test_an_images_size_is_the_official_one(sizes, rule):
     if rule not in sizes:
         pytest.skip(f"the folder records no {rule}")
     for case in sizes[rule]:

@@ -120,7 +120,7 @@ def test_a_model_kept_to_its_lengths_draws_the_shortest_that_is_long_enough(aske
 @pytest.mark.parametrize("row", [r for r in ROWS if r.image], ids=lambda r: f"{r.name}-{r.trained.only}")
 @settings(max_examples=50, deadline=None, database=None)
 @given(width=st.integers(1, 6000), height=st.integers(1, 6000))
-def test_a_image_without_a_size_is_served_near_the_models_own_area(row, width, height):
+def test_an_image_without_a_size_is_served_near_the_models_own_area(row, width, height):
     area = row.defaults.size[0] * row.defaults.size[1]
     try:
         size = image_size(row, (width, height), area)
@@ -135,7 +135,7 @@ def test_a_image_without_a_size_is_served_near_the_models_own_area(row, width, h
     assert canvas(row, image=(width, height)).out == size
 
 
-def test_a_video_that_audio_drives_is_not_cut_to_a_image_that_was_cut_already():
+def test_a_video_that_audio_drives_is_not_cut_to_an_image_that_was_cut_already():
     row = replace(ONLY, speech=Speech(clip_frames=8, side=16))
     ask = {"size": None, "frames": None, "seconds": None, "fps": None, "audio_seconds": 1.0}
     made = fit_speech(row, image=(600, 130), **ask)

@@ -556,8 +556,8 @@ def test_models_lists_the_catalogue_and_each_default(run, monkeypatch):
     ):
         assert words in out
     values = json.loads(run("models", "ti2v-5B", "--json")[1])
-    assert values["here"] == "absent" and values["defaults"]["fps"] == "24" and values["hears_with"] is None
-    assert "hears with   jonatasgrosman/wav2vec2-large-xlsr-53-english" in run("models", "s2v-14B")[1]
+    assert values["here"] == "absent" and values["defaults"]["fps"] == "24" and values["audio_model"] is None
+    assert "audio model  jonatasgrosman/wav2vec2-large-xlsr-53-english" in run("models", "s2v-14B")[1]
 
 
 def test_a_download_asks_for_the_needed_files_only(run, monkeypatch, tmp_path):

@@ -119,7 +119,7 @@ def test_a_video_has_its_audio_as_long_as_the_audio(speaking, run):
     assert recipe["files"] == {"image": "who.png", "audio": "a.wav"}
 
 
-def test_a_piece_of_a_audio_is_heard_and_shown(speaking, run):
+def test_a_piece_of_an_audio_file_is_heard_and_shown(speaking, run):
     code, _, err = run(
         "generate",
         "p",

@@ -383,7 +383,7 @@ def test_a_clip_is_kept_at_small_strength_and_left_at_full_strength(engine):
     assert events[-1].recipe["strength"] == 0.05
 
 
-def test_one_frame_is_a_image(engine):
+def test_one_frame_is_an_image(engine):
     events = list(engine.generate(replace(ASK, frames=1)))
     assert frames_of(events).shape == (1, 32, 48, 3)
     assert events[-1].recipe["task"] == "t2i"

@@ -149,7 +149,7 @@ def test_length_follows_the_audio_or_what_is_asked(engine, seconds, asked, frame
     assert len(video(engine.generate(request))) == frames
 
 
-def test_a_audio_that_ends_before_the_video_is_said_and_followed_by_silence(engine, monkeypatch):
+def test_an_audio_file_that_ends_before_the_video_is_said_and_followed_by_silence(engine, monkeypatch):
     heard, _ = calls_of(engine, monkeypatch)
     assert told(engine, audio=noise(1.5), seconds=2.5) == (
         "the audio ends after 1.50 s; the video goes on in silence to 2.50 s"
@@ -438,8 +438,8 @@ REFUSED = {
     "int16": ({"audio": Audio(np.zeros(16_000, np.int16), 16_000)}, OptionError, "float32 samples"),
     "stereo": ({"audio": Audio(np.zeros((16_000, 2), np.float32), 16_000)}, OptionError, "of one channel, not float32"),
     "a list": ({"audio": Audio([0.0] * 16_000, 16_000)}, OptionError, "of one channel, not list"),
-    "bare samples": ({"audio": noise(1).samples}, OptionError, "must be a Audio"),
-    "a path": ({"audio": "a.wav"}, OptionError, "must be a Audio"),
+    "bare samples": ({"audio": noise(1).samples}, OptionError, "must be an Audio"),
+    "a path": ({"audio": "a.wav"}, OptionError, "must be an Audio"),
     "not finite": ({"audio": NAN}, OptionError, "numbers that are not finite"),
     "another rate of frames": ({"fps": 24}, SizeError, "hears 8 frames a second; fps cannot be 24"),
     "no clips": ({"clips": 0}, SizeError, "clips must be a whole number from 1, not 0"),
@@ -535,7 +535,7 @@ def test_the_example_of_diffusers_page_on_speech_to_video(pipeline, engine):
         call(pipeline, audio=audio, num_frames_per_chunk=80)
 
 
-def test_audio_is_a_path_a_audio_or_samples_with_a_rate(pipeline, engine, tmp_path):
+def test_audio_is_a_path_an_audio_file_or_samples_with_a_rate(pipeline, engine, tmp_path):
     audio = noise(1)
     write_audio(tmp_path / "a.wav", audio, exact=True)
     expected = made(engine, audio=audio)
@@ -606,7 +606,7 @@ def test_a_video_without_audio_is_saved_without(pipeline, tmp_path):
 @pytest.mark.parametrize(
     ("audio", "message"),
     [
-        (7, r"audio must be a path, a Audio or \(samples, rate\), not int"),
+        (7, r"audio must be a path, an Audio or \(samples, rate\), not int"),
         (np.zeros(9), "not ndarray"),
         ((np.zeros(16_000, np.int16), 16_000), "float samples .* not int16"),
         ((np.zeros((2, 16_000), np.float32), 16_000), r"\(n, channels\), .* \(2, 16000\)"),
@@ -626,7 +626,7 @@ def test_audio_that_is_none_is_one_clear_error(pipeline, audio, message):
         call(pipeline, audio=audio)
 
 
-def test_a_audio_for_a_deaf_model_is_refused_by_the_pipeline(tmp_path):
+def test_an_audio_file_for_a_deaf_model_is_refused_by_the_pipeline(tmp_path):
     deaf = Wan22Pipeline.from_pretrained(write_tiny(tmp_path / "tiny"), device="cpu")
     with pytest.raises(OptionError, match="hears no audio"):
         deaf("a red ball", audio=noise(1))

@@ -89,7 +89,7 @@ def test_the_adapters_do_what_they_do_as_loras(engine, folder):
     assert set(engine.recipe(Request(prompt=PROMPT, fast=True))) >= {"loras", "fast"}
 
 
-def test_a_fast_video_may_start_from_a_clip_or_a_image(engine):
+def test_a_fast_video_may_start_from_a_clip_or_an_image(engine):
     image = torch.full((32, 48, 3), 90, dtype=torch.uint8).numpy()
     video = collect(engine.generate(Request(prompt=PROMPT, fast=True, image=image)))
     assert len(video) == 5
@@ -152,7 +152,7 @@ def test_images_and_videos_are_asked_for_in_few_steps_alike(folder, tmp_path, co
     assert set(recipe["fast"]) == {"fast_high.safetensors", "fast_low.safetensors"}
 
 
-def test_a_image_cannot_be_fast_with_other_steps_or_without_adapters(folder, tmp_path, capsys):
+def test_an_image_cannot_be_fast_with_other_steps_or_without_adapters(folder, tmp_path, capsys):
     made = tmp_path / "ball.png"
     command = ["image", "--fast", PROMPT, "--device", "cpu", "-o", str(made), "--model"]
     assert main([*command, str(folder), "--steps", "8"]) == 2

@@ -34,7 +34,7 @@ def test_pixels_are_mapped_as_the_release_does():
 
 
 @pytest.mark.parametrize("shape", [(32, 48), (50, 48), (32, 99), (7, 9), (400, 300), (48, 1500)])
-def test_a_image_covers_the_size_from_its_centre(shape):
+def test_an_image_covers_the_size_from_its_centre(shape):
     image = plain(0, *shape)
     image[:, shape[1] // 2 :] = 255
     made = cover(image, (48, 32))
@@ -43,7 +43,7 @@ def test_a_image_covers_the_size_from_its_centre(shape):
     assert (made[:, 0] < 40).all() and (made[:, -1] > 215).all()
 
 
-def test_a_image_of_the_right_size_is_left_as_it_is():
+def test_an_image_of_the_right_size_is_left_as_it_is():
     image = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
     assert np.array_equal(cover(image, (48, 32)), image)
     assert cut_to_shape(image, (24, 16)).shape == image.shape
@@ -99,7 +99,7 @@ def test_the_last_image_stands_from_the_last_frame_that_is_delivered():
     assert known[:4, :, 0, 0].T.tolist() == [[0, 0, 0, 0], [0, 0, 0, 0], [0, 1, 1, 1]]
 
 
-def test_a_image_of_another_shape_is_stretched_or_cut_first():
+def test_an_image_of_another_shape_is_stretched_or_cut_first():
     wide = np.concatenate([plain(0, 32, 48), plain(255, 32, 48)], axis=1)
     one = canvas(1)
     stretched = channels(wide, None, one, fold, exact_shape=False).channels[4, 0]

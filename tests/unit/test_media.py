@@ -236,7 +236,7 @@ def test_a_piece_of_a_clip_is_the_same_as_the_clip_cut(tmp_path):
         read_clip(path, seconds=0)
 
 
-def test_a_image_is_a_clip_of_one_frame(tmp_path):
+def test_an_image_is_a_clip_of_one_frame(tmp_path):
     write_image(tmp_path / "a.png", video()[0])
     clip = read_clip(tmp_path / "a.png")
     assert np.array_equal(clip.frames, video(1))
@@ -367,7 +367,7 @@ def test_missing_files_and_folders_are_refused_with_a_hint(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp"])
-def test_a_image_survives(tmp_path, name):
+def test_an_image_survives(tmp_path, name):
     write_image(tmp_path / name, video()[0])
     difference = np.abs(read_image(tmp_path / name).astype(int) - video()[0])
     assert difference.max() == 0 if name == "a.png" else difference.mean() < 4
@@ -407,7 +407,7 @@ def test_exif_orientation_is_applied(tmp_path):
 @pytest.mark.parametrize(
     "size", [(30_000, 30_000), (11_000, 10_001), (13_000, 13_000), (2**31 - 1, 2**31 - 1)]
 )
-def test_a_image_that_claims_too_many_pixels_is_refused_from_its_header(tmp_path, size):
+def test_an_image_that_claims_too_many_pixels_is_refused_from_its_header(tmp_path, size):
     (tmp_path / "bomb.png").write_bytes(png_header(*size))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -265,7 +265,7 @@ def test_a_video_can_begin_with_a_still_of_the_same_prompt(run, engine):
     assert len(engine.requests) == 6
 
 
-def test_a_image_of_the_script_is_found_beside_it(run, engine, tmp_path):
+def test_an_image_of_the_script_is_found_beside_it(run, engine, tmp_path):
     Image.new("RGB", (64, 32), "teal").save(tmp_path / "first.png")
     edit(tmp_path, "Shot 2: {subject} rolls.", "Shot 2: {subject} rolls.\nImage: first.png")
     assert run()[0] == 0

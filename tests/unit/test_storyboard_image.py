@@ -22,7 +22,7 @@ class Notes:
         pass
 
 
-def test_the_options_of_direction_are_put_around_the_prompt_of_a_image(works):
+def test_the_options_of_direction_are_put_around_the_prompt_of_an_image(works):
     arguments = (
         "--shot-size close-up --angle low-angle --lens telephoto --composition center --light moonlight"
     )

@@ -111,7 +111,7 @@ def _facts(row: Variant, place: Place) -> dict[str, Any]:
         "bytes": place.bytes,
         "needs": asdict(weigh(row, place.path or EMBEDDED)),
         "hub": row.hub,
-        "hears_with": row.speech.audio if row.speech else None,
+        "audio_model": row.speech.audio if row.speech else None,
     }
 
 
@@ -156,7 +156,7 @@ def _in_full(row: Variant, place: Place) -> None:
     if row.boundary is not None:
         facts["experts"] = f"high noise from {row.boundary:g} of the noise range upwards, low noise below"
     if row.speech is not None:
-        facts["hears with"] = row.speech.audio or "an encoder of audio of its own"
+        facts["audio model"] = row.speech.audio or "its own"
     if row.hub:
         facts["download"] = f"{row.hub}, {gigabytes(need.download)}"
     for name, value in facts.items():

@@ -1,4 +1,4 @@
-"""What a video driven by audio is told: the hidden states of the audio's encoder at every video frame.
+"""Conditions of a video that audio drives: the hidden states of the audio encoder at every video frame.
 
 The encoder (wav2vec 2.0, Baevski et al. 2020) gives 50 frames a second; the official release takes them to 30 a second
 and from there to the video's rate, rounding to the nearest (spec: speech_to_video, section 3). Here only those that a
@@ -33,8 +33,8 @@ _SHOWN_BEFORE = 6
 """Frames of the past that show the image, if the video begins with it."""
 
 PIECE, CONTEXT = 40 * FEATURE_RATE, 10 * FEATURE_RATE
-"""Encoder frames that are made together, and how many more it hears on either side. An audio file of up to a
-minute is heard whole, as in the official release; in a longer one attention reaches at least ten seconds."""
+"""Encoder frames that are made together, and how many more it sees on either side. Audio of up to a
+minute is encoded whole, as in the official release; in a longer one attention reaches at least ten seconds."""
 
 AudioEncoder = Callable[[Float[Tensor, "1 n"]], Float[Tensor, "states T a"]]
 """Normalised samples to all hidden states of the encoder."""
@@ -52,7 +52,7 @@ def hidden_states(encoder: torch.nn.Module, samples: Float[Tensor, "1 n"]) -> Fl
 
 
 class AudioFeatures:
-    """An audio file as a model hears it: normalised to a deviation of 1, unless its own is less than `least`,
+    """Audio as a model reads it: normalised to a deviation of 1, unless its own is less than `least`,
     which is what a silence's noise has. `audio` must have RATE samples a second, and one at least.
     """
 

@@ -145,7 +145,7 @@ class AudioReader:
         with self.opened() as (container, stream):
             first = next(container.decode(stream), None)
             if first is None:
-                raise MediaError(f"{path} holds an audio file stream without a single sample.")
+                raise MediaError(f"{path} holds an audio stream without a single sample.")
             begin = _moment(first)
             self.layout = first.layout.name
             self.origin = min([begin, *_image_starts(container)])
@@ -157,14 +157,14 @@ class AudioReader:
         if seconds < MIN_SECONDS:
             raise MediaError(
                 f"{path} lasts {seconds * 1000:.2f} ms, less than one frame of a video (1/240 s). "
-                "Give a longer audio."
+                "Give longer audio."
             )
 
     @contextmanager
     def opened(self) -> Generator[tuple[InputContainer, av.AudioStream]]:
         """Lend the open file and its first audio stream; what breaks in between is a MediaError."""
         with (
-            reading(self.path, MediaError, "is a damaged audio", "Copy, download or export it again."),
+            reading(self.path, MediaError, "has damaged audio", "Copy, download or export it again."),
             av.open(
                 f"file:{Path(self.path).absolute()}",
                 format=self._kind,
@@ -263,7 +263,7 @@ class AudioReader:
                 f"{self.path} is damaged after {after:.1f} s: {reason}. "
                 "Copy, download or export it again, or use less of it."
             )
-        return MediaError(f"{self.path} is a damaged audio: {reason}. Copy, download or export it again.")
+        return MediaError(f"{self.path} has damaged audio: {reason}. Copy, download or export it again.")
 
 
 def _audio_stream(container: InputContainer, path: PathLike) -> av.AudioStream:
@@ -273,7 +273,7 @@ def _audio_stream(container: InputContainer, path: PathLike) -> av.AudioStream:
     stream = container.streams.audio[0]
     if stream.codec_context is None:
         raise MediaError(
-            f"{path} uses an audio file codec that cannot be decoded here. Convert it to WAV or FLAC."
+            f"{path} uses an audio codec that cannot be decoded here. Convert it to WAV or FLAC."
         )
     _check_form(path, stream.rate, stream.channels)
     return stream
@@ -293,7 +293,7 @@ def _check_form(path: PathLike, rate: int, channels: int) -> None:
 def _checked_rate(rate: int) -> int:
     if not MIN_RATE <= rate <= MAX_RATE:
         raise OptionError(
-            f"an audio file cannot have {rate} samples a second; {MIN_RATE} to {MAX_RATE} work."
+            f"audio cannot have {rate} samples a second; {MIN_RATE} to {MAX_RATE} work."
         )
     return rate
 

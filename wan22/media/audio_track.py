@@ -51,7 +51,7 @@ class _Track:
     """Codecs that players of this container play, so that packets can be copied."""
     encoder: str
     rates: tuple[int, ...]
-    """Rates that the encoder takes; audio of another rate are resampled to 48 kHz."""
+    """Rates that the encoder takes; audio of another rate is resampled to 48 kHz."""
 
 
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)

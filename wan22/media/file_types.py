@@ -85,8 +85,8 @@ def sniff_audio(path: PathLike) -> str:
         if kind in VIDEOS:
             return kind
     if any(head.startswith(magic) for magic, _ in _MAGIC) or head[8:12] in (b"WEBP", *_HEIF_BRANDS):
-        raise MediaError(f"{path} is an image and holds no audio. What can be heard: {_KNOWN_AUDIO}.")
-    raise MediaError(f"{path} is {_describe(head)}, not an audio file. What can be heard: {_KNOWN_AUDIO}.")
+        raise MediaError(f"{path} is an image and holds no audio. What can be read: {_KNOWN_AUDIO}.")
+    raise MediaError(f"{path} is {_describe(head)}, not an audio file. What can be read: {_KNOWN_AUDIO}.")
 
 
 def first_frame(path: PathLike, head: bytes | None = None) -> bytes:

@@ -1,6 +1,6 @@
 """Text to speech: a small interface and two engines, a local espeak-ng and any server of the OpenAI form.
 
-A speaker turns text into a Audio at the engine's own rate and describes itself for the recipe. It reads no
+A speaker turns text into an Audio at the engine's own rate and describes itself for the recipe. It reads no
 environment: a key comes from the caller, and is never told to anyone but the server it is for.
 """
 

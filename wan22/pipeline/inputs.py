@@ -127,7 +127,7 @@ def original_audio(audio: Any, rate: Any = None) -> Audio | PathLike:
     if isinstance(audio, tuple):
         found = f"({', '.join(type(part).__name__ for part in audio)})"
     raise OptionError(
-        f"audio must be a path, a Audio or (samples, rate), not {found}; samples are a numpy array, and their rate may "
+        f"audio must be a path, an Audio or (samples, rate), not {found}; samples are a numpy array, and their rate may "
         "be given as sampling_rate"
     )
 
@@ -154,7 +154,7 @@ def heard(original: Audio | PathLike | None) -> Audio | None:
     check_samples(original)
     if not MIN_RATE <= original.rate <= MAX_RATE:
         raise OptionError(
-            f"an audio file cannot have {original.rate} samples a second; {MIN_RATE} to {MAX_RATE} work"
+            f"audio cannot have {original.rate} samples a second; {MIN_RATE} to {MAX_RATE} work"
         )
     return resample(original, HEARD_RATE)
 

@@ -58,7 +58,7 @@ def small_pieces(monkeypatch):
     ("samples", "frames", "ticks"),
     [(1, 0, 0), (399, 0, 0), (400, 1, 0), (720, 2, 1), (3200, 9, 5), (80_000, 249, 149), (80_400, 251, 150)],
 )  # fmt: skip
-def test_a_audio_has_as_many_frames_as_its_encoder_makes(samples, frames, ticks):
+def test_an_audio_file_has_as_many_frames_as_its_encoder_makes(samples, frames, ticks):
     hearing = AudioFeatures(Audio(np.zeros(samples, np.float32), RATE), Ear())
     assert (hearing.frames, hearing.ticks) == (frames, ticks)
     heard = hearing.clip(0, 8, 8.0)
@@ -66,7 +66,7 @@ def test_a_audio_has_as_many_frames_as_its_encoder_makes(samples, frames, ticks)
     assert heard.isfinite().all()
 
 
-def test_a_audio_of_another_rate_is_not_heard():
+def test_an_audio_file_of_another_rate_is_not_heard():
     with pytest.raises(ValueError, match="hears 16000 samples a second, not 8000"):
         AudioFeatures(Audio(np.zeros(8000, np.float32), 8000), Ear())
 
@@ -109,7 +109,7 @@ def test_what_is_heard_in_a_frame_is_what_audio_at_its_time(seconds):
     assert abs(late[-10:].mean() - late[:10].mean()) < 0.035
 
 
-def test_after_its_end_a_audio_is_zero():
+def test_after_its_end_an_audio_file_is_zero():
     hearing = AudioFeatures(noise(1.5), Ear())
     clips = [hearing.clip(i, 8, 8.0)[0, 0, 0] for i in range(3)]
     ticks = np.round(np.arange(24) / 8 * 30)
@@ -117,7 +117,7 @@ def test_after_its_end_a_audio_is_zero():
     assert hearing.ticks == 44
 
 
-def test_a_audio_of_a_minute_is_heard_whole_and_once():
+def test_an_audio_file_of_a_minute_is_heard_whole_and_once():
     ear = Ear()
     hearing = AudioFeatures(noise(60), ear)
     for clip in range(12):
@@ -206,14 +206,14 @@ def test_all_hidden_states_are_taken_and_the_last_one_is_normed():
 
 @pytest.mark.parametrize("shape", [(64, 64), (40, 90), (300, 20), (64, 65), (1000, 700), (3, 90), (65, 64)])
 @pytest.mark.parametrize("size", [(64, 64), (128, 64), (64, 192)])
-def test_a_image_of_any_shape_covers_the_video(shape, size):
+def test_an_image_of_any_shape_covers_the_video(shape, size):
     white = np.full((*shape, 3), 255, np.uint8)
     fitted = fit_reference(white, size)
     assert fitted.shape == (size[1], size[0], 3)
     assert fitted.min() == 255
 
 
-def test_a_image_keeps_its_shape_and_its_centre():
+def test_an_image_keeps_its_shape_and_its_centre():
     image = np.zeros((128, 256, 3), np.uint8)
     image[:, 64:192] = 255
     assert fit_reference(image, (64, 64)).mean() > 250

@@ -130,7 +130,7 @@ def test_the_shift_of_a_whole_image_is_found_and_that_of_a_subject_is_not():
 
 
 @pytest.mark.parametrize("growth", [-0.1, 0.0, 0.1])
-def test_the_growth_of_a_image_is_found(growth):
+def test_the_growth_of_an_image_is_found(growth):
     y, x = np.mgrid[-24:24, -36:36].astype(float)
 
     def scene(scale):
@@ -327,7 +327,7 @@ def test_the_json_says_everything(plain):
     assert [(shot["start"], shot["end"]) for shot in found["takes"]] == [(0, FPS * SECONDS)]
 
 
-def test_the_plot_is_a_image(plain, tmp_path):
+def test_the_plot_is_an_image(plain, tmp_path):
     pytest.importorskip("matplotlib")
     plot_drift(plain, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")

@@ -71,7 +71,7 @@ def test_rules_leave_the_light_of_drawn_styles_alone():
     assert not (spec.light_source or spec.light_quality or spec.time)
 
 
-def test_rules_add_only_a_camera_to_a_video_that_begins_with_a_image():
+def test_rules_add_only_a_camera_to_a_video_that_begins_with_an_image():
     assert by_rules("she turns", image=IMAGE).after in (
         "she turns. The camera is static.", "she turns. The camera pushes in.",
     )  # fmt: skip
@@ -239,7 +239,7 @@ def test_a_server_is_asked_in_the_openai_form():
     assert user == {"role": "user", "content": "<prompt>\n여우가 밤에 달린다\n</prompt>"}
 
 
-def test_a_image_is_sent_small_as_a_data_url():
+def test_an_image_is_sent_small_as_a_data_url():
     with server(says("She turns.")) as (url, requests):
         made = extend("", ChatExtender(url, model="vl"), image=IMAGE)
     assert made.saw_image

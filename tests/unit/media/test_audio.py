@@ -153,7 +153,7 @@ def test_in_and_out_points_are_exact(tmp_path):
     assert read_audio(path, start=0.9, seconds=5).seconds == pytest.approx(0.1)
 
 
-def test_a_audio_of_two_tenths_of_a_second_is_read(tmp_path):
+def test_an_audio_file_of_two_tenths_of_a_second_is_read(tmp_path):
     assert len(read_audio(wav(tmp_path / "short.wav", tone(440, 8000, 0.2), 8000)).samples) == 3200
 
 
@@ -214,7 +214,7 @@ def test_bad_files_are_refused_with_one_clear_error(tmp_path):
 @pytest.mark.parametrize(
     ("name", "codec"), [("a.flac", "flac"), ("a.mp3", "libmp3lame"), ("a.ogg", "libopus")]
 )
-def test_half_a_audio_never_passes_for_a_whole_one(tmp_path, name, codec):
+def test_half_an_audio_file_never_passes_for_a_whole_one(tmp_path, name, codec):
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, 96000).astype(np.float32)
     path = encode(tmp_path / name, codec, 48000, noise)
     content = path.read_bytes()

@@ -91,7 +91,7 @@ def test_frames_go_in_their_order_with_the_task_and_the_hint(server, tmp_path):
     assert body["model"] == "captioner"
 
 
-def test_a_large_clip_is_made_smaller_and_a_image_is_one_frame(server, tmp_path):
+def test_a_large_clip_is_made_smaller_and_an_image_is_one_frame(server, tmp_path):
     describe(
         write_captioned_image(tmp_path / "p.png", 900, 300, text=None), captioner(server), CaptionSettings()
     )

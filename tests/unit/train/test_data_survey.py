@@ -179,7 +179,7 @@ def test_rotation_and_the_shape_of_pixels_are_honoured(tmp_path):
     assert probe(wide).size == (96, 32)
 
 
-def test_exif_rotation_of_a_image_is_honoured(tmp_path):
+def test_exif_rotation_of_an_image_is_honoured(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(image()).save(tmp_path / "a.jpg", exif=exif)
@@ -222,7 +222,7 @@ def test_every_container_gives_the_frame_of_a_moment(tmp_path, name):
     assert greens(frames_at(tmp_path / name, [2.5], facts.clock, (48, 32), facts.size))[0] in (19, 20)
 
 
-def test_a_image_is_cut_to_its_centre_and_not_squeezed(tmp_path):
+def test_an_image_is_cut_to_its_centre_and_not_squeezed(tmp_path):
     wide = np.zeros((32, 96, 3), np.uint8)
     wide[:, 24:72] = 255
     Image.fromarray(wide).save(tmp_path / "a.png")

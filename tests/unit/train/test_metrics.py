@@ -122,7 +122,7 @@ def test_a_cosine_is_that_of_the_best_match():
 
 
 @pytest.mark.parametrize("lag", [-3, 0, 2])
-def test_the_lag_of_a_image_behind_its_audio_is_found(lag):
+def test_the_lag_of_an_image_behind_its_audio_is_found(lag):
     audio = np.random.default_rng(3).normal(size=60)
     image = 2 + 5 * np.roll(audio, lag)
     found = best_lag(image, audio, most=5)
@@ -144,7 +144,7 @@ def test_series_that_do_not_fit_are_refused(series):
 # Motion
 
 
-def test_motion_is_the_share_of_the_width_by_which_a_image_moves():
+def test_motion_is_the_share_of_the_width_by_which_an_image_moves():
     pytest.importorskip("cv2")
     import cv2
 

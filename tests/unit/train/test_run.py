@@ -497,7 +497,7 @@ def test_a_model_that_audio_drives_learns_from_clips_with_audio(base, tmp_path):
     assert len(list((tmp_path / "out").rglob("validation/*/00.mp4"))) == 1
 
 
-def test_a_run_may_learn_to_end_on_a_image(base, tmp_path):
+def test_a_run_may_learn_to_end_on_an_image(base, tmp_path):
     told = replace(base, image=ImagePart(first=0.2, last=0.4, both=0.3), data=replace(base.data, frames=(9,)))
     lines = "\n".join(make_plan(told, "cpu").lines())
     assert "images       the first image 20%, the last 40%, both 30%, none 10% of the batches" in lines
