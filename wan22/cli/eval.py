@@ -33,8 +33,8 @@ def eval(
 ) -> None:
     """Make videos by a recipe, and measure them.
 
-    What they obey, how they move and drift, validation loss by noise band, PSNR and SSIM, and FID, FVD, identity and
-    sync with extractors of your own. Stopped and started again, it goes on.
+    How well they follow their prompts, how they move and drift, validation loss by noise band, PSNR and SSIM, and
+    FID, FVD, identity and sync with extractors of your own. Stopped and started again, it goes on.
     """
     from wan22.train.evaluation.recipe import load_eval_recipe
 

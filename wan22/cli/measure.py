@@ -44,7 +44,7 @@ def measure(
 ) -> None:
     """Measure what a video shows, and whether it is what was asked.
 
-    Camera, subject, light and colour from pixels alone. What cannot be told is "unknown", and never a pass.
+    Camera, subject, light and colour from pixels alone. What cannot be measured is "unknown", and never a pass.
     """
     from wan22.director.judge import judge, score
     from wan22.director.measure import measure as look

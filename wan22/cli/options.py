@@ -27,7 +27,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line
 SequenceFps = Annotated[
     float | None,
     typer.Option(
-        "--fps", metavar="F", help="Frames a second of a sequence of images whose recipe does not tell it."
+        "--fps", metavar="F", help="Frames a second of a sequence of images whose recipe does not say it."
     ),
 ]
 

@@ -292,9 +292,7 @@ def _check_form(path: PathLike, rate: int, channels: int) -> None:
 
 def _checked_rate(rate: int) -> int:
     if not MIN_RATE <= rate <= MAX_RATE:
-        raise OptionError(
-            f"audio cannot have {rate} samples a second; {MIN_RATE} to {MAX_RATE} work."
-        )
+        raise OptionError(f"audio cannot have {rate} samples a second; {MIN_RATE} to {MAX_RATE} work.")
     return rate
 
 

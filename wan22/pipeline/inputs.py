@@ -127,7 +127,7 @@ def original_audio(audio: Any, rate: Any = None) -> Audio | PathLike:
     if isinstance(audio, tuple):
         found = f"({', '.join(type(part).__name__ for part in audio)})"
     raise OptionError(
-        f"audio must be a path, an Audio or (samples, rate), not {found}; samples are a numpy array, and their rate may "
+        f"audio must be a path, an Audio or (samples, rate), not {found}; samples are an array, and their rate may "
         "be given as sampling_rate"
     )
 

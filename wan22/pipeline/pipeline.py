@@ -168,7 +168,7 @@ class Wan22Pipeline(PartsMixin):
         image, last_image: a path, a PIL image, uint8 (H, W, 3), or floats in [0, 1]; or a list, one for each prompt.
         video: a path, a Video, a Clip, an array (T, H, W, 3), or a list of images; strength: how much of it is
         made anew.
-        audio: what drives the video (speech to video): a path, an Audio, (samples, rate), or samples with sampling_rate;
+        audio: what drives the video: a path, an Audio, (samples, rate), or samples with sampling_rate;
         pose_video: a video of the body's pose; num_clips: at most so many clips; init_first_frame: begin with the image
         itself. color_match: 0..1, keep a long video's colours to those of its first clip.
         fast: the few steps, without guidance, of the adapters that the model ships, if it ships some.

@@ -1,0 +1,83 @@
+"""Public names are the field's words: none is one of the project's own former words."""
+
+import ast
+import re
+from dataclasses import fields as parts_of
+from dataclasses import is_dataclass
+from pathlib import Path
+
+import typer
+
+import wan22
+from wan22 import fields
+from wan22.cli.app import app
+from wan22.train.evaluation.recipe import EvalRecipe
+from wan22.train.recipe import Recipe
+
+ROOT = Path(__file__).parents[2] / "wan22"
+FORMER = re.compile(
+    r"(?<![a-z])(films?|pictures?|sounds?|hear|hears|heard|hearing|ear|tell|tells|told|worn|wish|wishes|hush|obeys?|"
+    r"obeyed|obedience|afresh|seers?|crew|shoot|sniff|settle)(?![a-z])"
+)
+ALIASES = {"--afresh", "--hold-colour"}
+"""Hidden options, kept for one release."""
+
+
+def former(names) -> list[str]:
+    """The names that have a former word as one of their words."""
+    apart = {name: re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower() for name in names}
+    return [name for name, words in apart.items() if FORMER.search(words.replace("film set", ""))]
+
+
+def modules() -> list[Path]:
+    return [path for path in ROOT.rglob("*.py") if not any(part.startswith("_") for part in path.parts[:-1])]
+
+
+def test_the_rule_finds_a_former_word():
+    assert former(["FilmChain", "encode_sound", "heard", "--afresh"]) and not former(
+        ["filmset", "heart", "early"]
+    )
+
+
+def test_no_module_is_named_by_a_former_word():
+    assert not former(path.relative_to(ROOT).with_suffix("").as_posix() for path in modules())
+
+
+def test_no_exported_name_has_a_former_word():
+    exported = list(wan22.__all__)
+    for path in modules():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
+                exported += ast.literal_eval(node.value)
+    assert len(exported) > len(wan22.__all__) and not former(exported)
+
+
+def test_no_option_or_help_has_a_former_word():
+    found = []
+    for name, command in typer.main.get_command(app).commands.items():
+        found += [name, command.help or ""]
+        for parameter in command.params:
+            if not getattr(parameter, "hidden", False):
+                found += [*parameter.opts, *parameter.secondary_opts, parameter.help or ""]
+            else:
+                assert set(parameter.opts) <= ALIASES, parameter.opts
+    assert not former(found)
+
+
+def test_no_field_has_a_former_word():
+    assert not former(word for field in fields.FIELDS for word in (field.name, field.of, field.help))
+
+
+def keys(kind) -> list[str]:
+    """The keys of a recipe, of its sections too."""
+    found = []
+    for part in parts_of(kind):
+        found.append(part.name)
+        if is_dataclass(part.type):
+            found += keys(part.type)
+    return found
+
+
+def test_no_key_of_a_recipe_has_a_former_word():
+    found = [*keys(Recipe), *keys(EvalRecipe)]
+    assert "steps" in found and not former(found)
