@@ -19,7 +19,7 @@ FORMER = re.compile(
     r"(?<![a-z])(films?|pictures?|sounds?|hear|hears|heard|hearing|ear|tell|tells|told|worn|wish|wishes|hush|obeys?|"
     r"obeyed|obedience|afresh|seers?|crew|shoot|sniff|settle)(?![a-z])"
 )
-ALIASES = {"--afresh", "--hold-colour"}
+ALIASES = {"--afresh", "--film", "--hold-colour"}
 """Hidden options, kept for one release."""
 
 
