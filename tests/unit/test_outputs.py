@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from wan22.cli.__main__ import main
 from wan22.errors import OutputError
 from wan22.media.image import write_image
 from wan22.media.output_paths import free, names, place, tagged
+from wan22.media.own_files import check_own, written_own
 from wan22.media.sequence_files import save_frame
 from wan22.media.writer import VideoWriter
 from wan22.production.publish import Target
@@ -174,3 +176,44 @@ def test_kept_latents_are_not_replaced(tmp_path):
     Path("a.mp4.latents.safetensors").write_bytes(b"mine")
     assert free("a.mp4") == "a-2.mp4"
     assert free("a.mp4", latents=False) == "a.mp4"
+
+
+def test_a_report_replaces_only_what_was_written_by_one_and_is_unchanged():
+    folder = Path("report")
+    for text in ("one", "two", "two"):
+        with written_own(folder / "a.html") as part:
+            part.write_text(text)
+    check_own(folder, ("a.html", "b.html"))
+    assert (folder / "a.html").read_text() == "two"
+    (folder / "a.html").write_text("mine")
+    (folder / "b.html").symlink_to("nowhere")
+    for name in ("a.html", "b.html"):
+        with pytest.raises(OutputError, match=f"{name} would be replaced"):
+            check_own(folder, (name,))
+        with (
+            pytest.raises(OutputError, match=f"{name} would be replaced"),
+            written_own(folder / name) as part,
+        ):
+            part.write_text("three")
+    assert (folder / "a.html").read_text() == "mine" and (folder / "b.html").is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [(("data", "-o", "out"), each) for each in ("report.html", "report.json")]
+    + [(("curate", "-o", "out"), each) for each in ("curate.json", "kept.jsonl", "curate.png")]
+    + [
+        (("storyboard", "-o", "out"), each)
+        for each in ("board.html", "board.pdf", "shot-01.mp4", "shot-02.png")
+    ],
+)
+def test_a_folder_with_a_file_of_another_is_refused_before_any_work(command, name, capsys):
+    Path("out").mkdir()
+    Path("clips").mkdir()
+    Path("out", name).write_bytes(b"mine")
+    write("clips/a.mp4")
+    Path("script.txt").write_text("A red ball rolls.\n\nA dog runs.\n")
+    source = "script.txt" if command[0] == "storyboard" else "clips"
+    assert main([command[0], source, *command[1:]]) == 2
+    assert f"{name} would be replaced" in capsys.readouterr().err
+    assert [each.name for each in Path("out").iterdir()] == [name]

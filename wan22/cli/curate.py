@@ -51,7 +51,8 @@ def curate(
     which a recipe takes as its source. See docs/curation.md.
     """
     from wan22.media.output_paths import check_output
-    from wan22.train.data.curate import Thresholds, write
+    from wan22.media.own_files import check_own
+    from wan22.train.data.curate import CHART, KEPT, NUMBERS, Thresholds, write
     from wan22.train.data.curate import curate as look
 
     asked = Thresholds(
@@ -66,6 +67,7 @@ def curate(
     )
     out = output or Path(f"{os.path.normpath(folder)}.curated")
     check_output(f"{out}/", bytes_needed=1 << 20)
+    check_own(out, (NUMBERS, KEPT, CHART))
     found = look(folder, asked, cut=cut, log=_say)
     try:
         files = write(found, out)

@@ -62,14 +62,16 @@ def survey(
     No model is needed. Writes a page with three images of every clip. See docs/data.md.
     """
     from wan22.media.output_paths import check_output
+    from wan22.media.own_files import check_own
     from wan22.train.data import DataPlan, write_report
     from wan22.train.data import survey as look
-    from wan22.train.data.report import as_json
+    from wan22.train.data.report import HTML, JSON, as_json
 
     wanted = o.parse_size(size)
     assert wanted is not None
     plan = DataPlan(tuple(Path(source) for source in sources), wanted, parse_frames(frames), fps)
     check_output(f"{Path(output)}/", bytes_needed=1 << 20)
+    check_own(Path(output), (HTML, JSON))
     found = look(plan, _say)
     try:
         page = write_report(found, Path(output))

@@ -16,6 +16,7 @@ from wan22.errors import MediaError, OptionError
 
 if TYPE_CHECKING:
     from wan22.director.trend import Drift
+    from wan22.media.output_paths import Existing
 
 SUFFIX = ".drift"
 _MOVED = 0.1  # image widths, or growth; beyond, the scene itself may be another one
@@ -43,23 +44,25 @@ def drift(
 
     Brightness, contrast, colour, sharpness, identity, and the seams between clips if its recipe names them.
     """
-    from wan22.atomic import written
+    from wan22.atomic import temporary_file
     from wan22.director.drift_plot import plot_drift
+    from wan22.media.output_paths import place, publish_file
 
     beside = file.rstrip("/")
-    image = _plot_target(beside, plot)
-    numbers = Path(output or f"{beside}{SUFFIX}.json")
+    image, numbers = _plot_target(beside, plot), place(output, f"{beside}{SUFFIX}.json")
     found = _measure(file, fps)
-    with written(numbers) as part:
+    with temporary_file(Path(numbers[0])) as part:
         part.write_text(jsonlib.dumps(found.as_json(), indent=1) + "\n")
-    with written(image) as part:
+        written = publish_file(part, *numbers)
+    with temporary_file(Path(image[0])) as part:
         plot_drift(found, part)
+        drawn = publish_file(part, *image)
     if json:
         print(jsonlib.dumps(found.as_json()))
         return
-    for line in (*table(found), "", *remarks(found), str(numbers)):
+    for line in (*table(found), "", *remarks(found), written):
         print(line)
-    print(image)
+    print(drawn)
 
 
 def table(found: Drift) -> list[str]:
@@ -132,16 +135,17 @@ def _borders(file: str, frames: int) -> list[int]:
     return [start for start in starts if 0 < start < frames]
 
 
-def _plot_target(file: str, plot: str | None) -> Path:
-    """Where the plot goes."""
-    from wan22.media.output_paths import check_output
+def _plot_target(file: str, plot: str | None) -> tuple[str, Existing]:
+    """Where the plot goes, and what becomes of a file that is there."""
+    from wan22.media.output_paths import check_output, place
 
-    if plot is None:
-        return Path(f"{file}{SUFFIX}.png")
-    if Path(plot).suffix.lower() != ".png":
+    path, existing = place(plot, f"{file}{SUFFIX}.png", still=True)
+    if existing == "next":
+        return path, existing
+    if plot is None or Path(plot).suffix.lower() != ".png":
         raise OptionError(f"--plot writes PNG: give a name that ends in .png, not {plot!r}")
     check_output(plot, bytes_needed=1_000_000)
-    return Path(plot)
+    return path, existing
 
 
 def _count(number: int, noun: str) -> str:

@@ -44,13 +44,13 @@ def eval(
     asked = load_eval_recipe(recipe, log=_say)
     folder = output or recipe.with_suffix(".eval")
 
-    from wan22.atomic import written
+    from wan22.media.own_files import written_own
     from wan22.train.evaluation.report import plot, table
     from wan22.train.evaluation.run import evaluate
 
     result = evaluate(asked, folder, log=_say, afresh=afresh or restart)
     image = folder / "eval.png"
-    with written(image) as part:
+    with written_own(image) as part:
         plot(result, part)
     if json:
         print(jsonlib.dumps(result))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+import shutil
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 _HOW = ("solver", "shift", "schedule", "sigmas", "boundary", "switch_step", "guidance", "guidance_rescale")
 JOINED = "video.mp4"
+_BOARD = ("board.json", "board.html", "board.pdf")
 _LOOKED_AT = 5  # frames of a shot for its portrait; the first, middle and last are on the board
 
 
@@ -82,6 +84,7 @@ def storyboard(
     script says. Prints the path of the board. Exit code 1 if a shot is not as asked or could not be made; everything
     else is there then.
     """
+    from wan22.media.own_files import check_own
     from wan22.storyboard.script import read_script
 
     path = Path(script)
@@ -110,6 +113,8 @@ def storyboard(
         studio = production.Studio(
             engine, folder, Quiet(show), production.judged, retry, stills, given["quality"]
         )
+        names = [*_BOARD, *(f"{_name(shot.scene)}{end}" for shot in shots for end in (".mp4", ".png"))]
+        check_own(folder, [*names, JOINED] if join or film else names)
         canvases = studio.check(shots)
         if join or film:
             check_join(shots, canvases, folder / JOINED)
@@ -293,18 +298,25 @@ def _board(
 
 
 def _write_values(board: Board, folder: Path) -> None:
-    from wan22.atomic import written
+    from wan22.media.own_files import written_own
 
-    with written(folder / "board.json") as part:
+    with written_own(folder / "board.json") as part:
         part.write_text(jsonlib.dumps(board.as_json(), ensure_ascii=False, indent=1) + "\n", "utf-8")
 
 
 def _joined(board: Board, studio: production.Studio) -> Board:
     """The board with its shots joined; without, and a word on why, if some could not be made."""
+    from wan22.atomic import temporary_folder
+    from wan22.media.own_files import written_own
+
     if board.not_made:
         studio.events.note(f"{JOINED} is not made: shots are missing")
         return board
-    join_shots([studio.folder / card.video for card in board.cards], studio.folder / JOINED, board.title)
+    target = studio.folder / JOINED
+    with temporary_folder(target) as folder:
+        join_shots([studio.folder / card.video for card in board.cards], folder / JOINED, board.title)
+        with written_own(target) as part:
+            (folder / JOINED).replace(part)
     board = replace(board, video=JOINED)
     _write_values(board, studio.folder)
     return board
@@ -321,7 +333,7 @@ def _card(
     from wan22.storyboard.continuity import portrait
 
     clip = read_clip(take.video, cover=(1, production.LOOKED_ROWS))
-    name = f"shot-{shot.scene.number:02d}"
+    name = _name(shot.scene)
     _put(take.video, studio.folder / f"{name}.mp4")
     _put_still(take, read_clip(take.video, max_frames=1).frames[0], studio.folder / f"{name}.png")
     some = clip.frames[np.linspace(0, len(clip.frames) - 1, _LOOKED_AT).round().astype(int)]
@@ -353,15 +365,18 @@ def _together(portraits: list[Portrait], cards: list[Card], shots: list[producti
 
 def _put(source: Path, target: Path) -> None:
     """Copy a take to its shot's name, unless it is there."""
-    from wan22.atomic import write_copy
+    from wan22.media.own_files import written_own
 
-    if not target.is_file() or production.digest(target) != production.digest(source):
-        write_copy(target, source)
+    if target.is_file() and production.digest(target) == production.digest(source):
+        return
+    with written_own(target) as part:
+        shutil.copyfile(source, part)
 
 
 def _put_still(take: production.Take, first: np.ndarray, target: Path) -> None:
     """The shot's image: what its video was made from, or else its first frame, with the video's recipe."""
-    from wan22.media.image import read_image, write_image
+    from wan22.media.image import read_image, save
+    from wan22.media.own_files import written_own
     from wan22.media.recipe import read_recipe
 
     if take.still is not None:
@@ -373,15 +388,21 @@ def _put_still(take: production.Take, first: np.ndarray, target: Path) -> None:
     except MediaError:
         same = False
     if not same:
-        write_image(target, first, recipe)
+        with written_own(target) as part:
+            save(part, first, "png", recipe)
+
+
+def _name(scene: Scene) -> str:
+    """What the files of a shot are called."""
+    return f"shot-{scene.number:02d}"
 
 
 def _publish(board: Board, folder: Path) -> None:
-    from wan22.atomic import written
+    from wan22.media.own_files import written_own
     from wan22.storyboard.board import html
     from wan22.storyboard.sheet import write_sheet
 
-    with written(folder / "board.html") as part:
+    with written_own(folder / "board.html") as part:
         part.write_text(html(board), "utf-8")
-    with written(folder / "board.pdf") as part:
+    with written_own(folder / "board.pdf") as part:
         write_sheet(board, part)

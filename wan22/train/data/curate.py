@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from wan22.atomic import written
 from wan22.errors import MediaError, OptionError
+from wan22.media.own_files import written_own
 from wan22.train.data.found import CLIPS, MEDIA, walk
 from wan22.train.data.measures import CUT, Measures, measure
 from wan22.train.data.plan import Problem
@@ -221,6 +221,9 @@ def duplicates(clips: Sequence[Measures]) -> dict[int, int]:
     return found
 
 
+NUMBERS, KEPT, CHART = "curate.json", "kept.jsonl", "curate.png"
+
+
 def write(result: Curated, out: Path) -> list[Path]:
     """Write curate.json, kept.jsonl and curate.png into `out`, and return them. Raises OutputError, and OptionError
     without matplotlib.
@@ -235,15 +238,15 @@ def write(result: Curated, out: Path) -> list[Path]:
         if clip.caption is not None
     ]
     texts = {
-        "curate.json": json.dumps(result.to_json(), ensure_ascii=False, indent=1) + "\n",
-        "kept.jsonl": "".join(f"{row}\n" for row in rows),
+        NUMBERS: json.dumps(result.to_json(), ensure_ascii=False, indent=1) + "\n",
+        KEPT: "".join(f"{row}\n" for row in rows),
     }
     for name, text in texts.items():
-        with written(out / name) as part:
+        with written_own(out / name) as part:
             part.write_text(text, encoding="utf-8")
-    with written(out / "curate.png") as part:
+    with written_own(out / CHART) as part:
         plot(result, part)
-    return [out / name for name in (*texts, "curate.png")]
+    return [out / name for name in (*texts, CHART)]
 
 
 def plot(result: Curated, path: Path) -> None:

@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from wan22.atomic import written
+from wan22.media.own_files import written_own
 from wan22.train.data.plan import Problem
 from wan22.train.data.survey import Survey, Video
 from wan22.version import __version__
@@ -33,9 +33,9 @@ border-bottom: 1px solid var(--line); } td.n, th.n { text-align: right; font-var
 def write_report(survey: Survey, folder: Path) -> Path:
     """Write report.html and report.json into `folder`, and return the former. Raises OutputError."""
     folder = Path(folder)
-    with written(folder / JSON) as part:
+    with written_own(folder / JSON) as part:
         part.write_text(json.dumps(as_json(survey), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    with written(folder / HTML) as part:
+    with written_own(folder / HTML) as part:
         part.write_text(as_html(survey), encoding="utf-8")
     return folder / HTML
 

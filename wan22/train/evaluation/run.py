@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -25,11 +26,12 @@ from wan22.atomic import swept, written
 from wan22.canvas import Canvas
 from wan22.conditioning.image import channels, cover
 from wan22.engine import Engine, load
-from wan22.errors import CheckpointError, MediaError, OptionError
+from wan22.errors import CheckpointError, MediaError, OptionError, OutputError
 from wan22.files import read_json, reading
 from wan22.media.audio import read_audio
 from wan22.media.image import read_image
 from wan22.media.output_paths import check_output
+from wan22.media.own_files import check_own, written_own
 from wan22.media.video import VideoWriter, probe
 from wan22.postprocess import to_frames
 from wan22.request import HEARD_RATE
@@ -54,6 +56,7 @@ def evaluate(recipe: EvalRecipe, folder: Path, *, log: Log, afresh: bool = False
     recipe's videos and not `afresh`.
     """
     check_output(f"{folder}/", bytes_needed=0)
+    _check_folder(folder)
     for each in (folder, folder / "videos", folder / "references"):
         swept(each)
     work = _Work(recipe, folder, log)
@@ -66,8 +69,17 @@ def evaluate(recipe: EvalRecipe, folder: Path, *, log: Log, afresh: bool = False
         **summary(videos, references, work.losses()),
         "notes": work.notes,
     }
-    _write_json(folder / "eval.json", result)
+    _write_json(folder / "eval.json", result, own=True)
     return result
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise OutputError for a folder that was not begun by an evaluation and holds what has its names."""
+    check_own(folder, ("recipe.json", "eval.json", "eval.png"))
+    if not (folder / "recipe.json").exists():
+        for name in ("videos", "references", "loss.json"):
+            if os.path.lexists(folder / name):
+                raise OutputError(f"{folder / name} is not of an evaluation. Name another folder with -o.")
 
 
 class _Work:
@@ -141,13 +153,14 @@ class _Work:
                     "give another --output, or --restart to throw them away"
                 )
         if afresh:
+            numbered = "[0-9]" * 5 + ".*"
             for old in (
-                *self.folder.glob("videos/*"),
-                *self.folder.glob("references/*"),
+                *self.folder.glob(f"videos/{numbered}"),
+                *self.folder.glob(f"references/{numbered}"),
                 self.folder / "loss.json",
             ):
                 old.unlink(missing_ok=True)
-        _write_json(path, self.identity)
+        _write_json(path, self.identity, own=True)
 
     def request(self, i: int, *, first: bool = True) -> Request:
         """What is asked of the engine for video `i`; without the `first` frame of a real clip, a grey one stands in."""
@@ -334,6 +347,6 @@ def _hash(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def _write_json(path: Path, value: Any) -> None:
-    with written(path) as part:
+def _write_json(path: Path, value: Any, *, own: bool = False) -> None:
+    with (written_own if own else written)(path) as part:
         part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", "utf-8")
