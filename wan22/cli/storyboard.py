@@ -114,7 +114,7 @@ def storyboard(
             engine, folder, Quiet(show), production.judged, retry, stills, given["quality"]
         )
         names = [*_BOARD, *(f"{_name(shot.scene)}{end}" for shot in shots for end in (".mp4", ".png"))]
-        check_own(folder, [*names, JOINED] if join or film else names)
+        check_own(folder, names)
         canvases = studio.check(shots)
         if join or film:
             check_join(shots, canvases, folder / JOINED)
@@ -306,17 +306,10 @@ def _write_values(board: Board, folder: Path) -> None:
 
 def _joined(board: Board, studio: production.Studio) -> Board:
     """The board with its shots joined; without, and a word on why, if some could not be made."""
-    from wan22.atomic import temporary_folder
-    from wan22.media.own_files import written_own
-
     if board.not_made:
         studio.events.note(f"{JOINED} is not made: shots are missing")
         return board
-    target = studio.folder / JOINED
-    with temporary_folder(target) as folder:
-        join_shots([studio.folder / card.video for card in board.cards], folder / JOINED, board.title)
-        with written_own(target) as part:
-            (folder / JOINED).replace(part)
+    join_shots([studio.folder / card.video for card in board.cards], studio.folder / JOINED, board.title)
     board = replace(board, video=JOINED)
     _write_values(board, studio.folder)
     return board
