@@ -412,7 +412,7 @@ REFUSED = {
     "missing image": (["generate", "p", "--image", "nowhere.png"], "nowhere.png does not exist"),
     "image of text": (["generate", "p", "--image", "text.png"], "is text, not an image"),
     "image cut off": (["generate", "p", "--image", "cut.png"], "cut.png is cut off"),
-    "image of 900 megapixels": (["generate", "p", "--image", "huge.png"], "claims .* megapixels; the limit is 40"),
+    "image of 900 megapixels": (["generate", "p", "--image", "huge.png"], "claims .* megapixels; the limit is 110"),
     "last image of text": (["generate", "p", "--last-image", "text.png"], "is text, not an image"),
     "clip of text": (["generate", "p", "--video", "text.mp4"], "is text, not an image or clip"),
     "impossible strength": (["generate", "p", "--video", "whole.png", "--strength", "1.5"], "at most 1, not 1.5"),
