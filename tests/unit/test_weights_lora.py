@@ -632,7 +632,7 @@ def test_a_lora_that_does_not_fit_is_refused_before_a_weight_is_read(tmp_path, t
     path = written(tmp_path / "x.safetensors", pairs(TRAINED[:1]), "down and up")
     know(monkeypatch, {})
     monkeypatch.setattr(Reader, "read", lambda self, name: pytest.fail("data was read"))
-    monkeypatch.setattr("wan22.engine.fingerprint", lambda path: pytest.fail("weights were read"))
+    monkeypatch.setattr("wan22.assembly.fingerprint", lambda path: pytest.fail("weights were read"))
     with pytest.raises(
         KeysError, match=r"was made for another model than tiny.*\[128, 128\], tiny has \[24, 24\]"
     ):
