@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from wan22.cli.__main__ import main
-from wan22.errors import MediaError, OptionError
+from wan22.errors import MediaError, OptionError, OutputError
 from wan22.media.video import VideoWriter
 from wan22.train.data import DataPlan, survey
 from wan22.train.data.curate import Thresholds, curate, duplicates, judge, write
@@ -233,10 +233,12 @@ def test_a_place_that_cannot_be_written_is_said_before_any_clip_is_measured(tmp_
         assert "afile is a file, not a folder." in capsys.readouterr().err
 
 
-@pytest.mark.skip(reason="reports replace only their own files now; the case is to be written anew")
-def test_what_was_measured_is_shown_though_it_cannot_be_written(tmp_path, capsys):
+def test_what_was_measured_is_shown_though_it_cannot_be_written(tmp_path, capsys, monkeypatch):
+    def refused(*_):
+        raise OutputError("curate.json cannot be written")
+
     clip(tmp_path / "clips/a.mp4", pan(scene(), 6))
-    (tmp_path / "out/curate.json").mkdir(parents=True)
+    monkeypatch.setattr("wan22.train.data.curate.write", refused)
     assert main(["curate", str(tmp_path / "clips"), "-o", str(tmp_path / "out")]) == 2
     said = capsys.readouterr()
     assert "1 of 1 clips kept" in said.out and "curate.json cannot be written" in said.err
