@@ -71,7 +71,7 @@ def test_every_setting_has_a_dotted_name_and_a_value_that_json_knows():
         ("[memory]\nbase_dtype = 'bf16'", r"base_dtype = \"bf16\" is for adapters: full training needs \"fp32\""),
         ("[adapter]\n[memory]\ndtype = 'fp32'\nbase_dtype = 'bf16'", r".fp32. needs memory\.base_dtype = .fp32."),
         ("[memory]\ngradient_checkpointing = 1", r"memory\.gradient_checkpointing = 1 should be true or false"),
-        ("[image]\nfirst = 0.6\nlast = 0.5", r"0\.6 \+ 0\.5 \+ 0 are shares of one whole"),
+        ("[image]\nfirst = 0.6\nlast = 0.5", r"last \+ both = 0\.6 \+ 0\.5 \+ 0 are shares: together at most 1"),
         ("[speech]\nmotion_weight_max = 0.5", r"speech\.motion_weight_max = 0\.5 should be at least 1"),
         ("[speech]\nmotion_weight_threshold = 0", r"speech\.motion_weight_threshold = 0\.0 should be more than 0"),
         ("[memory]\ncompile = 'yes'", r"memory\.compile = 'yes' is not known\. Known: auto, true, false"),
