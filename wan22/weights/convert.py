@@ -7,6 +7,7 @@ only write whole. Nothing appears under the target's name until all of it is wri
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -30,6 +31,8 @@ from wan22.weights.reader import TensorInfo, open_reader, read_json
 from wan22.weights.recognise import ARCH_KEY, Identity, identify, open_native, parts_of
 from wan22.weights.tokenizer import read_spiece
 from wan22.weights.writer import SHARD_BYTES, require_room, write_json, write_safetensors, write_shards
+
+logger = logging.getLogger("wan22")
 
 TARGETS = ("official", "diffusers", "comfy")
 
@@ -320,18 +323,19 @@ def _with_spiece(
     infos: dict[str, TensorInfo], read: Callable[[str], Tensor], layout: Layout
 ) -> tuple[dict[str, TensorInfo], Callable[[str], Tensor]]:
     """The text encoder with its tokenizer's bytes as one more tensor, as ComfyUI reads it: those of `spiece.model`, or
-    made from a `tokenizer.json`. Raises CheckpointError if the tokenizer is of another kind, unless the model is one of
-    our own, which no other program runs.
+    made from a `tokenizer.json`. A tokenizer of another kind has no such bytes: it is copied beside the parts, and a
+    warning says that ComfyUI can't read it (of our own models none does: no other program runs them).
     """
     tokenizer = layout.parts["tokenizer"]
     raw = read_spiece(tokenizer)
     if raw is None:
-        if (layout.folder / "variant.json").is_file():
-            return infos, read
-        raise CheckpointError(
-            f"{tokenizer} is no SentencePiece tokenizer of the Unigram kind, which ComfyUI needs within the text "
-            "encoder. Take the tokenizer of the release (google/umt5-xxl)."
-        )
+        if not (layout.folder / "variant.json").is_file():
+            logger.warning(
+                "%s is no SentencePiece tokenizer of the Unigram kind, which ComfyUI needs within the text encoder: "
+                "wan22 reads what was written, ComfyUI does not. The tokenizer of the release is google/umt5-xxl.",
+                tokenizer,
+            )
+        return infos, read
     infos[comfy.SPIECE] = TensorInfo((len(raw),), "U8", len(raw))
 
     def read_more(name: str) -> Tensor:
