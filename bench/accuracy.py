@@ -1,7 +1,7 @@
 """How often the measure is right: rendered clips of held-out labels, axis by axis, where the label can be seen.
 
     python -m bench.measure [--count 200] [--seed 0] [--blur PX] [--fit N] [--fit-gate N]
-    python -m bench.measure --foreign [N]       also on footage that is not the video set, N clips of each kind
+    python -m bench.measure --foreign [N]       also on footage that is not the film set, N clips of each kind
 
 Nothing is tuned on these clips: the measure's constants and its networks (`--fit`) come from the training split.
 """

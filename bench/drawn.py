@@ -1,4 +1,4 @@
-"""Simple images and worlds that are not the video set: boxes in a room, cartoons, portraits, cards, slides, noise.
+"""Simple images and worlds that are not the film set: boxes in a room, cartoons, portraits, cards, slides, noise.
 
 Each is drawn large, so that a camera can be moved over it; the room alone has depth, and is drawn frame by frame.
 Images are uint8 (H, W, 3). Nothing here is tuned, and no network ever sees it: it tells how often the measure answers

@@ -1,4 +1,4 @@
-"""What the measure's networks do not know is not named; clips of the video set are; and users cope with unknown."""
+"""What the measure's networks do not know is not named; clips of the film set are; and users cope with unknown."""
 
 import numpy as np
 import pytest

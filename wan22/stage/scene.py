@@ -25,7 +25,7 @@ _DRAWS = 96
 SHARE = {"extreme-close-up": 0.92, "close-up": 0.58, "medium": 0.36, "wide": 0.215, "extreme-wide": 0.125}
 """Height of the subject in units."""
 FOCAL = {"normal-lens": 1.8, "wide-angle": 0.9, "telephoto": 5.0, "fisheye": 0.8}
-"""Focal length in units: 35 mm video has 24 mm to the unit, so 43, 22, 120 and 19 mm."""
+"""Focal length in units: a full-frame 35 mm camera has 24 mm to the unit, so 43, 22, 120 and 19 mm."""
 
 _EYE, _LOW = 0.85, 0.10  # metres above the ground
 _RISE = {"high-angle": 0.58, "overhead": 1.38}  # radians over the horizon
