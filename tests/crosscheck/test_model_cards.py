@@ -14,12 +14,18 @@ from test_diffusers_pipeline import NEGATIVE, PROMPT, OurLevels, relative, save
 
 from wan22 import Wan22Pipeline
 from wan22.errors import CheckpointError, OptionError
-from wan22.sampling import draw_noise
+from wan22.pipeline.scheduler import read_scheduler
+from wan22.sampling import draw_noise, levels
 
 diffusers = pytest.importorskip("diffusers")
 pytestmark = pytest.mark.filterwarnings("ignore")  # theirs are not ours
 
-from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler  # noqa: E402
+from diffusers import (  # noqa: E402
+    AutoencoderKLWan,
+    DPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    UniPCMultistepScheduler,
+)
 from diffusers.utils import export_to_video  # noqa: E402
 
 SMALL = {"height": 32, "width": 64, "num_frames": 9, "num_inference_steps": 2}
@@ -292,6 +298,30 @@ def test_without_a_seed_it_is_chance_and_the_recipe_says_it(pipe):
     assert np.array_equal(pipe(**asked, seed=first.recipe["seed"]).frames, first.frames)
 
 
+THEIR_SCHEDULERS = {
+    "unipc": (UniPCMultistepScheduler, {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}, 3e-3),
+    "dpm++": (
+        DPMSolverMultistepScheduler,
+        {"use_flow_sigmas": True, "prediction_type": "flow_prediction"},
+        5e-4,
+    ),
+    "euler": (FlowMatchEulerDiscreteScheduler, {}, 1e-6),
+}
+
+
+@pytest.mark.parametrize("solver", THEIR_SCHEDULERS)
+@pytest.mark.parametrize("steps", [4, 20, 50])
+def test_levels_are_as_near_to_diffusers_as_is_said(solver, steps):
+    kind, options, bound = THEIR_SCHEDULERS[solver]
+    for shift in (3.0, 5.0, 12.0):
+        theirs = kind(**options, **{"shift" if solver == "euler" else "flow_shift": shift})
+        ours = read_scheduler(theirs)
+        assert (ours.solver, ours.shift) == (solver, shift)
+        theirs.set_timesteps(steps)
+        sigmas = levels(ours.solver, steps, ours.shift, ours.schedule).sigmas
+        assert relative(sigmas, theirs.sigmas) <= bound
+
+
 def test_schedulers_are_honoured_or_refused_by_name(models):
     pipe = Wan22Pipeline.from_pretrained(models["t2v"][1], torch_dtype=DTYPE, device=DEVICE)
     pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=7.0)
@@ -299,6 +329,8 @@ def test_schedulers_are_honoured_or_refused_by_name(models):
     assert (recipe["solver"], recipe["shift"]) == ("euler", 7.0)
     with pytest.raises(OptionError, match="DDIMScheduler is no scheduler that is known here"):
         pipe.scheduler = diffusers.DDIMScheduler()
+    with pytest.raises(OptionError, match=r"shift_terminal=0\.1 is not known here"):
+        pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=7.0, shift_terminal=0.1)
     with pytest.raises(OptionError, match="use_karras_sigmas=True is not known here"):
         pipe.scheduler = UniPCMultistepScheduler.from_config(pipe.scheduler.config, use_karras_sigmas=True)
 

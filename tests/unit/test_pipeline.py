@@ -106,6 +106,51 @@ def test_every_name_reaches_the_request(pipeline):
     assert seen(pipeline, resolution=[64, 48]).size == (64, 48)
 
 
+def test_schedule_levels_and_boundary_reach_the_request_and_stand_in_the_recipe(pipeline):
+    for name, value in (("boundary_ratio", 0.5), ("switch_step", 1), ("schedule", "beta")):
+        of = name.removesuffix("_ratio")
+        assert getattr(seen(pipeline, **{name: value}), of) == value
+        assert make(pipeline, **{name: value}).recipe[of] == value
+    for levels in ([1.0, 0.5, 0.0], np.array([1, 0.5, 0]), torch.tensor([1, 0.5, 0])):
+        recipe = make(pipeline, num_inference_steps=None, sigmas=levels).recipe
+        assert (recipe["sigmas"], "steps" in recipe) == ([1.0, 0.5, 0.0], False)
+    for options, message in (
+        ({"schedule": "cosine"}, "schedule 'cosine'"),
+        ({"boundary_ratio": 2}, "boundary must be from 0 to 1, not 2"),
+        ({"boundary_ratio": 0.5, "switch_step": 1}, "give one of them"),
+        ({"sigmas": [1, 0.5, 0], "shift": 3.0}, "shift .* can't be said beside"),
+    ):
+        with pytest.raises(OptionError, match=message):
+            make(pipeline, **{"num_inference_steps": None if "sigmas" in options else 2, **options})
+
+
+def test_the_boundary_of_a_pipeline_holds_for_every_call_that_says_nothing_else(folder):
+    pipeline = Wan22Pipeline.from_pretrained(folder, device="cpu", boundary_ratio=0.5)
+    assert make(pipeline).recipe["boundary"] == 0.5
+    assert Wan22Pipeline.from_pipe(pipeline)("a red ball", num_inference_steps=1).recipe["boundary"] == 0.5
+    assert make(pipeline, boundary_ratio=0.25).recipe["boundary"] == 0.25
+    recipe = make(pipeline, switch_step=1).recipe
+    assert (recipe["switch_step"], "boundary" in recipe) == (1, False)
+    assert pipeline.engine.variant.boundary == 0.9  # the model's own stays what it is
+
+
+def test_files_named_one_by_one_are_the_model_or_stand_in_its_place(folder, tmp_path):
+    other = write_tiny(tmp_path / "other", only=True)
+    named = {"high": other / "low_noise_model.safetensors"}
+    plain = Wan22Pipeline.from_pretrained(folder, device="cpu", dtype="float32")
+    given = Wan22Pipeline.from_pretrained(folder, parts=named, device="cpu", dtype="float32")
+    assert not np.array_equal(make(plain, seed=1).frames, make(given, seed=1).frames)
+    assert given.engine.weights["high"] == plain.engine.weights["low"]
+    given.to(dtype=torch.bfloat16)  # opened anew, with the same files
+    assert given.engine.weights["high"] == plain.engine.weights["low"]
+    with pytest.raises(OptionError, match="no part given beside it"):
+        given.save_pretrained(tmp_path / "saved")
+    with pytest.raises(CheckpointError, match=r"Missing: the VAE .*; by name --vae FILE"):
+        Wan22Pipeline.from_pretrained(parts={"dit": other / "low_noise_model.safetensors"}, device="cpu")
+    with pytest.raises(OptionError, match="give the model, too"):
+        Wan22Pipeline.from_pretrained(parts=named, revision="main")
+
+
 def test_a_generator_is_a_seed(pipeline):
     a = make(pipeline, generator=torch.Generator().manual_seed(3))
     assert np.array_equal(a.frames, make(pipeline, seed=3).frames)

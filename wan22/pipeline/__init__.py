@@ -1,9 +1,9 @@
 """The familiar face: a pipeline object that is called with a prompt, with the names that Diffusers made common.
 
-It adds nothing to the engine. `pipeline.py` is the object; `inputs.py` turns what people give into what the
-engine takes;
-`output.py` is what comes back; `adapters.py` keeps LoRAs by name; `scheduler.py` and `components.py` show the engine in
-Diffusers' words; `loading.py` reads the options of `from_pretrained`.
+It adds nothing to the engine. `pipeline.py` is the object; `inputs.py` turns what people give into what the engine
+takes, and `batch.py` makes a request for each video of it; `output.py` is what comes back; `adapters.py` keeps LoRAs by
+name; `scheduler.py` and `components.py` show the engine in Diffusers' words; `loading.py` reads the options of
+`from_pretrained`.
 """
 
 from wan22.pipeline.output import PipelineOutput, Video, collect

@@ -10,13 +10,34 @@ import torch
 from PIL import Image as PIL
 from torch import Tensor
 
+from wan22.engine import Engine
 from wan22.errors import OptionError
 from wan22.media.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, read_audio, resample
 from wan22.media.image import read_image
 from wan22.media.video import read_condition
-from wan22.pipeline.output import PathLike, PipelineOutput, Video
+from wan22.pipeline.output import OUTPUT_TYPES, PathLike, PipelineOutput, Video
 from wan22.request import HEARD_RATE, check_samples
-from wan22.types import Audio, Clip
+from wan22.types import Audio, Clip, Request
+
+
+def check_call(engine: Engine, output_type: str, per_prompt: int, chunk: int | None) -> None:
+    """Raise OptionError for what a call asks of its output, and for clips of another length than the model's."""
+    if output_type not in OUTPUT_TYPES:
+        raise OptionError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, not {output_type!r}")
+    if isinstance(per_prompt, bool) or not isinstance(per_prompt, int) or per_prompt < 1:
+        raise OptionError(f"num_videos_per_prompt must be a whole number from 1, not {per_prompt!r}")
+    speech = engine.variant.speech
+    if chunk is not None and (speech is None or chunk != speech.clip_frames):
+        own = "takes no audio" if speech is None else f"makes {speech.clip_frames} frames a clip"
+        raise OptionError(f"{engine.name} {own}; leave num_frames_per_chunk away")
+
+
+def check_latent_output(engine: Engine, request: Request, output_type: str) -> None:
+    """Raise OptionError if latents are asked of a video that has not one clip of them."""
+    if output_type == "latent" and (request.audio is not None or engine.check(request).clips > 1):
+        raise OptionError(
+            'output_type="latent" is for a video of one clip; a longer one is decoded clip by clip'
+        )
 
 
 def size_of(
@@ -45,9 +66,14 @@ def guidance_of(high: float | None, low: float | None) -> float | tuple[float, f
     return high if low is None else (low, high)
 
 
-def rows(name: str, value: Any, count: int, kinds: type | tuple[type, ...]) -> list[Any]:
-    """One value for each video: of a list of as many, or the same for all. `kinds` are what is no list of values."""
-    if not isinstance(value, list | tuple) or isinstance(value, kinds):
+def sigmas_of(sigmas: Any) -> Any:
+    """Noise levels as numbers, of an array or tensor, too."""
+    return tuple(sigmas.tolist()) if isinstance(sigmas, Tensor | np.ndarray) and sigmas.ndim == 1 else sigmas
+
+
+def rows(name: str, value: Any, count: int) -> list[Any]:
+    """One value for each video: of a list of as many, or the same for all."""
+    if not isinstance(value, list | tuple):
         return [value] * count
     if len(value) != count:
         raise OptionError(f"there are {len(value)} of {name} for {count} prompts; give one, or as many")
@@ -208,3 +234,14 @@ def _start(generator: torch.Generator | None, shape: tuple[int, ...] | None) -> 
         return int(drawn), None
     noise = torch.randn(shape, generator=source, device=source.device, dtype=torch.float32)
     return source.initial_seed() % 2**63, noise.cpu()
+
+
+def lora_scale(attention_kwargs: dict[str, Any] | None) -> float:
+    """How much of the active LoRAs a call asks for."""
+    unknown = [name for name in attention_kwargs or {} if name != "scale"]
+    if unknown:
+        raise OptionError(f"attention_kwargs knows scale (of LoRAs), not {unknown[0]!r}")
+    scale = (attention_kwargs or {}).get("scale", 1.0)
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not np.isfinite(scale):
+        raise OptionError(f"the scale of attention_kwargs must be a number, not {scale!r}")
+    return float(scale)

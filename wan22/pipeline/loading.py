@@ -63,8 +63,8 @@ def check_options(options: Mapping[str, Any]) -> None:
                 raise OptionError(f"from_pretrained takes no {name} here; {_ADVICE[name]}")
         else:
             raise TypeError(
-                f"from_pretrained takes no {name!r}. It takes torch_dtype, device, device_map, memory, cache_dir, "
-                f"revision, boundary_ratio, and in the place of parts: {', '.join(COMPONENTS)}"
+                f"from_pretrained takes no {name!r}. It takes parts, torch_dtype, device, device_map, memory, "
+                f"cache_dir, revision, boundary_ratio, and in the place of parts: {', '.join(COMPONENTS)}"
             )
 
 
@@ -112,6 +112,8 @@ def find_model(model: Any, cache_dir: Any, revision: str | None) -> Any:
     """The model as `wan22.load` takes it: a name or folder, or what a cache has of a revision."""
     if cache_dir is None and revision is None:
         return model
+    if model is None:
+        raise OptionError("cache_dir and revision say which copy of a model is meant; give the model, too")
     if Path(model).expanduser().is_dir():
         if revision is not None:
             raise OptionError(f"{model} is a folder, which has no revision {revision!r}; leave revision away")

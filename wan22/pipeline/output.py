@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -82,6 +82,15 @@ class PipelineOutput:
         self, videos: Sequence[Video], output_type: str = "np", latents: Tensor | None = None
     ) -> None:
         self.videos, self.output_type, self._latents = tuple(videos), output_type, latents
+
+    @classmethod
+    def of(
+        cls, made: Sequence[Video] | Sequence[Tensor], output_type: str, audio: Audio | PathLike | None
+    ) -> "PipelineOutput":
+        """The videos that were made with the audio under them, or their latents."""
+        if output_type == "latent":
+            return cls((), output_type, torch.stack(list(made)))
+        return cls([replace(video, audio=audio) for video in made], output_type)
 
     @cached_property
     def frames(self) -> Any:

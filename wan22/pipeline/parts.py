@@ -1,11 +1,11 @@
 """The parts of a pipeline in Diffusers' words: what they are, where they work, where they rest."""
 
 import logging
-from dataclasses import replace
 from typing import Any, Self
 
 import torch
 
+from wan22 import fields
 from wan22.engine import load
 from wan22.errors import OptionError
 from wan22.pipeline import loading
@@ -95,12 +95,9 @@ class PartsMixin(AdapterMixin):
     def _settle(self) -> None:
         """Tell a new engine what was said to the one before."""
         if self._boundary is not None:
-            variant = self.engine.variant
-            if variant.boundary is None:
+            if self.engine.variant.boundary is None:
                 raise OptionError(f"{self.engine.name} has one transformer; leave boundary_ratio away")
-            if isinstance(self._boundary, bool) or not 0 <= self._boundary <= 1:
-                raise OptionError(f"boundary_ratio must be from 0 to 1, not {self._boundary!r}")
-            self.engine.variant = replace(variant, boundary=float(self._boundary))
+            fields.check("boundary", self._boundary, called="boundary_ratio")
         if self._audio_encoder is not None:
             encoder = getattr(self._audio_encoder, "wav2vec2", self._audio_encoder)
             if self.engine.variant.speech is None or not isinstance(encoder, torch.nn.Module):

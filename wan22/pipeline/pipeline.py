@@ -1,11 +1,9 @@
-"""Wan22Pipeline: text, image, video or speech to video by one call, with Diffusers' names. It adds nothing to
-the engine.
-"""
+"""Wan22Pipeline: text, image, video or speech to video by one call, with Diffusers' names."""
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,14 +13,15 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from wan22.catalog import NANO
 from wan22.conditioning.text import Context
 from wan22.engine import Engine, load
 from wan22.errors import OptionError
 from wan22.library import find_model
-from wan22.pipeline import inputs, loading
+from wan22.pipeline import batch, inputs, loading
 from wan22.pipeline.adapters import Adapters
 from wan22.pipeline.components import Component, read_modules
-from wan22.pipeline.output import OUTPUT_TYPES, PathLike, PipelineOutput, Video, collect
+from wan22.pipeline.output import PathLike, PipelineOutput, Video, collect
 from wan22.pipeline.parts import PartsMixin
 from wan22.pipeline.scheduler import Scheduler
 from wan22.pipeline.steps import OnStep, StepCallback
@@ -52,8 +51,9 @@ class Wan22Pipeline(PartsMixin):
     @classmethod
     def from_pretrained(
         cls,
-        model: PathLike = "wan22-nano",
+        model: PathLike | None = None,
         *,
+        parts: Mapping[str, PathLike] | None = None,
         torch_dtype: Any = "auto",
         dtype: Any = None,
         device: Any = "auto",
@@ -65,15 +65,15 @@ class Wan22Pipeline(PartsMixin):
         boundary_ratio: float | None = None,
         **options: Any,
     ) -> "Wan22Pipeline":
-        """Open a model by catalogue name, hub id in the local cache, or folder (official, Diffusers or ComfyUI).
+        """Open a model: a catalogue name, a hub id in the local cache, or a folder (official, Diffusers or ComfyUI).
+        None is the embedded one, or what `parts` name.
 
-        torch_dtype, or dtype: a torch dtype or its name. device, or device_map: where the model works.
-        cache_dir, revision:
-        which copy of a hub id. boundary_ratio: the share of noise from which the high-noise expert works. In the place
-        of parts of the model: vae, text_encoder, transformer, transformer_2 (modules of Diffusers or transformers),
-        scheduler, audio_encoder. Nothing is downloaded. Raises OptionError, DeviceError, CheckpointError, or
-        TypeError for
-        an option that is unknown.
+        parts: files or folders in place of the model's own: "high" and "low" or "dit", "vae", "text", "tokenizer",
+        "audio". torch_dtype, or dtype: a torch dtype or its name. device, or device_map: where the model works.
+        cache_dir, revision: which copy of a hub id. boundary_ratio: as that of a call, for every call that says
+        nothing else. In the place of parts of the model: vae, text_encoder, transformer, transformer_2 (modules of
+        Diffusers or transformers), scheduler, audio_encoder.
+        Nothing is downloaded. Raises OptionError, DeviceError, CheckpointError, or TypeError for an unknown option.
         """
         torch_dtype = ("auto" if torch_dtype is None else torch_dtype) if dtype is None else dtype
         if isinstance(torch_dtype, dict):
@@ -83,6 +83,7 @@ class Wan22Pipeline(PartsMixin):
         found = loading.find_model(model, cache_dir, revision)
         opening = {
             "model": found,
+            "parts": parts,
             "device": loading.device_of(device, device_map),
             "dtype": torch_dtype,
             "memory": memory,
@@ -92,7 +93,7 @@ class Wan22Pipeline(PartsMixin):
             for name in ("vae", "text_encoder", "transformer", "transformer_2")
             if options.get(name) is not None and not isinstance(options[name], Component)
         }
-        experts = load(found, device="cpu").variant.experts if modules else ()
+        experts = load(found, parts=parts, device="cpu").variant.experts if modules else ()
         pipeline = cls(load(**opening, given=(given := read_modules(modules, experts))))
         pipeline._opening = {**opening, "given": given}
         pipeline._audio_encoder = options.get("audio_encoder")
@@ -148,6 +149,10 @@ class Wan22Pipeline(PartsMixin):
         guidance_rescale: float | None = None,
         shift: float | None = None,
         solver: str | None = None,
+        schedule: str | None = None,
+        sigmas: Sequence[float] | np.ndarray | Tensor | None = None,
+        boundary_ratio: float | None = None,
+        switch_step: int | None = None,
         num_videos_per_prompt: int = 1,
         generator: torch.Generator | list[torch.Generator] | None = None,
         seed: int | None = None,
@@ -161,51 +166,39 @@ class Wan22Pipeline(PartsMixin):
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         max_sequence_length: int | None = None,
     ) -> Any:
-        """Make videos, one for each prompt (`num_videos_per_prompt` for each). What is left out is the model's
-        own default.
+        """Make videos: one for each prompt, or `num_videos_per_prompt`. What is left out is the model's own default.
 
         resolution: (width, height), in place of `width` and `height`.
         image, last_image: a path, a PIL image, uint8 (H, W, 3), or floats in [0, 1]; or a list, one for each prompt.
-        video: a path, a Video, a Clip, an array (T, H, W, 3), or a list of images; strength: how much of it is
-        made anew.
-        audio: what drives the video: a path, an Audio, (samples, rate), or samples with sampling_rate;
+        video: a path, a Video, a Clip, an array (T, H, W, 3), or a list of images; strength: how much of it is made
+        anew. audio: what drives the video: a path, an Audio, (samples, rate), or samples with sampling_rate;
         pose_video: a video of the body's pose; num_clips: at most so many clips; init_first_frame: begin with the image
         itself. color_match: 0..1, keep a long video's colours to those of its first clip.
         fast: the few steps, without guidance, of the adapters that the model ships, if it ships some.
         guidance_scale: for the high-noise expert; guidance_scale_2 for the low-noise one, the same if left out. Up to 1
         there is no guidance. guidance_rescale: 0..1, the share of the contrast that guidance adds which is taken back.
+        solver, shift, schedule: which steps are made (`types.Solver`, `types.ScheduleName`). sigmas: every noise level,
+        from at most 1 down to 0, in place of steps, shift and schedule. boundary_ratio: the high-noise expert works at
+        and above this fraction of the 1000 timesteps; or switch_step: it takes so many steps.
         generator: goes on from call to call; or one for each video; or give `seed`. Without either, chance.
-        latents: the noise to start from, (B, c, t, h, w). prompt_embeds, negative_prompt_embeds: what
-        `encode_prompt` gives.
-        output_type: "np", "pt", "pil" or "latent", for `frames` of the output. attention_kwargs: {"scale": s},
-        how much of
-        the active LoRAs.
+        latents: the noise to start from, (B, c, t, h, w). prompt_embeds, negative_prompt_embeds: what `encode_prompt`
+        gives. output_type: "np", "pt", "pil" or "latent", for `frames` of the output.
+        attention_kwargs: {"scale": s}, how much of the active LoRAs.
         callback_on_step_end: called as (pipeline, step, timestep, tensors) after every step of every video; what it
         changes or returns of the tensors that it asked for is used from then on. `pipeline._interrupt = True` ends the
         steps there.
         Raises a Wan22Error for what cannot be served, before any expensive work.
         """
-        if output_type not in OUTPUT_TYPES:
-            raise OptionError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, not {output_type!r}")
-        if not isinstance(num_videos_per_prompt, int) or num_videos_per_prompt < 1:
-            raise OptionError(
-                f"num_videos_per_prompt must be a whole number from 1, not {num_videos_per_prompt!r}"
-            )
-        prompts = self._prompts(prompt, negative_prompt, prompt_embeds, negative_prompt_embeds, image)
-        count = len(prompts)
+        inputs.check_call(self.engine, output_type, num_videos_per_prompt, num_frames_per_chunk)
+        variant = self.engine.variant
+        own_fps = variant.defaults.fps
         original = None if audio is None else inputs.original_audio(audio, sampling_rate)
-        speech, defaults = self.engine.variant.speech, self.engine.variant.defaults
-        if num_frames_per_chunk is not None and (
-            speech is None or num_frames_per_chunk != speech.clip_frames
-        ):
-            own = "takes no audio" if speech is None else f"makes {speech.clip_frames} frames a clip"
-            raise OptionError(f"{self.engine.name} {own}; leave num_frames_per_chunk away")
         common = Request(
             prompt="",
-            video=inputs.video_of(video, fps, defaults.fps),
+            video=inputs.video_of(video, fps, own_fps),
             strength=strength,
             audio=inputs.heard(original),
-            pose=inputs.video_of(pose_video, fps, defaults.fps),
+            pose=inputs.video_of(pose_video, fps, own_fps),
             clips=num_clips,
             from_image=init_first_frame,
             color_match=color_match,
@@ -214,120 +207,70 @@ class Wan22Pipeline(PartsMixin):
             frames=num_frames,
             fps=fps,
             steps=num_inference_steps,
-            solver=self._scheduler.solver if solver is None and self._scheduler and not fast else solver,
-            shift=self._scheduler.shift if shift is None and self._scheduler and not fast else shift,
             guidance=inputs.guidance_of(guidance_scale, guidance_scale_2),
             guidance_rescale=guidance_rescale,
             max_sequence_length=max_sequence_length,
+            **self._walk(fast, solver, shift, schedule, sigmas, boundary_ratio, switch_step),
         )
-        images = inputs.rows("image", image, count, ())
-        lasts = inputs.rows("last_image", last_image, count, ())
-        requests = [
-            replace(common, **texts, image=inputs.image_of(first), last_image=inputs.image_of(last))
-            for texts, first, last in zip(prompts, images, lasts, strict=True)
-        ]
-        requests = inputs.repeated(requests, num_videos_per_prompt)
-        requests = self._started(requests, generator, seed, latents)
-        if output_type == "latent" and (speech is not None or self.engine.check(requests[0]).clips > 1):
-            raise OptionError(
-                'output_type="latent" is for a video of one clip; a longer one is decoded clip by clip'
-            )
-        scale = _lora_scale(attention_kwargs)
-        self._guidance_scale = defaults.guidance[1] if guidance_scale is None else guidance_scale
-        self._attention_kwargs = attention_kwargs
+        texts = batch.texts_of(
+            prompt, negative_prompt, prompt_embeds, negative_prompt_embeds,
+            images=image, width=variant.dit.text_dim,
+        )  # fmt: skip
+        requests = batch.requests_of(common, texts, image, last_image, num_videos_per_prompt)
+        requests = batch.started(self.engine, requests, generator, seed, latents)
+        inputs.check_latent_output(self.engine, requests[0], output_type)
+        self._guidance_scale = variant.defaults.guidance[1] if guidance_scale is None else guidance_scale
         on_step = None
         if callback_on_step_end is not None:
             on_step = StepCallback(self, callback_on_step_end, callback_on_step_end_tensor_inputs)
+        with self._lora_scale(attention_kwargs):
+            made = [self._make(request, on_step, output_type) for request in requests]
+        output = PipelineOutput.of(made, output_type, original)
+        return output if return_dict else output.to_tuple()
+
+    def _walk(
+        self,
+        fast: bool,
+        solver: str | None,
+        shift: float | None,
+        schedule: str | None,
+        sigmas: Any,
+        boundary: float | None,
+        switch_step: int | None,
+    ) -> dict[str, Any]:
+        """What a call says of its steps, as fields of a Request. What it leaves open is the pipeline's scheduler's and
+        boundary's to say, unless it asks for the steps of the model's own adapters (`fast`).
+        """
+        if not fast and self._scheduler is not None:
+            if sigmas is None:
+                own = self._scheduler.schedule if solver is None else None
+                schedule = own if schedule is None else schedule
+                shift = self._scheduler.shift if shift is None else shift
+            solver = self._scheduler.solver if solver is None else solver
+        if not fast and boundary is None and switch_step is None:
+            boundary = self._boundary
+        return {
+            "solver": solver,
+            "shift": shift,
+            "schedule": schedule,
+            "sigmas": inputs.sigmas_of(sigmas),
+            "boundary": boundary,
+            "switch_step": switch_step,
+        }
+
+    @contextmanager
+    def _lora_scale(self, attention_kwargs: dict[str, Any] | None) -> Generator[None]:
+        """Use the active LoRAs as much as a call says, and as they are again afterwards."""
+        scale = inputs.lora_scale(attention_kwargs)
+        self._attention_kwargs = attention_kwargs
         if scale != 1:
             self.engine.use_loras(self.adapters.in_use(scale))
         try:
-            made = [self._make(request, on_step, output_type) for request in requests]
+            yield
         finally:
             self._current_timestep = None
             if scale != 1:
                 self.engine.use_loras(self.adapters.in_use())
-        if output_type == "latent":
-            output = PipelineOutput((), output_type, torch.stack(made))
-        else:
-            output = PipelineOutput([replace(v, audio=original) for v in made], output_type)
-        return output if return_dict else output.to_tuple()
-
-    def _prompts(
-        self,
-        prompt: str | list[str] | None,
-        negative: str | list[str] | None,
-        embeds: Tensor | None,
-        negative_embeds: Tensor | None,
-        image: Any,
-    ) -> list[dict[str, Any]]:
-        """The texts or encoded prompts of each video."""
-        for name, text, tensor in (
-            ("prompt", prompt, embeds),
-            ("negative_prompt", negative, negative_embeds),
-        ):
-            if text is not None and tensor is not None:
-                raise OptionError(f"give {name} or {name}_embeds, not both")
-            if tensor is not None and (not isinstance(tensor, Tensor) or tensor.ndim not in (2, 3)):
-                found = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
-                raise OptionError(
-                    f"{name}_embeds must be a tensor (B, s, {self.engine.variant.dit.text_dim}), not {found}"
-                )
-        if prompt is None and embeds is None:
-            raise OptionError("give a prompt, or prompt_embeds")
-        if embeds is not None:
-            embeds = embeds if embeds.ndim == 3 else embeds[None]
-            count = len(embeds)
-        elif isinstance(prompt, list | tuple):
-            count = len(prompt)
-        else:
-            count = len(image) if isinstance(image, list | tuple) else 1
-        if not count:
-            raise OptionError("the list of prompts is empty; give at least one")
-        if negative_embeds is not None and negative_embeds.ndim == 3:
-            negative_embeds = negative_embeds if len(negative_embeds) > 1 else negative_embeds[0]
-        of_negative = [negative_embeds] * count
-        if negative_embeds is not None and negative_embeds.ndim == 3:
-            of_negative = inputs.rows("negative_prompt_embeds", list(negative_embeds), count, ())
-        return [
-            {"prompt": text or "" if own is not None else text, "prompt_embeds": own, "negative": no,
-            "negative_prompt_embeds": less}
-            for text, own, no, less in zip(
-                inputs.rows("prompt", prompt, count, ()),
-                [None] * count if embeds is None else list(embeds),
-                inputs.rows("negative_prompt", negative, count, ()),
-                of_negative,
-                strict=True,
-            )
-        ]  # fmt: skip
-
-    def _started(
-        self, requests: list[Request], generator: Any, seed: int | None, latents: Tensor | None
-    ) -> list[Request]:
-        """Say where each video starts. All that is asked is checked before anything is drawn."""
-        canvases = [self.engine.check(request) for request in requests]
-        if latents is not None:
-            if requests[0].video is not None:
-                raise OptionError(
-                    "give a video or latents, not both: latents are the noise that a video starts from"
-                )
-            if not isinstance(latents, Tensor) or latents.ndim != 5 or len(latents) != len(requests):
-                found = tuple(latents.shape) if isinstance(latents, Tensor) else type(latents).__name__
-                raise OptionError(
-                    f"latents must be a tensor (B, c, t, h, w) with B = {len(requests)}, not {found}"
-                )
-            requests = [replace(r, noise=part) for r, part in zip(requests, latents, strict=True)]
-            for request in requests:
-                self.engine.check(request)
-        one_shape = len({c.latent for c in canvases}) == 1 and canvases[0].clips == 1
-        shape = (self.engine.variant.dit.out_channels, *canvases[0].latent) if one_shape else None
-        begun = inputs.starts(generator, seed, len(requests), shape)
-        started = [
-            replace(r, seed=number, noise=noise if r.noise is None else r.noise)
-            for r, (number, noise) in zip(requests, begun, strict=True)
-        ]
-        for request in started:
-            self.engine.check(request)
-        return started
 
     def _make(self, request: Request, on_step: StepCallback | None, output_type: str) -> Any:
         """One video, or its latents."""
@@ -381,7 +324,7 @@ class Wan22Pipeline(PartsMixin):
         if prompt_embeds is None:
             prompt_embeds = self._encoded(inputs.repeated(texts, num_videos_per_prompt), max_sequence_length)
         if do_classifier_free_guidance and negative_prompt_embeds is None:
-            negative = inputs.rows("negative_prompt", negative_prompt or "", max(1, len(texts)), ())
+            negative = inputs.rows("negative_prompt", negative_prompt or "", max(1, len(texts)))
             negative_prompt_embeds = self._encoded(
                 inputs.repeated(negative, num_videos_per_prompt), max_sequence_length
             )
@@ -403,11 +346,12 @@ class Wan22Pipeline(PartsMixin):
             raise OptionError(
                 "LoRAs are in use, and a model is saved without them; call unload_loras() first"
             )
-        if not self._opening or self._opening["given"] or self._audio_encoder is not None:
+        opening = self._opening
+        if not opening or opening["given"] or opening["parts"] or self._audio_encoder is not None:
             raise OptionError(
-                "only a model that was opened from a folder, with no part given in memory, can be saved"
+                "only a model that was opened from a folder, with no part given beside it, can be saved"
             )
-        convert(find_model(self._opening["model"])[1], Path(os.fspath(folder)), "diffusers")
+        convert(find_model(opening["model"] or NANO)[1], Path(os.fspath(folder)), "diffusers")
 
     def progress_bar(self, iterable: Iterable[Any] | None = None, total: int | None = None) -> tqdm:
         """The bar that a call shows."""
@@ -446,13 +390,3 @@ class Wan22Pipeline(PartsMixin):
     def attention_kwargs(self) -> dict[str, Any] | None:
         """As given to the call."""
         return self._attention_kwargs
-
-
-def _lora_scale(attention_kwargs: dict[str, Any] | None) -> float:
-    unknown = [name for name in attention_kwargs or {} if name != "scale"]
-    if unknown:
-        raise OptionError(f"attention_kwargs knows scale (of LoRAs), not {unknown[0]!r}")
-    scale = (attention_kwargs or {}).get("scale", 1.0)
-    if isinstance(scale, bool) or not isinstance(scale, int | float) or not np.isfinite(scale):
-        raise OptionError(f"the scale of attention_kwargs must be a number, not {scale!r}")
-    return float(scale)
