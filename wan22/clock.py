@@ -1,6 +1,89 @@
-"""How long the steps of a video take, and how long the rest of it will. It knows no network."""
+"""How long work takes, and how long the rest of it will. It knows no network."""
+
+from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def duration(seconds: float) -> str:
+    """Write a duration: 0:07, 12:30, 2:05:00."""
+    minutes, rest = divmod(round(max(seconds, 0)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class WorkProgress(str):
+    """A line for people, with its numbers: `step` of `steps` is done of `what`; `left` seconds are expected.
+
+    `numbers` are what else is known, such as a loss. If `lasting`, the line is worth keeping on the screen.
+    """
+
+    what: str
+    step: int
+    steps: int
+    left: float
+    lasting: bool
+    numbers: Mapping[str, Any]
+
+    def __new__(
+        cls,
+        line: str,
+        *,
+        what: str,
+        step: int,
+        steps: int,
+        left: float,
+        lasting: bool = False,
+        numbers: Mapping[str, Any] | None = None,
+    ) -> WorkProgress:
+        self = super().__new__(cls, line)
+        self.what, self.step, self.steps, self.left = what, step, steps, left
+        self.lasting, self.numbers = lasting, numbers or {}
+        return self
+
+
+class StepCounter:
+    """Counts steps of work, and says how many are done and how long the rest will take if it takes as long.
+
+    It says so at most once in `every` seconds, beside what is worth keeping; `shown` writes a number of steps.
+    """
+
+    def __init__(
+        self,
+        steps: int,
+        what: str,
+        log: Callable[[WorkProgress], object] | None,
+        *,
+        every: float = 3.0,
+        shown: Callable[[int], str] = str,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._steps, self._what, self._log = steps, what, log
+        self._every, self._shown, self._now = every, shown, now
+        self._done, self._began = 0, now()
+        self._said = self._began
+
+    def step(self, count: int = 1, detail: str = "") -> None:
+        """`count` more steps are done; `detail` is said of them in any case."""
+        self._done += count
+        now = self._now()
+        if self._log is None or not (detail or now - self._said >= self._every):
+            return
+        self._said = now
+        left = (now - self._began) / max(self._done, 1) * (self._steps - self._done)
+        line = f"{self._shown(self._done)} of {self._shown(self._steps)} {self._what}, {duration(left)} left"
+        self._log(
+            WorkProgress(
+                f"{line}: {detail}" if detail else line,
+                what=self._what,
+                step=self._done,
+                steps=self._steps,
+                left=left,
+                lasting=bool(detail),
+            )
+        )
 
 
 class Clock:

@@ -29,7 +29,7 @@ def light(*arguments):
     ("arguments", "said"),
     [
         (["models"], "ti2v-5B"),
-        (["models", "--json"], '{"name": "nano"'),
+        (["models", "--json"], '"name": "nano"'),
         (["models", "nano"], "defaults"),
         (["models", "t2v-A14B"], "defaults"),
         (["inspect", "nano"], "high"),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from wan22.cli import options as o
+from wan22.cli import report
 from wan22.errors import OptionError
 from wan22.production.direction import KEY
 
@@ -68,16 +67,12 @@ def curate(
     out = output or Path(f"{os.path.normpath(folder)}.curated")
     check_output(f"{out}/", bytes_needed=1 << 20)
     check_own(out, (NUMBERS, KEPT, CHART))
-    found = look(folder, asked, cut=cut, log=_say)
-    try:
-        files = write(found, out)
-    finally:  # measuring takes long: its numbers are shown, whatever became of the files
-        shown = [jsonlib.dumps(found.to_json(), ensure_ascii=False)] if json else found.table()
-        for line in shown:
-            print(line)
-    if not json:
-        for line in ("", *map(str, files)):
-            print(line)
+    with report.choose(json) as show:
+        found, files = look(folder, asked, cut=cut, log=show.log), []
+        try:
+            files = [str(file) for file in write(found, out)]
+        finally:  # measuring takes long: its numbers are shown, whatever became of the files
+            show.result(found.to_json() | {"files": files}, (*found.table(), *("", *files) * bool(files)))
 
 
 def caption(
@@ -119,15 +114,8 @@ def caption(
         if server is None
         else server_captioner(server, model, key=os.environ.get(KEY), timeout=timeout)
     )
-    done = caption_folder(folder, captioner, asked, overwrite=overwrite, log=_say)
-    if json:
-        print(jsonlib.dumps(done.to_json(), ensure_ascii=False))
-    else:
-        for line in done.lines():
-            print(line)
+    with report.choose(json) as show:
+        done = caption_folder(folder, captioner, asked, overwrite=overwrite, log=show.log)
+        show.result(done.to_json(), done.lines())
     if done.failed:
         raise typer.Exit(1)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json as jsonlib
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from wan22.cli import options as o
+from wan22.cli import report
 from wan22.cli.help import GroupedCommands
 from wan22.errors import OptionError
 
@@ -72,15 +71,12 @@ def survey(
     plan = DataPlan(tuple(Path(source) for source in sources), wanted, parse_frames(frames), fps)
     check_output(f"{Path(output)}/", bytes_needed=1 << 20)
     check_own(Path(output), (HTML, JSON))
-    found = look(plan, _say)
-    try:
-        page = write_report(found, Path(output))
-    finally:  # what was seen is shown, whatever became of the files
-        shown = [jsonlib.dumps(as_json(found), ensure_ascii=False)] if json else found.table()
-        for line in shown:
-            print(line)
-    if not json:
-        print("", page, sep="\n")
+    with report.choose(json) as show:
+        found, pages = look(plan, show.log), []
+        try:
+            pages = [str(write_report(found, Path(output)))]
+        finally:  # what was seen is shown, whatever became of the files
+            show.result(as_json(found) | {"files": pages}, (*found.table(), *("", *pages) * bool(pages)))
 
 
 def parse_frames(text: str) -> tuple[int, ...]:
@@ -91,7 +87,3 @@ def parse_frames(text: str) -> tuple[int, ...]:
         raise OptionError(
             f"frames must be whole numbers with commas, such as 1,33,81, not {text!r}"
         ) from None
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)

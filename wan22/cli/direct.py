@@ -5,13 +5,13 @@ What a prompt becomes is always shown, before and after, and kept in the recipe.
 
 from __future__ import annotations
 
-import json as jsonlib
-import sys
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 
 from wan22.cli import options as o
+from wan22.cli import report
 from wan22.production.direction import KEY, engine_of, extended
 
 
@@ -28,23 +28,29 @@ def vocabulary(
     English, Chinese, Korean and Japanese.
     """
     from wan22.director import vocabulary as words
-    from wan22.director.options import OPTIONS
 
     rows = words.AXES if axis is None else (words.axis(axis.replace("-", "_")),)
-    if json:
-        for row in rows:
-            for term in row.terms:
-                names = dict(zip(words.LANGUAGES, term.names, strict=True))
-                entry = {"axis": row.key, "key": term.key, "en": term.en, "zh": term.zh, "names": names}
-                print(jsonlib.dumps(entry, ensure_ascii=False))
-        return
-    options = {key: option.replace("_", "-") for option, keys in OPTIONS.items() for key in keys}
+    show = report.answer(json)
     for row in rows:
-        several = ", several at once" if row.many else ""
-        print(f"{row.name(language)} (--{options[row.key]}{several})")
+        if not json:
+            show.result({}, _axis(row, language))
+            continue
         for term in row.terms:
-            called = "" if language in words.PROMPT_LANGUAGES else f"{term.name(language)} | "
-            print(f"  {term.key:26} {called}{term.en} | {term.zh}")
+            names = dict(zip(words.LANGUAGES, term.names, strict=True))
+            show.result({"axis": row.key, "key": term.key, "en": term.en, "zh": term.zh, "names": names}, ())
+
+
+def _axis(row: Any, language: str) -> Iterator[str]:
+    """An axis of direction and its terms, as lines."""
+    from wan22.director.options import OPTIONS
+    from wan22.director.vocabulary import PROMPT_LANGUAGES
+
+    options = {key: option.replace("_", "-") for option, keys in OPTIONS.items() for key in keys}
+    several = ", several at once" if row.many else ""
+    yield f"{row.name(language)} (--{options[row.key]}{several})"
+    for term in row.terms:
+        called = "" if language in PROMPT_LANGUAGES else f"{term.name(language)} | "
+        yield f"  {term.key:26} {called}{term.en} | {term.zh}"
 
 
 def extend(
@@ -72,12 +78,11 @@ def extend(
     The extended prompt is printed; what it was goes to stderr.
     """
     made = extended(prompt, engine_of(engine), seed=seed, image=image, language=language, afresh=True)
-    if json:
-        print(jsonlib.dumps(made, ensure_ascii=False))
-        return
-    print(f"before: {made['before']}", file=sys.stderr)
-    for words in made["lost"]:
-        print(f"note: no longer said: {words}", file=sys.stderr)
-    if image is not None and not made["saw_image"]:
-        print(f"note: {made['engine']} does not see the image", file=sys.stderr)
-    print(made["after"])
+    show = report.answer(json)
+    if not json:  # the result says all of it
+        show.note(f"before: {made['before']}")
+        for words in made["lost"]:
+            show.note(f"note: no longer said: {words}")
+        if image is not None and not made["saw_image"]:
+            show.note(f"note: {made['engine']} does not see the image")
+    show.result(made, (made["after"],))

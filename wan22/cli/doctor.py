@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 import platform
 import shutil
-import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from wan22.cli import options as o
+from wan22.cli import report
 from wan22.cli.catalogue import gigabytes, rows, weigh
 from wan22.cli.models import here_in_words, locate
 
@@ -28,15 +28,13 @@ def doctor(
 
     Versions, devices, memory, disk, which models are here and fit. Exit code 1 if the self-test fails.
     """
+    show = report.answer(json)
     machine, models = examine_machine(), examine_models()
-    if not json:
-        _print_machine(machine)
-        _print_models(models)
+    if not json:  # it is read while the test goes on
+        show.result({}, (*_machine(machine), *_models(models)))
     outcome = self_test() if test else None
-    if json:
-        print(jsonlib.dumps({"machine": machine, "models": models, "self_test": outcome}))
-    elif outcome:
-        print(f"\nself-test    {outcome['summary']}")
+    lines = ("", f"self-test    {outcome['summary']}") if outcome else ()
+    show.result({"machine": machine, "models": models, "self_test": outcome}, lines)
     if outcome and not outcome["passed"]:
         raise typer.Exit(1)
 
@@ -145,20 +143,16 @@ def _tiny_video() -> tuple[float, tuple[int, int], int]:
     return seconds, canvas.out, 5
 
 
-def _print_machine(machine: dict[str, Any]) -> None:
+def _machine(machine: dict[str, Any]) -> Iterator[str]:
     versions = " · ".join(f"{name} {machine[name]}" for name in ("wan22", "python", "torch", "av"))
-    print(f"versions     {versions}")
-    print(
-        f"platform     {machine['platform']}, {machine['threads']} threads, {gigabytes(machine['memory'])} memory"
-    )
+    yield f"versions     {versions}"
+    yield f"platform     {machine['platform']}, {machine['threads']} threads, {gigabytes(machine['memory'])} memory"
     for name, free in machine["devices"].items():
-        print(f"device       {name}, {gigabytes(free)} free")
+        yield f"device       {name}, {gigabytes(free)} free"
     for folder, free in machine["disk"].items():
-        print(f"disk         {gigabytes(free)} free at {folder}")
-    sys.stdout.flush()
+        yield f"disk         {gigabytes(free)} free at {folder}"
 
 
-def _print_models(models: list[dict[str, Any]]) -> None:
+def _models(models: list[dict[str, Any]]) -> Iterator[str]:
     for model in models:
-        print(f"model        {model['name']}: here: {model['here']}; fits {model['device']}: {model['fits']}")
-    sys.stdout.flush()
+        yield f"model        {model['name']}: here: {model['here']}; fits {model['device']}: {model['fits']}"

@@ -5,16 +5,18 @@ a plot.
 from __future__ import annotations
 
 import json as jsonlib
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wan22.cli import options as o
+from wan22.cli import report
 from wan22.errors import MediaError, OptionError
 
 if TYPE_CHECKING:
+    from wan22.clock import WorkProgress
     from wan22.director.trend import Drift
     from wan22.media.output_paths import Existing
 
@@ -50,19 +52,16 @@ def drift(
 
     beside = file.rstrip("/")
     image, numbers = _plot_target(beside, plot), place(output, f"{beside}{SUFFIX}.json")
-    found = _measure(file, fps)
+    with report.choose(json) as show:
+        found = _measure(file, fps, show.log)
     with temporary_file(Path(numbers[0])) as part:
         part.write_text(jsonlib.dumps(found.as_json(), indent=1) + "\n")
         written = publish_file(part, *numbers)
     with temporary_file(Path(image[0])) as part:
         plot_drift(found, part)
         drawn = publish_file(part, *image)
-    if json:
-        print(jsonlib.dumps(found.as_json()))
-        return
-    for line in (*table(found), "", *remarks(found), written):
-        print(line)
-    print(drawn)
+    lines = (*table(found), "", *remarks(found), str(written), str(drawn))
+    show.result(found.as_json() | {"files": [str(written), str(drawn)]}, lines)
 
 
 def table(found: Drift) -> list[str]:
@@ -97,10 +96,8 @@ def remarks(found: Drift) -> list[str]:
     return lines
 
 
-def _measure(file: str, fps: float | None) -> Drift:
-    from rich.console import Console
-    from rich.progress import track
-
+def _measure(file: str, fps: float | None, log: Callable[[WorkProgress], None]) -> Drift:
+    from wan22.clock import StepCounter
     from wan22.director.drift import MIN_SECONDS, DriftMeter
     from wan22.media.file_types import IMAGES, sniff
     from wan22.media.sequence import is_sequence
@@ -112,16 +109,10 @@ def _measure(file: str, fps: float | None) -> Drift:
     if info.seconds < MIN_SECONDS - 0.5 / info.fps:
         raise MediaError(f"{file} lasts {info.seconds:.2f} s; drift is measured from {MIN_SECONDS:g} s on.")
     meter = DriftMeter(info.fps, borders=_borders(file, info.frames))
-    pieces = track(
-        stream_clip(file, _PIECE),
-        description="measuring",
-        total=info.frames / _PIECE,
-        console=Console(stderr=True),
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    )
-    for piece in pieces:
+    counter = StepCounter(info.frames, "frames measured", log)
+    for piece in stream_clip(file, _PIECE):
         meter.add(piece)
+        counter.step(len(piece))
     return meter.result()
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json as jsonlib
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from wan22.cli import options as o
+from wan22.cli import report
 
 
 def eval(
@@ -41,24 +40,17 @@ def eval(
     if afresh:
         o.renamed("--afresh", "--restart")
 
-    asked = load_eval_recipe(recipe, log=_say)
-    folder = output or recipe.with_suffix(".eval")
+    with report.choose(json) as show:
+        asked = load_eval_recipe(recipe, log=show.log)
+        folder = output or recipe.with_suffix(".eval")
 
-    from wan22.media.own_files import written_own
-    from wan22.train.evaluation.report import plot, table
-    from wan22.train.evaluation.run import evaluate
+        from wan22.media.own_files import written_own
+        from wan22.train.evaluation.report import plot, table
+        from wan22.train.evaluation.run import evaluate
 
-    result = evaluate(asked, folder, log=_say, afresh=afresh or restart)
-    image = folder / "eval.png"
-    with written_own(image) as part:
-        plot(result, part)
-    if json:
-        print(jsonlib.dumps(result))
-        return
-    for line in (*table(result), "", str(folder / "eval.json")):
-        print(line)
-    print(image)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+        result = evaluate(asked, folder, log=show.log, afresh=afresh or restart)
+        image = folder / "eval.png"
+        with written_own(image) as part:
+            plot(result, part)
+        files = [str(folder / "eval.json"), str(image)]
+        show.result(result | {"files": files}, (*table(result), "", *files))

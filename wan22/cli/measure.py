@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wan22.cli import options as o
+from wan22.cli import report
 from wan22.errors import MediaError, OptionError, OutputError
 from wan22.files import parse_object, read_text
 
@@ -60,13 +60,9 @@ def measure(
 
         with written(Path(output)) as part:
             plot_measurement(found, clip.frames, part, table(found, verdicts))
-    if json:
-        print(jsonlib.dumps(_as_json(found, verdicts, score(verdicts))))
-        return
-    for line in table(found, verdicts):
-        print(line)
-    if output is not None:
-        print(output)
+    files = [] if output is None else [output]
+    values = _as_json(found, verdicts, score(verdicts)) | {"files": files}
+    report.answer(json).result(values, (*table(found, verdicts), *files))
 
 
 def table(found: Measurement, verdicts: list[Verdict]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,11 +11,12 @@ import typer
 
 from wan22.catalog import ALIASES, EMBEDDED, Variant, released
 from wan22.cli import options as o
+from wan22.cli import report
 from wan22.cli.catalogue import count, defaults_in_words, embedded_folders, gigabytes, rows, weigh
 from wan22.errors import Cancelled, CheckpointError, OptionError, OutputError, choose
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 HUBS = ("huggingface", "modelscope")
 AUDIO = "wav2vec2-large-xlsr-53-english"  # the folder of the encoder of audio in the official release
@@ -43,19 +43,17 @@ def models(
 
     With NAME or PATH: one model in full, with every default.
     """
-    if name is None:
-        found = {key: (row, locate(row)) for key, row in rows().items()}
-        if not json:
-            _table(found)
-            return
-        for row, place in found.values():
-            _print_json(_facts(row, place))
+    show = report.answer(json)
+    if name is not None:
+        row, place = _one(name)
+        show.result(_facts(row, place) | {"defaults": defaults_in_words(row)}, _in_full(row, place))
         return
-    row, place = _one(name)
-    if json:
-        _print_json(_facts(row, place) | {"defaults": defaults_in_words(row)})
-    else:
-        _in_full(row, place)
+    found = {key: (row, locate(row)) for key, row in rows().items()}
+    if not json:
+        show.result({}, _table(found))
+        return
+    for row, place in found.values():
+        show.result(_facts(row, place), ())
 
 
 def locate(row: Variant) -> Place:
@@ -124,7 +122,7 @@ def here_in_words(place: Place) -> str:
     )
 
 
-def _table(found: dict[str, tuple[Variant, Place]]) -> None:
+def _table(found: dict[str, tuple[Variant, Place]]) -> Iterator[str]:
     lines = [("MODEL", "HERE", "ON DISK", "PARAMETERS", "MEMORY", "MAKES")]
     for name, (row, place) in found.items():
         need = weigh(row, place.path or EMBEDDED)
@@ -133,14 +131,13 @@ def _table(found: dict[str, tuple[Variant, Place]]) -> None:
         lines.append((name, here_in_words(place), disk, count(need.parameters), memory, ", ".join(row.tasks)))
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     for line in lines:
-        print("  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
-    print(
-        "\nMemory: an estimate in bfloat16 at the model's own size, with one network at a time to all at once."
-    )
-    print("`wan22 models NAME` shows every default; `wan22 download NAME` gets a model.")
+        yield "  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
+    yield ""
+    yield "Memory: an estimate in bfloat16 at the model's own size, with one network at a time to all at once."
+    yield "`wan22 models NAME` shows every default; `wan22 download NAME` gets a model."
 
 
-def _in_full(row: Variant, place: Place) -> None:
+def _in_full(row: Variant, place: Place) -> Iterator[str]:
     need = weigh(row, place.path or EMBEDDED)
     where = f"{here_in_words(place)}: {place.path} ({gigabytes(place.bytes)})" if place.path else "no"
     sizes = ", ".join(f"{w}x{h}" for w, h in row.trained.sizes)
@@ -160,10 +157,10 @@ def _in_full(row: Variant, place: Place) -> None:
     if row.hub:
         facts["download"] = f"{row.hub}, {gigabytes(need.download)}"
     for name, value in facts.items():
-        print(f"{name:12} {value}")
-    print("\ndefaults")
+        yield f"{name:12} {value}"
+    yield from ("", "defaults")
     for name, value in defaults_in_words(row).items():
-        print(f"  --{name:10} {value or '(nothing)'}")
+        yield f"  --{name.replace('_', '-'):10} {value or '(nothing)'}"
 
 
 def _networks(row: Variant) -> str:
@@ -182,6 +179,7 @@ def download(
         str | None,
         typer.Option(metavar="DIR", help="A folder instead of the hub's cache.", show_default=False),
     ] = None,
+    json: o.Json = False,
 ) -> None:
     """Download a model into the hub's cache.
 
@@ -194,10 +192,17 @@ def download(
     target = _target(row, source, to)
     _check_room(row, target)
     fetch = _from_huggingface if source == "huggingface" else _from_modelscope
+    show = report.answer(json)  # the hub's own bars are the progress at a terminal
+    if json:
+        from huggingface_hub.utils import disable_progress_bars
+
+        disable_progress_bars()
+        show.note(f"downloading {row.hub}, {gigabytes(weigh(row).download)}")
     try:
-        print(fetch(row, to))
+        path = fetch(row, to)
     except KeyboardInterrupt:
         raise Cancelled("cancelled; the same command goes on where it stopped") from None
+    show.result({"path": str(path), "name": row.name, "hub": row.hub}, (str(path),))
 
 
 def needed_files(row: Variant) -> list[str]:
@@ -257,7 +262,3 @@ def _from_modelscope(row: Variant, to: str | None) -> str:
         raise CheckpointError(
             f"{row.hub} could not be downloaded from ModelScope: {error}. What has arrived is kept; try again"
         ) from error
-
-
-def _print_json(value: Any) -> None:
-    print(jsonlib.dumps(value))

@@ -1,7 +1,7 @@
-"""Say how far the work is: to a person at a terminal, to a log, or to a machine.
+"""Say how far the work is and what came of it: to a person at a terminal, to a log, or to a machine.
 
-Three reports with the same calls. People read stderr; stdout holds the path of what was made, or, with --json,
-one object per event.
+Three reports with the same calls. People read progress on stderr and results on stdout; with --json stdout holds one
+object a line for everything (docs/json.md), and stderr only an error.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import json
 import math
 import sys
 import time
+from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from wan22.clock import WorkProgress, duration
 from wan22.production.events import EventSink
 
 if TYPE_CHECKING:
@@ -31,6 +33,14 @@ PHASES = {
 class Report(EventSink, Protocol):
     """An event sink that is a context manager: leaving it gives the terminal back."""
 
+    def log(self, said: str) -> None:
+        """Take what work that makes no video says on its way."""
+        ...
+
+    def result(self, values: dict[str, Any], lines: Iterable[str]) -> None:
+        """Take the answer of a command: as values for machines, as lines for people."""
+        ...
+
     def __enter__(self) -> Report: ...
 
     def __exit__(
@@ -39,17 +49,15 @@ class Report(EventSink, Protocol):
 
 
 def choose(machine: bool) -> Report:
-    """The report that fits: JSON if asked, a live one at a terminal, else plain lines."""
+    """The report that fits work: JSON if asked, a live one at a terminal, else plain lines."""
     if machine:
         return JsonReport()
     return LiveReport() if sys.stderr.isatty() else LineReport()
 
 
-def clock(seconds: float) -> str:
-    """Write a duration: 0:07, 12:30, 2:05:00."""
-    minutes, rest = divmod(round(max(seconds, 0)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+def answer(machine: bool) -> Report:
+    """The report that fits a question, which is answered at once: JSON if asked, else plain lines."""
+    return JsonReport() if machine else LineReport()
 
 
 def comparison(source: str, differences: list[str] | None) -> str:
@@ -79,19 +87,27 @@ class LineReport:
                 done = event.start + len(event.frames)
                 self._seldom(f"frame {done} of {event.total}", done == event.total)
 
-    def _seldom(self, text: str, anyway: bool) -> None:
-        if anyway or time.monotonic() - self._last >= 1:
+    def _seldom(self, text: str, anyway: bool, every: float = 1) -> None:
+        if anyway or time.monotonic() - self._last >= every:
             self._last = time.monotonic()
             self.note(text)
 
+    def log(self, said: str) -> None:
+        self._seldom(said, not isinstance(said, WorkProgress) or said.lasting, every=10)
+
     def note(self, text: str) -> None:
-        print(text, file=sys.stderr)
+        print(text, file=sys.stderr, flush=True)
 
     def compared(self, source: str, differences: list[str] | None) -> None:
         self.note(comparison(source, differences))
 
     def made(self, path: str, recipe: dict[str, Any]) -> None:
         print(path, flush=True)
+
+    def result(self, values: dict[str, Any], lines: Iterable[str]) -> None:
+        for line in lines:
+            print(line)
+        sys.stdout.flush()
 
     def __enter__(self) -> LineReport:
         return self
@@ -132,6 +148,20 @@ class JsonReport(LineReport):
             case Frames():
                 self._print(event="frames", done=event.start + len(event.frames), total=event.total)
 
+    def log(self, said: str) -> None:
+        if not isinstance(said, WorkProgress):
+            self.note(said)
+            return
+        self._print(
+            event="progress",
+            what=said.what,
+            step=said.step,
+            steps=said.steps,
+            left=said.left,
+            text=str(said),
+            **said.numbers,
+        )
+
     def note(self, text: str) -> None:
         self._print(event="notice", text=text)
 
@@ -143,9 +173,24 @@ class JsonReport(LineReport):
     def made(self, path: str, recipe: dict[str, Any]) -> None:
         self._print(event="finished", path=path, recipe=recipe)
 
+    def result(self, values: dict[str, Any], lines: Iterable[str]) -> None:
+        self._print(**{**values, "event": "result"})
+
     @staticmethod
     def _print(**values: Any) -> None:
-        print(json.dumps(values), flush=True)
+        print(json.dumps(_finite(values), default=str), flush=True)  # ASCII, whatever the stream can write
+
+
+def _finite(value: Any) -> Any:
+    """A value without the numbers that JSON does not know; null stands for them."""
+    match value:
+        case dict():
+            return {key: _finite(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_finite(each) for each in value]
+        case float():
+            return value if math.isfinite(value) else None
+    return value
 
 
 class LiveReport(LineReport):
@@ -157,57 +202,75 @@ class LiveReport(LineReport):
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
         self._console = Console(stderr=True)
-        self._progress = Progress(
+        self._bar = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
-            TextColumn("{task.fields[detail]}"),
+            TextColumn("{task.fields[detail]}", markup=False),
             console=self._console,
             transient=True,
         )
-        self._task = self._progress.add_task("starting", total=None, detail="")
+        self._task = self._bar.add_task("starting", total=None, detail="")
 
     def event(self, event: Event) -> None:
         from wan22.types import Frames, Notice, Phase, Progress
 
-        self._progress.start()
         match event:
             case Phase(name, detail):
-                self._progress.remove_task(self._task)
-                self._task = self._progress.add_task(PHASES.get(name, name), total=None, detail=detail)
+                self._begin(PHASES.get(name, name), detail)
             case Notice(text):
                 self.note(f"note: {text}")
             case Progress():
-                self._progress.update(
-                    self._task, total=event.steps, completed=event.index, detail=_step(event)
-                )
+                self._show(event.index, event.steps, _step(event))
             case Frames():
                 done = event.start + len(event.frames)
-                detail = f"frame {done} of {event.total}"
-                self._progress.update(self._task, total=event.total, completed=done, detail=detail)
+                self._show(done, event.total, f"frame {done} of {event.total}")
+
+    def log(self, said: str) -> None:
+        if not isinstance(said, WorkProgress):
+            self.note(said)
+            return
+        if said.lasting:
+            self.note(said)
+        self._bar.update(self._task, description="")
+        self._show(said.step, said.steps, f"{duration(said.left)} left" if said.lasting else said)
+
+    def _begin(self, what: str, detail: str) -> None:
+        self._bar.start()
+        self._bar.remove_task(self._task)
+        self._task = self._bar.add_task(what, total=None, detail=detail)
+
+    def _show(self, done: int, total: int, detail: str) -> None:
+        self._bar.start()
+        self._bar.update(self._task, total=total, completed=done, detail=detail)
 
     def note(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False)
 
     def made(self, path: str, recipe: dict[str, Any]) -> None:
-        self._progress.stop()  # the next event starts it again
+        self._bar.stop()  # the next event starts it again
         super().made(path, recipe)
 
+    def result(self, values: dict[str, Any], lines: Iterable[str]) -> None:
+        self._bar.stop()  # the next event starts it again
+        super().result(values, lines)
+
     def __enter__(self) -> LiveReport:
-        self._progress.start()
+        self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        self._bar.stop()
 
 
 def _step(event: Progress) -> str:
     """Step, expert (a model's only network needs no name), pace, and time left."""
     expert = {"high": "high-noise expert, ", "low": "low-noise expert, "}.get(event.expert, "")
     clip = f"clip {event.clip} of {event.clips}, " if event.clips > 1 else ""
-    return f"{clip}step {event.index} of {event.steps}, {expert}{event.seconds:.2f} s/step, {clock(event.left)} left"
+    pace = f"{expert}{event.seconds:.2f} s/step, {duration(event.left)} left"
+    return f"{clip}step {event.index} of {event.steps}, {pace}"
 
 
 def _phase(name: str, detail: str) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json as jsonlib
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
 from wan22.cli import options as o
+from wan22.cli import report
 from wan22.production import rerender
 from wan22.production.publish import LATENTS_SUFFIX, read_latents_recipe
 
@@ -21,19 +23,15 @@ def show(
     Prompt, seed, every setting, the hashes of the weights, versions.
     """
     recipe = read_latents_recipe(file)[0] if file.endswith(LATENTS_SUFFIX) else rerender.read(file)
-    if json:
-        print(jsonlib.dumps(recipe))
-        return
-    for name, value in recipe.items():
-        print_entry(name, value)
+    report.answer(json).result(recipe, _lines(recipe))
 
 
-def print_entry(name: str, value: Any, indent: int = 0) -> None:
-    """Print one entry of a recipe; those of a nested object under it."""
-    if isinstance(value, dict):
-        print(f"{'':{indent}}{name}")
-        for inner, content in value.items():
-            print_entry(inner, content, indent + 2)
-        return
-    text = value if isinstance(value, str) else jsonlib.dumps(value, ensure_ascii=False)
-    print(f"{'':{indent}}{name:{18 - indent}} {text}")
+def _lines(entries: dict[str, Any], indent: int = 0) -> Iterator[str]:
+    """A recipe's entries; those of a nested object under it."""
+    for name, value in entries.items():
+        if isinstance(value, dict):
+            yield f"{'':{indent}}{name}"
+            yield from _lines(value, indent + 2)
+            continue
+        text = value if isinstance(value, str) else jsonlib.dumps(value, ensure_ascii=False)
+        yield f"{'':{indent}}{name:{max(18 - indent, 1)}} {text}"

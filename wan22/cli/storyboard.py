@@ -97,7 +97,7 @@ def storyboard(
     settings = present({name: given[name] for name in _HOW})
     if plan:
         _check_plan(told, _shots(told, settings, path.parent), from_stills)
-        _print_plan(told, given["json"])
+        _show_plan(told, report.answer(given["json"]))
         return
     if still_model is not None and not from_stills:
         raise OptionError("--still-model says who makes the images of --from-stills; give both")
@@ -182,23 +182,15 @@ def _check_plan(script: Script, shots: list[production.Shot], from_stills: bool)
             raise type(error)(f"{shot.scene.where}: {error}") from None
 
 
-def _print_plan(script: Script, json: bool) -> None:
+def _show_plan(script: Script, show: report.Report) -> None:
     for scene in script.scenes:
         seed = script.seed if scene.seed is None else scene.seed
-        if json:
-            entry = {
-                "shot": scene.number,
-                "prompt": scene.prompt,
-                "asked": scene.spec.to_json(),
-                "seed": seed,
-            }
-            more = present({"seconds": scene.seconds, "image": scene.image})
-            print(jsonlib.dumps({**entry, **more}, ensure_ascii=False))
-            continue
+        entry = {"shot": scene.number, "prompt": scene.prompt, "asked": scene.spec.to_json(), "seed": seed}
+        more = present({"seconds": scene.seconds, "image": scene.image})
         about = [f"seed {seed}"]
         about += [f"{scene.seconds:g} s"] if scene.seconds else []
         about += [f"from {scene.image}"] if scene.image else []
-        print(f"shot {scene.number} ({', '.join(about)}): {scene.prompt}")
+        show.result(entry | more, (f"shot {scene.number} ({', '.join(about)}): {scene.prompt}",))
 
 
 def _shots(script: Script, settings: dict[str, Any], beside: Path) -> list[production.Shot]:

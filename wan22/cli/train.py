@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wan22.cli import options as o
+from wan22.cli import report
 from wan22.errors import OptionError
 
 if TYPE_CHECKING:
@@ -43,11 +44,13 @@ def train(
         ),
     ] = None,
     device: Annotated[str, typer.Option(metavar="D", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    json: o.Json = False,
 ) -> None:
     """Train both experts on your own videos, by a recipe.
 
     One run trains both, each on its own side of the noise, and makes a LoRA pair or a whole model. It goes on after any
-    end with the same command; Ctrl-C saves first. See docs/training.md.
+    end with the same command; Ctrl-C saves first. Prints the path of what was made; progress goes to stderr. See
+    docs/training.md.
     """
     from wan22.train.plan import make_plan
     from wan22.train.recipe import read_recipe
@@ -55,18 +58,20 @@ def train(
 
     if minutes is not None and not minutes > 0:
         raise OptionError(f"--minutes {minutes:g} should be more than 0")
-    read = _lengthened(read_recipe(recipe, log=_notice), steps)
-    if check:
-        for line in make_plan(read, device, _say).lines():
-            _say(line)
-        return
-    with _asked_to_stop() as stop:
-        outcome = run(read, device=device, minutes=minutes, log=_say, stop=stop)
-    done = ", ".join(f"{name} {step}" for name, step in outcome.steps.items())
-    if outcome.made is not None:
-        _say(f"done         {outcome.made}")
-        return
-    print(f"saved at step {done}; the same command goes on", file=sys.stderr)
+    with report.choose(json) as show:
+        read = _lengthened(read_recipe(recipe, log=show.log), steps)
+        if check:
+            plan = make_plan(read, device, show.log)
+            show.result(plan.as_json(), plan.lines())
+            return
+        with _asked_to_stop(show) as stop:
+            outcome = run(read, device=device, minutes=minutes, log=show.log, stop=stop)
+        if outcome.made is None:
+            done = ", ".join(f"{name} {step}" for name, step in outcome.steps.items())
+            show.note(f"saved at step {done}; the same command goes on")
+        made = None if outcome.made is None else str(outcome.made)
+        values = {"end": outcome.end, "steps": dict(outcome.steps), "path": made}
+        show.result(values, () if made is None else (made,))
     if outcome.end == "stopped":
         raise typer.Exit(CANCELLED)
 
@@ -92,7 +97,7 @@ def _lengthened(recipe: Recipe, asked: str | None) -> Recipe:
 
 
 @contextmanager
-def _asked_to_stop() -> Generator[Callable[[], bool]]:
+def _asked_to_stop(show: report.Report) -> Generator[Callable[[], bool]]:
     """Lend a function that says whether Ctrl-C (or SIGTERM) asked for an end; the second one ends at once."""
     asked = threading.Event()
 
@@ -100,7 +105,7 @@ def _asked_to_stop() -> Generator[Callable[[], bool]]:
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()
-        print("stopping after this step; once more to stop at once", file=sys.stderr)
+        show.note("stopping after this step; once more to stop at once")
 
     numbers = (signal.SIGINT, signal.SIGTERM)
     if threading.current_thread() is not threading.main_thread():
@@ -112,11 +117,3 @@ def _asked_to_stop() -> Generator[Callable[[], bool]]:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
-
-
-def _notice(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 import sys
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from wan22.cli import options as o
+from wan22.cli import report
 from wan22.cli.catalogue import count, gigabytes
+from wan22.clock import StepCounter, WorkProgress
 from wan22.errors import OptionError, choose
 
 PathArgument = Annotated[
@@ -32,18 +32,7 @@ def inspect(path: PathArgument, json: o.Json = False) -> None:
     from wan22.weights.inspect import describe
 
     found = describe(_place(path))
-    if json:
-        print(jsonlib.dumps(found))
-    elif "parts" in found:
-        print(f"{found['path']}: a model in the layout {found['layout']!r}, {gigabytes(found['bytes'])}")
-        for name in ("boundary", "shift", "missing"):
-            if found[name]:
-                print(f"{name}: {found[name]}")
-        for name, part in found["parts"].items():
-            print(f"\n{name}")
-            _network(part)
-    else:
-        _network(found)
+    report.answer(json).result(found, _model(found) if "parts" in found else _network(found))
 
 
 def _place(name: str) -> Path:
@@ -56,8 +45,18 @@ def _place(name: str) -> Path:
     return find_model(name)[1] if is_known(name) else path
 
 
-def _network(found: dict[str, Any]) -> None:
-    """Print what `describe` says of one network."""
+def _model(found: dict[str, Any]) -> Iterator[str]:
+    """What `describe` says of a folder, as lines."""
+    yield f"{found['path']}: a model in the layout {found['layout']!r}, {gigabytes(found['bytes'])}"
+    for name in ("boundary", "shift", "missing"):
+        if found[name]:
+            yield f"{name}: {found[name]}"
+    for name, part in found["parts"].items():
+        yield from ("", name, *_network(part))
+
+
+def _network(found: dict[str, Any]) -> Iterator[str]:
+    """What `describe` says of one network, as lines."""
     facts = {name: found.get(name) for name in ("path", "part", "task", "variant", "dialect", "quantised")}
     if "parameters" in found:
         dtypes = ", ".join(f"{number} {dtype}" for dtype, number in found["dtypes"].items())
@@ -70,25 +69,25 @@ def _network(found: dict[str, Any]) -> None:
         }
     for name, value in facts.items():
         if value is not None:
-            print(f"  {name:11} {value}")
+            yield f"  {name:11} {value}"
     for adapter in found.get("lora") or []:
-        _adapter(adapter)
+        yield from _adapter(adapter)
     for name, value in _flat(found.get("arch") or {}):
         if name not in ("mean", "std"):
-            print(f"    {name:29} {value}")
+            yield f"    {name:29} {value}"
 
 
-def _adapter(lora: dict[str, Any]) -> None:
-    """Print what `describe` says of a LoRA, for one expert."""
+def _adapter(lora: dict[str, Any]) -> Iterator[str]:
+    """What `describe` says of a LoRA, for one expert, as lines."""
     expert = f"{lora['expert']}-noise ({lora['said_by']})" if lora["expert"] else "not said"
     ranks = ", ".join(f"{number} of rank {rank}" for rank, number in lora["ranks"].items())
     changes = ", ".join(f"{kind} {number}x" for kind, number in lora["changes"].items())
-    print(f"  {'expert':11} {expert}")
-    print(f"  {'pairs':11} {lora['pairs']}{f' ({ranks})' if ranks else ''}")
+    yield f"  {'expert':11} {expert}"
+    yield f"  {'pairs':11} {lora['pairs']}{f' ({ranks})' if ranks else ''}"
     if lora["differences"]:
-        print(f"  {'differences':11} {lora['differences']}")
-    print(f"  {'changes':11} {changes}")
-    print(f"  {'fits':11} {', '.join(lora['fits']) or 'no model of the catalogue'}")
+        yield f"  {'differences':11} {lora['differences']}"
+    yield f"  {'changes':11} {changes}"
+    yield f"  {'fits':11} {', '.join(lora['fits']) or 'no model of the catalogue'}"
 
 
 def _flat(arch: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -116,6 +115,7 @@ def convert(
         str | None,
         typer.Option(metavar="T", help="float32, bfloat16, float16. [default: as it is]", show_default=False),
     ] = None,
+    json: o.Json = False,
 ) -> None:
     """Convert weights between three dialects, and LoRAs between four.
 
@@ -129,14 +129,15 @@ def convert(
     from wan22.weights.lora.write import convert_lora
 
     choose("dialect", to, tuple(dict.fromkeys(TARGETS + LORA_TARGETS)))
-    if holds_lora(source):
-        if dtype is not None:
+    with report.choose(json) as show:
+        if not holds_lora(source):
+            progress = _Bytes("converted", show.log)
+            made = convert_weights(source, target, to, dtype=_dtype(dtype), progress=progress)
+        elif dtype is not None:
             raise OptionError("--dtype is of whole networks; the matrices of a LoRA keep theirs")
-        print(convert_lora(source, target, to))
-        return
-    with _bar("converting") as progress:
-        made = convert_weights(source, target, to, dtype=_dtype(dtype), progress=progress)
-    print(made)
+        else:
+            made = convert_lora(source, target, to)
+        show.result({"path": str(made)}, (str(made),))
 
 
 def verify(
@@ -152,18 +153,17 @@ def verify(
     """
     from wan22.weights.verify import verify as verify_weights
 
-    with _bar("reading") as progress:
-        report = verify_weights(_place(path), hashes=hashes, progress=progress)
-    if json:
-        print(jsonlib.dumps(asdict(report) | {"ok": report.ok}, default=str))
-    else:
-        for file in report.files:
-            print(
-                f"{'wrong' if file.problem else 'good':6} hash {file.hash:8} {gigabytes(file.nbytes):>9}  {file.path}"
-            )
-        for problem in report.problems:
+    with report.choose(json) as show:
+        found = verify_weights(_place(path), hashes=hashes, progress=_Bytes("read", show.log))
+        lines = [
+            f"{'wrong' if file.problem else 'good':6} hash {file.hash:8} {gigabytes(file.nbytes):>9}  {file.path}"
+            for file in found.files
+        ]
+        show.result(asdict(found) | {"ok": found.ok}, lines)
+    if not json:
+        for problem in found.problems:
             print(f"error: {problem}", file=sys.stderr)
-    if not report.ok:
+    if not found.ok:
         raise typer.Exit(1)
 
 
@@ -176,16 +176,15 @@ def _dtype(name: str | None) -> Any:
     return known[choose("dtype", name, tuple(known))]
 
 
-@contextmanager
-def _bar(what: str) -> Generator[Callable[[int, int], None] | None]:
-    """Lend a progress callback (bytes done, bytes in all) that draws a bar; None if no terminal watches."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+class _Bytes:
+    """A progress callback (bytes done, bytes in all) that says how far the work is and how long the rest takes."""
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    def __init__(self, what: str, log: Callable[[WorkProgress], None]) -> None:
+        self._what, self._log = what, log
+        self._counter: StepCounter | None = None
+        self._done = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        self._counter = self._counter or StepCounter(total, self._what, self._log, shown=gigabytes)
+        self._counter.step(done - self._done)
+        self._done = done

@@ -16,8 +16,8 @@ from wan22.errors import OptionError, OutputError
 if TYPE_CHECKING:  # preparing data logs too, and needs no torch
     from torch import Tensor
 
-Log = Callable[[str], None]
-"""Takes one line for people."""
+Log = Callable[[str], object]
+"""Takes one line for people; one of progress is a `clock.WorkProgress`, which has the numbers."""
 
 BANDS = 10
 """Bands of noise, from sigma 0 to 1."""

@@ -16,6 +16,7 @@ from wan22.memory.device import free_memory, pick_device
 from wan22.train.compiling import Compiling, decide
 from wan22.train.data import DataPlan, Survey, Window, survey
 from wan22.train.data.plan import size_names
+from wan22.train.data.report import as_json
 from wan22.train.experts import prepare
 from wan22.train.log import Log
 from wan22.train.losses import count, task_of, trainable
@@ -74,6 +75,20 @@ class Plan:
             if len(rows) < optimiser.batch_size:
                 lines.append(f"bucket       {name} has {len(rows)} clips: its batches are of {len(rows)}")
         return [*lines, *self.survey.table()]
+
+    def as_json(self) -> dict[str, Any]:
+        """The plan as JSON values; bytes of memory."""
+        return {
+            "model": self.model.name,
+            "task": self.task,
+            "device": str(self.device),
+            "experts": {name: vars(side) for name, side in self.noise_ranges.items()},
+            "steps": dict(self.steps),
+            "trainable": self.trainable,
+            "compiled": vars(self.compiling),
+            "memory": {**self.need.parts, "total": self.need.total, "free": self.free},
+            "data": as_json(self.survey),
+        }
 
 
 def make_plan(recipe: Recipe, device: str = "auto", log: Log | None = None) -> Plan:

@@ -11,11 +11,12 @@ what was interrupted ends, on a CPU and not compiled, at the very bits of what w
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from wan22.clock import WorkProgress, duration
 from wan22.errors import OptionError
 from wan22.train.checkpoint import claim
 from wan22.train.compiling import explained, padded
@@ -172,11 +173,7 @@ class Loop:
         if expert.step % recipe.log.every == 0:
             line = self._journal.write(expert.name, expert.step, tally, rate)
             self._experts.meters[expert.name] = LossMeter()
-            self._log(
-                f"{expert.name:4} step {expert.step}/{expert.settings.steps}  loss {line['loss']:.4f}  "
-                f"norm {line['norm']:.3f}  rate {rate:.2e}  {line['seconds']:.2f} s/step  "
-                f"{_left(self._plan.steps, self._experts.steps | {expert.name: expert.step}, line['seconds'])} left"
-            )
+            self._log(_progress(line, self._plan.steps, self._experts.steps | {expert.name: expert.step}))
 
     def _errors(self, expert: Expert, part: int) -> tuple[torch.Tensor, torch.Tensor]:
         plan, recipe = self._plan, self._plan.recipe
@@ -196,10 +193,20 @@ class Loop:
         return sigmas, errors
 
 
-def _left(total: Mapping[str, int], done: Mapping[str, int], seconds: float) -> str:
-    """The time of the steps that all experts still have to do at this pace, as h:mm:ss; validation is not counted."""
-    steps = sum(count - done[name] for name, count in total.items())
-    return str(timedelta(seconds=round(steps * seconds)))
+def _progress(line: Mapping[str, Any], total: Mapping[str, int], done: Mapping[str, int]) -> WorkProgress:
+    """A line of the log as progress. What is left are the steps of all experts, at this pace; validation is not
+    counted.
+    """
+    expert, step, seconds = line["expert"], line["step"], line["seconds"]
+    left = sum(count - done[name] for name, count in total.items()) * seconds
+    said = (
+        f"{expert:4} step {step}/{total[expert]}  loss {line['loss']:.4f}  norm {line['norm']:.3f}  "
+        f"rate {line['rate']:.2e}  {seconds:.2f} s/step  {duration(left)} left"
+    )
+    numbers = {name: line[name] for name in ("expert", "loss", "norm", "rate", "seconds")}
+    return WorkProgress(
+        said, what="steps", step=step, steps=total[expert], left=left, lasting=True, numbers=numbers
+    )
 
 
 def export(plan: Plan, experts: Experts, folder: Path) -> Path:

@@ -220,7 +220,7 @@ def test_the_command_prints_a_table_and_writes_beside_the_folder(tmp_path, capsy
     assert "motion 0.167 is under 0.5" in out and "0 of 1 clips kept" in out
     assert Path(out.split()[-1]) == tmp_path / "clips.curated/curate.png"
     assert main(["curate", str(tmp_path / "clips"), "-o", str(tmp_path / "o"), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["clips"][0]["kept"] is True
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["clips"][0]["kept"] is True
     assert main(["curate", str(tmp_path / "gone")]) == 2
 
 

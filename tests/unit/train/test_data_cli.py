@@ -26,7 +26,7 @@ def test_the_table_and_the_report_are_made_without_a_model(tmp_path, capsys):
 def test_json_is_one_object_on_stdout(tmp_path, capsys):
     write_clip(tmp_path / "clips/a.mp4", frames=9)
     assert survey(tmp_path / "clips", "-o", tmp_path / "report", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["buckets"]["48x32x9"]["pieces"] == 1
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["buckets"]["48x32x9"]["pieces"] == 1
 
 
 def test_mistakes_are_one_line_each_and_exit_2(tmp_path, capsys):

@@ -564,7 +564,9 @@ def test_the_command_checks_trains_and_goes_on(base, tmp_path, capsys):
     assert main(["train", str(recipe), "--steps", "2", "--minutes", "1e-9", "--device", "cpu"]) == 0
     assert "saved at step high 1, low 0; the same command goes on" in capsys.readouterr().err
     assert main(["train", str(recipe), "--steps", "2", "--device", "cpu"]) == 0
-    assert f"done         {tmp_path / 'out/lora'}" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert out == f"{tmp_path / 'out/lora'}\n" and "high step 1/2  loss" not in out
+    assert "model        " in err
     assert main(["train", str(recipe), "--steps", "0"]) == 2
     assert "--steps 0 should be a whole number from 1" in capsys.readouterr().err
     assert main(["train", str(recipe), "--steps", "high=3,low=2", "--check", "--device", "cpu"]) == 0
@@ -579,6 +581,9 @@ def test_the_command_checks_trains_and_goes_on(base, tmp_path, capsys):
 
 def test_progress_says_the_time_that_all_experts_still_need():
     total = {"high": 1000, "low": 400}
-    assert run_module._left(total, {"high": 300, "low": 400}, 2.0) == "0:23:20"
-    assert run_module._left(total, {"high": 0, "low": 0}, 90.0) == "1 day, 11:00:00"
-    assert run_module._left(total, total, 2.0) == "0:00:00"
+    line = {"expert": "high", "step": 300, "loss": 0.5, "norm": 1.0, "rate": 1e-4, "seconds": 2.0}
+    said = run_module._progress(line, total, {"high": 300, "low": 400})
+    assert (said.step, said.steps, said.left, said.numbers["loss"]) == (300, 1000, 1400, 0.5)
+    assert said.startswith("high step 300/1000  loss 0.5000") and said.endswith("23:20 left")
+    assert run_module._progress(line, total, {"high": 0, "low": 0}).left == 2800
+    assert run_module._progress(line, total, total).endswith("0:00 left")

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from wan22.atomic import written
+from wan22.clock import StepCounter
 from wan22.director.brief import MAX_PROMPT, answer
 from wan22.director.chat import ChatExtender, data_url
 from wan22.director.vocabulary import PROMPT_LANGUAGES
@@ -118,11 +119,11 @@ def caption_folder(
     if not paths:
         raise MediaError(f"{folder} holds no clip. Known endings: {', '.join(sorted(CLIPS))}.")
     done, in_a_row = Captioned(), 0
-    for index, path in enumerate(paths):
-        text = _place(path)
-        if not overwrite and text.is_file() and text.read_bytes().strip():
-            done.skipped.append(path)
-            continue
+    if not overwrite:
+        done.skipped += [path for path in paths if _has_text(path)]
+        paths = [path for path in paths if path not in done.skipped]
+    counter = StepCounter(len(paths), "clips", log)
+    for path in paths:
         if in_a_row == MAX_FAILURES:
             done.left.append(path)
             continue
@@ -133,12 +134,16 @@ def caption_folder(
             done.failed[path] = " ".join(str(error).split())
             in_a_row += isinstance(error, ExtendError)
         else:
-            with written(text) as part:
+            with written(_place(path)) as part:
                 part.write_text(f"{made}\n", encoding="utf-8")
             done.written.append(path)
-        if log is not None:
-            log(f"{index + 1}/{len(paths)} {path.name}: {done.failed.get(path) or made}")
+        counter.step(detail=f"{path.name}: {done.failed.get(path) or made}")
     return done
+
+
+def _has_text(path: Path) -> bool:
+    text = _place(path)
+    return text.is_file() and bool(text.read_bytes().strip())
 
 
 def describe(path: Path, captioner: Captioner, settings: CaptionSettings) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from wan22.clock import StepCounter
 from wan22.errors import MediaError, OptionError
 from wan22.media.own_files import written_own
 from wan22.train.data.found import CLIPS, MEDIA, walk
@@ -154,13 +155,13 @@ def curate(
     # What is wrong with clips is said of them below, from what they show.
     texts = tuple(p for p in found.problems if not p.used and Path(p.file).suffix.lower() not in MEDIA)
     seen, unread = [], {}
-    for index, path in enumerate(paths):
-        if log is not None and index % 20 == 19:
-            log(f"{index + 1} of {len(paths)} clips looked at")
+    counter = StepCounter(len(paths), "clips measured", log)
+    for path in paths:
         try:
             seen.append(measure(path, cut=cut))
         except MediaError as error:
             unread[str(path.relative_to(folder))] = str(error).removeprefix(str(path)).strip()
+        counter.step()
     judged = [(measures, *judge(measures, asked)) for measures in seen]
     good = [measures for measures, reasons, _ in judged if not reasons]
     likes = {} if asked.duplicates else {good[a].path: good[b].path for a, b in duplicates(good).items()}

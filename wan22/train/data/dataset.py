@@ -6,7 +6,6 @@ It streams: one piece of one clip is in memory at a time. A run that is killed g
 from __future__ import annotations
 
 import math
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from wan22.catalog import Variant
+from wan22.clock import StepCounter
 from wan22.engine import Engine
 from wan22.errors import CheckpointError, MediaError, OptionError, SizeError, choose
 from wan22.train.data.cache import Contents, Shapes, Store, check_room, key_of
@@ -26,8 +26,6 @@ from wan22.train.lock import locked
 from wan22.train.log import Log
 
 TASKS = ("t2v", "i2v", "ti2v", "s2v")
-
-_EVERY = 10.0  # seconds between words about progress
 
 
 @dataclass(frozen=True)
@@ -206,10 +204,10 @@ def _encode_texts(captions: Sequence[str], engine: Engine, store: Store, log: Lo
             missing.append((caption, key, settings))
     if missing:
         log(f"texts: {len(keys) - len(missing)} ready, {len(missing)} to encode")
-    progress = _Progress(len(missing), "texts", log)
+    counter = StepCounter(len(missing), "texts encoded", log)
     for caption, key, settings in missing:
         store.write(key, {"text": engine.encode_text([caption])[0]}, settings)
-        progress.step()
+        counter.step()
     return keys
 
 
@@ -242,12 +240,12 @@ class _Clips:
         ]
         self._say(len(plan), len(missing), len(before - plan.keys()))
         check_room(self.store.folder, sum(self._bytes(plan[key][0].window) for key in missing))
-        progress = _Progress(len(missing), "clips", self._log)
+        counter = StepCounter(len(missing), "clips encoded", self._log)
         for key in missing:
             entry, settings = plan[key]
             if entry.window.video not in self.dropped:
                 self._encode(entry, settings)
-            progress.step()
+            counter.step()
         return [entry for entry, _ in plan.values() if entry.window.video not in self.dropped]
 
     def _encode(self, entry: Entry, settings: dict[str, Any]) -> None:
@@ -282,18 +280,3 @@ def _ready(store: Store, key: str, shapes: Shapes | None, log: Log) -> bool:
         log(f"damaged, made again: {store.path(key)}")
         return False
     return True
-
-
-class _Progress:
-    """A word now and then."""
-
-    def __init__(self, count: int, what: str, log: Log) -> None:
-        self._count, self._what, self._log = count, what, log
-        self._done, self._said = 0, time.monotonic()
-
-    def step(self) -> None:
-        """One more is done."""
-        self._done += 1
-        if time.monotonic() - self._said > _EVERY:
-            self._said = time.monotonic()
-            self._log(f"{self._done} of {self._count} {self._what} encoded")

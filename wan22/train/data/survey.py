@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from wan22.clock import StepCounter
 from wan22.errors import MediaError
 from wan22.train.data.buckets import best_size, cut, enlargement
 from wan22.train.data.found import Found
@@ -106,9 +107,8 @@ def survey(plan: DataPlan, log: Log | None = None) -> Survey:
     videos: list[Video] = []
     windows: list[Window] = []
     every = max(1, -(-len(items) // MOST_THUMBS))
+    counter = StepCounter(len(items), "clips looked at", log)
     for index, item in enumerate(items):
-        if log is not None and index % 100 == 99:
-            log(f"{index + 1} of {len(items)} clips looked at")
         try:
             facts = probe(item.path)
             pieces = _windows(plan, item, facts, len(videos), found)
@@ -119,6 +119,7 @@ def survey(plan: DataPlan, log: Log | None = None) -> Survey:
                 windows += pieces
         except MediaError as error:
             found.refuse(item.path, *split(str(error), item.path))
+        counter.step()
     if not windows:
         raise MediaError(_nothing(plan, found.problems))
     return Survey(plan, tuple(videos), tuple(windows), tuple(found.problems), named)

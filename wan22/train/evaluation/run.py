@@ -24,6 +24,7 @@ import torch
 
 from wan22.atomic import swept, written
 from wan22.canvas import Canvas
+from wan22.clock import StepCounter
 from wan22.conditioning.image import channels, cover
 from wan22.engine import Engine, load
 from wan22.errors import CheckpointError, MediaError, OptionError, OutputError
@@ -218,9 +219,7 @@ class _Work:
 
     def references(self) -> Iterator[tuple[Numbers, Features]]:
         """Measure the real clips, those that are not measured yet."""
-        canvas = self.canvas
-        for i, real in enumerate(self.real):
-            yield self._kept("references", i, lambda real=real: self._real(real, canvas))
+        return self._each("references", len(self.real), lambda i: self._real(self.real[i], self.canvas))
 
     def _real(self, real: Reference, canvas: Canvas) -> tuple[Numbers, Features]:
         frames = real.frames(canvas.out, canvas.frames, canvas.fps)
@@ -237,8 +236,7 @@ class _Work:
 
     def videos(self) -> Iterator[tuple[Numbers, Features]]:
         """Make and measure the videos that are not there yet."""
-        for i in range(len(self.prompts)):
-            yield self._kept("videos", i, lambda i=i: self._video(i))
+        return self._each("videos", len(self.prompts), self._video)
 
     def _video(self, i: int) -> tuple[Numbers, Features]:
         request, prompt = self.request(i), self.prompts[i]
@@ -265,23 +263,25 @@ class _Work:
             like=like,
             audio=request.audio,
         )
-        self.log(f"video {i + 1} of {len(self.prompts)}, {seconds:.1f} s: {prompt.prompt[:70]}")
         return {"prompt": prompt.prompt, "seed": request.seed, "seconds": seconds, **numbers}, features
 
-    def _kept(
-        self, kind: str, i: int, make: Callable[[], tuple[Numbers, Features]]
-    ) -> tuple[Numbers, Features]:
+    def _each(
+        self, kind: str, count: int, make: Callable[[int], tuple[Numbers, Features]]
+    ) -> Iterator[tuple[Numbers, Features]]:
         """What is on the disk already, else what `make` gives, put there: the numbers last, which say it is whole."""
-        path = self.folder / kind / f"{i:05}.json"
-        if not path.exists():
-            numbers, features = make()
-            with written(path.with_suffix(".npz")) as part, part.open("wb") as file:
-                np.savez(file, **features)
-            _write_json(path, numbers)
-        numbers, features = read_json(path, CheckpointError, remedy=_ANEW), path.with_suffix(".npz")
-        with reading(features, CheckpointError, "is damaged or missing", _ANEW):
-            with np.load(features, allow_pickle=False) as file:
-                return numbers, {name: file[name] for name in file.files}
+        paths = [self.folder / kind / f"{i:05}.json" for i in range(count)]
+        counter = StepCounter(sum(not path.exists() for path in paths), kind, self.log)
+        for i, path in enumerate(paths):
+            if not path.exists():
+                numbers, features = make(i)
+                with written(path.with_suffix(".npz")) as part, part.open("wb") as file:
+                    np.savez(file, **features)
+                _write_json(path, numbers)
+                counter.step(detail=str(numbers.get("name") or numbers.get("prompt"))[:70])
+            numbers, features = read_json(path, CheckpointError, remedy=_ANEW), path.with_suffix(".npz")
+            with reading(features, CheckpointError, "is damaged or missing", _ANEW):
+                with np.load(features, allow_pickle=False) as file:
+                    yield numbers, {name: file[name] for name in file.files}
 
     def losses(self) -> dict[str, Any] | None:
         """Validation loss of each expert at the levels at which it works; None if it cannot be had, which is noted."""
