@@ -1,8 +1,9 @@
-"""What Diffusers' model cards and its page on Wan show, on tiny weights: the calls as they stand there; the
-import, the model, sizes and steps are ours.
+"""What Diffusers' model cards and its page on Wan show, on tiny weights. The cards of Wan2.2 run as text, statement by
+statement; the class of the pipeline, the model's name, the device, sizes, frames and steps are replaced in it.
 """
 
 import inspect
+import re
 import warnings
 
 import numpy as np
@@ -13,7 +14,9 @@ from safetensors.torch import save_file
 from test_diffusers_pipeline import NEGATIVE, PROMPT, OurLevels, relative, save
 
 from wan22 import Wan22Pipeline
+from wan22.catalog import DEFAULT_NEGATIVE
 from wan22.errors import CheckpointError, OptionError
+from wan22.media.video import read_clip
 from wan22.pipeline.scheduler import read_scheduler
 from wan22.sampling import draw_noise, levels
 
@@ -21,7 +24,6 @@ diffusers = pytest.importorskip("diffusers")
 pytestmark = pytest.mark.filterwarnings("ignore")  # theirs are not ours
 
 from diffusers import (  # noqa: E402
-    AutoencoderKLWan,
     DPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
     UniPCMultistepScheduler,
@@ -56,44 +58,183 @@ def exported(frames, path, fps):
     assert np.array_equal(pixels, np.round(frames * 255))
 
 
-def test_the_card_of_t2v(models, tmp_path):
-    model_id = models["t2v"][1]
-    vae = AutoencoderKLWan.from_pretrained(model_id, subfolder="vae", torch_dtype=torch.float32)
-    pipe = Wan22Pipeline.from_pretrained(model_id, vae=vae, torch_dtype=DTYPE)
-    pipe.to(DEVICE)
-    output = pipe(
-        prompt=PROMPT, negative_prompt=NEGATIVE, **SMALL, guidance_scale=4.0, guidance_scale_2=3.0
-    ).frames[0]
-    assert output.shape == (9, 32, 64, 3)
-    exported(output, tmp_path / "t2v_out.mp4", fps=16)
+NUMBERS = {
+    "height": "32",
+    "width": "64",
+    "num_frames": "9",
+    "num_inference_steps": "2",
+    "max_area": "32 * 64",
+}
+"""What is smaller here than in the cards."""
 
 
-def test_the_card_of_i2v_and_first_and_last_frames(models, tmp_path):
-    pipe = Wan22Pipeline.from_pretrained(models["i2v"][1], torch_dtype=DTYPE)
-    pipe.to(DEVICE)
+def run_card(card, model_id, monkeypatch, folder, url=r"(?!)", image=""):
+    """Run the text of a card in a folder, and return its names. `url`, a pattern, is the card's image."""
+    monkeypatch.chdir(folder)
+    text = card.replace("NEGATIVE", DEFAULT_NEGATIVE)
+    for pattern, new in (
+        (r"from diffusers import WanImageToVideoPipeline", "from wan22 import Wan22Pipeline"),
+        (
+            r"from diffusers import WanPipeline, (.*)",
+            r"from diffusers import \1; from wan22 import Wan22Pipeline",
+        ),
+        (r"\bWan(ImageToVideo)?Pipeline\b", "Wan22Pipeline"),
+        (r"Wan-AI/[\w.-]+", model_id),
+        (r"\bcuda\b", DEVICE),
+        (url, image),
+        *((rf"\b{name} ?= ?[\d *]+\d", f"{name} = {small}") for name, small in NUMBERS.items()),
+    ):
+        text = re.sub(pattern, new, text)
+    names = {}
+    exec(compile(text, "card", "exec"), names)
+    return names
+
+
+CARD_OF_T2V = """
+import torch
+import numpy as np
+from diffusers import WanPipeline, AutoencoderKLWan, WanTransformer3DModel, UniPCMultistepScheduler
+from diffusers.utils import export_to_video, load_image
+
+dtype = torch.bfloat16
+device = "cuda"
+
+model_id = "Wan-AI/Wan2.2-T2V-A14B-Diffusers"
+vae = AutoencoderKLWan.from_pretrained(model_id, subfolder="vae", torch_dtype=torch.float32)
+pipe = WanPipeline.from_pretrained(model_id, vae=vae, torch_dtype=dtype)
+pipe.to(device)
+
+height = 720
+width = 1280
+num_frames = 81
+num_inference_steps = 40
+guidance_scale = 4.0
+guidance_scale_2 = 3.0
+
+prompt = "Two anthropomorphic cats in comfy boxing gear and bright gloves fight intensely on a spotlighted stage."
+negative_prompt = "NEGATIVE"
+output = pipe(
+    prompt=prompt,
+    negative_prompt=negative_prompt,
+    height=height,
+    width=width,
+    num_frames=num_frames,
+    guidance_scale=guidance_scale,
+    guidance_scale_2=guidance_scale_2,
+    num_inference_steps=num_inference_steps,
+).frames[0]
+export_to_video(output, "t2v_out.mp4", fps=16)
+"""
+
+
+CARD_OF_I2V = """
+import torch
+import numpy as np
+from diffusers import WanImageToVideoPipeline
+from diffusers.utils import export_to_video, load_image
+
+model_id = "Wan-AI/Wan2.2-I2V-A14B-Diffusers"
+dtype = torch.bfloat16
+device = "cuda"
+
+pipe = WanImageToVideoPipeline.from_pretrained(model_id, torch_dtype=dtype)
+pipe.to(device)
+
+image = load_image(
+    "https://huggingface.co/datasets/YiYiXu/testing-images/resolve/main/wan_i2v_input.JPG"
+)
+max_area = 480 * 832
+aspect_ratio = image.height / image.width
+mod_value = pipe.vae_scale_factor_spatial * pipe.transformer.config.patch_size[1]
+height = round(np.sqrt(max_area * aspect_ratio)) // mod_value * mod_value
+width = round(np.sqrt(max_area / aspect_ratio)) // mod_value * mod_value
+image = image.resize((width, height))
+prompt = "Summer beach vacation style, a white cat wearing sunglasses sits on a surfboard."
+
+negative_prompt = "NEGATIVE"
+generator = torch.Generator(device=device).manual_seed(0)
+output = pipe(
+    image=image,
+    prompt=prompt,
+    negative_prompt=negative_prompt,
+    height=height,
+    width=width,
+    num_frames=81,
+    guidance_scale=3.5,
+    num_inference_steps=40,
+    generator=generator,
+).frames[0]
+export_to_video(output, "i2v_output.mp4", fps=16)
+"""
+
+CARD_OF_TI2V = """
+import torch
+import numpy as np
+from diffusers import WanPipeline, AutoencoderKLWan, WanTransformer3DModel, UniPCMultistepScheduler
+from diffusers.utils import export_to_video, load_image
+
+dtype = torch.bfloat16
+device = "cuda"
+
+model_id = "Wan-AI/Wan2.2-TI2V-5B-Diffusers"
+vae = AutoencoderKLWan.from_pretrained(model_id, subfolder="vae", torch_dtype=torch.float32)
+pipe = WanPipeline.from_pretrained(model_id, vae=vae, torch_dtype=dtype)
+pipe.to(device)
+
+height = 704
+width = 1280
+num_frames = 121
+num_inference_steps = 50
+guidance_scale = 5.0
+
+
+prompt = "Two anthropomorphic cats in comfy boxing gear and bright gloves fight intensely on a spotlighted stage."
+negative_prompt = "NEGATIVE"
+output = pipe(
+    prompt=prompt,
+    negative_prompt=negative_prompt,
+    height=height,
+    width=width,
+    num_frames=num_frames,
+    guidance_scale=guidance_scale,
+    num_inference_steps=num_inference_steps,
+).frames[0]
+export_to_video(output, "5bit2v_output.mp4", fps=24)
+"""
+
+
+def checked(path, output, fps, frames=9):
+    """The file that a card writes holds the video that it was given."""
+    clip = read_clip(path)
+    assert clip.frames.shape == output.shape and len(output) == frames and clip.fps == fps
+
+
+def test_the_card_of_t2v(models, tmp_path, monkeypatch):
+    card = run_card(CARD_OF_T2V, models["t2v"][1], monkeypatch, tmp_path)
+    checked(tmp_path / "t2v_out.mp4", card["output"], 16)
+    assert card["pipe"].dtype == torch.bfloat16
+
+
+def test_the_card_of_i2v_and_first_and_last_frames(models, tmp_path, monkeypatch):
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 70, 3), dtype=np.uint8))
-    max_area = 32 * 64
-    aspect_ratio = image.height / image.width
-    mod_value = pipe.vae_scale_factor_spatial * pipe.transformer.config.patch_size[1]
-    height = round(np.sqrt(max_area * aspect_ratio)) // mod_value * mod_value
-    width = round(np.sqrt(max_area / aspect_ratio)) // mod_value * mod_value
-    image = image.resize((width, height))
-    options = {**SMALL, "height": height, "width": width, "prompt": PROMPT, "guidance_scale": 3.5}
-    generator = torch.Generator(device=DEVICE).manual_seed(0)
-    output = pipe(image=image, negative_prompt=NEGATIVE, generator=generator, **options).frames[0]
-    assert output.shape == (9, height, width, 3)
-    exported(output, tmp_path / "i2v.mp4", fps=16)
-    both = pipe(image=image, last_image=image, **options).frames[0]
-    assert both.shape == output.shape
+    image.save(tmp_path / "input.png")
+    card = run_card(CARD_OF_I2V, models["i2v"][1], monkeypatch, tmp_path, r"https://\S+JPG", "input.png")
+    checked(tmp_path / "i2v_output.mp4", card["output"], 16)
+    assert (
+        card["output"].shape[1:3] == (card["height"], card["width"]) == card["image"].size[::-1] == (32, 48)
+    )
+    options = {**SMALL, "height": 32, "width": 48, "prompt": PROMPT, "guidance_scale": 3.5, "seed": 1}
+    plain = card["pipe"](image=card["image"], **options).frames[0]
+    both = card["pipe"](image=card["image"], last_image=card["image"], **options).frames[0]
+    assert both.shape == plain.shape and not np.array_equal(both, plain)
 
 
-def test_the_card_of_ti2v_with_offload(models, tmp_path):
-    model_id = models["ti2v"][1]
-    vae = AutoencoderKLWan.from_pretrained(model_id, subfolder="vae", torch_dtype=torch.float32)
-    pipe = Wan22Pipeline.from_pretrained(model_id, vae=vae, torch_dtype=DTYPE, device_map=DEVICE)
-    pipe.enable_model_cpu_offload()
-    output = pipe(prompt=PROMPT, negative_prompt=NEGATIVE, **SMALL, guidance_scale=5.0).frames[0]
-    exported(output, tmp_path / "5bit2v_output.mp4", fps=24)
+def test_the_card_of_ti2v_and_its_offload(models, tmp_path, monkeypatch):
+    card = run_card(CARD_OF_TI2V, models["ti2v"][1], monkeypatch, tmp_path)
+    checked(tmp_path / "5bit2v_output.mp4", card["output"], 24)
+    text = CARD_OF_TI2V.replace("pipe.to(device)", "pipe.enable_model_cpu_offload()")
+    again = run_card(text, models["ti2v"][1], monkeypatch, tmp_path)
+    assert again["output"].shape == card["output"].shape
 
 
 def test_the_example_of_video_to_video_with_its_scheduler(models, tmp_path):

@@ -2,7 +2,8 @@
 
 A scheduler says the solver, the shift and the schedule. FlowMatchEulerDiscreteScheduler has the levels of the schedule
 "normal", exactly. Of the others the levels are the official release's for that solver: those of Diffusers differ by up
-to 0.3 % (UniPC) and 0.05 % (DPM++) of their norm (`test_levels_are_as_near_to_diffusers_as_is_said`).
+to 0.3 % (UniPC) and 0.05 % (DPM++) of their norm. Of random networks asked six times that moves the latents by 7 % and
+4 % (tests/crosscheck); at equal levels they are the same to rounding.
 """
 
 from collections.abc import Mapping
