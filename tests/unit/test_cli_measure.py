@@ -175,10 +175,10 @@ def test_the_best_take_can_be_made_again(takes, run):
 def test_takes_stay_if_the_best_cannot_be_written(takes, run, tmp_path, monkeypatch):
     close = VideoWriter.close
 
-    def full(self, recipe=None):
+    def full(self, recipe=None, finish=None):
         if recipe and "best_of" in recipe:
             raise OSError("no space left on device")
-        return close(self, recipe)
+        return close(self, recipe, finish)
 
     monkeypatch.setattr(VideoWriter, "close", full)
     code, _, _ = run(*PAN, "--best-of", 2, "-o", "video.mp4")

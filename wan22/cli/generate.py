@@ -16,6 +16,7 @@ from wan22.fields import DECODE, VIDEO
 from wan22.production.audio import Asked
 from wan22.production.direction import Direction
 from wan22.production.publish import LATENTS_SUFFIX, Target, place_of, publish, read_latents
+from wan22.production.rerender import find_kept_audio
 from wan22.production.work import Machine, Takes, Work, check_place, make
 
 
@@ -115,6 +116,7 @@ def decode(
             show,
             size=tuple(recipe["size"]),
             fps=recipe["fps"],
+            audio=find_kept_audio(recipe, latents, target.path, show),
         )
         show.note(f"{latents} is no longer needed")
 

@@ -135,7 +135,8 @@ class AudioReader:
     """The audio of a file on the file's own time line, at its own rate and with its own channels.
 
     `info` says what it is; `layout` names its channels as FFmpeg does ("stereo", "5.1"); `origin` is the
-    moment, in the time stamps of the file, at which a player begins. Raises MediaError as `probe_audio`.
+    moment, in the time stamps of the file, at which a player begins; `lead` is how many seconds after it the
+    first image comes, in a clip. Raises MediaError as `probe_audio`.
     """
 
     def __init__(self, path: PathLike) -> None:
@@ -148,7 +149,9 @@ class AudioReader:
                 raise MediaError(f"{path} holds an audio stream without a single sample.")
             begin = _moment(first)
             self.layout = first.layout.name
-            self.origin = min([begin, *_image_starts(container)])
+            images = list(_image_starts(container))
+            self.origin = min([begin, *images])
+            self.lead = float(min(images, default=self.origin) - self.origin)
             rate, channels = first.sample_rate, first.layout.nb_channels
         _check_form(path, rate, channels)
         with self.opened() as (container, stream):

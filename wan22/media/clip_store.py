@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,9 +19,7 @@ from wan22.media.image import read_image
 from wan22.media.output_paths import Existing, publish_file, publish_images
 from wan22.media.recipe_text import RECIPE_KEY, dump_recipe
 from wan22.media.sequence_files import numbered, save_frame, split_sequence
-
-Finish = Callable[[Path, Path], None]
-"""Makes the video in its second argument (a name not yet taken) from the silent one in its first."""
+from wan22.media.writer import Finish
 
 # One fragment for a clip, whose header is the same for every clip: it holds no length, bit rate or first time.
 _FRAGMENT = "frag_custom+empty_moov+delay_moov+default_base_moof+frag_discont+skip_trailer"

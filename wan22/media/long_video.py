@@ -39,9 +39,10 @@ from wan22.errors import OutputError
 from wan22.fields import renewed
 from wan22.files import PathLike, check_fields, read_json, reading
 from wan22.media import output_paths
-from wan22.media.clip_store import Finish, FragmentStore, FrameStore, Last, Store
+from wan22.media.clip_store import FragmentStore, FrameStore, Last, Store
 from wan22.media.encoding import Encoding
 from wan22.media.recipe_text import FrameHasher
+from wan22.media.writer import Finish
 
 __all__ = ["LongVideo", "working_folder"]
 

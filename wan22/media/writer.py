@@ -8,6 +8,7 @@ promised is the image: the recipe holds the hash of the frames that went in.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 import av
 import numpy as np
 
-from wan22.atomic import temporary_file, temporary_name
+from wan22.atomic import temporary_file, temporary_folder, temporary_name
 from wan22.errors import OutputError
 from wan22.files import PathLike
 from wan22.media import output_paths
@@ -25,13 +26,18 @@ from wan22.media.encoding import MUX_OPTIONS, Encoder, Encoding
 from wan22.media.recipe_text import RECIPE_KEY, dump_comment, dump_recipe
 from wan22.media.sequence_files import frames_folder, save_frame
 
+Finish = Callable[[Path, Path], None]
+"""Makes the video in its second argument (a name not yet taken) from the silent one in its first."""
+
 
 class _Sink(Protocol):
     """Takes checked uint8 frames one at a time; `finish` puts everything on the disk, `discard` nothing."""
 
     def add(self, frame: np.ndarray) -> None: ...
 
-    def finish(self, recipe: dict[str, Any] | None, existing: output_paths.Existing) -> str: ...
+    def finish(
+        self, recipe: dict[str, Any] | None, existing: output_paths.Existing, audio: Finish | None
+    ) -> str: ...
 
     def discard(self) -> None: ...
 
@@ -95,11 +101,13 @@ class VideoWriter:
                 raise OutputError(f"{self.path} cannot be written: {error.strerror or error}.") from error
             raise
 
-    def close(self, recipe: dict[str, Any] | None = None) -> str:
+    def close(self, recipe: dict[str, Any] | None = None, finish: Finish | None = None) -> str:
         """Finish the file and put it in its place, with `recipe` inside (or the one given at the beginning).
 
         Returns its name, which is another one than was asked only with existing="next".
 
+        `finish(silent, whole)`, if given, makes the file that is published from the silent one, which carries the
+        recipe; both names have the target's extension. It adds the audio. ValueError for a sequence, which has none.
         A second call does nothing. Raises OutputError if there were no frames, or if writing fails.
         """
         if not self._open:
@@ -109,7 +117,9 @@ class VideoWriter:
             raise OutputError(f"{self.path} was not written: there was not a single frame.")
         self._open = False
         try:
-            self._place = self._sink.finish(recipe if recipe is not None else self._recipe, self._existing)
+            self._place = self._sink.finish(
+                recipe if recipe is not None else self._recipe, self._existing, finish
+            )
             self.path = Path(self._place)
             return self._place
         except (OSError, av.error.FFmpegError) as error:
@@ -149,7 +159,9 @@ class _Video:
     def add(self, frame: np.ndarray) -> None:
         self._packets += self._encoder.encode(frame)
 
-    def finish(self, recipe: dict[str, Any] | None, existing: output_paths.Existing) -> str:
+    def finish(
+        self, recipe: dict[str, Any] | None, existing: output_paths.Existing, audio: Finish | None
+    ) -> str:
         self._packets += self._encoder.flush()
         if self._codec == "hevc":
             _stamp(self._packets)
@@ -161,7 +173,13 @@ class _Video:
             self._container.close()
             if recipe is not None and self._kind == "gif":
                 _insert_comment(part, dump_comment(recipe))
-            return output_paths.publish_file(part, self._target, existing)
+            if audio is None:
+                return output_paths.publish_file(part, self._target, existing)
+            with temporary_folder(self._target) as folder:
+                silent, whole = (folder / f"{name}.{self._kind}" for name in ("silent", "whole"))
+                part.replace(silent)
+                audio(silent, whole)
+                return output_paths.publish_file(whole, self._target, existing)
 
     def discard(self) -> None:
         self._packets.clear()
@@ -204,7 +222,11 @@ class _Frames:
             save_frame(file, frame)
         self._files.append(file)
 
-    def finish(self, recipe: dict[str, Any] | None, existing: output_paths.Existing) -> str:
+    def finish(
+        self, recipe: dict[str, Any] | None, existing: output_paths.Existing, audio: Finish | None
+    ) -> str:
+        if audio is not None:
+            raise ValueError("a sequence of images has no audio to finish")
         assert self._first is not None
         save_frame(self._files[0], self._first, recipe)
         place = output_paths.publish_images(self._files, self._path, existing)

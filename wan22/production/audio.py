@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wan22.errors import OptionError
+from wan22.errors import MediaError, OptionError
 
 if TYPE_CHECKING:
+    from wan22.production.events import EventSink
     from wan22.types import Audio
 
 KEY = "WAN22_SPEECH_KEY"
@@ -45,6 +46,42 @@ class AudioTrack:
         from wan22.media.audio_track import add_audio
 
         add_audio(silent, self.path, whole, start=self.start, seconds=self.seconds)
+
+    def kept_under(self, silent: Path, whole: Path, events: EventSink) -> None:
+        """As `under`; audio that cannot be read leaves the video silent, and is named."""
+        try:
+            self.under(silent, whole)
+        except MediaError as error:
+            events.note(f"{_lost(self.path)}: {error}")
+            silent.replace(whole)
+
+
+def of_video(source: str, output: str, events: EventSink) -> AudioTrack | None:
+    """The audio of the video `source`, for a video that is made from it frame by frame; from its first frame on.
+
+    None if it has none, or if it cannot be kept at `output`, which is said.
+    """
+    from wan22.media.audio import AudioReader
+    from wan22.media.audio_track import can_carry_audio
+    from wan22.media.output_paths import SEQUENCE, target_kind
+    from wan22.media.sequence import is_sequence
+    from wan22.media.video import probe
+
+    if is_sequence(source) or not probe(source).has_audio:
+        return None
+    if not can_carry_audio(output):
+        kind = "a PNG sequence" if target_kind(output) == SEQUENCE else f"a {target_kind(output)}"
+        events.note(f"{_lost(source)}: {kind} has none. A .mp4, .mov or .webm keeps it")
+        return None
+    try:
+        return AudioTrack(source, start=AudioReader(source).lead)
+    except MediaError as error:
+        events.note(f"{_lost(source)}: {error}")
+        return None
+
+
+def _lost(source: str) -> str:
+    return f"the audio of {source} is not kept"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from wan22.media.output_paths import Existing
+    from wan22.media.writer import Finish
+    from wan22.production.audio import AudioTrack
     from wan22.production.events import EventSink
     from wan22.types import Event, Latents
 
@@ -62,7 +65,7 @@ class FrameSink(Protocol):
 
     def add(self, frames: np.ndarray) -> None: ...
 
-    def close(self, recipe: dict[str, Any] | None = None) -> str: ...
+    def close(self, recipe: dict[str, Any] | None = None, finish: Finish | None = None) -> str: ...
 
     def abort(self) -> None: ...
 
@@ -77,7 +80,8 @@ class _Image:
     def add(self, frames: np.ndarray) -> None:
         self._frames += list(frames)
 
-    def close(self, recipe: dict[str, Any] | None = None) -> str:
+    def close(self, recipe: dict[str, Any] | None = None, finish: Finish | None = None) -> str:
+        del finish  # an image has no audio
         from wan22.media.image import write_image
 
         if len(self._frames) != 1:
@@ -103,8 +107,9 @@ def publish(
     size: tuple[int, int],
     fps: float,
     notes: dict[str, Any] | None = None,
+    audio: AudioTrack | None = None,
 ) -> dict[str, Any]:
-    """Write the frames of the engine's events `made` to `target` and return its recipe.
+    """Write the frames of the engine's events `made` to `target`, `audio` under them, and return its recipe.
 
     The recipe is the engine's, with `notes` and the frames' hash.
 
@@ -133,7 +138,7 @@ def publish(
                 case Finished():
                     recipe = {**event.recipe, **(notes or {}), "frames_sha256": hasher.hexdigest()}
                     recipe = json.loads(json.dumps(recipe))  # as a reader of the file will see it
-        place = sink.close(recipe)
+        place = sink.close(recipe, audio and partial(audio.kept_under, events=events))
     except BaseException as error:
         sink.abort()
         if isinstance(error, KeyboardInterrupt):

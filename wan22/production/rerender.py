@@ -11,10 +11,11 @@ from wan22 import fields
 from wan22.catalog import ALIASES, released, variant_names
 from wan22.errors import CheckpointError, MediaError, OptionError
 from wan22.files import check_value, reading
-from wan22.production.audio import Asked
+from wan22.production.audio import Asked, AudioTrack, of_video
 from wan22.production.join import KEY
 
 if TYPE_CHECKING:
+    from wan22.production.events import EventSink
     from wan22.types import Request
 
 AskedLoRA = tuple[str, float, str | None] | tuple[str, float, str | None, tuple[str, ...]]
@@ -283,6 +284,25 @@ def find_audio(recipe: dict[str, Any], source: str, asked: Asked) -> Asked:
         found = _spoken(said, source, asked)
     found = replace(found, start=noted.get("start"), seconds=noted.get("seconds"))
     return replace(found, **{name: value for name, value in vars(asked).items() if value is not None})
+
+
+def find_kept_audio(recipe: dict[str, Any], source: str, output: str, events: EventSink) -> AudioTrack | None:
+    """The audio of the video from which kept latents were made, for a video that kept it: from its file beside
+    `source`, if that is still the same. What it cannot be put under, or where it is missing, is said.
+    """
+    if not (recipe.get("audio") or {}).get("kept"):
+        return None
+    from wan22.media.video import read_condition
+    from wan22.types import Request
+
+    try:
+        video = find_files({"inputs": {"video": ""}, _FILES: recipe.get(_FILES)}, source, {})["video"]
+        clip = read_condition(video, recipe["fps"], frames=recipe["frames"])
+        check_inputs(recipe, Request(prompt="", video=clip), ())
+    except MediaError as error:
+        events.note(f"the audio of the video that it is made from is not kept: {error}")
+        return None
+    return of_video(video, output, events)
 
 
 def _spoken(said: dict[str, Any], source: str, asked: Asked) -> Asked:

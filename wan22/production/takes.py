@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from wan22.errors import OptionError, RequestError
 from wan22.production.events import Quiet
-from wan22.production.publish import Target, publish
+from wan22.production.publish import Target
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from wan22.director.judge import Verdict
     from wan22.production.events import EventSink
     from wan22.types import Event, Request
+
+Deliver = Callable[..., dict[str, Any]]
+"""`publish`, given events, target and sink, and `notes` where they are others."""
 
 KEY = "best_of"
 """The recipe's entry: how many takes there were, and seed, score and verdicts of each."""
@@ -73,20 +76,20 @@ def best_of(
     target: Target,
     events: EventSink,
     *,
-    canvas: Canvas,
-    notes: dict[str, Any],
+    deliver: Deliver,
     keep: bool = False,
 ) -> dict[str, Any]:
     """Make takes, keep the one that obeys best (of equals the first), and return its recipe.
 
-    Each take is a whole video beside the target, TARGET-take-SEED or the next name that nothing has, from the moment it
-    is made; they go only after the best is safely written under the target's name.
+    `deliver` is `publish` with all that is the same for every take. Each take is a whole video beside the target,
+    TARGET-take-SEED or the next name that nothing has, from the moment it is made; they go only after the best is
+    safely written under the target's name.
     """
     best: Take | None = None
     told: list[dict[str, Any]] = []
     targets: list[Target] = []
     for seed in range(request.seed, request.seed + number):
-        take = _take(video, replace(request, seed=seed), target, events, canvas=canvas, notes=notes)
+        take = _take(video, replace(request, seed=seed), target, events, deliver)
         targets.append(take.target)
         told.append(_told(take))
         events.note(_line(take))
@@ -95,14 +98,8 @@ def best_of(
     if best is None:
         raise AssertionError("at least one take")
     events.note(f"the take of seed {best.seed} is kept")
-    recipe = publish(
-        _again(best),
-        target,
-        events,
-        size=canvas.out,
-        fps=canvas.fps,
-        notes={KEY: {"takes": told, "kept": best.seed}},
-    )
+    entry = {"takes": told, "kept": best.seed}
+    recipe = deliver(_again(best), target, events, notes={KEY: entry})
     if not keep:
         for each in targets:
             _delete(each)
@@ -114,9 +111,7 @@ def _take(
     request: Request,
     target: Target,
     events: EventSink,
-    *,
-    canvas: Canvas,
-    notes: dict[str, Any],
+    deliver: Deliver,
 ) -> Take:
     import numpy as np
 
@@ -125,11 +120,9 @@ def _take(
 
     place, quiet = target.tagged(f"take-{request.seed}").free(), _Named(events)
     frames: list[np.ndarray] = []
-    recipe = publish(
-        _seen(video(request), frames), place, quiet, size=canvas.out, fps=canvas.fps, notes=notes
-    )
+    recipe = deliver(_seen(video(request), frames), place, quiet)
     whole = np.concatenate(frames)
-    verdicts = judge(measure(whole, canvas.fps), request.prompt)
+    verdicts = judge(measure(whole, recipe["fps"]), request.prompt)
     return Take(request.seed, replace(place, path=quiet.path), whole, recipe, score(verdicts), verdicts)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from wan22.errors import CheckpointError, OptionError, OutputError
 from wan22.production import rerender
-from wan22.production.audio import Asked, AudioTrack
+from wan22.production.audio import Asked, AudioTrack, of_video
 from wan22.production.direction import Direction, directed, kept, show_change
 from wan22.production.long_video import LongWork, publish_long
 from wan22.production.publish import Target, is_image, publish
@@ -137,7 +137,9 @@ def make(work: Work, events: EventSink) -> None:
     canvas = engine.check(request)
     check_canvas(work.takes.number, canvas, request)
     notes = rerender.note_files(work.files | ({"audio": track.path} if track and not track.said else {}))
-    notes |= _of_audio(track) | told
+    kept_audio = of_video(work.files["video"], target.path, events) if "video" in work.files else None
+    notes |= _of_audio(track) | ({"audio": {"kept": True}} if kept_audio else {}) | told
+    deliver = partial(publish, size=canvas.out, fps=canvas.fps, notes=notes, audio=kept_audio)
     for turn in range(work.count):
         place = _turn(target, turn) if work.count > 1 else target
         check_place(place, canvas.out, canvas.frames * (work.count - turn))
@@ -149,14 +151,13 @@ def make(work: Work, events: EventSink) -> None:
                 now,
                 place,
                 events,
-                canvas=canvas,
-                notes=notes,
+                deliver=deliver,
                 keep=work.takes.keep,
             )
         elif canvas.clips > 1 or request.audio is not None:
             made = publish_long(engine, now, LongWork(place, canvas, track, notes, work.afresh), events)
         else:
-            made = publish(engine.generate(now), place, events, size=canvas.out, fps=canvas.fps, notes=notes)
+            made = deliver(engine.generate(now), place, events)
         if work.source is not None and turn == 0:
             events.compared(work.source, rerender.differences(work.recipe, made))
 
