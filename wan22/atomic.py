@@ -222,7 +222,10 @@ def write_copy(target: Path, source: Path) -> None:
 
 @contextmanager
 def temporary_folder(target: Path) -> Generator[Path]:
-    """Lend a new hidden folder beside `target`, and remove it at the end. Raises OutputError if the system refuses."""
+    """Lend a new hidden folder beside `target`, and remove it at the end.
+
+    Raises OutputError if the system refuses, and passes those of writers in it on with the target's name.
+    """
     target = Path(target)
     part = temporary_name(target)
     try:
@@ -230,6 +233,10 @@ def temporary_folder(target: Path) -> Generator[Path]:
         _sweep_once(target.parent.absolute())
         part.mkdir()
         yield part
+    except OutputError as error:
+        if str(part) not in str(error):
+            raise
+        raise OutputError(str(error).replace(str(part), str(target))) from error
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror or error}.") from error
     finally:

@@ -1,8 +1,9 @@
 """Death and full disks at every step of every writer: a name holds the old thing or the complete new one, and the next
 run clears away what was left.
 
-A forked child writes. It dies before the k-th change of the file system, for every k, or within a write, where the
-system kills it for a file that grows beyond a limit. Both reach libraries that are not Python.
+A forked child writes. What it would leave, had it died before the k-th change of the file system, is copied for every
+k. Or it dies within a write, where the system kills it for a file that grows beyond a limit: that reaches libraries
+that are not Python.
 """
 
 import errno
@@ -17,13 +18,16 @@ import traceback
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from wan22 import atomic
+from wan22.catalog import VARIANTS
 from wan22.errors import MediaError, OutputError
 from wan22.media import sequence_files
 from wan22.media.audio import read_audio, write_audio
@@ -31,11 +35,12 @@ from wan22.media.image import read_image, write_image
 from wan22.media.long_video import LongVideo
 from wan22.media.recipe import read_recipe
 from wan22.media.video import VideoWriter, read_clip
-from wan22.train import checkpoint
+from wan22.train import checkpoint, export
 from wan22.train.log import LossMeter, MetricsLog
+from wan22.train.recipe import AdapterPart
 from wan22.types import Audio
 from wan22.weights.lora.file import open_adapters
-from wan22.weights.lora.write import write_lora
+from wan22.weights.lora.write import convert_lora, write_lora
 from wan22.weights.reader import TensorInfo, open_reader
 from wan22.weights.writer import write_json, write_shards, write_tensors
 
@@ -150,6 +155,76 @@ def _read_lora(folder):
     return int(values.pop())
 
 
+def _write_pair(folder, version):
+    """A pair in one dialect, as another."""
+    pair = torch.full((2, 8), float(version)), torch.full((8, 2), float(version))
+    source = folder.parent / f"pair-{version}"
+    for expert in ("high", "low"):
+        place = source / f"{expert}_noise.safetensors"
+        if not place.exists():
+            write_lora(place, {"blocks.0.self_attn.q.weight": pair}, alpha=2.0, expert=expert)
+    if (folder / "pair").exists():  # it replaces nothing
+        assert _read_pair(folder) == version
+    else:
+        convert_lora(source, folder / "pair", "kohya")
+
+
+def _read_pair(folder):
+    if not (folder / "pair").exists():
+        return None
+    one, two = open_adapters(folder / "pair")
+    assert {one.expert, two.expert} == {"high", "low"}
+    with open_reader(one.path) as reader:
+        return int(reader.read(next(name for name in reader.infos if "lora_down" in name))[0, 0])
+
+
+class _Expert:
+    """As much of an expert that has learned as an export asks for."""
+
+    step = 1
+
+    def __init__(self, version):
+        pair = torch.full((2, 8), float(version)), torch.full((8, 2), float(version))
+        self.adapters = self
+        self.factors = lambda: {"blocks.0.self_attn.q.weight": pair}
+        self.network = torch.nn.Linear(3, 3, bias=False)
+        torch.nn.init.constant_(self.network.weight, version)
+
+    @contextmanager
+    def for_inference(self):
+        yield self.network
+
+
+def _write_export(folder, version, write=export.write_loras):
+    recipe = SimpleNamespace(adapter=AdapterPart(rank=2, dialect="comfy"), as_table=dict)
+    model = SimpleNamespace(name="m", variant=VARIANTS["t2v-A14B"], parts={}, tokenizer=folder / "t.json")
+    experts = SimpleNamespace(steps=("high", "low"), activate=lambda name: _Expert(version))
+    write(recipe, model, experts, folder)
+
+
+def _read_export(folder):
+    if not (folder / "lora").exists():
+        return None
+    found = set()
+    for adapter in open_adapters(folder / "lora"):
+        with open_reader(adapter.path) as reader:
+            found.add((adapter.expert, reader.read(next(iter(reader.infos)))[0, 0].item()))
+    assert {expert for expert, _ in found} == {"high", "low"} and len({value for _, value in found}) == 1
+    return int(found.pop()[1])
+
+
+def _read_exported_model(folder):
+    if not (folder / "model").exists():
+        return None
+    values = set()
+    for name in ("high", "low"):
+        with open_reader(folder / "model" / f"{name}_noise_model.safetensors") as reader:
+            values.add(reader.read("weight")[0, 0].item())
+    assert json.loads((folder / "model" / "variant.json").read_text())["parts"]["tokenizer"] == "../t.json"
+    assert len(values) == 1
+    return int(values.pop())
+
+
 def _write_checkpoint(folder, version):
     checkpoint.claim(folder, _Recipe(), {})
     checkpoint.newest(folder, "dit", print)
@@ -238,6 +313,11 @@ OPERATIONS = {
     ),
     "model": Operation(_write_model, _read_model, ("model",)),
     "LoRA": Operation(_write_lora, _read_lora, ("l.safetensors",)),
+    "pair of LoRAs": Operation(_write_pair, _read_pair, ("pair",), old=False),
+    "exported LoRAs": Operation(_write_export, _read_export, ("lora",)),
+    "exported model": Operation(
+        partial(_write_export, write=export.write_model), _read_exported_model, ("model",)
+    ),
     "checkpoint": Operation(
         _write_checkpoint,
         _read_checkpoint,
@@ -269,14 +349,18 @@ def child(work):
     return DEAD if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXFSZ else status >> 8
 
 
-def at_step(k, act, folder, patch):
-    """Let `act` happen before the k-th change of the file system below `folder`; `patch` is pytest's."""
-    count = itertools.count(1)
+def before_steps(act, folder, patch):
+    """Let `act(name, k)` happen before the k-th change of the file system below `folder`; `patch` is pytest's."""
+    count, acting = itertools.count(1), []
 
     def counted(name, call, writes):
         def step(*arguments, **more):
-            if writes(*arguments, **more) and next(count) == k:
-                act(name)
+            if not acting and writes(*arguments, **more):
+                acting.append(name)
+                try:
+                    act(name, next(count))
+                finally:
+                    acting.clear()
             return call(*arguments, **more)
 
         return step
@@ -289,10 +373,6 @@ def at_step(k, act, folder, patch):
     flags = os.O_WRONLY | os.O_RDWR | os.O_CREAT
     patch.setattr(os, "open", counted("open", os.open, lambda path, how, *_, **__: bool(how & flags)))
     patch.setattr(io, "open", counted("open", io.open, opens))
-
-
-def die(event):
-    os._exit(DEAD)
 
 
 def full(event):
@@ -359,20 +439,29 @@ def recovered(operation, folder):
     check_left(operation, folder)
 
 
-def test_death_at_every_step_leaves_the_old_or_the_new(operation, begun):
-    for k in itertools.count(1):
-        folder = begun()
+def test_death_at_every_step_leaves_the_old_or_the_new(operation, begun, tmp_path):
+    folder, left = begun(), tmp_path / "left"
+    left.mkdir()
 
-        def work(folder=folder, k=k):
-            at_step(k, lambda _: os._exit(DEAD), folder, pytest.MonkeyPatch())
-            operation.write(folder, NEW)
+    def work():
+        def copy(_, k):
+            shutil.copytree(folder, left / str(k), symlinks=True)
 
-        code = child(work)
-        assert code in (0, DEAD)
-        recovered(operation, folder)
-        if code == 0:
-            assert k > 3
-            break
+        before_steps(copy, folder, pytest.MonkeyPatch())
+        operation.write(folder, NEW)
+
+    assert child(work) == 0
+    assert len(list(left.iterdir())) > 3
+    for place in {content(place): place for place in (*left.iterdir(), folder)}.values():
+        recovered(operation, place)
+
+
+def content(folder):
+    """Names and bytes of all that is in a folder."""
+    return tuple(
+        (str(path.relative_to(folder)), path.read_bytes() if path.is_file() else None)
+        for path in sorted(folder.rglob("*"))
+    )
 
 
 def sizes(operation, folder):
@@ -408,13 +497,13 @@ def test_a_disk_full_at_any_step_is_said_and_costs_nothing(operation, begun):
     for k in itertools.count(1):
         folder, reached, failed = begun(), [], False
 
-        def act(event, reached=reached):
-            reached.append(event)
-            if event not in ("unlink", "rmdir", "truncate"):  # they make room
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        def act(event, step, k=k, reached=reached):
+            if step == k:
+                reached.append(event)
+                full(event)
 
         with pytest.MonkeyPatch.context() as patch:
-            at_step(k, act, folder, patch)
+            before_steps(act, folder, patch)
             try:
                 operation.write(folder, NEW)
             except OutputError as error:
@@ -432,6 +521,19 @@ def test_a_disk_full_within_a_write_is_said_and_costs_nothing(operation, begun):
         with limited(size, signal.SIG_IGN), pytest.raises(OutputError):
             operation.write(folder, NEW)
         kept_whole(operation, folder, True)
+
+
+def test_an_export_keeps_what_a_person_put_beside_it(tmp_path):
+    _write_export(tmp_path, OLD)
+    (tmp_path / "lora" / "notes.txt").write_text(NOTE)
+    (tmp_path / "lora" / "best").mkdir()
+    mine = tmp_path / "lora" / "mine.safetensors"
+    write_tensors(mine, _tensors(5))
+    _write_export(tmp_path, NEW)
+    assert (tmp_path / "lora" / "notes.txt").read_text() == NOTE
+    assert _version(mine) == 5 and (tmp_path / "lora" / "best").is_dir()
+    mine.unlink()
+    assert _read_export(tmp_path) == NEW
 
 
 def test_what_is_swept_is_provably_of_a_dead_writer(tmp_path):

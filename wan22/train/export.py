@@ -2,11 +2,16 @@
 
 import json
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
+from torch import nn
 
+from wan22.atomic import written_folder
 from wan22.catalog import to_json
 from wan22.library import Model
 from wan22.train.checkpoint import write_json
@@ -21,6 +26,30 @@ from wan22.weights.writer import write_safetensors
 _NAMES = {"high": "high_noise", "low": "low_noise", "dit": "transformer"}
 
 
+_ROWS = ("variant.json", "fast.json")
+_VERSION = "wan22.version"
+
+
+@contextmanager
+def exported(target: Path) -> Generator[Path]:
+    """Lend a hidden folder that gets the name `target` when all is in it.
+
+    Of a folder that is there, the files of a former export go; a person's come into the new one. Raises OutputError.
+    """
+    with written_folder(target.resolve(), replace=_is_exported) as folder:
+        yield folder
+
+
+def _is_exported(path: Path) -> bool:
+    if path.name in _ROWS:
+        return path.is_file()
+    try:
+        with safe_open(path, "pt") as file:
+            return _VERSION in (file.metadata() or {})
+    except Exception:  # safetensors raises several kinds; what it does not read we did not write
+        return False
+
+
 def write_loras(recipe: Recipe, model: Model, experts: Experts, folder: Path) -> Path:
     """Write a LoRA for each expert into `folder/lora`, which is a pair if there are two, and return that folder.
 
@@ -29,18 +58,19 @@ def write_loras(recipe: Recipe, model: Model, experts: Experts, folder: Path) ->
     part = recipe.adapter
     assert part is not None
     target = folder / "lora"
-    for name in experts.steps:
-        expert = experts.activate(name)
-        assert expert.adapters is not None
-        with expert.for_inference():
-            write_lora(
-                target / f"{_NAMES[name]}.safetensors",
-                expert.adapters.factors(),
-                alpha=float(part.rank if part.alpha is None else part.alpha),
-                expert=name if name in ("high", "low") else None,
-                dialect=part.dialect,
-                metadata=_metadata(recipe, model, expert.step),
-            )
+    with exported(target) as whole:
+        for name in experts.steps:
+            expert = experts.activate(name)
+            assert expert.adapters is not None
+            with expert.for_inference():
+                write_lora(
+                    whole / f"{_NAMES[name]}.safetensors",
+                    expert.adapters.factors(),
+                    alpha=float(part.rank if part.alpha is None else part.alpha),
+                    expert=name if name in ("high", "low") else None,
+                    dialect=part.dialect,
+                    metadata=_metadata(recipe, model, expert.step),
+                )
     return target
 
 
@@ -51,33 +81,37 @@ def write_model(recipe: Recipe, model: Model, experts: Experts, folder: Path) ->
     Raises OutputError.
     """
     target = folder / "model"
-    target.mkdir(parents=True, exist_ok=True)
-    for name in experts.steps:
-        expert = experts.activate(name)
-        with expert.for_inference() as network:
-            tensors = network.state_dict()
-            half = DTYPE_NAMES[torch.bfloat16]
-            infos = {key: TensorInfo(tuple(t.shape), half, 2 * t.numel()) for key, t in tensors.items()}
-            file = f"{_NAMES[name]}_model.safetensors" if name != "dit" else f"{_NAMES[name]}.safetensors"
-            metadata = _metadata(recipe, model, expert.step)
-            write_safetensors(
-                target / file, infos, lambda key, held=tensors: held[key].detach().cpu(), metadata
-            )
+    with exported(target) as whole:
+        for name in experts.steps:
+            expert = experts.activate(name)
+            with expert.for_inference() as network:
+                _write_network(whole, name, network, _metadata(recipe, model, expert.step))
+        write_json(whole / "variant.json", _row(model, experts, folder.name, target.resolve()))
+    return target
+
+
+def _write_network(folder: Path, name: str, network: nn.Module, metadata: dict[str, str]) -> None:
+    tensors = network.state_dict()
+    half = DTYPE_NAMES[torch.bfloat16]
+    infos = {key: TensorInfo(tuple(t.shape), half, 2 * t.numel()) for key, t in tensors.items()}
+    file = f"{_NAMES[name]}_model.safetensors" if name != "dit" else f"{_NAMES[name]}.safetensors"
+    write_safetensors(folder / file, infos, lambda key: tensors[key].detach().cpu(), metadata)
+
+
+def _row(model: Model, experts: Experts, name: str, base: Path) -> dict[str, Any]:
+    """The row of a model at `base` whose other parts are those of `model`."""
     others = {part: path for part, path in model.parts.items() if part not in experts.steps}
     where = {**others, "tokenizer": model.tokenizer}
     # A path that climbs out of a folder climbs out of where that folder really is.
-    base = target.resolve()
     places = {part: os.path.relpath(path.resolve(), base) for part, path in where.items()}
     # Adapters for few steps were made for the weights before.
-    row = {**to_json(model.variant), "name": folder.name, "parts": places, "fast": None}
-    write_json(target / "variant.json", row)
-    return target
+    return {**to_json(model.variant), "name": name, "parts": places, "fast": None}
 
 
 def _metadata(recipe: Recipe, model: Model, step: int) -> dict[str, str]:
     table: dict[str, Any] = recipe.as_table()
     return {
-        "wan22.version": __version__,
+        _VERSION: __version__,
         "wan22.base": model.name,
         "wan22.step": str(step),
         "wan22.recipe": json.dumps(table, ensure_ascii=False),

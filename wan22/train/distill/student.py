@@ -28,6 +28,7 @@ from wan22.train.adapt import attach
 from wan22.train.checkpoint import write_json
 from wan22.train.distill.trajectories import Kind, Recording, Trajectories
 from wan22.train.expert import Expert
+from wan22.train.export import exported
 from wan22.train.log import Log
 from wan22.train.losses import for_training, trainable
 from wan22.train.noise_ranges import generator
@@ -270,30 +271,27 @@ class Student:
                    for name in self.engine.variant.experts},
             sigmas=self.levels,
         )  # fmt: skip
-        for name, file in fast.loras.items():
-            expert, attention = self._wake(name)
-            try:
-                if not expert.done:
-                    raise CheckpointError(
-                        f"the expert {name!r} has not learned to the end; run again to go on"
-                    )
-                assert expert.adapters is not None
-                with expert.for_inference():
-                    pairs = {
-                        key: (a.bfloat16(), b.bfloat16()) for key, (a, b) in expert.adapters.factors().items()
-                    }
-                    write_lora(
-                        target / file,
-                        pairs,
-                        alpha=self.recipe.alpha,
-                        expert=None if name == "dit" else name,
-                        metadata=self._metadata(fast),
-                    )
-            finally:
-                self._lay_down(expert, attention)
-        write_json(target / "fast.json", asdict(fast) | {"steps": fast.steps})
+        with exported(target) as whole:
+            for name, file in fast.loras.items():
+                self._write(whole / file, name, fast)
+            write_json(whole / "fast.json", asdict(fast) | {"steps": fast.steps})
         self.log(f"the adapters are in {target}")
         return target
+
+    def _write(self, path: Path, name: str, fast: Fast) -> None:
+        expert, attention = self._wake(name)
+        try:
+            if not expert.done:
+                raise CheckpointError(f"the expert {name!r} has not learned to the end; run again to go on")
+            assert expert.adapters is not None
+            with expert.for_inference():
+                pairs = {
+                    key: (a.bfloat16(), b.bfloat16()) for key, (a, b) in expert.adapters.factors().items()
+                }
+                own = None if name == "dit" else name
+                write_lora(path, pairs, alpha=self.recipe.alpha, expert=own, metadata=self._metadata(fast))
+        finally:
+            self._lay_down(expert, attention)
 
     def _metadata(self, fast: Fast) -> dict[str, str]:
         return {

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from wan22.atomic import written_folder
 from wan22.errors import CheckpointError, OutputError, choose
 from wan22.weights.dtypes import DTYPE_NAMES
 from wan22.weights.edits.lora import Change, finite
@@ -48,9 +49,12 @@ def convert_lora(source: str | Path, target: str | Path, dialect: str) -> Path:
         raise OutputError(f"{target}: {source} is a pair, which is written as a folder")
     for adapter in adapters:  # all of a pair, before any of it is written
         _check_finite(adapter)
-    for adapter in adapters:
-        file = target if len(adapters) == 1 else target / f"{adapter.expert}_noise.safetensors"
-        _convert(adapter, file, dialect)
+    if len(adapters) == 1:
+        _convert(adapters[0], target, dialect)
+        return target
+    with written_folder(target) as folder:
+        for adapter in adapters:
+            _convert(adapter, folder / f"{adapter.expert}_noise.safetensors", dialect)
     return target
 
 
