@@ -108,7 +108,7 @@ def video(engine: Engine, clips: int, steps: int | None, folder: Path) -> tuple[
     audio = AudioTrack(str(path))
     image, prompt = portrait(size, fps)
     return Request(
-        prompt=prompt, image=image, audio=audio.heard(), size=size, frames=frames, steps=steps
+        prompt=prompt, image=image, audio=audio.samples(), size=size, frames=frames, steps=steps
     ), audio
 
 

@@ -213,7 +213,7 @@ def compare(
         found[name] = losses(engine, clips, prompts, sigmas=sigmas, seeds=seeds)
         if videos:
             log(f"{name}: {videos} videos")
-            boards[name] = scoreboard(engine, videos)["obeyed"]
+            boards[name] = scoreboard(engine, videos)["adherence"]
     others = [name for name in ("one", "long") if name in found]
     bands = [
         {
@@ -263,7 +263,7 @@ def lines(result: Mapping[str, Any]) -> list[str]:
         found.append(f"{label} " + " ".join(f"{row['loss'][name]:9.5f}" for name in names) + f"   {gains}")
     if boards := result["adherence"]:
         axes = list(next(iter(boards.values())))
-        found += ["", f"{'obeyed':18} " + " ".join(f"{name:>7}" for name in boards)]
+        found += ["", f"{'matches':18} " + " ".join(f"{name:>7}" for name in boards)]
         for axis in axes:
             cells = [f"{b[axis]['videos']:7.1%}" if axis in b else f"{'-':>7}" for b in boards.values()]
             found.append(f"{axis:18} " + " ".join(cells))

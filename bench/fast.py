@@ -78,7 +78,9 @@ def compare(
     for request in requests:
         fast.make(engine, fast_of(request))
     rows = {
-        name: adherence([{"obeyed": verdicts(video, a)} for video, a in zip(side.videos, asked, strict=True)])
+        name: adherence(
+            [{"verdicts": verdicts(video, a)} for video, a in zip(side.videos, asked, strict=True)]
+        )
         for name, side in (("full", full), ("fast", fast))
     }
     row = engine.variant
@@ -96,7 +98,7 @@ def compare(
         "sharpness": {"full": _sharpness(full.videos), "fast": _sharpness(fast.videos)},
         "alike_psnr": round(fmean(alike), 2),
         "all": {name: round(share(table), 4) for name, table in rows.items()},
-        "obeyed": {
+        "adherence": {
             axis: {name: round(rows[name][axis]["videos"], 4) for name in rows} | {"of": _of(rows, axis)}
             for axis in rows["full"]
             if axis in rows["fast"]
@@ -137,7 +139,7 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
         yield f"{what:18} {full:8.2f} {fast:8.2f}   {full / fast:.1f} times as fast"
     yield f"{'sharpness':18} {result['sharpness']['full']:8.2f} {result['sharpness']['fast']:8.2f}"
     yield f"{'all that was asked':18} {result['all']['full']:8.1%} {result['all']['fast']:8.1%}"
-    for axis, row in result["obeyed"].items():
+    for axis, row in result["adherence"].items():
         of = "/".join(str(n) for n in dict.fromkeys(row["of"]))
         yield f"{axis:18} {row['full']:8.1%} {row['fast']:8.1%}   of {of}"
     yield ""

@@ -206,7 +206,7 @@ def scoreboard(  # noqa: PLR0913 - each is an option of the command
         "takes": takes,
         "seconds_per_video": round(seconds, 2),
         "threads": torch.get_num_threads(),
-        "obeyed": board(asked, videos, clips, there_and_back(engine, clips) if through_vae else None),
+        "adherence": board(asked, videos, clips, there_and_back(engine, clips) if through_vae else None),
         "vae_psnr": vae_psnr(engine, seed),
         "image": image_scores(asked, continued, clips) if continued else None,
     }
@@ -245,15 +245,15 @@ def renders(shots: Sequence[Shot], size: tuple[int, int] = SIZE) -> list[np.ndar
 def verdicts(clip: np.ndarray, asked: EvalPrompt) -> list[dict[str, Any]]:
     """What a clip obeys of what was said, axis by axis, and in the coarser `VIEWS`."""
     found = [
-        {"axis": v.axis, "asked": v.asked, "measured": v.measured, "obeyed": v.obeyed}
+        {"axis": v.axis, "asked": v.asked, "measured": v.measured, "matches": v.matches}
         for v in judge(measure(clip, FPS), dict(asked.labels or {}))
     ]
     by_axis = {each["axis"]: each for each in found}
     for name, (axis, view) in VIEWS.items():
-        if axis in by_axis and by_axis[axis]["obeyed"] is not None:
+        if axis in by_axis and by_axis[axis]["matches"] is not None:
             each = by_axis[axis]
             seen = [view(str(each[key])) for key in ("asked", "measured")]
-            found.append({"axis": name, "asked": seen[0], "measured": seen[1], "obeyed": seen[0] == seen[1]})
+            found.append({"axis": name, "asked": seen[0], "measured": seen[1], "matches": seen[0] == seen[1]})
     return found
 
 
@@ -268,13 +268,13 @@ def board(
     `through` are the renders after the VAE there and back; its share is "vae", None without them.
     """
     judged, ideal, back = (
-        [{"obeyed": verdicts(clip, each)} for clip, each in zip(clips, asked, strict=True)]
+        [{"verdicts": verdicts(clip, each)} for clip, each in zip(clips, asked, strict=True)]
         for clips in (videos, perfect, through if through is not None else videos)
     )
     table = adherence(judged, ideal)
     kept = adherence(judged, back) if through is not None else {}
     wrong: dict[str, Counter[str]] = {axis: Counter() for axis in table}
-    for verdict in (each for video in judged for each in video["obeyed"] if each["obeyed"] is False):
+    for verdict in (each for video in judged for each in video["verdicts"] if each["matches"] is False):
         wrong[verdict["axis"]][f"{verdict['asked']} as {verdict['measured']}"] += 1
     return {
         axis: {
@@ -333,8 +333,8 @@ def lines(result: dict[str, Any], only: Sequence[str] | None = None) -> list[str
         f"{result['videos']} videos of {result['model']}{takes}, {result['seconds_per_video']} s each",
         "",
     ]
-    shown = {axis: row for axis, row in result["obeyed"].items() if only is None or axis in only}
-    made, perfect = (share(result["obeyed"], of) for of in ("videos", "perfect"))
+    shown = {axis: row for axis, row in result["adherence"].items() if only is None or axis in only}
+    made, perfect = (share(result["adherence"], of) for of in ("videos", "perfect"))
     whole = f"all that was asked: {made:.1%}, of perfect videos {perfect:.1%}"
     found += [*_table(shown), "", whole, "", *_wrong(shown)]
     psnr_of = result["vae_psnr"]

@@ -12,7 +12,7 @@ from wan22.types import Audio, Image
 _PHRASE = 20
 """Seconds after which the voice begins again."""
 
-_HEARD = 16_000
+_AUDIO = 16_000
 
 
 def puppet() -> PuppetShot:
@@ -23,7 +23,7 @@ def puppet() -> PuppetShot:
 def portrait(size: tuple[int, int], fps: float) -> tuple[Image, str]:
     """The silent puppet, `size` (width, height), and the words for it."""
     width, height = size
-    silent = perform(np.zeros(_HEARD, np.float32), _HEARD, 1, fps, seed=0)
+    silent = perform(np.zeros(_AUDIO, np.float32), _AUDIO, 1, fps, seed=0)
     video = render_puppet([puppet()], [silent], height=height, width=width, frames=1, fps=fps)
     return video[0, 0].numpy(), puppet_caption(puppet(), Random(0))
 

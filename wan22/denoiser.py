@@ -132,7 +132,7 @@ class Denoiser:
         n = branch.count
         known = None if self.channels is None else self.channels.expand(n, -1, -1, -1, -1)
         levels = NoiseLevels(levels.values.expand(n, -1), levels.index)
-        return self.network(x.expand(n, *x.shape), levels, branch.text, known, branch.beside)
+        return self.network(x.expand(n, *x.shape), levels, branch.text, known, branch.extra_tokens)
 
     def _levels(self, level: Level, x: Tensor) -> NoiseLevels:
         now = torch.tensor([[level.timestep]], dtype=torch.float32, device=x.device)
@@ -150,7 +150,7 @@ class _Branch:
 
     count: int
     text: TextMemory
-    beside: ExtraTokens | None
+    extra_tokens: ExtraTokens | None
 
 
 def keep_known(denoise: Denoise, known: ImageCondition, noise: Tensor) -> Denoise:

@@ -150,27 +150,27 @@ class Engine:
             yield Latents(latents, recipe)
             yield from self.decode_latents(latents, recipe)
             return
-        story = yield from self._story(job)
+        plan = yield from self._plan(job)
         carry = {} if done is None else done.carry
         for clip in range(0 if done is None else done.clip, job.canvas.clips):
-            carry = yield from self._clip(job, clip, texts, story, carry, clock)
+            carry = yield from self._clip(job, clip, texts, plan, carry, clock)
             clock.next_clip()
             yield ClipDone(clip + 1, job.canvas.clips, carry)
         yield Finished(job.canvas.fps, recipe)
 
     def _clip(
-        self, job: Job, clip: int, texts: dict[str, Context], story: ClipPlan, carry: Carry, clock: Clock
+        self, job: Job, clip: int, texts: dict[str, Context], plan: ClipPlan, carry: Carry, clock: Clock
     ) -> Generator[Event, Reply | None, Carry]:
         """Make one clip of several, and return what it leaves to the next."""
         if clip > 0 or self.variant.speech is not None:
             yield Phase("condition", "going on from the clip before" if clip else "hearing the audio")
-        condition = story.condition(clip, carry)
+        condition = plan.condition(clip, carry)
         x = self._noise(job, clip)
         if self.variant.speech is not None:
             x = x.to(self.dtype)  # as the release: each update is rounded to it (spec: quirk 46)
         x = (yield from self._denoise(job, clip, texts, condition, x, clock)).float()
         yield Phase("decode", f"{job.canvas.latent[0]} latent frames")
-        kept = postprocess.LastFrames(story.keep)
+        kept = postprocess.LastFrames(plan.keep)
         try:
             before = [] if condition.before is None else [condition.before.to(x)]
             stream = postprocess.own_frames(
@@ -184,9 +184,9 @@ class Engine:
             raise DecodeError(f"the VAE could not decode clip {clip + 1}: {error}") from error
         if clip + 1 == job.canvas.clips:
             return {}
-        return {**story.carry(kept.frames(), carry), **colour}
+        return {**plan.carry(kept.frames(), carry), **colour}
 
-    def _story(self, job: Job) -> Generator[Event, Reply | None, ClipPlan]:
+    def _plan(self, job: Job) -> Generator[Event, Reply | None, ClipPlan]:
         """How the clips of a video follow one another."""
         speech, audio = self.variant.speech, job.request.audio
         if speech is None or audio is None:

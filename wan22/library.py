@@ -103,7 +103,7 @@ def find_model(name: str | os.PathLike[str]) -> tuple[str, Path]:
     return row.name, folder
 
 
-def is_known(name: str) -> bool:
+def is_catalogued(name: str) -> bool:
     """Whether this is a name of the catalogue, an alias or a hub id in it."""
     if ALIASES.get(name, name) in (NANO, NANO_SPEECH):
         return True

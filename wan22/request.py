@@ -25,7 +25,7 @@ MAX_PROMPT = 20_000
 TENSORS = ("noise", "prompt_embeds", "negative_prompt_embeds")
 """What of a request stands in the place of what the engine makes otherwise."""
 
-HEARD_RATE = 16_000
+AUDIO_RATE = 16_000
 """Samples a second of the audio that drives a video."""
 
 MAX_RATIO = 32
@@ -369,9 +369,9 @@ def _check_audio(request: Request, variant: Variant) -> None:
     if audio is None:
         raise OptionError(f"{variant.name} needs audio that drives the video")
     check_samples(audio)
-    if audio.rate != HEARD_RATE:
+    if audio.rate != AUDIO_RATE:
         raise OptionError(
-            f"the audio must have {HEARD_RATE} samples a second, not {audio.rate}; "
+            f"the audio must have {AUDIO_RATE} samples a second, not {audio.rate}; "
             "wan22.media.audio.read_audio makes it so"
         )
     if request.video is not None or request.last_image is not None:

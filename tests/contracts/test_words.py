@@ -6,6 +6,7 @@ from dataclasses import fields as parts_of
 from dataclasses import is_dataclass
 from pathlib import Path
 
+import pytest
 import typer
 
 import wan22
@@ -21,6 +22,8 @@ FORMER = re.compile(
 )
 ALIASES = {"--afresh", "--film", "--hold-colour"}
 """Hidden options, kept for one release."""
+HIDDEN = {"eval(afresh)", "storyboard(film)"}
+"""The parameters behind them."""
 
 
 def former(names) -> list[str]:
@@ -50,6 +53,32 @@ def test_no_exported_name_has_a_former_word():
             if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
                 exported += ast.literal_eval(node.value)
     assert len(exported) > len(wan22.__all__) and not former(exported)
+
+
+def definitions(body, prefix="") -> list[str]:
+    """Public functions, their parameters, classes, their fields and methods, and constants of a module."""
+    found = []
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            if node.name.startswith("_") and node.name != "__init__":
+                continue
+            found.append(prefix + node.name)
+            if isinstance(node, ast.ClassDef):
+                found += definitions(node.body, f"{node.name}.")
+            else:
+                found += [f"{node.name}({each.arg})" for each in [*node.args.args, *node.args.kwonlyargs]]
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found += [
+                prefix + each.id for each in targets if isinstance(each, ast.Name) and each.id[0] != "_"
+            ]
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_public_definition_has_a_former_word(path):
+    found = definitions(ast.parse(path.read_text()).body)
+    assert [name for name in former(found) if name not in HIDDEN] == []
 
 
 def test_no_option_or_help_has_a_former_word():

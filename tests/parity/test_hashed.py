@@ -96,12 +96,12 @@ def speech_network() -> SpeechDiT:
 def test_the_speech_transformer_has_the_official_numbers(name):
     network = speech_network()
     motion = None if name.endswith("1") else given(4, 1, 16, 19, 16, 24)
-    beside = network.read_speech(
+    extra_tokens = network.read_speech(
         given(3, 1, 16, 1, 16, 24), given(6, 1, 25, 24, 20), motion, given(5, 1, 16, 5, 16, 24)
     )
     text = network.read_text([given(2, 7, 4096)])
     levels = NoiseLevels.uniform(torch.tensor([777.0]))
-    assert_expected(name, network(given(0, 1, 16, 5, 16, 24), levels, text, beside=beside)[0])
+    assert_expected(name, network(given(0, 1, 16, 5, 16, 24), levels, text, extra_tokens=extra_tokens)[0])
 
 
 @torch.inference_mode()

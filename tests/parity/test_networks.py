@@ -68,6 +68,8 @@ def test_the_velocity_of_speech_is_the_official_one(golden, relative_error):
     levels = NoiseLevels.uniform(given["timestep"])
     assert {"velocity", "velocity.drop_motion"} <= golden.outputs.keys()
     for name, motion in (("velocity", given["motion_latents"]), ("velocity.drop_motion", None)):
-        beside = network.read_speech(given["ref_latents"], given["audio"], motion, given["pose_latents"])
-        velocity = network(given["latents"], levels, text, beside=beside)
+        extra_tokens = network.read_speech(
+            given["ref_latents"], given["audio"], motion, given["pose_latents"]
+        )
+        velocity = network(given["latents"], levels, text, extra_tokens=extra_tokens)
         assert relative_error(velocity, golden.outputs[name]) <= BOUND, name

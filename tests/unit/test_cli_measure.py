@@ -45,7 +45,7 @@ def test_against_a_prompt_it_says_what_was_obeyed(run, tmp_path):
     code, out, _ = run("measure", path, "--against", "the camera pans right", "--json")
     values = json.loads(out)
     assert code == 0
-    assert [(v["axis"], v["asked"], v["obeyed"]) for v in values["verdicts"]] == [
+    assert [(v["axis"], v["asked"], v["matches"]) for v in values["verdicts"]] == [
         ("camera", "pan-right", False)
     ]
     assert values["score"] == 0.0
@@ -68,7 +68,7 @@ def test_a_spec_may_be_json_or_a_file_of_it(run, tmp_path):
     (tmp_path / "spec.json").write_text(spec)
     for against in (spec, tmp_path / "spec.json"):
         _, out, _ = run("measure", path, "--json", "--against", against)
-        assert [(v["axis"], v["obeyed"]) for v in json.loads(out)["verdicts"]] == [("camera", True)]
+        assert [(v["axis"], v["matches"]) for v in json.loads(out)["verdicts"]] == [("camera", True)]
 
 
 def test_it_draws_a_plot(run, tmp_path):

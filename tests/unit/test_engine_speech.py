@@ -327,12 +327,12 @@ def test_guidance_is_the_formula_and_up_to_one_only_what_is_heard_works(engine, 
     velocities = []
     for text, share in ((request.prompt, 1), ("a cube", 0)):
         with torch.inference_mode():
-            beside = network.read_speech(
+            extra_tokens = network.read_speech(
                 reference=heard[0]["reference"][:1], audio=hearing.clip(0, CLIP, FPS) * share
             )
             now = denoiser_module.NoiseLevels(torch.tensor([[level.timestep]]))
             velocities.append(
-                network(x[None], now, network.read_text(engine.encode_text([text])), None, beside)[0]
+                network(x[None], now, network.read_text(engine.encode_text([text])), None, extra_tokens)[0]
             )
     velocity = cfg(*velocities, guidance) if guidance > 1 else velocities[0]
     assert torch.allclose(got, velocity_to_x0(x, velocity, level), atol=1e-4, rtol=1e-4)

@@ -30,7 +30,7 @@ def test_footage_that_is_not_the_video_set_is_not_named_and_obeys_nothing(kind):
     assert {axis: found[axis].value for axis in NAMED} == dict.fromkeys(NAMED, UNKNOWN)
     assert all(found[axis].why and found[axis].confidence < 0.65 for axis in NAMED)
     verdicts = judge(found, NAMED)
-    assert [verdict.obeyed for verdict in verdicts] == [None] * len(NAMED)
+    assert [verdict.matches for verdict in verdicts] == [None] * len(NAMED)
     assert score(verdicts) == 0.0
 
 

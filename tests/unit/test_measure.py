@@ -145,7 +145,7 @@ def test_a_video_of_one_grey_tells_nothing_and_obeys_nothing(level):
         assert found[axis].value == UNKNOWN and found[axis].why, axis
     assert "blank" in found["time"].why
     asked = {"time": "night", "tone": "warm", "contrast": "high-contrast", "camera_angle": "overhead"}
-    assert [verdict.obeyed for verdict in judge(found, asked)] == [None] * len(asked)
+    assert [verdict.matches for verdict in judge(found, asked)] == [None] * len(asked)
 
 
 def test_a_cut_is_found_and_the_longer_shot_measured():
@@ -212,7 +212,7 @@ def test_a_clip_of_the_video_set_is_measured_as_its_labels_say():
     shot = Shot(colour="red", action="travel-left", time="day", camera="static", light_direction="right")
     found = measure(render([shot], frames=9, fps=4).numpy()[0], 4)
     asked = {axis: getattr(shot, axis) for axis in ("colour", "action", "time", "camera", "shot_size")}
-    assert {v.axis: v.obeyed for v in judge(found, asked)} == dict.fromkeys(asked, True)
+    assert {v.axis: v.matches for v in judge(found, asked)} == dict.fromkeys(asked, True)
 
 
 def test_a_measurement_is_json():

@@ -91,15 +91,15 @@ def engine(monkeypatch, tmp_path):
     return fake
 
 
-def judge_as(monkeypatch, obeyed):
+def judge_as(monkeypatch, matches):
     """A judge of one axis; `obeyed` says of frames and spec whether they agree."""
 
     def judged(frames, fps, spec):
         assert fps == 8 and frames.dtype == np.uint8
-        agrees = bool(obeyed(frames, spec))
+        agrees = bool(matches(frames, spec))
         return [
-            {"axis": "time", "asked": spec.time or "", "measured": "day", "obeyed": agrees, "why": ""},
-            {"axis": "lens", "asked": "<fisheye>", "measured": "unknown", "obeyed": None, "why": "not told"},
+            {"axis": "time", "asked": spec.time or "", "measured": "day", "matches": agrees, "why": ""},
+            {"axis": "lens", "asked": "<fisheye>", "measured": "unknown", "matches": None, "why": "not told"},
         ]
 
     monkeypatch.setattr(shots, "judged", judged)
@@ -254,6 +254,14 @@ def test_a_video_whose_record_was_not_written_is_measured_and_not_made_again(run
     assert len(engine.requests) == 3 and board()["shots"][0]["verdicts"]
 
 
+def test_a_record_of_an_earlier_version_is_read(run, engine, tmp_path):
+    run()
+    before = board()["shots"]
+    for record in (tmp_path / "out/video/takes").glob("*.json"):
+        record.write_text(record.read_text().replace('"matches"', '"obeyed"'))
+    assert run()[0] == 0 and len(engine.requests) == 3 and board()["shots"] == before
+
+
 def test_a_video_can_begin_with_a_still_of_the_same_prompt(run, engine):
     code, _, err = run("--from-stills")
     assert code == 0, err
@@ -400,7 +408,7 @@ def test_a_defect_of_ours_stops_at_once(run, engine):
 
 def test_a_video_too_short_to_be_measured_says_what_was_asked_and_not_checked(engine):
     rows = shots.not_checked(ShotSpec("a ball", camera=["static"], time="night"), "too short")
-    assert [(row["axis"], row["obeyed"], row["why"]) for row in rows] == [
+    assert [(row["axis"], row["matches"], row["why"]) for row in rows] == [
         ("time", None, "too short"),
         ("camera", None, "too short"),
     ]

@@ -13,7 +13,7 @@ ROWS = tuple(
         "axis": f"axis_{i}",
         "asked": "a $x$ & <b>",
         "measured": "other",
-        "obeyed": (True, False, None)[i % 3],
+        "matches": (True, False, None)[i % 3],
         "why": "",
     }
     for i in range(12)

@@ -96,14 +96,14 @@ def speech_parameters(arch: DiTArch) -> int:
         return 0
     quarter = d // 4
     narrow = 3 * speech.audio_dim * quarter + quarter
-    heard = (
+    layers = (
         speech.audio_states + (speech.audio_tokens + 1) * narrow + d
     )  # both first convolutions, the learned token
-    heard += (3 * quarter * (d // 2) + d // 2) + (3 * (d // 2) * d + d) + (d * d + d)
+    layers += (3 * quarter * (d // 2) + d // 2) + (3 * (d // 2) * d + d) + (d * d + d)
     tap = 4 * (d * d + d) + 2 * d + (d * 2 * d + 2 * d)
     pose = 4 * speech.pose_channels * d + d
     packer = (4 + 32 + 256) * arch.in_channels * d + 3 * d
-    return heard + len(speech.inject) * tap + pose + packer + 3 * d
+    return layers + len(speech.inject) * tap + pose + packer + 3 * d
 
 
 def text_parameters(arch: UMT5Arch) -> int:

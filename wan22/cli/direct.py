@@ -77,7 +77,7 @@ def extend(
 
     The extended prompt is printed; what it was goes to stderr.
     """
-    made = extended(prompt, engine_of(engine), seed=seed, image=image, language=language, afresh=True)
+    made = extended(prompt, engine_of(engine), seed=seed, image=image, language=language, restart=True)
     show = report.answer(json)
     if not json:  # the result says all of it
         show.note(f"before: {made['before']}")

@@ -99,12 +99,12 @@ def remarks(found: Drift) -> list[str]:
 def _measure(file: str, fps: float | None, log: Callable[[WorkProgress], None]) -> Drift:
     from wan22.clock import StepCounter
     from wan22.director.drift import MIN_SECONDS, DriftMeter
-    from wan22.media.file_types import IMAGES, sniff
+    from wan22.media.file_types import IMAGES, file_type
     from wan22.media.sequence import is_sequence
     from wan22.media.video import probe, stream_clip
 
     info = probe(file, fps)
-    if info.frames == 1 and not is_sequence(file) and sniff(file) in IMAGES:
+    if info.frames == 1 and not is_sequence(file) and file_type(file) in IMAGES:
         raise MediaError(f"{file} is an image; drift is measured on a video.")
     if info.seconds < MIN_SECONDS - 0.5 / info.fps:
         raise MediaError(f"{file} lasts {info.seconds:.2f} s; drift is measured from {MIN_SECONDS:g} s on.")

@@ -48,7 +48,7 @@ def eval(
         from wan22.train.evaluation.report import plot, table
         from wan22.train.evaluation.run import evaluate
 
-        result = evaluate(asked, folder, log=show.log, afresh=afresh or restart)
+        result = evaluate(asked, folder, log=show.log, restart=afresh or restart)
         image = folder / "eval.png"
         with written_own(image) as part:
             plot(result, part)

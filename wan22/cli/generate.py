@@ -13,7 +13,7 @@ from wan22.cli import options as o
 from wan22.cli import report
 from wan22.errors import OptionError, choose
 from wan22.fields import DECODE, VIDEO
-from wan22.production.audio import Asked
+from wan22.production.audio import AudioOptions
 from wan22.production.direction import Direction
 from wan22.production.publish import LATENTS_SUFFIX, Target, place_of, publish, read_latents
 from wan22.production.rerender import find_kept_audio
@@ -52,11 +52,11 @@ def as_work(given: o.Given, suffix: str) -> Work:
         codec=given["codec"],
         count=given["count"],
         overwrite=given["overwrite"],
-        audio=Asked(
+        audio=AudioOptions(
             given["audio"], given["say"], given["audio_start"], given["seconds"], given["speaker"], given["voice"],
             given["language"], given["voice_sample"],
         ),
-        afresh=bool(given["restart"]),
+        restart=bool(given["restart"]),
         loras=given["lora"],
         direction=Direction(**{field.name: given[field.name] for field in fields(Direction)}),
         takes=Takes(given["best_of"], bool(given["keep_takes"])),
@@ -75,7 +75,7 @@ PARTS = ("high", "low", "dit", "vae", "text", "tokenizer")
 TASKS = ("t2v", "i2v", "v2v", "s2v")
 
 
-def check_task(task: str | None, audio: Asked, files: dict[str, str]) -> str:
+def check_task(task: str | None, audio: AudioOptions, files: dict[str, str]) -> str:
     """The task that the options ask for. Raises OptionError if another one is named."""
     has_image = "image" in files or "last_image" in files
     asked = "s2v" if audio.given else "v2v" if "video" in files else "i2v" if has_image else "t2v"

@@ -70,15 +70,15 @@ def table(found: Measurement, verdicts: list[Verdict]) -> list[str]:
     lines = [f"{'axis':16} {'asked':22} {'measured':22} {'sure':>5}  as asked"]
     said = {verdict.axis for verdict in verdicts}
     for v in verdicts:
-        mark = {True: "yes", False: "NO", None: "-"}[v.obeyed] + (f"  ({v.why})" if v.why else "")
+        mark = {True: "yes", False: "NO", None: "-"}[v.matches] + (f"  ({v.why})" if v.why else "")
         lines.append(f"{v.axis:16} {v.asked:22} {v.measured:22} {v.confidence:5.0%}  {mark}")
     for axis, reading in found.readings.items():
         if axis not in said:
             why = f"  ({reading.why})" if reading.why else ""
             lines.append(f"{axis:16} {'':22} {reading.value:22} {reading.confidence:5.0%}{why}")
-    known = [v.obeyed for v in verdicts if v.obeyed is not None]
+    known = [v.matches for v in verdicts if v.matches is not None]
     if verdicts:
-        unchecked = ", ".join(v.axis for v in verdicts if v.obeyed is None)
+        unchecked = ", ".join(v.axis for v in verdicts if v.matches is None)
         lines += [
             "",
             f"{sum(known)} of {len(known)} as asked" + (f"; not checked: {unchecked}" if unchecked else ""),

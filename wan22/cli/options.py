@@ -174,10 +174,10 @@ def _value(row: Field, typed: dict[str, Any]) -> Any:
 _LORA = re.compile(
     r"(?P<path>.+?)(?::(?P<strength>[-+]?(?:\d+\.?\d*|\.\d+)))?(?:@(?P<expert>[A-Za-z]+))?(?P<skip>(?:~[a-z_]+)*)"
 )
-AskedLoRA = tuple[str, float, str | None] | tuple[str, float, str | None, tuple[str, ...]]
+LoRAOption = tuple[str, float, str | None] | tuple[str, float, str | None, tuple[str, ...]]
 
 
-def parse_lora(text: str) -> AskedLoRA:
+def parse_lora(text: str) -> LoRAOption:
     """Read "style.safetensors:0.8@high": path, strength (1 if left out), expert (None if left out).
 
     "style.safetensors~patch_embedding" has the parts of the network that are left out as a fourth.
@@ -189,7 +189,7 @@ def parse_lora(text: str) -> AskedLoRA:
     return (*asked, tuple(match["skip"][1:].split("~"))) if match["skip"] else asked
 
 
-def parse_loras(texts: list[str] | None) -> tuple[AskedLoRA, ...]:
+def parse_loras(texts: list[str] | None) -> tuple[LoRAOption, ...]:
     """Read every --lora, as `parse_lora`; none were given: ()."""
     return tuple(parse_lora(text) for text in texts or ())
 

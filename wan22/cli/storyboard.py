@@ -244,7 +244,7 @@ def _make(script: Script, shots: list[production.Shot], studio: production.Studi
     board = None
     for shot in shots:
         try:
-            take, takes = studio.shoot(shot)
+            take, takes = studio.make(shot)
         except OutputError:
             raise  # there is no room for the others either
         except Exception as error:

@@ -40,9 +40,9 @@ def _place(name: str) -> Path:
     path = Path(name).expanduser()
     if path.exists() or path.is_symlink():
         return path
-    from wan22.library import find_model, is_known
+    from wan22.library import find_model, is_catalogued
 
-    return find_model(name)[1] if is_known(name) else path
+    return find_model(name)[1] if is_catalogued(name) else path
 
 
 def _model(found: dict[str, Any]) -> Iterator[str]:

@@ -96,18 +96,18 @@ def instructions(brief: Brief, *, sees: bool) -> str:
             if sees
             else "A shot begins with an image that you cannot see."
         )
-        wish = (
+        user_message = (
             "If the wish is no more than a verb, add whom in the image it is about."
             if brief.prompt.strip()
             else "The wish is empty: imagine from the image alone who moves, and how."
         )
-        text = _IMAGE.format(seen=seen, wish=wish, length=length, language=language)
+        text = _IMAGE.format(seen=seen, user_message=user_message, length=length, language=language)
     rows = [row for row in AXES if (brief.task == "t2v" and row.key != "style") or row.key == "camera"]
     words = [f"{row.name()}: {', '.join(term.phrase(brief.language) for term in row.terms)}" for row in rows]
     return "\n".join((text, "", "Vocabulary", *words))
 
 
-def wish(brief: Brief) -> str:
+def user_message(brief: Brief) -> str:
     """The user's turn."""
     return f"<prompt>\n{brief.prompt.strip()}\n</prompt>"
 

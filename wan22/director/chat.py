@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from wan22 import web
-from wan22.director.brief import Brief, answer, instructions, wish
+from wan22.director.brief import Brief, answer, instructions, user_message
 from wan22.errors import ExtendError, OptionError
 
 MAX_BYTES = 4 << 20
@@ -58,7 +58,7 @@ class ChatExtender:
 
     def extend(self, brief: Brief) -> str:
         """Return the longer prompt. Raises ExtendError for a server that is down, slow, refuses, or talks nonsense."""
-        asked: str | list[dict[str, Any]] = wish(brief)
+        asked: str | list[dict[str, Any]] = user_message(brief)
         if brief.image is not None:
             image = {"type": "image_url", "image_url": {"url": data_url(brief.image)}}
             asked = [image, {"type": "text", "text": asked}]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from wan22.director.camera import DIRECTIONS
 from wan22.director.image import FAMILY
@@ -79,7 +80,7 @@ class Verdict:
     axis: str
     asked: str
     measured: str
-    obeyed: bool | None
+    matches: bool | None
     why: str = ""
     confidence: float = 0.0
 
@@ -116,11 +117,16 @@ def measurable(asked: ShotSpec | str | Mapping[str, str]) -> bool:
     return any(axis not in _BLIND for axis, _ in wanted(asked))
 
 
+def present_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A verdict as a file has it, whose `matches` was called `obeyed` by earlier versions."""
+    return {"matches" if name == "obeyed" else name: value for name, value in row.items()}
+
+
 def score(verdicts: Iterable[Verdict]) -> float:
     """Share of the known verdicts that were obeyed, each weighted by its confidence; 0 if none is known."""
-    known = [verdict for verdict in verdicts if verdict.obeyed is not None]
+    known = [verdict for verdict in verdicts if verdict.matches is not None]
     weight = sum(verdict.confidence for verdict in known)
-    return sum(verdict.confidence for verdict in known if verdict.obeyed) / weight if weight else 0.0
+    return sum(verdict.confidence for verdict in known if verdict.matches) / weight if weight else 0.0
 
 
 def colour_said(text: str) -> str | None:
@@ -170,8 +176,8 @@ def _verdict(measurement: Measurement, axis: str, asked: str) -> Verdict:
     if reading.value == UNKNOWN:
         return Verdict(axis, asked, UNKNOWN, None, reading.why or "it cannot be told from this video")
     rule = _RULES.get(axis, _same)
-    obeyed, why = rule(asked, reading, measurement)
-    return Verdict(axis, asked, reading.value, obeyed, why, reading.confidence)
+    matches, why = rule(asked, reading, measurement)
+    return Verdict(axis, asked, reading.value, matches, why, reading.confidence)
 
 
 Answer = tuple[bool | None, str]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wan22.director.brief import Brief, answer, instructions, wish
+from wan22.director.brief import Brief, answer, instructions, user_message
 from wan22.errors import CheckpointError, ExtendError, OptionError
 
 
@@ -43,7 +43,7 @@ class LocalExtender:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         turns = [
             {"role": "system", "content": instructions(brief, sees=False)},
-            {"role": "user", "content": wish(brief)},
+            {"role": "user", "content": user_message(brief)},
         ]
         asked = tokenizer.apply_chat_template(
             turns,

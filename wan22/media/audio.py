@@ -23,7 +23,7 @@ from av.stream import Disposition
 from wan22.atomic import written
 from wan22.errors import MediaError, OptionError, OutputError
 from wan22.files import PathLike, reading
-from wan22.media.file_types import AUDIO, check_whole, first_frame, sniff_audio
+from wan22.media.file_types import AUDIO, audio_file_type, check_whole, first_frame
 from wan22.types import Audio
 
 __all__ = [
@@ -141,7 +141,7 @@ class AudioReader:
 
     def __init__(self, path: PathLike) -> None:
         self.path = path
-        self._kind = sniff_audio(path)
+        self._kind = audio_file_type(path)
         check_whole(path, self._kind)
         with self.opened() as (container, stream):
             first = next(container.decode(stream), None)

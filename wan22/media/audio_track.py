@@ -23,7 +23,7 @@ from wan22.atomic import written
 from wan22.errors import OptionError, OutputError
 from wan22.media.audio import RESAMPLER, AudioReader
 from wan22.media.encoding import MUX_OPTIONS
-from wan22.media.file_types import PathLike, sniff
+from wan22.media.file_types import PathLike, file_type
 from wan22.media.opening import open_clip
 from wan22.media.output_paths import target_kind
 from wan22.media.video import probe
@@ -94,7 +94,7 @@ def add_audio(
             "or keep the audio in a file of its own."
         )
     track = _TRACKS[kind]
-    if sniff(video) != track.demuxer:
+    if file_type(video) != track.demuxer:
         raise OutputError(
             f"{output} is to be {kind}, and {video} is not: images are copied, so the container must stay. "
             f"Name the output {Path(output).stem}{Path(video).suffix}."

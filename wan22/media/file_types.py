@@ -54,7 +54,7 @@ _REFUSED = (
 )
 
 
-def sniff(path: PathLike) -> str:
+def file_type(path: PathLike) -> str:
     """Tell the kind of the file: one of `IMAGES` or `VIDEOS`.
 
     Raises MediaError for a missing file, a folder, an empty or unreadable file, and every other kind.
@@ -72,16 +72,16 @@ def sniff(path: PathLike) -> str:
     raise MediaError(f"{path} is {_describe(head)}, not an image or clip. What can be read: {_KNOWN}.")
 
 
-def sniff_audio(path: PathLike) -> str:
+def audio_file_type(path: PathLike) -> str:
     """Tell the kind of a file that may hold audio: one of `AUDIO` or `VIDEOS`.
 
-    Raises MediaError as `sniff` does, and for images.
+    Raises MediaError as `file_type` does, and for images.
     """
     head = _head(path)
     if kind := _audio_kind(first_frame(path, head)):
         return kind
     if any(head.startswith(magic) for magic in (b"\x1a\x45\xdf\xa3", b"RIFF")) or head[4:8] in _BOXES:
-        kind = sniff(path)
+        kind = file_type(path)
         if kind in VIDEOS:
             return kind
     if any(head.startswith(magic) for magic, _ in _MAGIC) or head[8:12] in (b"WEBP", *_HEIF_BRANDS):

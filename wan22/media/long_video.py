@@ -79,7 +79,7 @@ class LongVideo:
             video.close(recipe | {"clips_sha256": video.digest()})
 
     `identity` is a JSON-able dict of everything that the images depend on. If an unfinished video lies there, it
-    is resumed, or refused if its identity differs; `afresh` throws it away instead. Memory does not grow with
+    is resumed, or refused if its identity differs; `restart` throws it away instead. Memory does not grow with
     length. Leaving the block without `close`, by an error or not, keeps the finished clips, as does the end of
     the process, however it comes.
 
@@ -96,7 +96,7 @@ class LongVideo:
         identity: dict[str, Any],
         quality: str = "high",
         codec: str | None = None,
-        afresh: bool = False,
+        restart: bool = False,
     ) -> None:
         encoding = Encoding.of(path, fps, size, quality, codec)
         if encoding.kind == "gif":
@@ -126,7 +126,7 @@ class LongVideo:
             if encoding.kind == output_paths.SEQUENCE
             else FragmentStore(self.folder, encoding)
         )
-        self._lock = self._take(afresh)
+        self._lock = self._take(restart)
         self._open = True
         try:
             self._resume()
@@ -248,7 +248,7 @@ class LongVideo:
         if not self._open:
             raise ValueError(f"the video {self.path} is closed")
 
-    def _take(self, afresh: bool) -> int:
+    def _take(self, restart: bool) -> int:
         """Make the folder if need be, and lock it; the lock ends with the process."""
         handle = -1
         try:
@@ -268,7 +268,7 @@ class LongVideo:
         for old, new in _FORMER.items():
             if (self.folder / old).exists() and not (self.folder / new).exists():
                 (self.folder / old).replace(self.folder / new)
-        if afresh:
+        if restart:
             for entry in self.folder.iterdir():
                 if entry.name != "lock":
                     entry.unlink()

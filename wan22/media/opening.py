@@ -17,7 +17,7 @@ from PIL import Image
 
 from wan22.errors import MediaError
 from wan22.files import PathLike, reading
-from wan22.media.file_types import IMAGES, check_whole, sniff
+from wan22.media.file_types import IMAGES, check_whole, file_type
 
 MAX_SIDE = 4096
 """Longest side of a clip's frame in pixels."""
@@ -32,7 +32,7 @@ def open_image(path: PathLike) -> Generator[Image.Image]:
 
     Raises MediaError for anything that goes wrong, here or while the caller decodes.
     """
-    kind = sniff(path)
+    kind = file_type(path)
     if kind not in IMAGES:
         raise MediaError(f"{path} is a clip, not an image. Give it as the video, or save one frame as PNG.")
     check_whole(path, kind)
@@ -63,7 +63,7 @@ def open_image(path: PathLike) -> Generator[Image.Image]:
 @contextmanager
 def open_clip(path: PathLike) -> Generator[InputContainer]:
     """Open a clip or a GIF with the demuxer of its kind; whatever breaks, here or in the caller, is a MediaError."""
-    kind = sniff(path)
+    kind = file_type(path)
     if kind in IMAGES and kind != "gif":
         raise MediaError(f"{path} is an image, not a clip.")
     check_whole(path, kind)

@@ -6,7 +6,7 @@ from typing import Any
 
 from wan22.files import PathLike
 from wan22.media import image
-from wan22.media.file_types import IMAGES, sniff
+from wan22.media.file_types import IMAGES, file_type
 from wan22.media.opening import open_clip
 from wan22.media.recipe_text import (
     RECIPE_KEY,
@@ -38,7 +38,7 @@ def read_recipe(path: PathLike) -> dict[str, Any] | None:
     """
     if is_sequence(path):
         path = first_of(path)
-    kind = sniff(path)
+    kind = file_type(path)
     text = image.recipe_text(path) if kind in IMAGES else _video_text(path)
     return None if text is None else parse_recipe(text, path)
 

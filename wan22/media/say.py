@@ -28,7 +28,7 @@ from wan22.media.audio import probe_audio, read_audio, resample
 from wan22.media.file_types import PathLike
 from wan22.types import Audio
 
-__all__ = ["EspeakSpeaker", "ServerSpeaker", "Speaker", "open_speaker", "split_text"]
+__all__ = ["EspeakSynthesizer", "ServerSynthesizer", "SpeechSynthesizer", "open_tts", "split_text"]
 
 MAX_TEXT = 200_000
 """Longest text in characters: about four hours of speech, the longest audio that is read."""
@@ -39,7 +39,7 @@ _INSTALL = (
 )
 
 
-class Speaker(Protocol):
+class SpeechSynthesizer(Protocol):
     """Something that can read a text aloud."""
 
     def say(self, text: str) -> Audio:
@@ -51,7 +51,7 @@ class Speaker(Protocol):
         ...
 
 
-def open_speaker(
+def open_tts(
     spec: str,
     *,
     voice: str | None = None,
@@ -61,19 +61,19 @@ def open_speaker(
     speed: float = 1.0,
     sample: PathLike | None = None,
     sample_text: str | None = None,
-) -> Speaker:
+) -> SpeechSynthesizer:
     """Return the speaker that `spec` names: "espeak", or the http(s) address of a server.
 
-    With espeak, `voice` is one of `EspeakSpeaker.voices()`, or one of its `variants()` ("f3") of the voice for
+    With espeak, `voice` is one of `EspeakSynthesizer.voices()`, or one of its `variants()` ("f3") of the voice for
     `language`. `model`, `key`, `sample` (a recording of the voice to imitate) and `sample_text`
     (what is said in it) are for servers. Raises OptionError for a spec or option that cannot be, SpeechError
     if espeak-ng is not installed, MediaError for a sample that is no audio.
     """
     if re.match(r"https?://", spec, re.IGNORECASE):
-        return ServerSpeaker(
+        return ServerSynthesizer(
             spec,
-            model=model or ServerSpeaker.model,
-            voice=voice or ServerSpeaker.voice,
+            model=model or ServerSynthesizer.model,
+            voice=voice or ServerSynthesizer.voice,
             key=key,
             language=language,
             speed=speed,
@@ -88,14 +88,14 @@ def open_speaker(
     for name, value in given.items():
         if value is not None:
             raise OptionError(f"espeak knows no {name}; only a speech server does.")
-    if voice and not language and voice in EspeakSpeaker().variants():
-        language = EspeakSpeaker.voice
-    name = f"{language}+{voice}" if language and voice else voice or language or EspeakSpeaker.voice
-    return EspeakSpeaker(name, speed=speed)
+    if voice and not language and voice in EspeakSynthesizer().variants():
+        language = EspeakSynthesizer.voice
+    name = f"{language}+{voice}" if language and voice else voice or language or EspeakSynthesizer.voice
+    return EspeakSynthesizer(name, speed=speed)
 
 
 @dataclass(frozen=True)
-class EspeakSpeaker:
+class EspeakSynthesizer:
     """The program espeak-ng (or the older espeak) on this machine: a robot's voice, in 100 languages.
 
     `voice` is one of `voices()`, or one with a variant: "en", "de", "en-us+f3". `speed` 1 is 175 words a minute;
@@ -177,7 +177,7 @@ class EspeakSpeaker:
 
 
 @dataclass(frozen=True)
-class ServerSpeaker:
+class ServerSynthesizer:
     """A server that speaks the OpenAI form: POST {url}/v1/audio/speech, JSON in, an audio file out.
 
     `url` may be the server's address, or go on to /v1 or /v1/audio/speech. `sample` is a recording of the voice

@@ -72,13 +72,13 @@ def packet_times(
             last = float(packet.duration or 0) * base
             if len(stamps) > MAX_FRAMES:
                 raise MediaError(f"{path} has more than {MAX_FRAMES:,} frames. Cut it first.")
-    told = stream.average_rate or stream.guessed_rate
-    known = float(told) if told and 0 < told <= 1000 else None
+    nominal = stream.average_rate or stream.guessed_rate
+    known = float(nominal) if nominal and 0 < nominal <= 1000 else None
     if not stamps or (known is None and (len(stamps) < 2 or None in stamps)):
-        raise MediaError(f"{path} has no usable length: {len(stamps)} frames at {told} a second.")
+        raise MediaError(f"{path} has no usable length: {len(stamps)} frames at {nominal} a second.")
     if None in stamps or not base:  # AVI keeps no times
         assert known is not None
-        return of_starts(np.arange(len(stamps)) / known, len(stamps) / known, told=known)
+        return of_starts(np.arange(len(stamps)) / known, len(stamps) / known, nominal=known)
     shown = np.unique(np.array(stamps)) * base
     origin = float(shown[0] if begin is None else max(shown[0], begin))
     shown = shown[shown >= origin - 1e-6] - origin
@@ -87,19 +87,19 @@ def packet_times(
 
 
 def of_starts(
-    starts: np.ndarray, end: float, origin: float = 0.0, told: float | None = None, drawn: bool = False
+    starts: np.ndarray, end: float, origin: float = 0.0, nominal: float | None = None, drawn: bool = False
 ) -> Times:
-    """Times whose constant rate is the one that was told, where the frames agree with it within 2 %."""
+    """Times whose constant rate is `nominal`, where the frames agree with it within 2 %."""
     mean = len(starts) / float(end)
     steps = np.diff(np.append(starts, end) if drawn else starts)
     if len(steps) < 2 - drawn or not starts[-1]:
-        return Times(starts, float(end), origin, told or mean, False)
+        return Times(starts, float(end), origin, nominal or mean, False)
     step, slope = float(np.median(steps)), (len(starts) - 1) / float(starts[-1])
     off_line = np.abs(starts - np.arange(len(starts)) / slope).max()
     # Containers round times to 1 ms.
     if steps.max() - steps.min() > 0.25 * step + EARLY or off_line > 0.5 * step + EARLY:
         return Times(starts, float(end), origin, mean, True)
-    rate = told if told and abs(slope / told - 1) < 0.02 else slope
+    rate = nominal if nominal and abs(slope / nominal - 1) < 0.02 else slope
     return Times(starts, float(end) if drawn else float(starts[-1]) + 1 / rate, origin, rate, False)
 
 

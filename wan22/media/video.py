@@ -20,7 +20,7 @@ from av.container import InputContainer
 from wan22.errors import MediaError
 from wan22.files import PathLike
 from wan22.media import image as still
-from wan22.media.file_types import IMAGES, sniff
+from wan22.media.file_types import IMAGES, file_type
 from wan22.media.opening import check_sides, open_clip, open_image, video_stream
 from wan22.media.sequence import images_of, is_sequence, rate_of
 from wan22.media.shown import Look, Size, covering, look_of
@@ -238,12 +238,12 @@ def look(path: PathLike, fps: float | None = None) -> Source:
     """Look at a clip, animated image, image or sequence; arguments and errors as in `probe`."""
     if is_sequence(path):
         return _look_at_sequence(path, rate_of(path, fps))
-    kind = sniff(path)
+    kind = file_type(path)
     return _look_at_clip(path) if kind not in IMAGES or kind == "gif" else _look_at_image(path)
 
 
 def _look_at_clip(path: PathLike) -> Source:
-    drawn = sniff(path) == "gif"
+    drawn = file_type(path) == "gif"
     shown, times, codec, has_audio = _look_at(path)
     check_sides(shown.size, path)
     notices = tuple(f"{path} {told}" for told in shown.notices)
@@ -271,7 +271,7 @@ def _look_at(path: PathLike) -> tuple[Look, Times, str, bool]:
         first = next(container.decode(stream), None)
         if first is None:
             raise MediaError(f"{path} holds a video stream without a single frame.")
-        drawn = sniff(path) == "gif"
+        drawn = file_type(path) == "gif"
         ratio = 1.0 if drawn else float(stream.sample_aspect_ratio or 1) or 1.0
         shown = look_of(first, path, ratio)
         codec, has_audio, begin = stream.codec.name, bool(container.streams.audio), first.time
@@ -282,7 +282,7 @@ def _look_at(path: PathLike) -> tuple[Look, Times, str, bool]:
 
 def _look_at_image(path: PathLike) -> Source:
     with open_image(path) as image:
-        kind = sniff(path)
+        kind = file_type(path)
         width, height = image.size
         # EXIF orientation: a quarter turn. Pillow gives a TIFF's size as shown.
         if kind != "tiff" and image.getexif().get(0x0112, 1) in (5, 6, 7, 8):
@@ -325,7 +325,7 @@ def _look_at_sequence(path: PathLike, fps: float) -> Source:
     images = images_of(path)
     first = _look_at_image(images[0]).info
     size = first.width, first.height
-    times = of_starts(np.arange(len(images)) / fps, len(images) / fps, told=fps)
+    times = of_starts(np.arange(len(images)) / fps, len(images) / fps, nominal=fps)
 
     def frames_from(start: float) -> Iterator[tuple[float, Any]]:
         index = max(0, int(np.searchsorted(times.starts, start + EARLY, "right")) - 1)

@@ -66,7 +66,7 @@ class TimeRows(NamedTuple):
     rows: Float[Tensor, "b k parts d"]
     index: Tensor | None
 
-    def part(self, i: int) -> Float[Tensor, "b #l d"]:
+    def part(self, i: int) -> Float[Tensor, " b #l d"]:
         rows = self.rows[:, :, i]
         return rows if self.index is None else rows[:, self.index]
 

@@ -78,7 +78,7 @@ class ExtraTokens(NamedTuple):
     `table`; `taps` name what follows a block. Only the noisy tokens pass the head.
     """
 
-    added: Float[Tensor, "b #l d"]
+    added: Float[Tensor, " b #l d"]
     tokens: Float[Tensor, "b m d"]
     table: Rotation
     taps: Mapping[int, Tap]
@@ -148,7 +148,7 @@ class WanDiT(nn.Module):
         levels: NoiseLevels,
         text: TextMemory,
         channels: Float[Tensor, "b y t h w"] | None = None,
-        beside: ExtraTokens | None = None,
+        extra_tokens: ExtraTokens | None = None,
     ) -> Float[Tensor, "b o t h w"]:
         """Predict the flow velocity (noise - clean) of noisy latents `x`, in float32.
 
@@ -159,10 +159,10 @@ class WanDiT(nn.Module):
         tokens = self.embed(x, channels)
         table, taps = rotation(grid, self.arch.dim // self.arch.heads, tokens.device), {}
         own = tokens.shape[1]
-        if beside is not None:
-            tokens = torch.cat([tokens + beside.added, beside.tokens], dim=1)
-            table = _joined(table, beside.table)
-            levels, taps = levels.followed_by_clean(own, beside.tokens.shape[1]), beside.taps
+        if extra_tokens is not None:
+            tokens = torch.cat([tokens + extra_tokens.added, extra_tokens.tokens], dim=1)
+            table = _joined(table, extra_tokens.table)
+            levels, taps = levels.followed_by_clean(own, extra_tokens.tokens.shape[1]), extra_tokens.taps
         embedded, projected = self.read_time(levels)
         tokens = self.trunk(tokens, projected, text, table, taps, own)
         return self.fold(self.head(tokens[:, :own], embedded.first(own)), grid)

@@ -137,8 +137,8 @@ class Injector(nn.Module):
         """Add to the video's tokens what tap i hears."""
         frames = rearrange(x, "b (t p) d -> b t p d", t=memory.shift.shape[1])
         y = layer_norm(frames, eps=1e-5) * memory.scale + memory.shift
-        heard = self.injector[i](y.flatten(0, 1), memory.tokens, attention)
-        return x + heard.view_as(x)
+        speech = self.injector[i](y.flatten(0, 1), memory.tokens, attention)
+        return x + speech.view_as(x)
 
 
 class FramePacker(nn.Module):

@@ -126,8 +126,8 @@ def _step_loss(
             network.text, tokenizer, prompts, recipe.dit.text_len, recipe.word_dropout, generator
         )
         memory = network.dit.read_text(contexts)
-        beside = network.dit.read_speech(reference, audio, motion)
+        extra_tokens = network.dit.read_speech(reference, audio, motion)
         x = (1 - s) * clips + s * noise
-        velocity = network.dit(x, NoiseLevels.uniform(sigmas * 1000), memory, beside=beside)
+        velocity = network.dit(x, NoiseLevels.uniform(sigmas * 1000), memory, extra_tokens=extra_tokens)
     weights = motion_weights(clips, recipe.motion_weight_threshold, recipe.motion_weight_max)
     return (weights * (velocity.float() - (noise - clips)).square()).mean()

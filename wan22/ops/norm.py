@@ -31,7 +31,7 @@ def rms_norm(
 
 
 def channel_norm(
-    x: Float[Tensor, "b c *grid"], gamma: Float[Tensor, "c *ones"]
+    x: Float[Tensor, "b c *grid"], gamma: Float[Tensor, " c *ones"]
 ) -> Float[Tensor, "b c *grid"]:
     """Scale every position's channel vector to length sqrt(c), then by gamma (the VAE's "RMS_norm")."""
     return F.normalize(x, dim=1) * (gamma * x.shape[1] ** 0.5)

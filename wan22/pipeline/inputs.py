@@ -16,7 +16,7 @@ from wan22.media.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, read_audio, resa
 from wan22.media.image import read_image
 from wan22.media.video import read_condition
 from wan22.pipeline.output import OUTPUT_TYPES, PathLike, PipelineOutput, Video
-from wan22.request import HEARD_RATE, check_samples
+from wan22.request import AUDIO_RATE, check_samples
 from wan22.types import Audio, Clip, Request
 
 
@@ -171,7 +171,7 @@ def _mixed(samples: np.ndarray, rate: Any) -> Audio:
     return Audio(samples.reshape(-1, channels).mean(axis=1, dtype=np.float32), int(rate))
 
 
-def heard(original: Audio | PathLike | None) -> Audio | None:
+def audio_input(original: Audio | PathLike | None) -> Audio | None:
     """Audio as the network is told it."""
     if original is None:
         return None
@@ -182,7 +182,7 @@ def heard(original: Audio | PathLike | None) -> Audio | None:
         raise OptionError(
             f"audio cannot have {original.rate} samples a second; {MIN_RATE} to {MAX_RATE} work"
         )
-    return resample(original, HEARD_RATE)
+    return resample(original, AUDIO_RATE)
 
 
 def _fresh(generator: torch.Generator) -> bool:

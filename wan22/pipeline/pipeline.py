@@ -197,7 +197,7 @@ class Wan22Pipeline(PartsMixin):
             prompt="",
             video=inputs.video_of(video, fps, own_fps),
             strength=strength,
-            audio=inputs.heard(original),
+            audio=inputs.audio_input(original),
             pose=inputs.video_of(pose_video, fps, own_fps),
             clips=num_clips,
             from_image=init_first_frame,

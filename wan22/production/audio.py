@@ -35,7 +35,7 @@ class AudioTrack:
     seconds: float | None = None
     said: dict[str, Any] = field(default_factory=dict)
 
-    def heard(self) -> Audio:
+    def samples(self) -> Audio:
         """The audio as a network hears it."""
         from wan22.media.audio import read_audio
 
@@ -85,7 +85,7 @@ def _lost(source: str) -> str:
 
 
 @dataclass(frozen=True)
-class Asked:
+class AudioOptions:
     """What was asked of a video's audio, as typed."""
 
     audio: str | None = None
@@ -121,9 +121,9 @@ class Asked:
 
     def _spoken(self, text: str) -> AudioTrack:
         from wan22.media.audio import write_audio
-        from wan22.media.say import open_speaker
+        from wan22.media.say import open_tts
 
-        speaker = open_speaker(
+        speaker = open_tts(
             self.speaker or "espeak",
             voice=self.voice,
             language=self.language,

@@ -69,21 +69,25 @@ def directed(
     """
     from wan22.director.shot import add_terms, parse
 
-    told: dict[str, Any] = {}
+    notes: dict[str, Any] = {}
     if terms := direction.terms():
         before, prompt = prompt, _each(prompt, lambda text: add_terms(text, terms))
         shots = [parse(text).to_json() for _, text in _pieces(prompt)]
-        told["directed"] = {"before": before, "after": prompt, "shot": shots[0] if len(shots) == 1 else shots}
+        notes["directed"] = {
+            "before": before,
+            "after": prompt,
+            "shot": shots[0] if len(shots) == 1 else shots,
+        }
     if direction.extend is not None:
         made = extended(prompt, engine_of(direction.extend), seed=seed, image=image)
-        told["extended"] = made
+        notes["extended"] = made
         prompt = made["after"]
-    return prompt, told
+    return prompt, notes
 
 
-def show_change(told: dict[str, Any], events: EventSink) -> None:
+def show_change(notes: dict[str, Any], events: EventSink) -> None:
     """Show each prompt before and after, and what a rewrite no longer says."""
-    for name, entry in told.items():
+    for name, entry in notes.items():
         by = f" by {entry['engine']}" if "engine" in entry else ""
         events.note(f"prompt before: {entry['before']}")
         events.note(f"prompt {name}{by}: {entry['after']}")
@@ -92,7 +96,7 @@ def show_change(told: dict[str, Any], events: EventSink) -> None:
 
 
 def kept(recipe: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """What a recipe told of its prompt, if the video is made again with that prompt."""
+    """What a recipe says of its prompt, if the video is made again with that prompt."""
     same = "prompt" in recipe and given.get("prompt") == recipe["prompt"]
     return {name: recipe[name] for name in ("directed", "extended") if same and name in recipe}
 
@@ -110,11 +114,11 @@ def extended(
     seed: int,
     image: str | None,
     language: str | None = None,
-    afresh: bool = False,
+    restart: bool = False,
 ) -> dict[str, Any]:
     """Extend every text of a prompt; the recipe's entry. A model's answer is remembered, as a spoken text is.
 
-    So a video that is made again, or goes on after an interruption, has the same prompt. `afresh` asks again.
+    So a video that is made again, or goes on after an interruption, has the same prompt. `restart` asks again.
     """
     from wan22.director.extend import extend
     from wan22.media.image import read_image
@@ -123,7 +127,7 @@ def extended(
 
     def made(text: str) -> dict[str, Any]:
         file = _memory(engine.describe(), text, seed, language, pixels)
-        if file.is_file() and not afresh:
+        if file.is_file() and not restart:
             return json.loads(file.read_text("utf-8"))
         entry = extend(text, engine, language=language, seed=seed, image=pixels).to_json()
         if entry["engine"] != "rules":  # those are the same anyway

@@ -33,7 +33,7 @@ class LongWork:
     canvas: Canvas
     audio: AudioTrack | None = None
     notes: dict[str, Any] = field(default_factory=dict)
-    afresh: bool = False
+    restart: bool = False
 
 
 def publish_long(engine: Engine, request: Request, work: LongWork, events: EventSink) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def publish_long(engine: Engine, request: Request, work: LongWork, events: Event
         quality=target.quality,
         codec=target.codec,
         identity={name: value for name, value in recipe.items() if name not in _OF_THE_MACHINE},
-        afresh=work.afresh,
+        restart=work.restart,
     )
     try:
         with video:

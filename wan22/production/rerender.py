@@ -11,14 +11,14 @@ from wan22 import fields
 from wan22.catalog import ALIASES, released, variant_names
 from wan22.errors import CheckpointError, MediaError, OptionError
 from wan22.files import check_value, reading
-from wan22.production.audio import Asked, AudioTrack, of_video
+from wan22.production.audio import AudioOptions, AudioTrack, of_video
 from wan22.production.join import KEY
 
 if TYPE_CHECKING:
     from wan22.production.events import EventSink
     from wan22.types import Request
 
-AskedLoRA = tuple[str, float, str | None] | tuple[str, float, str | None, tuple[str, ...]]
+LoRAOption = tuple[str, float, str | None] | tuple[str, float, str | None, tuple[str, ...]]
 """Path, strength, expert if one is named, and parts of the network that are left out, if any."""
 
 _TYPES: dict[str, Any] = {
@@ -55,13 +55,13 @@ class Found:
     recipe: dict[str, Any]
     given: dict[str, Any]
     files: dict[str, str]
-    audio: Asked
-    loras: tuple[AskedLoRA, ...]
+    audio: AudioOptions
+    loras: tuple[LoRAOption, ...]
     notes: tuple[str, ...] = ()
 
 
 def follow(
-    source: str, given: dict[str, Any], files: dict[str, str], audio: Asked, loras: tuple[AskedLoRA, ...]
+    source: str, given: dict[str, Any], files: dict[str, str], audio: AudioOptions, loras: tuple[LoRAOption, ...]
 ) -> Found:
     """Read the recipe in a video or image, with what was given on the command line in its place.
 
@@ -148,7 +148,7 @@ def model_of(recipe: dict[str, Any]) -> str:
         ) from error
 
 
-def settings(recipe: dict[str, Any], given: dict[str, Any], audio: Asked) -> dict[str, Any]:
+def settings(recipe: dict[str, Any], given: dict[str, Any], audio: AudioOptions) -> dict[str, Any]:
     """The fields of a request: those of a recipe, with what is `given` in their place.
 
     A video that was as long as its audio becomes as long as the `audio` that is asked now.
@@ -156,7 +156,7 @@ def settings(recipe: dict[str, Any], given: dict[str, Any], audio: Asked) -> dic
     found = fields.from_recipe(recipe)
     if not recipe.get("size_given", True):
         found.pop("size", None)  # the engine chose it; from the same image it chooses the same
-    if "seconds" in given or (audio != Asked() and _follows_audio(recipe)):
+    if "seconds" in given or (audio != AudioOptions() and _follows_audio(recipe)):
         found.pop("frames", None)
     if given.get("fast") or "fast" in recipe:
         found = {name: value for name, value in found.items() if name not in _OF_FAST} | {"fast": True}
@@ -235,12 +235,12 @@ def check_inputs(recipe: dict[str, Any], request: Request, typed: Collection[str
             )
 
 
-def find_loras(recipe: dict[str, Any], source: str) -> tuple[AskedLoRA, ...]:
+def find_loras(recipe: dict[str, Any], source: str) -> tuple[LoRAOption, ...]:
     """The LoRAs that a recipe names, found beside `source`, known by their bytes.
 
     Raises CheckpointError, naming the option, if one is not found.
     """
-    asked: list[AskedLoRA] = []
+    asked: list[LoRAOption] = []
     for entry in (recipe.get("loras") or {}).values():
         path = _find_lora(entry, source)
         strengths = {name: entry[name] for name in ("high", "low", "dit") if name in entry}
@@ -266,7 +266,7 @@ def _find_lora(entry: dict[str, Any], source: str) -> str:
     )
 
 
-def find_audio(recipe: dict[str, Any], source: str, asked: Asked) -> Asked:
+def find_audio(recipe: dict[str, Any], source: str, asked: AudioOptions) -> AudioOptions:
     """What was heard: what is `asked` now, the rest as the recipe says: a file beside `source`, or a text to speak.
 
     Raises MediaError, naming the option, if it is not found, and OptionError if a speech server spoke, whose address
@@ -277,9 +277,9 @@ def find_audio(recipe: dict[str, Any], source: str, asked: Asked) -> Asked:
     noted = recipe.get("audio") or {}
     said = noted.get("said")
     if said is None:
-        found = Asked(audio=_find(_file(recipe, "audio"), source, "--audio"))
+        found = AudioOptions(audio=_find(_file(recipe, "audio"), source, "--audio"))
     elif asked.speaker is not None and asked.speaker != said.get("url"):  # another one has other voices
-        found = Asked(say=said.get("text"))
+        found = AudioOptions(say=said.get("text"))
     else:
         found = _spoken(said, source, asked)
     found = replace(found, start=noted.get("start"), seconds=noted.get("seconds"))
@@ -305,11 +305,11 @@ def find_kept_audio(recipe: dict[str, Any], source: str, output: str, events: Ev
     return of_video(video, output, events)
 
 
-def _spoken(said: dict[str, Any], source: str, asked: Asked) -> Asked:
+def _spoken(said: dict[str, Any], source: str, asked: AudioOptions) -> AudioOptions:
     """The text and the speaker of a recipe's entry."""
     if said.get("engine") == "espeak":
         language, _, variant = said.get("voice", "").partition("+")
-        return Asked(say=said.get("text"), language=language or None, voice=variant or None)
+        return AudioOptions(say=said.get("text"), language=language or None, voice=variant or None)
     if asked.speaker is None:
         raise OptionError(
             f"{source} was spoken by the server {said.get('url')}. An address in a file is not asked: give it with "
@@ -318,7 +318,7 @@ def _spoken(said: dict[str, Any], source: str, asked: Asked) -> Asked:
     sample = asked.voice_sample
     if sample is None and "sample" in said:
         sample = _find(said["sample"].get("name"), source, "--voice-sample")
-    return Asked(
+    return AudioOptions(
         say=said.get("text"),
         speaker=said.get("url"),
         voice=said.get("voice"),

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from wan22.types import Event, Request
 
 Verdicts = list[dict[str, Any]]
-"""Rows of axis, asked, measured, why (texts) and obeyed (True, False, or None: cannot be judged)."""
+"""Rows of axis, asked, measured, why (texts) and matches (True, False, or None: cannot be judged)."""
 Judge = Callable[["np.ndarray", float, "ShotSpec"], Verdicts]
 
 TAKES = "takes"
@@ -49,7 +49,7 @@ def judged(frames: np.ndarray, fps: float, spec: ShotSpec) -> Verdicts:
             "axis": verdict.axis,
             "asked": verdict.asked,
             "measured": verdict.measured,
-            "obeyed": None if verdict.obeyed is None else bool(verdict.obeyed),
+            "matches": None if verdict.matches is None else bool(verdict.matches),
             "why": verdict.why,
         }
         for verdict in judge(measure(frames, fps), spec)
@@ -70,7 +70,7 @@ def not_checked(spec: ShotSpec, why: str) -> Verdicts:
     from wan22.director.judge import wanted
 
     return [
-        {"axis": axis, "asked": asked, "measured": "unknown", "obeyed": None, "why": why}
+        {"axis": axis, "asked": asked, "measured": "unknown", "matches": None, "why": why}
         for axis, asked in wanted(spec)
     ]
 
@@ -89,12 +89,12 @@ class Take:
     @property
     def failed(self) -> int:
         """How many axes do not show what was asked."""
-        return sum(row["obeyed"] is False for row in self.verdicts)
+        return sum(row["matches"] is False for row in self.verdicts)
 
     @property
     def rank(self) -> tuple[int, int, int]:
         """The smallest is the best: fewest failures, most that obey, the earliest."""
-        return self.failed, -sum(row["obeyed"] is True for row in self.verdicts), self.number
+        return self.failed, -sum(row["matches"] is True for row in self.verdicts), self.number
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class Studio:
         for folder in (self.folder, self.folder / TAKES):
             swept(folder)
 
-    def shoot(self, shot: Shot) -> tuple[Take, int]:
+    def make(self, shot: Shot) -> tuple[Take, int]:
         """The best take of a shot, and how many there are.
 
         A take that is there is kept. While the best one fails, up to `retries` more are made, each with the next seed.
@@ -192,12 +192,13 @@ class Studio:
 
     def _verdicts(self, video: Path, spec: ShotSpec, where: str) -> Verdicts:
         """What was measured of a video, now or before."""
+        from wan22.director.judge import present_row
         from wan22.media.video import read_clip
         from wan22.storyboard.board import verdict_in_words
 
         record, asked = _read_record(video), spec.to_json()
         if record.get("asked") == asked and record.get("by") == __version__:
-            return record["verdicts"]
+            return [present_row(row) for row in record["verdicts"]]
         clip = read_clip(video, cover=(1, LOOKED_ROWS))
         why = unmeasured(clip.frames)
         verdicts = not_checked(spec, why) if why else self.judge(clip.frames, clip.fps, spec)

@@ -154,16 +154,16 @@ def _again(take: Take) -> Iterator[Event]:
 
 
 def _told(take: Take) -> dict[str, Any]:
-    obeyed = {v.axis: v.obeyed for v in take.verdicts}
-    return {"seed": take.seed, "score": round(take.score, 4), "obeyed": obeyed}
+    matches = {v.axis: v.matches for v in take.verdicts}
+    return {"seed": take.seed, "score": round(take.score, 4), "matches": matches}
 
 
 def _line(take: Take) -> str:
-    known = [v for v in take.verdicts if v.obeyed is not None]
+    known = [v for v in take.verdicts if v.matches is not None]
     if not known:
         return f"seed {take.seed}: nothing that was asked can be told of it"
-    missed = ", ".join(f"{v.axis} {v.measured} for {v.asked}" for v in known if not v.obeyed)
-    unchecked = ", ".join(v.axis for v in take.verdicts if v.obeyed is None)
+    missed = ", ".join(f"{v.axis} {v.measured} for {v.asked}" for v in known if not v.matches)
+    unchecked = ", ".join(v.axis for v in take.verdicts if v.matches is None)
     return (
         f"seed {take.seed}: {take.score:.0%} as asked"
         + (f"; missed {missed}" if missed else "")

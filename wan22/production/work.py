@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from wan22.errors import CheckpointError, OptionError, OutputError
 from wan22.production import rerender
-from wan22.production.audio import Asked, AudioTrack, of_video
+from wan22.production.audio import AudioOptions, AudioTrack, of_video
 from wan22.production.direction import Direction, directed, kept, show_change
 from wan22.production.long_video import LongWork, publish_long
 from wan22.production.publish import Target, is_image, publish
@@ -40,7 +40,7 @@ class Machine:
     parts: Mapping[str, str] = field(default_factory=dict)
     task: str | None = None
 
-    def load(self, recipe: dict[str, Any], loras: Sequence[rerender.AskedLoRA] = ()) -> Engine:
+    def load(self, recipe: dict[str, Any], loras: Sequence[rerender.LoRAOption] = ()) -> Engine:
         """Assemble the engine, with LoRAs as (path, strength, expert)."""
         engine = self._load(recipe)
         if loras:
@@ -97,16 +97,16 @@ class Work:
     count: int = 1
     overwrite: bool = True
     recipe: dict[str, Any] = field(default_factory=dict)
-    audio: Asked = field(default_factory=Asked)
-    afresh: bool = False
-    loras: tuple[rerender.AskedLoRA, ...] = ()
+    audio: AudioOptions = field(default_factory=AudioOptions)
+    restart: bool = False
+    loras: tuple[rerender.LoRAOption, ...] = ()
     direction: Direction = field(default_factory=Direction)
     takes: Takes = Takes()
 
 
 def make(work: Work, events: EventSink) -> None:
     """Check everything that can be checked, then make the videos one after another."""
-    typed = {*work.files, *(("audio",) if work.audio != Asked() else ())}
+    typed = {*work.files, *(("audio",) if work.audio != AudioOptions() else ())}
     if work.source is not None:
         found = rerender.follow(work.source, work.given, work.files, work.audio, work.loras)
         work = replace(
@@ -155,7 +155,7 @@ def make(work: Work, events: EventSink) -> None:
                 keep=work.takes.keep,
             )
         elif canvas.clips > 1 or request.audio is not None:
-            made = publish_long(engine, now, LongWork(place, canvas, track, notes, work.afresh), events)
+            made = publish_long(engine, now, LongWork(place, canvas, track, notes, work.restart), events)
         else:
             made = deliver(engine.generate(now), place, events)
         if work.source is not None and turn == 0:
@@ -199,7 +199,7 @@ def _request(work: Work, track: AudioTrack | None) -> Request:
     readers = {"image": read_image, "last_image": read_image, "video": read_video, "pose": read_pose}
     media: dict[str, Any] = {name: readers[name](path) for name, path in work.files.items()}
     if track is not None:
-        media["audio"] = track.heard()
+        media["audio"] = track.samples()
     return Request(**work.given, **media)
 
 

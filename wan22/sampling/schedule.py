@@ -37,7 +37,7 @@ class Schedule:
     `timesteps` are n numbers in 0..1000 for the network.
     """
 
-    sigmas: Float[Tensor, "n_plus_1"]
+    sigmas: Float[Tensor, " n_plus_1"]
     timesteps: tuple[float, ...]
 
     def __len__(self) -> int:

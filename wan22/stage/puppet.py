@@ -117,7 +117,7 @@ def puppet_caption(shot: PuppetShot, rng: random.Random) -> str:
     return ", ".join(parts)
 
 
-class Performance(NamedTuple):
+class PuppetMotion(NamedTuple):
     """What the puppet does, frame by frame, float32 (T,) each, `hands` (T, 2).
 
     `mouth`, `width`, `brow` and `hands` are shares from 0 to 1; `nod` and `tilt` angles in radians; `blink` 0 is open.
@@ -132,7 +132,7 @@ class Performance(NamedTuple):
     blink: np.ndarray
 
 
-def perform(samples: np.ndarray, rate: int, frames: int, fps: float, *, seed: int) -> Performance:
+def perform(samples: np.ndarray, rate: int, frames: int, fps: float, *, seed: int) -> PuppetMotion:
     """Derive a performance of `frames` frames from an audio file; `seed` moves nothing but the eyelids."""
     centres = np.arange(frames) / fps
     loud, bright = _loudness(samples, rate, centres)
@@ -144,7 +144,7 @@ def perform(samples: np.ndarray, rate: int, frames: int, fps: float, *, seed: in
     ).clip(0, 1)
     turns = np.cumsum(beat) / fps  # which hand beats changes as stresses pass
     left = 0.5 + 0.5 * np.cos(2 * np.pi * 2.5 * turns)
-    return Performance(
+    return PuppetMotion(
         mouth=mouth.astype(np.float32),
         width=(_smoothed(bright, fps, 0.06) * (mouth > 0.02)).astype(np.float32),
         brow=(1.6 * accent).clip(0, 1).astype(np.float32),

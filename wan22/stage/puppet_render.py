@@ -14,7 +14,7 @@ from torch import Tensor
 
 from wan22.errors import SizeError
 from wan22.stage.backdrop import FOCAL, Backdrop, Rays, draw_backdrop, plan_backdrop
-from wan22.stage.puppet import Performance, PuppetShot
+from wan22.stage.puppet import PuppetMotion, PuppetShot
 
 _COAT = {
     "blue": (0.15, 0.34, 0.85),
@@ -55,7 +55,7 @@ class _Sheet(NamedTuple):
 
 def render_puppet(
     shots: Sequence[PuppetShot],
-    performances: Sequence[Performance],
+    performances: Sequence[PuppetMotion],
     *,
     height: int = 64,
     width: int = 64,
@@ -99,7 +99,7 @@ def _scene(shot: PuppetShot, height: int, width: int, frames: int, seed: int) ->
     )
 
 
-def _draw(s: Backdrop, shot: PuppetShot, part: Performance, height: int, width: int) -> Tensor:
+def _draw(s: Backdrop, shot: PuppetShot, part: PuppetMotion, height: int, width: int) -> Tensor:
     rays, image = draw_backdrop(s, height, width)
     image = _puppet(s, _sheet(s, rays, height, width), shot, part, image)
     image = (image * s.grade).clamp(0, 1)
@@ -116,7 +116,7 @@ def _sheet(s: Backdrop, rays: Rays, height: int, width: int) -> _Sheet:
     return _Sheet(x, y + below, -s.camera_z / s.focal / _METRE)
 
 
-def _puppet(s: Backdrop, sheet: _Sheet, shot: PuppetShot, part: Performance, image: Tensor) -> Tensor:
+def _puppet(s: Backdrop, sheet: _Sheet, shot: PuppetShot, part: PuppetMotion, image: Tensor) -> Tensor:
     """Paint from back to front: body, hands, head, hair, eyes, brows, nose, mouth."""
     mouth, wide, brow, nod, tilt, blink = (
         _track(getattr(part, name)) for name in ("mouth", "width", "brow", "nod", "tilt", "blink")

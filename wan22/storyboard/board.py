@@ -47,12 +47,12 @@ class Card:
     @property
     def failed(self) -> list[str]:
         """Axes that did not obey."""
-        return [row["axis"] for row in self.verdicts if row["obeyed"] is False]
+        return [row["axis"] for row in self.verdicts if row["matches"] is False]
 
     @property
     def unchecked(self) -> list[str]:
         """Axes that were asked and could not be judged."""
-        return [row["axis"] for row in self.verdicts if row["obeyed"] is None]
+        return [row["axis"] for row in self.verdicts if row["matches"] is None]
 
     @property
     def verdict(self) -> str:
@@ -105,8 +105,8 @@ class Board:
     @property
     def summary(self) -> str:
         """One line on the whole."""
-        asked = [row["obeyed"] for card in self.cards for row in card.verdicts]
-        judged = [obeyed for obeyed in asked if obeyed is not None]
+        asked = [row["matches"] for card in self.cards for row in card.verdicts]
+        judged = [matches for matches in asked if matches is not None]
         kept = f"{sum(judged)} of {len(judged)} as asked" if judged else "nothing that was asked was checked"
         unchecked = f", {len(asked) - len(judged)} not checked" if judged and len(asked) > len(judged) else ""
         score = self.continuity.score
@@ -132,11 +132,11 @@ class Board:
 
 def verdict_in_words(verdicts: Sequence[Mapping[str, Any]]) -> str:
     """One line on rows of verdicts: "2 of 3 as asked; not as asked: time; not checked: lens"."""
-    judged = [row for row in verdicts if row["obeyed"] is not None]
-    kept = sum(row["obeyed"] for row in judged)
+    judged = [row for row in verdicts if row["matches"] is not None]
+    kept = sum(row["matches"] for row in judged)
     said = [f"{kept} of {len(judged)} as asked"] if judged else ["nothing that was asked was checked"]
-    for obeyed, what in ((False, "not as asked"), (None, "not checked")):
-        if axes := [row["axis"].replace("_", " ") for row in verdicts if row["obeyed"] is obeyed]:
+    for matches, what in ((False, "not as asked"), (None, "not checked")):
+        if axes := [row["axis"].replace("_", " ") for row in verdicts if row["matches"] is matches]:
             said.append(f"{what}: {', '.join(axes)}")
     return "; ".join(said)
 
@@ -166,8 +166,8 @@ def _card(card: Card) -> str:
         for name, frame in zip(names, card.frames, strict=True)
     )
     rows = "".join(
-        f'<tr class="{_class(row["obeyed"])}"><td>{escape(row["axis"])}<td>{escape(row["asked"])}'
-        f"<td>{escape(row['measured'])}<td>{_mark(row['obeyed'])}<td>{escape(row['why'])}</tr>"
+        f'<tr class="{_class(row["matches"])}"><td>{escape(row["axis"])}<td>{escape(row["asked"])}'
+        f"<td>{escape(row['measured'])}<td>{_mark(row['matches'])}<td>{escape(row['why'])}</tr>"
         for row in card.verdicts
     )
     table = f"<table><tr><th>axis<th>asked<th>measured<th><th></tr>{rows}</table>" if rows else ""
@@ -223,12 +223,12 @@ def _inline(frame: np.ndarray) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
 
 
-def _class(obeyed: bool | None) -> str:
-    return {True: "yes", False: "no", None: "unknown"}[obeyed]
+def _class(matches: bool | None) -> str:
+    return {True: "yes", False: "no", None: "unknown"}[matches]
 
 
-def _mark(obeyed: bool | None) -> str:
-    return {True: "✓", False: "✗", None: "?"}[obeyed]
+def _mark(matches: bool | None) -> str:
+    return {True: "✓", False: "✗", None: "?"}[matches]
 
 
 def _shade(value: float) -> str:

@@ -97,7 +97,7 @@ def _draw_card(figure: Figure, card: Card, place: int) -> None:
         _write(figure, left, y, line, size=7.5)
     room = max(1, int((y - (top - height)) / _LINE) - 4)
     y -= _LINE * 0.35
-    rows = sorted(card.verdicts, key=lambda row: _FIRST.index(row["obeyed"]))
+    rows = sorted(card.verdicts, key=lambda row: _FIRST.index(row["matches"]))
     for row in rows[: min(room, _ROWS)]:
         y -= _LINE
         _draw_verdict(figure, left, y, row, width)
@@ -110,10 +110,10 @@ def _draw_card(figure: Figure, card: Card, place: int) -> None:
 
 
 def _draw_verdict(figure: Figure, left: float, y: float, row: dict[str, Any], width: int) -> None:
-    ink = _INK[row["obeyed"]]
-    _write(figure, left, y, _MARKS[row["obeyed"]], size=7.5, color=ink, weight="bold")
+    ink = _INK[row["matches"]]
+    _write(figure, left, y, _MARKS[row["matches"]], size=7.5, color=ink, weight="bold")
     text = f"{row['axis'].replace('_', ' ')}: {row['asked']}"
-    if row["obeyed"] is None:
+    if row["matches"] is None:
         text += f" · {row['why'] or 'not known'}"
     elif row["measured"] != row["asked"]:
         text += f" · measured {row['measured']}"

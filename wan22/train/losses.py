@@ -121,9 +121,9 @@ def motion_weights(clips: Tensor, moving: float, most: float) -> Tensor:
     return weights / weights.mean(dim=(3, 4), keepdim=True)
 
 
-def add_motion_noise(motion: Tensor, worn: float, generator: torch.Generator) -> Tensor:
+def add_motion_noise(motion: Tensor, most: float, generator: torch.Generator) -> Tensor:
     """Pasts (b, c, m, h, w) with noise of a deviation that is drawn for each, at most `worn`."""
-    amount = worn * torch.rand(len(motion), 1, 1, 1, 1, generator=generator)
+    amount = most * torch.rand(len(motion), 1, 1, 1, 1, generator=generator)
     return motion + amount * torch.randn(motion.shape, generator=generator)
 
 

@@ -13,7 +13,7 @@ from wan22.errors import OptionError, Wan22Error
 from wan22.media.audio import read_audio
 from wan22.media.image import read_image
 from wan22.media.writer import VideoWriter
-from wan22.request import HEARD_RATE, resolve
+from wan22.request import AUDIO_RATE, resolve
 from wan22.train.experts import Experts
 from wan22.train.recipe import Recipe
 from wan22.types import Finished, Frames, Request
@@ -31,7 +31,7 @@ def requests(recipe: Recipe, variant: Variant) -> list[Request]:
         raise OptionError(f"{variant.name} needs audio: validation.audio, one for each prompt")
     made = []
     for i, prompt in enumerate(part.prompts):
-        audio = read_audio(recipe.path(part.audio[i]), rate=HEARD_RATE) if part.audio else None
+        audio = read_audio(recipe.path(part.audio[i]), rate=AUDIO_RATE) if part.audio else None
         made.append(
             Request(
                 prompt=prompt,

@@ -117,7 +117,7 @@ def diffusers_of(arch: DiTArch | VAEArch | UMT5Arch | AudioArch) -> dict[str, An
 
 def _diffusers_dit(arch: DiTArch) -> dict[str, Any]:
     speech = arch.speech
-    heard = (
+    speech = (
         {}
         if speech is None
         else {
@@ -147,7 +147,7 @@ def _diffusers_dit(arch: DiTArch) -> dict[str, Any]:
         "qk_norm": "rms_norm_across_heads",
         "rope_max_seq_len": 1024,
         "text_dim": arch.text_dim,
-        **heard,
+        **speech,
     }
 
 

@@ -17,7 +17,7 @@ from wan22.errors import CheckpointError, choose
 from wan22.files import read_text
 from wan22.weights import tree
 from wan22.weights.reader import SUFFIXES, open_reader, read_json
-from wan22.weights.recognise import hears, open_native, recognise
+from wan22.weights.recognise import is_speech_model, open_native, recognise
 from wan22.weights.tokenizer import holds_tokenizer
 
 PARTS = ("high", "low", "dit", "vae", "text", "tokenizer", "audio")
@@ -57,8 +57,8 @@ class Layout:
 
     `kind` is "official", "diffusers", "files" or "all-in-one". `boundary` (the share of noise at which the experts
     change), `shift` and `pipeline` (Diffusers' class) are given if the folder says them. `unread` says of each weight
-    file that is no part why it is none. `hears` says whether audio drives the transformer, so that an encoder of audio
-    belongs to it.
+    file that is no part why it is none. `is_speech_model` says whether audio drives the transformer: then an encoder of
+    audio belongs to it.
     """
 
     kind: str
@@ -67,7 +67,7 @@ class Layout:
     boundary: float | None = None
     shift: float | None = None
     unread: tuple[str, ...] = ()
-    hears: bool = False
+    is_speech_model: bool = False
     pipeline: str | None = None
 
     @property
@@ -75,7 +75,7 @@ class Layout:
         """The parts that a complete model would have and this one has not."""
         dits = [] if "dit" in self.parts else ["high", "low"]
         dits = dits if set(dits) & set(self.parts) or not dits else ["dit"]
-        needed = (*dits, "vae", "text", "tokenizer", *(("audio",) if self.hears else ()))
+        needed = (*dits, "vae", "text", "tokenizer", *(("audio",) if self.is_speech_model else ()))
         return [part for part in needed if part not in self.parts]
 
     def require_complete(self) -> None:
@@ -360,22 +360,22 @@ def _completed(layout: Layout, root: Path | None = None, audio: Iterable[Path] =
     parts, root = dict(layout.parts), root or layout.folder
     if "tokenizer" not in parts and (tokenizer := _tokenizer(root, parts.get("text"))):
         parts["tokenizer"] = tokenizer
-    heard = layout.hears or _hears(parts)
-    if not heard:
+    speech = layout.is_speech_model or _has_speech_model(parts)
+    if not speech:
         parts.pop("audio", None)
     elif "audio" not in parts:
         places = list(audio) or _audio_folders(root)
         if places:
             parts["audio"] = tree.only_path(places, "audio", root)
-    return replace(layout, parts=parts, hears=heard)
+    return replace(layout, parts=parts, is_speech_model=speech)
 
 
-def _hears(parts: Mapping[str, Path]) -> bool:
+def _has_speech_model(parts: Mapping[str, Path]) -> bool:
     if "dit" not in parts:
         return False
     try:
         with open_reader(parts["dit"]) as reader:
-            return hears(open_native(reader, "dit"))
+            return is_speech_model(open_native(reader, "dit"))
     except CheckpointError:
         return False  # it is not whole; who opens it for its weights is told how
 

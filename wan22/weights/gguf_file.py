@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from wan22.errors import CheckpointError
 from wan22.files import reading
 from wan22.weights.tensors import TensorInfo
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _ORIGINAL_SHAPE = "comfy.gguf.orig_shape."
 _ROWS_AT_ONCE = 1 << 24  # elements dequantised together, so that the work space stays near 200 MB

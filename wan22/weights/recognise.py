@@ -34,7 +34,7 @@ HISTORY = (1, 2, 16)
 
 _HEAD_WIDTH = 128  # of every released DiT
 _S2V = CATALOGUE["s2v-14B"].dit
-_HEARS = "casual_audio_encoder.weights"  # the release spells it so
+_SPEECH_MARK = "casual_audio_encoder.weights"  # the release spells it so
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -136,9 +136,9 @@ def open_native(reader: Reader, part: str | None = None) -> Native:
     return max(views, key=lambda view: len(view.source) - len(view.unknown))
 
 
-def hears(view: Native) -> bool:
+def is_speech_model(view: Native) -> bool:
     """Whether this is a transformer that audio drives."""
-    return view.dialect.part == "dit" and _HEARS in view.source
+    return view.dialect.part == "dit" and _SPEECH_MARK in view.source
 
 
 def identify(view: Native) -> Identity:
@@ -180,8 +180,8 @@ class _Told:
         own = parse_object(
             reader.metadata.get(ARCH_KEY, "{}"), f"{reader.path}: its {ARCH_KEY}", CheckpointError
         )
-        row = reader.beside("variant.json").get(part)
-        self._sources = (own, row if isinstance(row, dict) else {}, reader.beside("config.json"))
+        row = reader.json_beside("variant.json").get(part)
+        self._sources = (own, row if isinstance(row, dict) else {}, reader.json_beside("config.json"))
 
     def get(self, *names: str) -> Any:
         """The first of these names that is known, or None."""
@@ -213,7 +213,7 @@ def _dit(shapes: Shapes, told: _Told) -> DiTArch:
         text_len=512 if text_len is None else int(text_len),
         freq_dim=shapes["time_embedding.0.weight"][1],
         eps=1e-6 if eps is None else float(eps),
-        speech=_speech(shapes, told, layers) if _HEARS in shapes else None,
+        speech=_speech(shapes, told, layers) if _SPEECH_MARK in shapes else None,
     )
 
 
@@ -223,7 +223,7 @@ def _speech(shapes: Shapes, told: _Told, layers: int) -> SpeechArch:
     history = (told.get("speech") or {}).get("history") or told.get("history") or HISTORY
     return SpeechArch(
         audio_dim=audio_dim,
-        audio_states=shapes[_HEARS][1],
+        audio_states=shapes[_SPEECH_MARK][1],
         audio_tokens=width // shapes[f"{tokens}.conv1_global.conv.weight"][0],
         inject=_inject(shapes, told, layers),
         pose_channels=shapes["cond_encoder.weight"][1],

@@ -16,8 +16,8 @@ VIDEO = np.random.default_rng(0).integers(0, 256, (17, 80, 128, 3), dtype=np.uin
 
 
 class Verdict:
-    def __init__(self, axis, asked, measured, obeyed):
-        self.axis, self.asked, self.measured, self.obeyed = axis, asked, measured, obeyed
+    def __init__(self, axis, asked, measured, matches):
+        self.axis, self.asked, self.measured, self.matches = axis, asked, measured, matches
 
 
 def saying(monkeypatch, *rows):
@@ -38,7 +38,7 @@ def test_times_are_also_read_by_their_family_and_cameras_by_whether_and_where_th
     monkeypatch, measured, moves, whither
 ):
     saying(monkeypatch, ("time", "dawn", "dusk", False), ("camera", "pan-left", measured, False))
-    found = {each["axis"]: each["obeyed"] for each in quality.verdicts(VIDEO, EvalPrompt("x", {}))}
+    found = {each["axis"]: each["matches"] for each in quality.verdicts(VIDEO, EvalPrompt("x", {}))}
     views = {"time family": True, "still or moving": moves, "camera direction": whither}
     assert found == {"time": False, "camera": False} | views
 
@@ -89,7 +89,7 @@ def test_a_scoreboard_of_a_tiny_model_is_whole(tmp_path, monkeypatch):
         engine, 2, images=1, settings=settings, sheet=tmp_path / "sheet.png", through_vae=True
     )
     row = {"videos": 0.0, "perfect": 0.0, "vae": 0.0, "of": 2, "target": 0.95}
-    assert result["obeyed"]["tone"] == row | {"wrong": {"warm as cool": 2}}
+    assert result["adherence"]["tone"] == row | {"wrong": {"warm as cool": 2}}
     assert result["image"]["videos"] == 1 and result["image"]["moves"]["camera"]["videos"] == 1
     assert (tmp_path / "sheet.png").exists()
     shown = quality.lines(result, only=["tone"])

@@ -38,13 +38,13 @@ def seen(**changes):
     )
 
 
-def obeyed(asked, **changes):
-    return {verdict.axis: verdict.obeyed for verdict in judge(seen(**changes), asked)}
+def matches(asked, **changes):
+    return {verdict.axis: verdict.matches for verdict in judge(seen(**changes), asked)}
 
 
 def test_a_prompt_is_judged_by_what_it_says_and_no_more():
     asked = "Sunset time, warm colors, close-up shot. A red ball rolls to the right. The camera pans left."
-    assert obeyed(asked) == dict.fromkeys(("time", "tone", "shot_size", "camera", "colour", "action"), True)
+    assert matches(asked) == dict.fromkeys(("time", "tone", "shot_size", "camera", "colour", "action"), True)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_prompt_is_judged_by_what_it_says_and_no_more():
     ],
 )
 def test_what_is_not_shown_is_not_obeyed(prompt, axis):
-    assert obeyed(prompt) == {axis: False}
+    assert matches(prompt) == {axis: False}
 
 
 def test_a_camera_that_stays_in_a_hand_is_asked_for_both():
@@ -69,16 +69,16 @@ def test_a_camera_that_stays_in_a_hand_is_asked_for_both():
 
 def test_a_spec_and_labels_say_the_same_as_a_prompt():
     spec = ShotSpec("a red ball", time="sunset", camera=("pan-left",), light_direction=("side-light",))
-    assert obeyed(spec) == {"time": True, "camera": True, "light_direction": True, "colour": True}
+    assert matches(spec) == {"time": True, "camera": True, "light_direction": True, "colour": True}
     labels = {"time": "sunrise", "camera": "pan-left", "colour": "red", "grip": "handheld"}
-    assert obeyed(labels) == {"time": True, "camera": True, "colour": True, "grip": False}
+    assert matches(labels) == {"time": True, "camera": True, "colour": True, "grip": False}
 
 
 @pytest.mark.parametrize("axis", ["camera", "time", "colour", "action", "shot_size", "tone"])
 def test_what_is_unknown_is_never_a_pass_and_says_why(axis):
     asked = {"camera": "static", "time": "day", "colour": "red", "action": "still", "shot_size": "wide"}
     verdict = judge(seen(**{axis: UNKNOWN}), {axis: asked.get(axis, "warm")})[0]
-    assert verdict.obeyed is None and verdict.measured == UNKNOWN and verdict.why
+    assert verdict.matches is None and verdict.measured == UNKNOWN and verdict.why
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_what_is_unknown_is_never_a_pass_and_says_why(axis):
 )
 def test_what_is_not_measured_is_none_and_says_why(axis, value):
     verdict = judge(seen(), {axis: value})[0]
-    assert verdict.obeyed is None and verdict.why
+    assert verdict.matches is None and verdict.why
 
 
 @pytest.mark.parametrize(
@@ -117,17 +117,17 @@ def test_what_is_not_measured_is_none_and_says_why(axis, value):
     ],
 )
 def test_movements_are_compared_as_sets_and_a_direction_alone_is_no_pass(asked, camera, answer):
-    assert obeyed({"camera": asked}, camera=camera) == {"camera": answer}
+    assert matches({"camera": asked}, camera=camera) == {"camera": answer}
 
 
 def test_sizes_between_two_take_both_neighbours():
-    assert obeyed("a medium close-up shot of a dog") == {"shot_size": True}
-    assert obeyed("a medium close-up shot of a dog", shot_size="wide") == {"shot_size": False}
+    assert matches("a medium close-up shot of a dog") == {"shot_size": True}
+    assert matches("a medium close-up shot of a dog", shot_size="wide") == {"shot_size": False}
 
 
 def test_a_turn_on_the_spot_is_not_measured_but_leaving_the_place_is():
-    assert obeyed({"action": "spin"}, action="still") == {"action": None}
-    assert obeyed({"action": "spin"}) == {"action": False}
+    assert matches({"action": "spin"}, action="still") == {"action": None}
+    assert matches({"action": "spin"}) == {"action": False}
 
 
 def test_an_axis_that_does_not_exist_and_words_that_clash_are_refused():

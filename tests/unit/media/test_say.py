@@ -14,7 +14,7 @@ import pytest
 from wan22.errors import MediaError, OptionError, SpeechError
 from wan22.media import say
 from wan22.media.audio import write_audio
-from wan22.media.say import EspeakSpeaker, ServerSpeaker, open_speaker, split_text
+from wan22.media.say import EspeakSynthesizer, ServerSynthesizer, open_tts, split_text
 from wan22.types import Audio
 
 with_espeak = pytest.mark.skipif(not shutil.which("espeak-ng"), reason="espeak-ng is not installed")
@@ -66,7 +66,7 @@ def speech(tmp_path):
 
 def test_a_server_is_asked_in_the_openai_form(speech):
     with server(lambda handler, _: reply(handler, speech)) as (url, requests):
-        speaker = ServerSpeaker(
+        speaker = ServerSynthesizer(
             url, model="kokoro", voice="bella", key="sk-1", instructions="softly", speed=1.5
         )
         audio = speaker.say("Hello.")
@@ -83,17 +83,17 @@ def test_a_server_is_asked_in_the_openai_form(speech):
 
 @pytest.mark.parametrize("end", ["", "/", "/v1", "/v1/", "/v1/audio/speech"])
 def test_the_address_may_be_given_short_or_long(end):
-    assert ServerSpeaker(f"http://host:8880{end}").url == "http://host:8880/v1/audio/speech"
+    assert ServerSynthesizer(f"http://host:8880{end}").url == "http://host:8880/v1/audio/speech"
 
 
 def test_a_voice_sample_is_sent_in_the_fields_of_the_server(speech, tmp_path):
     sample = tmp_path / "speech.wav"
     fields = ("prompt_wav", "prompt_text")
     with server(lambda handler, _: reply(handler, speech)) as (url, requests):
-        ServerSpeaker(url, sample=sample, sample_text="as I said", sample_fields=fields, extra={"n": 3}).say(
-            "Hi"
-        )
-        open_speaker(url, sample=sample, sample_text="so", language="de", voice="v", model="m").say("Hi")
+        ServerSynthesizer(
+            url, sample=sample, sample_text="as I said", sample_fields=fields, extra={"n": 3}
+        ).say("Hi")
+        open_tts(url, sample=sample, sample_text="so", language="de", voice="v", model="m").say("Hi")
     first, second = (body for _, _, body in requests)
     assert base64.b64decode(first["prompt_wav"]) == speech
     assert (first["prompt_text"], first["n"]) == ("as I said", 3)
@@ -114,7 +114,7 @@ def test_a_long_text_is_asked_for_in_parts_and_joined_in_order(tmp_path):
 
     text = " ".join(f"This is sentence number {index}." for index in range(300))
     with server(answer) as (url, requests):
-        audio = ServerSpeaker(url).say(text)
+        audio = ServerSynthesizer(url).say(text)
     inputs = [body["input"] for _, _, body in requests]
     assert len(inputs) == 3
     assert " ".join(inputs) == text
@@ -144,7 +144,7 @@ def test_a_server_that_refuses_is_quoted_without_the_key(status, words, tries):
     said = b'{"error": "out of memory; your key was sk-secret"}'
     with server(lambda handler, _: reply(handler, said, status, "application/json")) as (url, requests):
         with pytest.raises(SpeechError, match=words) as caught:
-            ServerSpeaker(url, key="sk-secret", back_off=(0.01, 0.01)).say("Hi")
+            ServerSynthesizer(url, key="sk-secret", back_off=(0.01, 0.01)).say("Hi")
     assert len(requests) == tries
     assert "sk-secret" not in str(caught.value)
 
@@ -154,7 +154,7 @@ def test_a_busy_server_is_tried_again(speech):
         reply(handler, speech, 503 if number < 3 else 200)
 
     with server(answer) as (url, requests):
-        assert ServerSpeaker(url, back_off=(0.01, 0.01)).say("Hi").seconds == 0.5
+        assert ServerSynthesizer(url, back_off=(0.01, 0.01)).say("Hi").seconds == 0.5
     assert len(requests) == 3
 
 
@@ -162,7 +162,7 @@ def test_a_redirect_does_not_carry_the_key_elsewhere(speech):
     with server(lambda handler, _: reply(handler, speech)) as (other, stolen):
         answer = lambda handler, _: reply(handler, b"", 302, Location=other)  # noqa: E731
         with server(answer) as (url, _), pytest.raises(SpeechError, match=f"sends on to {other}"):
-            ServerSpeaker(url, key="sk-secret").say("Hi")
+            ServerSynthesizer(url, key="sk-secret").say("Hi")
     assert not stolen
 
 
@@ -182,7 +182,7 @@ def test_a_slow_server_is_given_up_in_time(speech, how):
     with server(answer) as (url, requests):
         try:  # it returns before the server has answered, or never
             with pytest.raises(SpeechError, match=r"did not answer in full within 0\.3 s"):
-                ServerSpeaker(url, timeout=0.3).say("Hi")
+                ServerSynthesizer(url, timeout=0.3).say("Hi")
         finally:
             ended.set()
     assert len(requests) == 1
@@ -195,20 +195,20 @@ def test_a_slow_server_is_given_up_in_time(speech, how):
 def test_an_answer_that_is_no_audio_is_named(content, kind):
     with server(lambda handler, _: reply(handler, content, kind=kind)) as (url, _):
         with pytest.raises(SpeechError, match=f"{len(content)} bytes of {kind} that are no audio"):
-            ServerSpeaker(url).say("Hi")
+            ServerSynthesizer(url).say("Hi")
 
 
 def test_an_answer_that_breaks_off_is_named(speech):
     with server(lambda handler, _: reply(handler, speech[:9000], length=str(len(speech)))) as (url, _):
         with pytest.raises(SpeechError, match="broke off"):
-            ServerSpeaker(url).say("Hi")
+            ServerSynthesizer(url).say("Hi")
 
 
 def test_an_answer_without_end_is_refused(speech, monkeypatch):
-    monkeypatch.setattr(ServerSpeaker, "MAX_BYTES", 1 << 14)
+    monkeypatch.setattr(ServerSynthesizer, "MAX_BYTES", 1 << 14)
     with server(lambda handler, _: reply(handler, speech * 10)) as (url, _):
         with pytest.raises(SpeechError, match="more than"):
-            ServerSpeaker(url).say("Hi")
+            ServerSynthesizer(url).say("Hi")
 
 
 def test_a_server_that_is_down_is_tried_three_times_and_named(monkeypatch):
@@ -218,15 +218,15 @@ def test_a_server_that_is_down_is_tried_three_times_and_named(monkeypatch):
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     with pytest.raises(SpeechError, match=f"no speech server answers at {url}"):
-        ServerSpeaker(url, back_off=(0.1, 0.1)).say("Hi")
+        ServerSynthesizer(url, back_off=(0.1, 0.1)).say("Hi")
     assert pauses == [0.1, 0.1]
     with pytest.raises(SpeechError, match="no speech server answers"):
-        ServerSpeaker(url, timeout=0.2, back_off=(60, 60)).say("Hi")
+        ServerSynthesizer(url, timeout=0.2, back_off=(60, 60)).say("Hi")
     assert pauses == [0.1, 0.1]  # no pause reaches over the deadline
 
 
 def test_the_recipe_of_a_server_holds_no_secret(speech, tmp_path):
-    speaker = ServerSpeaker(
+    speaker = ServerSynthesizer(
         "http://host:1",
         key="sk-secret",
         sample=tmp_path / "speech.wav",
@@ -252,25 +252,25 @@ def test_impossible_options_are_refused_before_anything_is_sent(tmp_path):
         ({"sample_text": "x"}, "without a voice sample"),
     ]:
         with pytest.raises(OptionError, match=words):
-            ServerSpeaker("http://localhost:1", **options)
+            ServerSynthesizer("http://localhost:1", **options)
     with pytest.raises(MediaError, match="not an audio file"):
-        ServerSpeaker("http://localhost:1", sample=tmp_path / "text.wav")
+        ServerSynthesizer("http://localhost:1", sample=tmp_path / "text.wav")
     for url in ("http://", "ftp://host", "http://host:99999", "http://a:b@host", "http://host/?key=1"):
         with pytest.raises(OptionError, match="address of a speech server"):
-            ServerSpeaker(url)
+            ServerSynthesizer(url)
     for text in ("", "  \n", "\x00", "a" * 200_001, "\ud800"):
         with pytest.raises(OptionError, match="text to speak"):
-            ServerSpeaker("http://localhost:1").say(text)
+            ServerSynthesizer("http://localhost:1").say(text)
     with pytest.raises(OptionError, match=r"unknown speaker 'festival'\. Known: espeak"):
-        open_speaker("festival")
+        open_tts("festival")
     with pytest.raises(OptionError, match="espeak knows no model"):
-        open_speaker("espeak", model="tts-1")
+        open_tts("espeak", model="tts-1")
 
 
 def test_without_espeak_the_error_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(say.shutil, "which", lambda name: None)
     with pytest.raises(SpeechError, match=r"no espeak-ng.*apt install espeak-ng.*brew.*winget.*http\(s\)"):
-        open_speaker("espeak")
+        open_tts("espeak")
 
 
 def fake_espeak(folder, monkeypatch, script):
@@ -294,7 +294,7 @@ def fake_espeak(folder, monkeypatch, script):
 def test_a_program_that_fails_is_named(tmp_path, monkeypatch, script, words):
     fake_espeak(tmp_path, monkeypatch, f"exec {script}" if script.startswith("sleep") else script)
     with pytest.raises(SpeechError, match=words):
-        EspeakSpeaker(timeout=0.5).say("Hi")
+        EspeakSynthesizer(timeout=0.5).say("Hi")
 
 
 def test_text_goes_to_the_program_by_its_input_alone(tmp_path, monkeypatch, speech):
@@ -303,33 +303,33 @@ def test_text_goes_to_the_program_by_its_input_alone(tmp_path, monkeypatch, spee
         monkeypatch,
         f'echo "$@" > {tmp_path}/options; cat > {tmp_path}/text; cat {tmp_path}/speech.wav',
     )
-    assert EspeakSpeaker().say("-w /x; $(reboot) é").rate == 24000
+    assert EspeakSynthesizer().say("-w /x; $(reboot) é").rate == 24000
     assert (tmp_path / "text").read_text() == "-w /x; $(reboot) é"
     assert (tmp_path / "options").read_text().split() == "--stdin --stdout -b 1 -v en -s 175 -p 50".split()
 
 
 @with_espeak
 def test_espeak_speaks_languages_at_its_own_rate():
-    english = EspeakSpeaker().say("Hello, this is a test of the voice.")
+    english = EspeakSynthesizer().say("Hello, this is a test of the voice.")
     assert english.rate == 22050
     assert 1.5 < english.seconds < 4
     assert np.abs(english.samples).max() > 0.1
-    fast = open_speaker("espeak", speed=2).say("Hello, this is a test of the voice.")
+    fast = open_tts("espeak", speed=2).say("Hello, this is a test of the voice.")
     assert fast.seconds < 0.75 * english.seconds
-    speaker = open_speaker("espeak-ng", language="de", voice="f3")
+    speaker = open_tts("espeak-ng", language="de", voice="f3")
     assert speaker.describe("Guten Tag") == {
         "engine": "espeak", "voice": "de+f3", "speed": 1.0, "pitch": 50, "text": "Guten Tag",
     }  # fmt: skip
     assert speaker.say("Guten Tag").seconds > 0.4
-    assert open_speaker("espeak", voice="f3").describe("Hi")["voice"] == "en+f3"
+    assert open_tts("espeak", voice="f3").describe("Hi")["voice"] == "en+f3"
 
 
 @with_espeak
 def test_espeak_knows_its_voices():
-    assert {"en", "de", "en-gb", "fr-fr"} <= set(EspeakSpeaker().voices())
+    assert {"en", "de", "en-gb", "fr-fr"} <= set(EspeakSynthesizer().voices())
     with pytest.raises(OptionError, match=r"no voice 'en-usa'\. Did you mean .*en-us"):
-        EspeakSpeaker("en-usa")
+        EspeakSynthesizer("en-usa")
     with pytest.raises(OptionError, match="no variant of a voice 'f99'"):
-        EspeakSpeaker("en+f99")
+        EspeakSynthesizer("en+f99")
     with pytest.raises(OptionError, match="speed of speech cannot be 5"):
-        EspeakSpeaker(speed=5)
+        EspeakSynthesizer(speed=5)

@@ -363,7 +363,7 @@ def test_another_video_is_refused_with_what_differs_unless_begun_afresh(tmp_path
         assert part in message
     with begin(path, identity=long) as video:
         assert video.finished == 2
-    with begin(path, identity=other, afresh=True) as video:
+    with begin(path, identity=other, restart=True) as video:
         assert (video.finished, video.frames, video.carry) == (0, 0, None)
         grow(video)
         video.close()
@@ -380,7 +380,7 @@ def test_an_identity_is_compared_as_json(tmp_path):
 def test_two_processes_do_not_make_the_same_video(tmp_path):
     with begin(tmp_path / "video.mp4") as video:
         with pytest.raises(OutputError, match="by another process"):
-            begin(tmp_path / "video.mp4", afresh=True)
+            begin(tmp_path / "video.mp4", restart=True)
         grow(video)
         video.close()
     assert len(times(tmp_path / "video.mp4")) == sum(LENGTHS)
@@ -423,7 +423,7 @@ def test_damage_is_told_and_not_built_on(tmp_path):
             (folder / name).write_bytes(content)
         with pytest.raises(OutputError, match=message):
             begin(path)
-    with begin(path, afresh=True) as video:
+    with begin(path, restart=True) as video:
         grow(video)
         video.close()
     assert len(times(path)) == sum(LENGTHS)

@@ -106,9 +106,11 @@ def test_a_network_that_hears_is_told_whom_it_shows_what_was_and_what_audio(past
     sigmas = torch.tensor([0.2, 0.7])
     errors = velocity_errors(network, batch, variant, sigmas, noise)
     s = sigmas.view(-1, 1, 1, 1, 1)
-    beside = network.read_speech(batch.reference, batch.audio, batch.motion)
+    extra_tokens = network.read_speech(batch.reference, batch.audio, batch.motion)
     text = network.read_text(batch.texts)
-    velocity = network((1 - s) * videos + s * noise, NoiseLevels.uniform(sigmas * 1000), text, beside=beside)
+    velocity = network(
+        (1 - s) * videos + s * noise, NoiseLevels.uniform(sigmas * 1000), text, extra_tokens=extra_tokens
+    )
     assert torch.allclose(errors, (velocity - (noise - videos)).square().mean(dim=(1, 2, 3, 4)))
     errors.mean().backward()
     assert network.casual_audio_encoder.weights.grad.abs().sum() > 0

@@ -50,7 +50,7 @@ _LENGTH = {"en": ("English", "60 to 120 words."), "zh": ("Chinese (简体中文)
 class Captioner(Protocol):
     """A model that sees images, uint8 RGB (H, W, 3), and answers."""
 
-    def see(self, images: list[np.ndarray], task: str, said: str) -> str:
+    def caption_images(self, images: list[np.ndarray], task: str, said: str) -> str:
         """Return the answer. Raises ExtendError if the model fails."""
         ...
 
@@ -161,7 +161,7 @@ def describe(path: Path, captioner: Captioner, settings: CaptionSettings) -> str
     said = "Write the text."
     if settings.hint:
         said = f"What is known of it, which the text should say where it can be seen: {settings.hint.strip()}\n{said}"
-    return captioner.see(images, task, said)
+    return captioner.caption_images(images, task, said)
 
 
 def _place(path: Path) -> Path:
@@ -176,7 +176,7 @@ class ServerCaptioner:
 
     server: ChatExtender
 
-    def see(self, images: list[np.ndarray], task: str, said: str) -> str:
+    def caption_images(self, images: list[np.ndarray], task: str, said: str) -> str:
         """Ask the server. Raises ExtendError."""
         parts: list[dict[str, Any]] = [
             {"type": "image_url", "image_url": {"url": data_url(image)}} for image in images
@@ -199,7 +199,7 @@ class LocalCaptioner:
     model: str
     most_tokens: int = 400
 
-    def see(self, images: list[np.ndarray], task: str, said: str) -> str:
+    def caption_images(self, images: list[np.ndarray], task: str, said: str) -> str:
         """Ask the model, greedily. Raises CheckpointError if it cannot be loaded, ExtendError for its answer."""
         import torch
         from PIL import Image

@@ -17,7 +17,7 @@ from PIL import Image
 from wan22.catalog import Size
 from wan22.errors import MediaError
 from wan22.media import video
-from wan22.media.file_types import IMAGES, sniff
+from wan22.media.file_types import IMAGES, file_type
 from wan22.media.shown import look_of
 from wan22.media.times import HELD, seen_at
 
@@ -38,7 +38,7 @@ def frames_at(
     `shape` is the size as shown (square pixels). The image is scaled until it covers `size` (Lanczos, antialiased)
     and cut to its centre, in one step. Raises MediaError where the clip is damaged, or ends before the last time.
     """
-    drawn = sniff(path) in IMAGES
+    drawn = file_type(path) in IMAGES
     images = _drawn(path, times[0]) if drawn else _decoded(path, times[0], times[-1], clock)
     held: Callable[[], np.ndarray] | None = None
     made = np.empty(0)

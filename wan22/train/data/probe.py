@@ -13,7 +13,7 @@ import numpy as np
 from wan22.catalog import Size
 from wan22.media import video
 from wan22.media.colour import HLG, PQ
-from wan22.media.file_types import sniff
+from wan22.media.file_types import file_type
 from wan22.train.data.frames import Clock
 
 FREEZE = 2.0
@@ -57,7 +57,7 @@ def probe(path: Path) -> Facts:
     info, times, look = source.info, source.times, source.look
     frames = len(times.starts)
     return Facts(
-        kind=sniff(path),
+        kind=file_type(path),
         size=source.size,
         frames=frames,
         seconds=times.end,

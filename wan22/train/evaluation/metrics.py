@@ -177,23 +177,23 @@ class Lag:
     correlation: float
 
 
-def best_lag(seen: np.ndarray, heard: np.ndarray, most: int) -> Lag:
+def best_lag(seen: np.ndarray, audio: np.ndarray, most: int) -> Lag:
     """Pearson's correlation of two series (T,) at the shift of up to `most` frames where it is largest.
 
     A positive lag: the image follows the audio. At least half of the series must overlap. A series that does not
     change agrees with nothing (0). Raises OptionError for other shapes.
     """
-    seen, heard = np.asarray(seen, np.float64), np.asarray(heard, np.float64)
-    if seen.ndim != 1 or seen.shape != heard.shape or len(seen) < 4:
+    seen, audio = np.asarray(seen, np.float64), np.asarray(audio, np.float64)
+    if seen.ndim != 1 or seen.shape != audio.shape or len(seen) < 4:
         raise OptionError(
-            f"two series of one length, 4 or more, are needed, not {seen.shape} and {heard.shape}"
+            f"two series of one length, 4 or more, are needed, not {seen.shape} and {audio.shape}"
         )
     most = min(most, len(seen) // 2)
     found = []
     for lag in sorted(range(-most, most + 1), key=abs):  # of equals the smallest shift is taken
         count = len(seen) - abs(lag)
         one = seen[max(lag, 0) :][:count]
-        other = heard[max(-lag, 0) :][:count]
+        other = audio[max(-lag, 0) :][:count]
         found.append(Lag(lag, _correlation(one, other)))
     return max(found, key=lambda each: round(each.correlation, 9))
 

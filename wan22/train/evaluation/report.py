@@ -60,8 +60,8 @@ def adherence(videos: Sequence[Numbers], references: Sequence[Numbers] = ()) -> 
     """The share of videos that obey, for every axis that was judged, with counts; the same of real clips, if judged."""
     counts = {"videos": _counts(videos), "references": _counts(references)}
     found = {}
-    for axis, (obeyed, of) in counts["videos"].items():
-        found[axis] = {"videos": obeyed / of, "obeyed": obeyed, "of": of}
+    for axis, (matches, of) in counts["videos"].items():
+        found[axis] = {"videos": matches / of, "matches": matches, "of": of}
         if axis in counts["references"]:
             good, judged = counts["references"][axis]
             found[axis]["references"] = good / judged
@@ -71,10 +71,10 @@ def adherence(videos: Sequence[Numbers], references: Sequence[Numbers] = ()) -> 
 def _counts(rows: Sequence[Numbers]) -> dict[str, tuple[int, int]]:
     found: dict[str, tuple[int, int]] = {}
     for row in rows:
-        for verdict in row.get("obeyed", ()):
-            if verdict["obeyed"] is not None:
+        for verdict in row.get("verdicts", ()):
+            if verdict["matches"] is not None:
                 good, of = found.get(verdict["axis"], (0, 0))
-                found[verdict["axis"]] = (good + bool(verdict["obeyed"]), of + 1)
+                found[verdict["axis"]] = (good + bool(verdict["matches"]), of + 1)
     return found
 
 
@@ -117,7 +117,7 @@ def table(result: Mapping[str, Any]) -> list[str]:
         f"{result['videos']} videos of {result.get('model', 'a model')}, {result['seconds_per_video']:.2f} s each"
     ]
     if result["adherence"]:
-        lines += ["", f"{'obeyed':18} {'videos':>8} {'real':>8}    of"]
+        lines += ["", f"{'matches':18} {'videos':>8} {'real':>8}    of"]
         for axis, row in result["adherence"].items():
             real = f"{row['references']:8.1%}" if "references" in row else f"{'-':>8}"
             lines.append(f"{axis:18} {row['videos']:8.1%} {real} {row['of']:5}")

@@ -26,6 +26,7 @@ from wan22.atomic import swept, written
 from wan22.canvas import Canvas
 from wan22.clock import StepCounter
 from wan22.conditioning.image import channels, cover
+from wan22.director.judge import present_row
 from wan22.engine import Engine, load
 from wan22.errors import CheckpointError, MediaError, OptionError, OutputError
 from wan22.files import read_json, reading
@@ -35,7 +36,7 @@ from wan22.media.output_paths import check_output
 from wan22.media.own_files import check_own, written_own
 from wan22.media.video import VideoWriter, probe
 from wan22.postprocess import to_frames
-from wan22.request import HEARD_RATE
+from wan22.request import AUDIO_RATE
 from wan22.train.evaluation.bands import band_losses, expert_at
 from wan22.train.evaluation.material import Reference, material, to_video
 from wan22.train.evaluation.metrics import MIN_SAMPLES
@@ -50,18 +51,18 @@ from wan22.types import Clip, Finished, Frames, Request
 _ANEW = "Remove it, and the same command makes it again; or give --restart."
 
 
-def evaluate(recipe: EvalRecipe, folder: Path, *, log: Log, afresh: bool = False) -> dict[str, Any]:
+def evaluate(recipe: EvalRecipe, folder: Path, *, log: Log, restart: bool = False) -> dict[str, Any]:
     """Run a recipe into `folder` and return what `eval.json` holds.
 
     Raises a Wan22Error, before any video is made, for what cannot be served; OptionError if the folder holds another
-    recipe's videos and not `afresh`.
+    recipe's videos and not `restart`.
     """
     check_output(f"{folder}/", bytes_needed=0)
     _check_folder(folder)
     for each in (folder, folder / "videos", folder / "references"):
         swept(each)
     work = _Work(recipe, folder, log)
-    work.claim(afresh)
+    work.claim(restart)
     references = list(work.references())
     videos = list(work.videos())
     result = {
@@ -136,10 +137,10 @@ class _Work:
             }, default=str)
         )  # fmt: skip
 
-    def claim(self, afresh: bool) -> None:
+    def claim(self, restart: bool) -> None:
         """Take the folder, or go on in it. `count` alone may differ: more videos join those that are there."""
         path = self.folder / "recipe.json"
-        if path.exists() and not afresh:
+        if path.exists() and not restart:
             there = present_names(read_json(path, CheckpointError, remedy=_ANEW), {"asked": "prompt_hashes"})
             differs = [
                 k
@@ -153,7 +154,7 @@ class _Work:
                     f"{self.folder} holds videos of another recipe ({', '.join(differs)} differ); "
                     "give another --output, or --restart to throw them away"
                 )
-        if afresh:
+        if restart:
             numbered = "[0-9]" * 5 + ".*"
             for old in (
                 *self.folder.glob(f"videos/{numbered}"),
@@ -179,7 +180,7 @@ class _Work:
             guidance=recipe.guidance,
             guidance_rescale=recipe.guidance_rescale,
             seed=recipe.seed + i,
-            audio=None if prompt.audio is None else read_audio(prompt.audio, rate=HEARD_RATE),
+            audio=None if prompt.audio is None else read_audio(prompt.audio, rate=AUDIO_RATE),
         )
         if prompt.image is not None:
             return replace(request, image=read_image(prompt.image))
@@ -278,7 +279,8 @@ class _Work:
                     np.savez(file, **features)
                 _write_json(path, numbers)
                 counter.step(detail=str(numbers.get("name") or numbers.get("prompt"))[:70])
-            numbers, features = read_json(path, CheckpointError, remedy=_ANEW), path.with_suffix(".npz")
+            numbers = _present_names(read_json(path, CheckpointError, remedy=_ANEW))
+        features = path.with_suffix(".npz")
             with reading(features, CheckpointError, "is damaged or missing", _ANEW):
                 with np.load(features, allow_pickle=False) as file:
                     yield numbers, {name: file[name] for name in file.files}
@@ -341,6 +343,12 @@ def _kept_losses(path: Path) -> dict[str, Any]:
         for row in rows.values():
             str(row["expert"]), [float(loss) for loss in row["losses"]]
     return rows
+
+
+def _present_names(numbers: Numbers) -> Numbers:
+    """A video's numbers, whose `verdicts` were called `obeyed` by earlier versions."""
+    rows = numbers.pop("obeyed", None)
+    return numbers | ({"verdicts": [present_row(row) for row in rows]} if rows is not None else {})
 
 
 def _hash(value: Any) -> str:

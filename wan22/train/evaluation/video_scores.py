@@ -42,7 +42,7 @@ def look(
     like: frames (k, H, W, 3) whose identity it should keep; else its own first frame. audio: what drives it.
     """
     frames = video.frames
-    numbers: Numbers = {"obeyed": verdicts(video, asked)}
+    numbers: Numbers = {"verdicts": verdicts(video, asked)}
     if len(frames) > 1:
         numbers["motion"] = motion_amount(frames)
     if len(frames) / video.fps >= MIN_SECONDS:
@@ -74,7 +74,7 @@ def verdicts(video: Clip, asked: str | Mapping[str, str]) -> list[Numbers]:
     if len(video.frames) < MIN_FRAMES:
         return []
     found = judge(measure(video.frames, video.fps), dict(asked) if isinstance(asked, Mapping) else asked)
-    return [{"axis": v.axis, "asked": v.asked, "measured": v.measured, "obeyed": v.obeyed} for v in found]
+    return [{"axis": v.axis, "asked": v.asked, "measured": v.measured, "matches": v.matches} for v in found]
 
 
 def compare(a: np.ndarray, b: np.ndarray) -> Numbers:

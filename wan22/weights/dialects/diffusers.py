@@ -29,14 +29,14 @@ _DIT_NORMS = {
     for ours, theirs in (("self_attn", "attn1"), ("cross_attn", "attn2"))
     for norm in ("norm_q", "norm_k")
 }
-_HEARD, _HEARD_THERE = "casual_audio_encoder", "condition_embedder.causal_audio_encoder"
+_AUDIO, _AUDIO_THERE = "casual_audio_encoder", "condition_embedder.causal_audio_encoder"
 _DIT_LINEARS |= {
     "cond_encoder": "condition_embedder.pose_embedder",
     **{f"frame_packer.{proj}": f"frame_packer.{proj}" for proj in ("proj", "proj_2x", "proj_4x")},
-    f"{_HEARD}.encoder.final_linear": f"{_HEARD_THERE}.encoder.final_linear",
+    f"{_AUDIO}.encoder.final_linear": f"{_AUDIO_THERE}.encoder.final_linear",
     # There the later convolutions stand in a layer with their norm, hence one level deeper.
     **{
-        f"{_HEARD}.encoder.{conv}.conv": f"{_HEARD_THERE}.encoder.{conv}.{deeper}conv"
+        f"{_AUDIO}.encoder.{conv}.conv": f"{_AUDIO_THERE}.encoder.{conv}.{deeper}conv"
         for conv, deeper in (
             ("conv1_local", ""),
             ("conv1_global", ""),
@@ -54,8 +54,8 @@ _DIT = Table(
     [
         *with_suffixes(_DIT_LINEARS, ".weight", ".bias"),
         *with_suffixes(_DIT_NORMS, ".weight"),
-        (f"{_HEARD}.weights", f"{_HEARD_THERE}.weighted_avg.weights"),
-        (f"{_HEARD}.encoder.padding_tokens", f"{_HEARD_THERE}.encoder.padding_tokens"),
+        (f"{_AUDIO}.weights", f"{_AUDIO_THERE}.weighted_avg.weights"),
+        (f"{_AUDIO}.encoder.padding_tokens", f"{_AUDIO_THERE}.encoder.padding_tokens"),
         ("trainable_cond_mask.weight", "trainable_condition_mask.weight"),
         ("blocks.*.modulation", "blocks.*.scale_shift_table"),
         ("head.modulation", "scale_shift_table"),
