@@ -436,7 +436,7 @@ def _again(path: Path) -> None:
     from wan22.catalog import VARIANTS
     from wan22.media.image import write_image
     from wan22.production import rerender
-    from wan22.production.audio import Asked
+    from wan22.production.audio import AudioOptions
     from wan22.request import resolve
     from wan22.types import Request
 
@@ -445,7 +445,9 @@ def _again(path: Path) -> None:
         write_image(path.with_name("a.png"), np.zeros((32, 48, 3), np.uint8), recipe)
     except (ValueError, TypeError, RecursionError):
         return  # not even JSON: what a container then holds is no recipe
-    found = rerender.follow(str(path.with_name("a.png")), {}, {}, Asked(speaker="http://127.0.0.1:9"), ())
+    found = rerender.follow(
+        str(path.with_name("a.png")), {}, {}, AudioOptions(speaker="http://127.0.0.1:9"), ()
+    )
     rerender.model_of(found.recipe)
     rerender.differences(found.recipe, RECIPE)
     for place in found.files.values():

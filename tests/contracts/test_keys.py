@@ -41,7 +41,7 @@ class Headers:
         self.path = Path("released.safetensors")
         self.infos = {name: TensorInfo(shape, "F32", 0) for name, shape in shapes.items()}
 
-    def extra_tokens(self, name: str) -> dict:
+    def beside(self, name: str) -> dict:
         return {}
 
 

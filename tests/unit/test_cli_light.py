@@ -49,3 +49,12 @@ def test_a_recipe_is_shown_without_torch(tmp_path):
         writer.add(np.zeros((2, 32, 32, 3), np.uint8))
         writer.close({"prompt": "a red ball"})
     assert "a red ball" in light("show", tmp_path / "a.mp4")
+
+
+def test_no_compiler_is_imported_where_none_is_asked_for():
+    """PyTorch's own fills of the meta device would load it, which takes longer than a small video."""
+    script = (
+        "import sys, wan22; wan22.load('nano', device='cpu').expert('high'); "
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -17,7 +17,7 @@ from wan22.media.long_video import LongVideo
 from wan22.media.recipe import read_recipe
 from wan22.media.video import probe, read_clip
 from wan22.production import rerender
-from wan22.production.audio import Asked
+from wan22.production.audio import AudioOptions
 from wan22.types import Audio
 
 SPEAKING = replace(
@@ -186,18 +186,18 @@ def test_a_video_made_again_takes_the_audio_that_is_asked_now(speaking, run):
 def test_what_a_recipe_says_of_a_voice_is_asked_again():
     said = {"engine": "espeak", "voice": "de+f3", "text": "Guten Tag"}
     recipe = {"inputs": {"audio": "sha256:0"}, "audio": {"said": said, "start": 0.5}}
-    told = Asked(say="Guten Tag", start=0.5, language="de", voice="f3")
-    assert rerender.find_audio(recipe, "x.mp4", Asked()) == told
-    assert rerender.find_audio(recipe, "x.mp4", Asked(voice="m1")) == replace(told, voice="m1")
-    server = Asked(speaker="http://here")
+    told = AudioOptions(say="Guten Tag", start=0.5, language="de", voice="f3")
+    assert rerender.find_audio(recipe, "x.mp4", AudioOptions()) == told
+    assert rerender.find_audio(recipe, "x.mp4", AudioOptions(voice="m1")) == replace(told, voice="m1")
+    server = AudioOptions(speaker="http://here")
     assert rerender.find_audio(recipe, "x.mp4", server) == replace(server, say="Guten Tag", start=0.5)
     entry = {"engine": "server", "url": "http://a/v1/audio/speech", "voice": "v", "text": "Hi"}
     recipe["audio"]["said"] = entry | {"sample": {"name": "gone.wav", "sha256": "0"}}
     with pytest.raises(OptionError, match="An address in a file is not asked: give it with --speaker"):
-        rerender.find_audio(recipe, "x.mp4", Asked())
+        rerender.find_audio(recipe, "x.mp4", AudioOptions())
     with pytest.raises(MediaError, match=r"gone\.wav, which is not beside it; give it with --voice-sample"):
-        rerender.find_audio(recipe, "x.mp4", Asked(speaker=entry["url"]))
-    found = rerender.find_audio(recipe, "x.mp4", Asked(voice_sample="b.wav", speaker=entry["url"]))
+        rerender.find_audio(recipe, "x.mp4", AudioOptions(speaker=entry["url"]))
+    found = rerender.find_audio(recipe, "x.mp4", AudioOptions(voice_sample="b.wav", speaker=entry["url"]))
     assert (found.speaker, found.voice, found.voice_sample) == (entry["url"], "v", "b.wav")
 
 

@@ -14,7 +14,7 @@ from wan22.errors import CheckpointError, OptionError
 from wan22.media.recipe import read_recipe
 from wan22.pipeline import Wan22Pipeline, collect
 from wan22.production import rerender
-from wan22.production.audio import Asked
+from wan22.production.audio import AudioOptions
 from wan22.train.adapt import attach
 from wan22.types import Clip, Latents, Progress, Request
 from wan22.weights.convert import convert
@@ -131,15 +131,15 @@ def test_what_the_adapters_fix_may_be_said(engine):
 
 def test_a_recipe_of_a_fast_video_is_fast_again(engine):
     recipe = latents(engine, fast=True)[0].recipe
-    found = rerender.settings(recipe, {}, Asked())
+    found = rerender.settings(recipe, {}, AudioOptions())
     assert found["fast"] is True
     assert engine.recipe(Request(**found)) == recipe
 
 
 def test_a_full_video_can_be_made_again_in_few_steps(engine):
     recipe = latents(engine, steps=3, guidance=2.0)[0].recipe
-    assert not rerender.settings(recipe, {}, Asked()).get("fast")
-    found = rerender.settings(recipe, {"fast": True}, Asked())
+    assert not rerender.settings(recipe, {}, AudioOptions()).get("fast")
+    found = rerender.settings(recipe, {"fast": True}, AudioOptions())
     assert engine.recipe(Request(**found))["steps"] == 4
 
 

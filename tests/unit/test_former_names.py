@@ -12,7 +12,7 @@ from wan22.media.long_video import LongVideo
 from wan22.media.video import read_clip
 from wan22.media.writer import VideoWriter
 from wan22.production import rerender
-from wan22.production.audio import Asked
+from wan22.production.audio import AudioOptions
 from wan22.production.publish import read_latents
 
 OLD = {
@@ -33,7 +33,7 @@ def test_recipes_of_earlier_versions_have_the_names_of_today(tmp_path):
         writer.close(OLD)
     assert rerender.read(str(tmp_path / "a.mp4")) == NEW
     assert fields.renewed(NEW) == NEW and fields.renewed({"sound": 1, "audio": 2}) == {"audio": 2}
-    found = rerender.settings(fields.renewed(OLD), {}, Asked())
+    found = rerender.settings(fields.renewed(OLD), {}, AudioOptions())
     assert found["color_match"] == 0.5
 
 

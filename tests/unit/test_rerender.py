@@ -10,7 +10,7 @@ import pytest
 from wan22.errors import CheckpointError, MediaError, OptionError, OutputError
 from wan22.media.image import write_image
 from wan22.production import rerender
-from wan22.production.audio import Asked
+from wan22.production.audio import AudioOptions
 from wan22.production.publish import place_of
 from wan22.production.work import Machine
 
@@ -28,7 +28,7 @@ def stranger(tmp_path, monkeypatch):
 
     def follow(*, asked=None, **said):
         write_image(downloads / "video.png", PIXELS, {**BASE, **said})
-        return rerender.follow(str(downloads / "video.png"), {}, {}, asked or Asked(), ())
+        return rerender.follow(str(downloads / "video.png"), {}, {}, asked or AudioOptions(), ())
 
     follow.downloads, follow.here = downloads, here
     return follow
@@ -99,12 +99,14 @@ def test_an_address_in_a_file_is_asked_only_if_it_is_given(stranger):
     ):
         stranger(**recipe)
     shutil.copyfile(__file__, stranger.downloads / "me.wav")
-    found = stranger(**recipe, asked=Asked(speaker=said["url"]))
-    assert found.audio == Asked(
+    found = stranger(**recipe, asked=AudioOptions(speaker=said["url"]))
+    assert found.audio == AudioOptions(
         say="hi", speaker=said["url"], voice_sample=str(stranger.downloads / "me.wav")
     )
-    other = stranger(**recipe, asked=Asked(speaker="http://mine.example"))
-    assert other.audio == Asked(say="hi", speaker="http://mine.example")  # nobody's voice is sent to it
+    other = stranger(**recipe, asked=AudioOptions(speaker="http://mine.example"))
+    assert other.audio == AudioOptions(
+        say="hi", speaker="http://mine.example"
+    )  # nobody's voice is sent to it
 
 
 @pytest.mark.parametrize("name", ["/models/theirs", "./theirs", "theirs", "~/x", "", 3, None, ["nano"]])

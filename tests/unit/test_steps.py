@@ -9,7 +9,7 @@ import pytest
 from wan22.catalog import EMBEDDED, VARIANTS, from_json
 from wan22.errors import OptionError
 from wan22.production import rerender
-from wan22.production.audio import Asked
+from wan22.production.audio import AudioOptions
 from wan22.request import resolve
 from wan22.types import Clip, Request
 
@@ -166,7 +166,7 @@ def test_a_model_that_was_distilled_is_not_asked_for_many_steps_in_silence():
 
 def test_from_a_recipe_new_options_take_the_place_of_what_excludes_them():
     def fields(recipe, **given):
-        return rerender.settings({"prompt": PROMPT, **recipe}, given, Asked())
+        return rerender.settings({"prompt": PROMPT, **recipe}, given, AudioOptions())
 
     sigmas = {"sigmas": [1, 0.5, 0], "solver": "euler", "boundary": 0.9}
     assert fields(sigmas) == {"prompt": PROMPT, "solver": "euler", "sigmas": (1, 0.5, 0), "boundary": 0.9}

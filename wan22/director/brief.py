@@ -43,7 +43,7 @@ Rules
 - The image already shows what things look like: name the subject in few words, and tell the motion. \
 How it begins, goes on and ends; what moves in the background; how the camera moves.
 - Keep every fact of the wish, the camera's movement above all. Contradict none of it.
-- {wish}
+- {rule}
 - Bring in nobody and nothing new that the wish does not ask for. No feelings, no metaphors, no audio.
 - For the camera, use the words of the vocabulary.
 - {length}
@@ -96,12 +96,12 @@ def instructions(brief: Brief, *, sees: bool) -> str:
             if sees
             else "A shot begins with an image that you cannot see."
         )
-        user_message = (
+        rule = (
             "If the wish is no more than a verb, add whom in the image it is about."
             if brief.prompt.strip()
             else "The wish is empty: imagine from the image alone who moves, and how."
         )
-        text = _IMAGE.format(seen=seen, user_message=user_message, length=length, language=language)
+        text = _IMAGE.format(seen=seen, rule=rule, length=length, language=language)
     rows = [row for row in AXES if (brief.task == "t2v" and row.key != "style") or row.key == "camera"]
     words = [f"{row.name()}: {', '.join(term.phrase(brief.language) for term in row.terms)}" for row in rows]
     return "\n".join((text, "", "Vocabulary", *words))

@@ -137,7 +137,7 @@ class Block(nn.Module):
         self.norm3 = LayerNorm(dim, eps)
         self.cross_attn = CrossAttention(dim, heads, eps)
         self.ffn = nn.Sequential(Linear(dim, ffn_dim), nn.GELU("tanh"), Linear(ffn_dim, dim))
-        self.modulation = nn.Parameter(torch.randn(1, 6, dim) / dim**0.5)
+        self.modulation = nn.Parameter(torch.randn(1, 6, dim).div_(dim**0.5))
 
     def forward(
         self, x: Tensor, time: TimeRows, table: Rotation, memory: Memory, attention: Attention

@@ -118,7 +118,7 @@ class Head(nn.Module):
         super().__init__()
         self.eps = eps
         self.head = Linear32(dim, PATCH[0] * PATCH[1] * PATCH[2] * out_channels)
-        self.modulation = nn.Parameter(torch.randn(1, 2, dim) / dim**0.5)
+        self.modulation = nn.Parameter(torch.randn(1, 2, dim).div_(dim**0.5))
 
     def forward(self, x: Float[Tensor, "b l d"], time: TimeRows) -> Float[Tensor, "b l p"]:
         m = time.plus(self.modulation)

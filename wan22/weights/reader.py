@@ -77,7 +77,7 @@ class Reader:
         """The file that holds the tensor `name`."""
         return self._home[name].path
 
-    def json_beside(self, name: str) -> dict[str, Any]:
+    def beside(self, name: str) -> dict[str, Any]:
         """The JSON object in the file `name` beside the weights, such as config.json; empty if none."""
         file = self.files[0].parent / name
         return read_json(file) if file.is_file() else {}

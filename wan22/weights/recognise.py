@@ -180,8 +180,8 @@ class _Told:
         own = parse_object(
             reader.metadata.get(ARCH_KEY, "{}"), f"{reader.path}: its {ARCH_KEY}", CheckpointError
         )
-        row = reader.json_beside("variant.json").get(part)
-        self._sources = (own, row if isinstance(row, dict) else {}, reader.json_beside("config.json"))
+        row = reader.beside("variant.json").get(part)
+        self._sources = (own, row if isinstance(row, dict) else {}, reader.beside("config.json"))
 
     def get(self, *names: str) -> Any:
         """The first of these names that is known, or None."""

@@ -101,7 +101,7 @@ def relative(view: Native) -> tuple[str | None, str] | None:
         return None, (
             f"a Wan transformer with {len(foreign)} tensors that no network of Wan2.2 has, such as {foreign[0]}"
         )
-    said = str(view.reader.json_beside("config.json").get("_class_name"))
+    said = str(view.reader.beside("config.json").get("_class_name"))
     if said in _CLASSES:
         return None, _CLASSES[said]
     for pattern, title in _NAMED.items():

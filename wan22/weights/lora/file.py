@@ -303,7 +303,7 @@ def _peft_settings(reader: Reader) -> Mapping[str, Any]:
         said = parse_object(raw, f"{reader.path}: its {_PEFT_METADATA}", CheckpointError)
         found = {key.rpartition("transformer.")[2]: value for key, value in said.items()}
     else:
-        found = reader.json_beside(_PEFT_CONFIG) if reader.files[0].name.startswith("adapter_model") else {}
+        found = reader.beside(_PEFT_CONFIG) if reader.files[0].name.startswith("adapter_model") else {}
     if found.get("use_dora"):
         raise CheckpointError(f"{reader.path} is a DoRA (use_dora), not a plain LoRA. {_WHAT_WORKS}")
     return found
