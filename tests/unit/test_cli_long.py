@@ -155,7 +155,7 @@ def test_a_text_is_spoken_once_and_kept(speaking, run, monkeypatch, tmp_path):
             return {"engine": "espeak", "voice": "en", "text": text}
 
     monkeypatch.setattr(audio, "speech_folder", lambda: tmp_path / "cache")
-    monkeypatch.setattr(say, "open_speaker", lambda *_, **__: Parrot())
+    monkeypatch.setattr(say, "open_tts", lambda *_, **__: Parrot())
     ask = ("generate", "p", "--image", "who.png", "--say", "good morning", "-o")
     assert run(*ask, "x.mp4")[0] == run(*ask, "y.mp4")[0] == 0
     assert Parrot.said == 1

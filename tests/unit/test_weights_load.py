@@ -22,9 +22,13 @@ VAE_NESTED = replace(VAE, decoder_width=8, patch=2, residual=True, blocks=1)
 TEXT = UMT5Arch(vocab=16, dim=32, dim_attn=32, ffn_dim=48, heads=2, layers=2)
 
 
-@cache
 def weights(arch: DiTArch | VAEArch | UMT5Arch) -> dict[str, torch.Tensor]:
-    """Random weights of a network; the same tensors for all tests, so none writes to them."""
+    """Random weights of a network: the same tensors each time, so a test never writes to them."""
+    return dict(_weights(arch))
+
+
+@cache
+def _weights(arch: DiTArch | VAEArch | UMT5Arch) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     shapes = meta_module(arch).state_dict()
     return {name: torch.randn(tensor.shape, generator=generator) for name, tensor in shapes.items()}

@@ -87,7 +87,9 @@ def _of_folder(folder: Path) -> bytes | None:
         raise CheckpointError(f"{folder} has none of {', '.join(FILES)}")
     values = read_json(folder / "tokenizer.json")
     model = values.get("model")
-    if not isinstance(model, dict) or model.get("type") != "Unigram":
+    if not isinstance(model, dict) or "type" not in model:
+        raise CheckpointError(f"{folder / 'tokenizer.json'} is no tokenizer: it names no model")
+    if model["type"] != "Unigram":
         return None
     try:
         return _of_json(values, model).encode()
