@@ -61,7 +61,11 @@ class Found:
 
 
 def follow(
-    source: str, given: dict[str, Any], files: dict[str, str], audio: AudioOptions, loras: tuple[LoRAOption, ...]
+    source: str,
+    given: dict[str, Any],
+    files: dict[str, str],
+    audio: AudioOptions,
+    loras: tuple[LoRAOption, ...],
 ) -> Found:
     """Read the recipe in a video or image, with what was given on the command line in its place.
 

@@ -280,7 +280,7 @@ class _Work:
                 _write_json(path, numbers)
                 counter.step(detail=str(numbers.get("name") or numbers.get("prompt"))[:70])
             numbers = _present_names(read_json(path, CheckpointError, remedy=_ANEW))
-        features = path.with_suffix(".npz")
+            features = path.with_suffix(".npz")
             with reading(features, CheckpointError, "is damaged or missing", _ANEW):
                 with np.load(features, allow_pickle=False) as file:
                     yield numbers, {name: file[name] for name in file.files}
