@@ -344,10 +344,10 @@ def _drawn_ear(config: dict[str, object]) -> nn.Module:
     return ear
 
 
-def hearing(ear: Callable[[], nn.Module], seconds: int, clip: int, contender: str) -> Call:
+def audio_features(ear: Callable[[], nn.Module], seconds: int, clip: int, contender: str) -> Call:
     """All hidden states at every frame of a video, (1, states, a, T), `clip` frames at a time where clips are made.
 
-    The peer is the official release's way: transformers hears the whole audio, all states are stacked, taken to 30 a
+    The peer is the official release's way: transformers encodes the whole audio, all states are stacked, taken to 30 a
     second, and from there to the video's frames.
     """
     from wan22.conditioning.speech import FEATURE_RATE, RATE, VIDEO_RATE, AudioFeatures, hidden_states
@@ -358,19 +358,19 @@ def hearing(ear: Callable[[], nn.Module], seconds: int, clip: int, contender: st
     if contender == OURS:
         audio = Audio(samples, RATE)
 
-        def heard() -> Tensor:
-            hearing = AudioFeatures(audio, partial(hidden_states, encoder))
-            clips = [hearing.clip(i, clip, FPS) for i in range(-(-frames // clip))]
+        def by_clips() -> Tensor:
+            features = AudioFeatures(audio, partial(hidden_states, encoder))
+            clips = [features.clip(i, clip, FPS) for i in range(-(-frames // clip))]
             return torch.cat(clips, dim=-1)[..., :frames]
 
-        return heard
+        return by_clips
     from transformers import Wav2Vec2FeatureExtractor
 
     extractor = Wav2Vec2FeatureExtractor(sampling_rate=RATE, do_normalize=True)
 
     def whole() -> Tensor:
-        told = extractor(samples, sampling_rate=RATE, return_tensors="pt").input_values
-        out = encoder(told, output_hidden_states=True)
+        values = extractor(samples, sampling_rate=RATE, return_tensors="pt").input_values
+        out = encoder(values, output_hidden_states=True)
         states = torch.cat([*out.hidden_states[:-1], out.last_hidden_state]).transpose(1, 2)
         ticks = int(states.shape[2] / FEATURE_RATE * VIDEO_RATE)
         states = torch.nn.functional.interpolate(states, size=ticks, mode="linear", align_corners=True)
@@ -402,19 +402,19 @@ CASES: dict[str, Case] = {
             partial(vae, _HALF_22, "decode", 9, 128),
         ),
         Case(
-            "hearing, S2V-14B",
+            "audio features, S2V-14B",
             "float32",
             "10 s of audio; 24 layers x 1024",
-            partial(hearing, released_ear, 10, 80),
+            partial(audio_features, released_ear, 10, 80),
             peer="transformers",
             seconds=10,
         ),
         *(
             Case(
-                f"hearing, nano, {minutes} min",
+                f"audio features, nano, {minutes} min",
                 "float32",
                 f"4 layers x 64; {_EAR}",
-                partial(hearing, nano_ear, 60 * minutes, 32),
+                partial(audio_features, nano_ear, 60 * minutes, 32),
                 peer="transformers",
                 seconds=60 * minutes,
             )

@@ -33,13 +33,13 @@ MODELS = ("nano", "nano-s2v")
 PROMPT = "a red ball bounces in the snow at sunset"
 
 DENOISE, DECODE = "denoising", "decoding"
-TELL, READ = (
-    "telling it: the audio heard, or the last frame encoded",
+CONDITION, READ = (
+    "encoding the condition: audio features, or the last frame",
     "the network reads text, audio and history",
 )
-KEEP, WRITE, DRIFT = "history encoded for the next clip", "frames to the video encoder", "drift measured"
-STORE, ONCE = "the clip to the disk", "once a video: opening, closing, the audio put under it"
-PARTS = (DENOISE, DECODE, TELL, READ, KEEP, WRITE, DRIFT, STORE)
+KEEP, WRITE, DRIFT = "encoding history for the next clip", "frames to the video encoder", "measuring drift"
+STORE, ONCE = "writing the clip to disk", "once a video: opening, closing, adding the audio"
+PARTS = (DENOISE, DECODE, CONDITION, READ, KEEP, WRITE, DRIFT, STORE)
 
 
 class Quiet(LineReport):
@@ -83,7 +83,7 @@ class Timed:
                 case Finished():
                     self.spent[ONCE] += now - before
                 case _:
-                    self.spent[TELL] += now - before
+                    self.spent[CONDITION] += now - before
             yield event
             before, now = now, self._clock()
             self.spent[STORE if isinstance(event, ClipDone) else WRITE] += now - before
