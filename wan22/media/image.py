@@ -34,6 +34,7 @@ MAX_PIXELS = 4096 * 4096
 
 _EXIF_LIMIT = 60_000  # a JPEG segment ends at 65,535 bytes
 _CODES = 1 << 16  # bytes in which an image says the codes of its colours
+_STRIP = 256  # rows of a scaled image that are made together
 
 
 def read_image(path: PathLike) -> np.ndarray:
@@ -63,10 +64,8 @@ def decode(image: Image.Image, codes: tuple[int, int] | None = None) -> np.ndarr
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = tolerant
     profile = image.info.get("icc_profile")
-    image = _eight_bits(image)
-    if scale < 1 and image.width * image.height > MAX_PIXELS:
-        image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
-    image = ImageOps.exif_transpose(image)
+    large = image.width * image.height > MAX_PIXELS
+    image = ImageOps.exif_transpose(_scaled(image, size) if large else _eight_bits(image))
     alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
     rgb = _srgb(image, profile)
     if profile is None and codes is not None and colour.description(codes[1], codes[0]):
@@ -85,6 +84,29 @@ def colour_codes(path: PathLike) -> tuple[int, int] | None:
     if (at := head.find(b"cICP")) >= 0 and head.startswith(b"\x89PNG") and len(head) >= at + 6:
         return head[at + 4], head[at + 5]
     return None
+
+
+def _scaled(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """`_eight_bits` of a large image at a smaller size, made in strips of rows: no second copy of it is held.
+
+    A strip has the rows beside it that the filter looks at, so the result is that of the whole image.
+    """
+    rows = image.height / size[1]
+    beside = math.ceil(3 * rows) + 1  # Lanczos looks at three rows of the result
+    scaled = None
+    for top in range(0, size[1], _STRIP):
+        count = min(_STRIP, size[1] - top)
+        first, last = top * rows, (top + count) * rows
+        begin, end = max(0, math.floor(first) - beside), min(image.height, math.ceil(last) + beside)
+        strip = _eight_bits(image.crop((0, begin, image.width, end)))
+        box = (0, first - begin, image.width, min(last - begin, strip.height))
+        strip = strip.resize((size[0], count), Image.Resampling.LANCZOS, box)
+        if scaled is None:
+            scaled = Image.new(strip.mode, size)
+            scaled.info = dict(strip.info)
+        scaled.paste(strip, (0, top))
+    assert scaled is not None
+    return scaled
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -394,6 +394,25 @@ def test_a_large_photograph_is_scaled_down_upright(tmp_path, monkeypatch, kind, 
     assert read_clip(path).frames.shape[1:] == found.shape
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "P", "I;16", "CMYK"])
+def test_a_large_image_is_scaled_by_strips_as_it_would_be_whole(tmp_path, monkeypatch, mode):
+    values = np.random.default_rng(0).integers(0, 256, (301, 200, 3), np.uint8)
+    colours = Image.fromarray(values)
+    deep = Image.fromarray(values[..., 0].astype(np.uint16) << 8)
+    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    (deep if mode == "I;16" else colours.convert(mode)).save(path)
+    made = []
+    whole = image_module._eight_bits
+    monkeypatch.setattr(image_module, "_eight_bits", lambda image: made.append(image.height) or whole(image))
+    monkeypatch.setattr(image_module, "MAX_PIXELS", 100 * 150)
+    monkeypatch.setattr(image_module, "_STRIP", 1000)
+    expected = read_image(path).astype(int)
+    monkeypatch.setattr(image_module, "_STRIP", 16)
+    made.clear()
+    assert abs(read_image(path) - expected).max() <= 2
+    assert len(made) > 5 and max(made) < 301 / 5  # no second image of the whole size
+
+
 def test_a_phones_jpeg_of_two_images_is_its_first(tmp_path):
     second = Image.fromarray(quarters(32, 24))
     Image.fromarray(quarters()).save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[second])
