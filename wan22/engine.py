@@ -63,7 +63,7 @@ _REMEMBERED_TEXTS = 16
 
 
 class Engine:
-    """An assembled model. Make one with `load`; it serves any number of requests, one at a time."""
+    """A model that generates videos. Create it with `load`. It serves any number of requests, one at a time."""
 
     def __init__(
         self,
@@ -88,9 +88,9 @@ class Engine:
         self._texts: OrderedDict[tuple[str, int], Tensor] = OrderedDict()
 
     def use_loras(self, loras: Sequence[LoRA | str | os.PathLike[str]]) -> None:
-        """Merge these LoRAs, in place of those before, when the experts are next read; an empty list takes all away.
+        """Use these LoRAs instead of the present ones; an empty list removes all. The experts are read again.
 
-        Raises OptionError or CheckpointError, and changes nothing, if one does not fit the model (`weights.lora.fit`).
+        Raises OptionError or CheckpointError, and changes nothing, if one does not fit the model.
         """
         self._use(fit(loras, self.variant.experts, self.variant.dit, self.name))
 
@@ -108,30 +108,32 @@ class Engine:
         self._merged = fitted
 
     def show(self, part: str, load: Load) -> None:
-        """From now on get a part from `load`: a network that is in training, for instance."""
+        """Take a part ("high", "vae" ...) from `load(device)` from now on, for example a network in training."""
         self._placement.reread(part, load)
 
     def release(self) -> None:
-        """Let go of the part that came to the device from elsewhere."""
+        """Free the device memory of the part that was brought there from the host or the disk."""
         self._placement.release()
 
     def check(self, request: Request) -> Canvas:
-        """Validate a request and return its sizes; raises a RequestError before any expensive work."""
+        """Check a request and return its sizes, without loading weights. Raises RequestError if it cannot be served."""
         return resolve(request, self.variant).canvas
 
     def recipe(self, request: Request) -> dict[str, Any]:
-        """What makes a request again: every setting resolved, the model and the machine, as JSON values.
+        """Return every setting of a request, resolved, with the model and the machine, as JSON values.
 
-        Raises a RequestError as `check`.
+        Raises RequestError as `check` does.
         """
         return self._recipe(resolve(request, self.variant))
 
     def generate(self, request: Request, done: ClipDone | None = None) -> Events:
-        """Make a video, one event after another (see types.Event); of a long one that was interrupted, what follows the
-        clip `done`. A Progress may be answered by sending a Reply, which changes the steps that follow.
+        """Generate a video. Yields events (`types.Event`); closing the generator cancels.
 
-        Raises RequestError for a request that cannot be served, before anything is loaded; DecodeError if the VAE
-        fails after the latents were handed out.
+        done: the last ClipDone of an interrupted long video; the clips after it are made. Send a `Reply` in answer to a
+        Progress to change the following steps.
+
+        Raises RequestError before anything is loaded if the request cannot be served, DecodeError if the VAE fails
+        after the latents were yielded.
         """
         job = resolve(request, self.variant)
         if done is not None and done.clips != job.canvas.clips:
@@ -202,14 +204,14 @@ class Engine:
         )
 
     def encode_audio(self, samples: Tensor) -> Tensor:
-        """Normalised samples (1, n) to the states of the audio's encoder (states, T, a)."""
+        """Encode audio samples (1, n), 16,000 a second, of mean 0 and deviation 1, to hidden states (states, T, a)."""
         return hidden_states(self._placement.bring("audio"), samples)
 
     def decode_latents(self, tensors: dict[str, Tensor], recipe: dict[str, Any]) -> Events:
-        """Turn the content of a Latents event into Frames and Finished; also long after it was made.
+        """Decode the tensors and the recipe of a `Latents` event; yields Frames and Finished.
 
-        Raises CheckpointError if tensors and recipe do not belong together or to this model, and DecodeError if the
-        VAE fails.
+        Raises CheckpointError if tensors and recipe do not fit one another or this model, DecodeError if the VAE
+        fails.
         """
         canvas = postprocess.canvas_of(recipe, self.variant)
         latents = postprocess.check_latents(tensors, canvas, self.variant)
@@ -222,10 +224,10 @@ class Engine:
         yield Finished(canvas.fps, recipe)
 
     def encode_text(self, texts: Sequence[str], length: int | None = None) -> list[Tensor]:
-        """Encode prompts to contexts (s_i, text_dim) on the device, of `length` rows at most, or else as many as the
-        model was trained on; the last few are remembered.
+        """Encode prompts to a list of tensors (s_i, text_dim) on the device. The last few results are cached.
 
-        Each is encoded by itself, so that its bits do not depend on what else was asked, now or before.
+        length: the maximal number of tokens; None is the model's own. Each prompt is encoded alone, so its result does
+        not depend on the others.
         """
         length = self.variant.dit.text_len if length is None else length
         for text in dict.fromkeys(texts):
@@ -240,16 +242,16 @@ class Engine:
         return found
 
     def vae(self) -> nn.Module:
-        """The VAE, on the device."""
+        """Return the VAE on the device."""
         return self._placement.bring("vae")
 
     def expert(self, name: str) -> nn.Module:
-        """One of the model's networks, on the device, with the LoRAs in use; `variant.experts` names them."""
+        """Return a transformer on the device, with the LoRAs in use. `name` is one of `variant.experts`."""
         self._merge(fast=False)
         return self._placement.bring(name)
 
     def encode_pixels(self, video: Tensor) -> Tensor:
-        """Encode pixels (b, 3, T, H, W) in [-1, 1] to normalised latents, float32."""
+        """Encode pixels (b, 3, T, H, W) in [-1, 1] by the VAE to normalised latents (b, c, t, h, w), float32."""
         vae = self.vae()
         with torch.inference_mode():
             return vae.encode(video.to(self.device), chunk=None if self._small_video(video) else 1).float()
@@ -393,18 +395,21 @@ def load(
     loras: Sequence[LoRA | str | os.PathLike[str]] = (),
     given: Mapping[str, Callable[[], Reader]] = MappingProxyType({}),
 ) -> Engine:
-    """Assemble a model: find its files, choose device, precision and where its parts rest. Weights come when needed.
+    """Open a model and return its engine. Weights are read when they are first needed; nothing is downloaded.
 
-    model: a catalogue name ("nano", "t2v-A14B"...), a hub id that is in the local cache, a folder, or an all-in-one
-    file; None is "nano", or what `parts` name.
-    parts: files or folders in place of the model's own, by part: "high" and "low" or "dit", "vae", "text", "tokenizer",
-    "audio". Without a model they are all of it.
-    task: what will be asked of it ("t2v", "i2v", "v2v", "s2v"); chooses among several models in one folder.
-    device: "auto", "cpu", "cuda", "cuda:1", "mps". dtype: "auto", "float32", "bfloat16", "float16".
-    memory: "auto", or where the parts rest: "device", "host", "disk".
-    loras: files, folders with a file for each expert, or `LoRA`s, which also say a strength and an expert.
-    given: where parts ("vae", "text", "high"...) are read from, in the place of the model's files.
-    Raises OptionError, DeviceError or CheckpointError.
+    model: a catalogue name ("nano", "t2v-A14B" ...), a hub id in the local cache, a folder (official, Diffusers or
+    ComfyUI layout), or an all-in-one file. None: "nano", or the model that `parts` make up.
+    parts: files or folders that replace the model's own, by part: "high" and "low" or "dit", "vae", "text",
+    "tokenizer", "audio".
+    task: "t2v", "i2v", "v2v" or "s2v"; selects a model if a folder holds several.
+    device: "auto" (the fastest one), "cpu", "cuda", "cuda:1", "mps".
+    dtype: of the large matrices: "auto", "float32", "bfloat16", "float16".
+    memory: where parts are kept until they are needed: "device", "host", "disk", or "auto" from what is free.
+    loras: LoRA files, folders with a file for each expert, or `LoRA` values.
+    given: functions that open readers of parts, in place of the model's files.
+
+    Raises OptionError for an impossible argument, DeviceError for a device or memory plan that this machine has not,
+    CheckpointError for files that are missing, damaged or of another model.
     """
     where = pick_device(device)
     found = open_model(model if model is not None or parts else NANO, parts, task)

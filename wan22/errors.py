@@ -20,7 +20,7 @@ from pathlib import Path
 
 
 class Wan22Error(Exception):
-    """Base of all errors that this package raises on purpose."""
+    """Base class of all errors that this package raises for users' mistakes and files."""
 
 
 class RequestError(Wan22Error):

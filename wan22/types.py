@@ -36,9 +36,9 @@ ScheduleName = Literal[
 
 @dataclass(frozen=True)
 class Clip:
-    """Images in time: `frames` uint8 (T, H, W, 3), shown at `fps` frames a second.
+    """A video in memory, without its recipe: `frames` uint8 (T, H, W, 3) at `fps` frames a second.
 
-    `notices` say what was changed while it was read, and what its reader may not expect.
+    `notices`: what was changed while the file was read, as sentences.
     """
 
     frames: np.ndarray
@@ -48,43 +48,42 @@ class Clip:
 
 @dataclass(frozen=True)
 class Audio:
-    """Audio in time: `samples` float32 (n,), one channel, within [-1, 1], `rate` of them a second."""
+    """Audio in memory: `samples` float32 (n,), one channel, values in [-1, 1]; `rate` samples a second."""
 
     samples: np.ndarray
     rate: int
 
     @property
     def seconds(self) -> float:
-        """How long it lasts."""
+        """The duration in seconds."""
         return len(self.samples) / self.rate
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What someone wants. `None` always means: the model's own default.
+    """What to generate. `None` means the model's own default for every field.
 
-    `negative=""` is a really empty negative prompt (the official code cannot say that).
-    `guidance` is one number for both experts, or (low, high) as the official configuration writes it.
-    `guidance_rescale` (0..1) takes back that share of the contrast and colour that guidance adds.
-    `size` is (width, height). `seconds` is an alternative to `frames`.
-    `strength` (0 < s <= 1) says how far an existing `video` is taken back towards noise.
+    prompt: what the video shows. With times, "@0s a cat sleeps @5s it wakes", it changes during a long video.
+    negative: what to avoid. "" is an empty negative prompt.
+    image, last_image: the first and the last frame, uint8 (H, W, 3).
+    video: a `Clip` to start from. strength: 0 < s <= 1, how much noise is added to it; 1 replaces it.
+    size: (width, height) in pixels. frames: their number; or seconds: the duration. fps: frames a second.
+    steps, solver, shift: the sampler (`types.Solver`). schedule: names the noise levels (`types.ScheduleName`).
+    sigmas: all noise levels, falling from at most 1 to 0; they replace steps, shift and schedule.
+    boundary: 0..1, the high-noise expert works at and above this fraction of the 1000 timesteps. switch_step: the
+    high-noise expert takes this many steps; it replaces boundary.
+    guidance: the guidance scale of both experts, or (low, high) as in the official configuration.
+    guidance_rescale: 0..1, the share of the contrast that guidance adds which is removed.
+    seed: the same seed gives the same video.
+    fast: use the model's adapters for few steps; steps, solver, shift and guidance are then fixed.
+    color_match: 0..1, how far later clips of a long video are corrected to the colours of the first.
 
-    Tensors may stand in the place of what is made otherwise. `noise` (c, t, h, w) is where a video of one clip starts,
-    in place of the seed's. `prompt_embeds` and `negative_prompt_embeds` (s, text_dim) are encoded prompts, of which the
-    rows of zeros at the end are padding. `max_sequence_length` is how many tokens of a prompt are read, and to how many
-    it is padded.
+    Tensors in place of what is computed otherwise: noise (c, t, h, w), the start of a video of one clip.
+    prompt_embeds, negative_prompt_embeds (s, text_dim), encoded prompts; rows of zeros at the end are padding.
+    max_sequence_length: the number of tokens of a prompt that are read, and to which it is padded.
 
-    `schedule` names the noise levels (`sampling.SCHEDULE_NAMES`). `sigmas` are all levels, falling from at most 1 to 0,
-    in the place of steps, shift and schedule. Of a model with two experts, `boundary` (0..1) is the fraction of the
-    1000 timesteps at and above which the high-noise one works; or `switch_step` says how many steps it takes.
-
-    A prompt may change on the way: "@0s a cat sleeps @5s it wakes and stretches".
-    `color_match` (0..1) keeps the colours of the later clips of a long video to those of the first.
-    `fast` takes the few steps of the adapters that the model ships, if it ships some: steps, solver, shift and guidance
-    are then theirs.
-
-    Speech to video: `image` shows who is seen, `audio` (16,000 samples a second) drives the video, `pose` is a video of
-    the body's pose, `clips` limits how many clips are made. With `from_image` the video begins with the image itself.
+    Speech to video: image is the reference image, audio (16,000 samples a second) drives the video, pose is a video of
+    body poses, clips limits the number of clips. from_image: the video begins with the image itself.
     """
 
     prompt: str
@@ -146,7 +145,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Phase:
-    """Work of another kind begins: "text", "condition", "load", "denoise", "decode" or "finish"."""
+    """A stage of the work begins: `name` is "text", "condition", "load", "denoise", "decode" or "finish"."""
 
     name: str
     detail: str = ""
@@ -154,19 +153,18 @@ class Phase:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something that the person should know: the size was changed, the model was not trained for this."""
+    """A message for the user, such as that the size was changed or the model was not trained for the request."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Step `index` of `steps` is done (1..steps), by `expert`, in `seconds`; `left` seconds are expected, for the whole
-    video. It is a step of clip `clip` of `clips`, from 1.
+    """Step `index` (1..`steps`) of clip `clip` (1..`clips`) is done.
 
-    `x` and `x0` are latents (c, t, h, w): the sample and the current guess of the clean video. `timestep`
-    (0..1000) is what
-    the network was told of the noise, `sigma` what the solver reckons with.
+    expert: the network that made it. seconds: how long it took. left: seconds expected until the video is complete.
+    x, x0: latents (c, t, h, w), the sample and the predicted clean video. sigma: the noise level of the solver, 0..1.
+    timestep: the noise level that the network got, 0..1000.
     """
 
     index: int
@@ -184,11 +182,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a caller of `Engine.generate` may send back for a Progress; None leaves a thing as it is.
+    """What the caller of `Engine.generate` may send in answer to a Progress. None changes nothing.
 
-    `x`, of the shape of `Progress.x`, goes on in the place of the sample. The prompts (s, text_dim) are read from the
-    next step on, and so is `guided`: False leaves the negative prompt out. With `stop` no further step is made: the
-    sample as it is becomes the video.
+    x: replaces the sample; it has the shape of `Progress.x`. prompt_embeds, negative_prompt_embeds (s, text_dim):
+    encoded prompts from the next step on. guided: False turns guidance off from the next step on. stop: make no
+    further step; the present sample is decoded.
     """
 
     x: Tensor | None = None
@@ -200,9 +198,9 @@ class Reply:
 
 @dataclass(frozen=True)
 class Latents:
-    """A video of one clip is denoised and nothing is decoded yet: the moment to put the work in a safe place.
+    """A video of one clip is denoised and not yet decoded. Save it here to lose nothing if decoding fails.
 
-    `tensors` and `recipe` are all that `Engine.decode_latents` needs to finish the video later.
+    tensors, recipe: the arguments of `Engine.decode_latents`, which decodes the video later.
     """
 
     tensors: dict[str, Tensor] = field(repr=False)
@@ -211,7 +209,7 @@ class Latents:
 
 @dataclass(frozen=True)
 class Frames:
-    """Decoded frames `start`..`start + len(frames) - 1` of `total`, uint8 (T, H, W, 3), in final size."""
+    """Decoded frames, uint8 (T, H, W, 3) in the requested size: number `start` (from 0) and following, of `total`."""
 
     start: int
     total: int
@@ -220,10 +218,10 @@ class Frames:
 
 @dataclass(frozen=True)
 class ClipDone:
-    """Clip `clip` of `clips`, from 1, is whole: all its frames were given.
+    """All frames of clip `clip` (1..`clips`) of a long video were yielded.
 
-    `carry` is everything that the next clip needs to know of this one; `Engine.generate` goes on from it. It is empty
-    after the last clip.
+    carry: the tensors that the next clip needs; empty after the last clip. Pass the event to `Engine.generate` to
+    continue an interrupted video.
     """
 
     clip: int
@@ -233,7 +231,7 @@ class ClipDone:
 
 @dataclass(frozen=True)
 class Finished:
-    """The video is complete. `recipe` makes it again (see media/recipe.py)."""
+    """The video is complete. `recipe` holds every setting, as JSON values; `media/recipe.py` writes it into files."""
 
     fps: float
     recipe: dict[str, Any]

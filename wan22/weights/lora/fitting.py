@@ -29,11 +29,12 @@ EXPERTS = ("high", "low")
 
 @dataclass(frozen=True)
 class LoRA:
-    """A LoRA as someone asks for it: a file, or a folder with a file for each expert.
+    """A LoRA to load: a file, or a folder with a file for each expert.
 
-    `strength` multiplies what it adds; 1 is as trained, and below 0 takes away. `expert` is "high" or "low"; None is
-    the one that the file says, else both. `skip` leaves parts of the network out, by the first names of their modules,
-    such as ("patch_embedding",) of a LoRA that was made for text to video, on image to video.
+    strength: factor of what it adds; 1 is as trained, negative values subtract.
+    expert: "high" or "low"; None is the one that the file names, else both.
+    skip: modules of the network to leave unchanged, by the first part of their names, such as ("patch_embedding",)
+    for a LoRA of a text-to-video model on an image-to-video model.
     """
 
     path: str | os.PathLike[str]
