@@ -139,3 +139,8 @@ def test_adapters_for_few_steps_are_shown_with_the_shift_that_they_were_made_for
 def test_a_link_leads_somewhere(page):
     links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text())
     assert not [link for link in links if not (page.parent / link).exists()]
+
+
+def test_every_guide_is_linked_from_the_readme():
+    linked = set(re.findall(r"\]\((docs/[\w.-]+\.md)\)", PAGES[0].read_text()))
+    assert linked == {f"docs/{page.name}" for page in PAGES[1:]}

@@ -76,14 +76,14 @@ def probe_audio(path: PathLike) -> AudioInfo:
 def read_audio(
     path: PathLike, *, rate: int | None = 16_000, start: float = 0.0, seconds: float | None = None
 ) -> Audio:
-    """Read an audio file, or the audio of a clip, from `start` seconds on, as one channel at `rate` (None: its own).
+    """Read an audio file, or the audio of a video, as one channel.
 
-    Reading ends after `seconds` or with the audio. Channels are mixed as players do (5.1: the standard mix
-    without the low-frequency channel; more than 8: their mean) and scaled so that nothing can clip, then
-    resampled once. Needs memory for the result and no more.
+    rate: samples a second of the result; None keeps the file's. start, seconds: the part to read, in seconds; None
+    reads to the end. Channels are mixed as players do (5.1: the standard mix without the low-frequency channel; more
+    than 8: their mean), scaled so that nothing clips, and resampled once. Memory is that of the result.
 
-    Raises MediaError as `probe_audio`, if `start` lies after the end, if more than `MAX_SECONDS` would be
-    read, and for damage on the way; OptionError for an impossible `rate`, `start` or `seconds`.
+    Raises MediaError as `probe_audio` does, if `start` lies after the end, if more than `MAX_SECONDS` would be read,
+    and if the file is damaged; OptionError for an impossible `rate`, `start` or `seconds`.
     """
     reader = AudioReader(path)
     rate = reader.info.rate if rate is None else _checked_rate(rate)

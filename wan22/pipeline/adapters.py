@@ -80,12 +80,13 @@ class AdapterMixin:
         load_into_transformer_2: bool = False,
         **options: Any,
     ) -> None:
-        """Load a LoRA and make it the active one of its network: a file, a folder or a hub id in the local cache (with
-        `weight_name`, if it holds several files), or a state dict; any common dialect.
+        """Load a LoRA and make it the active one of its network.
 
-        A model with two experts gets it on the high-noise one, as in Diffusers, or with
-        `load_into_transformer_2` on the
-        low-noise one. Raises OptionError or CheckpointError, and changes nothing, if it cannot be.
+        source: a file, a folder or a hub id in the local cache (with `weight_name`, if it holds several files), or a
+        state dict, in any common dialect. With two experts it changes the high-noise one, as in Diffusers;
+        `load_into_transformer_2` selects the low-noise one.
+
+        Raises OptionError or CheckpointError, and changes nothing, if it does not fit.
         """
         unknown = [name for name in options if name not in (*_TO_FIND, *_MEANT_ANYWAY)]
         if unknown:
@@ -116,26 +117,29 @@ class AdapterMixin:
         self._load(name, network, LoRA(path, expert=self._expert(network)))
 
     def load_lora(self, path: str | Path, strength: float = 1.0, expert: str | None = None) -> None:
-        """Add a LoRA to those in use: a file, or a folder with a file for each expert; any common dialect.
+        """Add a LoRA to those in use: a file, or a folder with a file for each expert, in any common dialect.
 
-        strength: how much of it; 1 is as trained. expert: "high" or "low"; if left out, the one that the file says,
-        else both. Raises OptionError or CheckpointError, and changes nothing, if it does not fit the model.
+        strength: factor of what it adds; 1 is as trained. expert: "high" or "low"; None is the one that the file names,
+        else both.
+
+        Raises OptionError or CheckpointError, and changes nothing, if it does not fit the model.
         """
         name = f"lora_{len(self.adapters.names())}"
         self._load(name, "both", LoRA(path, strength, expert), beside=True)
 
     def unload_loras(self) -> None:
-        """Take every LoRA away, fused ones too."""
+        """Remove all LoRAs, fused ones too."""
         self._use(Adapters())
 
     def unload_lora_weights(self) -> None:
-        """Take every LoRA away but those that were fused."""
+        """Remove all LoRAs except fused ones."""
         self._use(Adapters(fused=dict(self.adapters.fused)))
 
     def set_adapters(self, adapter_names: str | Sequence[str], adapter_weights: Any = None) -> None:
-        """Make these adapters the active ones, each with its weight: a number, one for each of them, or by
-        network, such as
-        {"transformer": 0.8, "transformer_2": 1.0}; 1 if left out.
+        """Make these adapters the active ones.
+
+        adapter_weights: a number for all, a list with one for each, or by network, such as
+        {"transformer": 0.8, "transformer_2": 1.0}. The default is 1.
         """
         names = self.adapters.require(adapter_names)
         weights = (
@@ -155,11 +159,11 @@ class AdapterMixin:
         self._use(new)
 
     def get_active_adapters(self) -> list[str]:
-        """The names of the active adapters."""
+        """Return the names of the active adapters."""
         return list(dict.fromkeys(name for name, _ in self.adapters.weights))
 
     def get_list_adapters(self) -> dict[str, list[str]]:
-        """The names of the adapters that each network has."""
+        """Return the names of the adapters of each network."""
         found: dict[str, list[str]] = {}
         for name, network in self.adapters.loaded:
             for where in self._networks() if network == "both" else [network]:
@@ -167,15 +171,15 @@ class AdapterMixin:
         return found
 
     def disable_lora(self) -> None:
-        """Work without the adapters that are not fused, until `enable_lora`."""
+        """Ignore all adapters except fused ones until `enable_lora`."""
         self._use(replace(self.adapters.copy(), enabled=False))
 
     def enable_lora(self) -> None:
-        """Work with the active adapters again."""
+        """Use the active adapters again."""
         self._use(replace(self.adapters.copy(), enabled=True))
 
     def delete_adapters(self, adapter_names: str | Sequence[str]) -> None:
-        """Take these adapters away."""
+        """Remove these adapters."""
         names, new = self.adapters.require(adapter_names), self.adapters.copy()
         new.loaded = {key: lora for key, lora in new.loaded.items() if key[0] not in names}
         new.weights = {key: weight for key, weight in new.weights.items() if key[0] not in names}
@@ -188,9 +192,10 @@ class AdapterMixin:
         safe_fusing: bool = False,
         adapter_names: Sequence[str] | None = None,
     ) -> None:
-        """Fix the active adapters, or those named, on these networks, `lora_scale` times as strong: they stay
-        when adapters
-        are unloaded, until `unfuse_lora`. Weights that are not finite are refused in any case (`safe_fusing`).
+        """Keep the active adapters, or `adapter_names`, on these networks when adapters are unloaded.
+
+        lora_scale: a factor of their strength. `unfuse_lora` ends it. Weights that are not finite are always refused
+        (`safe_fusing`).
         """
         asked = [components] if isinstance(components, str) else list(components)
         absent = [name for name in asked if name not in self._networks()]
@@ -205,7 +210,7 @@ class AdapterMixin:
         self._use(new)
 
     def unfuse_lora(self, components: Sequence[str] = ("transformer", "transformer_2")) -> None:
-        """Let what was fused on these networks be adapters again; what was unloaded since is gone."""
+        """Undo `fuse_lora` on these networks. Adapters that were unloaded since are removed."""
         new = self.adapters.copy()
         new.fused = {key: lora for key, lora in new.fused.items() if key[1] not in (*components, "both")}
         self._use(new)

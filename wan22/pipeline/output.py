@@ -28,8 +28,10 @@ OUTPUT_TYPES = ("np", "pt", "pil", "latent")
 
 @dataclass(frozen=True)
 class Video:
-    """A video in memory: `frames` uint8 (T, H, W, 3), shown at `fps`, the recipe that makes it again, and its audio: a
-    Audio, or the path of an audio file or of a video that has some.
+    """A video in memory.
+
+    frames: uint8 (T, H, W, 3). fps: frames a second. recipe: every setting, as JSON values. audio: an Audio, or the
+    path of an audio file or of a video with audio.
     """
 
     frames: np.ndarray = field(repr=False)
@@ -38,10 +40,12 @@ class Video:
     audio: Audio | PathLike | None = None
 
     def save(self, path: PathLike, *, quality: str = "high", codec: str | None = None) -> Path:
-        """Write the video with its recipe and audio; the ending chooses the container (mp4, mov, webm, gif, png...).
+        """Write the video with its recipe and audio, and return the path.
 
-        A GIF and images have no audio. Raises OutputError if the place cannot be written, and MediaError if the audio
-        cannot be read, before anything is encoded.
+        The ending selects the container: mp4, mov, webm, gif, or png for numbered images. GIF and images have no audio.
+        quality: "high", "good" or "draft". codec: None is the container's first.
+
+        Raises OutputError if the file cannot be written and MediaError if the audio cannot be read, before encoding.
         """
         height, width = self.frames.shape[1:3]
         check_output(path, bytes_needed=estimate_bytes((width, height), len(self.frames), path))

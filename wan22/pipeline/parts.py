@@ -27,7 +27,7 @@ class PartsMixin(AdapterMixin):
     _audio_encoder: Any = None
 
     def to(self, *where: Any, device: Any = None, dtype: Any = None, **options: Any) -> Self:
-        """Work on another device, or in another precision; returns the pipeline. Weights are read anew when needed."""
+        """Move to another device or dtype, and return the pipeline. Weights are read again when they are needed."""
         if options.keys() - {"silence_dtype_warnings"}:
             raise TypeError(f"to() takes a device and a dtype, not {next(iter(options))!r}")
         for value in where:
@@ -46,13 +46,11 @@ class PartsMixin(AdapterMixin):
         return self
 
     def enable_model_cpu_offload(self, gpu_id: int | None = None, device: Any = None) -> None:
-        """Let parts rest on the host, and come to the device when they work (`memory="host"`)."""
+        """Keep parts in host memory and move each to the device while it works (`memory="host"`)."""
         self._offload("host", gpu_id, device)
 
     def enable_sequential_cpu_offload(self, gpu_id: int | None = None, device: Any = None) -> None:
-        """Let parts rest on disk, and come to the device when they work (`memory="disk"`): the least memory
-        there is here.
-        """
+        """Keep parts on disk and read each to the device while it works (`memory="disk"`): least memory, slowest."""
         self._offload("disk", gpu_id, device)
 
     def enable_group_offload(
@@ -62,8 +60,8 @@ class PartsMixin(AdapterMixin):
         offload_to_disk_path: Any = None,
         **_: Any,
     ) -> None:
-        """As `enable_model_cpu_offload`, or with a path on disk as `enable_sequential_cpu_offload`: a group is
-        a whole part.
+        """Do what `enable_model_cpu_offload` does, or `enable_sequential_cpu_offload` with a path on disk. A group is a
+        whole part.
         """
         if str(offload_device) != "cpu":
             raise OptionError(
@@ -109,26 +107,26 @@ class PartsMixin(AdapterMixin):
         self._use(self.adapters)
 
     def enable_vae_tiling(self) -> None:
-        """Say that it is not needed."""
+        """Do nothing but log that the VAE decodes in a stream anyway."""
         self.vae.enable_tiling()
 
     def enable_vae_slicing(self) -> None:
-        """Say that it is not needed."""
+        """Do nothing but log that the VAE decodes in a stream anyway."""
         self.vae.enable_slicing()
 
     @property
     def device(self) -> torch.device:
-        """Where the model works."""
+        """The device on which the model runs."""
         return self.engine.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """The precision of the large matrices."""
+        """The dtype of the large matrices."""
         return self.engine.dtype
 
     @property
     def scheduler(self) -> Scheduler:
-        """The solver and its shift; a scheduler of Diffusers may be assigned."""
+        """The solver and its shift. A scheduler of Diffusers can be assigned."""
         defaults = self.engine.variant.defaults
         return self._scheduler or Scheduler(defaults.solver, defaults.shift)
 
@@ -138,7 +136,7 @@ class PartsMixin(AdapterMixin):
 
     @property
     def components(self) -> dict[str, Any]:
-        """The parts, by Diffusers' names."""
+        """The parts of the pipeline by Diffusers' names."""
         names = ("text_encoder", "vae", *self._networks())
         return {name: self._shown(name) for name in names} | {"scheduler": self.scheduler}
 
@@ -147,12 +145,12 @@ class PartsMixin(AdapterMixin):
 
     @property
     def transformer(self) -> Component:
-        """The transformer, or the high-noise one."""
+        """The transformer; with two experts the high-noise one."""
         return self._shown("transformer")
 
     @property
     def transformer_2(self) -> Component | None:
-        """The low-noise transformer; None if there is one alone."""
+        """The low-noise transformer; None if the model has one transformer."""
         return self._shown("transformer_2") if len(self._networks()) == 2 else None
 
     @property
@@ -167,7 +165,7 @@ class PartsMixin(AdapterMixin):
 
     @property
     def vae_scale_factor_spatial(self) -> int:
-        """Pixels a side in one latent position."""
+        """Pixels a side of one latent position."""
         return self.engine.variant.vae.stride_space
 
     @property

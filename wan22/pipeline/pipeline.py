@@ -32,7 +32,10 @@ logger = logging.getLogger("wan22")
 
 
 class Wan22Pipeline(PartsMixin):
-    """Text, image, video or speech to video, by one call."""
+    """Generate videos from text, images, a video or audio by one call, with the argument names of Diffusers.
+
+    Open a model with `from_pretrained`, then call the pipeline with a prompt. `engine` is the engine below it.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -65,15 +68,21 @@ class Wan22Pipeline(PartsMixin):
         boundary_ratio: float | None = None,
         **options: Any,
     ) -> "Wan22Pipeline":
-        """Open a model: a catalogue name, a hub id in the local cache, or a folder (official, Diffusers or ComfyUI).
-        None is the embedded one, or what `parts` name.
+        """Open a model. Weights are read when they are first needed; nothing is downloaded.
 
-        parts: files or folders in place of the model's own: "high" and "low" or "dit", "vae", "text", "tokenizer",
-        "audio". torch_dtype, or dtype: a torch dtype or its name. device, or device_map: where the model works.
-        cache_dir, revision: which copy of a hub id. boundary_ratio: as that of a call, for every call that says
-        nothing else. In the place of parts of the model: vae, text_encoder, transformer, transformer_2 (modules of
-        Diffusers or transformers), scheduler, audio_encoder.
-        Nothing is downloaded. Raises OptionError, DeviceError, CheckpointError, or TypeError for an unknown option.
+        model: a catalogue name, a hub id in the local cache, or a folder (official, Diffusers or ComfyUI layout).
+        None: the embedded model, or the one that `parts` make up.
+        parts: files or folders that replace the model's own, by part: "high" and "low" or "dit", "vae", "text",
+        "tokenizer", "audio".
+        torch_dtype or dtype: a torch dtype or its name, for the large matrices.
+        device or device_map: "auto", "cpu", "cuda", "cuda:1", "mps".
+        memory: where parts are kept until they are needed: "device", "host", "disk", or "auto".
+        cache_dir, revision: which copy of a hub id.
+        boundary_ratio: the default of later calls.
+        vae, text_encoder, transformer, transformer_2 (modules of Diffusers or transformers), scheduler, audio_encoder:
+        used in place of the model's parts.
+
+        Raises OptionError, DeviceError or CheckpointError; TypeError for an unknown option.
         """
         torch_dtype = ("auto" if torch_dtype is None else torch_dtype) if dtype is None else dtype
         if isinstance(torch_dtype, dict):
@@ -107,7 +116,7 @@ class Wan22Pipeline(PartsMixin):
 
     @classmethod
     def from_pipe(cls, pipeline: "Wan22Pipeline", **options: Any) -> "Wan22Pipeline":
-        """Another pipeline on the same engine: it shares the weights, and the LoRAs that are in use."""
+        """Return another pipeline on the same engine. Both share weights and LoRAs."""
         if options:
             raise TypeError(
                 f"from_pipe takes no {next(iter(options))!r}; open the model again with from_pretrained"
@@ -166,28 +175,32 @@ class Wan22Pipeline(PartsMixin):
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         max_sequence_length: int | None = None,
     ) -> Any:
-        """Make videos: one for each prompt, or `num_videos_per_prompt`. What is left out is the model's own default.
+        """Generate one video for each prompt, or `num_videos_per_prompt`. None is the model's own default.
 
-        resolution: (width, height), in place of `width` and `height`.
-        image, last_image: a path, a PIL image, uint8 (H, W, 3), or floats in [0, 1]; or a list, one for each prompt.
-        video: a path, a Video, a Clip, an array (T, H, W, 3), or a list of images; strength: how much of it is made
-        anew. audio: what drives the video: a path, an Audio, (samples, rate), or samples with sampling_rate;
-        pose_video: a video of the body's pose; num_clips: at most so many clips; init_first_frame: begin with the image
-        itself. color_match: 0..1, keep a long video's colours to those of its first clip.
-        fast: the few steps, without guidance, of the adapters that the model ships, if it ships some.
-        guidance_scale: for the high-noise expert; guidance_scale_2 for the low-noise one, the same if left out. Up to 1
-        there is no guidance. guidance_rescale: 0..1, the share of the contrast that guidance adds which is taken back.
-        solver, shift, schedule: which steps are made (`types.Solver`, `types.ScheduleName`). sigmas: every noise level,
-        from at most 1 down to 0, in place of steps, shift and schedule. boundary_ratio: the high-noise expert works at
-        and above this fraction of the 1000 timesteps; or switch_step: it takes so many steps.
-        generator: goes on from call to call; or one for each video; or give `seed`. Without either, chance.
-        latents: the noise to start from, (B, c, t, h, w). prompt_embeds, negative_prompt_embeds: what `encode_prompt`
-        gives. output_type: "np", "pt", "pil" or "latent", for `frames` of the output.
-        attention_kwargs: {"scale": s}, how much of the active LoRAs.
-        callback_on_step_end: called as (pipeline, step, timestep, tensors) after every step of every video; what it
-        changes or returns of the tensors that it asked for is used from then on. `pipeline._interrupt = True` ends the
-        steps there.
-        Raises a Wan22Error for what cannot be served, before any expensive work.
+        prompt, negative_prompt: a text or a list of texts.
+        image, last_image: the first and the last frame: a path, a PIL image, uint8 (H, W, 3), or floats in [0, 1]; or a
+        list, one for each prompt.
+        video: the video to start from: a path, a Video, a Clip, an array (T, H, W, 3), or a list of images.
+        strength: 0..1, how much of it is replaced.
+        audio: drives the video: a path, an Audio, (samples, rate), or samples with sampling_rate. pose_video: a video
+        of body poses. num_clips: the maximal number of clips. init_first_frame: begin with the image itself.
+        width, height, or resolution (width, height): in pixels. num_frames, fps: length and frames a second.
+        num_inference_steps, solver, shift, schedule: the sampler (`types.Solver`, `types.ScheduleName`). sigmas: all
+        noise levels, from at most 1 down to 0, in place of steps, shift and schedule.
+        boundary_ratio: the high-noise expert works at and above this fraction of the 1000 timesteps; or switch_step:
+        the number of steps that it takes.
+        guidance_scale: of the high-noise expert; guidance_scale_2: of the low-noise one, by default the same. Up to 1
+        there is no guidance. guidance_rescale: 0..1, the share of the contrast that guidance adds which is removed.
+        fast: use the model's adapters for few steps, without guidance.
+        color_match: 0..1, how far later clips of a long video are corrected to the colours of the first.
+        generator: one, which continues from call to call, or one for each video; or a seed. By default random.
+        latents: the noise to start from, (B, c, t, h, w). prompt_embeds, negative_prompt_embeds: from `encode_prompt`.
+        output_type: "np", "pt", "pil" or "latent", for `frames` of the output.
+        attention_kwargs: {"scale": s}, a factor of the active LoRAs.
+        callback_on_step_end: called as (pipeline, step, timestep, tensors) after every step of every video. What it
+        changes or returns of the requested tensors is used from then on. `pipeline._interrupt = True` ends the steps.
+
+        Raises a Wan22Error before any expensive work if the request cannot be served.
         """
         inputs.check_call(self.engine, output_type, num_videos_per_prompt, num_frames_per_chunk)
         variant = self.engine.variant
@@ -316,9 +329,10 @@ class Wan22Pipeline(PartsMixin):
         negative_prompt_embeds: Tensor | None = None,
         max_sequence_length: int = 226,
     ) -> tuple[Tensor, Tensor | None]:
-        """Encode prompts, each to (B, max_sequence_length, text_dim), the rows behind a prompt's end zero.
+        """Encode prompts and negative prompts, each to (B, max_sequence_length, text_dim). Padding rows are zero.
 
-        Without a negative prompt the empty text is encoded, as in Diffusers; without guidance, none.
+        Without a negative prompt, the empty text is encoded, as in Diffusers. Without guidance the second result is
+        None.
         """
         texts = [prompt] if isinstance(prompt, str) else list(prompt or ())
         if prompt_embeds is None:
@@ -335,9 +349,9 @@ class Wan22Pipeline(PartsMixin):
         return torch.stack([Context(rows, length).embeds for rows in self.engine.encode_text(texts, length)])
 
     def save_pretrained(self, folder: PathLike, *, safe_serialization: bool = True, **options: Any) -> None:
-        """Write the model as a Diffusers folder, where there is none yet. LoRAs stay files of their own.
+        """Write the model to a new folder in Diffusers' layout. LoRAs are not included.
 
-        Raises OptionError with LoRAs in use or parts that were given in memory, OutputError if the place is taken.
+        Raises OptionError if LoRAs are in use or parts were given in memory, OutputError if the folder exists.
         """
         if options or not safe_serialization:
             name = next(iter(options), "safe_serialization=False")
@@ -354,26 +368,26 @@ class Wan22Pipeline(PartsMixin):
         convert(find_model(opening["model"] or NANO)[1], Path(os.fspath(folder)), "diffusers")
 
     def progress_bar(self, iterable: Iterable[Any] | None = None, total: int | None = None) -> tqdm:
-        """The bar that a call shows."""
+        """Return the progress bar (tqdm) that a call shows."""
         return tqdm(iterable, **self._bar) if iterable is not None else tqdm(total=total, **self._bar)
 
     def set_progress_bar_config(self, **options: Any) -> None:
-        """Options of tqdm, such as disable=True."""
+        """Set options of tqdm, such as disable=True."""
         self._bar = options
 
     @property
     def guidance_scale(self) -> float:
-        """The scale of the call; a callback that sets `_guidance_scale` to at most 1 ends guidance."""
+        """The guidance scale of the call. A callback that sets `_guidance_scale` to at most 1 turns guidance off."""
         return self._guidance_scale
 
     @property
     def do_classifier_free_guidance(self) -> bool:
-        """Whether the call is guided."""
+        """Whether the call uses guidance."""
         return self._guidance_scale > 1
 
     @property
     def num_timesteps(self) -> int:
-        """The steps of the call."""
+        """The number of steps of the call."""
         return self._num_timesteps
 
     @property
@@ -388,5 +402,5 @@ class Wan22Pipeline(PartsMixin):
 
     @property
     def attention_kwargs(self) -> dict[str, Any] | None:
-        """As given to the call."""
+        """The `attention_kwargs` of the call."""
         return self._attention_kwargs
