@@ -144,3 +144,12 @@ def test_a_link_leads_somewhere(page):
 def test_every_guide_is_linked_from_the_readme():
     linked = set(re.findall(r"\]\((docs/[\w.-]+\.md)\)", PAGES[0].read_text()))
     assert linked == {f"docs/{page.name}" for page in PAGES[1:]}
+
+
+def test_no_document_names_a_commit():
+    found = [
+        f"{page.name}: {word}"
+        for page in PAGES
+        for word in re.findall(r"\b(?=[0-9a-f]*[a-f])(?=[0-9a-f]*\d)[0-9a-f]{7,40}\b", page.read_text())
+    ]
+    assert not found
