@@ -68,7 +68,19 @@ def open_model(
     if name is None:
         return _from_layout(_stem(parts), find_layout(None, parts))
     shown, place = find_model(name)
-    return _from_layout(shown, find_layout(place, parts, task))
+    model = _from_layout(shown, find_layout(place, parts, task))
+    _check_named(model, parts)
+    return model
+
+
+def _check_named(model: Model, parts: Mapping[str, Path]) -> None:
+    """The files that are named have the tensors of the model's networks: else it would be said when they are read."""
+    from wan22.weights.load import check_reader, meta_module
+
+    for part in parts.keys() & {*model.variant.experts, "vae", "text"}:
+        arch = {"vae": model.variant.vae, "text": model.variant.text}.get(part, model.variant.dit)
+        with open_reader(parts[part]) as reader:
+            check_reader(reader, meta_module(arch))
 
 
 def _stem(parts: Mapping[str, Path]) -> str:

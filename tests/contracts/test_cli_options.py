@@ -24,7 +24,7 @@ FROZEN = {
     f"--no-overwrite --output --overwrite --shot-size --style --time --tone -o {MACHINE} {PARTS} {SAMPLING}",
     "storyboard": f"script --film --fps --from-stills --join --json --lora --output --plan --quality --retry "
     f"--still-model -o "
-    f"{MACHINE} {SAMPLING}",
+    f"{MACHINE} {PARTS} {SAMPLING}",
     "decode": f"latents --codec --json --no-overwrite --output --overwrite --quality -o {MACHINE} {PARTS}",
     "vocabulary": "axis --json --language",
     "extend": "prompt --engine --image --json --language --seed",
@@ -33,7 +33,7 @@ FROZEN = {
     "inspect": "path --json",
     "convert": "source target --dtype --json --to",
     "verify": "path --hashes --json --no-hashes",
-    "train": "recipe --check --device --json --minutes --steps",
+    "train": f"recipe --check --device --json --minutes --steps {PARTS}",
     "curate": "folder --cut --json --keep-duplicates --max-brightness --max-cuts --max-motion --max-text "
     "--min-brightness --min-motion --min-sharpness --output -o",
     "caption": "folder --frames --hint --json --language --model --overwrite --server --timeout",

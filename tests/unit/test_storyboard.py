@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from unit.tiny import write_tiny
 
 from wan22.catalog import VARIANTS, Defaults, Trained
 from wan22.cli.__main__ import main
@@ -296,6 +297,22 @@ def test_the_plan_prints_prompts_and_makes_nothing(run, engine, tmp_path):
 def test_a_video_is_planned_for_a_model_that_is_not_here(run):
     code, out, err = run("--plan", "--model", "t2v-A14B")
     assert (code, err) == (0, "") and len(out.splitlines()) == 3
+
+
+def test_files_of_a_model_can_be_named_one_by_one(run, engine, tmp_path, monkeypatch):
+    write_tiny(tmp_path / "tiny")
+    loaded = []
+    monkeypatch.setattr(
+        "wan22.engine.load", lambda name, **how: loaded.append((name, how["parts"])) or engine
+    )
+    high = "tiny/low_noise_model.safetensors"
+    code, _, err = run("--model", "tiny", "--high", high)
+    assert (code, err.count("error")) == (0, 0)
+    assert loaded == [("tiny", {"high": high})]
+    code, _, err = run("--plan", "--model", "tiny", "--vae", high)
+    assert code == 2 and "low_noise_model.safetensors does not fit WanVAE" in err
+    code, _, err = run("--high", high, "--low", high)  # they are the model, which is not nano's rest
+    assert code == 2 and "by name --vae FILE" in err
 
 
 def test_options_come_before_the_script(run, engine):

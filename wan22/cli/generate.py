@@ -65,12 +65,8 @@ def as_work(given: o.Given, suffix: str) -> Work:
 
 def machine(given: o.Given) -> Machine:
     """With what to work, as typed."""
-    parts = {part: path for part in PARTS if (path := given[part]) is not None}
-    return Machine(given["model"], given["device"], given["dtype"], given["memory"], parts)
+    return Machine(given["model"], given["device"], given["dtype"], given["memory"], given.parts())
 
-
-PARTS = ("high", "low", "dit", "vae", "text", "tokenizer")
-"""The parts of a model that can be named by file."""
 
 TASKS = ("t2v", "i2v", "v2v", "s2v")
 

@@ -51,6 +51,10 @@ class Given:
             if field.of and field.kind != "file" and said(self.values[field.name])
         }
 
+    def parts(self) -> dict[str, str]:
+        """The files that were given in place of a model's own, by part."""
+        return {part: path for part in fields.PARTS if (path := self[part]) is not None}
+
     def files(self) -> dict[str, str]:
         """The images and videos that were given, by the names of the request's fields."""
         return {

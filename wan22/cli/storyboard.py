@@ -95,8 +95,10 @@ def storyboard(
     if given["model"] is not None:
         told = replace(told, model_at="")  # it is of the command line
     settings = present({name: given[name] for name in _HOW})
+    machine = machine_of(given)
+    machine = replace(machine, model=told.model or (None if machine.whole else NANO))
     if plan:
-        _check_plan(told, _shots(told, settings, path.parent), from_stills)
+        _check_plan(told, machine, _shots(told, settings, path.parent), from_stills)
         _show_plan(told, report.answer(given["json"]))
         return
     if still_model is not None and not from_stills:
@@ -106,10 +108,9 @@ def storyboard(
         raise OutputError(f"{folder} is a file; a storyboard needs a folder: -o FOLDER")
     with report.choose(given["json"]) as show:
         shots = _shots(told, settings, path.parent)
-        _row(told)
-        machine = replace(machine_of(given), model=told.model or NANO)
+        _row(told, machine)
         engine = machine.load({}, given["lora"])
-        stills = _stills(engine, replace(machine, model=still_model), from_stills)
+        stills = _stills(engine, replace(machine, model=still_model, parts={}), from_stills)
         studio = production.Studio(
             engine, folder, Quiet(show), production.judged, retry, stills, given["quality"]
         )
@@ -147,19 +148,19 @@ def _overridden(script: Script, **given: Any) -> Script:
     return changed
 
 
-def _row(script: Script, *, absent: bool = False) -> Variant:
+def _row(script: Script, machine: Machine, *, absent: bool = False) -> Variant:
     """The row of the model that makes the video, before it is loaded. Raises, naming file and line, for one that is not
     known, or not here, unless it may be `absent`.
     """
     from wan22.catalog import released
     from wan22.library import open_model
 
-    name = script.model or NANO
+    name = machine.model
     try:
         try:
-            return open_model(name).variant
+            return open_model(name, machine.parts).variant
         except CheckpointError:
-            if not absent or Path(name).expanduser().exists():
+            if not absent or name is None or machine.parts or Path(name).expanduser().exists():
                 raise
             with suppress(OptionError):
                 return released(name)
@@ -168,11 +169,11 @@ def _row(script: Script, *, absent: bool = False) -> Variant:
         raise type(error)(f"{script.model_at}: model: {error}" if script.model_at else str(error)) from None
 
 
-def _check_plan(script: Script, shots: list[production.Shot], from_stills: bool) -> None:
+def _check_plan(script: Script, machine: Machine, shots: list[production.Shot], from_stills: bool) -> None:
     """Raise a Wan22Error, naming file, line and shot, for what cannot be made; the model need not be here."""
     from wan22.request import resolve
 
-    row = _row(script, absent=True)
+    row = _row(script, machine, absent=True)
     for shot in shots:
         if from_stills and shot.scene.image is None:
             continue  # another model may make its image, without which it may not be

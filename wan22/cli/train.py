@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ import typer
 from wan22.cli import options as o
 from wan22.cli import report
 from wan22.errors import OptionError
+from wan22.fields import TRAIN
 
 if TYPE_CHECKING:
     from wan22.train.recipe import Recipe
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 CANCELLED = 130
 
 
+@o.takes(TRAIN)
 def train(
+    given: o.Given,
     recipe: Annotated[
         str, typer.Argument(metavar="RECIPE", help="A recipe: a TOML file.", show_default=False)
     ],
@@ -59,7 +63,7 @@ def train(
     if minutes is not None and not minutes > 0:
         raise OptionError(f"--minutes {minutes:g} should be more than 0")
     with report.choose(json) as show:
-        read = _lengthened(read_recipe(recipe, log=show.log), steps)
+        read = _lengthened(_with_files(read_recipe(recipe, log=show.log), given.parts()), steps)
         if check:
             plan = make_plan(read, device, show.log)
             show.result(plan.as_json(), plan.lines())
@@ -74,6 +78,12 @@ def train(
         show.result(values, () if made is None else (made,))
     if outcome.end == "stopped":
         raise typer.Exit(CANCELLED)
+
+
+def _with_files(recipe: Recipe, parts: dict[str, str]) -> Recipe:
+    """The recipe with the files that the command line names, whose paths are meant from here."""
+    there = {part: str(Path(path).expanduser().absolute()) for part, path in parts.items()}
+    return replace(recipe, model=replace(recipe.model, **there))
 
 
 def _lengthened(recipe: Recipe, asked: str | None) -> Recipe:

@@ -12,12 +12,12 @@ from numbers import Real
 from typing import Any
 
 from wan22.errors import OptionError
-from wan22.fields.field import DECODE, GROUPS, IMAGE, STORYBOARD, VIDEO, Field, Group, Kind, Rule
-from wan22.fields.table import FIELDS
+from wan22.fields.field import DECODE, GROUPS, IMAGE, STORYBOARD, TRAIN, VIDEO, Field, Group, Kind, Rule
+from wan22.fields.table import FIELDS, PARTS
 
 __all__ = [
-    "BY_NAME", "DECODE", "FIELDS", "GROUPS", "IMAGE", "NOT_TYPED", "RENAMED", "STORYBOARD", "VIDEO", "Field", "Group",
-    "Kind", "Rule", "check", "from_recipe", "in_recipe", "json_schema", "of_command", "renewed",
+    "BY_NAME", "DECODE", "FIELDS", "GROUPS", "IMAGE", "NOT_TYPED", "PARTS", "RENAMED", "STORYBOARD", "TRAIN", "VIDEO",
+    "Field", "Group", "Kind", "Rule", "check", "from_recipe", "in_recipe", "json_schema", "of_command", "renewed",
 ]  # fmt: skip
 
 BY_NAME: dict[str, Field] = {field.name: field for field in FIELDS}

@@ -24,7 +24,7 @@ GROUPS: dict[Group, str] = {
 Place = Literal["cli", "recipe", "http"]
 """Where a field may be said: as an option, in the recipe of a file, to the server and in the studio."""
 
-VIDEO, IMAGE, STORYBOARD, DECODE = "generate", "image", "storyboard", "decode"
+VIDEO, IMAGE, STORYBOARD, DECODE, TRAIN = "generate", "image", "storyboard", "decode", "train"
 MAKERS = (VIDEO, IMAGE, STORYBOARD)
 EVERYWHERE: frozenset[Place] = frozenset({"cli", "recipe", "http"})
 TYPED: frozenset[Place] = frozenset({"cli", "http"})

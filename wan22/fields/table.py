@@ -11,6 +11,7 @@ from wan22.fields.field import (
     IMAGE,
     MAKERS,
     STORYBOARD,
+    TRAIN,
     VIDEO,
     Field,
     Group,
@@ -35,6 +36,21 @@ def _directed(name: str, help: str, *, commands: tuple[str, ...] = (VIDEO, IMAGE
         choices=name,
     )
 
+
+def _part(name: str, help: str, shown_default: str = "") -> Field:
+    return Field(
+        name=name,
+        help=help,
+        group="Memory",
+        kind="file",
+        metavar="FILE",
+        shown_default=shown_default,
+        commands=(*MAKERS, DECODE, TRAIN),
+    )
+
+
+PARTS = ("high", "low", "dit", "vae", "text", "tokenizer")
+"""The parts of a model that can be named by file; a field each."""
 
 MAX_SEED = 2**63 - 1
 _POSITIVE = Rule(says="above 0", low=0, open_low=True)
@@ -478,49 +494,12 @@ FIELDS: tuple[Field, ...] = (
         commands=(*MAKERS, DECODE),
         foreign=("ckpt-dir", "ckpt", "checkpoint", "model-path", "model-id", "unet-name", "ckpt-name", "pretrained"),
     ),
-    Field(
-        name="high",
-        help="The high-noise expert: a weight file or folder, in place of the model's own.",
-        group="Memory",
-        metavar="FILE",
-        commands=(VIDEO, IMAGE, DECODE),
-    ),
-    Field(
-        name="low",
-        help="The low-noise expert, likewise.",
-        group="Memory",
-        metavar="FILE",
-        commands=(VIDEO, IMAGE, DECODE),
-    ),
-    Field(
-        name="dit",
-        help="The transformer of a model of one network, likewise.",
-        group="Memory",
-        metavar="FILE",
-        commands=(VIDEO, IMAGE, DECODE),
-    ),
-    Field(
-        name="vae",
-        help="The VAE, likewise.",
-        group="Memory",
-        metavar="FILE",
-        commands=(VIDEO, IMAGE, DECODE),
-    ),
-    Field(
-        name="text",
-        help="The text encoder, likewise.",
-        group="Memory",
-        metavar="FILE",
-        commands=(VIDEO, IMAGE, DECODE),
-    ),
-    Field(
-        name="tokenizer",
-        help="A tokenizer.json, a spiece.model, or a folder with one.",
-        group="Memory",
-        metavar="FILE",
-        shown_default="what lies with the text encoder",
-        commands=(VIDEO, IMAGE, DECODE),
-    ),
+    _part("high", "The high-noise expert: a weight file or folder, in place of the model's own."),
+    _part("low", "The low-noise expert, likewise."),
+    _part("dit", "The transformer of a model of one network, likewise."),
+    _part("vae", "The VAE, likewise."),
+    _part("text", "The text encoder, likewise."),
+    _part("tokenizer", "A tokenizer.json, a spiece.model, or a folder with one.", "what lies with the text encoder"),
     Field(
         name="device",
         help="cpu, cuda, cuda:1, mps.",

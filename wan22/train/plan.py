@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -98,7 +99,7 @@ def make_plan(recipe: Recipe, device: str = "auto", log: Log | None = None) -> P
     """
     _check_places(recipe)
     where = pick_device(device)
-    model = open_model(model_name(recipe))
+    model = open_model(*model_of(recipe))
     task = task_of(recipe.model.task, model.variant)
     _check_sections(recipe, task)
     ranges, steps = noise_ranges(recipe, model.variant), steps_of(recipe, model.variant)
@@ -154,10 +155,12 @@ def _steps(steps: Mapping[str, int]) -> str:
     return " and ".join(f"{count} of {name}" for name, count in steps.items())
 
 
-def model_name(recipe: Recipe) -> str:
-    """A folder that lies with the recipe, or a name."""
-    near = recipe.path(recipe.model.name)
-    return str(near) if near.is_dir() else recipe.model.name
+def model_of(recipe: Recipe) -> tuple[str | None, dict[str, Path]]:
+    """The model, as a name or a folder that lies with the recipe, and the files in place of its own, by part."""
+    name = recipe.model.name
+    if name is not None and (near := recipe.path(name)).is_dir():
+        name = str(near)
+    return name, {part: recipe.path(said) for part, said in recipe.model.parts.items()}
 
 
 def _data_plan(recipe: Recipe, variant: Variant) -> DataPlan:

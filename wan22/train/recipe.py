@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wan22.errors import OptionError
+from wan22.fields import PARTS
 from wan22.files import read_toml
 from wan22.train.log import Log
 from wan22.train.settings import dotted, read_part, renamed, rule
@@ -42,11 +43,25 @@ OLD_NAMES = {
 
 @dataclass(frozen=True)
 class ModelPart:
-    """Which model, for which task, and which of its experts; None is all that the model has."""
+    """Which model, for which task, and which of its experts; None is all that the model has.
 
-    name: str
+    The others are files or folders in place of the model's own; without a name they are all of it.
+    """
+
+    name: str | None = None
     task: str | None = rule(None, known=TASKS)
     experts: tuple[str, ...] | None = rule(None, known=EXPERTS)
+    high: str | None = None
+    low: str | None = None
+    dit: str | None = None
+    vae: str | None = None
+    text: str | None = None
+    tokenizer: str | None = None
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """The files that are named, by part."""
+        return {part: path for part in PARTS if (path := getattr(self, part)) is not None}
 
 
 @dataclass(frozen=True)
@@ -277,6 +292,10 @@ def check_together(recipe: Recipe) -> None:
     width, height = recipe.data.size
     if min(width, height) < 16:
         raise OptionError(f"data.size = {[width, height]} is [width, height] in pixels, each at least 16")
+    if recipe.model.name is None and not recipe.model.parts.keys() & set(EXPERTS):
+        raise OptionError(
+            "there is no model.name, which is needed, or files: model.high and low, or model.dit"
+        )
     if not recipe.data.sources:
         raise OptionError("data.sources names nothing; give folders or files with videos")
     if recipe.adapter is not None and recipe.adapter.targets == ():

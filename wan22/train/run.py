@@ -27,7 +27,7 @@ from wan22.train.lock import locked
 from wan22.train.log import Log, LossMeter, MetricsLog
 from wan22.train.losses import Batch, Rows, draw_batch, move, velocity_errors
 from wan22.train.noise_ranges import generator
-from wan22.train.plan import Plan, facts, make_plan, model_name
+from wan22.train.plan import Plan, facts, make_plan, model_of
 from wan22.train.recipe import Recipe
 from wan22.train.validate import requests, show
 
@@ -73,7 +73,8 @@ def _train(plan: Plan, folder: Path, *, minutes: float | None, log: Log, stop: S
     journal = MetricsLog(folder, tensorboard=recipe.log.tensorboard)
     log(f"report       {write_report(plan.survey, folder)}")
     # Its parts rest on the disk: while the experts learn, nothing else is in memory.
-    engine = load(model_name(recipe), device=str(plan.device), memory="disk")
+    name, parts = model_of(recipe)
+    engine = load(name, parts=parts, device=str(plan.device), memory="disk")
     asked = requests(recipe, plan.model.variant)
     cache = recipe.path(recipe.data.cache) if recipe.data.cache else folder / "cache"
     data = encode(plan.survey, engine, cache, task=plan.task, ends=recipe.images.ends, log=log)

@@ -579,6 +579,49 @@ def test_the_command_checks_trains_and_goes_on(base, tmp_path, capsys):
     assert "unknown setting optimiser.stepz. Did you mean optimiser.steps?" in capsys.readouterr().err
 
 
+def test_files_in_place_of_the_models_own_are_trained_and_are_of_the_run(base, tmp_path, monkeypatch):
+    other = write_tiny(tmp_path / "other") / "low_noise_model.safetensors"
+    recipe = replace(base, model=replace(base.model, high=str(other)))
+    plan = make_plan(recipe, "cpu")
+    assert plan.model.parts["high"] == other and plan.model.parts["low"] == base.folder / "model" / other.name
+    weights = plan_module.facts(plan)["weights"]
+    assert weights["high"] == weights["low"] != plan_module.facts(make_plan(base, "cpu"))["weights"]["high"]
+
+    class Enough(Exception):
+        pass
+
+    def load(name, *, parts, **_):
+        raise Enough(name, parts)
+
+    monkeypatch.setattr("wan22.engine.load", load)
+    with pytest.raises(Enough) as loaded:
+        go(recipe, tmp_path / "out")
+    assert loaded.value.args == (str(base.folder / "model"), {"high": other})
+    with pytest.raises(CheckpointError, match=r"model\.high was .* and is null"):
+        go(base, tmp_path / "out")
+
+
+def test_the_command_takes_files_of_the_model(base, tmp_path, capsys, monkeypatch):
+    write_tiny(tmp_path / "other")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipe.toml").write_text(
+        f'output = "out"\n[model]\nname = "{base.folder / "model"}"\n'
+        f'[data]\nsources = "{base.folder / "clips"}"\nsize = [48, 32]\nframes = 5\nfps = 8\n'
+        "[optimiser]\nsteps = 4\nwarmup = 1\n"
+    )
+    planned = []
+    monkeypatch.setattr(
+        plan_module, "make_plan", lambda recipe, *_: planned.append(recipe) or make_plan(recipe, "cpu")
+    )
+    files = {part: f"other/{part}_noise_model.safetensors" for part in ("high", "low")}
+    options = [text for part, path in files.items() for text in (f"--{part}", path)]
+    assert main(["train", "recipe.toml", "--check", *options]) == 0
+    assert "model        model, ti2v" in capsys.readouterr().out
+    assert planned[0].model.parts == {part: str(tmp_path / path) for part, path in files.items()}
+    assert main(["train", "recipe.toml", "--check", "--vae", "gone.safetensors"]) == 2
+    assert "gone.safetensors" in capsys.readouterr().err
+
+
 def test_progress_says_the_time_that_all_experts_still_need():
     total = {"high": 1000, "low": 400}
     line = {"expert": "high", "step": 300, "loss": 0.5, "norm": 1.0, "rate": 1e-4, "seconds": 2.0}
