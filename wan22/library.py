@@ -148,24 +148,39 @@ def _from_layout(name: str, layout: Layout) -> Model:
     return Model(shown, row, parts, layout.parts["tokenizer"], _fast(folder, row), notices)
 
 
-_DISTILLED = ("WanDMDPipeline", "WanCausalDMDPipeline", "WanImageToVideoDmdPipeline")
+_DISTILLED = ("WanDMDPipeline", "WanImageToVideoDmdPipeline")
 """Pipelines of FastVideo whose networks are asked at three noise levels, without guidance (FastWan)."""
 
+_CAUSAL = ("WanCausalDMDPipeline", "WanCausalPipeline", "CausalWanPipeline")
+"""Pipelines of networks that make a video frame by frame, each frame attending to those before it alone."""
+
 _FASTWAN_LEVELS = (1.0, 0.757, 0.522)
+# FastVideo's DmdDenoisingStage: timesteps 1000, 757, 522 of a schedule whose timesteps are 1000 sigma. Between them it
+# noises x0 anew, which is the solver lcm; it does not walk on from where the sample was.
 
 
 def _as_distilled(row: Variant, layout: Layout) -> tuple[Variant, tuple[str, ...]]:
     """The row with the defaults that a Diffusers folder asks for, and what to say of it."""
     released_shifts = {row.defaults.shift, *FLOW_SHIFT.values()}
+    if layout.pipeline in _CAUSAL:
+        raise CheckpointError(
+            f"{layout.folder} is a causal model ({layout.pipeline} in its model_index.json), which makes its frames "
+            "one after another and is not supported yet; take the model that it was distilled from"
+        )
     if layout.pipeline in _DISTILLED:
         shift = layout.shift or row.defaults.shift
         defaults = replace(
-            row.defaults, steps=len(_FASTWAN_LEVELS), guidance=(1.0, 1.0), shift=shift, sigmas=_FASTWAN_LEVELS
+            row.defaults,
+            steps=len(_FASTWAN_LEVELS),
+            guidance=(1.0, 1.0),
+            shift=shift,
+            sigmas=_FASTWAN_LEVELS,
+            solver="lcm",
         )
         levels = ", ".join(f"{level:g}" for level in _FASTWAN_LEVELS)
         return replace(row, defaults=defaults), (
             f"its model_index.json says {layout.pipeline}, a distilled model: by default it is asked {defaults.steps} "
-            f"times, at the noise levels {levels}, with guidance 1",
+            f"times, at the noise levels {levels}, with guidance 1 and the solver lcm",
         )
     if layout.kind == "diffusers" and layout.shift is not None and layout.shift not in released_shifts:
         return replace(row, defaults=replace(row.defaults, shift=layout.shift)), (

@@ -308,6 +308,9 @@ def test_wan21_text_to_video_is_served_with_its_own_defaults(tmp_path):
     row = open_model(wan21(tmp_path / "m")).variant
     assert (row.defaults, row.experts, row.boundary) == (VARIANTS["t2v-2.1-14B"].defaults, ("dit",), None)
     small, large = VARIANTS["t2v-2.1-1.3B"], VARIANTS["t2v-2.1-14B"]
+    assert (small.defaults.solver, large.defaults.solver, small.defaults.steps) == ("unipc", "unipc", 50)
+    assert {(row.defaults.frames, row.defaults.fps) for row in (small, large)} == {(81, 16)}
+    assert large.defaults.size == (1280, 720) and (720, 1280) in large.trained.sizes
     assert (small.defaults.shift, small.defaults.guidance, small.defaults.size) == (8, (6, 6), (832, 480))
     assert (large.defaults.shift, large.defaults.guidance, large.defaults.steps) == (5, (5, 5), 50)
     assert large.dit == VARIANTS["t2v-A14B"].dit
@@ -324,7 +327,13 @@ def test_a_distilled_pipeline_brings_its_own_steps(tmp_path):
     assert (model.variant.defaults.steps, model.variant.defaults.guidance) == (3, (1, 1))
     assert "WanDMDPipeline" in model.notices[0]
     job = resolve(Request(prompt="a"), model.variant)
-    assert [round(float(s), 3) for s in job.schedule.sigmas[:3]] == [1.0, 0.757, 0.522]
+    assert [round(float(s), 3) for s in job.schedule.sigmas] == [1.0, 0.757, 0.522, 0.0]
+    assert (
+        job.solver == job.as_recipe()["solver"] == "lcm"
+    )  # each x0 is noised anew, as the model was distilled
+    (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "WanCausalDMDPipeline"}))
+    with pytest.raises(CheckpointError, match=r"is a causal model \(WanCausalDMDPipeline"):
+        open_model(folder)
     (folder / "model_index.json").write_text(json.dumps(index))
     model = open_model(folder)
     assert model.variant.defaults.shift == 8 and "flow_shift 8" in model.notices[0]

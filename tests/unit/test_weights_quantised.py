@@ -236,6 +236,40 @@ def test_every_other_scheme_is_refused_by_name_before_shapes_are_compared(tmp_pa
     refused_everywhere(path, tmp_path, words)
 
 
+def matrices():
+    return {
+        n: t for n, t in weights().items() if t.ndim == 2 and n.startswith("blocks.") and n.endswith("weight")
+    }
+
+
+@pytest.mark.parametrize("names", [dict.fromkeys([BASE]), None], ids=["one", "all"])
+def test_int4_that_says_it_is_int8_is_named_by_its_shapes(tmp_path, names):
+    tensors = {}
+    for name, tensor in matrices().items():
+        if names is None or name.removesuffix(".weight") in names:
+            tensors[name] = torch.zeros(tensor.shape[0], tensor.shape[1] // 2, dtype=torch.int8)
+            tensors[f"{name.removesuffix('weight')}weight_scale"] = torch.ones(tensor.shape[0], 1)
+    path = save(tmp_path / "x.safetensors", tensors)
+    refused_everywhere(
+        path, tmp_path, r"has 256 inputs: these are two numbers of 4 bits in each byte \(int4\)"
+    )
+
+
+@pytest.mark.parametrize(("parts", "words"), [
+    (("weight._data", "weight._scale"), "quanto"), (("qweight", "scales"), "AWQ"), (("weight_packed",), "compressed-"),
+])  # fmt: skip
+def test_a_file_without_any_plain_weight_is_named_by_its_scheme(tmp_path, parts, words):
+    own = {n: t for n, t in weights().items() if t.ndim >= 2 and n.endswith("weight")}
+    tensors = {
+        f"{n.removesuffix('weight')}{part}": t.to(torch.int8) for n, t in own.items() for part in parts
+    }
+    path = save(tmp_path / "x.safetensors", tensors, drop=own)
+    for said in (describe(path)["problem"], *verify(path).problems):
+        assert words in said and TAKE in said
+    save_file({"single_blocks.0.linear1.weight._data": torch.zeros(4, dtype=torch.int8)}, path)
+    assert "is not recognised as a Wan transformer" in describe(path)["problem"]
+
+
 @pytest.mark.parametrize("said", ["quantization_map", "quantization_config"])
 def test_a_header_of_another_library_is_refused(tmp_path, said):
     save_file(weights(), tmp_path / "x.safetensors", metadata={said: '{"blocks": "qint8"}'})

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wan22.weights.dialects import Dialect
-from wan22.weights.edits.quantised import Scales, check_numbers, dequantise, find_scales
+from wan22.weights.edits.quantised import Scales, check_numbers, check_unpacked, dequantise
 from wan22.weights.reader import Reader
 
 if TYPE_CHECKING:
@@ -45,12 +45,8 @@ class Native:
         return dequantise(tensor, self.reader.read(scale), self.scales.rotated.get(source, 0))
 
 
-def native(reader: Reader, dialect: Dialect) -> Native:
-    """See a checkpoint through a dialect. Raises CheckpointError if it is quantised in a way not known here."""
-    return seen_through(reader, dialect, find_scales(reader))
-
-
 def seen_through(reader: Reader, dialect: Dialect, scales: Scales) -> Native:
+    """See a checkpoint through a dialect. Raises CheckpointError if it is quantised in a way not known here."""
     source, unknown = {}, []
     own = dialect.matches(reader.infos)  # else what it would take for a parameter may be anything
     for name in reader.infos:
@@ -63,4 +59,6 @@ def seen_through(reader: Reader, dialect: Dialect, scales: Scales) -> Native:
             if own:
                 check_numbers(reader, name, scales)
             source[ours] = name
+    if own:
+        check_unpacked(reader, dialect.part, source)
     return Native(reader, dialect, source, tuple(unknown), scales)

@@ -20,7 +20,9 @@ from wan22.catalog import VARIANTS as CATALOGUE
 from wan22.errors import CheckpointError
 from wan22.files import check_fields, parse_object, reading
 from wan22.weights.dialects import DIALECTS, dialects_in, wav2vec2
-from wan22.weights.native import Native, native
+from wan22.weights.edits.markers import plain_names, refuse_foreign
+from wan22.weights.edits.quantised import find_scales
+from wan22.weights.native import Native, seen_through
 from wan22.weights.reader import Reader
 from wan22.weights.relatives import SUPPORTED, relative
 from wan22.weights.released import VARIANTS, structure_hash
@@ -126,13 +128,17 @@ def open_native(reader: Reader, part: str | None = None) -> Native:
     """
     dialects = dialects_in(reader.infos)
     wanted = part or next((d.part for d in dialects if d.part == "dit"), None)
-    views = [native(reader, dialect) for dialect in dialects if wanted in (None, dialect.part)]
-    if not views:
+    mine = [dialect for dialect in dialects if wanted in (None, dialect.part)]
+    if not mine:
+        if dialects_in(dict.fromkeys(plain_names(reader))):
+            refuse_foreign(reader)
         known = ", ".join(sorted({dialect.name for dialects in DIALECTS.values() for dialect in dialects}))
         raise CheckpointError(
             f"{reader.path} is not recognised as a Wan transformer, VAE, text encoder or encoder of audio in any "
             f"dialect ({known}). It holds {', '.join(list(reader.infos)[:5])}, ..."
         )
+    scales = find_scales(reader)
+    views = [seen_through(reader, dialect, scales) for dialect in mine]
     return max(views, key=lambda view: len(view.source) - len(view.unknown))
 
 

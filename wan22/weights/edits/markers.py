@@ -74,6 +74,17 @@ def refuse_foreign(reader: Reader) -> None:
             )
 
 
+def plain_names(reader: Reader) -> set[str]:
+    """The names that a file would have if no quantiser had replaced its weights: those that it has,
+    and the weight of every module that it names.
+    """
+    names = set(reader.infos)
+    for name in reader.infos:
+        parts = name.split(".")
+        names |= {f"{'.'.join(parts[:i])}.weight" for i in range(1, len(parts))}
+    return names
+
+
 def read_markers(reader: Reader) -> Mapping[str, Marker]:
     """The marker of every marked weight, by the weight's name in the file.
 

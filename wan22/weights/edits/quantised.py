@@ -9,6 +9,7 @@ scale are ordinary tensors (their values are plain casts). What else is said of 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,6 +30,10 @@ _EIGHT_BITS = ("F8_E4M3", "F8_E5M2", "I8")
 _PLAIN = ("F64", "F32", "F16", "BF16")
 _NO_NUMBERS = ("F8_E8M0", "I64", "I32", "I16", "U8", "BOOL")
 _PARAMETERS = ("weight", "weights", "bias", "gamma", "modulation", "scale_shift_table")
+_WIDTH = {"dit": ("patch_embedding.weight", 0), "text": ("token_embedding.weight", 1)}
+"""Where a part shows how wide its blocks are: a tensor that no one quantises to 4 bits, and the axis."""
+_OF_WIDTH = re.compile(r"^blocks\.\d+\.(?:\w*attn\.[qkv]|ffn\.(?:0|fc1|gate\.0))\.weight$")
+"""Matrices with as many inputs."""
 _KINDS = {"F8_E4M3": "nvfp4", "F8_E8M0": "mxfp8 or mxfp4", "U8": "mxfp8 or mxfp4"}
 """What a scale of this dtype is a sign of."""
 
@@ -87,6 +92,26 @@ def check_numbers(reader: Reader, name: str, scales: Scales) -> None:
         raise CheckpointError(
             f"{reader.where(name)}: {name} is stored as {kind}, packed in a way that is not known. {WHAT_WORKS}"
         )
+
+
+def check_unpacked(reader: Reader, part: str, source: Mapping[str, str]) -> None:
+    """Raise CheckpointError if weights that are said to be int8 have two numbers of 4 bits in each byte, which shows in
+    their shapes alone. `source` maps official names to those of the file.
+    """
+    name, axis = _WIDTH.get(part, ("", 0))
+    width = reader.infos[source[name]].shape[axis] if name in source else 0
+    for ours, theirs in source.items():
+        info = reader.infos[theirs]
+        if (
+            info.dtype == "I8"
+            and len(info.shape) == 2
+            and 2 * info.shape[1] == width
+            and _OF_WIDTH.search(ours)
+        ):
+            raise CheckpointError(
+                f"{reader.where(theirs)}: {theirs} is stored as int8 {list(info.shape)} and has {width} inputs: these "
+                f"are two numbers of 4 bits in each byte (int4), which is not read. {WHAT_WORKS}"
+            )
 
 
 def _check_one(reader: Reader, weight: str, scale: str) -> None:
