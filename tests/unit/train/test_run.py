@@ -15,6 +15,7 @@ from unit.tiny import write_tiny, write_tiny_speech
 from unit.train.media import write_captioned_image, write_clip
 
 import wan22
+from wan22.cli import report
 from wan22.cli.__main__ import main
 from wan22.cli.train import _asked_to_stop
 from wan22.errors import CheckpointError, DeviceError, OptionError, OutputError
@@ -541,7 +542,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_a_word(base, tmp_path, monk
 
 def test_the_first_signal_asks_for_an_end_and_the_second_ends(capsys):
     before = signal.getsignal(signal.SIGINT)
-    with _asked_to_stop() as stop:
+    with _asked_to_stop(report.answer(False)) as stop:
         assert not stop()
         os.kill(os.getpid(), signal.SIGINT)
         assert stop() and "stopping after this step" in capsys.readouterr().err
