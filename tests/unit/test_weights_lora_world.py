@@ -4,8 +4,7 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-from test_weights_lora import (
+from loras import (
     DIT,
     EXPERTS,
     RANK,
@@ -24,6 +23,7 @@ from test_weights_lora import (
     theirs,
     written,
 )
+from safetensors.torch import load_file, save_file
 
 from wan22.cli.options import parse_lora
 from wan22.errors import CheckpointError, KeysError, OptionError
