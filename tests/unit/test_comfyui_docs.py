@@ -53,6 +53,73 @@ def test_the_templates_split_where_comfyui_splits(monkeypatch):
     assert four.schedule.timesteps == pytest.approx((1000, 937.5, 833.3333, 625), abs=1e-3)
 
 
+def shifted(sigma, shift):
+    return shift * sigma / (1 + (shift - 1) * sigma)
+
+
+def twice(steps, shift):
+    """Levels that begin at the shifted 0.999 and are shifted again."""
+    return shifted(np.linspace(shifted(0.999, shift), 0, steps + 1)[:-1], shift)
+
+
+def evenly(steps, shift):
+    """Of the timesteps from 1000 to the shifted last one, shifted again."""
+    return shifted(np.linspace(1, shifted(0.001, shift), steps), shift)
+
+
+def rows(steps, shift):
+    table = np.linspace(1, 0.003 / 1.002, 1000)
+    return shifted(table[[round(i * 1000 / steps) for i in range(steps)]], shift)
+
+
+OF_THE_WRAPPER = PAGE.split("### Schedulers of the wrapper")[1].split("##")[0]
+CAUSVID = [0.999, 0.934, 0.862, 0.756, 0.603, 0.41, 0.25, 0.14, 0.074]
+WRAPPER = {  # its levels, from its code, and how far ours may be from them
+    "unipc": (twice, 4e-4),
+    "dpm++": (twice, 2e-4),
+    "dpm++_sde": (twice, 2e-4),
+    "euler": (evenly, 1e-6),
+    "lcm": (evenly, 1e-6),
+    "longcat_distill_euler": (lambda n, s: shifted(np.linspace(1, 0, n + 1)[:-1], s), 1e-6),
+    "res_multistep": (rows, 4e-3),
+    "flowmatch_causvid": (lambda n, s: np.array(CAUSVID), 1e-6),
+    "flowmatch_distill": (lambda n, s: shifted(np.array([0.999, 0.75, 0.5, 0.25]), s), 3e-4),
+}
+NONE = [
+    "unipc/beta", "dpm++/beta", "dpm++_sde/beta", "euler/beta", "lcm/beta", "deis", "er_sde", "sa_ode_stable", "rcm",
+    "flowmatch_pusa", "multitalk", "vibt_unipc",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("scheduler", WRAPPER)
+def test_a_scheduler_of_the_wrapper_has_the_levels_that_are_said(scheduler):
+    (cell,) = re.findall(rf"^\| `{re.escape(scheduler)}` \| `([^`]+)` \|", OF_THE_WRAPPER, flags=re.MULTILINE)
+    words = shlex.split(cell)
+    said = dict(zip([word[2:] for word in words[::2]], words[1::2], strict=True))
+    wanted, bound = WRAPPER[scheduler]
+    for steps in (4,) if "steps" in said else (5, 10, 25, 50):
+        for shift in (3.0, 5.0, 8.0, 12.0):
+            more = (
+                {"sigmas": [float(sigma) for sigma in said["sigmas"].split(",")]}
+                if "sigmas" in said
+                else {"steps": steps, "shift": shift, "schedule": said.get("schedule")}
+            )
+            sigmas = resolve(
+                Request(prompt="a", solver=said["solver"], **more), VARIANTS["t2v-A14B"]
+            ).schedule.sigmas[:-1]
+            theirs = wanted(steps, shift)
+            assert np.linalg.norm(sigmas.numpy() - theirs) <= bound * np.linalg.norm(theirs)
+
+
+def test_the_page_names_every_scheduler_of_the_wrapper():
+    for name in (*WRAPPER, *NONE):
+        assert f"`{name}`" in OF_THE_WRAPPER
+    for name in NONE:
+        assert re.search(
+            rf"^\| .*`{re.escape(name)}`.* \| none( by name)? \|", OF_THE_WRAPPER, flags=re.MULTILINE
+        )
+
+
 def test_every_option_and_name_on_the_page_exists():
     options = {field.option for field in FIELDS if VIDEO in field.commands}
     assert set(re.findall(r"--[a-z][a-z-]+", PAGE)) - options == {"--to"}
