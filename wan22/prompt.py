@@ -10,11 +10,18 @@ from wan22.errors import OptionError
 _SINCE = re.compile(r"@(\d+(?:\.\d+)?)\s*s(?![\w.])")
 
 
+def check_text(text: str) -> None:
+    """Raise OptionError for a text with bytes that are no UTF-8, which Python keeps as half letters."""
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise OptionError(f"the prompt {text[:60]!r} holds bytes that are no text in UTF-8; type them anew")
+
+
 def parse_prompt(prompt: str) -> tuple[tuple[float, str], ...]:
     """Read "@0s one text @5s another": the second from which each text holds. Without times, one text from 0 on.
 
-    Raises OptionError for times that do not grow, and for a time without a text.
+    Raises OptionError for times that do not grow, for a time without a text, and for bytes that are no text.
     """
+    check_text(prompt)
     pieces = _SINCE.split(prompt)
     before, times, texts = (
         pieces[0].strip(),

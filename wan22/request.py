@@ -16,7 +16,7 @@ from wan22 import fields
 from wan22.canvas import Canvas, fit, fit_speech
 from wan22.catalog import Variant
 from wan22.errors import OptionError, SizeError
-from wan22.prompt import parse_prompt
+from wan22.prompt import check_text, parse_prompt
 from wan22.sampling import Schedule, by_expert
 from wan22.steps import Walk, number, resolve_walk
 from wan22.types import Audio, Clip, Level, Request
@@ -266,10 +266,7 @@ def _check_texts(request: Request) -> None:
             "the prompt is empty; say what is to be seen, such as 'a red ball rolls left at sunset'"
         )
     for text in (request.prompt, request.negative or ""):
-        if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
-            raise OptionError(
-                f"the prompt {text[:60]!r} holds bytes that are no text in UTF-8; type them anew"
-            )
+        check_text(text)
         if len(text) > MAX_PROMPT:
             raise OptionError(f"the prompt has {len(text)} characters; at most {MAX_PROMPT} are taken")
 

@@ -41,6 +41,8 @@ def shell(command, folder, **more):
         ("wan22 models nowhere 2> /dev/full", 2, 0),
         ("set -o pipefail; wan22 models | head -1", 0, 0),
         ("wan22 models nowhere --json | true", 0, 1),
+        ("wan22 generate --help >&-", 0, 0),
+        ("set -o pipefail; wan22 generate --help | head -1", 0, 0),
     ],
 )
 def test_streams_that_take_nothing(command, code, lines, tmp_path):

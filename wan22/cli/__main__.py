@@ -19,6 +19,7 @@ from wan22.errors import Cancelled, DecodeError, Wan22Error, out_of_memory
 
 CANCELLED = 130
 _NO_WAY_OUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
+_NO_PLACE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS)
 _UsageError = typer.BadParameter.__mro__[1]  # typer keeps its click private, and renames it between versions
 
 
@@ -95,6 +96,8 @@ def _explain(error: Exception, arguments: list[str]) -> tuple[str, int]:
             else ": the output of the command, or a file that it writes"
         )
         return f"{error.strerror}{where}. Make room, or send the output elsewhere", 2
+    if isinstance(error, OSError) and error.errno in _NO_PLACE and error.filename:
+        return f"{error.strerror}: {str(error.filename)[:100]}. Name another file or folder", 2
     kept = terminal.keep_traceback("".join(traceback.format_exception(error)))
     where = f"its traceback is in {kept}" if kept else "WAN22_DEBUG=1 shows where"
     return f"{text} (a defect of wan22; {where})", 1

@@ -9,7 +9,7 @@ import typer
 
 from wan22.cli import options as o
 from wan22.cli import report
-from wan22.cli.help import GroupedCommands
+from wan22.cli.help import GroupedCommand, GroupedCommands
 from wan22.errors import OptionError
 
 
@@ -34,12 +34,12 @@ def group() -> None:
     """Hold what comes before the command."""
 
 
-@data.command()
+@data.command(cls=GroupedCommand)
 def survey(
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="SOURCE...",
+            metavar="SOURCE",
             help="Folders of clips with .txt files, tables (.csv, .jsonl), dataset files (.toml), or clips.",
             show_default=False,
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
@@ -9,8 +10,27 @@ from typer.core import TyperCommand, TyperGroup
 from wan22.fields import GROUPS
 
 
+_WIDEST, _NARROWEST = 80, 20
+
+
+def _width() -> int:
+    """Columns of the help: those of the terminal, within reason. Left alone, lines would not be under 50."""
+    return max(min(shutil.get_terminal_size().columns, _WIDEST) - 2, _NARROWEST)
+
+
+def _section(formatter: Any, title: str, records: list[tuple[str, str]]) -> None:
+    """Write names with their texts beside them; in a narrow terminal, long names stand above."""
+    with formatter.section(title):
+        formatter.write_dl(records, col_max=min(30, formatter.width // 3))
+
+
 class GroupedCommand(TyperCommand):
     """A command whose help lists its options under the group of each; the rest under Options."""
+
+    def get_help(self, ctx: Any) -> str:
+        """The help, as wide as the terminal."""
+        ctx.terminal_width = _width()
+        return super().get_help(ctx)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write arguments, then options by group."""
@@ -26,12 +46,16 @@ class GroupedCommand(TyperCommand):
         groups["Options"], rest = [], groups["Options"]
         for title, records in (*groups.items(), ("Options", rest)):
             if records:
-                with formatter.section(title):
-                    formatter.write_dl(records)
+                _section(formatter, title, records)
 
 
 class GroupedCommands(TyperGroup):
     """A group of commands whose help lists them under what they are for."""
+
+    def get_help(self, ctx: Any) -> str:
+        """The help, as wide as the terminal."""
+        ctx.terminal_width = _width()
+        return super().get_help(ctx)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the commands by their panel, in order."""
@@ -43,13 +67,11 @@ class GroupedCommands(TyperGroup):
             panel = getattr(command, "rich_help_panel", None) or "Commands"
             panels.setdefault(panel, []).append((name, command.get_short_help_str(100)))
         for panel, rows in panels.items():
-            with formatter.section(panel):
-                formatter.write_dl(rows)
+            _section(formatter, panel, rows)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the options, then the commands."""
         records = [record for one in self.get_params(ctx) if (record := one.get_help_record(ctx)) is not None]
         if records:
-            with formatter.section("Options"):
-                formatter.write_dl(records)
+            _section(formatter, "Options", records)
         self.format_commands(ctx, formatter)

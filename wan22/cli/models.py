@@ -35,7 +35,7 @@ class Place:
 
 def models(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME|PATH]", help="Show one model in full.", show_default=False)
+        str | None, typer.Argument(metavar="NAME|PATH", help="Show one model in full.", show_default=False)
     ] = None,
     json: o.Json = False,
 ) -> None:
