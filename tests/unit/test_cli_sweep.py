@@ -13,7 +13,8 @@ from wan22.cli.__main__ import main
 NAMES = [name for name, _ in commands()]
 
 RIGHT = {
-    "generate": "ball", "image": "ball", "storyboard": "script.txt", "decode": "a.latents.safetensors", "extend": "ball",
+    "generate": "ball", "image": "ball", "storyboard": "script.txt", "decode": "a.latents.safetensors",
+    "extend": "ball",
     "download": "ti2v-5B", "inspect": "nano", "convert": "a.safetensors b.safetensors --to comfy", "verify": "nano",
     "train": "recipe.toml", "curate": "clips", "caption": "clips --server http://localhost:1", "show": "a.mp4",
     "measure": "a.mp4", "drift": "a.mp4", "eval": "recipe.toml", "data survey": "clips",
@@ -21,7 +22,8 @@ RIGHT = {
 """What a command needs at least, for those that need something."""
 
 WRONG = {
-    "generate": ["", "ball --size 12", "ball --steps x", "ball --image nowhere.png", "ball --model nowhere", "ball -o empty/x.mp4"],
+    "generate": ["", "ball --size 12", "ball --steps x", "ball --image nowhere.png",
+        "ball --model nowhere", "ball -o empty/x.mp4"],
     "image": ["", "ball --count 0", "ball --camera sideways", "ball --from nowhere.png"],
     "storyboard": ["nowhere.txt", "empty", "folder", "script.txt --still-model nano", "script.txt -o empty"],
     "decode": ["nowhere.latents.safetensors", "empty", "folder"],

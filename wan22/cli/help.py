@@ -9,7 +9,6 @@ from typer.core import TyperCommand, TyperGroup
 
 from wan22.fields import GROUPS
 
-
 _WIDEST, _NARROWEST = 80, 20
 
 
