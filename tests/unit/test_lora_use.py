@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 import shutil
 
 import pytest
@@ -20,6 +21,7 @@ from loras import (
     pairs,
     written,
 )
+from PIL import Image
 from safetensors.torch import save_file
 from tiny import tiny_variant, write_tiny
 
@@ -27,6 +29,7 @@ import wan22
 from wan22.cli.__main__ import main
 from wan22.cli.options import parse_lora
 from wan22.errors import CheckpointError, KeysError
+from wan22.media.recipe import read_recipe
 from wan22.types import Frames, Notice, Request
 from wan22.weights.lora import LoRA, open_adapters
 from wan22.weights.reader import Reader
@@ -179,6 +182,32 @@ def test_a_video_with_loras_is_made_again_from_its_recipe(tmp_path, tiny, run):
 )
 def test_a_lora_on_the_command_line_is_a_path_a_strength_and_an_expert(text, value):
     assert parse_lora(text) == value
+
+
+def test_a_lora_of_text_to_video_is_used_on_image_to_video_without_its_patch_embedding(
+    tmp_path, run, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    model = write_tiny(tmp_path / "tiny", "channels")  # its patch embedding reads an image beside the noise
+    arch = tiny_variant("channels").dit
+    lora = pairs(("blocks.0.self_attn.q.weight",), arch=arch)
+    theirs = {"diffusion_model.patch_embedding.diff": draw(arch.dim, arch.out_channels, 1, 2, 2)}
+    path = written(tmp_path / "x.safetensors", lora, alpha=RANK, extra=theirs)
+    Image.new("RGB", (32, 32), "red").save("a.png")
+    command = "generate 'a red ball' --image a.png --size 32x32 --frames 5 --steps 2 --device cpu --model"
+    words = [*shlex.split(command), str(model)]
+    code, _, err = run(*words, "--lora", str(path))
+    assert code == 2 and "leave that out with --lora FILE~patch_embedding" in err
+    assert run(*words, "-o", "plain.mp4")[0] == 0
+    code, _, err = run(*words, "--lora", f"{path}:0.5~patch_embedding", "-o", "with.mp4")
+    assert code == 0 and "1 tensors of patch_embedding are left out, as asked" in err
+    made, plain = (read_recipe(name) for name in ("with.mp4", "plain.mp4"))
+    assert made["frames_sha256"] != plain["frames_sha256"]
+    (entry,) = made["loras"].values()
+    assert (entry["skip"], entry["high"], entry["low"]) == (["patch_embedding"], 0.5, 0.5)
+    code, _, err = run("generate", "--from", "with.mp4", "--model", str(model), "-o", "again.mp4")
+    assert code == 0 and read_recipe("again.mp4")["frames_sha256"] == made["frames_sha256"]
+    assert "~PART" in " ".join(run("generate", "--help")[1].split())
 
 
 def test_inspect_says_what_a_lora_is(tmp_path, run, monkeypatch):

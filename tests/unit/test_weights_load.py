@@ -189,6 +189,42 @@ def test_scaled_fp8_of_every_producer_is_multiplied_out(tmp_path, style, prefix)
         assert recognise(reader).quantised == "fp8"
 
 
+@pytest.mark.parametrize("style", ["Comfy-Org", "LightX2V", "Kijai"])
+def test_a_text_encoder_in_fp8_is_read_exactly(tmp_path, style):
+    """Comfy-Org's umt5_xxl_fp8_e4m3fn_scaled, LightX2V's models_t5_umt5-xxl-enc-fp8.pth, Kijai's plain casts."""
+    from wan22.weights.dialects import comfy
+
+    own, fp8 = weights(TEXT), torch.float8_e4m3fn
+    matrices = {
+        n for n, t in own.items() if n.startswith("blocks.") and t.ndim == 2 and "pos_embedding" not in n
+    }
+    stored, true = {}, {}
+    for name, tensor in own.items():
+        theirs = comfy.TEXT.from_native(name) if style == "Comfy-Org" else name
+        scale = {"Comfy-Org": tensor.abs().max(), "LightX2V": tensor.abs().amax(-1, keepdim=True)}.get(style)
+        if name not in matrices and style != "Kijai":
+            stored[theirs] = tensor.half() if style == "Comfy-Org" else tensor.bfloat16()
+            true[name] = stored[theirs].float()
+            continue
+        scale = torch.ones(()) if scale is None else scale / 448
+        stored[theirs] = (tensor / scale).to(fp8)
+        true[name] = stored[theirs].float() * scale
+        if style == "Comfy-Org":
+            stored[f"{theirs.removesuffix('.weight')}.scale_weight"] = scale
+        if style == "LightX2V":
+            stored[f"{theirs}_scale"] = scale
+    if style == "Comfy-Org":
+        stored |= {"scaled_fp8": torch.empty(0, dtype=fp8), "spiece_model": torch.zeros(8, dtype=torch.uint8)}
+    path = tmp_path / ("x.pth" if style == "LightX2V" else "x.safetensors")
+    torch.save(stored, path) if style == "LightX2V" else save_file(stored, path)
+    got = loaded(TEXT, path)
+    assert got.keys() == true.keys()
+    assert all(float((got[name] - true[name]).norm() / true[name].norm()) < 1e-6 for name in true)
+    with open_reader(path) as reader:
+        found = recognise(reader)
+    assert (found.part, found.quantised, found.problem) == ("text", "fp8", None)
+
+
 def test_int8_with_a_scale_per_channel_is_multiplied_out_and_without_one_refused(tmp_path):
     native = weights(DIT)
     name = "blocks.0.ffn.0.weight"

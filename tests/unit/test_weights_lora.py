@@ -137,6 +137,35 @@ def test_the_sum_is_taken_in_float32_before_the_cast_and_after_dequantising(tmp_
     assert torch.equal(got, wanted.to(torch.bfloat16))
 
 
+@pytest.mark.parametrize("kind", ["Q8_0", "Q4_0", "Q5_1"])
+def test_a_lora_is_added_to_what_a_gguf_base_is_dequantised_to(tmp_path, base, kind):
+    gguf = pytest.importorskip("gguf")
+    weights, lora = load_file(base), pairs()
+    packed = gguf.GGMLQuantizationType[kind]
+    writer, wide = gguf.GGUFWriter(tmp_path / "base.gguf", "wan"), {}
+    for name, tensor in weights.items():
+        data = tensor.numpy()
+        if name.startswith("blocks.") and name.endswith(".weight") and tensor.ndim == 2:
+            data = gguf.quants.quantize(data, packed)
+            wide[name] = torch.from_numpy(gguf.quants.dequantize(data, packed))
+            writer.add_tensor(name, data, raw_dtype=packed)
+        elif tensor.ndim == 5:  # GGUF has four axes
+            writer.add_tensor(name, data.reshape(-1, *data.shape[2:]))
+            writer.add_array(f"comfy.gguf.orig_shape.{name}", list(data.shape))
+        else:
+            writer.add_tensor(name, data)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    got = merged(tmp_path / "base.gguf", written(tmp_path / "x.safetensors", lora, alpha=RANK))
+    changes = deltas(lora, 1.0)
+    assert len(wide) == len(changes) and got.keys() == weights.keys()
+    for name, tensor in got.items():
+        wanted = wide.get(name, weights[name]) + changes.get(name, 0)
+        assert float((tensor - wanted).norm() / wanted.norm()) < 1e-6
+
+
 def test_an_expert_that_no_lora_changes_is_said(tmp_path):
     path = written(tmp_path / "x.safetensors", pairs())
     fitted = fit([LoRA(path, expert="high")], EXPERTS, DIT, "tiny")

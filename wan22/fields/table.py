@@ -311,10 +311,11 @@ FIELDS: tuple[Field, ...] = (
     Field(
         name="lora",
         help="Add a LoRA, of any common dialect; again for more, or for another strength on the other expert. "
-        "A folder with a file for each expert is a pair.",
+        "A folder with a file for each expert is a pair. ~PART leaves a part of the network unchanged, such as "
+        "~patch_embedding for a LoRA of text to video on image to video.",
         group="How",
         kind="lora",
-        metavar="FILE[:STRENGTH][@high|low]",
+        metavar="FILE[:STRENGTH][@high|low][~PART]",
         shown_default="strength 1, on the expert that the file says",
         commands=MAKERS,
         foreign=("lora-path", "lora-weights", "loras", "lora-name", "adapter", "lora-dir", "lora-scale"),
