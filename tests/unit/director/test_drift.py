@@ -18,7 +18,7 @@ MIDDLES = np.arange(SECONDS) + (FPS - 1) / 2 / FPS  # of the seconds
 OVERLAP = {"red-green", "blue-yellow", "colour"}  # other views of what brightness, saturation and hue show
 
 
-def stage(height=40, width=60, frames=len(CLOCK), **labels):
+def stage(height=40, width=60, frames=FPS * SECONDS, **labels):
     shot = Shot(**{"tone": "warm", "surroundings": "desert", "colour": "purple", **labels})
     return render([shot], height=height, width=width, frames=frames, fps=FPS)[0].numpy()
 
