@@ -254,6 +254,20 @@ def test_a_tag_goes_before_the_extension_or_the_number(path, tagged):
 # What is kept
 
 
+@pytest.mark.parametrize(
+    ("machine", "named"),
+    [
+        (["--model", "my models"], " --model 'my models'"),
+        (["--high", "a", "--low", "b"], " --high a --low b"),
+        (["--model", "t2v-A14B"], ""),
+    ],
+)
+def test_a_failed_decode_names_the_model_that_a_recipe_alone_does_not_find(engine, run, machine, named):
+    engine.fail["decode"] = RuntimeError("out of memory")
+    code, _, err = run("generate", "p", "-o", "out.mp4", *machine)
+    assert code == 1 and f"-o out.mp4{named}` finishes the job" in err
+
+
 def test_a_failed_decode_keeps_the_latents_and_decode_finishes_the_same_video(engine, run, tmp_path):
     run("generate", "p", "-o", "whole.mp4", "--seed", 4)
     engine.fail["decode"] = RuntimeError("out of memory")

@@ -58,7 +58,7 @@ class AudioFeatures:
 
     def __init__(self, audio: Audio, encode: AudioEncoder, least: float = 0.0) -> None:
         if audio.rate != RATE:
-            raise ValueError(f"the encoder hears {RATE} samples a second, not {audio.rate}")
+            raise ValueError(f"the encoder takes {RATE} samples a second, not {audio.rate}")
         self._encode_audio = encode
         # Normalised over the whole audio, as Wav2Vec2's processor does. It may last hours: sums in float64, and no
         # copy of it.

@@ -34,13 +34,15 @@ _RECIPE, _OUTPUT = "wan22", "wan22.output"  # names in the latents file's metada
 class Target:
     """Where a result goes, what becomes of a file that is there, and how it is encoded.
 
-    `path` is kept as typed: a final "/" asks for a sequence.
+    `path` is kept as typed: a final "/" asks for a sequence. `options` are what `wan22 decode` needs to open the same
+    model, if the recipe's name of it does not.
     """
 
     path: str
     quality: str = "high"
     codec: str | None = None
     existing: Existing = "replace"
+    options: tuple[str, ...] = ()
 
     @property
     def latents(self) -> Path:
@@ -161,8 +163,8 @@ def publish(
 def _remedy(saved: Path, target: Target) -> str:
     import shlex
 
-    there = f" -o {shlex.quote(target.path)}" if target.existing == "replace" else ""
-    return f"`wan22 decode {shlex.quote(str(saved))}{there}` finishes the job"
+    there = ["-o", target.path] if target.existing == "replace" else []
+    return f"`{shlex.join(['wan22', 'decode', str(saved), *there, *target.options])}` finishes the job"
 
 
 def _open(target: Target, size: tuple[int, int], fps: float) -> FrameSink:

@@ -54,6 +54,14 @@ class Machine:
         """Whether the parts that are named are a model by themselves, rather than in place of some of another's."""
         return bool(self.parts.keys() & {"dit", "high", "low"})
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What names the model to another command; empty if a recipe's name of it is enough."""
+        from wan22.catalog import ALIASES, variant_names
+
+        model = () if self.model in (None, *ALIASES, *variant_names()) else ("--model", str(self.model))
+        return (*model, *(word for part, file in self.parts.items() for word in (f"--{part}", file)))
+
     def _load(self, recipe: dict[str, Any]) -> Engine:
         from wan22.engine import load
 
@@ -220,7 +228,7 @@ def _target(work: Work) -> Target:
         )
     if not is_image(path) and work.suffix == ".png":
         raise OutputError(f"{path} is no image, and `wan22 image` makes one; use a .png, .jpg or .webp")
-    return Target(path, work.quality, work.codec, existing)
+    return Target(path, work.quality, work.codec, existing, work.machine.options)
 
 
 def _turn(target: Target, turn: int) -> Target:

@@ -66,8 +66,8 @@ def test_an_audio_file_has_as_many_frames_as_its_encoder_makes(samples, frames, 
     assert heard.isfinite().all()
 
 
-def test_an_audio_file_of_another_rate_is_not_heard():
-    with pytest.raises(ValueError, match="hears 16000 samples a second, not 8000"):
+def test_audio_of_another_rate_is_refused():
+    with pytest.raises(ValueError, match="takes 16000 samples a second, not 8000"):
         AudioFeatures(Audio(np.zeros(8000, np.float32), 8000), Ear())
 
 
