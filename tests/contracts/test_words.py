@@ -1,6 +1,7 @@
 """Public names are the field's words: none is one of the project's own former words."""
 
 import ast
+import inspect
 import re
 from dataclasses import fields as parts_of
 from dataclasses import is_dataclass
@@ -10,6 +11,8 @@ import pytest
 import typer
 
 import wan22
+import wan22.errors
+import wan22.types
 from wan22 import fields
 from wan22.cli.app import app
 from wan22.train.evaluation.recipe import EvalRecipe
@@ -110,3 +113,35 @@ def keys(kind) -> list[str]:
 def test_no_key_of_a_recipe_has_a_former_word():
     found = [*keys(Recipe), *keys(EvalRecipe)]
     assert "steps" in found and not former(found)
+
+
+PAGES = [ROOT.parent / "README.md", *sorted((ROOT.parent / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_document_has_a_former_word(page):
+    prose = " ".join(re.sub(r"`[^`]*`", "", page.read_text()).split())
+    assert not re.findall(FORMER, prose.lower().replace("film set", ""))
+
+
+def docstrings() -> dict[str, str]:
+    """The docstrings of what `wan22` exports, of its public methods, and of the values that travel."""
+    things = [getattr(wan22, name) for name in wan22.__all__ if name != "__version__"]
+    for module in (wan22.types, wan22.errors):
+        things += [
+            each for each in vars(module).values() if getattr(each, "__module__", "") == module.__name__
+        ]
+    found = {}
+    for thing in things:
+        found[thing.__name__] = inspect.getdoc(thing) or ""
+        for name, method in inspect.getmembers(thing) if inspect.isclass(thing) else []:
+            ours = inspect.isfunction(method) or inspect.ismethod(method) or isinstance(method, property)
+            if ours and (name == "__call__" or not name.startswith("_")):
+                found[f"{thing.__name__}.{name}"] = inspect.getdoc(method) or ""
+    return found
+
+
+def test_public_docstrings_are_there_and_have_no_former_word():
+    found = docstrings()
+    assert len(found) > 80
+    assert [name for name, text in found.items() if not text or FORMER.search(text.lower())] == []

@@ -78,8 +78,10 @@ class Video:
 
 
 class PipelineOutput:
-    """The videos of one call. `frames` are all of them as Diffusers gives them, so that `frames[0]` is the first video;
-    `videos` are ours, with uint8 frames, speed, recipe and audio. What a Video can do, the output of one video can.
+    """The videos of one call.
+
+    frames: all videos as Diffusers returns them; `frames[0]` is the first. videos: the same as `Video`s, with uint8
+    frames, fps, recipe and audio. The output of a single video also has the attributes and methods of `Video`.
     """
 
     def __init__(
@@ -91,15 +93,15 @@ class PipelineOutput:
     def of(
         cls, made: Sequence[Video] | Sequence[Tensor], output_type: str, audio: Audio | PathLike | None
     ) -> "PipelineOutput":
-        """The videos that were made with the audio under them, or their latents."""
+        """Return an output of videos with their audio, or of latents."""
         if output_type == "latent":
             return cls((), output_type, torch.stack(list(made)))
         return cls([replace(video, audio=audio) for video in made], output_type)
 
     @cached_property
     def frames(self) -> Any:
-        """By `output_type`: "np" float32 (B, T, H, W, 3) in [0, 1]; "pt" a tensor (B, T, 3, H, W); "pil" a list of
-        lists of images; "latent" the latents (B, c, t, h, w).
+        """All videos, by `output_type`: "np" float32 (B, T, H, W, 3) in [0, 1]; "pt" a tensor (B, T, 3, H, W); "pil" a
+        list of lists of images; "latent" the latents (B, c, t, h, w).
         """
         if self._latents is not None:
             return self._latents
@@ -111,7 +113,7 @@ class PipelineOutput:
 
     @property
     def video(self) -> Video:
-        """The one video of the call; OptionError if there are several, or only latents."""
+        """The video of the call. Raises OptionError if there are several, or latents only."""
         if len(self.videos) == 1:
             return self.videos[0]
         if self._latents is not None:
