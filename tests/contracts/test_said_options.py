@@ -1,0 +1,97 @@
+"""An option that a text of the program names is an option of the program, under today's name."""
+
+import ast
+import re
+from pathlib import Path
+
+import typer
+
+from wan22.cli.app import app
+
+ROOT = Path(__file__).parents[2] / "wan22"
+WORD = re.compile(r"(?<![\w-])--[a-z][a-z0-9]*(?:-[a-z0-9]+)*(?![\w-])")
+
+OTHERS = {
+    "media/say.py": {"--voices", "--stdin", "--stdout"},  # espeak-ng's
+    "stage/voice.py": {"--voices", "--stdout"},  # espeak-ng's
+    "pipeline/loading.py": {"--revision", "--cache-dir"},  # hf download's
+    "train/data/report.py": {"--line", "--soft"},  # colours of a style sheet
+}
+"""Words of other programs, and whose they are."""
+
+PROGRAMS = ("nano", "stage")
+"""Packages with programs of their own: `python -m wan22.nano`."""
+
+
+def commands(group):
+    for command in group.commands.values():
+        yield command
+        yield from commands(command) if getattr(command, "commands", None) else ()
+
+
+def options():
+    """The options of the command line by name, and whether each is hidden everywhere."""
+    root = typer.main.get_command(app)
+    found = {"--help": False}
+    for command in (root, *commands(root)):
+        for parameter in command.params:
+            for name in (*parameter.opts, *parameter.secondary_opts):
+                found[name] = found.get(name, True) and getattr(parameter, "hidden", False)
+    return found
+
+
+def said(tree):
+    """Every string of a file that is no docstring, with its line."""
+    docs = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+            yield node.lineno, node.value
+
+
+def programs():
+    """The options of the other programs of the package, by the package that they are of."""
+    found = {}
+    for package in PROGRAMS:
+        texts = [path.read_text() for path in (ROOT / package).rglob("*.py")]
+        found[package] = {
+            name for text in texts for name in re.findall(r'add_argument\(\s*"(--[\w-]+)"', text)
+        }
+    return found
+
+
+def unknown(text, known):
+    return [word for word in WORD.findall(text) if word not in known]
+
+
+def test_an_option_that_is_named_is_there():
+    known, more = options(), programs()
+    for path in ROOT.rglob("*.py"):
+        place = path.relative_to(ROOT).as_posix()
+        allowed = {*known} | OTHERS.get(place, set()) | more.get(place.split("/")[0], set())
+        for line, text in said(ast.parse(path.read_text())):
+            assert not unknown(text, allowed), f"{place}:{line} names an option that is none: {text}"
+
+
+def test_former_names_are_not_recommended():
+    former = {name for name, hidden in options().items() if hidden}
+    assert {"--afresh", "--hold-colour", "--film"} <= former
+    for path in ROOT.rglob("*.py"):
+        for line, text in said(ast.parse(path.read_text())):
+            if text not in former:  # where it is defined, or said to be renamed
+                assert not former & set(WORD.findall(text)), f"{path}:{line}: {text}"
+
+
+def test_the_list_of_others_is_needed():
+    for place, words in OTHERS.items():
+        texts = [text for _, text in said(ast.parse((ROOT / place).read_text()))]
+        assert words <= {word for text in texts for word in WORD.findall(text)}, place
+
+
+def test_the_rule_finds_a_word_that_is_no_option():
+    assert unknown("give another --output, or --anew", options()) == ["--anew"]
