@@ -56,14 +56,15 @@ def train(
     end with the same command; Ctrl-C saves first. Prints the path of what was made; progress goes to stderr. See
     docs/training.md.
     """
-    from wan22.train.plan import make_plan
     from wan22.train.recipe import read_recipe
-    from wan22.train.run import train as run
 
     if minutes is not None and not minutes > 0:
         raise OptionError(f"--minutes {minutes:g} should be more than 0")
     with report.choose(json) as show:
         read = _lengthened(_with_files(read_recipe(recipe, log=show.log), given.parts()), steps)
+        from wan22.train.plan import make_plan
+        from wan22.train.run import train as run
+
         if check:
             plan = make_plan(read, device, show.log)
             show.result(plan.as_json(), plan.lines())

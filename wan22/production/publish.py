@@ -203,9 +203,9 @@ def _save(event: Latents, target: Target, events: EventSink, notes: dict[str, An
 
 def read_latents(path: str) -> tuple[dict[str, Tensor], dict[str, Any], str]:
     """Return tensors, recipe and the intended output of a latents file. Raises MediaError if it is none."""
+    recipe, output = read_latents_recipe(path)
     from safetensors.torch import load_file
 
-    recipe, output = read_latents_recipe(path)
     with reading(path, MediaError, "is damaged"):
         return load_file(path), recipe, output
 

@@ -15,7 +15,6 @@ from wan22.errors import CheckpointError
 from wan22.files import read_bytes
 from wan22.weights.edits.quantised import find_scales
 from wan22.weights.find import broken_links, find_layout
-from wan22.weights.load import check_fits, meta_module
 from wan22.weights.lora.file import holds_lora, open_adapters, read_adapters
 from wan22.weights.lora.names import is_lora
 from wan22.weights.reader import SUFFIXES, Reader, open_file, open_reader, read_json
@@ -180,6 +179,8 @@ def _networks(path: Path) -> dict[str, Path | None]:
 
 
 def _network_problems(place: Path, part: str) -> list[str]:
+    from wan22.weights.load import check_fits, meta_module  # what is no network is judged without torch
+
     try:
         with open_reader(place) as reader:
             view = open_native(reader, "dit" if part in ("high", "low") else part or None)

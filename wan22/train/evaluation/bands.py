@@ -15,10 +15,8 @@ from torch import Tensor
 from wan22.catalog import Variant
 from wan22.errors import OptionError
 from wan22.models.dit import WanDiT
+from wan22.train.evaluation.recipe import SIGMAS, check_bands
 from wan22.train.losses import Batch, velocity_errors
-
-SIGMAS = tuple(round((i + 0.5) / 20, 4) for i in range(20))
-"""The middles of twenty equal bands of noise."""
 
 _AT_ONCE = 8
 
@@ -53,14 +51,6 @@ def band_losses(
 def fixed_noise(shape: Sequence[int], seed: int, row: int) -> Tensor:
     """The noise (c, t, h, w) of held-out video `row`: a function of its arguments alone."""
     return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(1_000_003 * (seed + 1) + row))
-
-
-def check_bands(sigmas: Sequence[float], seeds: int) -> None:
-    """Raise OptionError if these are no noise levels and number of noises."""
-    if not sigmas or not all(0 < sigma <= 1 for sigma in sigmas):
-        raise OptionError(f"noise levels lie above 0 and up to 1; got {list(sigmas)}")
-    if seeds < 1:
-        raise OptionError(f"at least one noise seed is needed, not {seeds}")
 
 
 def expert_at(sigma: float, variant: Variant) -> str:

@@ -18,7 +18,6 @@ from typing import Any
 from wan22.director.judge import check_labels
 from wan22.errors import MediaError, OptionError, choose
 from wan22.files import parse_json, read_text, read_toml
-from wan22.train.evaluation.bands import SIGMAS, check_bands
 from wan22.train.evaluation.extractors import KINDS, Extractor, open_extractor
 from wan22.train.log import Log
 from wan22.train.settings import renamed
@@ -30,6 +29,10 @@ _OLD_TASK = "picture"
 _OLD_NAMES = {"sound": "audio"}
 """Keys of prompts in JSON lines by the names that they had before; read with a notice for one release."""
 SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".gif", ".avi")
+
+
+SIGMAS = tuple(round((i + 0.5) / 20, 4) for i in range(20))
+"""The middles of twenty equal bands of noise."""
 
 
 @dataclass(frozen=True)
@@ -227,6 +230,14 @@ def _loss(key: str, value: Any, folder: Path) -> Bands | None:
     )
     check_bands(bands.sigmas, bands.seeds)
     return bands
+
+
+def check_bands(sigmas: Sequence[float], seeds: int) -> None:
+    """Raise OptionError if these are no noise levels and number of noises."""
+    if not sigmas or not all(0 < sigma <= 1 for sigma in sigmas):
+        raise OptionError(f"noise levels lie above 0 and up to 1; got {list(sigmas)}")
+    if seeds < 1:
+        raise OptionError(f"at least one noise seed is needed, not {seeds}")
 
 
 def _extractors(key: str, value: Any, folder: Path) -> dict[str, Extractor]:
