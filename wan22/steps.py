@@ -104,10 +104,12 @@ def _schedule(
 
 
 def _distilled(request: Request, variant: Variant) -> tuple[float, ...] | None:
-    """The levels of a model that is distilled to them, if nothing else is asked for."""
-    asked = (request.steps, request.solver, request.shift, request.schedule)
-    own = variant.defaults.sigmas
-    return (*own, 0.0) if own and asked == (None, None, None, None) and not request.fast else None
+    """The levels of a model that is distilled to them, unless other steps than its defaults are asked for."""
+    defaults = variant.defaults
+    asked = {name: getattr(request, name) for name in ("steps", "solver", "shift")}
+    usual = all(value in (None, getattr(defaults, name)) for name, value in asked.items())
+    own = defaults.sigmas if usual and request.schedule is None and not request.fast else ()
+    return (*own, 0.0) if own else None
 
 
 def _check_sigmas(request: Request) -> tuple[float, ...]:
@@ -205,7 +207,18 @@ def _schedule_notices(request: Request, variant: Variant, whole: Schedule, solve
             f"{variant.name}'s own shift, {defaults.shift:g}, asks at the timesteps {timesteps}; adapters for few "
             "steps are mostly made for --shift 5"
         )
-    if defaults.steps <= FEW and not request.fast and len(whole) > 2 * defaults.steps:
+    if (
+        defaults.sigmas
+        and request.sigmas is None
+        and not request.fast
+        and _distilled(request, variant) is None
+    ):
+        shown = ", ".join(f"{sigma:g}" for sigma in defaults.sigmas)
+        notices.append(
+            f"{variant.name} is distilled to the noise levels {shown}, and others are walked; leave steps, solver, "
+            "shift and schedule away"
+        )
+    elif defaults.steps <= FEW and not request.fast and len(whole) > 2 * defaults.steps:
         notices.append(
             f"{variant.name} is distilled to {defaults.steps} steps; {len(whole)} of them are slower and rarely better"
         )

@@ -158,6 +158,19 @@ def test_a_strength_that_is_left_out_is_the_models_own():
     assert job(video=clip).as_recipe()["strength"] == 0.7
 
 
+@pytest.mark.parametrize("asked", [{}, {"steps": 3}, {"solver": "lcm", "shift": 8.0}])
+def test_a_model_is_asked_at_the_levels_that_it_was_distilled_to(asked):
+    own = replace(T2V.defaults, steps=3, solver="lcm", shift=8.0, sigmas=(1.0, 0.757, 0.522))
+    row = replace(T2V, defaults=own)
+    made = job(row, **asked)
+    assert made.schedule.sigmas.tolist() == pytest.approx([1.0, 0.757, 0.522, 0.0])
+    assert (made.solver, made.notices) == ("lcm", ())
+    for other in ({"steps": 4}, {"solver": "euler"}, {"shift": 5.0}, {"schedule": "simple"}):
+        (notice,) = job(row, **other).notices
+        assert "distilled to the noise levels 1, 0.757, 0.522, and others are walked" in notice
+    assert not job(row, sigmas=(1.0, 0.5, 0.0)).notices
+
+
 def test_a_model_that_was_distilled_is_not_asked_for_many_steps_in_silence():
     row = replace(T2V, defaults=replace(T2V.defaults, steps=3, guidance=(1.0, 1.0)))
     assert [text for text in job(row, steps=40).notices if "distilled to 3 steps" in text]

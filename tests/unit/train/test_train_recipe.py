@@ -90,6 +90,11 @@ def test_what_is_wrong_is_one_line_that_names_it(more, said):
     ("old", "new", "said"),
     [
         ("steps = 400", "learning_rate = 1e-3", r"there is no optimiser\.steps, which is needed"),
+        (
+            'name = "nano"',
+            'vae = "x"',
+            r"there is no model\.name, .*or files: model\.high and low, or model\.dit",
+        ),
         ('[model]\nname = "nano"', "", r"there is no section \[model\], which is needed"),
         ("[96, 64]", "[96, 8]", r"data\.size = \[96, 8\] is \[width, height\] in pixels, each at least 16"),
         ("[96, 64]", '"96x64"', r"data\.size = '96x64' should be a list of 2: a whole number each"),
