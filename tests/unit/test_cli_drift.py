@@ -94,6 +94,31 @@ def test_json_is_one_object_and_the_files_go_where_they_are_told(run, tmp_path):
     assert (tmp_path / "new" / "plot.png").exists()
 
 
+def test_numbers_and_plot_replace_their_own_kind_alone(run, tmp_path):
+    pytest.importorskip("matplotlib")
+    write(tmp_path / "video.mp4", video())
+    named = ("video.mp4", "--plot", "plot.png", "-o", "numbers.json")
+    assert run(*named)[0] == run(*named)[0] == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["numbers.json", "plot.png", "video.mp4"]
+    for option, name, text in (
+        ("-o", "mine.json", '{"axes": 3}'),
+        ("-o", "mine.md", "# x"),
+        ("--plot", "p.png", "x"),
+    ):
+        (tmp_path / name).write_text(text)
+        code, _, err = run("video.mp4", option, name)
+        assert code == 2 and f"{name} exists and is no " in err
+        assert (tmp_path / name).read_text() == text
+    before = (tmp_path / "video.mp4").read_bytes()
+    assert run("video.mp4", "-o", "video.mp4")[0] == 2
+    assert (tmp_path / "video.mp4").read_bytes() == before
+    assert run("video.mp4", "-o", "new/", "--plot", "new/")[0] == 0
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {
+        "video.mp4.drift.json",
+        "video.mp4.drift.png",
+    }
+
+
 # What is refused
 
 

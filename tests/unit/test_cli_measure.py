@@ -2,6 +2,7 @@
 """`wan22 measure` and `wan22 generate --best-of`: a video beside its prompt, and the best of several takes."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,6 +79,34 @@ def test_it_draws_a_plot(run, tmp_path):
     assert (code, out.splitlines()[-1]) == (0, str(plot))
     with Image.open(plot) as image:
         assert image.size[0] > 1000
+    first = plot.read_bytes()
+    assert run("measure", path, "-o", plot)[0] == 0  # its own plot, anew
+    assert plot.read_bytes() == first and everything(tmp_path) == ["plot.png", "video.mp4"]
+
+
+def test_a_plot_replaces_no_file_of_a_person(run, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    write("video.mp4", video(0.5))
+    Image.new("RGB", (8, 8)).save("photo.png")
+    Path("text.png").write_text("mine")
+    Path("link.png").symlink_to("photo.png")
+    before = {name: Path(name).read_bytes() for name in ("photo.png", "text.png", "video.mp4")}
+    monkeypatch.setattr("wan22.director.measure.measure", None)  # it is said before any work
+    for name in ("photo.png", "text.png", "link.png"):
+        code, out, err = run("measure", "video.mp4", "-o", name)
+        assert (code, out) == (2, "") and f"{name} exists and is no plot of wan22" in err
+    assert before == {name: Path(name).read_bytes() for name in before} and Path("link.png").is_symlink()
+
+
+def test_a_plot_goes_into_a_folder_under_the_default_name(run, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    write("video.mp4", video(0.5))
+    Path("plots").mkdir()
+    Path("plots/video.mp4.measure.png").write_text("mine")
+    assert run("measure", "video.mp4", "-o", "plots")[1].splitlines()[-1] == "plots/video.mp4.measure-2.png"
+    assert Path("plots/video.mp4.measure.png").read_text() == "mine"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Where output goes: nothing that wan22 did not write is replaced, removed or changed, whatever lies there."""
 
+import json
 import os
 from pathlib import Path
 
@@ -176,6 +177,64 @@ def test_kept_latents_are_not_replaced(tmp_path):
     Path("a.mp4.latents.safetensors").write_bytes(b"mine")
     assert free("a.mp4") == "a-2.mp4"
     assert free("a.mp4", latents=False) == "a.mp4"
+
+
+REPORTS = {
+    "board.json": {"title": "t", "model": "m", "shots": [], "consistency": {}},
+    "report.json": {"wan22": "0.1", "plan": {}, "buckets": {}, "captions": {}},
+    "curate.json": {"folder": "f", "thresholds": {}, "kept": 0, "clips": []},
+    "eval.json": {"model": "m", "recipe": {}, "notes": []},
+    "recipe.json": {"model": "m", "weights": {}, "references": [], "extractors": {}},
+}
+
+
+@pytest.mark.parametrize("report", REPORTS)
+def test_a_folder_of_an_earlier_version_is_taken_and_nothing_in_it_is_lost(report):
+    folder = Path("former")
+    folder.mkdir()
+    (folder / report).write_text(json.dumps(REPORTS[report] | {"more": 1}))
+    (folder / "page.html").write_text("theirs, or changed by a person")
+    (folder / "page-former.html").write_text("mine")
+    (folder / "link.html").symlink_to("page.html")
+    before = state(folder)
+    check_own(folder, (report, "page.html"))
+    assert state(folder) == before
+    with pytest.raises(OutputError, match=r"link\.html would be replaced"):
+        check_own(folder, ("link.html",))
+    for text in ("new", "newer"):
+        for name in (report, "page.html"):
+            with written_own(folder / name) as part:
+                part.write_text(text)
+    after = state(folder)
+    assert after[Path("page.html")] == after[Path(report)] == b"newer"
+    assert after[Path("page-former-2.html")] == before[Path("page.html")]
+    assert after[Path("page-former.html")] == b"mine"
+    assert after[Path(f"{Path(report).stem}-former.json")] == before[Path(report)]
+    assert len(after) == len(before) + 3  # two that moved aside, and the list
+
+
+def test_what_a_person_put_into_a_former_folder_later_is_refused():
+    folder = Path("former")
+    folder.mkdir()
+    (folder / "board.json").write_text(json.dumps(REPORTS["board.json"]))
+    with written_own(folder / "board.json") as part:
+        part.write_text("new")
+    (folder / "board.html").write_text("mine")
+    with pytest.raises(OutputError, match=r"board\.html would be replaced"):
+        check_own(folder, ("board.html",))
+
+
+def test_a_folder_that_no_report_tells_is_a_persons():
+    for report, text in (
+        ("board.json", '{"title": "mine"}'),
+        ("report.json", "[1]"),
+        ("curate.json", "no json"),
+    ):
+        folder = Path(report).with_suffix("")
+        folder.mkdir()
+        (folder / report).write_text(text)
+        with pytest.raises(OutputError, match="would be replaced"):
+            check_own(folder, (report,))
 
 
 def test_a_report_replaces_only_what_was_written_by_one_and_is_unchanged():

@@ -13,7 +13,9 @@ import typer
 
 from wan22.cli import options as o
 from wan22.cli import report
-from wan22.errors import MediaError, OptionError
+from wan22.cli.measure import plot_place
+from wan22.errors import MediaError
+from wan22.files import read_json
 
 if TYPE_CHECKING:
     from wan22.clock import WorkProgress
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 SUFFIX = ".drift"
 _MOVED = 0.1  # image widths, or growth; beyond, the scene itself may be another one
 _PIECE = 16
+_KEYS = {"axes", "seams", "seconds", "travel", "growth"}  # of a file of drift
 
 
 def drift(
@@ -48,10 +51,11 @@ def drift(
     """
     from wan22.atomic import temporary_file
     from wan22.director.drift_plot import plot_drift
-    from wan22.media.output_paths import place, publish_file
+    from wan22.media.output_paths import publish_file
 
     beside = file.rstrip("/")
-    image, numbers = _plot_target(beside, plot), place(output, f"{beside}{SUFFIX}.json")
+    image = plot_place(plot, f"{beside}{SUFFIX}.png", "--plot")
+    numbers = _numbers_place(output, f"{beside}{SUFFIX}.json")
     with report.choose(json) as show:
         found = _measure(file, fps, show.log)
     with temporary_file(Path(numbers[0])) as part:
@@ -126,17 +130,22 @@ def _borders(file: str, frames: int) -> list[int]:
     return [start for start in starts if 0 < start < frames]
 
 
-def _plot_target(file: str, plot: str | None) -> tuple[str, Existing]:
-    """Where the plot goes, and what becomes of a file that is there."""
-    from wan22.media.output_paths import check_output, place
+def _numbers_place(asked: str | None, default: str) -> tuple[str, Existing]:
+    """Where the numbers go, and what becomes of a file that is there; OutputError if that is no file of numbers."""
+    from wan22.media.output_paths import place
+    from wan22.media.own_files import check_named
 
-    path, existing = place(plot, f"{file}{SUFFIX}.png", still=True)
-    if existing == "next":
-        return path, existing
-    if plot is None or Path(plot).suffix.lower() != ".png":
-        raise OptionError(f"--plot writes PNG: give a name that ends in .png, not {plot!r}")
-    check_output(plot, bytes_needed=1_000_000)
+    path, existing = place(asked, default, still=True)
+    if existing == "replace":
+        check_named(Path(path), _is_numbers, "file of drift")
     return path, existing
+
+
+def _is_numbers(path: Path) -> bool:
+    try:
+        return _KEYS <= read_json(path, MediaError).keys()
+    except MediaError:
+        return False
 
 
 def _count(number: int, noun: str) -> str:

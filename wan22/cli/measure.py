@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from wan22.director.judge import Verdict
     from wan22.director.reading import Measurement
     from wan22.director.shot import ShotSpec
+    from wan22.media.output_paths import Existing
     from wan22.types import Clip
 
 _ROWS = 360  # of the frames that are kept and drawn
@@ -49,18 +50,20 @@ def measure(
     from wan22.director.judge import judge, score
     from wan22.director.measure import measure as look
 
-    _check_plot(output)
+    plot = None if output is None else plot_place(output, f"{file.rstrip('/')}.measure.png", "--output")
     asked = _asked(against, file)
     clip = _read(file, fps)
     found = look(clip.frames, clip.fps)
     verdicts = judge(found, asked) if asked is not None else []
-    if output is not None:
-        from wan22.atomic import written
+    files = []
+    if plot is not None:
+        from wan22.atomic import temporary_file
         from wan22.director.measure_plot import plot_measurement
+        from wan22.media.output_paths import publish_file
 
-        with written(Path(output)) as part:
+        with temporary_file(Path(plot[0])) as part:
             plot_measurement(found, clip.frames, part, table(found, verdicts))
-    files = [] if output is None else [output]
+            files.append(publish_file(part, *plot))
     values = _as_json(found, verdicts, score(verdicts)) | {"files": files}
     report.answer(json).result(values, (*table(found, verdicts), *files))
 
@@ -137,11 +140,15 @@ def _read(file: str, fps: float | None) -> Clip:
     return Clip(np.concatenate([shrunk(piece, _ROWS) for piece in stream_clip(file, 16)]), info.fps)
 
 
-def _check_plot(output: str | None) -> None:
-    if output is None:
-        return
-    from wan22.media.output_paths import check_output
+def plot_place(asked: str | None, default: str, option: str) -> tuple[str, Existing]:
+    """Where a plot goes, and what becomes of a file that is there; OutputError if that is no plot of ours."""
+    from wan22.media.output_paths import check_output, place
+    from wan22.media.own_files import check_named, is_plot
 
-    if Path(output).suffix.lower() != ".png":
-        raise OutputError(f"--output draws a PNG: give a name that ends in .png, not {output!r}")
-    check_output(output, bytes_needed=1_000_000)
+    path, existing = place(asked, default, still=True)
+    if Path(path).suffix.lower() != ".png":
+        raise OutputError(f"{option} writes PNG: give a name that ends in .png, not {path!r}")
+    check_output(path, bytes_needed=1_000_000)
+    if existing == "replace":
+        check_named(Path(path), is_plot, "plot")
+    return path, existing

@@ -7,6 +7,7 @@ import os
 import numpy as np
 
 from wan22.director.trend import Drift, median
+from wan22.version import SOFTWARE
 
 
 def plot_drift(drift: Drift, path: str | os.PathLike[str]) -> None:
@@ -53,7 +54,7 @@ def plot_drift(drift: Drift, path: str | os.PathLike[str]) -> None:
     for panel in panels[:9]:
         for seam in drift.seams:
             panel.axvline(seam.seconds, color="0.6", lw=0.7, ls=":")
-    figure.savefig(path, dpi=110, format="png")
+    figure.savefig(path, dpi=110, format="png", metadata={"Software": SOFTWARE})
 
 
 _COLOURS = {"steady": "tab:green", "uneven": "tab:orange", "drifts": "tab:red", "unknown": "0.5"}

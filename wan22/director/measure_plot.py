@@ -9,6 +9,7 @@ import numpy as np
 
 from wan22.director.flow import PARAMETERS
 from wan22.director.reading import Measurement
+from wan22.version import SOFTWARE
 
 _FRAMES = 8
 _WIDE = 88  # letters of a line of text
@@ -56,7 +57,7 @@ def plot_measurement(
     shown = np.linspace(0, len(frames) - 1, _FRAMES).round().astype(int)
     panels["strip"].imshow(np.concatenate([frames[t] for t in shown], axis=1), aspect="equal")
     panels["strip"].axis("off")
-    figure.savefig(path, dpi=110, format="png")
+    figure.savefig(path, dpi=110, format="png", metadata={"Software": SOFTWARE})
 
 
 def _path(panel, measurement: Measurement) -> None:  # noqa: ANN001
