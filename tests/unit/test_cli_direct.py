@@ -132,6 +132,15 @@ def test_a_servers_answer_is_remembered_and_the_key_is_not_told(memory, monkeypa
     assert "sk-1" not in json.dumps(one[1]) + "".join(file.read_text() for file in memory.iterdir())
 
 
+@pytest.mark.parametrize("kept", ["", "no json", "[" * 999, "[1]", '{"after": "x"}'])
+def test_a_remembered_answer_that_is_damaged_is_asked_again(memory, kept):
+    with chat("A red fox runs.", "Another.") as (url, _):
+        directed("a fox", Direction(extend=url))
+        (answer,) = memory.iterdir()
+        answer.write_text(kept)
+        assert directed("a fox", Direction(extend=url))[0] == "Another."
+
+
 def test_generate_shows_both_prompts_and_hands_the_new_one_on():
     work = Work({"prompt": "a fox", "seed": 4}, {}, None, None, ".mp4", Machine())
     notes = Notes()

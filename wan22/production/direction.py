@@ -13,7 +13,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wan22.errors import OptionError
+from wan22.errors import ExtendError, OptionError
+from wan22.files import read_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 KEY = "WAN22_CHAT_KEY"
 """The environment variable with the key of a chat server."""
+
+
+_ANSWER = {"engine", "before", "after", "lost"}
 
 
 @dataclass(frozen=True)
@@ -127,8 +131,8 @@ def extended(
 
     def made(text: str) -> dict[str, Any]:
         file = _memory(engine.describe(), text, seed, language, pixels)
-        if file.is_file() and not restart:
-            return json.loads(file.read_text("utf-8"))
+        if not restart and (kept := _kept_answer(file)) is not None:
+            return kept
         entry = extend(text, engine, language=language, seed=seed, image=pixels).to_json()
         if entry["engine"] != "rules":  # those are the same anyway
             _write(file, json.dumps(entry, ensure_ascii=False))
@@ -150,6 +154,15 @@ def _memory(
     digest = None if image is None else hashlib.sha256(image.tobytes()).hexdigest()
     asked = json.dumps([engine, text, seed, language, digest])
     return extended_folder() / f"{hashlib.sha256(asked.encode()).hexdigest()[:32]}.json"
+
+
+def _kept_answer(file: Path) -> dict[str, Any] | None:
+    """A remembered answer; None if there is none, or what is there is damaged."""
+    try:
+        entry = read_json(file, ExtendError)
+    except ExtendError:
+        return None
+    return entry if _ANSWER <= entry.keys() else None
 
 
 def _write(file: Path, text: str) -> None:

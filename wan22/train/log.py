@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wan22.atomic import written
-from wan22.errors import OptionError, OutputError
+from wan22.errors import CheckpointError, OptionError, OutputError
+from wan22.files import read_bytes
 
 if TYPE_CHECKING:  # preparing data logs too, and needs no torch
     from torch import Tensor
@@ -19,6 +20,7 @@ if TYPE_CHECKING:  # preparing data logs too, and needs no torch
 Log = Callable[[str], object]
 """Takes one line for people; one of progress is a `clock.WorkProgress`, which has the numbers."""
 
+_LOG_LIMIT = 1 << 30  # bytes
 BANDS = 10
 """Bands of noise, from sigma 0 to 1."""
 
@@ -82,18 +84,8 @@ class MetricsLog:
             }
 
     def lines(self) -> list[dict[str, Any]]:
-        """The lines so far."""
-        if not self._path.is_file():
-            return []
-        found = []
-        for text in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                line = json.loads(text)
-                int(line["step"]), str(line["expert"])
-            except (ValueError, KeyError, TypeError):
-                break  # the end came in the middle of a line, or the file is damaged from here on
-            found.append(line)
-        return found
+        """The lines so far, as `read_log`."""
+        return read_log(self._path)
 
     def write(self, expert: str, step: int, tally: LossMeter, rate: float) -> dict[str, Any]:
         """Add a line and return it. Raises OutputError."""
@@ -117,6 +109,26 @@ class MetricsLog:
         """Finish the files."""
         for board in self._boards.values():
             board.close()
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a `log.jsonl`; none if it is not there. Raises CheckpointError if it cannot be read.
+
+    A run that is killed leaves half a line at the end, and a power cut may leave other bytes: those are no lines.
+    """
+    if not path.exists():
+        return []
+    text = read_bytes(path, CheckpointError, limit=_LOG_LIMIT).decode("utf-8", "replace")
+    return [line for row in text.split("\n") if (line := _line(row)) is not None]
+
+
+def _line(text: str) -> dict[str, Any] | None:
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    whole = isinstance(line, dict) and type(line.get("step")) is int and isinstance(line.get("expert"), str)
+    return line if whole else None
 
 
 def _summary_writer() -> Any:

@@ -12,12 +12,12 @@ from unit.train.small import SMALL
 
 from wan22.errors import CheckpointError
 from wan22.train import checkpoint
-from wan22.train.data.cache import Store, key_of
+from wan22.train.data.cache import Contents, Store, key_of
 from wan22.train.data.sources import collect
 from wan22.train.distill.run import _present
 from wan22.train.distill.trajectories import Trajectories, path_of
 from wan22.train.evaluation.run import _kept_losses
-from wan22.train.log import MetricsLog
+from wan22.train.log import LossMeter, MetricsLog, read_log
 from wan22.train.recipe import parse_recipe
 
 RECIPE = parse_recipe(tomllib.loads(SMALL))
@@ -109,3 +109,69 @@ def test_a_table_that_calls_audio_sound_is_read_with_a_note(tmp_path):
     found = collect((tmp_path,))
     assert [item.audio for item in found.items] == [tmp_path / "a.wav"]
     assert any("column sound is now called audio" in problem.reason for problem in found.problems)
+
+
+def log_of(folder, steps):
+    log = MetricsLog(folder, tensorboard=False)
+    log.resume({"dit": 0})
+    for step in steps:
+        log.write("dit", step, LossMeter(), 0.1)
+    return folder / "log.jsonl"
+
+
+def test_a_log_that_ends_in_half_a_line_is_read_and_goes_on(tmp_path):
+    path = log_of(tmp_path, (1, 2, 3))
+    whole = path.read_bytes()
+    second = whole[:-1].rindex(b"\n") + 1
+    for end in range(second, len(whole)):
+        path.write_bytes(whole[:end])
+        found = [line["step"] for line in read_log(path)]
+        assert found == ([1, 2, 3] if end == len(whole) - 1 else [1, 2])
+        log = MetricsLog(tmp_path, tensorboard=False)
+        log.resume({"dit": 2})
+        log.write("dit", 3, LossMeter(), 0.1)
+        assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        b"\0" * 40,
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"expert": "dit", "st{"expert": "dit", "step": 2}',
+        b'{"step": "2", "expert": "dit"}',
+        b'{"step": true, "expert": "dit"}',
+        b'{"expert": "dit"}',
+        b"[1]",
+        b"null",
+    ],
+)
+def test_a_line_of_a_log_that_is_none_costs_no_other(tmp_path, row):
+    path = log_of(tmp_path, (1, 2))
+    one, two = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join((one, row, two)))
+    MetricsLog(tmp_path, tensorboard=False).resume({"dit": 2})
+    assert path.read_bytes().splitlines() == [one, two]
+
+
+def test_a_log_that_is_no_file_is_an_error_of_ours(tmp_path):
+    (tmp_path / "log.jsonl").mkdir()
+    with pytest.raises(CheckpointError, match=r"log\.jsonl"):
+        MetricsLog(tmp_path, tensorboard=False).resume({"dit": 2})
+
+
+@pytest.mark.parametrize(
+    "kept", ["", "[" * 9999, "[1]", '{"a": 3}', '{"/x": [1, 2]}', '{"PATH": [SIZE, TIME]}']
+)
+def test_damaged_hashes_of_files_are_made_again(tmp_path, kept):
+    clip = tmp_path / "clip"
+    clip.write_bytes(b"1")
+    facts = clip.stat()
+    kept = (
+        kept.replace("PATH", str(clip))
+        .replace("SIZE", str(facts.st_size))
+        .replace("TIME", str(facts.st_mtime_ns))
+    )
+    (tmp_path / "contents.json").write_text(kept)
+    assert Contents(tmp_path / "contents.json").of(clip) == hashlib.sha256(b"1").hexdigest()

@@ -140,8 +140,8 @@ class Contents:
         self._known: dict[str, list] = {}
         if path.is_file():
             try:
-                self._known = dict(json.loads(path.read_text()))
-            except (ValueError, TypeError):  # only a shortcut: it is made again
+                self._known = dict(json.loads(path.read_text("utf-8")))
+            except (OSError, ValueError, TypeError, RecursionError):  # only a shortcut: it is made again
                 self._known = {}
 
     def of(self, path: Path) -> str:
@@ -149,7 +149,7 @@ class Contents:
         real = path.resolve()
         stat = real.stat()
         known = self._known.get(str(real))
-        if isinstance(known, list) and known[:2] == [stat.st_size, stat.st_mtime_ns]:
+        if isinstance(known, list) and len(known) == 3 and known[:2] == [stat.st_size, stat.st_mtime_ns]:
             return str(known[2])
         with real.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
