@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -108,8 +109,8 @@ def judge_as(monkeypatch, matches):
 
 @pytest.fixture
 def run(capsys, engine):
-    def call(*arguments):
-        code = main(["storyboard", "video.txt", *arguments])
+    def call(*arguments, script="video.txt"):
+        code = main(["storyboard", script, *arguments])
         return code, *capsys.readouterr()
 
     return call
@@ -283,6 +284,28 @@ def test_an_image_of_the_script_is_found_beside_it(run, engine, tmp_path):
     code, _, err = run()
     assert code == 2 and "video.txt, shot 2, line 7: image: " in err and "second.png" in err
     assert run("--plan") == (2, "", err)
+
+
+@pytest.mark.parametrize(
+    "image", ["http://127.0.0.1:9/a.png", "//127.0.0.1/a.png", "data:,x", "concat:a.png|b.png"]
+)
+def test_a_script_asks_no_server(run, engine, tmp_path, monkeypatch, image):
+    """What stands in a script may be a path; servers are named on the command line alone."""
+    monkeypatch.setattr(socket, "socket", None)
+    edit(tmp_path, "Shot 2: {subject} rolls.", f"Shot 2: {{subject}} rolls.\nImage: {image}")
+    code, _, err = run()
+    assert code == 2 and "video.txt, shot 2, line 7: image: " in err and "does not exist" in err
+    edit(tmp_path, f"\nImage: {image}", "")
+    (tmp_path / "video.txt").write_text(f"Model: {image}\n" + (tmp_path / "video.txt").read_text())
+    code, _, err = run()
+    assert code == 2 and "video.txt, line 1: model: " in err and not engine.requests
+
+
+def test_a_model_of_the_script_is_found_beside_it(run, tmp_path, monkeypatch):
+    (tmp_path / "scripts" / "mine").mkdir(parents=True)
+    (tmp_path / "scripts" / "video.txt").write_text("Model: mine\n" + SCRIPT)
+    code, _, err = run("--plan", script="scripts/video.txt")
+    assert code == 2 and "video.txt, line 1: model: scripts/mine" in err
 
 
 def test_the_plan_prints_prompts_and_makes_nothing(run, engine, tmp_path):

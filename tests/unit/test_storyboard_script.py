@@ -105,6 +105,11 @@ def test_a_subject_alone_is_a_shot_and_the_language_is_the_scripts():
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
+        ("a.txt", "Speaker: http://127.0.0.1:9/v1\n\nA fox.", "line 1: unknown key 'speaker'"),
+        ("a.txt", "A fox.\nExtend: http://127.0.0.1:9/v1", "line 2: unknown key 'extend'"),
+        ("a.yaml", "say: hello\nspeaker: http://127.0.0.1:9\nshots: [a]", "unknown key 'say'"),
+        ("a.yaml", "shots:\n- {prompt: a, voice_sample: ../me.wav}", "unknown key 'voice_sample'"),
+        ("a.yaml", "shots:\n- {prompt: a, lora: /tmp/x.safetensors}", "unknown key 'lora'"),
         ("a.txt", "", "a.txt has no shots"),
         ("a.yaml", "", "a.yaml has no shots"),
         ("a.txt", "Subject: a fox\n", "has no shots"),

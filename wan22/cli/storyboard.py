@@ -94,6 +94,8 @@ def storyboard(
     )
     if given["model"] is not None:
         told = replace(told, model_at="")  # it is of the command line
+    elif told.model is not None and (path.parent / told.model).exists():
+        told = replace(told, model=str(path.parent / told.model))  # as an image, beside the script first
     settings = present({name: given[name] for name in _HOW})
     machine = machine_of(given)
     machine = replace(machine, model=told.model or (None if machine.whole else NANO))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 
 import pytest
 
@@ -291,3 +292,17 @@ def test_a_link_that_leads_back_does_not_turn_forever(tmp_path):
     touch(tmp_path / "in/a.mp4", "a ball")
     (tmp_path / "in/again").symlink_to(tmp_path)
     assert names(collect((tmp_path,))) == ["a.mp4"]
+
+
+@pytest.mark.parametrize(
+    "name", ["http://127.0.0.1:9/a.mp4", "concat:a.mp4|b.mp4", "file:a.mp4", "//127.0.0.1/a.mp4"]
+)
+def test_addresses_and_protocols_in_tables_and_dataset_files_are_no_paths(tmp_path, monkeypatch, name):
+    touch(tmp_path / "a.mp4", "a ball")
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"video": name, "caption": "a ball"}))
+    (tmp_path / "set.toml").write_text(f'[[datasets]]\nvideo_directory = "{name}"\nresolution = [64, 64]')
+    monkeypatch.setattr(socket, "socket", None)
+    for file in ("rows.jsonl", "set.toml"):
+        found = collect((tmp_path / file,))
+        assert not found.items and len(found.problems) == 1
+        assert "is not there" in found.problems[0].reason or "no such file" in found.problems[0].reason
