@@ -103,6 +103,89 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+_STARTS = {
+    "module": ["-m", "wan22", "models"],
+    "command line": ["-m", "wan22.cli", "models"],
+    "script": ["-c", "import sys; from wan22.cli.__main__ import main; sys.exit(main())", "models"],
+}
+
+
+def started(command, folder, **more):
+    path = os.pathsep.join([str(folder), *(each for each in sys.path if each)])
+    return subprocess.Popen(
+        [sys.executable, *command],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **more,
+    )
+
+
+_WAIT = "os.write(1, b'waiting '); os.read(0, 1)"  # until a signal comes
+_SLOW = {
+    "an import": f"import os; {_WAIT}",
+    "an import that makes another error of it": f"""
+import os
+try:
+    {_WAIT}
+except KeyboardInterrupt as error:
+    raise ImportError("multiarray failed to import") from error
+""",
+    "an import, and cleaning up after it": f"import os\ntry:\n    {_WAIT}\nfinally:\n    {_WAIT}",
+}
+
+
+@pytest.mark.parametrize("slow", _SLOW)
+@pytest.mark.parametrize("start", _STARTS)
+def test_ctrl_c_while_libraries_are_imported(start, slow, tmp_path):
+    (tmp_path / "typer.py").write_text(_SLOW[slow])
+    with started(_STARTS[start], tmp_path) as process:
+        for _ in range(_SLOW[slow].count(_WAIT)):
+            assert process.stdout.read(8) == b"waiting "
+            process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    assert (process.returncode, out, err) == (130, b"", b"cancelled\n")
+
+
+def test_ctrl_c_before_the_command_line_is_imported(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(f"""
+import importlib.abc, os, sys
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "wan22.cli.__main__":
+            {_WAIT}
+sys.meta_path.insert(0, Slow())
+""")
+    with started(_STARTS["module"], tmp_path) as process:
+        assert process.stdout.read(8) == b"waiting "
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    assert (process.returncode, out, err) == (130, b"", b"cancelled\n")
+
+
+def test_ctrl_c_while_the_program_ends(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import atexit, os\natexit.register(lambda: ({_WAIT.replace('; ', ', ')}))"
+    )
+    with started(["-m", "wan22", "--version"], tmp_path) as process:
+        assert process.stdout.readline().strip() and process.stdout.read(8) == b"waiting "
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    assert (process.returncode, out, err) == (130, b"", b"cancelled\n")
+
+
+def test_a_program_in_the_background_goes_on_ignoring_ctrl_c(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, os, signal\n"
+        "atexit.register(lambda: os.write(1, b'%d' % (signal.getsignal(signal.SIGINT) is signal.SIG_IGN)))"
+    )
+    ignoring = lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)  # noqa: E731 - run in the child
+    with started(["-m", "wan22", "--version"], tmp_path, preexec_fn=ignoring) as process:
+        assert process.communicate(timeout=120)[0].endswith(b"1")
+
+
 @pytest.mark.parametrize("name", ["x.mp4", "shots/"])
 def test_a_second_ctrl_c_while_it_cancels(name, tmp_path):
     path = os.pathsep.join(each for each in sys.path if each)

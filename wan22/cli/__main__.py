@@ -12,23 +12,18 @@ import sys
 import traceback
 from types import FrameType
 
-import typer
-
 from wan22.cli import terminal
+from wan22.cli.terminal import CANCELLED
 from wan22.errors import Cancelled, DecodeError, Wan22Error, out_of_memory
 
-CANCELLED = 130
 _NO_WAY_OUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
 _NO_PLACE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS)
-_UsageError = typer.BadParameter.__mro__[1]  # typer keeps its click private, and renames it between versions
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code; `arguments` without the program's name, sys.argv by default."""
     if arguments is None:
-        arguments = sys.argv[1:]
-        terminal.prepare()
-        signal.signal(signal.SIGTERM, _terminate)
+        return _as_program(sys.argv[1:])
     try:
         code = _run(arguments or ["--help"])
         sys.stdout.flush()
@@ -53,7 +48,24 @@ def main(arguments: list[str] | None = None) -> int:
     return code
 
 
+def _as_program(arguments: list[str]) -> int:
+    """As `main`, of a process that is nothing else."""
+    terminal.end_on_interrupt()
+    terminal.prepare()
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        terminal.raise_on_interrupt()
+        return main(arguments)
+    except KeyboardInterrupt:  # while an error was being told
+        terminal.say("cancelled")
+        return CANCELLED
+    finally:
+        terminal.end_on_interrupt()
+
+
 def _run(arguments: list[str]) -> int:
+    import typer
+
     from wan22.cli.app import app
 
     try:
@@ -79,9 +91,11 @@ def _explain(error: Exception, arguments: list[str]) -> tuple[str, int]:
     """One line for a person, and the exit code."""
     if isinstance(error, Cancelled):
         return str(error), CANCELLED
+    if isinstance(error, (ImportError, SystemError)) and _was_interrupted(error):
+        return "cancelled", CANCELLED
     if isinstance(error, Wan22Error):
         return " ".join(str(error).split()), 1 if isinstance(error, DecodeError) else 2
-    if isinstance(error, _UsageError):
+    if isinstance(error, _usage_error()):
         return _usage(error), 2
     text = " ".join(f"{type(error).__name__}: {error}".split())
     if out_of_memory(error):
@@ -101,6 +115,21 @@ def _explain(error: Exception, arguments: list[str]) -> tuple[str, int]:
     kept = terminal.keep_traceback("".join(traceback.format_exception(error)))
     where = f"its traceback is in {kept}" if kept else "WAN22_DEBUG=1 shows where"
     return f"{text} (a defect of wan22; {where})", 1
+
+
+def _usage_error() -> type:
+    """The error of click, which typer keeps private, and renames between versions."""
+    import typer
+
+    return typer.BadParameter.__mro__[1]
+
+
+def _was_interrupted(error: BaseException) -> bool:
+    """Whether Ctrl-C came while a library was imported, which made another error of it."""
+    link: BaseException | None = error
+    while link is not None and not isinstance(link, KeyboardInterrupt):
+        link = link.__cause__ or link.__context__
+    return link is not None
 
 
 def _usage(error: Exception) -> str:

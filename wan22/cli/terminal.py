@@ -9,7 +9,12 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+
+CANCELLED = 130
+"""The exit code after Ctrl-C."""
 
 
 def prepare() -> None:
@@ -26,6 +31,36 @@ def prepare() -> None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+def end_on_interrupt() -> None:
+    """Let Ctrl-C end the program at once, with a word and no traceback: before a command begins, and after it.
+
+    A shell that starts a program in the background lets it ignore Ctrl-C; that stays.
+    """
+    _handle(_end)
+
+
+def raise_on_interrupt() -> None:
+    """Let the first Ctrl-C be a KeyboardInterrupt, by which a command cleans up, and a second one end at once."""
+    _handle(_raise)
+
+
+def _handle(handler: Callable[[int, FrameType | None], None]) -> None:
+    with contextlib.suppress(ValueError):  # not in the main thread
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, handler)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, b"cancelled\n")
+    os._exit(CANCELLED)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    end_on_interrupt()
+    raise KeyboardInterrupt
 
 
 def interrupted() -> None:
