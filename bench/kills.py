@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -22,9 +23,11 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from safetensors import safe_open
 
 from wan22.errors import Wan22Error
@@ -160,7 +163,7 @@ def trial(kind: Kind, whole: Run, seconds: float, folder: Path, chance: random.R
         good.add(None)
     for _ in range(chance.choice((1, 1, 2))):
         process = run.start()
-        time.sleep(chance.uniform(0.2, 1.0) * seconds)
+        _wait_for(process, chance.uniform(0.2, 1.0) * seconds)
         process.kill()
         process.communicate()
         if process.returncode == 0:
@@ -182,6 +185,23 @@ def trial(kind: Kind, whole: Run, seconds: float, folder: Path, chance: random.R
     if left:
         print("left:", *sorted(left), file=sys.stderr)
     return found
+
+
+def _wait_for(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Wait until a process has used so many seconds of processors, which a busy machine does not change, or ended."""
+    with suppress(psutil.NoSuchProcess):
+        watched = psutil.Process(process.pid)
+        while process.poll() is None:
+            used = watched.cpu_times()
+            if used.user + used.system >= seconds:
+                return
+            time.sleep(0.002)
+
+
+def _seconds_of_children() -> float:
+    """The processor seconds of all commands that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main() -> int:
@@ -208,11 +228,11 @@ def main() -> int:
                 )
                 other.finish()
                 shutil.move(other.made, former)
-            begun = time.monotonic()
+            before = _seconds_of_children()
             code, said = whole.finish()
             if code:
                 sys.exit(said)
-            seconds = time.monotonic() - begun
+            seconds = _seconds_of_children() - before
             found: Counter[str] = Counter()
             for i in range(options.count):
                 found += trial(kind, whole, seconds, base / str(i), chance)
