@@ -9,10 +9,11 @@ from tiny import write_tiny
 from wan22 import Video, Wan22Pipeline
 from wan22.catalog import EMBEDDED
 from wan22.errors import CheckpointError, DeviceError, MediaError, OptionError, OutputError, SizeError
+from wan22.media.audio import read_audio
 from wan22.media.recipe import FrameHasher, read_recipe
-from wan22.media.video import read_clip
+from wan22.media.video import probe, read_clip
 from wan22.pipeline import PipelineOutput
-from wan22.types import Clip
+from wan22.types import Audio, Clip
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +182,23 @@ def test_clips_are_videos_paths_arrays_or_images(pipeline, tmp_path):
     assert all(np.array_equal(made[0].frames, other.frames) for other in made)
     assert len(make(pipeline, video=path).videos[0]) == 5
     assert made[0].recipe["task"] == "v2v"
+
+
+def test_a_video_from_a_video_keeps_its_audio(pipeline, tmp_path):
+    pixels = make(pipeline, num_frames=9).videos[0].frames
+    chirp = np.sin(np.cumsum(np.linspace(0.02, 0.2, 20_000))).astype(np.float32)
+    silent = Video(pixels, 8, {}).save(tmp_path / "silent.mp4")
+    path = Video(pixels, 8, {}, Audio(chirp, 16_000), 0.25).save(tmp_path / "a.mp4")
+    heard = read_audio(path).samples
+    assert np.linalg.norm(heard[1600:16000] - chirp[5600:20000]) < 0.1 * np.linalg.norm(heard)
+    again = make(pipeline, video=path, strength=0.5, num_frames=9)
+    kept = read_audio(again.save(tmp_path / "b.mp4")).samples
+    assert np.linalg.norm((kept[: len(heard)] - heard)[1600:16000]) < 0.1 * np.linalg.norm(heard)
+    third = make(pipeline, video=again, strength=0.5, num_frames=9)
+    assert probe(third.save(tmp_path / "c.mp4")).has_audio
+    assert not probe(third.save(tmp_path / "c.gif")).has_audio
+    for form in (silent, pixels):
+        assert make(pipeline, video=form, strength=0.5, num_frames=9).audio is None
 
 
 def test_a_callback_that_raises_stops_the_video_and_the_pipeline_goes_on(pipeline):

@@ -1,8 +1,10 @@
 """From what people give to what a Request takes: images, videos, audio, sizes, guidance, noise, and one row a video."""
 
+import logging
 import os
 from collections.abc import Sequence
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,13 +13,16 @@ from PIL import Image as PIL
 from torch import Tensor
 
 from wan22.engine import Engine
-from wan22.errors import OptionError
-from wan22.media.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, read_audio, resample
+from wan22.errors import MediaError, OptionError
+from wan22.media.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, AudioReader, read_audio, resample
 from wan22.media.image import read_image
-from wan22.media.video import read_condition
+from wan22.media.sequence import is_sequence
+from wan22.media.video import probe, read_condition
 from wan22.pipeline.output import OUTPUT_TYPES, PathLike, PipelineOutput, Video
 from wan22.request import AUDIO_RATE, check_samples
 from wan22.types import Audio, Clip, Request
+
+logger = logging.getLogger("wan22")
 
 
 def check_call(engine: Engine, output_type: str, per_prompt: int, chunk: int | None) -> None:
@@ -131,6 +136,23 @@ def video_of(video: Any, fps: float | None, own_fps: float) -> Clip | None:
     raise OptionError(
         f"a video must be a path, a Video, a Clip, a uint8 array or a list of images, not {type(video).__name__}"
     )
+
+
+def audio_of(video: Any, given: Audio | PathLike | None) -> tuple[Audio | PathLike | None, float]:
+    """What goes under a video, and from which second on: the audio that is given, or that of what it is made from."""
+    if given is not None or video is None:
+        return given, 0.0
+    if isinstance(video, PipelineOutput):
+        video = video.video
+    if isinstance(video, Video):
+        return video.audio, video.audio_start
+    if not isinstance(video, str | os.PathLike) or is_sequence(video) or not probe(video).has_audio:
+        return None, 0.0
+    try:
+        return Path(video).absolute(), AudioReader(video).lead
+    except MediaError as error:
+        logger.warning("the audio of %s is not kept: %s", video, error)
+        return None, 0.0
 
 
 def _levels(pixels: np.ndarray, what: str) -> np.ndarray:

@@ -31,13 +31,14 @@ class Video:
     """A video in memory.
 
     frames: uint8 (T, H, W, 3). fps: frames a second. recipe: every setting, as JSON values. audio: an Audio, or the
-    path of an audio file or of a video with audio.
+    path of an audio file or of a video with audio. audio_start: the second of the audio at which the video begins.
     """
 
     frames: np.ndarray = field(repr=False)
     fps: float
     recipe: dict[str, Any] = field(repr=False)
     audio: Audio | PathLike | None = None
+    audio_start: float = 0.0
 
     def save(self, path: PathLike, *, quality: str = "high", codec: str | None = None) -> Path:
         """Write the video with its recipe and audio, and return the path.
@@ -54,14 +55,16 @@ class Video:
             probe_audio(self.audio)
         with VideoWriter(path, fps=self.fps, size=(width, height), quality=quality, codec=codec) as writer:
             writer.add(self.frames)
-            writer.close(self.recipe)
-        if sounding:
-            with TemporaryDirectory() as folder:
-                source = self.audio
-                if isinstance(source, Audio):
-                    write_audio(source := Path(folder) / "audio.wav", self.audio, exact=True)
-                add_audio(path, source, path)
+            writer.close(self.recipe, self._put_audio if sounding else None)
         return Path(path)
+
+    def _put_audio(self, silent: Path, whole: Path) -> None:
+        with TemporaryDirectory() as folder:
+            source = self.audio
+            if isinstance(source, Audio):
+                write_audio(source := Path(folder) / "audio.wav", self.audio, exact=True)
+            assert source is not None
+            add_audio(silent, source, whole, start=self.audio_start)
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -91,12 +94,16 @@ class PipelineOutput:
 
     @classmethod
     def of(
-        cls, made: Sequence[Video] | Sequence[Tensor], output_type: str, audio: Audio | PathLike | None
+        cls,
+        made: Sequence[Video] | Sequence[Tensor],
+        output_type: str,
+        audio: Audio | PathLike | None,
+        start: float = 0.0,
     ) -> "PipelineOutput":
-        """Return an output of videos with their audio, or of latents."""
+        """Return an output of videos with their audio from second `start` on, or of latents."""
         if output_type == "latent":
             return cls((), output_type, torch.stack(list(made)))
-        return cls([replace(video, audio=audio) for video in made], output_type)
+        return cls([replace(video, audio=audio, audio_start=start) for video in made], output_type)
 
     @cached_property
     def frames(self) -> Any:

@@ -238,7 +238,7 @@ class Wan22Pipeline(PartsMixin):
             on_step = StepCallback(self, callback_on_step_end, callback_on_step_end_tensor_inputs)
         with self._lora_scale(attention_kwargs):
             made = [self._make(request, on_step, output_type) for request in requests]
-        output = PipelineOutput.of(made, output_type, original)
+        output = PipelineOutput.of(made, output_type, *inputs.audio_of(video, original))
         return output if return_dict else output.to_tuple()
 
     def _walk(
