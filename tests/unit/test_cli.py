@@ -317,6 +317,19 @@ def test_a_defect_is_one_line_without_a_traceback(engine, run, monkeypatch):
         main(["generate", "p", "-o", "out.mp4"])
 
 
+def test_the_same_command_takes_away_the_latents_that_a_killed_one_left(engine, run, tmp_path):
+    engine.fail["decode"] = RuntimeError("no memory")
+    assert run("generate", "p", "-o", "x.mp4")[0] == 1
+    assert everything(tmp_path) == ["x.mp4.latents.safetensors"]
+    kept = Path("x.mp4.latents.safetensors").read_bytes()
+    engine.fail.clear()
+    assert run("generate", "p", "--seed", 7, "-o", "x.mp4")[0] == 0  # another video
+    assert everything(tmp_path) == ["x.mp4", "x.mp4.latents.safetensors"]
+    assert Path("x.mp4.latents.safetensors").read_bytes() == kept
+    assert run("generate", "p", "-o", "x.mp4")[0] == 0
+    assert everything(tmp_path) == ["x.mp4"]
+
+
 def test_an_old_video_stays_when_overwriting_is_forbidden_or_the_new_one_fails(engine, run):
     Path("out.mp4").write_bytes(b"old")
     code, _, err = run("generate", "p", "-o", "out.mp4", "--no-overwrite")

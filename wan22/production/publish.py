@@ -190,15 +190,25 @@ def _save(event: Latents, target: Target, events: EventSink, notes: dict[str, An
     from wan22.media.output_paths import names
     from wan22.weights.writer import write_tensors
 
-    metadata = {_RECIPE: json.dumps({**event.recipe, **notes}), _OUTPUT: target.path}
+    recipe = {**event.recipe, **notes}
+    metadata = {_RECIPE: json.dumps(recipe), _OUTPUT: target.path}
     beside = (Target(name).latents for name in names(target.path))
-    place = next(path for path in beside if not os.path.lexists(path))
+    place = next(path for path in beside if not os.path.lexists(path) or _is_of(path, recipe))
     try:
-        write_tensors(place, event.tensors, metadata, replace=False)
+        write_tensors(place, event.tensors, metadata, replace=os.path.lexists(place))
     except OutputError as error:
         events.note(f"the latents could not be saved before decoding: {error}")
         return None
     return place
+
+
+def _is_of(latents: Path, recipe: dict[str, Any]) -> bool:
+    """Whether latents were kept of the very same video, by a run that ended before it was decoded."""
+    try:
+        kept, _ = read_latents_recipe(str(latents))
+    except MediaError:
+        return False
+    return not latents.is_symlink() and kept == renewed(json.loads(json.dumps(recipe)))
 
 
 def read_latents(path: str) -> tuple[dict[str, Tensor], dict[str, Any], str]:
