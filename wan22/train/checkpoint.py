@@ -5,9 +5,10 @@ notice, for the one before. Randomness needs no keeping: it is a function of the
 """
 
 import json
+import os
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,9 @@ _FREE = (
     "memory.compile", "save", "output", "data.cache",
 )  # fmt: skip
 """Settings that change no number of what is learned (compiling: the rounding of some); and all of [validation]."""
+
+_WRITTEN = ("log.jsonl", "checkpoints", "lora", "model", "validation", "tensorboard")
+"""What a run writes beside run.json."""
 
 _NAME = re.compile(r"(?P<expert>[a-z]+)-(?P<step>\d{8})\.safetensors")
 
@@ -164,7 +168,19 @@ def claim(folder: Path, recipe: Recipe, facts: Mapping[str, Any]) -> None:
             )
         if old == new:
             return
+    else:
+        check_new(folder, _WRITTEN)
     write_json(path, new)
+
+
+def check_new(folder: Path, names: Sequence[str]) -> None:
+    """Raise CheckpointError for a folder in which no run was begun and something has one of the names of its files."""
+    for name in names:
+        if os.path.lexists(folder / name):
+            raise CheckpointError(
+                f"{folder / name} is there, and no run was begun in {folder}: it has no run.json. Take another "
+                "output, or move it."
+            )
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

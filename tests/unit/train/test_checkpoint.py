@@ -188,3 +188,16 @@ def test_a_checkpoint_without_what_is_kept_beside_its_tensors_is_damaged(tmp_pat
     save_file(tensors(1), tmp_path / "high-00000010.safetensors", metadata)
     with pytest.raises(CheckpointError, match="are damaged"):
         newest(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "lora", "validation"])
+def test_a_folder_of_a_person_is_no_place_for_a_run(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(CheckpointError, match=f"{name} is there, and no run was begun in"):
+        checkpoint.claim(tmp_path, RECIPE, {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "notes.txt"])
+    (tmp_path / name).unlink()
+    checkpoint.claim(tmp_path, RECIPE, {})
+    (tmp_path / name).write_text("the run's")
+    checkpoint.claim(tmp_path, RECIPE, {})

@@ -35,7 +35,7 @@ from wan22.errors import CheckpointError, OptionError, choose
 from wan22.files import read_json, reading
 from wan22.library import Model
 from wan22.request import Job, resolve
-from wan22.train.checkpoint import write_json
+from wan22.train.checkpoint import check_new, write_json
 from wan22.train.distill.student import DistillRecipe, Student
 from wan22.train.distill.trajectories import check_teacher, record
 from wan22.train.log import Log
@@ -152,6 +152,7 @@ def _claim(folder: Path, engine: Engine, recipe: DistillRecipe, prompts: Sequenc
     facts = json.loads(json.dumps(facts))
     path = folder / "run.json"
     if not path.is_file():
+        check_new(folder, ("trajectories", "own", "checkpoints", "fast"))
         write_json(path, facts)
         return
     there = read_json(path, CheckpointError, remedy=f"Remove {folder} to begin anew.")
