@@ -12,13 +12,10 @@ from numbers import Real
 
 from wan22.catalog import Size, Variant
 from wan22.errors import SizeError
+from wan22.fields import MAX_FPS, MAX_FRAMES, MAX_SIDE
 
-MAX_SIDE = 8192
 MAX_LATENT_FRAMES = 1024
 """The positions that the official rotation tables hold (spec: transformer, section 4)."""
-
-MAX_FRAMES = 1_000_000
-"""Of a video: many hours."""
 
 LONGER = 1.5
 """A video of more than so many times the trained length is made in several clips."""
@@ -84,9 +81,9 @@ def fit(
     Raises SizeError, naming the value, the rule and the nearest that works.
     """
     fps = variant.defaults.fps if fps is None else fps
-    if not (_is_number(fps) and 0 < fps <= 240):
+    if not (_is_number(fps) and 0 < fps <= MAX_FPS):
         raise SizeError(
-            f"fps must be above 0 and at most 240, not {fps}; this model's own is {variant.defaults.fps:g}"
+            f"fps must be above 0 and at most {MAX_FPS}, not {fps}; this model's own is {variant.defaults.fps:g}"
         )
     fps = float(fps)
     frames = _frame_count(variant, frames, seconds, fps)

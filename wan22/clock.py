@@ -73,7 +73,7 @@ class StepCounter:
             return
         self._said = now
         left = (now - self._began) / max(self._done, 1) * (self._steps - self._done)
-        line = f"{self._shown(self._done)} of {self._shown(self._steps)} {self._what}, {duration(left)} left"
+        line = f"{self._what} {self._shown(self._done)} of {self._shown(self._steps)}, {duration(left)} left"
         self._log(
             WorkProgress(
                 f"{line}: {detail}" if detail else line,

@@ -1,12 +1,16 @@
 """The table of fields is what the request, the command line, recipes and the server say: none has one of its own."""
 
 import dataclasses
+import math
+from typing import get_args
 
 import pytest
 
 from wan22 import fields
+from wan22.catalog import VARIANTS
 from wan22.cli.app import app
-from wan22.errors import OptionError
+from wan22.errors import OptionError, RequestError
+from wan22.request import resolve
 from wan22.types import Request
 
 import typer  # isort: skip
@@ -74,3 +78,71 @@ def test_names_of_options_are_said_once():
 def test_a_rule_refuses_by_name_and_value(name, value):
     with pytest.raises(OptionError, match=f"{name} must be .*not {value!r}"):
         fields.check(name, value)
+
+
+# Bounds and choices: the table and what reads the values agree
+
+
+HIGHER, LOWER = {"integer": 1, "number": 1e-3, "expert_pair": 1e-3, "size": 1}, 1e-6
+BOUNDED = [field for field in fields.FIELDS if field.of and field.rule is not None]
+NEEDS = {"strength": "a video", "clips": "audio"}
+"""What fields are of that a request for text to video can't have: only what is refused is looked at."""
+
+
+def asked(field, number):
+    value = int(number) if field.kind in ("integer", "size") else number
+    values = {field.of: (value, 64) if field.kind == "size" else value}
+    return resolve(Request(prompt="a ball", **values), VARIANTS["t2v-A14B"])
+
+
+@pytest.mark.parametrize("field", BOUNDED, ids=lambda field: field.name)
+def test_what_lies_outside_of_a_rule_is_refused(field):
+    step = HIGHER[field.kind]
+    outside = [] if math.isinf(field.rule.high) else [field.rule.high + step]
+    outside += (
+        [] if field.name == "size" else [field.rule.low if field.rule.open_low else field.rule.low - step]
+    )
+    for number in outside:
+        with pytest.raises(RequestError, match=field.name.split("_")[0] if field.name != "size" else "width"):
+            asked(field, number)
+
+
+@pytest.mark.parametrize(
+    "field", [field for field in BOUNDED if field.name not in NEEDS], ids=lambda field: field.name
+)
+def test_what_lies_inside_of_a_rule_is_taken(field):
+    low = field.rule.low + LOWER if field.rule.open_low else field.rule.low
+    inside = [low] if field.name not in ("size", "shift") else [64.0 if field.name == "size" else low]
+    inside += [] if math.isinf(field.rule.high) else [field.rule.high]
+    for number in inside:
+        assert asked(field, number)
+
+
+def test_every_number_of_a_request_has_its_rule():
+    without = {
+        field.name for field in fields.FIELDS
+        if field.of and field.kind in ("integer", "number", "expert_pair", "size") and field.rule is None
+    }  # fmt: skip
+    assert without == {"switch_step"}  # up to the number of steps
+
+
+def test_choices_are_those_that_are_read():
+    from wan22.cli.generate import TASKS
+    from wan22.media.encoding import CODECS, QUALITIES
+    from wan22.memory.placement import PLANS
+    from wan22.types import ScheduleName, Solver
+
+    assert fields.CHOICES["solver"] == get_args(Solver)
+    assert fields.CHOICES["schedule"] == get_args(ScheduleName)
+    assert fields.CHOICES["task"] == TASKS and fields.CHOICES["quality"] == QUALITIES
+    assert set(fields.CHOICES["codec"]) == set(CODECS)
+    assert fields.CHOICES["memory"] == PLANS
+
+
+def test_the_schema_says_bounds_and_choices():
+    properties = fields.json_schema()["properties"]
+    assert properties["steps"] | {"minimum": 1, "maximum": 1000} == properties["steps"]
+    assert properties["size"]["items"]["maximum"] == 8192 and properties["solver"]["enum"][0] == "unipc"
+    assert properties["guidance"]["anyOf"][1]["items"]["maximum"] == 100
+    for name, shape in properties.items():
+        assert shape["description"] and shape["group"], name

@@ -130,19 +130,19 @@ class Clock:
 
 def test_a_counter_says_how_long_the_rest_takes_and_not_too_often():
     said, clock = [], Clock()
-    counter = StepCounter(10, "clips", said.append, every=1, now=clock)
+    counter = StepCounter(10, "clip", said.append, every=1, now=clock)
     for second in (0.5, 1.0, 1.5, 2.5):
         clock.now = second
         counter.step()
     assert [(each.step, each.steps, each.left) for each in said] == [(2, 10, 4.0), (4, 10, 3.75)]
-    assert said[0] == "2 of 10 clips, 0:04 left"
+    assert said[0] == "clip 2 of 10, 0:04 left"
 
 
 def test_what_is_worth_keeping_is_said_in_any_case():
     said = []
-    counter = StepCounter(2, "clips", said.append, now=Clock())
+    counter = StepCounter(2, "clip", said.append, now=Clock())
     counter.step(detail="a.mp4: a red ball")
-    assert said[0].lasting and said[0] == "1 of 2 clips, 0:00 left: a.mp4: a red ball"
+    assert said[0].lasting and said[0] == "clip 1 of 2, 0:00 left: a.mp4: a red ball"
     StepCounter(1, "clips", None, every=0).step()  # nobody listens
 
 

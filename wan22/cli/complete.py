@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from wan22.fields import CHOICES
+
 Completer = Callable[[str], list[str]]
 
 
@@ -26,8 +28,10 @@ def completion(choices: str) -> Completer | None:
 
 def values(choices: str) -> list[str]:
     """Every value that an option of these `choices` names, in order."""
-    if choices in _PLAIN:
-        return list(_PLAIN[choices]())
+    if choices in CHOICES:
+        return list(CHOICES[choices])
+    if choices in _OPEN:
+        return list(_OPEN[choices]())
     from wan22.director.options import OPTIONS
     from wan22.director.vocabulary import axis
 
@@ -40,41 +44,13 @@ def _models() -> Iterable[str]:
     return rows()
 
 
-def _solvers() -> Iterable[str]:
-    from typing import get_args
-
-    from wan22.types import Solver
-
-    return get_args(Solver)
-
-
-def _schedules() -> Iterable[str]:
-    from typing import get_args
-
-    from wan22.types import ScheduleName
-
-    return get_args(ScheduleName)
-
-
-def _qualities() -> Iterable[str]:
-    return ("high", "good", "draft")
-
-
-def _codecs() -> Iterable[str]:
-    return ("h264", "hevc", "av1", "prores", "vp9")
-
-
-_PLAIN: dict[str, Callable[[], Iterable[str]]] = {
+_OPEN: dict[str, Callable[[], Iterable[str]]] = {
     "model": _models,
-    "solver": _solvers,
-    "schedule": _schedules,
-    "task": lambda: ("t2v", "i2v", "v2v", "s2v"),
-    "quality": _qualities,
-    "codec": _codecs,
     "device": lambda: ("auto", "cpu", "cuda", "mps"),
-    "dtype": lambda: ("auto", "float32", "bfloat16", "float16"),
-    "memory": lambda: ("auto", "device", "host", "disk"),
     "extender": lambda: ("rules",),
     "speaker": lambda: ("espeak",),
 }
-"""What an option that takes one name can be; the options of direction take their terms."""
+"""What an option that takes other names, too, is completed with."""
+
+_PLAIN = {*CHOICES, *_OPEN}
+"""What takes one name; the options of direction take several."""

@@ -113,7 +113,7 @@ def _measure(file: str, fps: float | None, log: Callable[[WorkProgress], None]) 
     if info.seconds < MIN_SECONDS - 0.5 / info.fps:
         raise MediaError(f"{file} lasts {info.seconds:.2f} s; drift is measured from {MIN_SECONDS:g} s on.")
     meter = DriftMeter(info.fps, borders=_borders(file, info.frames))
-    counter = StepCounter(info.frames, "frames measured", log)
+    counter = StepCounter(info.frames, "frame", log)
     for piece in stream_clip(file, _PIECE):
         meter.add(piece)
         counter.step(len(piece))

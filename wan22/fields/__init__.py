@@ -12,12 +12,16 @@ from numbers import Real
 from typing import Any
 
 from wan22.errors import OptionError
+from wan22.fields.choices import CHOICES
+from wan22.fields.edges import PARTS
 from wan22.fields.field import DECODE, GROUPS, IMAGE, STORYBOARD, TRAIN, VIDEO, Field, Group, Kind, Rule
-from wan22.fields.table import FIELDS, PARTS
+from wan22.fields.table import FIELDS
+from wan22.fields.video import MAX_FPS, MAX_FRAMES, MAX_SEED, MAX_SIDE, MAX_STEPS
 
 __all__ = [
-    "BY_NAME", "DECODE", "FIELDS", "GROUPS", "IMAGE", "NOT_TYPED", "PARTS", "RENAMED", "STORYBOARD", "TRAIN", "VIDEO",
-    "Field", "Group", "Kind", "Rule", "check", "from_recipe", "in_recipe", "json_schema", "of_command", "renewed",
+    "BY_NAME", "CHOICES", "DECODE", "FIELDS", "GROUPS", "IMAGE", "MAX_FPS", "MAX_FRAMES", "MAX_SEED",
+    "MAX_SIDE", "MAX_STEPS", "NOT_TYPED", "PARTS", "RENAMED", "STORYBOARD", "TRAIN", "VIDEO", "Field",
+    "Group", "Kind", "Rule", "check", "from_recipe", "in_recipe", "json_schema", "of_command", "renewed",
 ]  # fmt: skip
 
 BY_NAME: dict[str, Field] = {field.name: field for field in FIELDS}
@@ -81,24 +85,38 @@ def json_schema() -> dict[str, Any]:
 
 
 def _property(field: Field) -> dict[str, Any]:
-    number = {"type": "number"}
+    number: dict[str, Any] = {"type": "number"} | _bounds(field)
     shapes: dict[Kind, dict[str, Any]] = {
         "text": {"type": "string"},
         "file": {"type": "string"},
-        "integer": {"type": "integer"},
+        "integer": {"type": "integer"} | _bounds(field),
         "number": number,
         "flag": {"type": "boolean"},
-        "size": {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2},
+        "size": {
+            "type": "array",
+            "items": {"type": "integer", **_bounds(field)},
+            "minItems": 2,
+            "maxItems": 2,
+        },
         "expert_pair": {"anyOf": [number, {"type": "array", "items": number, "minItems": 2, "maxItems": 2}]},
         "numbers": {"type": "array", "items": number},
         "lora": {"type": "array", "items": {"type": "string"}},
         "terms": {"type": "array", "items": {"type": "string"}},
     }
     shape = {**shapes[field.kind], "description": field.help, "group": field.group}
-    if field.rule is not None:
-        lows = "exclusiveMinimum" if field.rule.open_low else "minimum"
-        shape |= {lows: field.rule.low} if math.isfinite(field.rule.low) else {}
-        shape |= {"maximum": field.rule.high} if math.isfinite(field.rule.high) else {}
+    if field.choices in CHOICES:
+        shape["enum"] = list(CHOICES[field.choices])
     if field.default is not None:
         shape["default"] = field.default
     return shape
+
+
+def _bounds(field: Field) -> dict[str, Any]:
+    """The rule of a field: of its number, or of each of its numbers."""
+    if field.rule is None:
+        return {}
+    bounds = {
+        "exclusiveMinimum" if field.rule.open_low else "minimum": field.rule.low,
+        "maximum": field.rule.high,
+    }
+    return {name: bound for name, bound in bounds.items() if math.isfinite(bound)}

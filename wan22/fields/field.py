@@ -79,3 +79,8 @@ class Field:
     def option(self) -> str:
         """The option of the command line."""
         return "--" + self.name.replace("_", "-")
+
+
+def asked(name: str, help: str, group: Group, kind: Kind = "text", **more: Any) -> Field:
+    """A field of Request that is typed as it is and stands in recipes."""
+    return Field(name=name, help=help, group=group, kind=kind, **{"of": name, "where": EVERYWHERE, **more})

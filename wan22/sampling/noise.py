@@ -10,9 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from wan22.errors import OptionError
+from wan22.fields import MAX_SEED
 from wan22.types import Level
-
-MAX_SEED = 2**63 - 1
 
 
 def draw_noise(shape: tuple[int, ...], seed: int) -> Float[Tensor, "..."]:

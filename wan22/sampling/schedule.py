@@ -16,11 +16,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from wan22.errors import OptionError, choose
+from wan22.fields import MAX_STEPS
 from wan22.sampling.comfy import SCHEDULES
 from wan22.types import Level, ScheduleName, Solver
 
 TRAIN_STEPS = 1000
-MAX_STEPS = 1000
 SHIFTS = (0.01, 100.0)
 
 # The official UniPC keeps its highest base sigma, 0.999, in float32 and reads it back as a Python float.

@@ -25,12 +25,12 @@ from wan22.director.options import OPTIONS, answers, words
 from wan22.director.shot import ShotSpec, parse
 from wan22.director.vocabulary import PROMPT_LANGUAGES, Term, alone, axis, find
 from wan22.errors import OptionError, SizeError, choose
+from wan22.fields import MAX_SEED
 from wan22.storyboard.reading import LIMIT, MAX_SHOTS, Entry, RawShot, read_text, read_yaml
 
 __all__ = ["Scene", "Script", "read_script"]
 
 YAML_SUFFIXES = (".yaml", ".yml", ".json")
-MAX_SEED = 2**63 - 1
 
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 

@@ -122,7 +122,7 @@ def caption_folder(
     if not overwrite:
         done.skipped += [path for path in paths if _has_text(path)]
         paths = [path for path in paths if path not in done.skipped]
-    counter = StepCounter(len(paths), "clips", log)
+    counter = StepCounter(len(paths), "clip", log)
     for path in paths:
         if in_a_row == MAX_FAILURES:
             done.left.append(path)

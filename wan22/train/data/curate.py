@@ -155,7 +155,7 @@ def curate(
     # What is wrong with clips is said of them below, from what they show.
     texts = tuple(p for p in found.problems if not p.used and Path(p.file).suffix.lower() not in MEDIA)
     seen, unread = [], {}
-    counter = StepCounter(len(paths), "clips measured", log)
+    counter = StepCounter(len(paths), "clip", log)
     for path in paths:
         try:
             seen.append(measure(path, cut=cut))

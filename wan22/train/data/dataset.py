@@ -204,7 +204,7 @@ def _encode_texts(captions: Sequence[str], engine: Engine, store: Store, log: Lo
             missing.append((caption, key, settings))
     if missing:
         log(f"texts: {len(keys) - len(missing)} ready, {len(missing)} to encode")
-    counter = StepCounter(len(missing), "texts encoded", log)
+    counter = StepCounter(len(missing), "text", log)
     for caption, key, settings in missing:
         store.write(key, {"text": engine.encode_text([caption])[0]}, settings)
         counter.step()
@@ -240,7 +240,7 @@ class _Clips:
         ]
         self._say(len(plan), len(missing), len(before - plan.keys()))
         check_room(self.store.folder, sum(self._bytes(plan[key][0].window) for key in missing))
-        counter = StepCounter(len(missing), "clips encoded", self._log)
+        counter = StepCounter(len(missing), "clip", self._log)
         for key in missing:
             entry, settings = plan[key]
             if entry.window.video not in self.dropped:

@@ -107,7 +107,7 @@ def survey(plan: DataPlan, log: Log | None = None) -> Survey:
     videos: list[Video] = []
     windows: list[Window] = []
     every = max(1, -(-len(items) // MOST_THUMBS))
-    counter = StepCounter(len(items), "clips looked at", log)
+    counter = StepCounter(len(items), "clip", log)
     for index, item in enumerate(items):
         try:
             facts = probe(item.path)

@@ -271,14 +271,14 @@ class _Work:
     ) -> Iterator[tuple[Numbers, Features]]:
         """What is on the disk already, else what `make` gives, put there: the numbers last, which say it is whole."""
         paths = [self.folder / kind / f"{i:05}.json" for i in range(count)]
-        counter = StepCounter(sum(not path.exists() for path in paths), kind, self.log)
+        counter = StepCounter(sum(not path.exists() for path in paths), kind.removesuffix("s"), self.log)
         for i, path in enumerate(paths):
             if not path.exists():
                 numbers, features = make(i)
                 with written(path.with_suffix(".npz")) as part, part.open("wb") as file:
                     np.savez(file, **features)
                 _write_json(path, numbers)
-                counter.step(detail=str(numbers.get("name") or numbers.get("prompt"))[:70])
+                counter.step(detail=numbers.get("prompt", "")[:70])
             numbers = _present_names(read_json(path, CheckpointError, remedy=_ANEW))
             features = path.with_suffix(".npz")
             with reading(features, CheckpointError, "is damaged or missing", _ANEW):

@@ -1,0 +1,22 @@
+"""The values that a field takes where they are few and known: by the name that the field's `choices` says.
+
+Those of models are in the catalogue, those of direction in the vocabulary. A contract test holds these to the code that
+reads them.
+"""
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "solver": (
+        "unipc", "dpm++", "euler", "distilled", "uni_pc", "uni_pc_bh2", "dpmpp_2m", "dpmpp_2m_sde", "res_multistep",
+        "lcm", "heun", "euler_ancestral",
+    ),
+    "schedule": (
+        "official", "simple", "normal", "sgm_uniform", "beta", "karras", "exponential", "ddim_uniform",
+        "linear_quadratic", "kl_optimal",
+    ),
+    "task": ("t2v", "i2v", "v2v", "s2v"),
+    "quality": ("high", "good", "draft"),
+    "codec": ("h264", "hevc", "av1", "prores", "vp9", "gif"),
+    "dtype": ("auto", "float32", "bfloat16", "float16"),
+    "memory": ("auto", "device", "host", "disk"),
+}  # fmt: skip
+"""Nothing else is taken."""
