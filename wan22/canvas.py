@@ -130,7 +130,7 @@ def fit_speech(
     assert speech is not None
     rate = variant.defaults.fps
     if fps is not None and fps != rate:
-        raise SizeError(f"{variant.name} hears {rate:g} frames a second; fps cannot be {fps}")
+        raise SizeError(f"{variant.name} makes {rate:g} frames a second; fps cannot be {fps}")
     if clips is not None and (not _is_whole(clips) or clips < 1):
         raise SizeError(f"clips must be a whole number from 1, not {clips}")
     if frames is None and seconds is None:

@@ -91,12 +91,12 @@ class Denoiser:
 
     @property
     def _unguided(self) -> bool:
-        """Whether the prompt's branch works alone; a model that hears needs no other up to 1, as in the release."""
+        """Whether the prompt's branch works alone; one that audio drives needs no other up to 1, as in the release."""
         scale = self.job.scale(self.name)
         return not self.guided or scale == 1 or (self.condition.speech is not None and scale < 1)
 
     def _encode_audio(self, network: nn.Module, group: tuple[int, ...]) -> ExtraTokens | None:
-        """What stands beside the noisy tokens; the branch without the prompt hears nothing."""
+        """What stands beside the noisy tokens; the branch without the prompt has no audio."""
         speech = self.condition.speech
         if speech is None:
             return None

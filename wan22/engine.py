@@ -165,7 +165,7 @@ class Engine:
     ) -> Generator[Event, Reply | None, Carry]:
         """Make one clip of several, and return what it leaves to the next."""
         if clip > 0 or self.variant.speech is not None:
-            yield Phase("condition", "going on from the clip before" if clip else "hearing the audio")
+            yield Phase("condition", "going on from the clip before" if clip else "encoding the audio")
         condition = plan.condition(clip, carry)
         x = self._noise(job, clip)
         if self.variant.speech is not None:

@@ -224,19 +224,19 @@ def _said(file: Path) -> Variant | None:
 
 
 def _check_audio(folder: Path, row: Variant, audio: Path) -> None:
-    """The transformer hears with the encoder of audio that it was trained on."""
+    """The transformer works with the encoder of audio that it was trained on."""
     with open_reader(audio) as reader:
         arch = recognise(reader).arch
     if not isinstance(arch, AudioArch):
         raise CheckpointError(f"{folder}: {audio} is no encoder of audio (wav2vec2)")
     if row.dit.speech is None:
         raise CheckpointError(
-            f"{folder} is said to be driven by audio, and its transformer hears none (dit.speech)"
+            f"{folder} is said to be driven by audio, and its transformer takes none (dit.speech)"
         )
     wanted = row.dit.speech.audio_states, row.dit.speech.audio_dim
     if (arch.num_hidden_layers + 1, arch.hidden_size) != wanted:
         raise CheckpointError(
-            f"{folder}: the transformer hears {wanted[0]} hidden states of width {wanted[1]}, and {audio} gives "
+            f"{folder}: the transformer takes {wanted[0]} hidden states of width {wanted[1]}, and {audio} gives "
             f"{arch.num_hidden_layers + 1} of width {arch.hidden_size}; take the encoder of audio of the same release"
         )
 

@@ -350,12 +350,12 @@ def _image_notices(request: Request, variant: Variant, canvas: Canvas) -> tuple[
 
 
 def _check_audio(request: Request, variant: Variant) -> None:
-    """What drives a video must be there for a model that hears, and only for one."""
+    """What drives a video must be there for a model that audio drives, and only for one."""
     told = [name for name in ("audio", "pose", "clips") if getattr(request, name) is not None]
     if variant.speech is None:
         if told:
             raise OptionError(
-                f"{variant.name} hears no audio and takes no {told[0]}; take s2v-14B or nano-s2v"
+                f"{variant.name} is not driven by audio and takes no {told[0]}; take s2v-14B or nano-s2v"
             )
         if request.from_image:
             raise OptionError(

@@ -441,7 +441,7 @@ REFUSED = {
     "bare samples": ({"audio": noise(1).samples}, OptionError, "must be an Audio"),
     "a path": ({"audio": "a.wav"}, OptionError, "must be an Audio"),
     "not finite": ({"audio": NAN}, OptionError, "numbers that are not finite"),
-    "another rate of frames": ({"fps": 24}, SizeError, "hears 8 frames a second; fps cannot be 24"),
+    "another rate of frames": ({"fps": 24}, SizeError, "makes 8 frames a second; fps cannot be 24"),
     "no clips": ({"clips": 0}, SizeError, "clips must be a whole number from 1, not 0"),
     "half a clip": ({"clips": 1.5}, SizeError, "not 1.5"),
     "many clips": ({"clips": "all"}, SizeError, "not all"),
@@ -493,7 +493,7 @@ def test_what_can_be_served_loads_networks(unloaded):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"audio": noise(1)}, "tiny hears no audio and takes no audio; take s2v-14B or nano-s2v"),
+        ({"audio": noise(1)}, "tiny is not driven by audio and takes no audio; take s2v-14B or nano-s2v"),
         ({"pose": pose(5, 8.0)}, "takes no pose"),
         ({"clips": 2}, "takes no clips"),
         ({"from_image": True}, "from_image is for videos driven by audio"),
@@ -628,7 +628,7 @@ def test_audio_that_is_none_is_one_clear_error(pipeline, audio, message):
 
 def test_an_audio_file_for_a_deaf_model_is_refused_by_the_pipeline(tmp_path):
     deaf = Wan22Pipeline.from_pretrained(write_tiny(tmp_path / "tiny"), device="cpu")
-    with pytest.raises(OptionError, match="hears no audio"):
+    with pytest.raises(OptionError, match="is not driven by audio"):
         deaf("a red ball", audio=noise(1))
 
 

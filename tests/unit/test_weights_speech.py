@@ -199,7 +199,7 @@ def test_an_encoder_of_other_sizes_is_not_of_this_model(tmp_path, recorded):
     narrow = replace(S2V, speech=replace(SPEECH, audio_dim=8))
     save(folder / "diffusion_pytorch_model-00001-of-00001.safetensors", weights(narrow))
     with pytest.raises(
-        CheckpointError, match=r"hears 25 hidden states of width 8, and .* gives 25 of width 16"
+        CheckpointError, match=r"takes 25 hidden states of width 8, and .* gives 25 of width 16"
     ):
         open_model(folder)
 

@@ -93,14 +93,14 @@ class AudioFeatures:
         return torch.cat([states, silent], dim=1)
 
     def clip(self, index: int, frames: int, fps: float) -> Float[Tensor, "1 states a T"]:
-        """What is heard in the video frames of clip `index`, each clip being `frames` long."""
+        """The audio features of the video frames of clip `index`, each clip being `frames` long."""
         times = np.arange(index * frames, (index + 1) * frames) / fps
         ticks = np.round(times * VIDEO_RATE).astype(np.int64)  # half to even, as the release does
         return self.at_ticks(ticks).transpose(1, 2)[None]
 
     def _between(self, first: int, last: int) -> Tensor:
         """States of the encoder's frames first..last. Pieces are cut alike whichever clip asks first, so that a video
-        that goes on hears what it would have heard; each is kept while the clips within it ask.
+        that is resumed has the same features; each is kept while the clips within it ask.
         """
         wanted = range(first // self._piece, last // self._piece + 1)
         self._pieces = {i: states for i, states in self._pieces.items() if i in wanted}

@@ -1,7 +1,7 @@
 """The transformer that is driven by audio, Wan2.2-S2V: the base network, and what it is told besides.
 
 A clip knows whom it shows (a reference image), what came before (motion history, packed the more coarsely the
-older it is, after FramePack, Zhang & Agrawala 2025), how the body moves (a pose video, if given) and what is heard. The
+older it is, after FramePack, Zhang & Agrawala 2025), how the body moves (a pose video, if given) and the audio. The
 first two become clean tokens behind the video's own, the pose is added to them, and the audio is read after
 chosen blocks, each latent frame its own. None of it depends on the noise: `read_speech` makes it once a clip.
 
@@ -134,7 +134,7 @@ class Injector(nn.Module):
         return AudioMemory(shift, scale, self.injector[i].read(local.flatten(0, 1), None))
 
     def tap(self, i: int, memory: AudioMemory, attention: Attention, x: Float[Tensor, "b l d"]) -> Tensor:
-        """Add to the video's tokens what tap i hears."""
+        """Add to the video's tokens what tap i reads of the audio."""
         frames = rearrange(x, "b (t p) d -> b t p d", t=memory.shift.shape[1])
         y = layer_norm(frames, eps=1e-5) * memory.scale + memory.shift
         speech = self.injector[i](y.flatten(0, 1), memory.tokens, attention)
@@ -195,7 +195,7 @@ class SpeechDiT(WanDiT):
 
     @torch.no_grad()
     def init_weights(self) -> None:
-        """As the base; what is heard and posed begins at zero (spec: speech_to_video, section 1, zero_init)."""
+        """As the base; audio and pose begin at zero (spec: speech_to_video, section 1, zero_init)."""
         super().init_weights()
         nn.init.constant_(self.casual_audio_encoder.weights, 0.01)
         nn.init.normal_(self.trainable_cond_mask.weight, std=0.02)
@@ -210,7 +210,7 @@ class SpeechDiT(WanDiT):
         motion: Float[Tensor, "b c m h w"] | None = None,
         pose: Float[Tensor, "b p t h w"] | None = None,
     ) -> ExtraTokens:
-        """Read what a clip is told: whom it shows, what is heard, what came before, how the body moves.
+        """Read the condition of a clip: whom it shows, the audio, what came before, how the body moves.
 
         `audio` holds the features of every video frame of the clip, T = 4 t, h and w must be multiples of 8. Without
         `motion` the clip has no past; without `pose` the body is free.

@@ -36,7 +36,7 @@ class AudioTrack:
     said: dict[str, Any] = field(default_factory=dict)
 
     def samples(self) -> Audio:
-        """The audio as a network hears it."""
+        """The audio as a network reads it."""
         from wan22.media.audio import read_audio
 
         return read_audio(self.path, start=self.start, seconds=self.seconds)

@@ -271,7 +271,7 @@ def _find_lora(entry: dict[str, Any], source: str) -> str:
 
 
 def find_audio(recipe: dict[str, Any], source: str, asked: AudioOptions) -> AudioOptions:
-    """What was heard: what is `asked` now, the rest as the recipe says: a file beside `source`, or a text to speak.
+    """The audio: what is `asked` now, the rest as the recipe says: a file beside `source`, or a text to speak.
 
     Raises MediaError, naming the option, if it is not found, and OptionError if a speech server spoke, whose address
     must be given again.

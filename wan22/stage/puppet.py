@@ -2,7 +2,7 @@
 
 A performance follows from the audio alone: the mouth from the loudness of the voice band, its width from the spectrum's
 balance, the brows from accents, the head from the slow loudness, the hands from stressed beginnings. Loudness is taken
-relative to the track's own, as an encoder of audio hears it. It knows labels and signals; `puppet_render.py` draws.
+relative to the track's own, as an encoder of audio has it. It knows labels and signals; `puppet_render.py` draws.
 """
 
 from __future__ import annotations

@@ -356,7 +356,7 @@ def _arch_of(parts: Mapping[str, Path]) -> DiTArch | None:
 
 
 def _completed(layout: Layout, root: Path | None = None, audio: Iterable[Path] = ()) -> Layout:
-    """The layout with what belongs to its parts: the tokenizer, and an encoder of audio if the transformer hears."""
+    """The layout with what belongs to its parts: the tokenizer, and for speech to video the encoder of audio."""
     parts, root = dict(layout.parts), root or layout.folder
     if "tokenizer" not in parts and (tokenizer := _tokenizer(root, parts.get("text"))):
         parts["tokenizer"] = tokenizer

@@ -1,7 +1,7 @@
 """Say what a checkpoint is from its tensors alone: part, task, variant, dialect, sizes.
 
 A file's name and folder play no role. The few numbers that tensors do not show (the number of heads, the
-latents' statistics, the blocks that hear) come from what the file says of itself, from the `variant.json` or
+latents' statistics, the blocks that read audio) come from what the file says of itself, from the `variant.json` or
 `config.json` beside it, or, where every release agrees, from the releases.
 """
 

@@ -1,4 +1,4 @@
-"""Audio as a model hears it, and the story of a video that audio drives, on encoders whose answers are known."""
+"""Audio features, and the clips of a video that audio drives, on encoders whose answers are known."""
 
 from dataclasses import replace
 
