@@ -32,7 +32,8 @@ SPEECH_NEGATIVE = "，".join(
 class Defaults:
     """What a request leaves open. `guidance` is (low noise, high noise), as the official configuration writes it;
     `guidance_rescale` (0..1) how much of the contrast that it adds is taken back. `sigmas` are the noise levels of a
-    distilled model, as many as its steps; empty if the shift makes them. `strength` is how far a video to start from
+    distilled model, as many as its steps; empty if the shift makes them.
+    `schedule` is that of the solver, None its own. `strength` is how far a video to start from
     is taken back towards noise.
     """
 
@@ -43,6 +44,7 @@ class Defaults:
     shift: float
     guidance: tuple[float, float]
     solver: str = "unipc"
+    schedule: str | None = None
     negative: str = DEFAULT_NEGATIVE
     guidance_rescale: float = 0.0
     sigmas: tuple[float, ...] = ()

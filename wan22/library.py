@@ -27,6 +27,7 @@ from wan22.weights.configs import FLOW_SHIFT
 from wan22.weights.find import Layout, cached_folder, find_layout
 from wan22.weights.reader import open_reader, read_json
 from wan22.weights.recognise import AudioArch, recognise
+from wan22.weights.schedulers import known
 from wan22.weights.tree import in_pairs
 
 
@@ -182,12 +183,35 @@ def _as_distilled(row: Variant, layout: Layout) -> tuple[Variant, tuple[str, ...
             f"its model_index.json says {layout.pipeline}, a distilled model: by default it is asked {defaults.steps} "
             f"times, at the noise levels {levels}, with guidance 1 and the solver lcm",
         )
+    row, notices = _as_scheduled(row, layout)
     if layout.kind == "diffusers" and layout.shift is not None and layout.shift not in released_shifts:
-        return replace(row, defaults=replace(row.defaults, shift=layout.shift)), (
-            f"its scheduler_config.json says flow_shift {layout.shift:g}, which is the default now; the release's is "
+        word = "flow_shift" if "flow_shift" in layout.scheduler else "shift"
+        notices += (
+            f"its scheduler_config.json says {word} {layout.shift:g}, which is the default now; the release's is "
             f"--shift {row.defaults.shift:g}",
         )
-    return row, ()
+        row = replace(row, defaults=replace(row.defaults, shift=layout.shift))
+    return row, notices
+
+
+def _as_scheduled(row: Variant, layout: Layout) -> tuple[Variant, tuple[str, ...]]:
+    """The row with the solver of the scheduler that a Diffusers folder names, and what to say of it."""
+    name = layout.scheduler.get("_class_name")
+    if not isinstance(name, str):
+        return row, ()
+    try:
+        found = known(name, layout.scheduler)
+    except OptionError as error:
+        return row, (
+            f"its scheduler_config.json is not followed, --solver {row.defaults.solver} is: {error}",
+        )
+    if found.solver == row.defaults.solver:
+        return row, ()
+    schedule = "" if found.schedule is None else f" --schedule {found.schedule}"
+    return replace(row, defaults=replace(row.defaults, solver=found.solver, schedule=found.schedule)), (
+        f"its scheduler_config.json says {name}: by default it is walked by --solver {found.solver}{schedule}; the "
+        f"release's is --solver {row.defaults.solver}",
+    )
 
 
 def _alone(row: Variant, layout: Layout) -> tuple[str, ...]:

@@ -67,6 +67,8 @@ def resolve_walk(request: Request, variant: Variant) -> Walk:
     elif fast is not None:
         recipe["sigmas"] = whole.sigmas[:-1].tolist()
     asked = {name: getattr(request, name) for name in ("schedule", "boundary", "switch_step")}
+    if sigmas is None and fast is None:
+        asked["schedule"] = _named_schedule(request, variant)
     recipe |= {name: value for name, value in asked.items() if value is not None}
     schedule = start_at(whole, strength) if request.video is not None else whole
     return Walk(
@@ -100,7 +102,14 @@ def _schedule(
     shift = defaults.shift if request.shift is None else number("shift", request.shift)
     if isinstance(steps, bool):
         raise OptionError(f"steps must be a whole number, not {steps}")
-    return solver, steps, shift, levels(solver, steps, shift, request.schedule)
+    return solver, steps, shift, levels(solver, steps, shift, _named_schedule(request, variant))
+
+
+def _named_schedule(request: Request, variant: Variant) -> str | None:
+    """The schedule that is asked for, or the model's own if its solver is not changed; None is the solver's."""
+    defaults = variant.defaults
+    own = defaults.schedule if request.solver in (None, defaults.solver) else None
+    return own if request.schedule is None else request.schedule
 
 
 def _distilled(request: Request, variant: Variant) -> tuple[float, ...] | None:

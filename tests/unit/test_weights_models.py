@@ -16,6 +16,7 @@ from wan22.catalog import VARIANTS
 from wan22.errors import CheckpointError, OptionError
 from wan22.library import open_model
 from wan22.request import resolve
+from wan22.sampling import levels
 from wan22.types import Request
 from wan22.weights.convert import convert
 from wan22.weights.dialects import diffusers
@@ -337,6 +338,52 @@ def test_a_distilled_pipeline_brings_its_own_steps(tmp_path):
     (folder / "model_index.json").write_text(json.dumps(index))
     model = open_model(folder)
     assert model.variant.defaults.shift == 8 and "flow_shift 8" in model.notices[0]
+
+
+FLOW = {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": 8.0}
+
+
+@pytest.mark.parametrize(
+    ("config", "default", "said"),
+    [
+        ({"_class_name": "UniPCMultistepScheduler", **FLOW}, ("unipc", None, 8), "says flow_shift 8"),
+        (
+            {"_class_name": "DPMSolverMultistepScheduler", **FLOW},
+            ("dpm++", None, 8),
+            "walked by --solver dpm++;",
+        ),
+        (
+            {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 8.0},
+            ("euler", "normal", 8),
+            "walked by --solver euler --schedule normal; the release's is --solver unipc",
+        ),
+        (
+            {"_class_name": "UniPCMultistepScheduler", **FLOW, "use_karras_sigmas": True},
+            ("unipc", None, 8),
+            "is not followed, --solver unipc is: UniPCMultistepScheduler with use_karras_sigmas=True is not known",
+        ),
+        (
+            {"_class_name": "DDIMScheduler"},
+            ("unipc", None, 5),
+            "DDIMScheduler is no scheduler that is known here",
+        ),
+    ],
+    ids=["UniPC", "DPM++", "Euler", "UniPC with Karras", "another"],
+)
+def test_the_scheduler_of_a_folder_is_followed_or_said(tmp_path, config, default, said):
+    folder = convert(wan21(tmp_path / "m"), tmp_path / "theirs", "diffusers")
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(config))
+    model = open_model(folder)
+    own = model.variant.defaults
+    assert (own.solver, own.schedule, own.shift) == default
+    assert any(said in notice for notice in model.notices)
+    job = resolve(Request(prompt="a"), model.variant)
+    recipe = job.as_recipe()
+    assert (job.solver, recipe.get("schedule")) == default[:2]
+    if default[1]:
+        assert torch.equal(job.schedule.sigmas, levels("euler", own.steps, 8.0, "normal").sigmas)
+        changed = resolve(Request(prompt="a", solver="unipc"), model.variant)
+        assert "schedule" not in changed.as_recipe()
 
 
 def gguf_text(path):

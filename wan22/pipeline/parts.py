@@ -128,7 +128,7 @@ class PartsMixin(AdapterMixin):
     def scheduler(self) -> Scheduler:
         """The solver and its shift. A scheduler of Diffusers can be assigned."""
         defaults = self.engine.variant.defaults
-        return self._scheduler or Scheduler(defaults.solver, defaults.shift)
+        return self._scheduler or Scheduler(defaults.solver, defaults.shift, defaults.schedule)
 
     @scheduler.setter
     def scheduler(self, given: Any) -> None:

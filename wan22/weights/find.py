@@ -8,7 +8,7 @@ with another one: the `variant.json` in its folder says where they are. It opens
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from wan22.files import read_text
 from wan22.weights import tree
 from wan22.weights.reader import SUFFIXES, open_reader, read_json
 from wan22.weights.recognise import is_speech_model, open_native, recognise
+from wan22.weights.schedulers import CLASSES
 from wan22.weights.tokenizer import holds_tokenizer
 
 PARTS = ("high", "low", "dit", "vae", "text", "tokenizer", "audio")
@@ -56,7 +57,8 @@ class Layout:
     """The parts of a model: "high" and "low", or "dit"; "vae"; "text"; "tokenizer"; "audio" if audio drives it.
 
     `kind` is "official", "diffusers", "files" or "all-in-one". `boundary` (the share of noise at which the experts
-    change), `shift` and `pipeline` (Diffusers' class) are given if the folder says them. `unread` says of each weight
+    change), `shift`, `pipeline` (Diffusers' class) and `scheduler` (its
+    configuration) are given if the folder says them. `unread` says of each weight
     file that is no part why it is none. `is_speech_model` says whether audio drives the transformer: then an encoder of
     audio belongs to it.
     """
@@ -69,6 +71,7 @@ class Layout:
     unread: tuple[str, ...] = ()
     is_speech_model: bool = False
     pipeline: str | None = None
+    scheduler: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def missing(self) -> list[str]:
@@ -246,7 +249,9 @@ def _diffusers(folder: Path) -> Layout:
         # Two experts were saved and one did not arrive.
         parts = {"high" if part == "dit" else part: path for part, path in parts.items()}
     scheduler = folder / "scheduler" / "scheduler_config.json"
-    shift = _number(scheduler, read_json(scheduler), "flow_shift") if scheduler.is_file() else None
+    config = read_json(scheduler) if scheduler.is_file() else {}
+    kind = CLASSES.get(str(config.get("_class_name")))
+    shift = _number(scheduler, config, "flow_shift" if kind is None else kind.shift)
     said = index.get("_class_name")
     return Layout(
         "diffusers",
@@ -255,6 +260,7 @@ def _diffusers(folder: Path) -> Layout:
         boundary=_number(folder / "model_index.json", index, "boundary_ratio"),
         shift=shift,
         pipeline=said if isinstance(said, str) else None,
+        scheduler=config,
     )
 
 
