@@ -1,5 +1,6 @@
 """The measure: right on worlds whose movement is known, and it says what it cannot know."""
 
+import importlib
 import json
 from dataclasses import replace
 
@@ -108,25 +109,45 @@ def test_a_blurred_video_of_another_size_and_rate_is_measured_alike():
     assert (found["camera"].value, found.size, found.frames) == ("pan-right", (448, 280), 17)
 
 
-def test_mirroring_a_video_mirrors_directions_and_playing_it_backwards_turns_them():
+@pytest.fixture
+def named(monkeypatch):
+    """Names what is seen of any footage: these worlds are not those that the gate knows."""
+
+    class Everything:
+        @staticmethod
+        def strangeness(amounts):
+            return -1.0
+
+    monkeypatch.setattr(importlib.import_module("wan22.director.measure"), "familiar", Everything)
+
+
+def test_a_world_that_the_gate_does_not_know_has_amounts_and_no_names():
+    found = measure(world(walk=-0.8), 8)
+    assert (found["camera"].value, found["action"].value) == ("static", UNKNOWN)
+    assert found["action"].why and found["action"].amounts["path"] < 0
+
+
+def test_mirroring_a_video_mirrors_directions_and_playing_it_backwards_turns_them(named):
     video = world(pan=0.2, walk=0.8)
     there, mirrored, back = (
         measure(each, 8) for each in (video, np.ascontiguousarray(video[:, :, ::-1]), video[::-1])
     )
-    assert (mirrored["camera"].value, back["camera"].value) == ("pan-left", "pan-left")
-    assert there["action"].amounts["path"] > 0.2 and back["action"].amounts["path"] < -0.2
+    assert there["action"].value == "travel-right"
+    assert (mirrored["camera"].value, mirrored["action"].value) == ("pan-left", "travel-left")
+    assert (back["camera"].value, back["action"].value) == ("pan-left", "travel-left")
     assert there["action"].amounts["path"] == pytest.approx(-mirrored["action"].amounts["path"], abs=0.04)
 
 
-def test_a_subject_that_travels_before_a_static_camera_moves_only_itself():
+def test_a_subject_that_travels_before_a_static_camera_moves_only_itself(named):
     found = measure(world(walk=-0.8), 8)
-    assert found["camera"].value == "static"
+    assert (found["camera"].value, found["action"].value) == ("static", "travel-left")
     assert found["action"].amounts["path"] == pytest.approx(-0.8 / 4 * FOCAL, rel=0.25)
 
 
-def test_a_camera_that_goes_along_follows():
+def test_a_camera_that_goes_along_follows(named):
     found = measure(world(walk=0.9, truck=0.9), 8)
     assert (found["camera"].value, found["direction"].value) == ("follow", "right")
+    assert found["action"].value == "travel-right"
     assert found["action"].amounts["path"] == pytest.approx(0.9 / 4 * FOCAL, rel=0.25)
 
 

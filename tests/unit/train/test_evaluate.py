@@ -1,6 +1,7 @@
 """`wan22 eval`: what a recipe may say, what fails before any video, what is measured, and going on after a stop."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -15,12 +16,13 @@ from wan22.media.audio import write_audio
 from wan22.media.image import write_image
 from wan22.media.video import VideoWriter
 from wan22.models.dit import WanDiT
+from wan22.stage import Shot, render
 from wan22.train.evaluation.bands import SIGMAS, band_losses, expert_at, fixed_noise
 from wan22.train.evaluation.extractors import Extractor, open_extractor
 from wan22.train.evaluation.recipe import KEYS, load_eval_recipe
-from wan22.train.evaluation.report import adherence, summary, table
+from wan22.train.evaluation.report import adherence, summary, table, unknown
 from wan22.train.evaluation.run import evaluate
-from wan22.train.evaluation.video_scores import compare, look, loudness
+from wan22.train.evaluation.video_scores import compare, look, loudness, verdicts
 from wan22.train.losses import Batch
 from wan22.types import Audio, Clip
 
@@ -313,7 +315,11 @@ def test_a_recipe_gives_videos_numbers_a_table_and_a_plot(folder, model, capsys)
     assert main(["eval", str(path)]) == 0
     out = capsys.readouterr().out
     result = json.loads((folder / "recipe.eval" / "eval.json").read_text())
-    assert result["videos"] == 4
+    asked = [v["axis"] for row in numbers(folder / "recipe.eval") for v in row["verdicts"]]
+    judged = {axis: row["of"] for axis, row in result["adherence"].items()}
+    assert result["videos"] == 4 and asked and result["unknown"], "what a video of noise shows is not known"
+    assert Counter(asked) == Counter(judged) + Counter(result["unknown"])
+    assert f"unknown: {next(iter(result['unknown']))} of " in out
     assert [band["expert"] for band in result["loss"]["bands"]] == ["low", "high"]
     assert result["first_frame"]["of"] == 2 and result["vae"]["of"] == 2
     assert result["fid"]["samples"] == [36, 18]
@@ -324,6 +330,25 @@ def test_a_recipe_gives_videos_numbers_a_table_and_a_plot(folder, model, capsys)
         "00000.npz",
     ]
     assert (folder / "recipe.eval" / "eval.png").stat().st_size > 10_000
+
+
+def numbers(folder):
+    """What is kept of every video of an evaluation."""
+    return [json.loads(path.read_text()) for path in sorted((folder / "videos").glob("*.json"))]
+
+
+def test_a_video_of_the_film_set_is_judged_and_one_of_noise_is_unknown():
+    shot = Shot(colour="red", action="travel-left", time="day", camera="static", light_direction="right")
+    known = Clip(render([shot], frames=9, fps=4).numpy()[0], 4)
+    noise = Clip(np.random.default_rng(0).integers(0, 255, known.frames.shape, dtype=np.uint8), 4)
+    rows = [
+        {"verdicts": verdicts(clip, {"colour": "red", "action": "travel-left"})} for clip in (known, noise)
+    ]
+    right = {"videos": 1.0, "matches": 1, "of": 1}
+    assert adherence(rows) == {"colour": right, "action": right}
+    assert unknown(rows) == {"colour": 1, "action": 1}
+    wrong = [{"verdicts": verdicts(known, {"colour": "blue"})}]
+    assert adherence(wrong)["colour"] == {"videos": 0.0, "matches": 0, "of": 1} and not unknown(wrong)
 
 
 def test_an_evaluation_goes_on_where_it_stopped_and_gives_the_same(folder, model, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -26,6 +27,7 @@ def summary(videos: Looked, references: Looked, losses: Mapping[str, Any] | None
         "videos": len(made),
         "seconds_per_video": fmean(video["seconds"] for video in made),
         "adherence": adherence(made, real),
+        "unknown": unknown(made),
     }
     found["motion"] = {"videos": _mean(made, "motion"), "references": _mean(real, "motion")}
     if drift := _drift(made):
@@ -66,6 +68,12 @@ def adherence(videos: Sequence[Numbers], references: Sequence[Numbers] = ()) -> 
             good, judged = counts["references"][axis]
             found[axis]["references"] = good / judged
     return found
+
+
+def unknown(videos: Sequence[Numbers]) -> dict[str, int]:
+    """Of how many videos it can't be told whether they show what was asked, for every axis of which there are some."""
+    axes = (v["axis"] for row in videos for v in row.get("verdicts", ()) if v["matches"] is None)
+    return dict(Counter(axes))
 
 
 def _counts(rows: Sequence[Numbers]) -> dict[str, tuple[int, int]]:
@@ -116,6 +124,11 @@ def table(result: Mapping[str, Any]) -> list[str]:
     lines = [
         f"{result['videos']} videos of {result.get('model', 'a model')}, {result['seconds_per_video']:.2f} s each"
     ]
+    if result.get("unknown"):
+        shares = (
+            f"{axis} of {count} of {result['videos']} videos" for axis, count in result["unknown"].items()
+        )
+        lines.append(f"unknown: {', '.join(shares)}")
     if result["adherence"]:
         lines += ["", f"{'matches':18} {'videos':>8} {'real':>8}    of"]
         for axis, row in result["adherence"].items():
