@@ -19,7 +19,7 @@ ELSEWHERE = {
     "download": "it needs the hub",
     "train": "tests/unit/test_subject.py runs the tutorial's",
     "eval": "tests/unit/train/test_evaluate.py runs a recipe",
-    "doctor": "tests/unit/test_cli.py runs it",
+    "doctor": "tests/unit/test_cli_models.py runs it",
 }
 """Commands of the README that do not run here, and why."""
 SMALL = {

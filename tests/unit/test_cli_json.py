@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import typer
+from unit.train.media import write_clip
 
-from tests.unit.train.media import write_clip
 from wan22.catalog import EMBEDDED
 from wan22.cli import report
 from wan22.cli.__main__ import main

@@ -5,8 +5,8 @@ import subprocess
 import sys
 
 import pytest
+from unit.test_cli_json import commands
 
-from tests.unit.test_cli_json import commands
 from wan22.catalog import EMBEDDED
 from wan22.media.writer import VideoWriter
 

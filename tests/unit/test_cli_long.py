@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_cli import VARIANT, engine, everything, run  # noqa: F401 - fixtures
+from unit.fake_engine import VARIANT, engine, everything, run  # noqa: F401 - fixtures
 
 from wan22.catalog import Speech
 from wan22.errors import DecodeError, MediaError, OptionError

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_cli import engine, everything, run  # noqa: F401 - fixtures
+from unit.fake_engine import engine, everything, run  # noqa: F401 - fixtures
 
 from wan22.media.recipe import read_recipe
 from wan22.media.video import VideoWriter, read_clip

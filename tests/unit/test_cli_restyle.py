@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from test_cli import engine, run  # noqa: F401 - fixtures
+from unit.fake_engine import engine, run  # noqa: F401 - fixtures
 
 from wan22.errors import DecodeError
 from wan22.media.audio import AudioReader, probe_audio

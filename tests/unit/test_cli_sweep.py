@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from unit.test_cli_json import commands
 
-from tests.unit.test_cli_json import commands
 from wan22 import cli
 from wan22.cli.__main__ import main
 
