@@ -17,7 +17,7 @@ from wan22 import Wan22Pipeline
 from wan22.catalog import DEFAULT_NEGATIVE
 from wan22.errors import CheckpointError, OptionError
 from wan22.media.video import read_clip
-from wan22.pipeline.scheduler import read_scheduler
+from wan22.pipeline.scheduler import Scheduler, read_scheduler
 from wan22.sampling import draw_noise, levels
 
 diffusers = pytest.importorskip("diffusers")
@@ -474,6 +474,18 @@ def test_schedulers_are_honoured_or_refused_by_name(models):
         pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=7.0, shift_terminal=0.1)
     with pytest.raises(OptionError, match="use_karras_sigmas=True is not known here"):
         pipe.scheduler = UniPCMultistepScheduler.from_config(pipe.scheduler.config, use_karras_sigmas=True)
+
+
+def test_what_is_saved_has_the_boundary_and_scheduler_of_the_pipeline(models, tmp_path):
+    pipe = Wan22Pipeline.from_pretrained(models["t2v"][1], device=DEVICE, boundary_ratio=0.5)
+    pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=7.0)
+    pipe.save_pretrained(tmp_path / "saved")
+    again = Wan22Pipeline.from_pretrained(tmp_path / "saved", device=DEVICE)
+    assert again.engine.variant.boundary == 0.5
+    assert again.scheduler == pipe.scheduler == Scheduler("euler", 7.0, "normal")
+    theirs = FlowMatchEulerDiscreteScheduler.from_pretrained(tmp_path / "saved", subfolder="scheduler")
+    assert theirs.config.shift == 7.0
+    assert diffusers.WanPipeline.load_config(tmp_path / "saved")["boundary_ratio"] == 0.5
 
 
 @pytest.mark.parametrize(

@@ -332,6 +332,11 @@ def test_a_distilled_pipeline_brings_its_own_steps(tmp_path):
     assert (
         job.solver == job.as_recipe()["solver"] == "lcm"
     )  # each x0 is noised anew, as the model was distilled
+    assert open_model(convert(folder, tmp_path / "kept", "diffusers")).variant.defaults.sigmas == (
+        1.0,
+        0.757,
+        0.522,
+    )
     (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "WanCausalDMDPipeline"}))
     with pytest.raises(CheckpointError, match=r"is a causal model \(WanCausalDMDPipeline"):
         open_model(folder)
@@ -380,6 +385,12 @@ def test_the_scheduler_of_a_folder_is_followed_or_said(tmp_path, config, default
     job = resolve(Request(prompt="a"), model.variant)
     recipe = job.as_recipe()
     assert (job.solver, recipe.get("schedule")) == default[:2]
+    again = convert(folder, tmp_path / "again", "diffusers")
+    assert json.loads((again / "scheduler" / "scheduler_config.json").read_text()) == config
+    assert json.loads((again / "model_index.json").read_text())["scheduler"] == [
+        "diffusers",
+        config["_class_name"],
+    ]
     if default[1]:
         assert torch.equal(job.schedule.sigmas, levels("euler", own.steps, 8.0, "normal").sigmas)
         changed = resolve(Request(prompt="a", solver="unipc"), model.variant)

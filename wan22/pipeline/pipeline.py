@@ -349,7 +349,8 @@ class Wan22Pipeline(PartsMixin):
         return torch.stack([Context(rows, length).embeds for rows in self.engine.encode_text(texts, length)])
 
     def save_pretrained(self, folder: PathLike, *, safe_serialization: bool = True, **options: Any) -> None:
-        """Write the model to a new folder in Diffusers' layout. LoRAs are not included.
+        """Write the model to a new folder in Diffusers' layout, with the boundary and scheduler of the pipeline. LoRAs
+        are not included.
 
         Raises OptionError if LoRAs are in use or parts were given in memory, OutputError if the folder exists.
         """
@@ -365,7 +366,10 @@ class Wan22Pipeline(PartsMixin):
             raise OptionError(
                 "only a model that was opened from a folder, with no part given beside it, can be saved"
             )
-        convert(find_model(opening["model"] or NANO)[1], Path(os.fspath(folder)), "diffusers")
+        said: dict[str, Any] = {} if self._boundary is None else {"boundary": float(self._boundary)}
+        if self._scheduler is not None:
+            said["scheduler"] = self._scheduler.config
+        convert(find_model(opening["model"] or NANO)[1], Path(os.fspath(folder)), "diffusers", said=said)
 
     def progress_bar(self, iterable: Iterable[Any] | None = None, total: int | None = None) -> tqdm:
         """Return the progress bar (tqdm) that a call shows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -209,8 +210,12 @@ def _transformers_audio(arch: AudioArch) -> dict[str, Any]:
     return {"architectures": ["Wav2Vec2ForCTC"], "model_type": "wav2vec2", **asdict(arch)}
 
 
-def scheduler(identity: Identity, shift: float | None) -> dict[str, Any]:
-    """The scheduler_config.json; `shift` None means that of the released folder of this task."""
+def scheduler(identity: Identity, shift: float | None, own: Mapping[str, Any]) -> dict[str, Any]:
+    """The scheduler_config.json: the model's `own`, else that of the releases; `shift` None means that of the released
+    folder of this task.
+    """
+    if own.get("_class_name") is not None:
+        return dict(own)
     return {
         "_class_name": "UniPCMultistepScheduler",
         "_diffusers_version": _DIFFUSERS_VERSION,

@@ -11,8 +11,10 @@ import logging
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -92,13 +94,15 @@ def convert(
     dtype: torch.dtype | None = None,
     progress: Progress | None = None,
     shard_bytes: int = SHARD_BYTES,
+    said: Mapping[str, Any] = MappingProxyType({}),
 ) -> Path:
     """Convert `source` to the dialect "official", "diffusers" or "comfy", and return the target.
 
     A model's folder becomes a folder in that layout. One network (a file, or a folder of shards) becomes one
     file if the target ends in `.safetensors`, else a folder with its config. `dtype` casts transformers and
     text encoders, and a VAE or an encoder of audio if it is converted alone; without it tensors keep theirs, and
-    quantised ones become bfloat16. `progress` is called with (bytes written, bytes in all).
+    quantised ones become bfloat16. `progress` is called with (bytes written, bytes in all). `said` are fields of the
+    model's Layout in place of its own: its boundary, its scheduler.
 
     Raises CheckpointError if the source is not complete, OutputError if the target exists or has no room,
     OptionError for an unknown dialect, or one of LoRAs.
@@ -120,6 +124,7 @@ def convert(
             _write_one(part, target, dialect, counter, shard_bytes)
         else:
             layout.require_complete()
+            layout = replace(layout, **said)
             parts = {
                 name: _open(path, name, dialect, None if name in ("vae", "audio") else dtype, counter, stack)
                 for name, path in layout.parts.items()
@@ -278,15 +283,16 @@ def _write_diffusers(folder: Path, parts: Mapping[str, _Part], layout: Layout, s
         write_shards(folder / place, stem, part.infos, part.read, shard_bytes=shard_bytes)
         write_json(folder / place / "config.json", configs.diffusers(part.identity))
     tokenizer = _write_tokenizer(layout.parts["tokenizer"], folder / "tokenizer")
-    write_json(
-        folder / "scheduler" / "scheduler_config.json", configs.scheduler(first.identity, layout.shift)
-    )
+    scheduler = configs.scheduler(first.identity, layout.shift, layout.scheduler)
+    write_json(folder / "scheduler" / "scheduler_config.json", scheduler)
     index = configs.model_index(
         first.identity,
         experts=2 if "low" in parts else 1,
         boundary=layout.boundary,
         tokenizer=tokenizer,
     )
+    index["scheduler"] = ["diffusers", scheduler["_class_name"]]
+    index["_class_name"] = layout.pipeline or index["_class_name"]
     write_json(folder / "model_index.json", index)
 
 
