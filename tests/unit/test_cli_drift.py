@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wan22.cli import drift
 from wan22.cli.__main__ import main
 from wan22.errors import MediaError
 from wan22.media import video as video_module
@@ -94,11 +95,16 @@ def test_json_is_one_object_and_the_files_go_where_they_are_told(run, tmp_path):
     assert (tmp_path / "new" / "plot.png").exists()
 
 
-def test_numbers_and_plot_replace_their_own_kind_alone(run, tmp_path):
+def test_numbers_and_plot_replace_their_own_kind_alone(run, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     write(tmp_path / "video.mp4", video())
     named = ("video.mp4", "--plot", "plot.png", "-o", "numbers.json")
-    assert run(*named)[0] == run(*named)[0] == 0
+    assert run(*named)[0] == 0
+    found = drift._measure("video.mp4", None, lambda _: None)
+    monkeypatch.setattr(drift, "_measure", lambda *_: found)
+    monkeypatch.setattr("wan22.director.drift_plot.plot_drift", lambda _, part: part.write_text("anew"))
+    assert run(*named)[0] == 0
+    assert (tmp_path / "plot.png").read_text() == "anew"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["numbers.json", "plot.png", "video.mp4"]
     for option, name, text in (
         ("-o", "mine.json", '{"axes": 3}'),
