@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
-import shutil
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,15 +19,12 @@ from wan22.errors import (
     OptionError,
     OutputError,
     RequestError,
-    Wan22Error,
-    out_of_memory,
 )
 from wan22.fields import STORYBOARD
 from wan22.files import read_text
 from wan22.production import shots as production
+from wan22.production.boards import make_board
 from wan22.production.events import Quiet
-from wan22.production.join import check_join
-from wan22.production.join import join as join_shots
 from wan22.production.work import Machine, present
 
 if TYPE_CHECKING:
@@ -37,14 +32,9 @@ if TYPE_CHECKING:
 
     from wan22.catalog import Variant
     from wan22.engine import Engine
-    from wan22.storyboard.board import Board, Card
-    from wan22.storyboard.continuity import Continuity, Portrait
     from wan22.storyboard.script import Scene, Script
 
 _HOW = ("solver", "shift", "schedule", "sigmas", "boundary", "switch_step", "guidance", "guidance_rescale")
-JOINED = "video.mp4"
-_BOARD = ("board.json", "board.html", "board.pdf")
-_LOOKED_AT = 5  # frames of a shot for its portrait; the first, middle and last are on the board
 
 
 @o.takes(STORYBOARD)
@@ -84,56 +74,53 @@ def storyboard(
     script says. Prints the path of the board. Exit code 1 if a shot is not as asked or could not be made; everything
     else is there then.
     """
-    from wan22.media.own_files import check_own
-    from wan22.storyboard.script import read_script
-
     path = Path(script)
-    told = _overridden(
-        read_script(_text(path), path.name),
-        **{name: given[name] for name in ("model", "size", "fps", "negative", "steps", "seed")},
-    )
-    if given["model"] is not None:
-        told = replace(told, model_at="")  # it is of the command line
-    elif told.model is not None and (path.parent / told.model).exists():
-        told = replace(told, model=str(path.parent / told.model))  # as an image, beside the script first
-    settings = present({name: given[name] for name in _HOW})
+    told = _told(path, given)
     machine = machine_of(given)
     machine = replace(machine, model=told.model or (None if machine.whole else NANO))
     if plan:
-        _check_plan(told, machine, _shots(told, settings, path.parent), from_stills)
+        _check_plan(told, machine, _shots(told, given, path.parent), from_stills)
         _show_plan(told, report.answer(given["json"]))
         return
     if still_model is not None and not from_stills:
         raise OptionError("--still-model says who makes the images of --from-stills; give both")
-    folder = Path(output) if output is not None else Path("out") / path.stem
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file; a storyboard needs a folder: -o FOLDER")
+    folder = _folder(output, path.stem)
     with report.choose(given["json"]) as show:
-        shots = _shots(told, settings, path.parent)
+        shots = _shots(told, given, path.parent)
         _row(told, machine)
         engine = machine.load({}, given["lora"])
         stills = _stills(engine, replace(machine, model=still_model, parts={}), from_stills)
         studio = production.Studio(
             engine, folder, Quiet(show), production.judged, retry, stills, given["quality"]
         )
-        names = [*_BOARD, *(f"{_name(shot.scene)}{end}" for shot in shots for end in (".mp4", ".png"))]
-        check_own(folder, names)
-        canvases = studio.check(shots)
-        if join or film:
-            check_join(shots, canvases, folder / JOINED)
-        studio.clear()
-        board = _make(told, shots, studio, path.stem)
-        if join or film:
-            board = _joined(board, studio)
-        _publish(board, folder)
-        for card in board.cards:
-            show.note(f"shot {card.number}: {card.verdict}")
-        for number, why in board.not_made.items():
-            show.note(f"shot {number}: could not be made: {why}")
-        show.note(board.summary)
+        board = make_board(told, shots, studio, stem=path.stem, joined=join or film)
+        for line in board.lines():
+            show.note(line)
         show.made(str(folder / "board.html"), board.as_json())
     if board.failed:
         raise typer.Exit(1)
+
+
+def _told(path: Path, given: o.Given) -> Script:
+    """The script with what the command line says instead; its model lies beside it first, as its images do."""
+    from wan22.storyboard.script import read_script
+
+    told = _overridden(
+        read_script(_text(path), path.name),
+        **{name: given[name] for name in ("model", "size", "fps", "negative", "steps", "seed")},
+    )
+    if given["model"] is not None:
+        return replace(told, model_at="")  # it is of the command line
+    if told.model is not None and (path.parent / told.model).exists():
+        return replace(told, model=str(path.parent / told.model))
+    return told
+
+
+def _folder(output: str | None, stem: str) -> Path:
+    folder = Path(output) if output is not None else Path("out") / stem
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file; a storyboard needs a folder: -o FOLDER")
+    return folder
 
 
 def _text(path: Path) -> str:
@@ -196,10 +183,11 @@ def _show_plan(script: Script, show: report.Report) -> None:
         show.result(entry | more, (f"shot {scene.number} ({', '.join(about)}): {scene.prompt}",))
 
 
-def _shots(script: Script, settings: dict[str, Any], beside: Path) -> list[production.Shot]:
+def _shots(script: Script, given: o.Given, beside: Path) -> list[production.Shot]:
     """Each scene as a request. Raises MediaError, naming file, line and shot, for an image that cannot be read."""
     from wan22.types import Request
 
+    settings = present({name: given[name] for name in _HOW})
     common = present(
         {"size": script.size, "fps": script.fps, "steps": script.steps, "negative": script.negative}
     )
@@ -234,163 +222,3 @@ def _stills(engine: Engine, machine: Machine, wanted: bool) -> Engine | None:
             f"{engine.name} takes no image, so its videos cannot begin with stills: leave --from-stills out"
         )
     return engine if machine.model is None else machine.load({})
-
-
-def _make(script: Script, shots: list[production.Shot], studio: production.Studio, stem: str) -> Board:
-    """Make all shots; the board is written after each, so that it shows what is there at any moment.
-
-    A shot that cannot be made does not stop the others; if none can, the last reason is raised.
-    """
-    cards: list[Card] = []
-    portraits: list[Portrait] = []
-    not_made: dict[int, str] = {}
-    board = None
-    for shot in shots:
-        try:
-            take, takes = studio.make(shot)
-        except OutputError:
-            raise  # there is no room for the others either
-        except Exception as error:
-            if not (isinstance(error, Wan22Error) or out_of_memory(error)) or (
-                shot is shots[-1] and not cards
-            ):
-                raise
-            not_made[shot.scene.number] = " ".join(str(error).split()) or type(error).__name__
-            studio.events.note(f"shot {shot.scene.number} could not be made: {not_made[shot.scene.number]}")
-        else:
-            card, portrait = _card(shot, take, takes, studio)
-            cards.append(card)
-            portraits.append(portrait)
-        board = _board(script, cards, _together(portraits, cards, shots), not_made, studio, stem)
-        _write_values(board, studio.folder)
-    assert board is not None, "a script has shots"
-    for path in sorted(studio.folder.glob("shot-*.mp4")):
-        if path.name not in {card.video for card in cards}:
-            studio.events.note(f"note: {path} is of an earlier script; it is left as it is")
-    return board
-
-
-def _board(
-    script: Script,
-    cards: list[Card],
-    continuity: Continuity,
-    not_made: dict[int, str],
-    studio: production.Studio,
-    stem: str,
-) -> Board:
-    from wan22.storyboard.board import Board
-
-    return Board(
-        title=script.title or stem.replace("-", " ").replace("_", " "),
-        model=studio.engine.name,
-        subject=script.subject,
-        style=script.style,
-        shots=len(script.scenes),
-        cards=tuple(cards),
-        continuity=continuity,
-        not_made=dict(not_made),
-    )
-
-
-def _write_values(board: Board, folder: Path) -> None:
-    from wan22.media.own_files import written_own
-
-    with written_own(folder / "board.json") as part:
-        part.write_text(jsonlib.dumps(board.as_json(), ensure_ascii=False, indent=1) + "\n", "utf-8")
-
-
-def _joined(board: Board, studio: production.Studio) -> Board:
-    """The board with its shots joined; without, and a word on why, if some could not be made."""
-    if board.not_made:
-        studio.events.note(f"{JOINED} is not made: shots are missing")
-        return board
-    join_shots([studio.folder / card.video for card in board.cards], studio.folder / JOINED, board.title)
-    board = replace(board, video=JOINED)
-    _write_values(board, studio.folder)
-    return board
-
-
-def _card(
-    shot: production.Shot, take: production.Take, takes: int, studio: production.Studio
-) -> tuple[Card, Portrait]:
-    """Put the take in its place, and look at it."""
-    import numpy as np
-
-    from wan22.media.video import read_clip
-    from wan22.storyboard.board import Card
-    from wan22.storyboard.continuity import portrait
-
-    clip = read_clip(take.video, cover=(1, production.LOOKED_ROWS))
-    name = _name(shot.scene)
-    _put(take.video, studio.folder / f"{name}.mp4")
-    _put_still(take, read_clip(take.video, max_frames=1).frames[0], studio.folder / f"{name}.png")
-    some = clip.frames[np.linspace(0, len(clip.frames) - 1, _LOOKED_AT).round().astype(int)]
-    card = Card(
-        number=shot.scene.number,
-        prompt=shot.scene.prompt,
-        asked=shot.scene.spec.to_json(),
-        seed=take.seed,
-        recipe=take.key,
-        video=f"{name}.mp4",
-        still=f"{name}.png",
-        seconds=len(clip.frames) / clip.fps,
-        take=take.number,
-        takes=takes,
-        verdicts=take.verdicts,
-        frames=some[[0, _LOOKED_AT // 2, _LOOKED_AT - 1]],
-        remark=production.unmeasured(clip.frames),
-    )
-    return card, portrait(some)
-
-
-def _together(portraits: list[Portrait], cards: list[Card], shots: list[production.Shot]) -> Continuity:
-    from wan22.storyboard.continuity import compare
-
-    by_number = {shot.scene.number: shot.scene for shot in shots}
-    scenes = [by_number[card.number] for card in cards]
-    return compare(portraits, [scene.spec for scene in scenes], [bool(scene.subject) for scene in scenes])
-
-
-def _put(source: Path, target: Path) -> None:
-    """Copy a take to its shot's name, unless it is there."""
-    from wan22.media.own_files import written_own
-
-    if target.is_file() and production.digest(target) == production.digest(source):
-        return
-    with written_own(target) as part:
-        shutil.copyfile(source, part)
-
-
-def _put_still(take: production.Take, first: np.ndarray, target: Path) -> None:
-    """The shot's image: what its video was made from, or else its first frame, with the video's recipe."""
-    from wan22.media.image import read_image, save
-    from wan22.media.own_files import written_own
-    from wan22.media.recipe import read_recipe
-
-    if take.still is not None:
-        _put(take.still, target)
-        return
-    recipe = read_recipe(take.video)
-    try:
-        same = target.is_file() and (read_image(target) == first).all() and read_recipe(target) == recipe
-    except MediaError:
-        same = False
-    if not same:
-        with written_own(target) as part:
-            save(part, first, "png", recipe)
-
-
-def _name(scene: Scene) -> str:
-    """What the files of a shot are called."""
-    return f"shot-{scene.number:02d}"
-
-
-def _publish(board: Board, folder: Path) -> None:
-    from wan22.media.own_files import written_own
-    from wan22.storyboard.board import html
-    from wan22.storyboard.sheet import write_sheet
-
-    with written_own(folder / "board.html") as part:
-        part.write_text(html(board), "utf-8")
-    with written_own(folder / "board.pdf") as part:
-        write_sheet(board, part)

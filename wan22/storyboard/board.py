@@ -114,6 +114,12 @@ class Board:
         lost = f" · not made: {', '.join(map(str, self.not_made))}" if self.not_made else ""
         return f"{len(self.cards)} of {self.shots} shots{lost} · {kept}{unchecked}{together}"
 
+    def lines(self) -> list[str]:
+        """What came of every shot, and the summary, for a person."""
+        lines = [f"shot {card.number}: {card.verdict}" for card in self.cards]
+        lines += [f"shot {number}: could not be made: {why}" for number, why in self.not_made.items()]
+        return [*lines, self.summary]
+
     def as_json(self) -> dict[str, Any]:
         """The whole board as JSON values."""
         return {
