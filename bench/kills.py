@@ -44,11 +44,12 @@ name = "nano"
 rank = 2
 [data]
 sources = "clips"
-size = [64, 64]
-frames = 5
+size = [96, 96]
+frames = 17
 fps = 8
 [optimiser]
 steps = 6
+warmup = 1
 """
 _COLUMNS = ("runs", "kills", "same", "lost", "half", "unknown", "left", "failed")
 _SMALL = ("--size", "64x64", "--steps", "4")
@@ -219,7 +220,7 @@ def main() -> int:
         kind = KINDS[name]
         with tempfile.TemporaryDirectory() as place:
             base = Path(place)
-            write_clips(base / "clips", shots_with(3, 0, {}), seed=0, size=(64, 64), frames=9)
+            write_clips(base / "clips", shots_with(3, 0, {}), seed=0, size=(64, 64), frames=17)
             whole = Run(kind, base / "whole", base / "clips")
             former = base / f"former-{whole.made.name}"
             if kind.old:

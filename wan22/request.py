@@ -404,7 +404,7 @@ def _check_pose(pose: Clip) -> None:
 
 def _check_inputs(request: Request, variant: Variant) -> None:
     _check_audio(request, variant)
-    for name in ("color_match", "strength", "seed", "clips"):
+    for name in ("color_match", "strength", "seed"):
         field = fields.BY_NAME[name]
         fields.check(name, getattr(request, field.of))
     images = [p for p in (request.image, request.last_image) if p is not None]

@@ -274,7 +274,7 @@ FIELDS: tuple[Field, ...] = (
         "~patch_embedding for a LoRA of text to video on image to video.",
         group="How",
         kind="lora",
-        metavar="FILE[:STRENGTH][@high|low][~PART]",
+        metavar="FILE[:STRENGTH][@high|low]",
         shown_default="strength 1, on the expert that the file says",
         commands=MAKERS,
         foreign=("lora-path", "lora-weights", "loras", "lora-name", "adapter", "lora-dir", "lora-scale"),

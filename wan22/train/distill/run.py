@@ -152,7 +152,7 @@ def _claim(folder: Path, engine: Engine, recipe: DistillRecipe, prompts: Sequenc
     facts = json.loads(json.dumps(facts))
     path = folder / "run.json"
     if not path.is_file():
-        check_new(folder, ("trajectories", "own", "checkpoints", "fast"))
+        check_new(folder, ("own", "checkpoints", "fast"))  # trajectories may be copied from another run
         write_json(path, facts)
         return
     there = read_json(path, CheckpointError, remedy=f"Remove {folder} to begin anew.")
