@@ -173,3 +173,15 @@ def test_decode_finds_the_audio_beside_the_latents_or_says_that_it_is_missing(en
     code, _, err = run("decode", latents, "-o", "three.mp4")
     assert code == 0 and "is not kept: " in err and "a.mp4, which is not beside it" in err
     assert not probe("two.mp4").has_audio and not probe("three.mp4").has_audio
+
+
+@pytest.mark.parametrize("output", ["a.mp4", "./a.mp4", "link.mp4"])
+@pytest.mark.parametrize("option", ["--video", "--from"])
+def test_what_a_video_is_made_from_is_not_replaced(engine, run, output, option):
+    assert run("generate", "p", "-o", "a.mp4")[0] == 0
+    Path("link.mp4").symlink_to("a.mp4")
+    before = Path("a.mp4").read_bytes()
+    prompt = ("p",) if option == "--video" else ()
+    code, _, err = run("generate", *prompt, option, "a.mp4", "-o", output)
+    assert code == 2 and f"{output} is what the video is made from" in err
+    assert Path("a.mp4").read_bytes() == before

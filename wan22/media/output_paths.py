@@ -105,6 +105,14 @@ def free(path: PathLike, *, latents: bool = True) -> str:
     return next(name for name in names(path) if not is_taken(name, latents=latents))
 
 
+def same_file(one: PathLike, other: PathLike) -> bool:
+    """Whether both names are of one file or folder that is there."""
+    try:
+        return Path(one).samefile(other)
+    except OSError:
+        return False
+
+
 def place(
     asked: str | None, default: str, *, overwrite: bool = True, still: bool = False, latents: bool = True
 ) -> tuple[str, Existing]:

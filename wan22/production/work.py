@@ -213,7 +213,7 @@ def _request(work: Work, track: AudioTrack | None) -> Request:
 
 def _target(work: Work) -> Target:
     """Where the result goes: as typed, beside the video that is made again, or under out/."""
-    from wan22.media.output_paths import place
+    from wan22.media.output_paths import place, same_file
 
     if work.source is not None:
         default = Target(work.source).tagged("again").path
@@ -228,6 +228,9 @@ def _target(work: Work) -> Target:
         )
     if not is_image(path) and work.suffix == ".png":
         raise OutputError(f"{path} is no image, and `wan22 image` makes one; use a .png, .jpg or .webp")
+    inputs = (work.source, *work.files.values(), work.audio.audio, work.audio.voice_sample)
+    if any(name is not None and same_file(name, path) for name in inputs):
+        raise OutputError(f"{path} is what the video is made from, and stays; name another output")
     return Target(path, work.quality, work.codec, existing, work.machine.options)
 
 
