@@ -45,7 +45,7 @@ DIT = DiTArch(
     dim=32,
     ffn_dim=32,
     heads=2,
-    layers=2,
+    layers=1,
     text_dim=16,
     text_len=64,
     freq_dim=32,
@@ -110,7 +110,7 @@ def fresh_model() -> RewardModel:
 
 def test_a_reward_model_learns_what_videos_show_and_is_examined_on_others(tmp_path):
     said: list[str] = []
-    state = train_reward_model(reward_model_recipe(150), [videos()], tmp_path, log=said.append)
+    state = train_reward_model(reward_model_recipe(110), [videos()], tmp_path, log=said.append)
     assert state.done
     shares = dict(part.rsplit(" ", 1) for part in said[-1].partition(": ")[2].split(", "))
     assert set(shares) == set(AXES)
