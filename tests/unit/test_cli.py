@@ -48,7 +48,7 @@ def test_options_reach_the_request_and_the_engine(engine, run):
     assert (request.size, request.frames, request.fps, request.solver) == ((96, 64), 9, 12, "euler")
     assert (request.shift, request.guidance, request.negative, request.steps) == (3, (3, 4), "", None)
     assert request.guidance_rescale == 0.7
-    machine = {"model": "fake", "device": "cpu", "dtype": "float32", "memory": "auto"}
+    machine = {"model": "fake", "device": "cpu", "dtype": "float32"}
     assert engine.loaded == machine | {"parts": {}, "task": "t2v"}
 
 

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from wan22.arch import DiTArch
-from wan22.models.block import Linear, TimeRows
+from wan22.models.block import TimeRows
 from wan22.models.dit import NoiseLevels, WanDiT
+from wan22.models.linear import Linear
 from wan22.ops.attention import sdpa
 from wan22.ops.rope import rotation
 

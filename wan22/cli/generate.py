@@ -65,7 +65,7 @@ def as_work(given: o.Given, suffix: str) -> Work:
 
 def machine(given: o.Given) -> Machine:
     """With what to work, as typed."""
-    return Machine(given["model"], given["device"], given["dtype"], given["memory"], given.parts())
+    return Machine(given["model"], given.engine(), given.parts())
 
 
 TASKS = ("t2v", "i2v", "v2v", "s2v")

@@ -55,6 +55,10 @@ class Given:
         """The files that were given in place of a model's own, by part."""
         return {part: path for part in fields.PARTS if (path := self[part]) is not None}
 
+    def engine(self) -> dict[str, Any]:
+        """What was given of how the engine works: keywords of `wan22.load`."""
+        return {name: self[name] for name in fields.OPTIONS if said(self[name])}
+
     def files(self) -> dict[str, str]:
         """The images and videos that were given, by the names of the request's fields."""
         return {

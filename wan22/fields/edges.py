@@ -1,4 +1,4 @@
-"""What stands around a video: direction, speech, where it goes, and with which model it is made."""
+"""What stands around a video: direction, speech, and where it goes."""
 
 from wan22.fields.field import (
     CLI,
@@ -6,7 +6,6 @@ from wan22.fields.field import (
     IMAGE,
     MAKERS,
     STORYBOARD,
-    TRAIN,
     VIDEO,
     Field,
     Rule,
@@ -24,22 +23,6 @@ def _directed(name: str, help: str, *, commands: tuple[str, ...] = (VIDEO, IMAGE
         commands=commands,
         choices=name,
     )
-
-
-def _part(name: str, help: str, shown_default: str = "") -> Field:
-    return Field(
-        name=name,
-        help=help,
-        group="Memory",
-        kind="file",
-        metavar="FILE",
-        shown_default=shown_default,
-        commands=(*MAKERS, DECODE, TRAIN),
-    )
-
-
-PARTS = ("high", "low", "dit", "vae", "text", "tokenizer")
-"""The parts of a model that can be named by file; a field each."""
 
 
 FIELDS: tuple[Field, ...] = (
@@ -196,55 +179,6 @@ FIELDS: tuple[Field, ...] = (
         default=False,
         where=CLI,
         commands=(*MAKERS, DECODE),
-    ),
-    Field(
-        name="model",
-        help="A catalogue name or a folder.",
-        group="Memory",
-        metavar="NAME|PATH",
-        shown_default="nano",
-        choices="model",
-        commands=(*MAKERS, DECODE),
-        foreign=("ckpt-dir", "ckpt", "checkpoint", "model-path", "model-id", "unet-name", "ckpt-name", "pretrained"),
-    ),
-    _part("high", "The high-noise expert: a weight file or folder, in place of the model's own."),
-    _part("low", "The low-noise expert, likewise."),
-    _part("dit", "The transformer of a model of one network, likewise."),
-    _part("vae", "The VAE, likewise."),
-    _part("text", "The text encoder, likewise."),
-    _part("tokenizer", "A tokenizer.json, a spiece.model, or a folder with one.", "what lies with the text encoder"),
-    Field(
-        name="device",
-        help="cpu, cuda, cuda:1, mps.",
-        group="Memory",
-        metavar="D",
-        shown_default="auto, the fastest here",
-        choices="device",
-        commands=(*MAKERS, DECODE),
-        foreign=("device-id", "gpu", "cuda"),
-    ),
-    Field(
-        name="dtype",
-        help="float32, bfloat16, float16.",
-        group="Memory",
-        metavar="T",
-        shown_default="auto, fit for the device",
-        choices="dtype",
-        commands=(*MAKERS, DECODE),
-        foreign=("convert-model-dtype", "torch-dtype", "precision", "fp16", "bf16", "weight-dtype", "param-dtype"),
-    ),
-    Field(
-        name="memory",
-        help="Where weights wait for their turn: device, host or disk.",
-        group="Memory",
-        metavar="PLAN",
-        shown_default="auto, from what is free",
-        choices="memory",
-        commands=(*MAKERS, DECODE),
-        foreign=(
-            "offload-model", "t5-cpu", "offload", "cpu-offload", "enable-model-cpu-offload", "lowvram", "low-vram",
-            "enable-sequential-cpu-offload", "novram", "highvram", "vae-tiling", "enable-vae-tiling",
-        ),
     ),
 )  # fmt: skip
 """In the order of the help within each group."""

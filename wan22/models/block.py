@@ -18,24 +18,10 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from wan22.models.linear import Linear
 from wan22.ops.attention import Attention
-from wan22.ops.linear import linear
 from wan22.ops.norm import layer_norm, rms_norm
 from wan22.ops.rope import Rotation, rotate
-
-
-class Linear(nn.Linear):
-    """A linear layer that computes in its weight's dtype, whatever comes in."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return linear(x.to(self.weight.dtype), self.weight, self.bias)
-
-
-class Linear32(nn.Linear):
-    """A linear layer that computes in float32, whatever its weight is stored in."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return linear(x.float(), self.weight.float(), self.bias.float())
 
 
 class Gain(nn.Module):

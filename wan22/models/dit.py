@@ -23,7 +23,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from wan22.arch import DiTArch
-from wan22.models.block import Block, Linear, Linear32, Memory, TimeRows
+from wan22.models.block import Block, Memory, TimeRows
+from wan22.models.linear import Linear, Linear32
 from wan22.ops.attention import Attention, attend
 from wan22.ops.linear import linear
 from wan22.ops.norm import layer_norm

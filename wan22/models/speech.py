@@ -19,8 +19,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from wan22.arch import DiTArch, SpeechArch
-from wan22.models.block import CrossAttention, Linear, Memory
+from wan22.models.block import CrossAttention, Memory
 from wan22.models.dit import ExtraTokens, PatchEmbedding, WanDiT
+from wan22.models.linear import Linear
 from wan22.ops.attention import Attention, attend
 from wan22.ops.linear import linear
 from wan22.ops.norm import layer_norm

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wan22.errors import CheckpointError, OptionError, OutputError
+from wan22.fields import REPEATED
 from wan22.production import rerender
 from wan22.production.audio import AudioOptions, AudioTrack, of_video
 from wan22.production.direction import Direction, directed, kept, show_change
@@ -29,14 +30,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Machine:
-    """With what to work, as typed; None: from the recipe, or the default. `parts` are files in place of the model's
-    own, by part, or all of it; `task` is what is asked for, which chooses among several models in one folder.
+    """With what to work, as typed; what is not comes from the recipe, or is the default. `engine` are keywords of
+    `wan22.load` (`fields.OPTIONS`), `parts` files in place of the model's own, by part, or all of it; `task` is what is
+    asked for, which chooses among several models in one folder.
     """
 
     model: str | None = None
-    device: str | None = None
-    dtype: str | None = None
-    memory: str | None = None
+    engine: Mapping[str, Any] = field(default_factory=dict)
     parts: Mapping[str, str] = field(default_factory=dict)
     task: str | None = None
 
@@ -69,9 +69,7 @@ class Machine:
             load,
             parts=self.parts,
             task=self.task,
-            device=self.device or "auto",
-            dtype=self.dtype or recipe.get("dtype") or "auto",
-            memory=self.memory or "auto",
+            **{name: recipe[name] for name in REPEATED if recipe.get(name) is not None} | self.engine,
         )
         if self.model or self.whole or not recipe:
             return assemble(self.model)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from wan22.errors import KeysError, OptionError
-from wan22.models.block import Linear, Linear32
+from wan22.models.linear import Linear, Linear32
 from wan22.train.int8 import Int8Linear, freeze_int8
 
 __all__ = ["GROUPS", "USUAL", "Adapted", "Adapters", "attach", "checkpoint_blocks", "freeze_int8"]

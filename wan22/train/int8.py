@@ -14,7 +14,7 @@ from jaxtyping import Float, Int8
 from torch import Tensor, nn
 
 from wan22.errors import OptionError
-from wan22.models.block import Linear
+from wan22.models.linear import Linear
 
 _LEVELS = 127
 

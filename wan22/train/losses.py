@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from wan22.catalog import Variant
 from wan22.errors import CheckpointError, OptionError
-from wan22.models.block import Linear32
 from wan22.models.dit import NoiseLevels, WanDiT
+from wan22.models.linear import Linear32
 from wan22.models.speech import AudioEncoder, SpeechDiT
 from wan22.ops.attention import sdpa
 from wan22.train.flow_matching import eager_attention, velocity_error

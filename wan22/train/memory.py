@@ -19,7 +19,8 @@ from wan22.arch import DiTArch
 from wan22.assembly import FLOAT32
 from wan22.catalog import Variant
 from wan22.errors import OptionError, choose
-from wan22.models.block import Block, Linear, TimeRows
+from wan22.models.block import Block, TimeRows
+from wan22.models.linear import Linear
 from wan22.models.speech import Injector
 from wan22.ops.attention import Attention, sdpa
 from wan22.train.adapt import Adapted

@@ -9,8 +9,8 @@ import torch
 from unit.tiny import random_weights, tiny_speech_variant, tiny_variant
 
 from wan22.errors import KeysError, OptionError
-from wan22.models.block import Linear
 from wan22.models.dit import NoiseLevels, WanDiT
+from wan22.models.linear import Linear
 from wan22.models.speech import SpeechDiT
 from wan22.train.adapt import Adapted, attach, checkpoint_blocks
 from wan22.train.int8 import Int8Linear, dequantise, freeze_int8, quantise

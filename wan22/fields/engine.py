@@ -1,0 +1,76 @@
+"""With which model a video is made, and how the engine works on this machine."""
+
+from typing import Any
+
+from wan22.fields.field import DECODE, MAKERS, TRAIN, Field
+
+
+def _part(name: str, help: str, shown_default: str = "") -> Field:
+    return Field(
+        name=name,
+        help=help,
+        group="Memory",
+        kind="file",
+        metavar="FILE",
+        shown_default=shown_default,
+        commands=(*MAKERS, DECODE, TRAIN),
+    )
+
+
+def _option(name: str, help: str, **more: Any) -> Field:
+    """A keyword of `wan22.load` that changes speed and memory, and not what is asked."""
+    return Field(name=name, help=help, group="Memory", choices=name, commands=(*MAKERS, DECODE), **more)
+
+
+PARTS = ("high", "low", "dit", "vae", "text", "tokenizer")
+"""The parts of a model that can be named by file; a field each."""
+
+OPTIONS = ("device", "dtype", "memory")
+"""The keywords of `wan22.load` that say how the engine works; a field each."""
+
+REPEATED = ("dtype",)
+"""Those that change numbers: a recipe says them, and `--from` repeats them."""
+
+FIELDS: tuple[Field, ...] = (
+    Field(
+        name="model",
+        help="A catalogue name or a folder.",
+        group="Memory",
+        metavar="NAME|PATH",
+        shown_default="nano",
+        choices="model",
+        commands=(*MAKERS, DECODE),
+        foreign=("ckpt-dir", "ckpt", "checkpoint", "model-path", "model-id", "unet-name", "ckpt-name", "pretrained"),
+    ),
+    _part("high", "The high-noise expert: a weight file or folder, in place of the model's own."),
+    _part("low", "The low-noise expert, likewise."),
+    _part("dit", "The transformer of a model of one network, likewise."),
+    _part("vae", "The VAE, likewise."),
+    _part("text", "The text encoder, likewise."),
+    _part("tokenizer", "A tokenizer.json, a spiece.model, or a folder with one.", "what lies with the text encoder"),
+    _option(
+        "device",
+        "cpu, cuda, cuda:1, mps.",
+        metavar="D",
+        shown_default="auto, the fastest here",
+        foreign=("device-id", "gpu", "cuda"),
+    ),
+    _option(
+        "dtype",
+        "float32, bfloat16, float16.",
+        metavar="T",
+        shown_default="auto, fit for the device",
+        foreign=("convert-model-dtype", "torch-dtype", "precision", "fp16", "bf16", "weight-dtype", "param-dtype"),
+    ),
+    _option(
+        "memory",
+        "Where weights wait for their turn: device, host or disk.",
+        metavar="PLAN",
+        shown_default="auto, from what is free",
+        foreign=(
+            "offload-model", "t5-cpu", "offload", "cpu-offload", "enable-model-cpu-offload", "lowvram", "low-vram",
+            "enable-sequential-cpu-offload", "novram", "highvram", "vae-tiling", "enable-vae-tiling",
+        ),
+    ),
+)  # fmt: skip
+"""In the order of the help within each group."""
