@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from wan22.arch import DiTArch
-from wan22.models.block import TimeRows
 from wan22.models.dit import NoiseLevels, WanDiT
 from wan22.models.linear import Linear
 from wan22.ops.attention import sdpa
+from wan22.ops.fused import Rows, norm_modulate
 from wan22.ops.rope import rotation
 
 ARCH = DiTArch(4, 4, dim=48, ffn_dim=64, heads=2, layers=2, text_dim=16, text_len=8, freq_dim=32)
@@ -60,7 +60,7 @@ def test_equal_levels_of_all_tokens_are_one_level(network, x):
 def test_no_vector_of_levels_is_as_long_as_the_video(network):
     _, six = network.read_time(NoiseLevels.per_token(torch.tensor([0.0] * 6 + [777.0] * 6)))
     assert six.rows.shape == (1, 2, 6, ARCH.dim)
-    assert six.part(3).shape == (1, TOKENS, ARCH.dim)
+    assert six.parts()[3].spread().shape == (1, TOKENS, ARCH.dim)
 
 
 @pytest.mark.parametrize("lengths", [(1, 5), (3, 8), (8, 8), (2, 2)])
@@ -135,19 +135,17 @@ def test_precision_in_bfloat16_is_the_official_one(network, x):
             "ffn.2",
         ):
             assert seen[f"{block}.{part}"][1] == half, part
-        assert seen[f"{block}.self_attn.norm_q"] == (half, full)
-        assert seen[f"{block}.norm3"][1] == full
+        assert seen[f"{block}.self_attn.norm_q"] == (half, half)
     for part in ("time_embedding.0", "time_embedding.2", "time_projection.1", "head.head"):
         assert seen[part][1] == full, part
 
 
 @torch.inference_mode()
-def test_the_first_norm_of_the_video_is_rounded_and_later_ones_are_not(network):
-    block = network.blocks[0]
-    time = TimeRows(torch.zeros(1, 1, 6, ARCH.dim), None).plus(block.modulation * 0)
+def test_the_first_norm_of_the_video_is_rounded_and_later_ones_are_not():
+    nothing = Rows(torch.zeros(1, 1, ARCH.dim))
     stream = noise(1, TOKENS, ARCH.dim)
-    first = block._modulated(stream.bfloat16(), time, 0)
-    later = block._modulated(stream.bfloat16().float(), time, 0)
+    first = norm_modulate(stream.bfloat16(), nothing, nothing, 1e-6)
+    later = norm_modulate(stream.bfloat16().float(), nothing, nothing, 1e-6)
     assert first.dtype == later.dtype == torch.float32
     assert torch.equal(first, later.bfloat16().float())
     assert not torch.equal(first, later)

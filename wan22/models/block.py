@@ -20,41 +20,34 @@ from torch import Tensor, nn
 
 from wan22.models.linear import Linear
 from wan22.ops.attention import Attention
-from wan22.ops.norm import layer_norm, rms_norm
-from wan22.ops.rope import Rotation, rotate
+from wan22.ops.fused import Rows, add_norm_modulate, gated_add, gated_add_norm, norm_modulate, norm_rotate
+from wan22.ops.rope import Rotation
 
 
 class Gain(nn.Module):
-    """The weight of an RMS norm over the full width, all heads jointly."""
+    """An RMS norm over the full width, all heads jointly, with a weight; then the rotation, if there is one."""
 
     def __init__(self, dim: int, eps: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(dim))
         self.eps = eps
 
-    def forward(self, x: Tensor) -> Tensor:
-        return rms_norm(x, self.weight, self.eps)
-
-
-class LayerNorm(nn.LayerNorm):
-    """An affine layer norm in float32."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return layer_norm(x, self.weight, self.bias, self.eps)
+    def forward(self, x: Float[Tensor, "b l n e"], table: Rotation | None = None) -> Float[Tensor, "b l n e"]:
+        return norm_rotate(x, self.weight, table, self.eps)
 
 
 class TimeRows(NamedTuple):
     """Vectors of the distinct noise levels, and which level each token has (None: all tokens the first).
 
-    rows: float32 (b, k, parts, d). Only the part in use is ever spread over the tokens, one (b, l, d) at a time.
+    rows: float32 (b, k, parts, d).
     """
 
     rows: Float[Tensor, "b k parts d"]
     index: Tensor | None
 
-    def part(self, i: int) -> Float[Tensor, " b #l d"]:
-        rows = self.rows[:, :, i]
-        return rows if self.index is None else rows[:, self.index]
+    def parts(self) -> tuple[Rows, ...]:
+        """Each part by itself."""
+        return tuple(Rows(part, self.index) for part in self.rows.unbind(2))
 
     def first(self, tokens: int) -> "TimeRows":
         """The rows of the first `tokens`."""
@@ -82,10 +75,10 @@ class SelfAttention(nn.Module):
         self.norm_q, self.norm_k = Gain(dim, eps), Gain(dim, eps)
 
     def forward(self, x: Tensor, table: Rotation, attention: Attention) -> Tensor:
-        q, k, v = self.norm_q(self.q(x)), self.norm_k(self.k(x)), self.v(x)
-        q, k, v = (rearrange(a, "b l (n e) -> b l n e", n=self.heads) for a in (q, k, v))
-        q, k = rotate(q, table).to(v.dtype), rotate(k, table).to(v.dtype)
-        return self.o(attention(q, k, v).flatten(2))
+        q, k, v = (
+            rearrange(part(x), "b l (n e) -> b l n e", n=self.heads) for part in (self.q, self.k, self.v)
+        )
+        return self.o(attention(self.norm_q(q, table), self.norm_k(k, table), v).flatten(2))
 
 
 class CrossAttention(nn.Module):
@@ -99,13 +92,11 @@ class CrossAttention(nn.Module):
 
     def read(self, text: Float[Tensor, "b s d"], bias: Tensor | None) -> Memory:
         """Project the embedded text to this block's keys and values."""
-        v = self.v(text)
-        k = self.norm_k(self.k(text)).to(v.dtype)
-        k, v = (rearrange(a, "b s (n e) -> b s n e", n=self.heads) for a in (k, v))
-        return Memory(k, v, bias)
+        k, v = (rearrange(part(text), "b s (n e) -> b s n e", n=self.heads) for part in (self.k, self.v))
+        return Memory(self.norm_k(k), v, bias)
 
     def forward(self, x: Tensor, memory: Memory, attention: Attention) -> Tensor:
-        q = rearrange(self.norm_q(self.q(x)), "b l (n e) -> b l n e", n=self.heads).to(memory.v.dtype)
+        q = self.norm_q(rearrange(self.q(x), "b l (n e) -> b l n e", n=self.heads))
         return self.o(attention(q, *memory).flatten(2))
 
 
@@ -120,7 +111,7 @@ class Block(nn.Module):
         super().__init__()
         self.eps = eps
         self.self_attn = SelfAttention(dim, heads, eps)
-        self.norm3 = LayerNorm(dim, eps)
+        self.norm3 = nn.LayerNorm(dim, eps)
         self.cross_attn = CrossAttention(dim, heads, eps)
         self.ffn = nn.Sequential(Linear(dim, ffn_dim), nn.GELU("tanh"), Linear(ffn_dim, dim))
         self.modulation = nn.Parameter(torch.randn(1, 6, dim).div_(dim**0.5))
@@ -128,11 +119,12 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, time: TimeRows, table: Rotation, memory: Memory, attention: Attention
     ) -> Float[Tensor, "b l d"]:
-        m = time.plus(self.modulation)
-        x = x + self.self_attn(self._modulated(x, m, 0), table, attention) * m.part(2)
-        x = x + self.cross_attn(self.norm3(x), memory, attention)
-        return x + self.ffn(self._modulated(x, m, 3)) * m.part(5)
-
-    def _modulated(self, x: Tensor, m: TimeRows, first: int) -> Tensor:
-        normed = layer_norm(x, eps=self.eps).to(x.dtype)
-        return torch.addcmul(m.part(first), normed.float(), 1 + m.part(first + 1))
+        shift, scale, gate, shift2, scale2, gate2 = time.plus(self.modulation).parts()
+        h = norm_modulate(x, shift, scale, self.eps, self.self_attn.q.dtype)
+        y = self.self_attn(h, table, attention)
+        x, h = gated_add_norm(
+            x, y, gate, self.norm3.weight, self.norm3.bias, self.eps, self.cross_attn.q.dtype
+        )
+        y = self.cross_attn(h, memory, attention)
+        x, h = add_norm_modulate(x, y, shift2, scale2, self.eps, self.ffn[0].dtype)
+        return gated_add(x, self.ffn(h), gate2)

@@ -26,8 +26,8 @@ from wan22.arch import DiTArch
 from wan22.models.block import Block, Memory, TimeRows
 from wan22.models.linear import Linear, Linear32
 from wan22.ops.attention import Attention, attend
+from wan22.ops.fused import norm_modulate
 from wan22.ops.linear import linear
-from wan22.ops.norm import layer_norm
 from wan22.ops.rope import Rotation, rotation
 
 Patch = tuple[int, int, int]
@@ -122,8 +122,8 @@ class Head(nn.Module):
         self.modulation = nn.Parameter(torch.randn(1, 2, dim).div_(dim**0.5))
 
     def forward(self, x: Float[Tensor, "b l d"], time: TimeRows) -> Float[Tensor, "b l p"]:
-        m = time.plus(self.modulation)
-        return self.head(torch.addcmul(m.part(0), layer_norm(x, eps=self.eps), 1 + m.part(1)))
+        shift, scale = time.plus(self.modulation).parts()
+        return self.head(norm_modulate(x, shift, scale, self.eps))
 
 
 class WanDiT(nn.Module):

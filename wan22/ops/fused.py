@@ -1,0 +1,87 @@
+"""What stands between the matrix products of the networks: norms, modulation, rotation, gates, activations.
+
+Each function is one pass over memory where a kernel does it (a read and a write of the stream); here is the reference
+in plain PyTorch, whose roundings are the official release's. Norms are float32 inside; `dtype` is what comes out.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from wan22.ops.norm import channel_norm, layer_norm, rms_norm
+from wan22.ops.rope import Rotation, rotate
+
+
+class Rows(NamedTuple):
+    """A vector for every token, kept once for each distinct one: `index` says which is whose (None: all the first).
+
+    `values` float32 (b, k, d). Only where it is used is it spread over the tokens, by a kernel never.
+    """
+
+    values: Float[Tensor, "b k d"]
+    index: Int[Tensor, " l"] | None = None
+
+    def spread(self) -> Float[Tensor, " b #l d"]:
+        """One row for every token, or one for all."""
+        return self.values if self.index is None else self.values[:, self.index]
+
+
+def norm_modulate(
+    x: Float[Tensor, "b l d"], shift: Rows, scale: Rows, eps: float, dtype: torch.dtype = torch.float32
+) -> Float[Tensor, "b l d"]:
+    """Layer norm, rounded to x's dtype, times (1 + scale), plus shift (spec: transformer, section 5)."""
+    normed = layer_norm(x, eps=eps).to(x.dtype)
+    return torch.addcmul(shift.spread(), normed.float(), 1 + scale.spread()).to(dtype)
+
+
+def norm_rotate(
+    x: Float[Tensor, "b l n e"], gain: Float[Tensor, " n*e"], table: Rotation | None, eps: float
+) -> Float[Tensor, "b l n e"]:
+    """RMS norm over all heads jointly, times gain, then turned by the tokens' positions (no `table`: not turned).
+
+    The norm is rounded to x's dtype before the gain, and the whole at the end.
+    """
+    normed = rms_norm(x.flatten(2), gain, eps).view(x.shape)
+    return (normed if table is None else rotate(normed, table)).to(x.dtype)
+
+
+def gated_add(
+    x: Float[Tensor, "b l d"], y: Float[Tensor, "b l d"], gate: Rows | None = None
+) -> Float[Tensor, "b l d"]:
+    """x + y gate, float32 with a gate; without one, x + y."""
+    return x + y if gate is None else x + y * gate.spread()
+
+
+def gated_add_norm(
+    x: Float[Tensor, "b l d"],
+    y: Float[Tensor, "b l d"],
+    gate: Rows,
+    weight: Float[Tensor, " d"],
+    bias: Float[Tensor, " d"],
+    eps: float,
+    dtype: torch.dtype = torch.float32,
+) -> tuple[Float[Tensor, "b l d"], Float[Tensor, "b l d"]]:
+    """Return x + y gate, and its affine layer norm."""
+    x = gated_add(x, y, gate)
+    return x, layer_norm(x, weight, bias, eps).to(dtype)
+
+
+def add_norm_modulate(
+    x: Float[Tensor, "b l d"],
+    y: Float[Tensor, "b l d"],
+    shift: Rows,
+    scale: Rows,
+    eps: float,
+    dtype: torch.dtype = torch.float32,
+) -> tuple[Float[Tensor, "b l d"], Float[Tensor, "b l d"]]:
+    """Return x + y, and its modulated layer norm."""
+    x = gated_add(x, y)
+    return x, norm_modulate(x, shift, scale, eps, dtype)
+
+
+def norm_silu(x: Float[Tensor, "b c *grid"], gamma: Float[Tensor, " c *ones"]) -> Float[Tensor, "b c *grid"]:
+    """The VAE's norm over channels, then SiLU."""
+    return F.silu(channel_norm(x, gamma), inplace=True)
