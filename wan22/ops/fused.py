@@ -49,10 +49,13 @@ def norm_rotate(
 
 
 def gated_add(
-    x: Float[Tensor, "b l d"], y: Float[Tensor, "b l d"], gate: Rows | None = None
+    x: Float[Tensor, "b l d"], y: Float[Tensor, "b l d"], gate: Rows | None = None, out: Tensor | None = None
 ) -> Float[Tensor, "b l d"]:
-    """x + y gate, float32 with a gate; without one, x + y."""
-    return x + y if gate is None else x + y * gate.spread()
+    """x + y gate, float32 with a gate; without one, x + y. It is written to `out`, which may be x, where no gradient
+    is asked.
+    """
+    change = y if gate is None else y * gate.spread()
+    return x + change if out is None else torch.add(x, change, out=out)
 
 
 def gated_add_norm(
@@ -63,9 +66,10 @@ def gated_add_norm(
     bias: Float[Tensor, " d"],
     eps: float,
     dtype: torch.dtype = torch.float32,
+    out: Tensor | None = None,
 ) -> tuple[Float[Tensor, "b l d"], Float[Tensor, "b l d"]]:
-    """Return x + y gate, and its affine layer norm."""
-    x = gated_add(x, y, gate)
+    """Return x + y gate (in `out`, see `gated_add`), and its affine layer norm."""
+    x = gated_add(x, y, gate, out)
     return x, layer_norm(x, weight, bias, eps).to(dtype)
 
 
@@ -76,9 +80,10 @@ def add_norm_modulate(
     scale: Rows,
     eps: float,
     dtype: torch.dtype = torch.float32,
+    out: Tensor | None = None,
 ) -> tuple[Float[Tensor, "b l d"], Float[Tensor, "b l d"]]:
-    """Return x + y, and its modulated layer norm."""
-    x = gated_add(x, y)
+    """Return x + y (in `out`, see `gated_add`), and its modulated layer norm."""
+    x = gated_add(x, y, out=out)
     return x, norm_modulate(x, shift, scale, eps, dtype)
 
 
