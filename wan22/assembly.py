@@ -3,20 +3,26 @@
 The engine decides where parts rest; here is what one part is and how it is read.
 """
 
+import os
+import weakref
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from wan22.arch import DiTArch, UMT5Arch, VAEArch
 from wan22.conditioning.text import Tokenizer
 from wan22.library import Model
+from wan22.memory.scheme import Rest
+from wan22.memory.stream import BlockStream, CopyLane, HostLane, OnHost, Rows
 from wan22.weights.fingerprint import fingerprint, fingerprint_of
-from wan22.weights.load import Edit, load_module, meta_module
+from wan22.weights.load import Edit, Weights, check_complete, meta_module
 from wan22.weights.lora import Fitted, LoRA, fit
-from wan22.weights.reader import Reader, open_reader
+from wan22.weights.reader import Reader, open_reader, weight_files
 from wan22.weights.tokenizer import read_spiece
 
 Arch = DiTArch | VAEArch | UMT5Arch
@@ -24,9 +30,6 @@ Source = Path | Callable[[], Reader]
 """A file or folder of weights, or a function that opens a reader."""
 
 LendEdit = Callable[[], AbstractContextManager[Edit | None]]
-ReadPart = Callable[..., nn.Module]
-"""Reads a part onto a device; with `lend`, through the edit that it lends meanwhile."""
-
 FLOAT32 = ("norm", "modulation", "time_embedding", "time_projection", "head.")
 """Parts of parameter names that stay float32 in every precision (spec: transformer, section 5)."""
 
@@ -60,14 +63,79 @@ def open_tokenizer(path: Path) -> Tokenizer:
     return Tokenizer.open(path) if data is None else Tokenizer.from_pieces(data)
 
 
-def read_part(
-    source: Source, arch: Arch, dtype: torch.dtype, device: torch.device, lend: LendEdit = nullcontext
-) -> nn.Module:
-    """Read a network onto a device. Matrices are `dtype`; what FLOAT32 names stays float32 in a transformer."""
+@dataclass(frozen=True)
+class PartSource:
+    """How one network of a model is read: from where, its sizes, the dtype of its matrices, and the edit that changes
+    its tensors on the way (`lend` opens what that reads from).
+    """
 
-    def dtype_of(name: str) -> torch.dtype:
-        keep = isinstance(arch, DiTArch) and any(part in name for part in FLOAT32)
-        return torch.float32 if keep else dtype
+    source: Source
+    arch: Arch
+    dtype: torch.dtype
+    lend: LendEdit = nullcontext
 
-    with open_reader(source) if isinstance(source, Path) else source() as reader, lend() as edit:
-        return load_module(meta_module(arch), reader, dtype=dtype_of, device=device, edit=edit)
+    def __call__(self, device: torch.device) -> nn.Module:
+        """Read it whole onto a device."""
+        with ExitStack() as stack:
+            module = meta_module(self.arch)
+            self._weights(module, stack).fill(module, device)
+        check_complete(module)
+        return module.eval()
+
+    def stream(self, device: torch.device, rest: Rest) -> nn.Module:
+        """Read what is at work all the time; its blocks come one by one, from the host or the disk."""
+        stack = ExitStack()
+        module = meta_module(self.arch)
+        weights = self._weights(module, stack)
+        weakref.finalize(module, stack.close)  # it reads as long as it lives
+        lists = [path for path in STREAMED if _has(module, path)]
+        hosted = [path for path in ON_HOST if _has(module, path)] if device.type != "cpu" else []
+        away = tuple(f"{path}." for path in (*lists, *hosted, EMBEDDING))
+        weights.fill(module, device, [name for name in weights.names() if not name.startswith(away)])
+        for path in hosted:
+            weights.fill(module, "cpu", weights.names(f"{path}."))
+            setattr(module, path, OnHost(module.get_submodule(path)))
+        if isinstance(self.arch, UMT5Arch):
+            setattr(module, EMBEDDING, Rows(partial(weights.read_rows, f"{EMBEDDING}.weight")))
+        for path in lists:
+            blocks = list(module.get_submodule(path))
+            lane = HostLane() if device.type == "cpu" else CopyLane(device)
+            parent, _, leaf = path.rpartition(".")
+            stream = BlockStream(blocks, partial(_read_block, weights, path), lane, keep=rest == "host")
+            setattr(module.get_submodule(parent), leaf, stream)
+        return module.eval()
+
+    def read_ahead(self) -> None:
+        """Have the system read the files into its cache, while something else is computed."""
+        if isinstance(self.source, Path) and hasattr(os, "posix_fadvise"):
+            for path in weight_files(self.source):
+                with path.open("rb") as file:
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+
+    def _weights(self, module: nn.Module, stack: ExitStack) -> Weights:
+        source = self.source
+        reader = stack.enter_context(open_reader(source) if isinstance(source, Path) else source())
+        return Weights(module, reader, dtype=self._dtype_of, edit=stack.enter_context(self.lend()))
+
+    def _dtype_of(self, name: str) -> torch.dtype:
+        keep = isinstance(self.arch, DiTArch) and any(part in name for part in FLOAT32)
+        return torch.float32 if keep else self.dtype
+
+
+STREAMED = ("blocks", "audio_injector.injector", "audio_injector.injector_adain_layers")
+"""Lists of a network whose members are used one after the other."""
+
+ON_HOST = ("time_embedding", "time_projection")
+"""Large weights with little work: one vector a step."""
+
+EMBEDDING = "token_embedding"
+"""Of the text encoder: a quarter of a million rows, of which a prompt needs a few."""
+
+
+def _has(module: nn.Module, path: str) -> bool:
+    return any(name == path for name, _ in module.named_modules())
+
+
+def _read_block(weights: Weights, path: str, i: int) -> dict[str, Tensor]:
+    prefix = f"{path}.{i}."
+    return {name.removeprefix(prefix): weights.read(name) for name in weights.names(prefix)}

@@ -13,6 +13,7 @@ import math
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -33,7 +34,8 @@ from wan22.denoiser import Denoiser, contexts, keep_known, like
 from wan22.errors import CheckpointError, DecodeError, OptionError
 from wan22.library import Parts, open_model
 from wan22.memory.device import free_memory, pick_device, pick_dtype, wait
-from wan22.memory.placement import Load, Placement, plan
+from wan22.memory.placement import Load, Placement
+from wan22.memory.scheme import choose
 from wan22.request import Job, resolve
 from wan22.sampling import add_noise, draw_noise, solve
 from wan22.types import (
@@ -74,7 +76,7 @@ class Engine:
         placement: Placement,
         dtype: torch.dtype,
         weights: Mapping[str, str],
-        experts: Mapping[str, assembly.ReadPart] | None = None,
+        experts: Mapping[str, assembly.PartSource] | None = None,
         fast: Fitted = Fitted(),  # noqa: B008 - it is frozen
     ) -> None:
         self.name, self.variant = name, variant
@@ -83,7 +85,7 @@ class Engine:
         self.notices: tuple[str, ...] = ()
         self.loras, self.fast = Fitted(), fast
         self._merged = Fitted()
-        self._read_expert = dict(experts or {})
+        self._experts = dict(experts or {})
         self._tokenizer, self._placement = tokenizer, placement
         self._texts: OrderedDict[tuple[str, int], Tensor] = OrderedDict()
 
@@ -103,8 +105,8 @@ class Engine:
         fitted = Fitted((*self.loras.uses, *self.fast.uses)) if fast else self.loras
         for expert in self.variant.experts:
             if (mine := fitted.on(expert)) != self._merged.on(expert):
-                read = self._read_expert[expert]
-                self._placement.reread(expert, partial(read, lend=partial(merging, mine)) if mine else read)
+                read = self._experts[expert]
+                self._placement.reread(expert, replace(read, lend=partial(merging, mine)) if mine else read)
         self._merged = fitted
 
     def show(self, part: str, load: Load) -> None:
@@ -404,7 +406,8 @@ def load(
     task: "t2v", "i2v", "v2v" or "s2v"; selects a model if a folder holds several.
     device: "auto" (the fastest one), "cpu", "cuda", "cuda:1", "mps".
     dtype: of the large matrices: "auto", "float32", "bfloat16", "float16".
-    memory: where parts are kept until they are needed: "device", "host", "disk", or "auto" from what is free.
+    memory: how parts are kept: "device", "host" or "disk" until they are needed whole, "stream" block by block, or
+        "auto" from what is free.
     loras: LoRA files, folders with a file for each expert, or `LoRA` values.
     given: functions that open readers of parts, in place of the model's files.
 
@@ -425,12 +428,12 @@ def load(
         from wan22.weights.wav2vec2 import audio_parameters, load_audio_encoder
 
         sizes["audio"] = audio_parameters(found.parts["audio"]) * torch.float32.itemsize
-    rest = plan(sizes, where, free_memory(where), free_memory(host), memory)
+    schemes = choose(sizes, where.type, free_memory(where), free_memory(host), memory)
     source = {**found.parts, **given}
     for part, opened in given.items():
         with opened() as reader:
             check_reader(reader, meta_module(arches[part]))
-    read = {part: partial(assembly.read_part, source[part], arches[part], dtypes[part]) for part in arches}
+    read = {part: assembly.PartSource(source[part], arches[part], dtypes[part]) for part in arches}
     loaders: dict[str, Callable[[torch.device], nn.Module]] = dict(read)
     if found.variant.speech is not None:
         loaders["audio"] = partial(load_audio_encoder, found.parts["audio"])
@@ -439,7 +442,7 @@ def load(
         found.name,
         found.variant,
         tokenizer=assembly.open_tokenizer(found.tokenizer),
-        placement=Placement(loaders, rest, where),
+        placement=Placement(loaders, schemes, where),
         dtype=precision,
         weights=weights,
         experts={part: read[part] for part in found.variant.experts},

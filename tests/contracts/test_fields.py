@@ -129,14 +129,14 @@ def test_every_number_of_a_request_has_its_rule():
 def test_choices_are_those_that_are_read():
     from wan22.cli.generate import TASKS
     from wan22.media.encoding import CODECS, QUALITIES
-    from wan22.memory.placement import PLANS
+    from wan22.memory.scheme import CHOICES
     from wan22.types import ScheduleName, Solver
 
     assert fields.CHOICES["solver"] == get_args(Solver)
     assert fields.CHOICES["schedule"] == get_args(ScheduleName)
     assert fields.CHOICES["task"] == TASKS and fields.CHOICES["quality"] == QUALITIES
     assert set(fields.CHOICES["codec"]) == set(CODECS)
-    assert fields.CHOICES["memory"] == PLANS
+    assert fields.CHOICES["memory"] == CHOICES
 
 
 def test_the_schema_says_bounds_and_choices():

@@ -207,7 +207,7 @@ def test_latents_that_do_not_fit_are_refused(engine, tensors, recipe, message):
 
 def test_on_disk_no_two_parts_are_ever_resident_and_the_video_is_the_same(engine, folders, monkeypatch):
     resident, most = weakref.WeakSet(), []
-    load_part = engine_module.assembly.read_part
+    load_part = engine_module.assembly.PartSource.__call__
 
     def counted(*args):
         part = load_part(*args)
@@ -215,7 +215,7 @@ def test_on_disk_no_two_parts_are_ever_resident_and_the_video_is_the_same(engine
         most.append(len(resident))
         return part
 
-    monkeypatch.setattr(engine_module.assembly, "read_part", counted)
+    monkeypatch.setattr(engine_module.assembly.PartSource, "__call__", counted)
     swapping = wan22.load(folders["known"], device="cpu", memory="disk")
     request = replace(ASK, image=image())
     for _ in range(2):
@@ -420,7 +420,7 @@ def test_a_refused_request_calls_no_network(folders, monkeypatch):
     def fail(*_):
         raise AssertionError("a network was loaded")
 
-    monkeypatch.setattr(engine_module.assembly, "read_part", fail)
+    monkeypatch.setattr(engine_module.assembly.PartSource, "__call__", fail)
     engine = wan22.load(folders["known"], device="cpu")
     with pytest.raises(OptionError, match="prompt is empty"):
         list(engine.generate(Request(prompt=" ")))

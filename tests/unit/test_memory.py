@@ -7,7 +7,8 @@ import torch
 
 from wan22.errors import DeviceError, OptionError
 from wan22.memory.device import devices, free_memory, pick_device, pick_dtype, wait
-from wan22.memory.placement import Placement, plan
+from wan22.memory.placement import Placement
+from wan22.memory.scheme import Scheme, choose
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 SIZES = {"high": 30, "low": 30, "vae": 10, "text": 10}
@@ -16,30 +17,38 @@ SIZES = {"high": 30, "low": 30, "vae": 10, "text": 10}
 @pytest.mark.parametrize(
     ("device", "free", "host", "memory", "rest"),
     [
-        (GPU, 100, 0, "auto", "device"),
-        (GPU, 90, 100, "auto", "host"),  # 80 fits into 90, but leaves no room to work in
-        (GPU, 90, 90, "auto", "disk"),
-        (CPU, 100, 100, "auto", "device"),
-        (CPU, 90, 1000, "auto", "disk"),  # the host is the device
-        (GPU, 30, 0, "device", "device"),
-        (GPU, 1000, 1000, "host", "host"),
-        (CPU, 1000, 1000, "host", "device"),
-        (CPU, 1000, 1000, "disk", "disk"),
+        ("cuda", 100, 0, "auto", "device"),
+        ("cuda", 90, 100, "auto", "host"),  # 80 fits into 90, but leaves no room to work in
+        ("cuda", 90, 90, "auto", "disk"),
+        ("cpu", 100, 100, "auto", "device"),
+        ("cpu", 90, 1000, "auto", "disk"),  # the host is the device
+        ("cuda", 30, 0, "device", "device"),
+        ("cuda", 1000, 1000, "host", "host"),
+        ("cpu", 1000, 1000, "host", "device"),
+        ("cpu", 1000, 1000, "disk", "disk"),
     ],
 )
 def test_parts_rest_where_there_is_room_or_where_they_are_told(device, free, host, memory, rest):
-    assert plan(SIZES, device, free, host, memory) == dict.fromkeys(SIZES, rest)
+    assert choose(SIZES, device, free, host, memory) == dict.fromkeys(SIZES, Scheme(rest))
+
+
+@pytest.mark.parametrize(("memory", "free", "host", "rest"), [
+    ("stream", 1000, 1000, "host"), ("stream", 1000, 50, "disk"), ("auto", 29, 1000, "host"), ("auto", 29, 50, "disk"),
+])  # fmt: skip
+def test_a_part_that_is_too_large_or_is_told_so_is_streamed(memory, free, host, rest):
+    found = choose(SIZES, "cuda", free, host, memory)
+    assert {(scheme.rest, scheme.stream) for scheme in found.values()} == {(rest, True)}
 
 
 def test_an_unknown_plan_lists_the_known():
-    with pytest.raises(OptionError, match=r"'ram'\. Known: auto, device, host, disk"):
-        plan(SIZES, CPU, 1, 1, "ram")
+    with pytest.raises(OptionError, match=r"'ram'\. Known: auto, device, host, disk, stream"):
+        choose(SIZES, "cpu", 1, 1, "ram")
 
 
-@pytest.mark.parametrize("memory", ["auto", "device", "host", "disk"])
-def test_a_part_that_can_never_come_to_the_device_is_refused_before_anything_is_read(memory):
-    with pytest.raises(DeviceError, match=r"'high' .* 30\.0 GB, and 29\.0 GB are free on cuda"):
-        plan({name: size * 10**9 for name, size in SIZES.items()}, GPU, 29 * 10**9, 10**12, memory)
+@pytest.mark.parametrize("memory", ["device", "host", "disk"])
+def test_a_part_that_can_never_come_to_the_device_whole_is_refused_before_anything_is_read(memory):
+    with pytest.raises(DeviceError, match=r"'high' .* 30\.0 GB, and 29\.0 GB are free on cuda; .*stream"):
+        choose({name: size * 10**9 for name, size in SIZES.items()}, "cuda", 29 * 10**9, 10**12, memory)
 
 
 def placement(rest, device=CPU):

@@ -17,6 +17,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "quality": ("high", "good", "draft"),
     "codec": ("h264", "hevc", "av1", "prores", "vp9", "gif"),
     "dtype": ("auto", "float32", "bfloat16", "float16"),
-    "memory": ("auto", "device", "host", "disk"),
+    "memory": ("auto", "device", "host", "disk", "stream"),
 }  # fmt: skip
 """Nothing else is taken."""

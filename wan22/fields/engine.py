@@ -64,7 +64,7 @@ FIELDS: tuple[Field, ...] = (
     ),
     _option(
         "memory",
-        "Where weights wait for their turn: device, host or disk.",
+        "Where weights wait for their turn: device, host or disk; or stream, block by block.",
         metavar="PLAN",
         shown_default="auto, from what is free",
         foreign=(

@@ -69,22 +69,30 @@ class GGUFFile:
         with reading(f"{self.path}: {name}", CheckpointError, remedy="Download it again."):
             return self._tensor(name)
 
-    def _tensor(self, name: str) -> Tensor:
+    def read_rows(self, name: str, rows: Tensor) -> Tensor:
+        with reading(f"{self.path}: {name}", CheckpointError, remedy="Download it again."):
+            return self._tensor(name, rows.numpy())
+
+    def _tensor(self, name: str, rows: np.ndarray | None = None) -> Tensor:
+        """A tensor, or rows of a matrix."""
         import torch
 
-        tensor, info = self._tensors[name], self.infos[name]
+        data, info = self._tensors[name].data, self.infos[name]
+        shape = info.shape if rows is None else (len(rows), *info.shape[1:])
+        if rows is not None:
+            data = data[rows]
         if info.dtype in ("F32", "F16", "F64", "I8", "I16", "I32", "I64"):
-            return torch.from_numpy(np.array(tensor.data)).reshape(info.shape)
+            return torch.from_numpy(np.array(data)).reshape(shape)
         if info.dtype == "BF16":
-            return torch.from_numpy(np.array(tensor.data)).view(torch.bfloat16).reshape(info.shape)
-        return torch.from_numpy(self._dequantise(name)).reshape(info.shape)
+            return torch.from_numpy(np.array(data)).view(torch.bfloat16).reshape(shape)
+        return torch.from_numpy(self._dequantise(name, data)).reshape(shape)
 
-    def _dequantise(self, name: str) -> np.ndarray:
+    def _dequantise(self, name: str, data: np.ndarray) -> np.ndarray:
         from gguf.quants import dequantize
 
         tensor = self._tensors[name]
-        stored = tensor.data.reshape(-1, tensor.data.shape[-1])
-        rows, width = len(stored), self.infos[name].count // len(stored)
+        stored = data.reshape(-1, data.shape[-1])
+        rows, width = len(stored), self.infos[name].count // (tensor.data.size // data.shape[-1])
         out = np.empty((rows, width), dtype=np.float32)
         step = max(1, _ROWS_AT_ONCE // width)
         for row in range(0, rows, step):

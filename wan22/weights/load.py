@@ -6,7 +6,7 @@ names and shapes is said before any data is read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -49,21 +49,63 @@ def load_module(
     Raises KeysError, before reading data, if a tensor is missing, unexpected or misshapen; CheckpointError if
     the file is quantised in a way not known here, or damaged.
     """
-    wanted = module.state_dict()
-    view = _nearest(reader, wanted)
-    check_fits(view, module)
-    dtype_of = (lambda name: dtype) if isinstance(dtype, torch.dtype) else dtype
-    change = edit or (lambda name, tensor: tensor)
-    total = sum(reader.infos[view.source[name]].nbytes for name in wanted)
-    done = 0
-    # In the order of the files: disks like that.
-    for name in view.source:
-        _assign(module, name, change(name, view.read(name)).to(device=device, dtype=dtype_of(name)))
-        done += reader.infos[view.source[name]].nbytes
-        if progress:
-            progress(done, total)
-    _check_complete(module)
+    Weights(module, reader, dtype=dtype, edit=edit).fill(module, device, progress=progress)
+    check_complete(module)
     return module.eval()
+
+
+class Weights:
+    """The tensors of an open checkpoint for one module, checked by names and shapes: all at once, or a block at a time.
+
+    It reads when it is asked, so the reader, and what `edit` reads from, must stay open as long.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        reader: Reader,
+        *,
+        dtype: torch.dtype | DtypeOf,
+        edit: Edit | None = None,
+    ) -> None:
+        """Raises as `load_module` does."""
+        self._view = _nearest(reader, module.state_dict())
+        check_fits(self._view, module)
+        self._dtype: DtypeOf = (lambda name: dtype) if isinstance(dtype, torch.dtype) else dtype
+        self._edit = edit or (lambda name, tensor: tensor)
+
+    def nbytes(self, name: str) -> int:
+        """Bytes of a tensor in the file."""
+        return self._view.reader.infos[self._view.source[name]].nbytes
+
+    def names(self, prefix: str = "") -> list[str]:
+        """The official names that begin so, in the order of the files: disks like that."""
+        return [name for name in self._view.source if name.startswith(prefix)]
+
+    def read(self, name: str, device: str | torch.device = "cpu") -> Tensor:
+        """Read one tensor, changed and cast."""
+        tensor = self._edit(name, self._view.read(name))
+        return tensor.to(device=device, dtype=self._dtype(name))
+
+    def read_rows(self, name: str, rows: Tensor) -> Tensor:
+        """Read some rows (n,) of a matrix, as `read` gives them, on the CPU. It must not have an edit."""
+        return self._view.read_rows(name, rows).to(self._dtype(name))
+
+    def fill(
+        self,
+        module: nn.Module,
+        device: str | torch.device,
+        names: Sequence[str] | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Read tensors (all, or those named) into `module`, onto the device."""
+        names = self.names() if names is None else names
+        total, done = sum(map(self.nbytes, names)), 0
+        for name in names:
+            assign(module, name, self.read(name, device))
+            done += self.nbytes(name)
+            if progress:
+                progress(done, total)
 
 
 class _Unfilled(TorchFunctionMode):
@@ -130,7 +172,8 @@ def check_reader(reader: Reader, module: nn.Module) -> None:
     check_fits(_nearest(reader, module.state_dict()), module)
 
 
-def _assign(module: nn.Module, name: str, tensor: Tensor) -> None:
+def assign(module: nn.Module, name: str, tensor: Tensor) -> None:
+    """Put a tensor in the place of the parameter or buffer of this name."""
     path, _, leaf = name.rpartition(".")
     owner = module.get_submodule(path)
     if leaf in owner._parameters:
@@ -139,8 +182,8 @@ def _assign(module: nn.Module, name: str, tensor: Tensor) -> None:
         owner._buffers[leaf] = tensor
 
 
-def _check_complete(module: nn.Module) -> None:
-    """Buffers that no file holds must be made by the module, off the meta device."""
+def check_complete(module: nn.Module) -> None:
+    """Raise CheckpointError for a buffer on the meta device: one that no file holds must be made by the module."""
     left = [name for name, tensor in module.named_buffers() if tensor.is_meta]
     if left:
         raise CheckpointError(

@@ -44,6 +44,13 @@ class Native:
             return tensor
         return dequantise(tensor, self.reader.read(scale), self.scales.rotated.get(source, 0))
 
+    def read_rows(self, name: str, rows: Tensor) -> Tensor:
+        """Read some rows (n,) of a matrix as `read` gives them; where the file allows it, nothing else is read."""
+        source = self.source[name]
+        if source in self.scales.of:
+            return self.read(name)[rows]
+        return self.reader.read_rows(source, rows)
+
 
 def seen_through(reader: Reader, dialect: Dialect, scales: Scales) -> Native:
     """See a checkpoint through a dialect. Raises CheckpointError if it is quantised in a way not known here."""

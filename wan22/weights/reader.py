@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -91,6 +92,12 @@ class Reader:
         if name not in self._home:
             raise CheckpointError(f"{self.path} has no tensor {name!r}")
         return self._home[name].read(name)
+
+    def read_rows(self, name: str, rows: Tensor) -> Tensor:
+        """Read rows (n,) of a matrix, as `read` gives them. Raises as `read` does."""
+        if name not in self._home:
+            raise CheckpointError(f"{self.path} has no tensor {name!r}")
+        return self._home[name].read_rows(name, rows)
 
     def close(self) -> None:
         """Close the files. Tensors that were read stay valid."""
@@ -246,6 +253,7 @@ class SafetensorsFile:
         self.path = path
         self.infos: dict[str, TensorInfo] = {}
         self._start: dict[str, int] = {}
+        self._lock = Lock()
         self._file = path.open("rb", buffering=0)
         try:
             header, data = self._header()
@@ -296,15 +304,34 @@ class SafetensorsFile:
 
         info = self.infos[name]
         buffer = torch.empty(info.nbytes, dtype=torch.uint8)
-        view, done = memoryview(buffer.numpy()), 0
-        self._file.seek(self._start[name])
-        while done < info.nbytes:
-            got = self._file.readinto(view[done:])
-            if not got:
-                raise CheckpointError(f"{self.path} ends inside {name}: it was cut off while open. {_AGAIN}")
-            done += got
+        self._read_into(memoryview(buffer.numpy()), name, 0)
         with reading(f"{self.path}: {name}", CheckpointError, remedy=_AGAIN):
             return buffer.view(DTYPES[info.dtype]).reshape(info.shape)
+
+    def read_rows(self, name: str, rows: Tensor) -> Tensor:
+        import torch
+
+        from wan22.weights.dtypes import DTYPES
+
+        info = self.infos[name]
+        width = info.nbytes // info.shape[0]
+        buffer = torch.empty(len(rows), width, dtype=torch.uint8)
+        for place, row in zip(buffer.numpy(), rows.tolist(), strict=True):
+            self._read_into(memoryview(place), name, width * row)
+        with reading(f"{self.path}: {name}", CheckpointError, remedy=_AGAIN):
+            return buffer.view(DTYPES[info.dtype]).reshape(len(rows), *info.shape[1:])
+
+    def _read_into(self, view: memoryview, name: str, offset: int) -> None:
+        with self._lock:  # a block is read ahead by another thread
+            self._file.seek(self._start[name] + offset)
+            done = 0
+            while done < len(view):
+                got = self._file.readinto(view[done:])
+                if not got:
+                    raise CheckpointError(
+                        f"{self.path} ends inside {name}: it was cut off while open. {_AGAIN}"
+                    )
+                done += got
 
     def close(self) -> None:
         self._file.close()
@@ -345,6 +372,9 @@ class TensorsFile:
 
     def read(self, name: str) -> Tensor:
         return self._tensors[name].detach().to("cpu", copy=True)
+
+    def read_rows(self, name: str, rows: Tensor) -> Tensor:
+        return self._tensors[name].detach()[rows.to(self._tensors[name].device)].cpu()
 
     def close(self) -> None:
         self._tensors = {}
@@ -407,6 +437,9 @@ class PickleFile:
 
         # A copy, so that no tensor keeps the mapped file open.
         return self._tensors[name].detach().clone(memory_format=torch.contiguous_format)
+
+    def read_rows(self, name: str, rows: Tensor) -> Tensor:
+        return self._tensors[name].detach()[rows]
 
     def close(self) -> None:
         self._tensors = {}

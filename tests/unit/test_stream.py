@@ -1,0 +1,170 @@
+"""Blocks that pass through the device one after the other: the same numbers, two blocks at once."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from unit.tiny import write_tiny, write_tiny_speech
+
+import wan22
+from wan22.memory.stream import BlockStream, CopyLane, HostLane
+from wan22.types import Audio, Frames, Request
+
+COUNT = 5
+
+
+def weight(i):
+    return torch.full((2, 2), float(i + 1))
+
+
+class Reads:
+    """Blocks in a file; it counts what is read, and knows which tensors are alive."""
+
+    def __init__(self):
+        self.order = []
+
+    def __call__(self, i):
+        self.order.append(i)
+        return {"weight": weight(i), "bias": torch.zeros(2)}
+
+
+def stream(read, lane=None, keep=False):
+    with torch.device("meta"):
+        blocks = [nn.Linear(2, 2) for _ in range(COUNT)]
+    return BlockStream(blocks, read, lane or HostLane(), keep=keep)
+
+
+def here(blocks):
+    return [i for i, block in enumerate(blocks._blocks) if not block.weight.is_meta]
+
+
+def test_a_block_is_there_alone_while_it_works_and_comes_again_in_the_next_pass():
+    read = Reads()
+    blocks = stream(read)
+    for _ in range(2):
+        for i, block in enumerate(blocks):
+            assert here(blocks) == [i]
+            assert torch.equal(block.weight, weight(i)) and not block.weight.requires_grad
+    blocks.release()
+    assert here(blocks) == []
+    assert read.order == [*range(COUNT), *range(COUNT), 0]
+
+
+def test_what_is_kept_on_the_host_is_read_once():
+    read = Reads()
+    blocks = stream(read, keep=True)
+    for _ in range(3):
+        list(blocks)
+    assert read.order == list(range(COUNT))
+
+
+def test_a_pass_that_stops_early_begins_again():
+    blocks = stream(Reads())
+    for i in (0, 1, 0, 3, 3):
+        assert torch.equal(blocks[i].weight, weight(i))
+        assert here(blocks) == [i]
+
+
+def test_an_error_while_reading_ahead_comes_when_the_block_is_needed():
+    def read(i):
+        if i == 2:
+            raise OSError("the disk is gone")
+        return {"weight": weight(i), "bias": torch.zeros(2)}
+
+    blocks = stream(read)
+    seen = []
+    with pytest.raises(OSError, match="the disk is gone"):
+        for block in blocks:
+            seen.append(block)
+    assert len(seen) == 2
+
+
+class Streams:
+    """What stands for torch.cuda: streams that note what they are told, in order."""
+
+    def __init__(self):
+        self.log = []
+        outer = self
+
+        class Stream:
+            def __init__(self, device=None, name="copies"):
+                self.name = name
+
+            def wait_event(self, event):
+                outer.log.append(("wait", self.name, event.label))
+
+        class Event:
+            def record(self, stream):
+                self.label = f"{stream.name}{sum(entry[0] == 'record' for entry in outer.log)}"
+                outer.log.append(("record", stream.name, self.label))
+
+        self.Stream, self.Event = Stream, Event
+        self._main = Stream(name="main")
+
+    def stream(self, stream):
+        from contextlib import nullcontext
+
+        return nullcontext()
+
+    def current_stream(self, device):
+        return self._main
+
+
+def test_copies_wait_for_the_block_that_used_the_buffer_and_the_block_for_its_copy():
+    streams = Streams()
+    lane = CopyLane(torch.device("cpu"), streams)
+    blocks = stream(Reads(), lane)
+    blocks._lane = lane
+    for i, block in enumerate(blocks):
+        assert torch.equal(block.weight, weight(i))
+    blocks.release()
+    copies = [label for kind, who, label in streams.log if (kind, who) == ("record", "copies")]
+    awaited = [label for kind, who, label in streams.log if (kind, who) == ("wait", "main")]
+    assert awaited == copies[:COUNT]  # every block waits for its own copy
+    computed = [label for kind, who, label in streams.log if (kind, who) == ("record", "main")]
+    reused = [label for kind, who, label in streams.log if (kind, who) == ("wait", "copies")]
+    assert reused == computed[: len(reused)] and len(reused) == COUNT + 1 - 2  # all but the first two buffers
+
+
+def test_two_buffers_serve_all_blocks():
+    lane = CopyLane(torch.device("cpu"), Streams())
+    blocks = stream(Reads(), lane)
+    places = {block.weight.untyped_storage().data_ptr() for block in blocks}
+    assert len(places) == 2
+
+
+ASK = Request(prompt="a red ball", seed=3, frames=5, size=(48, 32), steps=3)
+
+
+def video(engine, request):
+    return np.concatenate([event.frames for event in engine.generate(request) if isinstance(event, Frames)])
+
+
+@pytest.mark.parametrize("image", ["known", "channels"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_streamed_model_makes_the_same_video(tmp_path, image, dtype):
+    folder = write_tiny(tmp_path / "tiny", image)
+    picture = np.random.default_rng(0).integers(0, 255, (32, 48, 3), dtype=np.uint8)
+    request = replace(ASK, image=picture)
+    whole = wan22.load(folder, device="cpu", dtype=dtype, memory="device")
+    streamed = wan22.load(folder, device="cpu", dtype=dtype, memory="stream")
+    assert np.array_equal(video(streamed, request), video(whole, request))
+    assert np.array_equal(video(streamed, request), video(whole, request))  # the experts come again
+    streamed.release()
+
+
+def test_a_streamed_model_that_audio_drives_makes_the_same_video(tmp_path):
+    folder = write_tiny_speech(tmp_path / "tiny")
+    rng = np.random.default_rng(0)
+    request = Request(
+        prompt="a red ball",
+        seed=3,
+        steps=2,
+        size=(48, 32),
+        image=rng.integers(0, 255, (32, 48, 3), dtype=np.uint8),
+        audio=Audio(rng.normal(size=8000).astype(np.float32) * 0.1, 16_000),
+    )
+    whole, streamed = (wan22.load(folder, device="cpu", memory=how) for how in ("device", "stream"))
+    assert np.array_equal(video(streamed, request), video(whole, request))

@@ -1,0 +1,228 @@
+"""Blocks that pass through the device one after the other: a network whose weights do not fit works all the same.
+
+A network iterates over its blocks; a `BlockStream` stands in their place. At each step the next block's weights are on
+the device, the one after is on its way, and the one before is let go: two blocks are there, whatever their number. The
+weights come from host memory (pinned, copied on a stream of their own, so that copying hides behind computing) or from
+the files, read ahead by a thread. A block's module is the same object all the time; only its tensors come and go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+Tensors = Mapping[str, Tensor]
+"""The parameters and buffers of a block, by their names within it."""
+
+ReadBlock = Callable[[int], Tensors]
+"""Reads a block from the files, on the CPU."""
+
+_ALIGN = 256
+"""Bytes: where a tensor may begin in a device buffer."""
+
+
+class Lane(Protocol):
+    """The way of a block's tensors to the device."""
+
+    def send(self, tensors: Tensors) -> tuple[Tensors, Any]:
+        """Begin to bring tensors to the device; they may be used after `arrive(token)`."""
+        ...
+
+    def arrive(self, token: Any) -> None:
+        """Let what is computed from now on see them."""
+        ...
+
+    def leave(self, token: Any) -> None:
+        """What was computed until now is the last that reads them."""
+        ...
+
+
+class HostLane:
+    """The device is the host: nothing is copied."""
+
+    def send(self, tensors: Tensors) -> tuple[Tensors, Any]:
+        return tensors, None
+
+    def arrive(self, token: Any) -> None:
+        pass
+
+    def leave(self, token: Any) -> None:
+        pass
+
+
+class CopyLane:
+    """Copies into one of two buffers on the device, in a stream of its own.
+
+    A buffer is written again once the block that used it is computed: the streams wait for one another, the host for
+    neither. `streams` is `torch.cuda`, or what stands for it in a test.
+    """
+
+    def __init__(self, device: torch.device, streams: Any = torch.cuda) -> None:
+        self.device = device
+        self._cuda = streams
+        self._stream = streams.Stream(device)
+        self._buffers: list[Tensor | None] = [None, None]
+        self._free: list[Any] = [None, None]  # the event after which a buffer may be written
+        self._next = 0
+
+    def send(self, tensors: Tensors) -> tuple[Tensors, Any]:
+        slot, self._next = self._next, 1 - self._next
+        places, size = _layout(tensors)
+        buffer = self._buffers[slot]
+        with self._cuda.stream(self._stream):
+            if self._free[slot] is not None:
+                self._stream.wait_event(self._free[slot])
+            if buffer is None or buffer.numel() < size:
+                buffer = self._buffers[slot] = torch.empty(size, dtype=torch.uint8, device=self.device)
+            there = {}
+            for name, tensor in tensors.items():
+                place = buffer[places[name] : places[name] + tensor.nbytes]
+                there[name] = place.view(tensor.dtype).view(tensor.shape)
+                there[name].copy_(tensor, non_blocking=True)
+            copied = self._cuda.Event()
+            copied.record(self._stream)
+        return there, (slot, copied)
+
+    def arrive(self, token: tuple[int, Any]) -> None:
+        self._cuda.current_stream(self.device).wait_event(token[1])
+
+    def leave(self, token: tuple[int, Any]) -> None:
+        computed = self._cuda.Event()
+        computed.record(self._cuda.current_stream(self.device))
+        self._free[token[0]] = computed
+
+
+def _layout(tensors: Tensors) -> tuple[dict[str, int], int]:
+    """Where each tensor begins in one buffer, and the size of that."""
+    places, end = {}, 0
+    for name, tensor in tensors.items():
+        places[name] = end
+        end += -(-tensor.nbytes // _ALIGN) * _ALIGN
+    return places, end
+
+
+class BlockStream(nn.ModuleList):
+    """Blocks on the meta device that are filled while they are at work. Iterate over it as over the list it replaces.
+
+    read: gives a block's tensors on the CPU.
+    keep: whether they stay in host memory once they are read (pinned, if the lane copies).
+    """
+
+    def __init__(self, blocks: Sequence[nn.Module], read: ReadBlock, lane: Lane, *, keep: bool) -> None:
+        super().__init__(blocks)
+        self._blocks = tuple(blocks)
+        self._read, self._lane, self._keep = read, lane, keep
+        self._kept: dict[int, Tensors] = {}
+        self._empty = [_tensors_of(block) for block in blocks]
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="wan22-stream")
+        self._coming: tuple[int, Future[tuple[Tensors, Any]]] | None = None
+        self._here: tuple[int, Any] | None = None
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        return map(self.bring, range(len(self)))
+
+    def __getitem__(self, i: int) -> nn.Module:  # one block, never a slice
+        return self.bring(i)
+
+    def bring(self, i: int) -> nn.Module:
+        """Return block `i` with its weights on the device, and begin to bring the next one, the first after the last.
+
+        The block that was there before is let go.
+        """
+        if self._here is not None and self._here[0] == i:
+            return self._blocks[i]
+        coming = self._coming if self._coming is not None and self._coming[0] == i else None
+        if coming is None:
+            self._forget_coming()
+            coming = (i, self._thread.submit(self._fetch, i))
+        tensors, token = coming[1].result()
+        self._coming = None
+        self._let_go()
+        _fill(self._blocks[i], tensors)
+        self._lane.arrive(token)
+        self._here = (i, token)
+        self.expect((i + 1) % len(self))
+        return self._blocks[i]
+
+    def expect(self, i: int = 0) -> None:
+        """Begin to bring block `i`, which will be the next; nothing happens if it is there or on its way."""
+        if self._coming is None and (self._here is None or self._here[0] != i):
+            self._coming = (i, self._thread.submit(self._fetch, i))
+
+    def release(self) -> None:
+        """Let go of all that is on the device."""
+        self._forget_coming()
+        self._let_go()
+
+    def _fetch(self, i: int) -> tuple[Tensors, Any]:
+        tensors = self._kept.get(i)
+        if tensors is None:
+            tensors = self._read(i)
+            if self._keep:
+                if isinstance(self._lane, CopyLane):
+                    tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
+                self._kept[i] = tensors
+        return self._lane.send(tensors)
+
+    def _let_go(self) -> None:
+        if self._here is not None:
+            i, token = self._here
+            self._lane.leave(token)
+            _fill(self._blocks[i], self._empty[i])
+            self._here = None
+
+    def _forget_coming(self) -> None:
+        if self._coming is not None:
+            _, future = self._coming
+            self._coming = None
+            _, token = future.result()
+            self._lane.leave(token)
+
+
+def _tensors_of(block: nn.Module) -> dict[str, Tensor]:
+    return {**dict(block.named_parameters()), **dict(block.named_buffers())}
+
+
+def _fill(block: nn.Module, tensors: Tensors) -> None:
+    for name, tensor in tensors.items():
+        path, _, leaf = name.rpartition(".")
+        owner = block.get_submodule(path)
+        if leaf in owner._parameters:
+            owner._parameters[leaf] = (
+                tensor if isinstance(tensor, nn.Parameter) else nn.Parameter(tensor, requires_grad=False)
+            )
+        else:
+            owner._buffers[leaf] = tensor
+
+
+class OnHost(nn.Module):
+    """A small part of a network that is computed in host memory, because its weights are large and its work is not.
+
+    The embedding of the noise level is such a part: one vector a step, and 0.6 GB of weights in the 14B networks.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.module(x.cpu()).to(x.device, non_blocking=True)
+
+
+class Rows(nn.Module):
+    """An embedding whose rows are looked up where they rest: in host memory, or in the file.
+
+    read: gives the rows (n, d) of the numbers (n,), on the CPU.
+    """
+
+    def __init__(self, read: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self._read = read
+
+    def forward(self, ids: Tensor) -> Tensor:
+        numbers, inverse = ids.cpu().unique(return_inverse=True)
+        return self._read(numbers)[inverse].to(ids.device)
