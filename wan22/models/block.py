@@ -11,6 +11,7 @@
 All casts stand in the open here; with float32 weights every line is float32 (spec: transformer, section 5).
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -49,9 +50,9 @@ class TimeRows(NamedTuple):
         """Each part by itself."""
         return tuple(Rows(part, self.index) for part in self.rows.unbind(2))
 
-    def first(self, tokens: int) -> "TimeRows":
-        """The rows of the first `tokens`."""
-        return TimeRows(self.rows, None if self.index is None else self.index[:tokens])
+    def of(self, tokens: slice) -> "TimeRows":
+        """The rows of some of the tokens."""
+        return TimeRows(self.rows, None if self.index is None else self.index[tokens])
 
     def plus(self, bias: Float[Tensor, "1 parts d"]) -> "TimeRows":
         return TimeRows(self.rows + bias.float().unsqueeze(1), self.index)
@@ -75,10 +76,17 @@ class SelfAttention(nn.Module):
         self.norm_q, self.norm_k = Gain(dim, eps), Gain(dim, eps)
 
     def forward(self, x: Tensor, table: Rotation, attention: Attention) -> Tensor:
-        q, k, v = (
-            rearrange(part(x), "b l (n e) -> b l n e", n=self.heads) for part in (self.q, self.k, self.v)
-        )
-        return self.o(attention(self.norm_q(q, table), self.norm_k(k, table), v).flatten(2))
+        return self.ask(x, table, *self.read(x, table), attention)
+
+    def read(self, x: Tensor, table: Rotation) -> tuple[Float[Tensor, "b l n e"], Float[Tensor, "b l n e"]]:
+        """Keys and values of tokens at the positions `table`."""
+        k, v = (rearrange(part(x), "b l (n e) -> b l n e", n=self.heads) for part in (self.k, self.v))
+        return self.norm_k(k, table), v
+
+    def ask(self, x: Tensor, table: Rotation, k: Tensor, v: Tensor, attention: Attention) -> Tensor:
+        """What tokens at the positions `table` find among keys and values."""
+        q = self.norm_q(rearrange(self.q(x), "b l (n e) -> b l n e", n=self.heads), table)
+        return self.o(attention(q, k, v).flatten(2))
 
 
 class CrossAttention(nn.Module):
@@ -117,14 +125,70 @@ class Block(nn.Module):
         self.modulation = nn.Parameter(torch.randn(1, 6, dim).div_(dim**0.5))
 
     def forward(
-        self, x: Tensor, time: TimeRows, table: Rotation, memory: Memory, attention: Attention
+        self,
+        x: Float[Tensor, "b l d"],
+        time: TimeRows,
+        table: Rotation,
+        memory: Memory,
+        attention: Attention,
+        chunk: int | None = None,
+        out: Float[Tensor, "b l d"] | None = None,
     ) -> Float[Tensor, "b l d"]:
-        shift, scale, gate, shift2, scale2, gate2 = time.plus(self.modulation).parts()
-        h = norm_modulate(x, shift, scale, self.eps, self.self_attn.q.dtype)
-        y = self.self_attn(h, table, attention)
-        x, h = gated_add_norm(
-            x, y, gate, self.norm3.weight, self.norm3.bias, self.eps, self.cross_attn.q.dtype
-        )
+        """The stream after this block, in float32.
+
+        With `chunk`, the keys and values of all tokens are made first, then all else for at most so many tokens at a
+        time: the same numbers in a fraction of the memory. The result is written to `out`, float32, which may be x.
+        Both are for where no gradient is asked.
+        """
+        m = time.plus(self.modulation)
+        parts = slices(x.shape[1], chunk)
+        if len(parts) == 1:
+            return self._rest(
+                x, self.self_attn(self._normed(x, m), table, attention), m, memory, attention, out
+            )
+        out = torch.empty(x.shape, dtype=torch.float32, device=x.device) if out is None else out
+        k, v = self._read(x, m, table, parts)
+        for part in parts:
+            own, of, at = x[:, part], m.of(part), _positions(table, part)
+            y = self.self_attn.ask(self._normed(own, of), at, k, v, attention)
+            self._rest(own, y, of, memory, attention, out[:, part])
+        return out
+
+    def _normed(self, x: Tensor, m: TimeRows) -> Tensor:
+        """What self-attention sees of the stream."""
+        shift, scale, *_ = m.parts()
+        return norm_modulate(x, shift, scale, self.eps, self.self_attn.q.dtype)
+
+    def _read(self, x: Tensor, m: TimeRows, table: Rotation, parts: Sequence[slice]) -> list[Tensor]:
+        """Keys and values of all tokens, made part by part."""
+        whole: list[Tensor] = []
+        for part in parts:
+            read = self.self_attn.read(self._normed(x[:, part], m.of(part)), _positions(table, part))
+            whole = whole or [a.new_empty(*x.shape[:2], *a.shape[2:]) for a in read]
+            for a, piece in zip(whole, read, strict=True):
+                a[:, part] = piece
+        return whole
+
+    def _rest(
+        self, x: Tensor, y: Tensor, m: TimeRows, memory: Memory, attention: Attention, out: Tensor | None
+    ) -> Tensor:
+        """What follows self-attention, which found y; each token by itself."""
+        _, _, gate, shift2, scale2, gate2 = m.parts()
+        norm = self.norm3
+        x, h = gated_add_norm(x, y, gate, norm.weight, norm.bias, self.eps, self.cross_attn.q.dtype, out)
+        out = None if torch.is_grad_enabled() else x
         y = self.cross_attn(h, memory, attention)
-        x, h = add_norm_modulate(x, y, shift2, scale2, self.eps, self.ffn[0].dtype)
-        return gated_add(x, self.ffn(h), gate2)
+        x, h = add_norm_modulate(x, y, shift2, scale2, self.eps, self.ffn[0].dtype, out)
+        del y
+        return gated_add(x, self.ffn(h), gate2, out)
+
+
+def slices(length: int, most: int | None) -> list[slice]:
+    """Parts of at most `most` that make up a length, all about equally long; one part without `most`."""
+    count = 1 if most is None else -(-length // most)
+    step = -(-length // count)
+    return [slice(begin, min(begin + step, length)) for begin in range(0, length, step)]
+
+
+def _positions(table: Rotation, tokens: slice) -> Rotation:
+    return table[0][tokens], table[1][tokens]

@@ -13,6 +13,7 @@ key whose score is raised by log(count); with its keys and values made once per 
 costs as much as the prompt is long.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -23,7 +24,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from wan22.arch import DiTArch
-from wan22.models.block import Block, Memory, TimeRows
+from wan22.models.block import Block, Memory, TimeRows, slices
 from wan22.models.linear import Linear, Linear32
 from wan22.ops.attention import Attention, attend
 from wan22.ops.fused import norm_modulate
@@ -41,7 +42,8 @@ PATCH: Patch = (1, 2, 2)
 class NoiseLevels:
     """Timesteps (0..1000): the distinct `values` (b, k), and for each token the `index` of its own.
 
-    Without an index every token has the first value.
+    Without an index every token has the first value. The values are best on the CPU, which embeds them: an accelerator
+    that is asked for them must be waited for. The index is where the tokens are.
     """
 
     values: Float[Tensor, "b k"]
@@ -58,18 +60,20 @@ class NoiseLevels:
         values, index = timesteps.unique(return_inverse=True)
         return cls(values[None], index)
 
-    def followed_by_clean(self, tokens: int, clean: int) -> "NoiseLevels":
-        """The same for the first `tokens`, and level zero for `clean` more that stand behind them."""
+    def followed_by_clean(self, tokens: int, clean: int, device: torch.device) -> "NoiseLevels":
+        """The same for the first `tokens`, and level zero for `clean` more that stand behind them on `device`."""
         values = torch.cat([self.values, torch.zeros_like(self.values[:, :1])], dim=1)
-        first = self.values.new_zeros(tokens, dtype=torch.int64) if self.index is None else self.index
+        first = torch.zeros(tokens, dtype=torch.int64, device=device) if self.index is None else self.index
         return NoiseLevels(values, torch.cat([first, first.new_full((clean,), values.shape[1] - 1)]))
 
 
 TextMemory = tuple[Memory, ...]
 """What each block knows of the text, one entry per block."""
 
-Tap = Callable[[Float[Tensor, "b l d"]], Float[Tensor, "b l d"]]
-"""What happens to the video's own tokens after a block."""
+Tap = Callable[[Float[Tensor, "b l d"], int | None], Float[Tensor, "b l d"]]
+"""What happens to the video's own tokens after a block, for about so many at a time; in place where no gradient is
+asked.
+"""
 
 
 class ExtraTokens(NamedTuple):
@@ -121,18 +125,27 @@ class Head(nn.Module):
         self.head = Linear32(dim, PATCH[0] * PATCH[1] * PATCH[2] * out_channels)
         self.modulation = nn.Parameter(torch.randn(1, 2, dim).div_(dim**0.5))
 
-    def forward(self, x: Float[Tensor, "b l d"], time: TimeRows) -> Float[Tensor, "b l p"]:
-        shift, scale = time.plus(self.modulation).parts()
-        return self.head(norm_modulate(x, shift, scale, self.eps))
+    def forward(
+        self, x: Float[Tensor, "b l d"], time: TimeRows, chunk: int | None = None
+    ) -> Float[Tensor, "b l p"]:
+        m = time.plus(self.modulation)
+        parts = slices(x.shape[1], chunk)
+        return torch.cat(
+            [self.head(norm_modulate(x[:, s], *m.of(s).parts(), eps=self.eps)) for s in parts], dim=1
+        )
 
 
 class WanDiT(nn.Module):
-    """The network of one expert. Parameters bear the official names and shapes."""
+    """The network of one expert. Parameters bear the official names and shapes.
 
-    def __init__(self, arch: DiTArch, attention: Attention = attend) -> None:
+    `attention` and `chunk` are how it computes, and may be set at any time: with `chunk`, at most so many tokens go
+    through a block at a time wherever no gradient is asked (see `Block`); None is all, which is faster.
+    """
+
+    def __init__(self, arch: DiTArch, attention: Attention = attend, chunk: int | None = None) -> None:
         super().__init__()
         self.arch = arch
-        self.attention = attention
+        self.attention, self.chunk = attention, chunk
         dim = arch.dim
         self.patch_embedding = PatchEmbedding(arch.in_channels, dim)
         self.text_embedding = nn.Sequential(Linear(arch.text_dim, dim), nn.GELU("tanh"), Linear(dim, dim))
@@ -157,16 +170,15 @@ class WanDiT(nn.Module):
         `arch.in_channels`. h and w must be even. `levels` are those of the noisy tokens.
         """
         grid = self.grid(x)
-        tokens = self.embed(x, channels)
-        table, taps = rotation(grid, self.arch.dim // self.arch.heads, tokens.device), {}
-        own = tokens.shape[1]
+        own = math.prod(grid)
+        table, taps = rotation(grid, self.arch.dim // self.arch.heads, x.device), {}
         if extra_tokens is not None:
-            tokens = torch.cat([tokens + extra_tokens.added, extra_tokens.tokens], dim=1)
-            table = _joined(table, extra_tokens.table)
-            levels, taps = levels.followed_by_clean(own, extra_tokens.tokens.shape[1]), extra_tokens.taps
+            table, taps = _joined(table, extra_tokens.table), extra_tokens.taps
+            levels = levels.followed_by_clean(own, extra_tokens.tokens.shape[1], x.device)
         embedded, projected = self.read_time(levels)
-        tokens = self.trunk(tokens, projected, text, table, taps, own)
-        return self.fold(self.head(tokens[:, :own], embedded.first(own)), grid)
+        # The first tokens are nobody's but the trunk's: it lets go of them after its first block.
+        tokens = self.trunk(self._tokens(x, channels, extra_tokens), projected, text, table, taps, own)
+        return self.fold(self.head(tokens[:, :own], embedded.of(slice(own)), self._chunk), grid)
 
     @torch.no_grad()
     def init_weights(self) -> None:
@@ -195,6 +207,18 @@ class WanDiT(nn.Module):
         """Latents to tokens, noisy channels first."""
         return self.patch_embedding(x if channels is None else torch.cat([x, channels.to(x.dtype)], dim=1))
 
+    def _tokens(
+        self, x: Tensor, channels: Tensor | None, extra_tokens: ExtraTokens | None
+    ) -> Float[Tensor, "b l d"]:
+        tokens = self.embed(x, channels)
+        if extra_tokens is None:
+            return tokens
+        return torch.cat([tokens + extra_tokens.added, extra_tokens.tokens], dim=1)
+
+    @property
+    def _chunk(self) -> int | None:
+        return None if torch.is_grad_enabled() else self.chunk
+
     def trunk(
         self,
         tokens: Float[Tensor, "b l d"],
@@ -204,11 +228,18 @@ class WanDiT(nn.Module):
         taps: Mapping[int, Tap],
         own: int,
     ) -> Float[Tensor, "b l d"]:
-        """All blocks, in order; after block i, tap i changes the first `own` tokens."""
+        """All blocks, in order; after block i, tap i changes the first `own` tokens.
+
+        Where no gradient is asked, all blocks but the first write their result over what the one before gave.
+        """
+        out = None
         for i, (block, memory) in enumerate(zip(self.blocks, text, strict=True)):
-            tokens = block(tokens, time, table, memory, self.attention)
+            tokens = block(tokens, time, table, memory, self.attention, self._chunk, out)
             if i in taps:
-                tokens = torch.cat([taps[i](tokens[:, :own]), tokens[:, own:]], dim=1)
+                changed = taps[i](tokens[:, :own], self._chunk)
+                if torch.is_grad_enabled():
+                    tokens = torch.cat([changed, tokens[:, own:]], dim=1)
+            out = None if torch.is_grad_enabled() else tokens
         return tokens
 
     def fold(self, y: Float[Tensor, "b l p"], grid: tuple[int, int, int]) -> Float[Tensor, "b o t h w"]:
@@ -219,7 +250,8 @@ class WanDiT(nn.Module):
 
     def read_time(self, levels: NoiseLevels) -> tuple[TimeRows, TimeRows]:
         """Embed the distinct noise levels: for the head (1 vector each) and for the blocks (6 each)."""
-        e = self.time_embedding(sinusoid(levels.values, self.arch.freq_dim))
+        waves = sinusoid(levels.values, self.arch.freq_dim)
+        e = self.time_embedding(waves.to(self.head.modulation.device, non_blocking=True))
         six = self.time_projection(e).unflatten(-1, (6, self.arch.dim))
         return TimeRows(e.unsqueeze(2), levels.index), TimeRows(six, levels.index)
 

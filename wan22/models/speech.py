@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from wan22.arch import DiTArch, SpeechArch
-from wan22.models.block import CrossAttention, Memory
+from wan22.models.block import CrossAttention, Memory, slices
 from wan22.models.dit import ExtraTokens, PatchEmbedding, WanDiT
 from wan22.models.linear import Linear
 from wan22.ops.attention import Attention, attend
@@ -114,11 +114,16 @@ class Scale(nn.Module):
 
 
 class AudioMemory(NamedTuple):
-    """What one tap knows of a clip's audio: modulation (b, t, 1, d), and keys and values of every frame."""
+    """What one tap knows of every frame's audio: modulation (b, t, 1, d), keys and values (b, t, m, n, e)."""
 
     shift: Tensor
     scale: Tensor
-    tokens: Memory
+    k: Tensor
+    v: Tensor
+
+    def of(self, frames: slice) -> "AudioMemory":
+        """What it knows of some of the frames."""
+        return AudioMemory(*(part[:, frames] for part in self))
 
 
 class Injector(nn.Module):
@@ -132,14 +137,34 @@ class Injector(nn.Module):
     def read(self, i: int, local: Float[Tensor, "b t m d"], whole: Float[Tensor, "b t d"]) -> AudioMemory:
         """Project the audio for tap i."""
         shift, scale = self.injector_adain_layers[i](whole)
-        return AudioMemory(shift, scale, self.injector[i].read(local.flatten(0, 1), None))
+        k, v, _ = self.injector[i].read(local.flatten(0, 1), None)
+        return AudioMemory(shift, scale, *(part.unflatten(0, whole.shape[:2]) for part in (k, v)))
 
-    def tap(self, i: int, memory: AudioMemory, attention: Attention, x: Float[Tensor, "b l d"]) -> Tensor:
-        """Add to the video's tokens what tap i reads of the audio."""
+    def tap(
+        self,
+        i: int,
+        memory: AudioMemory,
+        attention: Attention,
+        x: Float[Tensor, "b l d"],
+        chunk: int | None = None,
+    ) -> Float[Tensor, "b l d"]:
+        """Add to the video's tokens what tap i reads of the audio: to x itself where no gradient is asked, and then
+        for as many frames at a time as `chunk` tokens are.
+        """
         frames = rearrange(x, "b (t p) d -> b t p d", t=memory.shift.shape[1])
+        if torch.is_grad_enabled():
+            return (frames + self._speech(i, memory, attention, frames)).flatten(1, 2)
+        few = None if chunk is None else max(1, chunk // frames.shape[2])
+        for part in slices(frames.shape[1], few):
+            frames[:, part] += self._speech(i, memory.of(part), attention, frames[:, part])
+        return x
+
+    def _speech(
+        self, i: int, memory: AudioMemory, attention: Attention, frames: Float[Tensor, "b t p d"]
+    ) -> Float[Tensor, "b t p d"]:
         y = layer_norm(frames, eps=1e-5) * memory.scale + memory.shift
-        speech = self.injector[i](y.flatten(0, 1), memory.tokens, attention)
-        return x + speech.view_as(x)
+        k, v = memory.k.flatten(0, 1), memory.v.flatten(0, 1)
+        return self.injector[i](y.flatten(0, 1), Memory(k, v, None), attention).view_as(frames)
 
 
 class FramePacker(nn.Module):
