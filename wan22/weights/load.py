@@ -7,14 +7,13 @@ names and shapes is said before any data is read.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
-from wan22.arch import DiTArch, UMT5Arch, VAEArch
 from wan22.errors import CheckpointError, KeysError
+from wan22.models.meta import meta_module  # noqa: F401 - for all who fill one
 from wan22.weights.dialects import ALL, dialects_in
 from wan22.weights.edits.quantised import find_scales
 from wan22.weights.native import Native, seen_through
@@ -106,34 +105,6 @@ class Weights:
             done += self.nbytes(name)
             if progress:
                 progress(done, total)
-
-
-class _Unfilled(TorchFunctionMode):
-    """Leaves out what modules fill their tensors with at first: it is nothing on the meta device, and PyTorch would
-    load its compiler for it, which takes seconds.
-    """
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if getattr(function, "__name__", "") in _FILLS:
-            return args[0] if args else kwargs["tensor"]
-        return function(*args, **kwargs)
-
-
-_FILLS = {"normal_", "uniform_", "trunc_normal_", "kaiming_uniform_"}
-
-
-def meta_module(arch: DiTArch | VAEArch | UMT5Arch) -> nn.Module:
-    """The network of these sizes on the meta device: names and shapes, no memory."""
-    from wan22.models.dit import WanDiT
-    from wan22.models.speech import SpeechDiT
-    from wan22.models.umt5 import UMT5Encoder
-    from wan22.models.vae import WanVAE
-
-    with torch.device("meta"), _Unfilled():
-        if isinstance(arch, DiTArch):
-            return WanDiT(arch) if arch.speech is None else SpeechDiT(arch)
-        return WanVAE(arch) if isinstance(arch, VAEArch) else UMT5Encoder(arch)
 
 
 def _nearest(reader: Reader, wanted: Mapping[str, object]) -> Native:

@@ -1,0 +1,174 @@
+"""What is counted of a network without running it: the counts of small ones are exact, those of the large ones are the
+figures of the page on memory.
+"""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from tests.unit.tiny import tiny_speech_variant, tiny_variant
+from wan22.assembly import FLOAT32
+from wan22.catalog import VARIANTS
+from wan22.memory import workload
+from wan22.memory.meter import Counts, extrapolated, metered
+from wan22.memory.workload import Forward
+from wan22.models.dit import NoiseLevels
+from wan22.models.meta import meta_module
+from wan22.ops.attention import sdpa
+from wan22.ops.rope import rotation
+
+MB = 10**6
+
+
+def dtype_of(name):
+    return torch.float32 if any(part in name for part in FLOAT32) else torch.bfloat16
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_a_product_and_a_sum_are_counted_to_the_byte(device):
+    layer = nn.Linear(1000, 2000, device="meta")
+    with metered(device) as meter:
+        meter.place(layer, torch.bfloat16)
+        x = meter.empty(500, 1000, dtype=torch.bfloat16)
+        y = layer(x) + 1
+        del x, y
+    assert meter.counts.flops == {("matmul", torch.bfloat16): 2 * 500 * 1000 * 2000}
+    assert meter.counts.peak == 2 * (500 * 1000 + 2 * 500 * 2000)  # not the weights
+    assert meter.counts.traffic == 2 * (2 * 500 * 2000)
+    assert meter.counts.kernels == 2
+    assert meter.counts.largest[0] == (2 * MB, "addmm (500, 2000) bfloat16")
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_views_take_no_memory_and_live_as_long_as_what_they_show(device):
+    with metered(device) as meter:
+        x = meter.empty(100, 100)
+        x.mul_(2)
+        part = x.view(10, 1000)[:5].t()
+        del x
+        part.add_(1)
+        again = part.clone()
+        del part
+        again.add_(1)
+    assert meter.counts.peak == 4 * 10_000 + 4 * 5000
+    assert meter.counts.kernels == 4
+
+
+def test_what_is_repeated_is_counted_as_often_but_lives_once():
+    with metered("cuda") as meter:
+        x = meter.empty(100)
+        with meter.times(7):
+            x + 1
+    assert (meter.counts.kernels, meter.counts.traffic, meter.counts.peak) == (7, 7 * 800, 800)
+
+
+def test_host_and_device_wait_for_one_another_where_tensors_or_numbers_cross():
+    with metered("cuda", scalar=3) as meter:
+        x = meter.empty(4)
+        assert x.cpu().device.type == "cpu"
+        x.to("cpu", torch.float64)
+        x + torch.ones(4).to("meta")
+        assert int(x.sum()) == 3
+        torch.ones(4).to("meta", non_blocking=True)
+        x.to(torch.float16)
+    assert meter.counts.syncs == 4
+    with metered("cuda") as meter, pytest.raises(RuntimeError, match="say what it is by `scalar`"):
+        meter.empty(1).item()
+
+
+def test_nothing_of_it_is_remembered():
+    x = torch.zeros(1, 4, 2, 4, 4)
+    row = tiny_variant()
+    network = meta_module(row.dit).to_empty(device="cpu")
+    for device in ("cpu", "cuda"):
+        workload.forward(row.dit, Forward((2, 4, 4), prompt=3), torch.float32, device)
+    table = rotation((2, 2, 2), 12, torch.device("cpu"))[0]
+    assert type(table) is torch.Tensor and not table.is_meta and table.isfinite().all()
+    with torch.no_grad():
+        text = network.read_text([torch.zeros(3, 8)])
+        assert network(x, NoiseLevels(torch.ones(1, 1)), text).shape == x.shape
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_operations_are_those_of_a_real_run(device):
+    row = tiny_variant()
+    network = meta_module(row.dit).to_empty(device="cpu")
+    network.attention = sdpa
+    x, levels = torch.zeros(1, 4, 3, 4, 6), NoiseLevels(torch.ones(1, 1))
+    with torch.no_grad():
+        text = network.read_text([torch.zeros(3, 8)])
+        with FlopCounterMode(display=False) as real:
+            network(x, levels, text)
+    counted = workload.forward(row.dit, Forward((3, 4, 6), prompt=3), torch.float32, device)
+    kind = "matmul", torch.float32  # PyTorch's own count leaves out the CPU's attention
+    assert counted.flops[kind] == real.get_total_flops()
+    assert counted.flops["attention", torch.float32] == 4 * 24 * 18 * (
+        18 + 4
+    )  # own tokens; prompt and its padding
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_a_few_layers_stand_for_all(device):
+    six = replace(tiny_speech_variant().dit, layers=6, dim=48)
+    for arch in (replace(six, speech=None), six):
+        call = Forward((2, 8, 8), prompt=5)
+        whole = workload._forward(arch, call, torch.float32, device)
+        told = workload.forward(arch, call, torch.float32, device)
+        assert told.total_flops == whole.total_flops
+        assert (told.kernels, told.syncs, told.traffic) == (whole.kernels, whole.syncs, whole.traffic)
+        assert told.peak == pytest.approx(whole.peak, rel=0.02)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_a_few_frames_stand_for_all(device):
+    vae = tiny_variant().vae
+    network = meta_module(vae)
+    with metered(device) as meter:
+        meter.place(network, torch.float32)
+        for pixels in network.decode_stream(meter.empty(1, vae.z, 9, 4, 6), chunk=1):
+            del pixels
+    told = workload.decode(vae, (9, 4, 6), torch.float32, device, 1)
+    assert (told.total_flops, told.kernels, told.peak) == (
+        meter.counts.total_flops, meter.counts.kernels, meter.counts.peak,
+    )  # fmt: skip
+
+
+def test_counts_add_up():
+    one = Counts(10, {("conv", torch.float32): 4.0}, 2, 100, 1)
+    two = Counts(15, {("conv", torch.float32): 6.0, ("matmul", torch.float32): 1.0}, 3, 150, 1)
+    many = extrapolated(one, two, 10)
+    assert many == Counts(60, {("conv", torch.float32): 24.0, ("matmul", torch.float32): 10.0}, 12, 600, 1)
+
+
+# GB beside weights: at most. The first figure is the code's, the second is what it is meant to come to.
+FORWARD = {
+    ("ti2v-5B", (31, 44, 80)): (513, 2.85, 2.0),
+    ("t2v-A14B", (21, 90, 160)): (6498, 11.9, 5.0),
+    ("t2v-A14B", (21, 60, 104)): (1666, 5.3, 5.0),
+}
+DECODE = {("ti2v-5B", (31, 44, 80)): (2011, 19.5, 3.5), ("t2v-A14B", (21, 90, 160)): (639, 24.7, 3.5)}
+
+
+@pytest.mark.parametrize("case", FORWARD)
+def test_a_forward_pass_of_the_released_networks(case):
+    (name, grid), (tflop, now, goal) = case, FORWARD[case]
+    counts = workload.forward(VARIANTS[name].dit, Forward(grid), dtype_of, "cuda")
+    assert counts.total_flops / 1e12 == pytest.approx(tflop, rel=0.01)
+    assert counts.peak / 1e9 <= now
+    assert goal <= now, "the goal is reached: let the first figure be the goal"
+
+
+@pytest.mark.parametrize("case", DECODE)
+def test_decoding_by_the_released_networks(case):
+    (name, grid), (tflop, now, _) = case, DECODE[case]
+    counts = workload.decode(VARIANTS[name].vae, grid, torch.float32, "cuda", 1)
+    assert counts.total_flops / 1e12 == pytest.approx(tflop, rel=0.02)
+    assert counts.peak / 1e9 <= now
+
+
+def test_reading_text():
+    counts = workload.text(VARIANTS["t2v-A14B"].text, 512, torch.bfloat16, "cuda")
+    assert counts.peak / 1e9 <= 0.3

@@ -1,0 +1,164 @@
+"""What each network of a video takes: its real code, counted by a Meter on a few layers and frames that stand for all.
+
+Layers of one kind are alike, and so are the frames of a stream after the first few: two counts that differ by one give
+what one more costs, and the rest is multiplication. `device` is "cuda" (any accelerator) or "cpu", as for the Meter.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from wan22.arch import DiTArch, UMT5Arch, VAEArch
+from wan22.memory.meter import Counts, Meter, extrapolated, metered
+from wan22.models.dit import PATCH, NoiseLevels, WanDiT
+from wan22.models.meta import meta_module
+from wan22.ops import attention as backends
+
+DtypeOf = Callable[[str], torch.dtype]
+_STEADY = 3
+"""Latent frames after which every further one of a stream costs the same."""
+
+
+@dataclass(frozen=True)
+class Forward:
+    """One call of a transformer: the latent grid (t, h, w), samples in the batch, tokens of the prompt, other prompts
+    of which it keeps keys and values meanwhile (one if guidance works in turns), and distinct noise levels.
+    """
+
+    grid: tuple[int, int, int]
+    batch: int = 1
+    prompt: int = 128
+    kept: int = 0
+    levels: int = 1
+
+
+def text(arch: UMT5Arch, tokens: int, dtype: torch.dtype, device: str) -> Counts:
+    """One prompt of `tokens` tokens through the text encoder."""
+
+    @lru_cache(maxsize=4)
+    def at(layers: int) -> Counts:
+        network = meta_module(replace(arch, layers=layers))
+        with metered(device, scalar=tokens) as meter:
+            meter.place(network, dtype)
+            ids, mask = (meter.empty(1, tokens, dtype=torch.int64) for _ in range(2))
+            network(ids, mask)
+        return meter.counts
+
+    return extrapolated(at(2), at(3), arch.layers - 2) if arch.layers > 3 else at(arch.layers)
+
+
+def forward(arch: DiTArch, call: Forward, dtype: torch.dtype | DtypeOf, device: str) -> Counts:
+    """One call of a transformer, beside its weights and what it keeps of the prompts."""
+    speech = arch.speech
+
+    @lru_cache(maxsize=4)
+    def at(layers: int, taps: int) -> Counts:
+        told = None if speech is None else replace(speech, inject=tuple(range(taps)))
+        return _forward(replace(arch, layers=layers, speech=told), call, dtype, device)
+
+    if arch.layers <= 3:
+        return _forward(arch, call, dtype, device)
+    counts = extrapolated(at(2, 0), at(3, 0), arch.layers - 2)
+    return (
+        counts
+        if speech is None
+        else counts.plus(at(2, 1), len(speech.inject)).plus(at(2, 0), -len(speech.inject))
+    )
+
+
+def decode(
+    arch: VAEArch, latent: tuple[int, int, int], dtype: torch.dtype, device: str, chunk: int | None
+) -> Counts:
+    """A VAE decoding latents (t, h, w), `chunk` frames at a time; each chunk of pixels is let go."""
+
+    def at(frames: int) -> Counts:
+        network = meta_module(arch)
+        with metered(device) as meter:
+            meter.place(network, dtype)
+            for pixels in network.decode_stream(meter.empty(1, arch.z, frames, *latent[1:]), chunk=chunk):
+                del pixels
+        return meter.counts
+
+    return _of_frames(at, latent[0], chunk)
+
+
+def encode(
+    arch: VAEArch, video: tuple[int, int, int], dtype: torch.dtype, device: str, chunk: int | None
+) -> Counts:
+    """A VAE encoding pixels (T, H, W), `chunk` latent frames at a time; the pixels are on the device."""
+
+    def at(frames: int) -> Counts:
+        network = meta_module(arch)
+        with metered(device) as meter:
+            meter.place(network, dtype)
+            network.encode(meter.empty(1, 3, 1 + (frames - 1) * arch.stride_time, *video[1:]), chunk=chunk)
+        return meter.counts
+
+    return _of_frames(at, (video[0] - 1) // arch.stride_time + 1, chunk)
+
+
+def _of_frames(at: Callable[[int], Counts], frames: int, chunk: int | None) -> Counts:
+    if chunk is None or frames <= _STEADY + 1:
+        return at(frames)
+    fewer, more = at(_STEADY), at(_STEADY + 1)
+    return extrapolated(fewer, more, frames - _STEADY)
+
+
+def _forward(arch: DiTArch, call: Forward, dtype: torch.dtype | DtypeOf, device: str) -> Counts:
+    network = meta_module(arch)
+    with metered(device) as meter:
+        meter.place(network, dtype)
+        assert isinstance(network, WanDiT)
+        network.attention = backends.sdpa if device != "cpu" else _one_head(meter)
+        weight = network.get_submodule("text_embedding.0").weight.dtype
+        prompts = [network.read_text([meter.empty(call.prompt, arch.text_dim, dtype=weight)] * call.batch)]
+        prompts += [
+            network.read_text([meter.empty(call.prompt, arch.text_dim, dtype=weight)])
+            for _ in range(call.kept)
+        ]
+        told = None if arch.speech is None else network.read_speech(**_speech(meter, arch, call, weight))
+        known = arch.in_channels - arch.out_channels
+        x = meter.empty(call.batch, arch.out_channels, *call.grid)
+        beside = meter.empty(call.batch, known, *call.grid) if known else None
+        levels = NoiseLevels(meter.empty(call.batch, call.levels), _index(meter, call))
+        meter.restart()
+        network(x, levels, prompts[0], beside, told)
+    return meter.counts
+
+
+def _index(meter: Meter, call: Forward) -> Tensor | None:
+    """Which level each token has, if there are several."""
+    t, h, w = (size // side for size, side in zip(call.grid, PATCH, strict=True))
+    return None if call.levels == 1 else meter.empty(t * h * w, dtype=torch.int64)
+
+
+def _speech(meter: Meter, arch: DiTArch, call: Forward, dtype: torch.dtype) -> dict[str, Tensor | None]:
+    """What a network that audio drives is told of a clip, without a pose."""
+    assert arch.speech is not None
+    t, h, w = call.grid
+    batch, channels, told = call.batch, arch.in_channels, arch.speech
+    return {
+        "reference": meter.empty(batch, channels, 1, h, w, dtype=dtype),
+        "motion": meter.empty(batch, channels, sum(told.history), h, w, dtype=dtype),
+        "audio": meter.empty(batch, told.audio_states, told.audio_dim, 4 * t),
+    }
+
+
+def _one_head(meter: Meter) -> backends.Attention:
+    """The CPU's attention, which goes by heads and blocks of queries: one of them is counted, and stands for all."""
+
+    def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+        b, length, n, _ = q.shape
+        rows = min(max(backends._SCORES // k.shape[1], 64), length)
+        if k.shape[1] < 256 or length < 64:
+            return backends.attend(q, k, v, bias)
+        out = torch.empty_like(q)
+        with meter.times(b * n * length / rows):
+            one = None if bias is None else bias[:1]
+            out[:1, :rows, :1] = backends.attend(q[:1, :rows, :1], k[:1, :, :1], v[:1, :, :1], one)
+        return out
+
+    return attention

@@ -1,0 +1,37 @@
+"""Networks without memory: names and shapes of every tensor, to be filled, compared or counted."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from wan22.arch import DiTArch, UMT5Arch, VAEArch
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out what modules fill their tensors with at first: it is nothing on the meta device, and PyTorch would
+    load its compiler for it, which takes seconds.
+    """
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(function, "__name__", "") in _FILLS:
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **kwargs)
+
+
+_FILLS = {"normal_", "uniform_", "trunc_normal_", "kaiming_uniform_"}
+
+
+def meta_module(arch: DiTArch | VAEArch | UMT5Arch) -> nn.Module:
+    """The network of these sizes on the meta device: names and shapes, no memory."""
+    from wan22.models.dit import WanDiT
+    from wan22.models.speech import SpeechDiT
+    from wan22.models.umt5 import UMT5Encoder
+    from wan22.models.vae import WanVAE
+
+    with torch.device("meta"), _Unfilled():
+        if isinstance(arch, DiTArch):
+            return WanDiT(arch) if arch.speech is None else SpeechDiT(arch)
+        return WanVAE(arch) if isinstance(arch, VAEArch) else UMT5Encoder(arch)
