@@ -1,34 +1,24 @@
 """What stands between the matrix products of the networks: norms, modulation, rotation, gates, activations.
 
-Each function is one pass over memory where a kernel does it (a read and a write of the stream); here is the reference
-in plain PyTorch, whose roundings are the official release's. Norms are float32 inside; `dtype` is what comes out.
+Each function is one pass over memory where a kernel does it (a read and a write of the stream): those of the same names
+in triton_block.py and triton_vae.py, taken as kernels.py says. Here is the reference in plain PyTorch, whose roundings
+are the official release's. Norms are float32 inside; `dtype` is what comes out.
 """
-
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from wan22.ops.kernels import with_kernel
 from wan22.ops.norm import channel_norm, layer_norm, rms_norm
 from wan22.ops.rope import Rotation, rotate
+from wan22.ops.rows import Rows
+
+_BLOCK, _VAE = "wan22.ops.triton_block", "wan22.ops.triton_vae"
 
 
-class Rows(NamedTuple):
-    """A vector for every token, kept once for each distinct one: `index` says which is whose (None: all the first).
-
-    `values` float32 (b, k, d). Only where it is used is it spread over the tokens, by a kernel never.
-    """
-
-    values: Float[Tensor, "b k d"]
-    index: Int[Tensor, " l"] | None = None
-
-    def spread(self) -> Float[Tensor, " b #l d"]:
-        """One row for every token, or one for all."""
-        return self.values if self.index is None else self.values[:, self.index]
-
-
+@with_kernel(_BLOCK)
 def norm_modulate(
     x: Float[Tensor, "b l d"], shift: Rows, scale: Rows, eps: float, dtype: torch.dtype = torch.float32
 ) -> Float[Tensor, "b l d"]:
@@ -37,6 +27,7 @@ def norm_modulate(
     return torch.addcmul(shift.spread(), normed.float(), 1 + scale.spread()).to(dtype)
 
 
+@with_kernel(_BLOCK)
 def norm_rotate(
     x: Float[Tensor, "b l n e"], gain: Float[Tensor, " n*e"], table: Rotation | None, eps: float
 ) -> Float[Tensor, "b l n e"]:
@@ -48,6 +39,7 @@ def norm_rotate(
     return (normed if table is None else rotate(normed, table)).to(x.dtype)
 
 
+@with_kernel(_BLOCK)
 def gated_add(
     x: Float[Tensor, "b l d"], y: Float[Tensor, "b l d"], gate: Rows | None = None, out: Tensor | None = None
 ) -> Float[Tensor, "b l d"]:
@@ -58,6 +50,7 @@ def gated_add(
     return x + change if out is None else torch.add(x, change, out=out)
 
 
+@with_kernel(_BLOCK)
 def gated_add_norm(
     x: Float[Tensor, "b l d"],
     y: Float[Tensor, "b l d"],
@@ -73,6 +66,7 @@ def gated_add_norm(
     return x, layer_norm(x, weight, bias, eps).to(dtype)
 
 
+@with_kernel(_BLOCK)
 def add_norm_modulate(
     x: Float[Tensor, "b l d"],
     y: Float[Tensor, "b l d"],
@@ -87,6 +81,7 @@ def add_norm_modulate(
     return x, norm_modulate(x, shift, scale, eps, dtype)
 
 
+@with_kernel(_VAE)
 def norm_silu(x: Float[Tensor, "b c *grid"], gamma: Float[Tensor, " c *ones"]) -> Float[Tensor, "b c *grid"]:
     """The VAE's norm over channels, then SiLU."""
     return F.silu(channel_norm(x, gamma), inplace=True)
