@@ -30,8 +30,9 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 video: $(INSTALLED)
 	@$(VENV)/bin/wan22 generate --seed "$$SEED" $(OPTIONS) -- "$$PROMPT"
 
+# Python may keep what it compiled: the tests start some hundred of its processes.
 test: $(INSTALLED_DEV)
-	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS)
+	@PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS)
 
 # What a green run says of this processor it need not say of another: PyTorch picks its kernels by what it finds.
 NUMERICAL := tests/parity tests/crosscheck tests/unit/conditioning $(addprefix tests/unit/test_,ops.py vae.py dit.py sampling.py engine.py engine_long.py engine_speech.py)

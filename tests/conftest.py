@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jaxtyping
 import pytest
+from PIL import Image, PngImagePlugin
 
 ROOT = Path(__file__).parent
 NETWORKS = (
@@ -14,7 +15,7 @@ NETWORKS = (
     "unit/test_ops",
     "unit/test_dit",
     "unit/test_vae",
-    "unit/test_engine",
+    "unit/test_engine.py",
 )
 
 
@@ -22,6 +23,19 @@ NETWORKS = (
 def pytest_runtest_setup(item):
     checked = item.path.relative_to(ROOT).as_posix().startswith(NETWORKS)
     jaxtyping.config.update("jaxtyping_disable", not checked)
+
+
+@pytest.fixture
+def quick_plots(monkeypatch):
+    """Plots are put together and not drawn, which takes two seconds of each: their file is a PNG of one pixel."""
+
+    def save(figure, path, *, metadata=None, **how):
+        said = PngImagePlugin.PngInfo()
+        for key, value in (metadata or {}).items():
+            said.add_text(key, value)
+        Image.new("RGB", (1, 1)).save(path, "PNG", pnginfo=said)
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", save)
 
 
 def pytest_collection_finish():

@@ -1,11 +1,10 @@
 """The names of commands and options: scripts depend on them, so a change here is a breaking change."""
 
 import pytest
-import typer
 
-from wan22.cli.app import app
+from wan22.cli.app import program
 
-COMMANDS = typer.main.get_command(app).commands
+COMMANDS = program().commands
 
 MACHINE = "--device --dtype --memory --model"
 PARTS = "--dit --high --low --text --tokenizer --vae"

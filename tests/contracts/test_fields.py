@@ -8,14 +8,12 @@ import pytest
 
 from wan22 import fields
 from wan22.catalog import VARIANTS
-from wan22.cli.app import app
+from wan22.cli.app import program
 from wan22.errors import OptionError, RequestError
 from wan22.request import resolve
 from wan22.types import Request
 
-import typer  # isort: skip
-
-COMMANDS = typer.main.get_command(app).commands
+COMMANDS = program().commands
 OF_A_COMMAND = {
     "storyboard": {"script", "output", "plan", "retry", "from_stills", "still_model", "join", "film"},
     "decode": {"latents"},

@@ -2,11 +2,10 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
-import typer
-
-from wan22.cli.app import app
+from wan22.cli.app import program
 
 ROOT = Path(__file__).parents[2] / "wan22"
 WORD = re.compile(r"(?<![\w-])--[a-z][a-z0-9]*(?:-[a-z0-9]+)*(?![\w-])")
@@ -31,7 +30,7 @@ def commands(group):
 
 def options():
     """The options of the command line by name, and whether each is hidden everywhere."""
-    root = typer.main.get_command(app)
+    root = program()
     found = {"--help": False}
     for command in (root, *commands(root)):
         for parameter in command.params:
@@ -40,8 +39,16 @@ def options():
     return found
 
 
-def said(tree):
-    """Every string of a file that is no docstring, with its line."""
+@cache
+def said(path):
+    """Every string of a file that is no docstring and may name an option, with its line."""
+    text = path.read_text()
+    return [(line, value) for line, value in strings(text) if "--" in value] if "--" in text else []
+
+
+def strings(text):
+    """Every string of a program that is no docstring, with its line."""
+    tree = ast.parse(text)
     docs = {
         id(node.body[0].value)
         for node in ast.walk(tree)
@@ -74,7 +81,7 @@ def test_an_option_that_is_named_is_there():
     for path in ROOT.rglob("*.py"):
         place = path.relative_to(ROOT).as_posix()
         allowed = {*known} | OTHERS.get(place, set()) | more.get(place.split("/")[0], set())
-        for line, text in said(ast.parse(path.read_text())):
+        for line, text in said(path):
             assert not unknown(text, allowed), f"{place}:{line} names an option that is none: {text}"
 
 
@@ -82,14 +89,14 @@ def test_former_names_are_not_recommended():
     former = {name for name, hidden in options().items() if hidden}
     assert {"--afresh", "--hold-colour", "--film"} <= former
     for path in ROOT.rglob("*.py"):
-        for line, text in said(ast.parse(path.read_text())):
+        for line, text in said(path):
             if text not in former:  # where it is defined, or said to be renamed
                 assert not former & set(WORD.findall(text)), f"{path}:{line}: {text}"
 
 
 def test_the_list_of_others_is_needed():
     for place, words in OTHERS.items():
-        texts = [text for _, text in said(ast.parse((ROOT / place).read_text()))]
+        texts = [text for _, text in said(ROOT / place)]
         assert words <= {word for text in texts for word in WORD.findall(text)}, place
 
 

@@ -8,13 +8,12 @@ from dataclasses import is_dataclass
 from pathlib import Path
 
 import pytest
-import typer
 
 import wan22
 import wan22.errors
 import wan22.types
 from wan22 import fields
-from wan22.cli.app import app
+from wan22.cli.app import program
 from wan22.train.evaluation.recipe import EvalRecipe
 from wan22.train.recipe import Recipe
 
@@ -86,7 +85,7 @@ def test_no_public_definition_has_a_former_word(path):
 
 def test_no_option_or_help_has_a_former_word():
     found = []
-    for name, command in typer.main.get_command(app).commands.items():
+    for name, command in program().commands.items():
         found += [name, command.help or ""]
         for parameter in command.params:
             if not getattr(parameter, "hidden", False):

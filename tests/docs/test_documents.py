@@ -12,12 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import typer
 from safetensors.torch import save_file
 from unit.tiny import tiny_variant, write_tiny, write_tiny_speech
 
 import wan22
-from wan22.cli.app import app
+from wan22.cli.app import program
 from wan22.media.audio import write_audio
 from wan22.media.image import write_image
 from wan22.pipeline.pipeline import load
@@ -26,7 +25,7 @@ from wan22.types import Audio
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-COMMANDS = typer.main.get_command(app).commands
+COMMANDS = program().commands
 SMALLER = {"count=500": "count=4", "steps=2000": "steps=2"}
 """Numbers of a long training, and those that are run in their place."""
 

@@ -13,6 +13,8 @@ from wan22.errors import MediaError
 from wan22.media import video as video_module
 from wan22.media.video import VideoWriter, read_clip, stream_clip
 
+pytestmark = pytest.mark.usefixtures("quick_plots")
+
 
 def video(seconds=3.0, fps=8, growth=0.0):
     """A gradient with a square that goes round; `growth` levels brighter a second."""
@@ -49,7 +51,6 @@ def run(capsys, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["video.mp4", "video.webm", "video.gif"])
 def test_a_video_of_any_container_is_measured_and_the_numbers_lie_beside_it(run, tmp_path, name):
-    pytest.importorskip("matplotlib")
     code, out, err = run(write(tmp_path / name, video()))
     assert code == 0 and "note" not in err
     assert out.splitlines()[0].split()[:3] == ["axis", "start", "end"]
@@ -57,7 +58,7 @@ def test_a_video_of_any_container_is_measured_and_the_numbers_lie_beside_it(run,
     assert out.splitlines()[-2:] == [f"{tmp_path / name}.drift.json", f"{tmp_path / name}.drift.png"]
     assert json.loads((tmp_path / f"{name}.drift.json").read_text())["frames"] == 24
     with Image.open(tmp_path / f"{name}.drift.png") as plot:
-        assert plot.size[0] > 1000
+        assert plot.format == "PNG"
     assert len(list(tmp_path.iterdir())) == 3
 
 
@@ -84,7 +85,6 @@ def test_a_cut_is_told(run, tmp_path):
 
 
 def test_json_is_one_object_and_the_files_go_where_they_are_told(run, tmp_path):
-    pytest.importorskip("matplotlib")
     write(tmp_path / "video.mp4", video())
     code, out, _ = run("video.mp4", "--json", "--plot", "new/plot.png", "-o", "new/numbers.json")
     assert code == 0
@@ -96,7 +96,6 @@ def test_json_is_one_object_and_the_files_go_where_they_are_told(run, tmp_path):
 
 
 def test_numbers_and_plot_replace_their_own_kind_alone(run, tmp_path, monkeypatch):
-    pytest.importorskip("matplotlib")
     write(tmp_path / "video.mp4", video())
     named = ("video.mp4", "--plot", "plot.png", "-o", "numbers.json")
     assert run(*named)[0] == 0
@@ -153,7 +152,6 @@ def files(tmp_path):
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(run, files, arguments, expected):
-    pytest.importorskip("matplotlib")
     before = sorted(files.iterdir())
     code, out, err = run(*arguments)
     assert (code, out) == (2, "") and expected in err and len(err.splitlines()) == 1, err

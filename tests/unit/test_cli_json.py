@@ -5,13 +5,12 @@ import re
 from pathlib import Path
 
 import pytest
-import typer
 from unit.train.media import write_clip
 
 from wan22.catalog import EMBEDDED
 from wan22.cli import report
 from wan22.cli.__main__ import main
-from wan22.cli.app import app
+from wan22.cli.app import program
 from wan22.clock import StepCounter, WorkProgress, duration
 
 WITHOUT: dict[str, str] = {}
@@ -22,7 +21,7 @@ PAGE = (Path(__file__).parents[2] / "docs/json.md").read_text()
 
 def commands(group=None, path=()):
     """Every command that does something, by its words."""
-    for name, command in (group or typer.main.get_command(app)).commands.items():
+    for name, command in (group or program()).commands.items():
         if getattr(command, "commands", None):
             yield from commands(command, (*path, name))
         else:
@@ -71,6 +70,7 @@ ANSWERS = {
 }
 
 
+@pytest.mark.usefixtures("quick_plots")
 @pytest.mark.parametrize("words", ANSWERS)
 def test_the_answer_is_the_last_line(words, clips, capsys):
     found = lines(capsys, *words.split())

@@ -72,7 +72,7 @@ def test_about_a_tenth_of_the_combinations_is_held_out():
 
 def test_sampling_covers_every_value_by_its_weight_and_repeats_with_its_seed():
     shots = sample(1500, 3)
-    assert shots == sample(1500, 3) != sample(1500, 5)
+    assert shots[:200] == sample(200, 3) != sample(200, 5)
     for axis, values in AXES.items():
         assert {labels(shot)[axis] for shot in shots} == {v for v, weight in values.items() if weight}
     assert 0.5 < sum(s.camera_angle == "eye-level" for s in shots) / 1500 < 0.62
@@ -111,26 +111,25 @@ def test_a_static_still_shot_does_not_change_and_every_move_and_action_does():
         if camera != "static"
     ]
     acts = [replace(PLAIN, subject="cube", action=action) for action in AXES["action"] if action != "still"]
-    clips = shown(PLAIN, *moves, *acts, replace(PLAIN, grip="handheld"))
+    clips = shown(PLAIN, *moves, *acts, replace(PLAIN, grip="handheld"), frames=5, height=30, width=48)
     change = (clips[:, 4] - clips[:, 0]).abs().mean(dim=(1, 2, 3))
     assert change[0] == 0 and change[1:].min() > 0.4
 
 
 def test_every_axis_shows():
-    clips = []
+    shots = {}
     for axis, values in AXES.items():
         for value in values:
             action = "travel-left" if value == "follow" else "still"
-            clips.append((axis, value, replace(PLAIN, **{"action": action, axis: value})))
-    small = {"frames": 3, "height": 24, "width": 40}
-    images = shown(*(shot for _, _, shot in clips), **small)
-    plain = images[0]
-    for (axis, value, shot), image in zip(clips, images, strict=True):
-        if shot != PLAIN:
-            # Clip i of a batch has its own numbers: even the same labels differ, so compare alone.
-            alone = shown(shot, **small)[0]
-            assert (alone - plain).abs().max() > 8, (axis, value)
-            assert image.isfinite().all()
+            shot = replace(PLAIN, **{"action": action, axis: value})
+            if shot != PLAIN:
+                shots[axis, value] = shot
+    # Clip i of a batch has its own numbers: each is compared with the plain shot in the same place.
+    small = {"frames": 3, "height": 20, "width": 32}
+    images, plain = shown(*shots.values(), **small), shown(*[PLAIN] * len(shots), **small)
+    assert images.isfinite().all()
+    differ = (images - plain).abs().amax(dim=(1, 2, 3, 4))
+    assert [where for where, most in zip(shots, differ, strict=True) if most <= 8] == []
 
 
 def test_night_is_darker_than_day_and_warm_is_redder_than_cool():
@@ -194,5 +193,5 @@ def test_the_camera_never_goes_under_the_ground():
 
 def test_every_image_is_finite_in_every_corner_of_the_stage():
     # A NaN would show as a black image.
-    clips = render(sample(60, 2), height=32, width=48, frames=2)
+    clips = render(sample(60, 2), height=20, width=30, frames=2)
     assert clips.float().amax(dim=(2, 3, 4)).min() > 40

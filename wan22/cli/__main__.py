@@ -66,10 +66,10 @@ def _as_program(arguments: list[str]) -> int:
 def _run(arguments: list[str]) -> int:
     import typer
 
-    from wan22.cli.app import app
+    from wan22.cli.app import program
 
     try:
-        code = app(args=arguments, prog_name="wan22", standalone_mode=False)
+        code = program()(args=arguments, prog_name="wan22", standalone_mode=False)
     except typer.Abort:
         code = CANCELLED
     except SystemExit as end:  # how typer ends when nobody reads any more

@@ -1,8 +1,11 @@
 """The commands of `wan22`, in the order in which the help lists them."""
 
+from functools import cache
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from wan22.cli.curate import caption, curate
 from wan22.cli.data import data
@@ -56,3 +59,11 @@ def root(
     ] = False,
 ) -> None:
     """Hold what comes before the command."""
+
+
+@cache
+def program() -> TyperGroup:
+    """All commands as they are run, built once: that takes longer than to read a command line with them."""
+    built = get_command(app)
+    assert isinstance(built, TyperGroup)
+    return built

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from wan22.director.drift import DriftMeter, measure_drift
 from wan22.director.drift_plot import plot_drift
@@ -213,7 +214,7 @@ def test_falling_contrast_is_measured_and_leaks_nowhere(calm, plain):
 
 
 def test_growing_blur_is_measured_and_leaks_nowhere():
-    video = stage(height=80, width=120)
+    video = stage(height=64, width=96)
     sigma = 0.8 + 0.05 * CLOCK
     drift = measure_drift((blurred(frame, s) for frame, s in zip(video, sigma, strict=True)), FPS)
     own = edge_width(video[0])
@@ -305,11 +306,11 @@ def test_memory_does_not_grow_with_the_video(calm):
     meter, piece = DriftMeter(FPS), calm[:16, :32, :32]
     tracemalloc.start()
     used = []
-    for _ in range(15):
+    for _ in range(9):
         meter.add(piece)
         used.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
-    assert used[-1] - used[4] < 16_000, "20 seconds more, less than a kilobyte each"
+    assert used[-1] - used[4] < 8_000, "8 seconds more, less than a kilobyte each"
 
 
 def test_a_video_without_colour_or_detail_has_axes_that_nobody_can_tell():
@@ -328,9 +329,9 @@ def test_the_json_says_everything(plain):
 
 
 def test_the_plot_is_an_image(plain, tmp_path):
-    pytest.importorskip("matplotlib")
     plot_drift(plain, tmp_path / "plot.png")
-    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    with Image.open(tmp_path / "plot.png") as plot:
+        assert plot.format == "PNG" and plot.size[0] > 1000
 
 
 # What is refused

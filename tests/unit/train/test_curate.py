@@ -213,6 +213,7 @@ def test_no_folder_and_no_clips_are_one_clear_error(tmp_path):
         curate(tmp_path, cut=2.0)
 
 
+@pytest.mark.usefixtures("quick_plots")
 def test_the_command_prints_a_table_and_writes_beside_the_folder(tmp_path, capsys):
     clip(tmp_path / "clips/a.mp4", pan(scene(), 6))
     assert main(["curate", str(tmp_path / "clips") + "/", "--min-motion", "0.5"]) == 0

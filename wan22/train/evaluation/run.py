@@ -27,6 +27,7 @@ from wan22.canvas import Canvas
 from wan22.clock import StepCounter
 from wan22.conditioning.image import channels, cover
 from wan22.director.judge import present_row
+from wan22.director.measure import judge, measure
 from wan22.engine import Engine, load
 from wan22.errors import CheckpointError, MediaError, OptionError, OutputError
 from wan22.files import read_json, reading
@@ -42,7 +43,7 @@ from wan22.train.evaluation.material import Reference, material, to_video
 from wan22.train.evaluation.metrics import MIN_SAMPLES
 from wan22.train.evaluation.recipe import EvalRecipe
 from wan22.train.evaluation.report import summary
-from wan22.train.evaluation.video_scores import MIN_FRAMES, Features, Numbers, compare, look, verdicts
+from wan22.train.evaluation.video_scores import MIN_FRAMES, Features, Numbers, compare, look
 from wan22.train.log import Log
 from wan22.train.losses import Batch
 from wan22.train.settings import present_names
@@ -212,10 +213,10 @@ class _Work:
         grey = np.full((canvas.frames, canvas.out[1], canvas.out[0], 3), 128, np.uint8)
         for extractor in self.recipe.extractors.values():
             extractor(grey)
-        for prompt in self.prompts:
-            verdicts(
-                Clip(grey, canvas.fps), prompt.labels or prompt.prompt
-            )  # labels that cannot be judged say so
+        if canvas.frames >= MIN_FRAMES:
+            blank = measure(grey, canvas.fps)
+            for prompt in self.prompts:
+                judge(blank, prompt.labels or prompt.prompt)  # labels that cannot be judged say so
         return canvas
 
     def references(self) -> Iterator[tuple[Numbers, Features]]:
