@@ -1,21 +1,19 @@
 """The causal video VAE: Wan2.1's and Wan2.2's are two values of one `VAEArch`.
 
-It knows no file, device or request. A video is a stream: frames may be given in chunks of any length, and
-what the next chunk must know of the past travels in an explicit `State`, in and out. The official code works
-in chunks of one and four frames with caches and sentinels; the equations below are its closed form
-(spec: vae, section 4), so the chunk length is a matter of memory alone:
+It knows no file, device or request. A video is a stream: frames may be given in parts of any length, and what a layer
+must know of the past is in a `History`: two frames, its own. The official code works in chunks of one and four frames
+with caches and sentinels; the equations below are its closed form (spec: vae, section 4), so how many frames are
+worked on at once is a matter of memory alone:
 
     3x3x3 convolution    sees two frames of history, zeros before the first
     temporal down        first frame unchanged; then y(2k-2), y(2k-1), y(2k) -> frame k
     temporal up          first frame unchanged; then u(k-2), u(k-1), u(k) -> frames 2k-1, 2k, with u(0) as zeros
 
-Tiling is exact too. The only layer that looks across the whole image is the attention in the middle, at the
-lowest resolution; everything at higher resolution is local, so it may be computed in bands of rows, each with
-enough neighbouring rows around it (`halo`), without any blending.
+`run` leads frames through a chain of layers, depth first: what one latent frame becomes leaves the network before
+the next one enters, and no layer holds more than its history. So memory does not grow with the length of the video.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 import torch
@@ -29,47 +27,79 @@ from wan22.ops.attention import attend
 from wan22.ops.conv import causal_conv3d, doubled_conv2d
 from wan22.ops.norm import channel_norm
 
-State = tuple[Tensor | None, ...]
-"""What a chunk leaves for the next: one entry per layer that looks back, in the order of their use."""
+
+class History:
+    """The frames that each layer still needs of its past, (b, c, _, h, w) in pieces, the oldest first.
+
+    A video that is encoded or decoded part by part has one. It is changed by every part. A subclass may keep the
+    pieces elsewhere (`rest`) and bring them back when they are asked for (`bring`).
+    """
+
+    def __init__(self) -> None:
+        self._pieces: dict[nn.Module, list[Tensor]] = {}
+
+    def past(self, layer: nn.Module) -> Sequence[Tensor] | None:
+        """What `layer` still needs; None if it has seen nothing yet."""
+        pieces = self._pieces.get(layer)
+        return None if pieces is None else [self.bring(piece) for piece in pieces]
+
+    def append(self, layer: nn.Module, x: Tensor, keep: int) -> None:
+        """Note that `layer` has seen x, and will need the last `keep` frames of all that it has seen."""
+        pieces = self._pieces.get(layer, [])
+        recent = x[:, :, max(x.shape[2] - keep, 0) :]
+        keep -= recent.shape[2]
+        kept = [self.rest(recent)] if recent.shape[2] else []
+        for piece in reversed(pieces):
+            if keep > 0:
+                kept.insert(0, _own(piece[:, :, -keep:]))
+            keep -= piece.shape[2]
+        self._pieces[layer] = kept
+
+    def rest(self, x: Tensor) -> Tensor:
+        """Put a piece where it rests."""
+        return _own(x)
+
+    def bring(self, x: Tensor) -> Tensor:
+        """Bring a piece to where it is needed."""
+        return x
 
 
-class _Tape:
-    """Hands each layer its past in call order, and collects what it leaves for the next chunk."""
-
-    def __init__(self, past: State | None) -> None:
-        self.first = past is None
-        self._past = iter(past or ())
-        self._left: list[Tensor | None] = []
-
-    def past(self) -> Tensor | None:
-        return None if self.first else next(self._past)
-
-    def leave(self, x: Tensor | None) -> None:
-        self._left.append(x)
-
-    @property
-    def state(self) -> State:
-        return tuple(self._left)
+def _own(x: Tensor) -> Tensor:
+    """x, with memory of its own: a view would keep all that it was cut from."""
+    return x.clone() if x.untyped_storage().nbytes() > x.nbytes else x
 
 
-def _recent(past: Tensor | None, x: Tensor, count: int = 2) -> Tensor:
-    """The last `count` frames of past and x together; zeros stand for frames before the first."""
-    missing = count - x.shape[2]
-    if missing <= 0:
-        return x[:, :, -count:].clone()  # a view would keep all of x
-    past = x.new_zeros(*x.shape[:2], count, *x.shape[3:]) if past is None else past
-    return torch.cat([past[:, :, -missing:], x], dim=2)
+def run(
+    layers: Iterable[nn.Module], x: Tensor, history: History | None, at_once: int | None
+) -> Iterator[Tensor]:
+    """Lead frames through a chain of layers and yield what comes out; no layer sees more than `at_once` at a time.
+
+    Without a history x is a whole video. A layer may return no frame yet.
+    """
+    layers = list(layers)
+    for i, layer in enumerate(layers):
+        if at_once is not None and x.shape[2] > at_once:
+            parts = [_own(part) for part in x.split(at_once, dim=2)]
+            del x
+            while parts:
+                yield from run(layers[i:], parts.pop(0), history, at_once)
+            return
+        x = layer(x, history)
+        if x.shape[2] == 0:
+            return
+    yield x
 
 
 class CausalConv3d(nn.Conv3d):
     """A 3-D convolution that keeps the names of nn.Conv3d and looks only back in time."""
 
-    def forward(self, x: Tensor, tape: _Tape | None = None) -> Tensor:
-        if self.kernel_size[0] == 1 or tape is None:
+    def forward(self, x: Tensor, history: History | None = None) -> Tensor:
+        """Convolve frames that follow those of the history, or a whole video."""
+        if history is None or self.kernel_size[0] == 1:
             return causal_conv3d(x, self.weight, self.bias)
-        past = tape.past()
-        tape.leave(_recent(past, x))
-        return causal_conv3d(x, self.weight, self.bias, past)
+        y = causal_conv3d(x, self.weight, self.bias, history.past(self) or ())
+        history.append(self, x, keep=2)
+        return y
 
 
 class ChannelNorm(nn.Module):
@@ -99,9 +129,9 @@ class ResidualBlock(nn.Module):
         )
         self.shortcut = CausalConv3d(into, out, 1) if into != out else nn.Identity()
 
-    def forward(self, x: Tensor, tape: _Tape) -> Tensor:
-        h = self.residual["2"](F.silu(self.residual["0"](x), inplace=True), tape)
-        h = self.residual["6"](F.silu(self.residual["3"](h), inplace=True), tape)
+    def forward(self, x: Tensor, history: History | None) -> Tensor:
+        h = self.residual["2"](F.silu(self.residual["0"](x), inplace=True), history)
+        h = self.residual["6"](F.silu(self.residual["3"](h), inplace=True), history)
         return h + self.shortcut(x)
 
 
@@ -114,11 +144,12 @@ class AttentionBlock(nn.Module):
         self.to_qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.proj = nn.Conv2d(channels, channels, 1)
 
-    def forward(self, x: Tensor, tape: _Tape) -> Tensor:
+    def forward(self, x: Tensor, history: History | None) -> Tensor:
         b, _, _, h, w = x.shape
         frames = rearrange(x, "b c t h w -> (b t) c h w")
         qkv = self.to_qkv(self.norm(frames))
-        q, k, v = rearrange(qkv, "f (three c) h w -> three f (h w) 1 c", three=3)
+        # Contiguous, because the fast kernels of CUDA refuse other strides than 1 along the channels.
+        q, k, v = rearrange(qkv, "f (three c) h w -> three f (h w) 1 c", three=3).contiguous()
         y = attend(q, k, v)
         y = self.proj(rearrange(y, "f (h w) 1 c -> f c h w", h=h, w=w))
         return x + rearrange(y, "(b t) c h w -> b c t h w", b=b)
@@ -132,17 +163,22 @@ class Downsample(nn.Module):
         self.resample = nn.ModuleDict({"1": nn.Conv2d(channels, channels, 3, stride=2)})
         self.time_conv = nn.Conv3d(channels, channels, (3, 1, 1), stride=(2, 1, 1)) if temporal else None
 
-    def forward(self, x: Tensor, tape: _Tape) -> Tensor:
+    def forward(self, x: Tensor, history: History | None) -> Tensor:
         b = x.shape[0]
         frames = F.pad(rearrange(x, "b c t h w -> (b t) c h w"), (0, 1, 0, 1))
         y = rearrange(self.resample["1"](frames), "(b t) c h w -> b c t h w", b=b)
-        if self.time_conv is None:
-            return y
-        past = tape.past()
-        tape.leave(y[:, :, -1:].clone())
-        if past is not None:
-            return self.time_conv(torch.cat([past, y], dim=2))
-        return y if y.shape[2] == 1 else torch.cat([y[:, :, :1], self.time_conv(y)], dim=2)
+        return y if self.time_conv is None else self._halve_time(y, history)
+
+    def _halve_time(self, y: Tensor, history: History | None) -> Tensor:
+        past = None if history is None else history.past(self)
+        head = y[:, :, :1] if past is None else y[:, :, :0]  # the very first frame stands for itself
+        seen = torch.cat([*past, y], dim=2) if past else y
+        made = (seen.shape[2] - 1) // 2
+        if history is not None:
+            history.append(self, y, keep=seen.shape[2] - 2 * made)
+        if made == 0:
+            return head
+        return torch.cat([head, self.time_conv(seen[:, :, : 2 * made + 1])], dim=2)
 
 
 class Upsample(nn.Module):
@@ -153,37 +189,36 @@ class Upsample(nn.Module):
         self.resample = nn.ModuleDict({"1": nn.Conv2d(channels, out, 3, padding=1)})
         self.time_conv = CausalConv3d(channels, 2 * channels, (3, 1, 1)) if temporal else None
 
-    def forward(self, x: Tensor, tape: _Tape) -> Tensor:
+    def forward(self, x: Tensor, history: History | None) -> Tensor:
         if self.time_conv is not None:
-            x = self._double_time(x, tape)
+            x = self._double_time(x, history)
         b = x.shape[0]
         conv = self.resample["1"]
         y = doubled_conv2d(rearrange(x, "b c t h w -> (b t) c h w"), conv.weight, conv.bias)
         return rearrange(y, "(b t) c h w -> b c t h w", b=b)
 
-    def _double_time(self, x: Tensor, tape: _Tape) -> Tensor:
-        past = tape.past()
-        head = x[:, :, :1] if tape.first else x[:, :, :0]  # the very first frame is not doubled,
+    def _double_time(self, x: Tensor, history: History | None) -> Tensor:
+        past = None if history is None else history.past(self)
+        head = x[:, :, :1] if past is None else x[:, :, :0]  # the very first frame is not doubled,
         x = x[:, :, head.shape[2] :]  # nor is it anyone's history
-        tape.leave(_recent(past, x))
+        if history is not None:
+            history.append(self, x, keep=2)
         if x.shape[2] == 0:
             return head
-        pairs = causal_conv3d(x, self.time_conv.weight, self.time_conv.bias, past)
+        pairs = causal_conv3d(x, self.time_conv.weight, self.time_conv.bias, past or ())
         return torch.cat([head, rearrange(pairs, "b (two c) t h w -> b c (t two) h w", two=2)], dim=2)
 
 
 def average_down(x: Tensor, out: int, time: int, space: int) -> Tensor:
     """Wan2.2's shortcut down: fold time x space x space into channels and average groups of them."""
-    x = F.pad(x, (0, 0, 0, 0, -x.shape[2] % time, 0))
     x = rearrange(x, "b c (t i) (h j) (w k) -> b (c i j k) t h w", i=time, j=space, k=space)
     return rearrange(x, "b (o g) t h w -> b o g t h w", o=out).mean(dim=2)
 
 
-def repeat_up(x: Tensor, out: int, time: int, space: int, first: bool) -> Tensor:
+def repeat_up(x: Tensor, out: int, time: int, space: int) -> Tensor:
     """Wan2.2's shortcut up: repeat channels and unfold them into time x space x space."""
     x = x.repeat_interleave(out * time * space * space // x.shape[1], dim=1)
-    x = rearrange(x, "b (c i j k) t h w -> b c (t i) (h j) (w k)", i=time, j=space, k=space)
-    return x[:, :, time - 1 :] if first else x
+    return rearrange(x, "b (c i j k) t h w -> b c (t i) (h j) (w k)", i=time, j=space, k=space)
 
 
 class DownLevel(nn.Module):
@@ -195,11 +230,22 @@ class DownLevel(nn.Module):
         self.downsamples = nn.ModuleList(layers + ([Downsample(out, temporal)] if down else []))
         self.out, self.time, self.space = out, 2 if temporal else 1, 2 if down else 1
 
-    def forward(self, x: Tensor, tape: _Tape) -> Tensor:
-        shortcut = average_down(x, self.out, self.time, self.space)
+    def forward(self, x: Tensor, history: History | None) -> Tensor:
+        y = x
         for layer in self.downsamples:
-            x = layer(x, tape)
-        return x + shortcut
+            y = layer(y, history)
+        return y + self._shortcut(x, history)
+
+    def _shortcut(self, x: Tensor, history: History | None) -> Tensor:
+        if self.time == 2:
+            past = None if history is None else history.past(self)
+            past = [torch.zeros_like(x[:, :, :1])] if past is None else past  # the first frame's other half
+            odd = (x.shape[2] + sum(piece.shape[2] for piece in past)) % 2
+            if history is not None:
+                history.append(self, x, keep=odd)
+            x = torch.cat([*past, x], dim=2)
+            x = x[:, :, : x.shape[2] - odd]
+        return average_down(x, self.out, self.time, self.space)
 
 
 class UpLevel(nn.Module):
@@ -211,11 +257,22 @@ class UpLevel(nn.Module):
         self.upsamples = nn.ModuleList(layers + ([Upsample(out, out, temporal)] if up else []))
         self.out, self.time, self.up = out, 2 if temporal else 1, up
 
-    def forward(self, x: Tensor, tape: _Tape) -> Tensor:
-        shortcut = repeat_up(x, self.out, self.time, 2, tape.first) if self.up else None
+    def forward(self, x: Tensor, history: History | None) -> Tensor:
+        y = x
         for layer in self.upsamples:
-            x = layer(x, tape)
-        return x if shortcut is None else x + shortcut
+            y = layer(y, history)
+        # The very first frame is not doubled: of its shortcut the last half stays.
+        return y + repeat_up(x, self.out, self.time, 2)[:, :, -y.shape[2] :] if self.up else y
+
+
+class Head(nn.ModuleDict):
+    """norm, SiLU, conv: the end of either network."""
+
+    def __init__(self, into: int, out: int) -> None:
+        super().__init__({"0": ChannelNorm(into), "2": CausalConv3d(into, out, 3)})
+
+    def forward(self, x: Tensor, history: History | None) -> Tensor:
+        return self["2"](F.silu(self["0"](x), inplace=True), history)
 
 
 def _middle(channels: int) -> nn.ModuleList:
@@ -224,18 +281,8 @@ def _middle(channels: int) -> nn.ModuleList:
     )
 
 
-def _head(into: int, out: int) -> nn.ModuleDict:
-    return nn.ModuleDict({"0": ChannelNorm(into), "2": CausalConv3d(into, out, 3)})
-
-
-def _through(layers: nn.ModuleList, x: Tensor, tape: _Tape) -> Tensor:
-    for layer in layers:
-        x = layer(x, tape)
-    return x
-
-
 class Encoder(nn.Module):
-    """Patched pixels to the moments of the latents; `local` is what bands may split, `whole` what they may not."""
+    """Patched pixels to the moments of the latents."""
 
     def __init__(self, arch: VAEArch) -> None:
         super().__init__()
@@ -252,21 +299,15 @@ class Encoder(nn.Module):
                 layers += [Downsample(out, temporal)] if down else []
         self.downsamples = nn.ModuleList(layers)
         self.middle = _middle(widths[-1])
-        self.head = _head(widths[-1], 2 * arch.z)
+        self.head = Head(widths[-1], 2 * arch.z)
 
-    def local(self, x: Tensor, past: State | None) -> tuple[Tensor, State]:
-        tape = _Tape(past)
-        x = _through(self.downsamples, self.conv1(x, tape), tape)
-        return x, tape.state
-
-    def whole(self, x: Tensor, past: State | None) -> tuple[Tensor, State]:
-        tape = _Tape(past)
-        x = _through(self.middle, x, tape)
-        return self.head["2"](F.silu(self.head["0"](x), inplace=True), tape), tape.state
+    def forward(self, x: Tensor, history: History | None = None, at_once: int | None = None) -> Iterator[Tensor]:
+        """Lead frames through (`run`)."""
+        return run([self.conv1, *self.downsamples, *self.middle, self.head], x, history, at_once)
 
 
 class Decoder(nn.Module):
-    """Latents to patched pixels; `whole` comes first here, then `local`."""
+    """Latents to patched pixels."""
 
     def __init__(self, arch: VAEArch) -> None:
         super().__init__()
@@ -285,34 +326,11 @@ class Decoder(nn.Module):
                 layers += [ResidualBlock(halved if j == 0 else out, out) for j in range(arch.blocks + 1)]
                 layers += [Upsample(out, out // 2, temporal)] if up else []
         self.upsamples = nn.ModuleList(layers)
-        self.head = _head(widths[-1], 3 * arch.patch**2)
+        self.head = Head(widths[-1], 3 * arch.patch**2)
 
-    def whole(self, x: Tensor, past: State | None) -> tuple[Tensor, State]:
-        tape = _Tape(past)
-        return _through(self.middle, self.conv1(x, tape), tape), tape.state
-
-    def local(self, x: Tensor, past: State | None) -> tuple[Tensor, State]:
-        tape = _Tape(past)
-        x = _through(self.upsamples, x, tape)
-        return self.head["2"](F.silu(self.head["0"](x), inplace=True), tape), tape.state
-
-
-@dataclass(frozen=True)
-class _Band:
-    """Rows `start`..`stop` of the low-resolution grid, computed from rows `top`..`bottom`."""
-
-    start: int
-    stop: int
-    top: int
-    bottom: int
-
-
-def _bands(rows: int, height: int | None, halo: int) -> list[_Band]:
-    height = height or rows
-    return [
-        _Band(start, min(start + height, rows), max(start - halo, 0), min(start + height + halo, rows))
-        for start in range(0, rows, height)
-    ]
+    def forward(self, x: Tensor, history: History | None = None, at_once: int | None = None) -> Iterator[Tensor]:
+        """Lead frames through (`run`)."""
+        return run([self.conv1, *self.middle, *self.upsamples, self.head], x, history, at_once)
 
 
 class WanVAE(nn.Module):
@@ -320,7 +338,9 @@ class WanVAE(nn.Module):
 
     T must be 1 + n * stride_time; H and W multiples of stride_space (ValueError otherwise: `canvas.py`
     makes sizes fit). Encoding is deterministic: the mean of the posterior (spec: vae, section 1).
-    `chunk` is in latent frames, `band` in latent rows; neither changes the result beyond rounding.
+
+    `chunk` is how many frames a layer sees at once; None is all, which is faster for small videos and has a gradient.
+    It does not change the result beyond rounding. `history` is where the past rests meanwhile: a new `History`.
     """
 
     def __init__(self, arch: VAEArch) -> None:
@@ -332,80 +352,62 @@ class WanVAE(nn.Module):
         self.decoder = Decoder(arch)
 
     def encode(
-        self, video: Float[Tensor, "b 3 T H W"], *, chunk: int | None = None, band: int | None = None
+        self, video: Float[Tensor, "b 3 T H W"], *, chunk: int | None = None, history: History | None = None
     ) -> Float[Tensor, "b z t h w"]:
         """Encode to normalised latents."""
-        mean, _ = self.moments(video, chunk=chunk, band=band).chunk(2, dim=1)
+        mean, _ = self.moments(video, chunk=chunk, history=history).chunk(2, dim=1)
         return self.normalise(mean)
 
+    def encode_stream(
+        self, parts: Iterable[Float[Tensor, "b 3 _ H W"]], *, chunk: int | None = 1, history: History | None = None
+    ) -> Iterator[Float[Tensor, "b z _ h w"]]:
+        """Encode a video that comes in parts of any length and yield its normalised latents."""
+        for moments in self._moments(parts, chunk, history or History()):
+            yield self.normalise(moments.chunk(2, dim=1)[0])
+
     def decode(
-        self, latents: Float[Tensor, "b z t h w"], *, chunk: int | None = None, band: int | None = None
+        self, latents: Float[Tensor, "b z t h w"], *, chunk: int | None = None, history: History | None = None
     ) -> Float[Tensor, "b 3 T H W"]:
         """Decode normalised latents to pixels, clamped to [-1, 1]."""
-        return torch.cat(list(self.decode_stream(latents, chunk=chunk, band=band)), dim=2)
+        return torch.cat(list(self.decode_stream(latents, chunk=chunk, history=history)), dim=2)
 
     def decode_stream(
-        self, latents: Float[Tensor, "b z t h w"], *, chunk: int | None = 1, band: int | None = None
+        self, latents: Float[Tensor, "b z t h w"], *, chunk: int | None = 1, history: History | None = None
     ) -> Iterator[Float[Tensor, "b 3 _ H W"]]:
-        """Decode `chunk` latent frames at a time and yield their pixel frames, clamped to [-1, 1]."""
-        x = self.conv2(self.denormalise(latents).to(self.conv2.weight.dtype))
-        state = None
-        for part in x.split(chunk or x.shape[2], dim=2):
-            y, state = self.decode_chunk(part, state, band=band)
-            yield y.float().clamp_(-1, 1)
+        """Decode and yield pixel frames, clamped to [-1, 1], as they are made: at most `chunk` at a time."""
+        z = self.conv2(self.denormalise(latents).to(self.conv2.weight.dtype))
+        for y in self.decoder(z, self._history(chunk, history), chunk):
+            yield self._unpatch(y).float().clamp_(-1, 1)
 
-    def decode_chunk(
-        self, z: Tensor, state: tuple | None, *, band: int | None = None
-    ) -> tuple[Tensor, tuple]:
-        """Decode denormalised latents that follow those which left `state` (None: the video begins here)."""
-        whole, local = state or (None, None)
-        x, whole = self.decoder.whole(z, whole)
-        scale = 2 ** len(self.arch.temporal)
-        bands = _bands(x.shape[3], band, self._halo(self.arch.blocks + 1))
-        outs, states = [], []
-        for i, b in enumerate(bands):
-            y, kept = self.decoder.local(x[:, :, :, b.top : b.bottom], local[i] if local else None)
-            outs.append(y[:, :, :, (b.start - b.top) * scale : (b.stop - b.top) * scale])
-            states.append(kept)
-        y = outs[0] if len(outs) == 1 else torch.cat(outs, dim=3)
-        return self._unpatch(y), (whole, tuple(states))
+    def decode_chunk(self, z: Tensor, history: History | None) -> tuple[Tensor, History]:
+        """Decode denormalised latents that follow those which `history` has seen (None: the video begins here).
+
+        Returns pixel frames, not clamped, and the history for the next call.
+        """
+        history = history or History()
+        (y,) = self.decoder(z, history)
+        return self._unpatch(y), history
 
     def moments(
-        self, video: Float[Tensor, "b 3 T H W"], *, chunk: int | None = None, band: int | None = None
+        self, video: Float[Tensor, "b 3 T H W"], *, chunk: int | None = None, history: History | None = None
     ) -> Float[Tensor, "b z2 t h w"]:
         """Mean and log-variance of the posterior, before normalisation; training takes both."""
         self._check(video)
-        x = self._patch(video.to(self.conv1.weight.dtype))
-        step = self.arch.stride_time * (chunk or x.shape[2])
-        parts, state = [], None
-        for part in (x[:, :, : 1 + step], *x[:, :, 1 + step :].split(step, dim=2)):
-            if part.shape[2] == 0:
-                continue
-            y, state = self._encode_chunk(part, state, band)
-            parts.append(y)
-        return self.conv1(torch.cat(parts, dim=2))
+        parts = video.split(chunk or video.shape[2], dim=2)
+        return torch.cat(list(self._moments(parts, chunk, self._history(chunk, history))), dim=2)
 
-    def _encode_chunk(self, x: Tensor, state: tuple | None, band: int | None) -> tuple[Tensor, tuple]:
-        whole, local = state or (None, None)
-        scale = 2 ** len(self.arch.temporal)
-        bands = _bands(x.shape[3] // scale, band, self._halo(self.arch.blocks))
-        outs, states = [], []
-        for i, b in enumerate(bands):
-            rows = x[:, :, :, b.top * scale : b.bottom * scale]
-            y, kept = self.encoder.local(rows, local[i] if local else None)
-            outs.append(y[:, :, :, b.start - b.top : b.stop - b.top])
-            states.append(kept)
-        y, whole = self.encoder.whole(outs[0] if len(outs) == 1 else torch.cat(outs, dim=3), whole)
-        return y, (whole, tuple(states))
+    def _moments(
+        self, parts: Iterable[Tensor], chunk: int | None, history: History | None
+    ) -> Iterator[Tensor]:
+        for part in parts:
+            x = self._patch(part.to(self.conv1.weight.dtype))
+            for y in self.encoder(x, history, chunk):
+                yield self.conv1(y)
 
-    def _halo(self, blocks: int) -> int:
-        """Rows of the low-resolution grid that a row depends on, to either side, through the local layers.
-
-        At level i a row of pixels is 2**-i of a low-resolution row; each block has two 3x3 convolutions,
-        each resampling one more, and the ends of the network one each.
-        """
-        reach = sum((2 * blocks + 2) / 2**i for i in range(len(self.arch.multipliers)))
-        return int(reach) + 2
+    @staticmethod
+    def _history(chunk: int | None, history: History | None) -> History | None:
+        """A whole video needs none."""
+        return None if chunk is None else history or History()
 
     def normalise(self, z: Tensor) -> Tensor:
         """Subtract the mean and multiply by the reciprocal of std, in float32."""

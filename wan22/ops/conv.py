@@ -4,6 +4,8 @@ Causal: a frame sees itself and the frames before it, never one that follows. Ea
 float32 inference on the CPU a second way to the same numbers (but for rounding) that is faster there.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -17,37 +19,51 @@ def causal_conv3d(
     x: Float[Tensor, "b c t h w"],
     weight: Float[Tensor, "o c kt kh kw"],
     bias: Float[Tensor, " o"],
-    history: Float[Tensor, "b c m h w"] | None = None,
+    history: Sequence[Float[Tensor, "b c _ h w"]] = (),
 ) -> Float[Tensor, "b o t h w"]:
-    """Convolve with kt - 1 frames of history on the left: those given, else zeros.
+    """Convolve with kt - 1 frames on the left: those of `history`, in pieces, the oldest first; else zeros.
 
     Spatially the padding is symmetric zeros (spec: vae, section 3).
     """
     if cpu_inference(x):
         return _by_frames(x, weight, bias, history)
+    if x.shape[2] == 1:
+        seen = torch.cat([frame for piece in (*history, x) for frame in piece.unbind(2)], dim=1)
+        del history  # so that the device has it for no longer
+        return _one_frame(seen, weight, bias)
     kt, kh, kw = weight.shape[2:]
-    if kt > 1:
-        if history is None:
-            history = x.new_zeros(*x.shape[:2], kt - 1, *x.shape[3:])
-        x = torch.cat([history, x], dim=2)
-    return F.conv3d(x, weight, bias, padding=(0, kh // 2, kw // 2))
+    missing = kt - 1 - sum(piece.shape[2] for piece in history)
+    before = [x.new_zeros(*x.shape[:2], missing, *x.shape[3:])] if missing else []
+    seen = torch.cat([*before, *history, x], dim=2) if kt > 1 else x
+    return F.conv3d(seen, weight, bias, padding=(0, kh // 2, kw // 2))
 
 
-def _by_frames(x: Tensor, weight: Tensor, bias: Tensor, history: Tensor | None) -> Tensor:
+def _one_frame(seen: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The last frame of those seen, (b, t * c, h, w), by one 2-D convolution: the frames are side by side as channels.
+
+    So a single frame takes the kernels that are best kept: cuDNN's 3-D convolutions have neither TF32 nor bfloat16
+    in some of its versions. Zeros before a video are left out. All is channels last, which these kernels want.
+    """
+    taps = weight[:, :, -(seen.shape[1] // weight.shape[1]) :]
+    kernel = taps.permute(0, 3, 4, 2, 1).flatten(3).permute(0, 3, 1, 2)  # (o, t * c, kh, kw) in one copy
+    return F.conv2d(seen, kernel, bias, padding="same")[:, :, None]
+
+
+def _by_frames(x: Tensor, weight: Tensor, bias: Tensor, history: Sequence[Tensor]) -> Tensor:
     """The same as a sum of 2-D convolutions, one for each tap in time.
 
-    PyTorch computes small 3-D convolutions on the CPU by a slow kernel (a fifth of the rate); 2-D ones seldom. And
-    the zeros before a video need not be convolved: a single image costs a third.
+    PyTorch computes small 3-D convolutions on the CPU by a slow kernel (a fifth of the rate); 2-D ones seldom. The
+    zeros before a video need not be convolved (a single image costs a third), and nothing is joined.
     """
-    taps = weight.unbind(2)
-    before = 0 if history is None else history.shape[2]
-    video = x if history is None else torch.cat([history, x], dim=2)
-    y = _each_frame(x, taps[-1], bias)
-    for back in range(1, len(taps)):
-        start = max(back - before, 0)  # frames that see a zero `back` frames ago
-        if start < x.shape[2]:
-            past = video[:, :, before + start - back : video.shape[2] - back]
-            y[:, :, start:] += _each_frame(past, taps[-1 - back], None)
+    taps, total = weight.unbind(2)[::-1], x.shape[2]
+    y = _each_frame(x, taps[0], bias)
+    begin = -sum(piece.shape[2] for piece in history)
+    for piece in (*history, x):
+        for back, tap in enumerate(taps[1:], 1):  # frame i of the piece is `back` frames before y's begin + i + back
+            start, stop = max(begin + back, 0), min(begin + back + piece.shape[2], total)
+            if start < stop:
+                y[:, :, start:stop] += _each_frame(piece[:, :, start - back - begin : stop - back - begin], tap, None)
+        begin += piece.shape[2]
     return y
 
 
