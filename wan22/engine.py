@@ -256,7 +256,11 @@ class Engine:
         """Encode pixels (b, 3, T, H, W) in [-1, 1] by the VAE to normalised latents (b, c, t, h, w), float32."""
         vae = self.vae()
         with torch.inference_mode():
-            return vae.encode(video.to(self.device), chunk=None if self._small_video(video) else 1).float()
+            if self._small_video(video):
+                return vae.encode(video.to(self.device)).float()
+            vae.check(video)
+            frames = (frame.to(self.device) for frame in video.split(1, dim=2))
+            return torch.cat(list(vae.encode_stream(frames)), dim=2).float()
 
     def _decode(self, vae: nn.Module, latents: Tensor) -> Iterator[Tensor]:
         whole = math.prod(latents.shape[2:]) <= _WHOLE_LATENTS

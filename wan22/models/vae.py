@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from wan22.arch import VAEArch
 from wan22.ops.attention import attend
 from wan22.ops.conv import causal_conv3d, doubled_conv2d
+from wan22.ops.fused import norm_silu
 from wan22.ops.norm import channel_norm
 
 
@@ -130,8 +131,8 @@ class ResidualBlock(nn.Module):
         self.shortcut = CausalConv3d(into, out, 1) if into != out else nn.Identity()
 
     def forward(self, x: Tensor, history: History | None) -> Tensor:
-        h = self.residual["2"](F.silu(self.residual["0"](x), inplace=True), history)
-        h = self.residual["6"](F.silu(self.residual["3"](h), inplace=True), history)
+        h = self.residual["2"](norm_silu(x, self.residual["0"].gamma), history)
+        h = self.residual["6"](norm_silu(h, self.residual["3"].gamma), history)
         return h + self.shortcut(x)
 
 
@@ -272,7 +273,7 @@ class Head(nn.ModuleDict):
         super().__init__({"0": ChannelNorm(into), "2": CausalConv3d(into, out, 3)})
 
     def forward(self, x: Tensor, history: History | None) -> Tensor:
-        return self["2"](F.silu(self["0"](x), inplace=True), history)
+        return self["2"](norm_silu(x, self["0"].gamma), history)
 
 
 def _middle(channels: int) -> nn.ModuleList:
@@ -301,7 +302,9 @@ class Encoder(nn.Module):
         self.middle = _middle(widths[-1])
         self.head = Head(widths[-1], 2 * arch.z)
 
-    def forward(self, x: Tensor, history: History | None = None, at_once: int | None = None) -> Iterator[Tensor]:
+    def forward(
+        self, x: Tensor, history: History | None = None, at_once: int | None = None
+    ) -> Iterator[Tensor]:
         """Lead frames through (`run`)."""
         return run([self.conv1, *self.downsamples, *self.middle, self.head], x, history, at_once)
 
@@ -328,7 +331,9 @@ class Decoder(nn.Module):
         self.upsamples = nn.ModuleList(layers)
         self.head = Head(widths[-1], 3 * arch.patch**2)
 
-    def forward(self, x: Tensor, history: History | None = None, at_once: int | None = None) -> Iterator[Tensor]:
+    def forward(
+        self, x: Tensor, history: History | None = None, at_once: int | None = None
+    ) -> Iterator[Tensor]:
         """Lead frames through (`run`)."""
         return run([self.conv1, *self.middle, *self.upsamples, self.head], x, history, at_once)
 
@@ -359,7 +364,11 @@ class WanVAE(nn.Module):
         return self.normalise(mean)
 
     def encode_stream(
-        self, parts: Iterable[Float[Tensor, "b 3 _ H W"]], *, chunk: int | None = 1, history: History | None = None
+        self,
+        parts: Iterable[Float[Tensor, "b 3 _ H W"]],
+        *,
+        chunk: int | None = 1,
+        history: History | None = None,
     ) -> Iterator[Float[Tensor, "b z _ h w"]]:
         """Encode a video that comes in parts of any length and yield its normalised latents."""
         for moments in self._moments(parts, chunk, history or History()):
@@ -392,7 +401,7 @@ class WanVAE(nn.Module):
         self, video: Float[Tensor, "b 3 T H W"], *, chunk: int | None = None, history: History | None = None
     ) -> Float[Tensor, "b z2 t h w"]:
         """Mean and log-variance of the posterior, before normalisation; training takes both."""
-        self._check(video)
+        self.check(video)
         parts = video.split(chunk or video.shape[2], dim=2)
         return torch.cat(list(self._moments(parts, chunk, self._history(chunk, history))), dim=2)
 
@@ -432,7 +441,8 @@ class WanVAE(nn.Module):
         p = self.arch.patch
         return rearrange(x, "b (c r q) t h w -> b c t (h q) (w r)", q=p, r=p)
 
-    def _check(self, video: Tensor) -> None:
+    def check(self, video: Float[Tensor, "b 3 T H W"]) -> None:
+        """Raise ValueError for a video of sizes that the grid of latents does not allow."""
         frames, height, width = video.shape[2:]
         if (frames - 1) % self.arch.stride_time:
             raise ValueError(f"{frames} frames are not 1 + a multiple of {self.arch.stride_time}")

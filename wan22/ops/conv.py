@@ -59,10 +59,14 @@ def _by_frames(x: Tensor, weight: Tensor, bias: Tensor, history: Sequence[Tensor
     y = _each_frame(x, taps[0], bias)
     begin = -sum(piece.shape[2] for piece in history)
     for piece in (*history, x):
-        for back, tap in enumerate(taps[1:], 1):  # frame i of the piece is `back` frames before y's begin + i + back
+        for back, tap in enumerate(
+            taps[1:], 1
+        ):  # frame i of the piece is `back` frames before y's begin + i + back
             start, stop = max(begin + back, 0), min(begin + back + piece.shape[2], total)
             if start < stop:
-                y[:, :, start:stop] += _each_frame(piece[:, :, start - back - begin : stop - back - begin], tap, None)
+                y[:, :, start:stop] += _each_frame(
+                    piece[:, :, start - back - begin : stop - back - begin], tap, None
+                )
         begin += piece.shape[2]
     return y
 
