@@ -1,4 +1,4 @@
-"""GGUF files (llama.cpp's format, as ComfyUI-GGUF uses it for Wan): dequantised tensor by tensor.
+"""GGUF files (llama.cpp's format, as ComfyUI-GGUF uses it for Wan), tensor by tensor.
 
 GGUF stores axes in reverse order and at most
 four of them, so producers note the true shape of others in `comfy.gguf.orig_shape.<name>`.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _ORIGINAL_SHAPE = "comfy.gguf.orig_shape."
-_ROWS_AT_ONCE = 1 << 24  # elements dequantised together, so that the work space stays near 200 MB
+_PLAIN = ("F32", "F16", "BF16", "F64", "I8", "I16", "I32", "I64")
 
 
 def read_fields(path: Path, prefix: str) -> dict[str, Any]:
@@ -73,37 +73,32 @@ class GGUFFile:
         with reading(f"{self.path}: {name}", CheckpointError, remedy="Download it again."):
             return self._tensor(name, rows.numpy())
 
+    def read_stored(self, name: str) -> Tensor:
+        """The bytes of a tensor in blocks, as uint8 (rows, bytes of a row)."""
+        import torch
+
+        with reading(f"{self.path}: {name}", CheckpointError, remedy="Download it again."):
+            data = self._tensors[name].data
+            return torch.from_numpy(np.array(data)).reshape(-1, data.shape[-1])
+
     def _tensor(self, name: str, rows: np.ndarray | None = None) -> Tensor:
         """A tensor, or rows of a matrix."""
         import torch
 
+        from wan22.ops import stored
+
         data, info = self._tensors[name].data, self.infos[name]
         shape = info.shape if rows is None else (len(rows), *info.shape[1:])
-        if rows is not None:
-            data = data[rows]
-        if info.dtype in ("F32", "F16", "F64", "I8", "I16", "I32", "I64"):
-            return torch.from_numpy(np.array(data)).reshape(shape)
-        if info.dtype == "BF16":
-            return torch.from_numpy(np.array(data)).view(torch.bfloat16).reshape(shape)
-        return torch.from_numpy(self._dequantise(name, data)).reshape(shape)
-
-    def _dequantise(self, name: str, data: np.ndarray) -> np.ndarray:
-        from gguf.quants import dequantize
-
-        tensor = self._tensors[name]
-        stored = data.reshape(-1, data.shape[-1])
-        rows, width = len(stored), self.infos[name].count // (tensor.data.size // data.shape[-1])
-        out = np.empty((rows, width), dtype=np.float32)
-        step = max(1, _ROWS_AT_ONCE // width)
-        for row in range(0, rows, step):
-            try:
-                out[row : row + step] = dequantize(stored[row : row + step], tensor.tensor_type)
-            except NotImplementedError:
-                raise CheckpointError(
-                    f"{self.path}: {name} is stored as {self.infos[name].dtype}, which the package gguf "
-                    "cannot dequantise. Take a Q8_0, Q4_0, Q5_1 or K-quant file."
-                ) from None
-        return out
+        raw = torch.from_numpy(np.array(data if rows is None else data[rows]))
+        if info.dtype in _PLAIN:
+            return (raw.view(torch.bfloat16) if info.dtype == "BF16" else raw).reshape(shape)
+        if info.dtype not in stored.KINDS:
+            raise CheckpointError(
+                f"{self.path}: {name} is stored as {info.dtype}, which cannot be dequantised. Take a Q8_0, Q4_0, Q5_1 "
+                "or K-quant file."
+            )
+        blocks = {"data": raw.reshape(-1, raw.shape[-1])}
+        return stored.dequantise(stored.GGUF(info.dtype), blocks, torch.float32).reshape(shape)
 
     def close(self) -> None:
         self._tensors = {}

@@ -12,7 +12,6 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from wan22.errors import CheckpointError
@@ -21,6 +20,7 @@ from wan22.weights.edits.markers import FORMATS, MARKER, WHAT_WORKS, Marker, rea
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from wan22.ops.stored import Scaled
     from wan22.weights.reader import Reader
 
 _SCALES = (".scale_weight", ".weight_scale")  # until 2025 and since; both are around
@@ -177,24 +177,23 @@ def dequantise(weight: Tensor, scale: Tensor, rotated: int = 0) -> Tensor:
     """The weight [out, in, ...] in float32: its stored value times its scale, of any shape that is named above, with
     the rotation of every `rotated` inputs undone.
     """
-    wide, scale = weight.float(), scale.float()
-    if scale.ndim == 3 and weight.ndim == 2 and scale.shape[1] > 1:
-        out, blocks, _ = scale.shape
-        wide = (wide.reshape(out, blocks, -1) * scale).reshape(weight.shape)
-    else:
-        wide.view(len(wide), -1).mul_(scale.reshape(-1, 1))
-    if not rotated:
-        return wide
-    return (wide.reshape(-1, rotated) @ _hadamard(rotated)).reshape(weight.shape)
-
-
-@lru_cache(maxsize=4)
-def _hadamard(size: int) -> Tensor:
-    """The regular Hadamard matrix of this size (a power of four), of length one: symmetric, and its own inverse."""
     import torch
 
-    four = torch.ones(4, 4) - 2 * torch.eye(4).flip(1)
-    matrix = torch.ones(1, 1)
-    while len(matrix) < size:
-        matrix = torch.kron(matrix, four)
-    return matrix / size**0.5
+    from wan22.ops import stored
+
+    form = form_of(weight, scale, rotated)
+    buffers = {"data": weight.reshape(len(weight), -1), "scale": scale_buffer(scale)}
+    return stored.dequantise(form, buffers, torch.float32).reshape(weight.shape)
+
+
+def form_of(weight: Tensor, scale: Tensor, rotated: int = 0) -> Scaled:
+    """How a weight with this scale is kept."""
+    from wan22.ops.stored import Scaled
+
+    blocks = scale.shape[1] if scale.ndim == 3 else 1
+    return Scaled(weight.dtype, per_row=scale.numel() > 1, blocks=blocks, rotated=rotated)
+
+
+def scale_buffer(scale: Tensor) -> Tensor:
+    """A scale of any shape that is named above as float32 [1 or out, blocks]."""
+    return scale.float().reshape(scale.shape[0] if scale.numel() > 1 else 1, -1)
