@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from wan22.arch import UMT5Arch
+from wan22.models.linear import Linear
 from wan22.ops.norm import rms_norm
 
 
@@ -91,10 +92,10 @@ class Attention(nn.Module):
     def __init__(self, arch: UMT5Arch) -> None:
         super().__init__()
         self.heads = arch.heads
-        self.q = nn.Linear(arch.dim, arch.dim_attn, bias=False)
-        self.k = nn.Linear(arch.dim, arch.dim_attn, bias=False)
-        self.v = nn.Linear(arch.dim, arch.dim_attn, bias=False)
-        self.o = nn.Linear(arch.dim_attn, arch.dim, bias=False)
+        self.q = Linear(arch.dim, arch.dim_attn, bias=False)
+        self.k = Linear(arch.dim, arch.dim_attn, bias=False)
+        self.v = Linear(arch.dim, arch.dim_attn, bias=False)
+        self.o = Linear(arch.dim_attn, arch.dim, bias=False)
 
     def forward(
         self, x: Float[Tensor, "b s d"], bias: Float[Tensor, "n s s"], real: Bool[Tensor, "b s"]
@@ -114,9 +115,9 @@ class FeedForward(nn.Module):
 
     def __init__(self, arch: UMT5Arch) -> None:
         super().__init__()
-        self.gate = nn.Sequential(nn.Linear(arch.dim, arch.ffn_dim, bias=False))
-        self.fc1 = nn.Linear(arch.dim, arch.ffn_dim, bias=False)
-        self.fc2 = nn.Linear(arch.ffn_dim, arch.dim, bias=False)
+        self.gate = nn.Sequential(Linear(arch.dim, arch.ffn_dim, bias=False))
+        self.fc1 = Linear(arch.dim, arch.ffn_dim, bias=False)
+        self.fc2 = Linear(arch.ffn_dim, arch.dim, bias=False)
 
     def forward(self, x: Float[Tensor, "b s d"]) -> Float[Tensor, "b s d"]:
         return self.fc2(self.fc1(x) * _gelu(self.gate(x)))

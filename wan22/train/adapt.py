@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from wan22.errors import KeysError, OptionError
-from wan22.models.linear import Linear, Linear32
-from wan22.train.int8 import Int8Linear, freeze_int8
+from wan22.models.linear import Linear, Linear32, StoredLinear
+from wan22.train.int8 import freeze_int8
 
 __all__ = ["GROUPS", "USUAL", "Adapted", "Adapters", "attach", "checkpoint_blocks", "freeze_int8"]
 
@@ -34,7 +34,7 @@ USUAL = ("attention", "ffn")
 """What is adapted if nobody says: every matrix of every block."""
 
 _COMPILED = "_orig_mod."  # torch.compile's wrapper stands in the names of what it wraps
-_Layer = Linear | Linear32 | Int8Linear
+_Layer = Linear | Linear32 | StoredLinear
 
 
 class Adapted(nn.Module):
@@ -46,8 +46,10 @@ class Adapted(nn.Module):
         super().__init__()
         self.base, self.scale = base, scale
         self.exact = isinstance(base, Linear32)
-        self.dtype = base.dtype if isinstance(base, Int8Linear) else base.weight.dtype
-        device = base.weight.device
+        stored = isinstance(base, StoredLinear)  # its weight would be made to be looked at
+        self.dtype, device = (
+            (base.dtype, base.data.device) if stored else (base.weight.dtype, base.weight.device)
+        )
         # The deviation of nn.Linear's own beginning, which usual learning rates are for; drawn on the CPU.
         down = torch.randn(rank, base.in_features, generator=generator) * (3 * base.in_features) ** -0.5
         self.down = nn.Parameter(down.to(device))

@@ -20,12 +20,12 @@ from wan22.assembly import FLOAT32
 from wan22.catalog import Variant
 from wan22.errors import OptionError, choose
 from wan22.models.block import Block, TimeRows
-from wan22.models.linear import Linear
+from wan22.models.linear import Linear, StoredLinear
 from wan22.models.speech import Injector
 from wan22.ops.attention import Attention, sdpa
 from wan22.train.adapt import Adapted
 from wan22.train.flow_matching import eager_attention
-from wan22.train.int8 import Int8Linear
+from wan22.train.int8 import INT8
 from wan22.weights.load import meta_module
 
 CAUTION = 1.5
@@ -288,7 +288,7 @@ def _prepared(block: nn.Module, spec: StepSpec) -> nn.Module:
     block.requires_grad_(False)
     for name, module in list(block.named_modules()):
         if type(module) is Linear:
-            base = Int8Linear(module) if spec.base == "int8" else module
+            base = StoredLinear.quantised(module, INT8) if spec.base == "int8" else module
             parent, _, leaf = name.rpartition(".")
             setattr(block.get_submodule(parent), leaf, Adapted(base, spec.rank, 1.0))
     return block

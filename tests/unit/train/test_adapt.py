@@ -10,10 +10,11 @@ from unit.tiny import random_weights, tiny_speech_variant, tiny_variant
 
 from wan22.errors import KeysError, OptionError
 from wan22.models.dit import NoiseLevels, WanDiT
-from wan22.models.linear import Linear
+from wan22.models.linear import Linear, StoredLinear
 from wan22.models.speech import SpeechDiT
+from wan22.ops.stored import dequantise
 from wan22.train.adapt import Adapted, attach, checkpoint_blocks
-from wan22.train.int8 import Int8Linear, dequantise, freeze_int8, quantise
+from wan22.train.int8 import INT8, freeze_int8
 from wan22.train.losses import for_training
 from wan22.weights.edits.lora import AddLoRAs, Source
 from wan22.weights.lora.file import open_adapters
@@ -257,11 +258,11 @@ def test_eight_bits_round_every_row_by_its_own_half_step():
     weight = torch.randn(5, 64, generator=torch.Generator().manual_seed(0)) * torch.tensor(
         [[1e-3], [1.0], [50.0], [1e-30], [0.0]]
     )
-    small, scale = quantise(weight)
-    assert small.dtype == torch.int8 and scale.shape == (5, 1)
-    lost = (dequantise(small, scale, torch.float32) - weight).abs().amax(dim=1)
+    kept = INT8.encode(weight)
+    assert kept["data"].dtype == torch.int8 and kept["scale"].shape == (5, 1)
+    lost = (dequantise(INT8, kept, torch.float32) - weight).abs().amax(dim=1)
     assert bool((lost <= weight.abs().amax(dim=1) / 254 * 1.001).all())
-    assert not small[4].any()
+    assert not kept["data"][4].any()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -272,7 +273,7 @@ def test_a_base_in_eight_bits_is_near_smaller_and_takes_a_lora(dtype):
     assert said.matrices == len(matrices) == 12
     assert said.before == sum(m.weight.nbytes for m in matrices) and said.after < said.before
     assert 0 < said.mean_error <= said.worst_error < 0.01 and said.worst in str(said)
-    assert isinstance(net.blocks[0].ffn[2], Int8Linear) and not isinstance(net.head.head, Int8Linear)
+    assert isinstance(net.blocks[0].ffn[2], StoredLinear) and not isinstance(net.head.head, StoredLinear)
     assert not any(p.requires_grad for p in net.parameters())
     torch.testing.assert_close(run(net).detach(), before, rtol=0, atol=0.05 * float(before.abs().max()))
 
@@ -285,10 +286,10 @@ def test_a_base_in_eight_bits_is_near_smaller_and_takes_a_lora(dtype):
 
 def test_gradients_pass_a_layer_of_eight_bits_as_its_rounded_weight_says():
     layer = Linear(6, 4)
-    small = Int8Linear(layer)
+    small = StoredLinear.quantised(layer, INT8)
     x = torch.randn(3, 6, requires_grad=True)
     y = small(x)
-    rounded = dequantise(small.weight, small.scale, torch.float32)
+    rounded = small.weight
     torch.testing.assert_close(y, x @ rounded.T + layer.bias)
     (found,) = torch.autograd.grad(y.square().sum(), x)
     torch.testing.assert_close(found, 2 * y.detach() @ rounded)
@@ -300,4 +301,4 @@ def test_a_base_with_values_that_are_not_finite_is_refused_unchanged():
         net.blocks[0].ffn[0].weight[0, 0] = float("inf")
     with pytest.raises(OptionError, match=r"blocks\.0\.ffn\.0\.weight has values that are not finite"):
         freeze_int8(net)
-    assert not any(isinstance(m, Int8Linear) for m in net.modules())
+    assert not any(isinstance(m, StoredLinear) for m in net.modules())
