@@ -3,6 +3,7 @@
 It knows no steps and no solver: it is told which level comes.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -44,7 +45,7 @@ class Denoiser:
         self.channels = None if known.channels is None else known.channels[None].to(placement.device)
         self.name = ""
         self.network: nn.Module | None = None
-        self.branches: tuple[_Branch, ...] = ()
+        self.branches: dict[tuple[int, ...], _Branch] = {}
         self.guided = True
 
     def arrive(self, level: Level) -> Events:
@@ -54,11 +55,11 @@ class Denoiser:
             return
         if not self.placement.is_here(name):
             yield Phase("load", f"the {name}-noise expert" if name != "dit" else "the transformer")
-        self.network, self.branches = None, ()  # let go of the old one before the new one comes
+        self.network, self.branches = None, {}  # let go of the old one before the new one comes
         self.network = self.placement.bring(name)
         self.name = name
         with torch.inference_mode():
-            self.branches = self._read(self.network)
+            self._read(level)
 
     def change(self, reply: Reply | None) -> None:
         """Go on as the caller says."""
@@ -75,25 +76,32 @@ class Denoiser:
         self.texts = (new[0], new[1])
         self.name = ""  # the expert at work reads them when it arrives anew
 
-    def _read(self, network: nn.Module) -> tuple["_Branch", ...]:
-        """Both branches of guidance in a batch, or one after the other, or the prompt's alone without guidance."""
-        groups = [(0,)] if self._unguided else [(0,), (1,)]
+    def _read(self, level: Level) -> Iterable["_Branch"]:
+        """Both branches of guidance in a batch, or one after the other, or the prompt's alone without guidance. They
+        are read when guidance begins or ends.
+        """
+        groups = [(0,)] if self._unguided(level) else [(0,), (1,)]
         if len(groups) == 2 and self.job.canvas.tokens <= BATCH_TOKENS:
             groups = [(0, 1)]
-        return tuple(
-            _Branch(len(group), self._read_text(network, group), self._encode_audio(network, group))
-            for group in groups
+        self.branches = {group: self.branches.get(group) or self._branch(group) for group in groups}
+        return self.branches.values()
+
+    def _branch(self, group: tuple[int, ...]) -> "_Branch":
+        assert self.network is not None
+        return _Branch(
+            len(group), self._read_text(self.network, group), self._encode_audio(self.network, group)
         )
 
     def _read_text(self, network: nn.Module, group: tuple[int, ...]) -> TextMemory:
         texts = [self.texts[i] for i in group]
         return network.read_text([text.rows for text in texts], [text.length for text in texts])
 
-    @property
-    def _unguided(self) -> bool:
+    def _unguided(self, level: Level) -> bool:
         """Whether the prompt's branch works alone; one that audio drives needs no other up to 1, as in the release."""
         scale = self.job.scale(self.name)
-        return not self.guided or scale == 1 or (self.condition.speech is not None and scale < 1)
+        if not self.guided or not self.job.walk.is_guided(level):
+            return True
+        return scale == 1 or (self.condition.speech is not None and scale < 1)
 
     def _encode_audio(self, network: nn.Module, group: tuple[int, ...]) -> ExtraTokens | None:
         """What stands beside the noisy tokens; the branch without the prompt has no audio."""
@@ -112,7 +120,7 @@ class Denoiser:
     def denoise(self, x: Tensor, level: Level) -> Tensor:
         """The clean sample that the expert in charge sees: guided velocity, turned into x0."""
         levels = self._levels(level, x)
-        velocities = torch.cat([self._velocities(x, levels, branch) for branch in self.branches])
+        velocities = torch.cat([self._velocities(x, levels, branch) for branch in self._read(level)])
         told = velocity_to_x0(x, velocities[0], level)
         if len(velocities) == 1:
             return told

@@ -29,7 +29,8 @@ class Walk:
     """`schedule` is what is walked: with a video to start from, the end of the whole one. `steps` count the whole one.
 
     `boundary` is the timestep fraction at and above which the first expert works. `switch_sigma`, if one is given,
-    stands in its place: the first expert works above this sigma. `recipe` makes the walk again, as fields of a request.
+    stands in its place: the first expert works above this sigma. `guided` are the sigmas of guidance: it works at most
+    at the first and above the second. `recipe` makes the walk again, as fields of a request.
     """
 
     solver: str
@@ -39,6 +40,7 @@ class Walk:
     strength: float
     boundary: float | None
     switch_sigma: float | None
+    guided: tuple[float, float]
     recipe: dict[str, Any]
     notices: tuple[str, ...] = field(default=())
 
@@ -47,6 +49,11 @@ class Walk:
         if self.switch_sigma is not None:
             return float(level.sigma) > self.switch_sigma
         return self.boundary is not None and level.timestep >= self.boundary * 1000
+
+    def is_guided(self, level: Level) -> bool:
+        """Whether guidance works at a level."""
+        first, end = self.guided
+        return end < float(level.sigma) <= first
 
 
 def resolve_walk(request: Request, variant: Variant) -> Walk:
@@ -71,6 +78,9 @@ def resolve_walk(request: Request, variant: Variant) -> Walk:
         asked["schedule"] = _named_schedule(request, variant)
     recipe |= {name: value for name, value in asked.items() if value is not None}
     schedule = start_at(whole, strength) if request.video is not None else whole
+    interval = _interval(request)
+    if interval is not None:
+        recipe["guidance_interval"] = list(interval)
     return Walk(
         solver=solver,
         steps=len(whole) if sigmas is not None else steps,
@@ -79,6 +89,7 @@ def resolve_walk(request: Request, variant: Variant) -> Walk:
         strength=strength,
         boundary=boundary,
         switch_sigma=switch_sigma,
+        guided=_guided(interval or (0.0, 1.0), schedule),
         recipe=recipe,
         notices=(
             *_strength_notice(request, whole, schedule, strength),
@@ -169,6 +180,38 @@ def _split(request: Request, variant: Variant, whole: Schedule) -> tuple[float |
     return variant.boundary, float(whole.sigmas[step])
 
 
+def _interval(request: Request) -> tuple[float, float] | None:
+    """The part of the steps that has guidance, as it is asked for, or OptionError; None is all steps."""
+    asked = request.guidance_interval
+    if asked is None:
+        return None
+    if isinstance(asked, str) or not isinstance(asked, Sequence) or len(asked) != 2:
+        raise OptionError(
+            f"guidance_interval must be START,STOP, fractions of the steps such as 0.2,0.8; not {asked!r}"
+        )
+    start, stop = (float(fields.check("guidance_interval", value)) for value in asked)
+    if not start < stop:
+        raise OptionError(
+            f"guidance_interval must begin before it ends, and {start:g},{stop:g} does not; for no guidance at all "
+            "take guidance 1"
+        )
+    return start, stop
+
+
+def _guided(interval: tuple[float, float], schedule: Schedule) -> tuple[float, float]:
+    """The sigma of the first step with guidance, and that of the first one after them (Kynkäänniemi et al. 2024,
+    arXiv:2404.07724, section 3, where an interval is one of noise levels).
+    """
+    first, end = (round(fraction * len(schedule)) for fraction in interval)
+    if first == end:
+        start, stop = interval
+        raise OptionError(
+            f"no step of {len(schedule)} lies from {start:g} to {stop:g} of them; guidance_interval must be wider, or "
+            "take guidance 1"
+        )
+    return float(schedule.sigmas[first]), float(schedule.sigmas[end])
+
+
 def _fast(request: Request, variant: Variant) -> Fast | None:
     """The few steps of the model, if they are asked for; OptionError if it has none, or what is asked is not theirs."""
     if not request.fast:
@@ -180,7 +223,7 @@ def _fast(request: Request, variant: Variant) -> Fast | None:
             "made for it: --lora FILE@high --lora FILE@low --steps 4 --shift 5 --guidance 1 --solver distilled"
         )
     own = dict(zip(OF_FAST, (fast.steps, "euler", variant.defaults.shift, fast.guidance, 0.0), strict=True))
-    own |= dict.fromkeys(("schedule", "sigmas", "boundary", "switch_step"))
+    own |= dict.fromkeys(("schedule", "sigmas", "boundary", "switch_step", "guidance_interval"))
     for name, value in own.items():
         asked = getattr(request, name)
         if asked is not None and asked != value:

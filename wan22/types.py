@@ -74,6 +74,7 @@ class Request:
     high-noise expert takes this many steps; it replaces boundary.
     guidance: the guidance scale of both experts, or (low, high) as in the official configuration.
     guidance_rescale: 0..1, the share of the contrast that guidance adds which is removed.
+    guidance_interval: (start, stop), fractions of the steps, 0..1: guidance in these steps only.
     seed: the same seed gives the same video.
     fast: use the model's adapters for few steps; steps, solver, shift and guidance are then fixed.
     color_match: 0..1, how far later clips of a long video are corrected to the colours of the first.
@@ -105,6 +106,7 @@ class Request:
     switch_step: int | None = None
     guidance: float | tuple[float, float] | None = None
     guidance_rescale: float | None = None
+    guidance_interval: tuple[float, float] | None = None
     seed: int = 0
     noise: Tensor | None = None
     prompt_embeds: Tensor | None = None

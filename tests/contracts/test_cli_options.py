@@ -9,8 +9,8 @@ COMMANDS = program().commands
 MACHINE = "--device --dtype --memory --model"
 PARTS = "--dit --high --low --text --tokenizer --vae"
 SAMPLING = (
-    "--boundary --guidance --guidance-rescale --negative --schedule --seed --shift --sigmas --size --solver --steps "
-    "--switch-step"
+    "--boundary --guidance --guidance-interval --guidance-rescale --negative --schedule --seed --shift "
+    "--sigmas --size --solver --steps --switch-step"
 )
 FROZEN = {
     "generate": f"prompt --afresh --angle --audio --audio-start --best-of --camera --clips --codec --color-match "

@@ -81,7 +81,7 @@ def test_a_rule_refuses_by_name_and_value(name, value):
 # Bounds and choices: the table and what reads the values agree
 
 
-HIGHER, LOWER = {"integer": 1, "number": 1e-3, "expert_pair": 1e-3, "size": 1}, 1e-6
+HIGHER, LOWER = {"integer": 1, "number": 1e-3, "expert_pair": 1e-3, "interval": 1e-3, "size": 1}, 1e-6
 BOUNDED = [field for field in fields.FIELDS if field.of and field.rule is not None]
 NEEDS = {"strength": "a video", "clips": "audio"}
 """What fields are of that a request for text to video can't have: only what is refused is looked at."""
@@ -89,6 +89,8 @@ NEEDS = {"strength": "a video", "clips": "audio"}
 
 def asked(field, number):
     value = int(number) if field.kind in ("integer", "size") else number
+    if field.kind == "interval":  # the other end is the furthest
+        value = (value, 1.0) if value <= 0 else (0.0, value)
     values = {field.of: (value, 64) if field.kind == "size" else value}
     return resolve(Request(prompt="a ball", **values), VARIANTS["t2v-A14B"])
 
@@ -119,7 +121,7 @@ def test_what_lies_inside_of_a_rule_is_taken(field):
 def test_every_number_of_a_request_has_its_rule():
     without = {
         field.name for field in fields.FIELDS
-        if field.of and field.kind in ("integer", "number", "expert_pair", "size") and field.rule is None
+        if field.of and field.kind in ("integer", "number", "expert_pair", "interval", "size") and field.rule is None
     }  # fmt: skip
     assert without == {"switch_step"}  # up to the number of steps
 

@@ -38,14 +38,16 @@ VAE = VAEArch(
 """Like Wan2.2's: 4 frames and 8 pixels a side in one latent, so sizes grow by 16."""
 
 
-def tiny_variant(image: str | None = "known", *, only: bool = False, vocab: int = 16) -> Variant:
+def tiny_variant(
+    image: str | None = "known", *, only: bool = False, vocab: int = 16, layers: int = 1
+) -> Variant:
     """A row of two experts; `image` and `only` as in the catalogue (image "channels" needs an image)."""
     told = VAE.stride_time + VAE.z if image == "channels" else 0
     return Variant(
         name="tiny",
         title="random weights",
         dit=DiTArch(
-            VAE.z + told, VAE.z, 24, 32, heads=2, layers=1, text_dim=8, text_len=TEXT_LEN, freq_dim=8
+            VAE.z + told, VAE.z, 24, 32, heads=2, layers=layers, text_dim=8, text_len=TEXT_LEN, freq_dim=8
         ),
         vae=VAE,
         text=UMT5Arch(vocab=vocab, dim=8, dim_attn=8, ffn_dim=8, heads=2, layers=1),
@@ -59,12 +61,12 @@ def tiny_variant(image: str | None = "known", *, only: bool = False, vocab: int 
     )
 
 
-def write_tiny(folder: Path, image: str | None = "known", *, only: bool = False) -> Path:
+def write_tiny(folder: Path, image: str | None = "known", *, only: bool = False, layers: int = 1) -> Path:
     """Write the model into `folder`, the same bytes every time, and return it."""
     folder.mkdir(parents=True)
     tokenizer = build_word_tokenizer(WORDS, 100)
     tokenizer.save(str(folder / "tokenizer.json"))
-    row = tiny_variant(image, only=only, vocab=tokenizer.get_vocab_size())
+    row = tiny_variant(image, only=only, vocab=tokenizer.get_vocab_size(), layers=layers)
     generator = torch.Generator().manual_seed(0)
     parts = {
         "high_noise_model": WanDiT(row.dit),

@@ -168,6 +168,8 @@ def _value(row: Field, typed: dict[str, Any]) -> Any:
             return parse_size(value)
         case "expert_pair":
             return parse_guidance(value)
+        case "interval":
+            return parse_interval(row.name, value)
         case "numbers":
             return parse_numbers(row.name, value)
         case "lora":
@@ -223,6 +225,17 @@ def parse_numbers(name: str, text: str | None) -> tuple[float, ...] | None:
         raise OptionError(
             f"{name} must be numbers with commas, such as 1,0.94,0.83,0.63,0; not {text!r}"
         ) from None
+
+
+def parse_interval(name: str, text: str | None) -> tuple[float, float] | None:
+    """Read "0.2,0.8". Raises OptionError for any other form; what they must be is the engine's to say."""
+    if text is None:
+        return None
+    try:
+        start, stop = (float(part) for part in text.split(","))
+    except ValueError:
+        raise OptionError(f"{name} must be START,STOP such as 0.2,0.8; not {text!r}") from None
+    return start, stop
 
 
 def parse_guidance(text: str | None) -> float | tuple[float, float] | None:

@@ -34,7 +34,10 @@ if TYPE_CHECKING:
     from wan22.engine import Engine
     from wan22.storyboard.script import Scene, Script
 
-_HOW = ("solver", "shift", "schedule", "sigmas", "boundary", "switch_step", "guidance", "guidance_rescale")
+_HOW = (
+    "solver", "shift", "schedule", "sigmas", "boundary", "switch_step", "guidance", "guidance_rescale",
+    "guidance_interval",
+)  # fmt: skip
 
 
 @o.takes(STORYBOARD)

@@ -99,6 +99,7 @@ def _property(field: Field) -> dict[str, Any]:
             "maxItems": 2,
         },
         "expert_pair": {"anyOf": [number, {"type": "array", "items": number, "minItems": 2, "maxItems": 2}]},
+        "interval": {"type": "array", "items": number, "minItems": 2, "maxItems": 2},
         "numbers": {"type": "array", "items": number},
         "lora": {"type": "array", "items": {"type": "string"}},
         "terms": {"type": "array", "items": {"type": "string"}},

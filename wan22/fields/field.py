@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Kind = Literal["text", "integer", "number", "flag", "file", "size", "expert_pair", "numbers", "lora", "terms"]
-"""What a value is. `size` is (width, height); `expert_pair` one number or (low, high); `numbers` a list with commas;
-`lora` and `terms` are lists."""
+Kind = Literal[
+    "text", "integer", "number", "flag", "file", "size", "expert_pair", "interval", "numbers", "lora", "terms"
+]  # fmt: skip
+"""What a value is. `size` is (width, height); `expert_pair` one number or (low, high); `interval` (start, stop);
+`numbers` a list with commas; `lora` and `terms` are lists."""
 
 Group = Literal["What", "Where", "How", "Direction", "Speech", "Memory"]
 GROUPS: dict[Group, str] = {

@@ -259,6 +259,17 @@ FIELDS: tuple[Field, ...] = (
         foreign=("cfg-rescale", "rescale-cfg"),
     ),
     asked(
+        "guidance_interval",
+        "Guidance in a part of the steps only, from START to STOP as fractions of them; the others cost half.",
+        "How",
+        "interval",
+        metavar="START,STOP",
+        shown_default="all steps",
+        rule=Rule(says="from 0 to 1", low=0, high=1, hint="0,1 is all steps"),
+        commands=MAKERS,
+        foreign=("cfg-interval", "guidance-limit", "start-percent", "end-percent", "cfg-apply-ratio", "skip-guidance"),
+    ),
+    asked(
         "fast",
         "Take the few steps, without guidance, of the adapters that the model ships, if it ships some.",
         "How",

@@ -156,6 +156,7 @@ class Wan22Pipeline(PartsMixin):
         guidance_scale: float | None = None,
         guidance_scale_2: float | None = None,
         guidance_rescale: float | None = None,
+        guidance_interval: tuple[float, float] | None = None,
         shift: float | None = None,
         solver: str | None = None,
         schedule: str | None = None,
@@ -191,6 +192,7 @@ class Wan22Pipeline(PartsMixin):
         the number of steps that it takes.
         guidance_scale: of the high-noise expert; guidance_scale_2: of the low-noise one, by default the same. Up to 1
         there is no guidance. guidance_rescale: 0..1, the share of the contrast that guidance adds which is removed.
+        guidance_interval: (start, stop), fractions of the steps: guidance in these steps only.
         fast: use the model's adapters for few steps, without guidance.
         color_match: 0..1, how far later clips of a long video are corrected to the colours of the first.
         generator: one, which continues from call to call, or one for each video; or a seed. By default random.
@@ -222,6 +224,7 @@ class Wan22Pipeline(PartsMixin):
             steps=num_inference_steps,
             guidance=inputs.guidance_of(guidance_scale, guidance_scale_2),
             guidance_rescale=guidance_rescale,
+            guidance_interval=guidance_interval,
             max_sequence_length=max_sequence_length,
             **self._walk(fast, solver, shift, schedule, sigmas, boundary_ratio, switch_step),
         )

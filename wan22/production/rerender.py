@@ -28,11 +28,14 @@ _TYPES: dict[str, Any] = {
     "flag": bool,
     "size": tuple[int, int],
     "expert_pair": float | tuple[float, float],
+    "interval": tuple[float, float],
     "numbers": tuple[float, ...],
 }
 """What a value of a recipe may be, by the kind of its field."""
 _LEVELS = ("steps", "shift", "schedule")
-_OF_FAST = (*_LEVELS, "sigmas", "boundary", "switch_step", "solver", "guidance", "guidance_rescale")
+_OF_FAST = (
+    *_LEVELS, "sigmas", "boundary", "switch_step", "solver", "guidance", "guidance_rescale", "guidance_interval",
+)  # fmt: skip
 """What the adapters for few steps fix."""
 _REPLACED = {
     "sigmas": _LEVELS,
