@@ -5,7 +5,8 @@ are shared by name. This file imports no torch, so that the command line can pri
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -105,6 +106,19 @@ class Fast:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """What one expert's blocks add to their tokens, measured by `wan22 calibrate`, for step caches.
+
+    `magnitudes` at `timesteps`, which fall; the first is 1. `teacache`: coefficients, the highest power first, of the
+    polynomial from the change of the time modulation to that of what the blocks add; empty if none was fitted.
+    """
+
+    timesteps: tuple[float, ...]
+    magnitudes: tuple[float, ...]
+    teacache: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
 class Variant:
     """A row of the catalogue.
 
@@ -113,6 +127,7 @@ class Variant:
     "channels" (a mask and latents beside the noisy channels), "known" (its latent frame is given at noise level
     zero and kept), "reference" (latents beside the video, of whom it shows; speech to video), or None (this model
     takes no image). `speech` says how audio drives it, if it does; `fast` how it is asked in a few steps, if it can.
+    `calibration` is that of each expert, if it was measured.
     """
 
     name: str
@@ -129,6 +144,7 @@ class Variant:
     hub: str | None
     speech: Speech | None = None
     fast: Fast | None = None
+    calibration: Mapping[str, Calibration] = field(default_factory=dict)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -335,6 +351,7 @@ def from_json(values: dict) -> Variant:
             values["speech"] = Speech(**{_FORMER_NAMES.get(name, name): value for name, value in speech})
         if values.get("fast") is not None:
             values["fast"] = _fast(values["fast"], values["experts"])
+        values["calibration"] = calibration_of(values.get("calibration") or {}, values["experts"])
         row = Variant(**{k: _tuples(v) for k, v in values.items()})
         check_fields(row)
         return row
@@ -358,6 +375,27 @@ def _fast(values: dict, experts: Sequence[str]) -> Fast:
             f"are {', '.join(experts)}"
         )
     return fast
+
+
+def calibration_of(values: Mapping[str, dict], experts: Sequence[str], where: str = "variant.json") -> dict:
+    """Read calibrations by expert; all experts have one, or none has. Raises CheckpointError."""
+    with reading(where, CheckpointError, "holds no calibration"):
+        found = {
+            name: Calibration(**{key: _tuples(value) for key, value in values[name].items()})
+            for name in (experts if values else ())
+        }
+        for name, each in found.items():
+            check_fields(each)
+            falling = all(a > b for a, b in pairwise(each.timesteps))
+            if (
+                not falling
+                or len(each.timesteps) != len(each.magnitudes)
+                or not all(m > 0 for m in each.magnitudes)
+            ):
+                raise CheckpointError(
+                    f"{where}: the calibration of {name} needs timesteps that fall, and as many magnitudes above 0"
+                )
+    return found
 
 
 def _tuples(value: object) -> object:

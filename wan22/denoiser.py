@@ -5,6 +5,7 @@ It knows no steps and no solver: it is told which level comes.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,8 @@ from wan22.errors import OptionError
 from wan22.memory.placement import Placement
 from wan22.models.dit import ExtraTokens, NoiseLevels, TextMemory
 from wan22.request import Job
-from wan22.sampling import cfg, hold, hold_noisy, rescale, velocity_to_x0
+from wan22.sampling import Schedule, cfg, hold, hold_noisy, rescale, velocity_to_x0
+from wan22.sampling.cache import CACHES, StepCache
 from wan22.sampling.denoise import Denoise
 from wan22.types import Events, Level, Phase, Reply
 
@@ -46,6 +48,7 @@ class Denoiser:
         self.name = ""
         self.network: nn.Module | None = None
         self.branches: dict[tuple[int, ...], _Branch] = {}
+        self.cache: StepCache | None = None
         self.guided = True
 
     def arrive(self, level: Level) -> Events:
@@ -83,14 +86,22 @@ class Denoiser:
         groups = [(0,)] if self._unguided(level) else [(0,), (1,)]
         if len(groups) == 2 and self.job.canvas.tokens <= BATCH_TOKENS:
             groups = [(0, 1)]
-        self.branches = {group: self.branches.get(group) or self._branch(group) for group in groups}
+        if groups != list(self.branches):
+            self.branches = {group: self.branches.get(group) or self._branch(group) for group in groups}
+            self.cache = self._new_cache()
         return self.branches.values()
 
     def _branch(self, group: tuple[int, ...]) -> "_Branch":
         assert self.network is not None
-        return _Branch(
-            len(group), self._read_text(self.network, group), self._encode_audio(self.network, group)
-        )
+        return _Branch(group, self._read_text(self.network, group), self._encode_audio(self.network, group))
+
+    def _new_cache(self) -> StepCache | None:
+        choice, schedule = self.job.walk.cache, self.job.schedule
+        if choice is None or self.network is None:
+            return None
+        modulation = partial(_modulation, self.network, schedule, self.placement.device)
+        rule = CACHES[choice.name].rule(modulation, self.job.variant.calibration.get(self.name))
+        return StepCache(choice, rule, schedule)
 
     def _read_text(self, network: nn.Module, group: tuple[int, ...]) -> TextMemory:
         texts = [self.texts[i] for i in group]
@@ -120,7 +131,10 @@ class Denoiser:
     def denoise(self, x: Tensor, level: Level) -> Tensor:
         """The clean sample that the expert in charge sees: guided velocity, turned into x0."""
         levels = self._levels(level, x)
-        velocities = torch.cat([self._velocities(x, levels, branch) for branch in self._read(level)])
+        branches = self._read(level)
+        if self.cache is not None:
+            self.cache.begin(level)
+        velocities = torch.cat([self._velocities(x, levels, branch) for branch in branches])
         told = velocity_to_x0(x, velocities[0], level)
         if len(velocities) == 1:
             return told
@@ -137,10 +151,11 @@ class Denoiser:
         return narrowed
 
     def _velocities(self, x: Tensor, levels: NoiseLevels, branch: "_Branch") -> Tensor:
-        n = branch.count
+        n = len(branch.group)
         known = None if self.channels is None else self.channels.expand(n, -1, -1, -1, -1)
         levels = NoiseLevels(levels.values.expand(n, -1), levels.index)
-        return self.network(x.expand(n, *x.shape), levels, branch.text, known, branch.extra_tokens)
+        around = None if self.cache is None else partial(self.cache.around, branch.group)
+        return self.network(x.expand(n, *x.shape), levels, branch.text, known, branch.extra_tokens, around)
 
     def _levels(self, level: Level, x: Tensor) -> NoiseLevels:
         now = torch.tensor([[level.timestep]], dtype=torch.float32, device=x.device)
@@ -152,11 +167,18 @@ class Denoiser:
         return NoiseLevels(torch.cat([torch.zeros_like(now), now], dim=1), index)
 
 
+def _modulation(network: nn.Module, schedule: Schedule, device: torch.device) -> dict[float, Tensor]:
+    """The vectors by which the noise level enters the blocks, of each timestep, on the host."""
+    values = torch.tensor([schedule.timesteps], dtype=torch.float32, device=device)
+    _, of_blocks = network.read_time(NoiseLevels(values))
+    return dict(zip(schedule.timesteps, of_blocks.rows[0].cpu(), strict=True))
+
+
 @dataclass(frozen=True)
 class _Branch:
-    """What one call of the network is told of text and audio, for `count` samples."""
+    """What one call of the network is told of text and audio: of the prompt (0), the negative prompt (1), or both."""
 
-    count: int
+    group: tuple[int, ...]
     text: TextMemory
     extra_tokens: ExtraTokens | None
 

@@ -364,6 +364,7 @@ class Engine:
                 x0=step.x0,
                 clip=clip + 1,
                 clips=job.canvas.clips,
+                reused=experts.cache is not None and experts.cache.skipped,
             )
             x = step.x if reply is None or reply.x is None else like(reply.x, step.x)
             if reply is not None and reply.stop:

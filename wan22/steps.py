@@ -15,6 +15,7 @@ from wan22 import fields
 from wan22.catalog import Fast, Variant
 from wan22.errors import OptionError, choose
 from wan22.sampling import SCHEDULE_NAMES, SOLVERS, Schedule, explicit, levels, start_at
+from wan22.sampling.cache import MIN_STEPS, CacheChoice, read_cache
 from wan22.types import Level, Request
 
 FEW = 8
@@ -41,6 +42,7 @@ class Walk:
     boundary: float | None
     switch_sigma: float | None
     guided: tuple[float, float]
+    cache: CacheChoice | None
     recipe: dict[str, Any]
     notices: tuple[str, ...] = field(default=())
 
@@ -81,6 +83,9 @@ def resolve_walk(request: Request, variant: Variant) -> Walk:
     interval = _interval(request)
     if interval is not None:
         recipe["guidance_interval"] = list(interval)
+    cache = _cache(request, variant, schedule)
+    if cache is not None:
+        recipe["cache"] = str(cache)
     return Walk(
         solver=solver,
         steps=len(whole) if sigmas is not None else steps,
@@ -90,6 +95,7 @@ def resolve_walk(request: Request, variant: Variant) -> Walk:
         boundary=boundary,
         switch_sigma=switch_sigma,
         guided=_guided(interval or (0.0, 1.0), schedule),
+        cache=cache,
         recipe=recipe,
         notices=(
             *_strength_notice(request, whole, schedule, strength),
@@ -212,6 +218,22 @@ def _guided(interval: tuple[float, float], schedule: Schedule) -> tuple[float, f
     return float(schedule.sigmas[first]), float(schedule.sigmas[end])
 
 
+def _cache(request: Request, variant: Variant, schedule: Schedule) -> CacheChoice | None:
+    """The step cache that is asked for, or OptionError."""
+    if request.cache is None:
+        return None
+    cache = read_cache(request.cache)
+    if len(schedule) < MIN_STEPS:
+        raise OptionError(
+            f"cache {request.cache} has nothing to leave out in {len(schedule)} steps; it needs {MIN_STEPS} or more"
+        )
+    if cache.name == "magcache" and not variant.calibration:
+        raise OptionError(
+            f"magcache needs magnitudes that were measured with {variant.name}; take first-block, which needs none"
+        )
+    return cache
+
+
 def _fast(request: Request, variant: Variant) -> Fast | None:
     """The few steps of the model, if they are asked for; OptionError if it has none, or what is asked is not theirs."""
     if not request.fast:
@@ -223,7 +245,7 @@ def _fast(request: Request, variant: Variant) -> Fast | None:
             "made for it: --lora FILE@high --lora FILE@low --steps 4 --shift 5 --guidance 1 --solver distilled"
         )
     own = dict(zip(OF_FAST, (fast.steps, "euler", variant.defaults.shift, fast.guidance, 0.0), strict=True))
-    own |= dict.fromkeys(("schedule", "sigmas", "boundary", "switch_step", "guidance_interval"))
+    own |= dict.fromkeys(("schedule", "sigmas", "boundary", "switch_step", "guidance_interval", "cache"))
     for name, value in own.items():
         asked = getattr(request, name)
         if asked is not None and asked != value:

@@ -75,6 +75,8 @@ class Request:
     guidance: the guidance scale of both experts, or (low, high) as in the official configuration.
     guidance_rescale: 0..1, the share of the contrast that guidance adds which is removed.
     guidance_interval: (start, stop), fractions of the steps, 0..1: guidance in these steps only.
+    cache: "first-block", "teacache" or "magcache", with a threshold such as "first-block:0.1": leave out the network's
+    blocks at steps where little has changed.
     seed: the same seed gives the same video.
     fast: use the model's adapters for few steps; steps, solver, shift and guidance are then fixed.
     color_match: 0..1, how far later clips of a long video are corrected to the colours of the first.
@@ -107,6 +109,7 @@ class Request:
     guidance: float | tuple[float, float] | None = None
     guidance_rescale: float | None = None
     guidance_interval: tuple[float, float] | None = None
+    cache: str | None = None
     seed: int = 0
     noise: Tensor | None = None
     prompt_embeds: Tensor | None = None
@@ -166,7 +169,7 @@ class Progress:
 
     expert: the network that made it. seconds: how long it took. left: seconds expected until the video is complete.
     x, x0: latents (c, t, h, w), the sample and the predicted clean video. sigma: the noise level of the solver, 0..1.
-    timestep: the noise level that the network got, 0..1000.
+    timestep: the noise level that the network got, 0..1000. reused: whether a step cache left out the network's blocks.
     """
 
     index: int
@@ -180,6 +183,7 @@ class Progress:
     clip: int = 1
     clips: int = 1
     timestep: float = 0.0
+    reused: bool = False
 
 
 @dataclass(frozen=True)

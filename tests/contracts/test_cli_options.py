@@ -9,7 +9,7 @@ COMMANDS = program().commands
 MACHINE = "--device --dtype --memory --model"
 PARTS = "--dit --high --low --text --tokenizer --vae"
 SAMPLING = (
-    "--boundary --guidance --guidance-interval --guidance-rescale --negative --schedule --seed --shift "
+    "--boundary --cache --guidance --guidance-interval --guidance-rescale --negative --schedule --seed --shift "
     "--sigmas --size --solver --steps --switch-step"
 )
 FROZEN = {

@@ -1,18 +1,29 @@
 """Guidance in part of the steps and step caches: what they leave out, what they leave alone, and what is refused."""
 
+from contextlib import suppress
 from dataclasses import replace
+from typing import get_args
 
+import numpy as np
 import pytest
 import torch
-from tiny import write_tiny
+from tiny import write_tiny, write_tiny_speech
 
 import wan22
 from wan22 import denoiser as denoiser_module
+from wan22.catalog import EMBEDDED, Calibration, from_json
+from wan22.cli.complete import values
 from wan22.errors import OptionError
+from wan22.files import read_json
+from wan22.models.block import Block
 from wan22.models.dit import WanDiT
 from wan22.production import rerender
 from wan22.production.audio import AudioOptions
-from wan22.types import Latents, Progress, Request
+from wan22.request import resolve
+from wan22.sampling import cache as cache_module
+from wan22.sampling import levels
+from wan22.sampling.cache import CACHES, CacheChoice, FirstBlock, MagCache, StepCache, TeaCache
+from wan22.types import Audio, Frames, Latents, Level, Progress, Reply, Request, Solver
 
 ASK = Request(prompt="a red ball rolls left", steps=10)
 
@@ -110,3 +121,292 @@ def test_a_recipe_says_the_interval_and_it_is_followed(engine):
     assert recipe["guidance_interval"] == [0.25, 0.75]
     again = Request(**rerender.settings(recipe, {}, AudioOptions()))
     assert engine.recipe(again) == recipe
+
+
+# Step caches: what runs
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """How many samples each run of a block had."""
+    counted, forward = [], Block.forward
+
+    def counting(self, x, *rest, **more):
+        counted.append(len(x))
+        return forward(self, x, *rest, **more)
+
+    monkeypatch.setattr(Block, "forward", counting)
+    return counted
+
+
+@pytest.fixture(scope="module")
+def measured(engine):
+    """The engine with a calibration of its experts, such as `wan22 calibrate` makes."""
+    magnitudes = Calibration((1000.0, 500.0, 1.0), (1.0, 1.01, 1.02))
+    variant = replace(engine.variant, calibration=dict.fromkeys(engine.variant.experts, magnitudes))
+    engine.variant = variant
+    return engine
+
+
+def steps_of(engine, **asked):
+    return [e for e in engine.generate(replace(ASK, **asked)) if isinstance(e, Progress)]
+
+
+def reused(engine, **asked):
+    """A letter for each step: r for one whose blocks were left out, . for one that ran; by expert."""
+    parts = {}
+    for step in steps_of(engine, **asked):
+        parts[step.expert] = parts.get(step.expert, "") + (".r"[step.reused])
+    return parts["high"], parts["low"]
+
+
+def test_the_first_step_of_an_expert_and_the_last_of_all_run_and_three_at_most_are_left_out(measured):
+    assert reused(measured, cache="magcache:1") == ("..rr", ".rrr..")  # of its first fifth, every step runs
+    assert reused(measured, cache="magcache:1", steps=30)[1] == ".rrr.rrr.rrr.rrr.r."
+
+
+@pytest.mark.parametrize("name", ["first-block", "teacache"])
+def test_steps_that_change_much_run_and_others_do_not(measured, name):
+    high, low = reused(measured, cache=f"{name}:0.7", steps=30)
+    assert high[0] == low[0] == low[-1] == "."
+    assert "r" in low and "rrrr" not in high + low
+
+
+@pytest.mark.parametrize(("cache", "blocks"), [("first-block:1", 1), ("teacache:1", 0), ("magcache:1", 0)])
+def test_a_step_that_is_left_out_runs_no_blocks_or_the_first(measured, ran, cache, blocks):
+    counts, before = {False: [], True: []}, 0
+    for step in measured.generate(replace(ASK, cache=cache)):
+        if isinstance(step, Progress):
+            counts[step.reused].append(len(ran) - before)
+            before = len(ran)
+    assert set(counts[True]) == {blocks} and set(counts[False]) == {3}
+
+
+@pytest.mark.parametrize("name", ["first-block", "teacache", "magcache"])
+def test_where_nothing_is_little_enough_the_video_is_the_same(measured, name):
+    plain = latents(measured)
+    assert difference(latents(measured, cache=f"{name}:1e-12"), plain) < 1e-6
+    cached = latents(measured, cache=f"{name}:1")
+    assert 1e-4 < difference(cached, plain) < 1
+    assert torch.equal(latents(measured, cache=f"{name}:1"), cached)  # nothing is left from before
+    assert torch.equal(latents(measured), plain)
+
+
+def test_more_is_left_out_at_a_higher_threshold(measured):
+    counts = [sum(s.reused for s in steps_of(measured, cache=f"first-block:{t}")) for t in (0.05, 0.2, 1)]
+    assert counts == sorted(counts) and counts[0] < counts[-1]
+
+
+@pytest.mark.parametrize("cache", ["first-block:0.3", "teacache:1", "magcache:1"])
+def test_branches_in_one_batch_or_one_after_the_other_are_cached_alike(measured, monkeypatch, cache):
+    together = latents(measured, cache=cache)
+    monkeypatch.setattr(denoiser_module, "BATCH_TOKENS", 0)
+    assert difference(latents(measured, cache=cache), together) < 1e-4
+
+
+def test_both_branches_of_a_step_run_or_neither(measured, samples, ran, monkeypatch):
+    monkeypatch.setattr(denoiser_module, "BATCH_TOKENS", 0)
+    before = 0
+    for step in measured.generate(replace(ASK, cache="first-block:0.3")):
+        if isinstance(step, Progress):
+            assert len(ran) - before == (2 if step.reused else 6)
+            before = len(ran)
+
+
+@pytest.mark.parametrize("solver", get_args(Solver))
+def test_every_solver_walks_with_a_cache(measured, solver):
+    plain, cached = (latents(measured, solver=solver, cache=c) for c in (None, "first-block:0.2"))
+    assert torch.isfinite(cached).all() and difference(cached, plain) < 1
+
+
+def test_where_guidance_begins_or_ends_the_blocks_run(measured):
+    assert reused(measured, cache="magcache:1", guidance_interval=(0.3, 0.6)) == ("..r.", ".r.rr.")
+
+
+def test_a_reply_that_changes_the_prompt_begins_anew(measured):
+    events = measured.generate(replace(ASK, cache="magcache:1"))
+    event, marks = next(events), ""
+    with suppress(StopIteration):
+        while True:
+            reply = None
+            if isinstance(event, Progress):
+                marks += ".r"[event.reused]
+                reply = Reply(guided=False) if event.index == 2 else None
+            event = events.send(reply)
+    assert marks == "...r" + ".rrr.."
+
+
+def test_bfloat16_keeps_what_was_added_as_bfloat16(tmp_path):
+    engine = wan22.load(write_tiny(tmp_path / "tiny", layers=3), device="cpu", dtype="bfloat16")
+    plain, cached = latents(engine), latents(engine, cache="first-block:0.1")
+    assert difference(cached, plain) < 0.2
+    assert difference(latents(engine, cache="first-block:1e-12"), plain) < 1e-6
+
+
+def test_speech_is_read_after_blocks_that_run(tmp_path):
+    pytest.importorskip("transformers")
+    engine = wan22.load(write_tiny_speech(tmp_path / "speech"), device="cpu")
+    asked = Request(
+        prompt=ASK.prompt,
+        image=np.zeros((64, 64, 3), np.uint8),
+        audio=Audio(np.random.default_rng(0).standard_normal(24_000).astype(np.float32) * 0.1, 16_000),
+        steps=6,
+    )
+
+    def made(**more):
+        events = list(engine.generate(replace(asked, **more)))
+        marks = "".join(".r"[e.reused] for e in events if isinstance(e, Progress))
+        return marks, np.concatenate([e.frames for e in events if isinstance(e, Frames)]).astype(np.float32)
+
+    (_, plain), (never, same), (marks, cached) = (
+        made(**more) for more in ({}, {"cache": "first-block:1e-12"}, {"cache": "first-block:1"})
+    )
+    assert never == "." * 12 and np.abs(same - plain).max() <= 1
+    assert marks == ".rrr.." * 2  # every clip begins anew
+    assert 0 < np.abs(cached - plain).mean() < 60
+
+
+@pytest.mark.parametrize(("cache", "most"), [("first-block:0.3", 1), ("teacache:0.3", 0), ("magcache:1", 0)])
+def test_a_step_needs_one_number_of_the_device_at_most(measured, monkeypatch, cache, most):
+    """Of tensors that hold tokens, which are there; the time modulation lies on the host."""
+    relative = cache_module.relative
+    measured_on = []
+    monkeypatch.setattr(cache_module, "relative", lambda a, b: measured_on.append(a.ndim) or relative(a, b))
+    before = 0
+    for step in measured.generate(replace(ASK, cache=cache)):
+        if isinstance(step, Progress):
+            numbers = [n for n in measured_on[before:] if n == 3]  # of tokens, which are on the device
+            assert len(numbers) <= most
+            before = len(measured_on)
+
+
+# The cache by itself
+
+
+class Changes:
+    """A rule that says what it is told."""
+
+    head = 0
+
+    def __init__(self, *said):
+        self.said = list(said)
+
+    def change(self, level, grown):
+        return self.said.pop(0)
+
+    def ran(self, level, grown):
+        pass
+
+
+def walk_of(tokens, *added, behind=0):
+    """Blocks that add. All but the first write over what the one before gave, as they may."""
+    tokens = torch.cat([tokens, torch.zeros(len(tokens), behind, tokens.shape[2])], dim=1)
+    yield tokens
+    tokens = tokens + added[0]
+    yield tokens
+    for one in added[1:]:
+        tokens += one
+        yield tokens
+
+
+def cached(rule, calls, *, threshold=0.5, behind=0):
+    schedule = levels("euler", len(calls), 1.0)
+    cache = StepCache(CacheChoice("teacache", threshold), rule, schedule)
+    for level, (given, added) in zip(schedule, calls, strict=True):
+        cache.begin(level)
+        tokens = torch.full((1, 2, 3), float(given))
+        out = cache.around((0,), walk_of(tokens, *added, behind=behind), 2)
+        assert out.shape == tokens.shape and (out == out[0, 0, 0]).all()
+        yield cache.skipped, float(out[0, 0, 0])
+
+
+@pytest.mark.parametrize("behind", [0, 4])
+def test_what_was_added_when_the_blocks_last_ran_is_added_again(behind):
+    calls = [(1, (1, 10)), (2, (9, 9)), (3, (2, 20)), (4, (9, 9)), (5, (1, 2))]
+    found = list(cached(Changes(0.1, 0.9, 0.1), calls, behind=behind))
+    assert found == [(False, 12), (True, 13), (False, 25), (True, 26), (False, 8)]
+
+
+def test_a_change_that_is_no_number_runs_the_blocks():
+    assert [skip for skip, _ in cached(Changes(float("nan"), 0.1), [(1, (1,))] * 4)] == [
+        False, False, True, False,
+    ]  # fmt: skip
+
+
+def test_the_first_block_is_compared_with_what_it_added_when_all_ran():
+    calls = [(0, (1, 1)), (0, (1.3, 1)), (0, (1.6, 1)), (0, (1.7, 1)), (0, (1, 1)), (0, (1, 1))]
+    found = [skip for skip, _ in cached(FirstBlock(), calls, threshold=0.5)]
+    assert found == [False, True, False, True, True, False]  # 1.6 differs from 1 by 0.6, from 1.3 by less
+
+
+def test_teacache_sums_changes_from_call_to_call():
+    steps = [Level(torch.tensor(0.5), float(t)) for t in range(5)]
+    modulation = {float(t): torch.tensor([1.0 + 0.1 * t]) for t in range(5)}
+    plain, fitted = TeaCache(modulation), TeaCache(modulation, (2.0, 0.0))
+    for rule in (plain, fitted):
+        rule.ran(steps[0], None)
+    first, second = plain.change(steps[1], None), plain.change(steps[2], None)
+    assert (first, second) == (pytest.approx(0.1), pytest.approx(0.1 + 0.1 / 1.1))
+    assert fitted.change(steps[1], None) == pytest.approx(0.2)
+    plain.ran(steps[3], None)
+    assert plain.change(steps[4], None) == pytest.approx(0.1 / 1.3)
+
+
+def test_magcache_sums_errors_of_magnitude():
+    rule = MagCache(lambda timestep: 2.0**timestep)
+    steps = [Level(torch.tensor(0.5), float(t)) for t in range(3)]
+    rule.ran(steps[0], None)
+    assert [rule.change(step, None) for step in steps[1:]] == [pytest.approx(1), pytest.approx(1 + 3)]
+
+
+# What is refused, and what recipes say
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"cache": "fbcache"}, "unknown cache 'fbcache'.*Known: first-block, teacache, magcache"),
+        ({"cache": "first-blok:0.1"}, "Did you mean 'first-block'.*Known"),
+        ({"cache": ""}, "unknown cache ''.*Known"),
+        ({"cache": "teacache:0"}, "above 0 and at most 1, such as teacache:.*not '0'"),
+        ({"cache": "teacache:1.1"}, "not '1.1'"),
+        ({"cache": "teacache:-0.1"}, "not '-0.1'"),
+        ({"cache": "teacache:nan"}, "not 'nan'"),
+        ({"cache": "teacache:"}, "not ''"),
+        ({"cache": "teacache:0.1:2"}, "not '0.1:2'"),
+        ({"cache": 0.1}, "cache must be a name such as first-block:0.1, not 0.1"),
+        ({"cache": True}, "not True"),
+        ({"cache": "first-block", "steps": 4}, "nothing to leave out in 4 steps; it needs 5"),
+        ({"cache": "first-block", "sigmas": (1.0, 0.9, 0.5, 0.0)}, "nothing to leave out in 3 steps"),
+    ],
+)
+def test_a_cache_that_is_none_is_refused(engine, asked, said):
+    with pytest.raises(OptionError, match=said):
+        engine.check(replace(ASK, **({"steps": None} if "sigmas" in asked else {}), **asked))
+
+
+def test_magcache_without_magnitudes_says_how_to_measure_them(tmp_path):
+    plain = wan22.load(write_tiny(tmp_path / "plain"), device="cpu")
+    with pytest.raises(OptionError, match=r"magcache needs magnitudes.*with tiny"):
+        plain.check(replace(ASK, cache="magcache"))
+
+
+def test_a_cache_cannot_be_asked_for_in_the_few_steps_of_adapters():
+    nano = from_json(read_json(EMBEDDED / "variant.json", OptionError))
+    for asked in ({"cache": "first-block"}, {"guidance_interval": (0.0, 0.5)}):
+        with pytest.raises(OptionError, match=f"{next(iter(asked))} is fixed in the 4 steps .* leave"):
+            resolve(Request(prompt=ASK.prompt, fast=True, **asked), nano)
+
+
+def test_a_recipe_says_the_cache_with_its_threshold_and_it_is_followed(measured):
+    assert "cache" not in measured.recipe(ASK)
+    recipe = measured.recipe(replace(ASK, cache="first-block"))
+    assert recipe["cache"] == "first-block:0.1"
+    again = Request(**rerender.settings(recipe, {}, AudioOptions()))
+    assert measured.recipe(again) == recipe
+    fast = rerender.settings(recipe | {"guidance_interval": [0, 0.5]}, {"fast": True}, AudioOptions())
+    assert "cache" not in fast and "guidance_interval" not in fast
+
+
+def test_the_caches_that_tab_completes_are_those_that_there_are():
+    assert values("cache") == list(CACHES)

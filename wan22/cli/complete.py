@@ -47,6 +47,7 @@ def _models() -> Iterable[str]:
 _OPEN: dict[str, Callable[[], Iterable[str]]] = {
     "model": _models,
     "device": lambda: ("auto", "cpu", "cuda", "mps"),
+    "cache": lambda: ("first-block", "teacache", "magcache"),
     "extender": lambda: ("rules",),
     "speaker": lambda: ("espeak",),
 }

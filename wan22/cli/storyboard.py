@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _HOW = (
     "solver", "shift", "schedule", "sigmas", "boundary", "switch_step", "guidance", "guidance_rescale",
-    "guidance_interval",
+    "guidance_interval", "cache",
 )  # fmt: skip
 
 

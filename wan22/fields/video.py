@@ -270,6 +270,20 @@ FIELDS: tuple[Field, ...] = (
         foreign=("cfg-interval", "guidance-limit", "start-percent", "end-percent", "cfg-apply-ratio", "skip-guidance"),
     ),
     asked(
+        "cache",
+        "Leave out the network's blocks at steps where little has changed: first-block, teacache or magcache.",
+        "How",
+        metavar="NAME[:THRESHOLD]",
+        shown_default="none",
+        choices="cache",
+        commands=MAKERS,
+        foreign=(
+            "step-cache", "cache-backend", "enable-teacache", "use-teacache", "teacache-thresh", "tea-cache",
+            "magcache", "use-magcache", "easycache", "fbcache", "first-block-cache", "feature-caching",
+            "skip-steps-cache-type",
+        ),
+    ),
+    asked(
         "fast",
         "Take the few steps, without guidance, of the adapters that the model ships, if it ships some.",
         "How",

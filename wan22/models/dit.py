@@ -2,7 +2,7 @@
 
 It knows no device, file, rank or step. Latents become tokens (`embed`), the blocks read text and noise level
 (`trunk`), the head predicts, and tokens become a velocity again (`fold`); `forward` is their composition, and
-the four verbs are public because wrappers (caches, context parallelism) stand between them.
+the four verbs are public because wrappers stand between them; a step cache stands around the blocks (`Around`).
 
 A task with more to tell than text and noise level hands in `ExtraTokens`: tokens that stand behind the video's
 own, and taps that change the video's tokens after chosen blocks (see speech.py). There is one forward pass for all.
@@ -14,7 +14,8 @@ costs as much as the prompt is long.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -74,6 +75,13 @@ Tap = Callable[[Float[Tensor, "b l d"], int | None], Float[Tensor, "b l d"]]
 """What happens to the video's own tokens after a block, for about so many at a time; in place where no gradient is
 asked.
 """
+
+
+Walk = Generator[Float[Tensor, "b l d"]]
+"""The tokens before the first block and after each; a block runs when what follows it is asked for."""
+
+Around = Callable[[Walk, int], Float[Tensor, "b l d"]]
+"""What stands around the blocks: from their walk, and how many tokens are noisy, to the tokens that the head reads."""
 
 
 class ExtraTokens(NamedTuple):
@@ -163,11 +171,12 @@ class WanDiT(nn.Module):
         text: TextMemory,
         channels: Float[Tensor, "b y t h w"] | None = None,
         extra_tokens: ExtraTokens | None = None,
+        around: Around | None = None,
     ) -> Float[Tensor, "b o t h w"]:
         """Predict the flow velocity (noise - clean) of noisy latents `x`, in float32.
 
         `channels` are known channels told beside the noisy ones (first-image mask and latents); c + y must be
-        `arch.in_channels`. h and w must be even. `levels` are those of the noisy tokens.
+        `arch.in_channels`. h and w must be even. `levels` are those of the noisy tokens. `around` may leave out blocks.
         """
         grid = self.grid(x)
         own = math.prod(grid)
@@ -176,8 +185,9 @@ class WanDiT(nn.Module):
             table, taps = _joined(table, extra_tokens.table), extra_tokens.taps
             levels = levels.followed_by_clean(own, extra_tokens.tokens.shape[1], x.device)
         embedded, projected = self.read_time(levels)
-        # The first tokens are nobody's but the trunk's: it lets go of them after its first block.
-        tokens = self.trunk(self._tokens(x, channels, extra_tokens), projected, text, table, taps, own)
+        # The first tokens are nobody's but the walk's: it lets go of them after its first block.
+        walk = self.walk(self._tokens(x, channels, extra_tokens), projected, text, table, taps, own)
+        tokens = _last(walk) if around is None else around(walk, own)
         return self.fold(self.head(tokens[:, :own], embedded.of(slice(own)), self._chunk), grid)
 
     @torch.no_grad()
@@ -228,10 +238,23 @@ class WanDiT(nn.Module):
         taps: Mapping[int, Tap],
         own: int,
     ) -> Float[Tensor, "b l d"]:
-        """All blocks, in order; after block i, tap i changes the first `own` tokens.
+        """All blocks, in order; after block i, tap i changes the first `own` tokens."""
+        return _last(self.walk(tokens, time, text, table, taps, own))
+
+    def walk(
+        self,
+        tokens: Float[Tensor, "b l d"],
+        time: TimeRows,
+        text: TextMemory,
+        table: Rotation,
+        taps: Mapping[int, Tap],
+        own: int,
+    ) -> Walk:
+        """As `trunk`, block by block: yields the tokens as they are given, and after each block.
 
         Where no gradient is asked, all blocks but the first write their result over what the one before gave.
         """
+        yield tokens
         out = None
         for i, (block, memory) in enumerate(zip(self.blocks, text, strict=True)):
             tokens = block(tokens, time, table, memory, self.attention, self._chunk, out)
@@ -240,7 +263,7 @@ class WanDiT(nn.Module):
                 if torch.is_grad_enabled():
                     tokens = torch.cat([changed, tokens[:, own:]], dim=1)
             out = None if torch.is_grad_enabled() else tokens
-        return tokens
+            yield tokens
 
     def fold(self, y: Float[Tensor, "b l p"], grid: tuple[int, int, int]) -> Float[Tensor, "b o t h w"]:
         """Tokens to latents; the channel is the fastest axis of a token's output."""
@@ -285,6 +308,10 @@ class WanDiT(nn.Module):
         if all(c.shape[0] == longest == length for c, length in zip(contexts, lengths, strict=True)):
             return text[:, :-1], None
         return text, bias
+
+
+def _last(walk: Walk) -> Tensor:
+    return deque(walk, maxlen=1).pop()
 
 
 def _joined(first: Rotation, second: Rotation) -> Rotation:

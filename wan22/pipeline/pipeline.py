@@ -157,6 +157,7 @@ class Wan22Pipeline(PartsMixin):
         guidance_scale_2: float | None = None,
         guidance_rescale: float | None = None,
         guidance_interval: tuple[float, float] | None = None,
+        cache: str | None = None,
         shift: float | None = None,
         solver: str | None = None,
         schedule: str | None = None,
@@ -193,6 +194,8 @@ class Wan22Pipeline(PartsMixin):
         guidance_scale: of the high-noise expert; guidance_scale_2: of the low-noise one, by default the same. Up to 1
         there is no guidance. guidance_rescale: 0..1, the share of the contrast that guidance adds which is removed.
         guidance_interval: (start, stop), fractions of the steps: guidance in these steps only.
+        cache: "first-block", "teacache" or "magcache", with a threshold such as "first-block:0.1": leave out the
+        transformer's blocks at steps where little has changed.
         fast: use the model's adapters for few steps, without guidance.
         color_match: 0..1, how far later clips of a long video are corrected to the colours of the first.
         generator: one, which continues from call to call, or one for each video; or a seed. By default random.
@@ -225,6 +228,7 @@ class Wan22Pipeline(PartsMixin):
             guidance=inputs.guidance_of(guidance_scale, guidance_scale_2),
             guidance_rescale=guidance_rescale,
             guidance_interval=guidance_interval,
+            cache=cache,
             max_sequence_length=max_sequence_length,
             **self._walk(fast, solver, shift, schedule, sigmas, boundary_ratio, switch_step),
         )

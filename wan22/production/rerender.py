@@ -35,6 +35,7 @@ _TYPES: dict[str, Any] = {
 _LEVELS = ("steps", "shift", "schedule")
 _OF_FAST = (
     *_LEVELS, "sigmas", "boundary", "switch_step", "solver", "guidance", "guidance_rescale", "guidance_interval",
+    "cache",
 )  # fmt: skip
 """What the adapters for few steps fix."""
 _REPLACED = {
