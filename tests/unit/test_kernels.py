@@ -71,17 +71,32 @@ def test_why_a_kernel_is_not_taken(monkeypatch):
 
 
 def test_why_triton_is_not_taken(monkeypatch):
-    kernels.why_no_triton.cache_clear()
+    """It is tried once; without a GPU, its driver fails, and that is the reason."""
+    gpu = torch.device("cuda:0")
+
+    def answer():
+        kernels.why_no_triton.cache_clear()
+        why = kernels.why_no_triton(gpu)
+        kernels.why_no_triton.cache_clear()
+        return why
+
     monkeypatch.setattr(kernels.importlib.util, "find_spec", lambda name: None)
-    assert "pip install triton" in kernels.why_no_triton(torch.device("cuda:0"))
-    kernels.why_no_triton.cache_clear()
+    assert "pip install triton" in answer()
     monkeypatch.setattr(kernels.importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
-    assert "7.5 is below 8.0" in kernels.why_no_triton(torch.device("cuda:0"))
-    kernels.why_no_triton.cache_clear()
+    assert "8.0, and this GPU has 7.5" in answer()
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
-    assert kernels.why_no_triton(torch.device("cuda:0")) is None
-    kernels.why_no_triton.cache_clear()
+    monkeypatch.setattr(torch, "ones", lambda *shape, device: torch.zeros(shape) + 1)
+    for result, why in ((2.0, "None"), (3.0, "computes wrongly"), (None, "fails here: no C compiler")):
+
+        def add(x, y, result=result):
+            if result is None:
+                raise RuntimeError("no C compiler\nat all")
+            return torch.full(x.shape, result)
+
+        module = type("Kernels", (), {"gated_add": staticmethod(add)})
+        monkeypatch.setattr(kernels.importlib, "import_module", lambda name, module=module: module)
+        assert why in str(answer())
 
 
 def test_a_fused_function_takes_its_kernel_where_nothing_is_against_it(monkeypatch):

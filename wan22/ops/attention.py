@@ -1,17 +1,25 @@
-"""Attention as a function `(q, k, v, bias) -> out` on (b, l, n, e); a backend is another such function.
+"""Attention as a function `(q, k, v, bias) -> out` on (b, l, n, e), and the backends that are such functions.
 
 `bias` is added to the scores before the softmax and broadcasts over queries: it is how merged text padding is
-weighted (models/dit.py). The scale is 1/sqrt(e) everywhere. `sdpa` is the reference; `attend` chooses.
+weighted (models/dit.py). The scale is 1/sqrt(e) everywhere. `sdpa` is the reference; `attend` chooses between the two
+that are always here; `open_attention` finds a backend by its name, or the best one.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from wan22.errors import OptionError, choose
+from wan22.ops.flash import flash2, flash3, why_not_flash2, why_not_flash3
+from wan22.ops.flex import flex, why_not_flex
+from wan22.ops.gpu import HALF, why_fails, why_no_gpu, why_not_dtype
 from wan22.ops.linear import linear
+from wan22.ops.sage import sage, why_not_sage
 
 Attention = Callable[..., Tensor]
 
@@ -73,4 +81,99 @@ def attend(
     return (blocked if cpu and long else sdpa)(q, k, v, bias)
 
 
-ATTENTION: dict[str, Attention] = {"attend": attend, "sdpa": sdpa, "blocked": blocked}
+def forced(
+    kernel: str, q: Float[Tensor, "b l n e"], k: Float[Tensor, "b s n e"], v: Float[Tensor, "b s n e"]
+) -> Float[Tensor, "b l n e"]:
+    """`sdpa` by one kernel of PyTorch's and no other; RuntimeError where it cannot."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    with sdpa_kernel(getattr(SDPBackend, kernel)):
+        return sdpa(q, k, v)
+
+
+Why = Callable[[torch.device, torch.dtype, int], str | None]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A way to compute attention.
+
+    attention: of (q, k, v), and of a bias too if `biased`. A call with a bias goes to `sdpa` where it is not: it has a
+        few hundred keys (the text), so nothing is lost.
+    why_not: of the device, the dtype of q, k and v, and the width of a head: why it cannot be used, or None.
+    """
+
+    attention: Attention
+    why_not: Why
+    biased: bool = False
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+        if bias is None:
+            return self.attention(q, k, v)
+        return (self.attention if self.biased else sdpa)(q, k, v, bias)
+
+
+def _anywhere(device: torch.device, dtype: torch.dtype, head_dim: int) -> str | None:
+    return None
+
+
+def _on_cpu(device: torch.device, dtype: torch.dtype, head_dim: int) -> str | None:
+    return None if device.type == "cpu" else f"it is made for CPUs, not for {device.type}"
+
+
+def _forced(kernel: str, widest: int = 0, dtypes: tuple[torch.dtype, ...] = HALF) -> Backend:
+    """One kernel of PyTorch's, for GPUs, these dtypes, and heads up to a width (0: of any)."""
+    attention = partial(forced, kernel)
+
+    def why_not(device: torch.device, dtype: torch.dtype, head_dim: int) -> str | None:
+        if widest and (head_dim > widest or head_dim % 8):
+            return f"its heads are multiples of 8 and at most {widest} wide, not {head_dim}"
+        why = why_no_gpu(device) or why_not_dtype(dtype, dtypes)
+        return why or why_fails(attention, device, dtype, head_dim)
+
+    return Backend(attention, why_not)
+
+
+ATTENTION: dict[str, Backend] = {
+    "sdpa": Backend(sdpa, _anywhere, biased=True),
+    "blocked": Backend(blocked, _on_cpu, biased=True),
+    "flash3": Backend(flash3, why_not_flash3),
+    "flash2": Backend(flash2, why_not_flash2),
+    "sdpa_flash": _forced("FLASH_ATTENTION", 256),
+    "cudnn": _forced("CUDNN_ATTENTION", 128),
+    "efficient": _forced("EFFICIENT_ATTENTION", dtypes=(*HALF, torch.float32)),
+    "sage": Backend(sage, why_not_sage),
+    "flex": Backend(flex, why_not_flex),
+}
+"""Every backend by its name."""
+
+ORDERS: dict[str, tuple[str, ...]] = {"auto": ("flash3",), "flash": ("flash3", "flash2", "sdpa_flash")}
+"""Names that stand for the first of these that can be used. After the last, "auto" takes `attend`: on a GPU PyTorch's
+choice among its own kernels (which are FlashAttention 2 and cuDNN's), on a CPU `blocked` or `sdpa` by the call."""
+
+
+def attention_names() -> tuple[str, ...]:
+    """What `open_attention` takes."""
+    return (*ORDERS, *ATTENTION)
+
+
+def open_attention(name: str, device: torch.device, dtype: torch.dtype, head_dim: int) -> Attention:
+    """Return the backend of a name, for heads of this width whose q, k and v are `dtype`.
+
+    Raises OptionError for an unknown name, and for a backend that cannot be used here: it says why, and which can.
+    """
+    choose("attention backend", name, attention_names())
+    reasons = {one: ATTENTION[one].why_not(device, dtype, head_dim) for one in ORDERS.get(name, (name,))}
+    usable = next((one for one, why in reasons.items() if why is None), None)
+    if usable is not None:
+        return ATTENTION[usable]
+    if name == "auto":
+        return attend
+    why = "; ".join(f"{one}: {said}" for one, said in reasons.items()) if len(reasons) > 1 else reasons[name]
+    others = [
+        one for one in ATTENTION if one not in reasons and not ATTENTION[one].why_not(device, dtype, head_dim)
+    ]
+    raise OptionError(
+        f"attention {name!r} cannot be used: {why}. What can, for {device.type} and "
+        f"{str(dtype).removeprefix('torch.')}: auto, {', '.join(others)}"
+    )

@@ -5,6 +5,7 @@ The kernel is a function of the same name and arguments in another file; elsewhe
 
 import importlib
 import importlib.util
+import os
 from collections.abc import Callable
 from functools import lru_cache, wraps
 from typing import Any, TypeVar, cast
@@ -12,11 +13,11 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from wan22.ops.gpu import why_no_gpu
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-_CAPABILITY = (8, 0)
-"""The oldest NVIDIA generation (Ampere) for which the kernels are compiled and checked."""
 
 
 def why_not(x: Tensor) -> str | None:
@@ -39,12 +40,18 @@ def why_not(x: Tensor) -> str | None:
 
 @lru_cache(maxsize=16)
 def why_no_triton(device: torch.device) -> str | None:
-    """Why Triton cannot run on a GPU."""
+    """Why Triton cannot run on a GPU. It is tried: it also needs a C compiler and the headers of Python."""
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed (pip install triton)"
-    if torch.version.hip is None and (has := torch.cuda.get_device_capability(device)) < _CAPABILITY:
-        return f"compute capability {has[0]}.{has[1]} is below {_CAPABILITY[0]}.{_CAPABILITY[1]}"
-    return None
+    if why := why_no_gpu(device):
+        return why
+    try:
+        with torch.inference_mode():
+            x = torch.ones(1, 2, 8, device=device)
+            twice = importlib.import_module("wan22.ops.triton_block").gated_add(x, x)
+            return None if bool((twice == 2).all()) else "triton computes wrongly on this GPU"
+    except Exception as error:  # whatever fails in its compiler or the driver is the reason
+        return f"triton fails here: {str(error).strip().partition(os.linesep)[0] or type(error).__name__}"
 
 
 def with_kernel(module: str) -> Callable[[Function], Function]:
