@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ from wan22.conditioning.text import Tokenizer
 from wan22.library import Model
 from wan22.memory.scheme import Rest
 from wan22.memory.stream import BlockStream, CopyLane, HostLane, OnHost, Rows
+from wan22.ops.attention import Attention, attend
 from wan22.weights.fingerprint import fingerprint, fingerprint_of
 from wan22.weights.load import Edit, Weights, check_complete, meta_module
 from wan22.weights.lora import Fitted, LoRA, fit
@@ -66,18 +67,21 @@ def open_tokenizer(path: Path) -> Tokenizer:
 @dataclass(frozen=True)
 class PartSource:
     """How one network of a model is read: from where, its sizes, the dtype of its matrices, and the edit that changes
-    its tensors on the way (`lend` opens what that reads from).
+    its tensors on the way (`lend` opens what that reads from). A transformer computes by `attention`, and what is
+    between by PyTorch's compiler if `compiled`.
     """
 
     source: Source
     arch: Arch
     dtype: torch.dtype
     lend: LendEdit = nullcontext
+    attention: Attention = attend
+    compiled: bool = False
 
     def __call__(self, device: torch.device) -> nn.Module:
         """Read it whole onto a device."""
         with ExitStack() as stack:
-            module = meta_module(self.arch)
+            module = self._module()
             self._weights(module, stack).fill(module, device)
         check_complete(module)
         return module.eval()
@@ -85,7 +89,7 @@ class PartSource:
     def stream(self, device: torch.device, rest: Rest) -> nn.Module:
         """Read what is at work all the time; its blocks come one by one, from the host or the disk."""
         stack = ExitStack()
-        module = meta_module(self.arch)
+        module = self._module()
         weights = self._weights(module, stack)
         weakref.finalize(module, stack.close)  # it reads as long as it lives
         lists = [path for path in STREAMED if _has(module, path)]
@@ -112,6 +116,15 @@ class PartSource:
                 with path.open("rb") as file:
                     os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
+    def _module(self) -> nn.Module:
+        if not (self.compiled and isinstance(self.arch, DiTArch)):
+            return meta_module(self.arch, self.attention)
+        module = meta_module(self.arch, torch.compiler.disable(self.attention))
+        for path in STREAMED:
+            for block in module.get_submodule(path).children() if _has(module, path) else ():
+                block.__class__ = compiled(type(block))
+        return module
+
     def _weights(self, module: nn.Module, stack: ExitStack) -> Weights:
         source = self.source
         reader = stack.enter_context(open_reader(source) if isinstance(source, Path) else source())
@@ -130,6 +143,16 @@ ON_HOST = ("time_embedding", "time_projection")
 
 EMBEDDING = "token_embedding"
 """Of the text encoder: a quarter of a million rows, of which a prompt needs a few."""
+
+
+@lru_cache(maxsize=8)
+def compiled(block: type[nn.Module]) -> type[nn.Module]:
+    """The class of blocks that are compiled: the first call does it, for all blocks of a network at once.
+
+    A class has no state: copies of a block, and blocks whose tensors come and go, are compiled like any other.
+    Attention is left out, for it is a kernel already.
+    """
+    return type(block.__name__, (block,), {"forward": torch.compile(block.forward), "__doc__": block.__doc__})
 
 
 def _has(module: nn.Module, path: str) -> bool:

@@ -36,6 +36,8 @@ from wan22.library import Parts, open_model
 from wan22.memory.device import free_memory, pick_device, pick_dtype, wait
 from wan22.memory.placement import Load, Placement
 from wan22.memory.scheme import choose
+from wan22.ops.attention import open_attention
+from wan22.ops.gpu import why_no_compiler
 from wan22.request import Job, resolve
 from wan22.sampling import add_noise, draw_noise, solve
 from wan22.types import (
@@ -83,6 +85,7 @@ class Engine:
         self.device, self.dtype = placement.device, dtype
         self.weights = dict(weights)
         self.notices: tuple[str, ...] = ()
+        self.options: dict[str, Any] = {}  # how it works, where that is not the default: for the recipe
         self.loras, self.fast = Fitted(), fast
         self._merged = Fitted()
         self._experts = dict(experts or {})
@@ -381,6 +384,7 @@ class Engine:
             "wan22": __version__,
             "model": self.name,
             "weights": self.weights,
+            **self.options,
             **({"loras": self.loras.recipe()} if self.loras.uses else {}),
             **({"fast": self.fast.recipe()} if job.request.fast else {}),
             **job.as_recipe(),
@@ -391,7 +395,7 @@ class Engine:
         }
 
 
-def load(
+def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a keyword each
     model: str | os.PathLike[str] | None = None,
     *,
     parts: Parts | None = None,
@@ -399,6 +403,8 @@ def load(
     device: str = "auto",
     dtype: str = "auto",
     memory: str = "auto",
+    attention: str = "auto",
+    compile: bool = False,
     loras: Sequence[LoRA | str | os.PathLike[str]] = (),
     given: Mapping[str, Callable[[], Reader]] = MappingProxyType({}),
 ) -> Engine:
@@ -413,6 +419,9 @@ def load(
     dtype: of the large matrices: "auto", "float32", "bfloat16", "float16".
     memory: how parts are kept: "device", "host" or "disk" until they are needed whole, "stream" block by block, or
         "auto" from what is free.
+    attention: the backend of the transformers' attention (`ops.attention.ATTENTION`): "auto", "sdpa", "flash", "sage",
+        "flex" ...
+    compile: whether PyTorch's compiler compiles the blocks of the transformers, which takes a minute at the first step.
     loras: LoRA files, folders with a file for each expert, or `LoRA` values.
     given: functions that open readers of parts, in place of the model's files.
 
@@ -425,6 +434,10 @@ def load(
     arches = assembly.architectures(found)
     counts = {part: sum(p.numel() for p in meta_module(arch).parameters()) for part, arch in arches.items()}
     precision = pick_dtype(dtype, where, small=sum(counts.values()) <= SMALL)
+    dit = found.variant.dit
+    attend = open_attention(attention, where, precision, dit.dim // dit.heads)
+    if compile and (why := why_no_compiler(where)):
+        raise OptionError(f"compile cannot be used: {why}")
     # The VAE is float32 in the official release, whatever the rest is.
     dtypes = {part: torch.float32 if part == "vae" else precision for part in arches}
     sizes = {part: counts[part] * dtypes[part].itemsize for part in arches}
@@ -438,7 +451,10 @@ def load(
     for part, opened in given.items():
         with opened() as reader:
             check_reader(reader, meta_module(arches[part]))
-    read = {part: assembly.PartSource(source[part], arches[part], dtypes[part]) for part in arches}
+    computes = {"attention": attend, "compiled": compile}
+    read = {
+        part: assembly.PartSource(source[part], arches[part], dtypes[part], **computes) for part in arches
+    }
     loaders: dict[str, Callable[[torch.device], nn.Module]] = dict(read)
     if found.variant.speech is not None:
         loaders["audio"] = partial(load_audio_encoder, found.parts["audio"])
@@ -454,6 +470,10 @@ def load(
         fast=assembly.fit_fast(found),
     )
     engine.notices = found.notices
+    engine.options = {
+        **({"attention": attention} if attention != "auto" else {}),
+        **({"compile": True} if compile else {}),
+    }
     engine._use(fitted)
     return engine
 

@@ -8,6 +8,7 @@ COMMANDS = program().commands
 
 MACHINE = "--device --dtype --memory --model"
 PARTS = "--dit --high --low --text --tokenizer --vae"
+DENOISING = "--attention --compile"
 SAMPLING = (
     "--boundary --cache --guidance --guidance-interval --guidance-rescale --negative --schedule --seed --shift "
     "--sigmas --size --solver --steps --switch-step"
@@ -18,12 +19,13 @@ FROZEN = {
     f"--count --extend --fast --fps --frames --from --from-image --hold-colour --image --json --keep-takes --language "
     f"--last-image --lens --light --lora --no-overwrite --output --overwrite --pose --quality --say --seconds "
     f"--shot-size --speaker --strength --style --task --time --tone --video --voice --voice-sample -o {MACHINE} "
-    f"{PARTS} {SAMPLING}",
+    f"{PARTS} {SAMPLING} {DENOISING}",
     "image": f"prompt --angle --camera --composition --count --extend --fast --from --json --lens --light --lora "
-    f"--no-overwrite --output --overwrite --shot-size --style --time --tone -o {MACHINE} {PARTS} {SAMPLING}",
+    f"--no-overwrite --output --overwrite --shot-size --style --time --tone -o {MACHINE} {PARTS} {SAMPLING} "
+    f"{DENOISING}",
     "storyboard": f"script --film --fps --from-stills --join --json --lora --output --plan --quality --retry "
     f"--still-model -o "
-    f"{MACHINE} {PARTS} {SAMPLING}",
+    f"{MACHINE} {PARTS} {SAMPLING} {DENOISING}",
     "decode": f"latents --codec --json --no-overwrite --output --overwrite --quality -o {MACHINE} {PARTS}",
     "vocabulary": "axis --json --language",
     "extend": "prompt --engine --image --json --language --seed",

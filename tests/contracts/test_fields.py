@@ -130,6 +130,7 @@ def test_choices_are_those_that_are_read():
     from wan22.cli.generate import TASKS
     from wan22.media.encoding import CODECS, QUALITIES
     from wan22.memory.scheme import CHOICES
+    from wan22.ops.attention import attention_names
     from wan22.types import ScheduleName, Solver
 
     assert fields.CHOICES["solver"] == get_args(Solver)
@@ -137,6 +138,7 @@ def test_choices_are_those_that_are_read():
     assert fields.CHOICES["task"] == TASKS and fields.CHOICES["quality"] == QUALITIES
     assert set(fields.CHOICES["codec"]) == set(CODECS)
     assert fields.CHOICES["memory"] == CHOICES
+    assert fields.CHOICES["attention"] == attention_names()
 
 
 def test_the_schema_says_bounds_and_choices():

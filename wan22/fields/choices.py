@@ -18,5 +18,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "codec": ("h264", "hevc", "av1", "prores", "vp9", "gif"),
     "dtype": ("auto", "float32", "bfloat16", "float16"),
     "memory": ("auto", "device", "host", "disk", "stream"),
+    "attention": (
+        "auto", "flash", "sdpa", "blocked", "flash3", "flash2", "sdpa_flash", "cudnn", "efficient", "sage", "flex",
+    ),
 }  # fmt: skip
 """Nothing else is taken."""

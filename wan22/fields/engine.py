@@ -25,10 +25,10 @@ def _option(name: str, help: str, **more: Any) -> Field:
 PARTS = ("high", "low", "dit", "vae", "text", "tokenizer")
 """The parts of a model that can be named by file; a field each."""
 
-OPTIONS = ("device", "dtype", "memory")
+OPTIONS = ("device", "dtype", "memory", "attention", "compile")
 """The keywords of `wan22.load` that say how the engine works; a field each."""
 
-REPEATED = ("dtype",)
+REPEATED = ("dtype", "attention")
 """Those that change numbers: a recipe says them, and `--from` repeats them."""
 
 FIELDS: tuple[Field, ...] = (
@@ -71,6 +71,25 @@ FIELDS: tuple[Field, ...] = (
             "offload-model", "t5-cpu", "offload", "cpu-offload", "enable-model-cpu-offload", "lowvram", "low-vram",
             "enable-sequential-cpu-offload", "novram", "highvram", "vae-tiling", "enable-vae-tiling",
         ),
+    ),
+    Field(
+        name="attention",
+        help="What computes attention: sdpa, flash, cudnn, sage (8 bits), flex, blocked ... (docs/speed.md).",
+        group="Memory",
+        metavar="NAME",
+        shown_default="auto, the fastest exact one here",
+        choices="attention",
+        commands=MAKERS,
+        foreign=("attn-mode", "attn-type", "attention-backend", "attn-impl", "sage-attention", "flash-attention"),
+    ),
+    Field(
+        name="compile",
+        help="Compile the blocks of the transformer: slower at the first step, faster at the others.",
+        group="Memory",
+        kind="flag",
+        default=False,
+        commands=MAKERS,
+        foreign=("torch-compile", "enable-torch-compile", "compile-model"),
     ),
 )  # fmt: skip
 """In the order of the help within each group."""

@@ -7,6 +7,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from wan22.arch import DiTArch, UMT5Arch, VAEArch
+from wan22.ops.attention import Attention, attend
 
 
 class _Unfilled(TorchFunctionMode):
@@ -24,8 +25,8 @@ class _Unfilled(TorchFunctionMode):
 _FILLS = {"normal_", "uniform_", "trunc_normal_", "kaiming_uniform_"}
 
 
-def meta_module(arch: DiTArch | VAEArch | UMT5Arch) -> nn.Module:
-    """The network of these sizes on the meta device: names and shapes, no memory."""
+def meta_module(arch: DiTArch | VAEArch | UMT5Arch, attention: Attention = attend) -> nn.Module:
+    """The network of these sizes on the meta device: names and shapes, no memory. `attention` is a transformer's."""
     from wan22.models.dit import WanDiT
     from wan22.models.speech import SpeechDiT
     from wan22.models.umt5 import UMT5Encoder
@@ -33,5 +34,5 @@ def meta_module(arch: DiTArch | VAEArch | UMT5Arch) -> nn.Module:
 
     with torch.device("meta"), _Unfilled():
         if isinstance(arch, DiTArch):
-            return WanDiT(arch) if arch.speech is None else SpeechDiT(arch)
+            return (WanDiT if arch.speech is None else SpeechDiT)(arch, attention)
         return WanVAE(arch) if isinstance(arch, VAEArch) else UMT5Encoder(arch)

@@ -22,8 +22,12 @@ def _onednn() -> Callable[..., Tensor] | None:
 
 
 def cpu_inference(x: Tensor) -> bool:
-    """Whether the kernels that stand in for PyTorch's own may be used: float32 on the CPU, no gradient asked."""
-    return x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_grad_enabled()
+    """Whether the kernels that stand in for PyTorch's own may be used: float32 on the CPU, no gradient asked.
+
+    The compiler sees through none of them, and has its own.
+    """
+    inference = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    return x.device.type == "cpu" and x.dtype == torch.float32 and inference
 
 
 def linear(
