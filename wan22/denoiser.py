@@ -14,6 +14,7 @@ from wan22.conditioning.clips import ClipCondition
 from wan22.conditioning.image import ImageCondition
 from wan22.conditioning.text import Context
 from wan22.errors import OptionError
+from wan22.memory.fallback import Fallback
 from wan22.memory.placement import Placement
 from wan22.models.dit import ExtraTokens, NoiseLevels, TextMemory
 from wan22.request import Job
@@ -40,9 +41,15 @@ class Denoiser:
     """The networks of one clip: which one works at a level, with everything that does not depend on noise read once."""
 
     def __init__(
-        self, placement: Placement, job: Job, texts: tuple[Context, Context], condition: ClipCondition
+        self,
+        placement: Placement,
+        job: Job,
+        texts: tuple[Context, Context],
+        condition: ClipCondition,
+        fallback: Fallback,
     ) -> None:
         self.placement, self.job, self.texts, self.condition = placement, job, texts, condition
+        self.fallback = fallback
         known = condition.image
         self.channels = None if known.channels is None else known.channels[None].to(placement.device)
         self.name = ""
@@ -58,11 +65,17 @@ class Denoiser:
             return
         if not self.placement.is_here(name):
             yield Phase("load", f"the {name}-noise expert" if name != "dit" else "the transformer")
-        self.network, self.branches = None, {}  # let go of the old one before the new one comes
+        self._leave()  # the old one goes before the new one comes
+        self.fallback.run(name, partial(self._enter, name, level), self._leave)
+
+    def _enter(self, name: str, level: Level) -> None:
         self.network = self.placement.bring(name)
         self.name = name
         with torch.inference_mode():
             self._read(level)
+
+    def _leave(self) -> None:
+        self.network, self.branches, self.name = None, {}, ""
 
     def change(self, reply: Reply | None) -> None:
         """Go on as the caller says."""
@@ -130,6 +143,16 @@ class Denoiser:
 
     def denoise(self, x: Tensor, level: Level) -> Tensor:
         """The clean sample that the expert in charge sees: guided velocity, turned into x0."""
+        name = self.name
+
+        def call() -> Tensor:
+            if self.network is None:  # it was let go, for it did not fit
+                self._enter(name, level)
+            return self._denoise(x, level)
+
+        return self.fallback.run(name, call, self._leave)
+
+    def _denoise(self, x: Tensor, level: Level) -> Tensor:
         levels = self._levels(level, x)
         branches = self._read(level)
         if self.cache is not None:

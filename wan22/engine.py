@@ -31,11 +31,12 @@ from wan22.conditioning.image import ImageCondition, channels, cover, frames, to
 from wan22.conditioning.speech import AudioFeatures, SpeechClips, hidden_states
 from wan22.conditioning.text import Context, Tokenizer
 from wan22.denoiser import Denoiser, contexts, keep_known, like
-from wan22.errors import CheckpointError, DecodeError, OptionError
+from wan22.errors import CheckpointError, DecodeError, DeviceError, OptionError
 from wan22.library import Parts, open_model
 from wan22.memory.device import free_memory, pick_device, pick_dtype, wait
+from wan22.memory.fallback import Fallback
 from wan22.memory.placement import Load, Placement
-from wan22.memory.scheme import choose
+from wan22.memory.scheme import MARGIN, choose
 from wan22.ops.attention import open_attention
 from wan22.ops.gpu import why_no_compiler
 from wan22.request import Job, resolve
@@ -90,6 +91,7 @@ class Engine:
         self._merged = Fitted()
         self._experts = dict(experts or {})
         self._tokenizer, self._placement = tokenizer, placement
+        self._fallback = Fallback(placement)
         self._texts: OrderedDict[tuple[str, int], Tensor] = OrderedDict()
 
     def use_loras(self, loras: Sequence[LoRA | str | os.PathLike[str]]) -> None:
@@ -180,14 +182,13 @@ class Engine:
         kept = postprocess.LastFrames(plan.keep)
         try:
             before = [] if condition.before is None else [condition.before.to(x)]
-            stream = postprocess.own_frames(
-                self._decode(self.vae(), torch.cat([*before, x], dim=1)[None]), condition
-            )
+            stream = postprocess.own_frames(self._decode(torch.cat([*before, x], dim=1)[None]), condition)
             stream, colour = match_clip(stream, carry, job.request.color_match)
             yield from postprocess.deliver(
                 postprocess.repeat_first_frame(kept(stream), condition.repeat_first), job.canvas, clip
             )
-        except (RuntimeError, MemoryError) as error:
+            yield from self._told()
+        except (RuntimeError, MemoryError, DeviceError) as error:
             raise DecodeError(f"the VAE could not decode clip {clip + 1}: {error}") from error
         if clip + 1 == job.canvas.clips:
             return {}
@@ -222,9 +223,10 @@ class Engine:
         latents = postprocess.check_latents(tensors, canvas, self.variant)
         yield Phase("decode", f"{canvas.latent[0]} latent frames")
         try:
-            stream = self._decode(self.vae(), latents[None])
+            stream = self._decode(latents[None])
             yield from postprocess.deliver(stream, canvas)
-        except (RuntimeError, MemoryError) as error:
+            yield from self._told()
+        except (RuntimeError, MemoryError, DeviceError) as error:
             raise DecodeError(f"the VAE could not decode the latents: {error}") from error
         yield Finished(canvas.fps, recipe)
 
@@ -238,13 +240,16 @@ class Engine:
         for text in dict.fromkeys(texts):
             if (text, length) not in self._texts:
                 ids, mask = self._tokenizer.encode([text], length)
-                encoder = self._placement.bring("text")
-                with torch.inference_mode():
-                    self._texts[text, length] = encoder.contexts(ids.to(self.device), mask.to(self.device))[0]
+                self._texts[text, length] = self._fallback.run("text", partial(self._contexts, ids, mask))
         found = [self._texts[text, length] for text in texts]
         while len(self._texts) > _REMEMBERED_TEXTS:
             self._texts.popitem(last=False)
         return found
+
+    def _contexts(self, ids: Tensor, mask: Tensor) -> Tensor:
+        encoder = self._placement.bring("text")
+        with torch.inference_mode():
+            return encoder.contexts(ids.to(self.device), mask.to(self.device))[0]
 
     def vae(self) -> nn.Module:
         """Return the VAE on the device."""
@@ -257,6 +262,9 @@ class Engine:
 
     def encode_pixels(self, video: Tensor) -> Tensor:
         """Encode pixels (b, 3, T, H, W) in [-1, 1] by the VAE to normalised latents (b, c, t, h, w), float32."""
+        return self._fallback.run("vae", partial(self._encode, video))
+
+    def _encode(self, video: Tensor) -> Tensor:
         vae = self.vae()
         with torch.inference_mode():
             if self._small_video(video):
@@ -265,9 +273,13 @@ class Engine:
             frames = (frame.to(self.device) for frame in video.split(1, dim=2))
             return torch.cat(list(vae.encode_stream(frames)), dim=2).float()
 
-    def _decode(self, vae: nn.Module, latents: Tensor) -> Iterator[Tensor]:
+    def _decode(self, latents: Tensor) -> Iterator[Tensor]:
+        """Decode latents (1, c, t, h, w) and yield pixels (3, T, H, W)."""
+        return self._fallback.stream("vae", partial(self._decode_once, latents))
+
+    def _decode_once(self, latents: Tensor) -> Iterator[Tensor]:
         whole = math.prod(latents.shape[2:]) <= _WHOLE_LATENTS
-        stream = vae.decode_stream(latents.to(self.device), chunk=None if whole else 1)
+        stream = self.vae().decode_stream(latents.to(self.device), chunk=None if whole else 1)
         while True:
             with torch.inference_mode():
                 part = next(stream, None)
@@ -277,6 +289,11 @@ class Engine:
 
     def _small_video(self, video: Tensor) -> bool:
         return math.prod(video.shape[2:]) <= _WHOLE_LATENTS * 256
+
+    def _told(self) -> Events:
+        """What is to be said of a device that ran out of memory."""
+        while self._fallback.notices:
+            yield Notice(self._fallback.notices.pop(0))
 
     def _notices(self, job: Job) -> Events:
         for text in (*self.notices, *self.loras.notices, *job.notices):
@@ -299,6 +316,7 @@ class Engine:
             return {}
         yield Phase("text", "" if self._placement.is_here("text") else "loading the text encoder")
         rows = self.encode_text(texts, job.text_length)
+        yield from self._told()
         return {text: Context(row, job.text_length) for text, row in zip(texts, rows, strict=True)}
 
     def _noise(self, job: Job, clip: int) -> Tensor:
@@ -345,7 +363,9 @@ class Engine:
         """
         yield Phase("denoise", f"{len(job.schedule)} steps, {job.solver}")
         x = x.to(self.device)
-        experts = Denoiser(self._placement, job, contexts(job, clip, texts, self.device), condition)
+        experts = Denoiser(
+            self._placement, job, contexts(job, clip, texts, self.device), condition, self._fallback
+        )
         denoise = keep_known(experts.denoise, condition.image, x)
         steps = solve(job.solver, denoise, x, job.schedule, seed=job.request.seed + clip)
         reply: Reply | None = None
@@ -355,6 +375,7 @@ class Engine:
             with clock, torch.inference_mode():
                 step = steps.send(None if reply is None else reply.x)
                 wait(self.device)  # so that seconds are true, and closing stops at once
+            yield from self._told()
             reply = yield Progress(
                 index=clock.done,
                 steps=clock.steps,
@@ -446,7 +467,8 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
         from wan22.weights.wav2vec2 import audio_parameters, load_audio_encoder
 
         sizes["audio"] = audio_parameters(found.parts["audio"]) * torch.float32.itemsize
-    schemes = choose(sizes, where.type, free_memory(where), free_memory(host), memory)
+    on_host = free_memory(host)
+    schemes = choose(sizes, where.type, free_memory(where), on_host, memory)
     source = {**found.parts, **given}
     for part, opened in given.items():
         with opened() as reader:
@@ -463,7 +485,7 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
         found.name,
         found.variant,
         tokenizer=assembly.open_tokenizer(found.tokenizer),
-        placement=Placement(loaders, schemes, where),
+        placement=Placement(loaders, schemes, where, host_room=sum(sizes.values()) <= MARGIN * on_host),
         dtype=precision,
         weights=weights,
         experts={part: read[part] for part in found.variant.experts},

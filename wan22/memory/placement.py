@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from wan22.memory.scheme import Rest, Scheme
+from wan22.memory.scheme import LADDER, Rest, Scheme, smaller
 from wan22.memory.stream import BlockStream
 
 Load = Callable[[torch.device], nn.Module]
@@ -36,9 +36,17 @@ class Placement:
     """The parts of one model. `bring(name)` gives a part on the device; it is there until another guest comes."""
 
     def __init__(
-        self, loaders: Mapping[str, Load], schemes: Mapping[str, Scheme | Rest], device: torch.device
+        self,
+        loaders: Mapping[str, Load],
+        schemes: Mapping[str, Scheme | Rest],
+        device: torch.device,
+        *,
+        host_room: bool = True,
     ) -> None:
-        """A rest alone stands for a part that is kept there whole."""
+        """A rest alone stands for a part that is kept there whole. host_room: whether host memory can hold all parts,
+        which `shrink` asks.
+        """
+        self._host_room = host_room and device.type != "cpu"
         self._loaders, self.device = dict(loaders), device
         self._schemes = {n: Scheme(s) if isinstance(s, str) else s for n, s in schemes.items()}
         self._resting: dict[str, nn.Module] = {}  # on the device or on the host, as their rest says
@@ -54,6 +62,17 @@ class Placement:
             before, self._schemes[name] = self._schemes[name], scheme
             if (before.rest, before.stream) != (scheme.rest, scheme.stream):
                 self._forget(name)
+
+    def shrink(self, name: str) -> bool:
+        """Keep all parts by the next smaller scheme than that of `name`. False: there is none."""
+        scheme = smaller(self._schemes[name], host=self._host_room)
+        if scheme is None:
+            return False
+        below = LADDER.index(scheme)
+        larger = [part for part, kept in self._schemes.items() if kept not in LADDER[below:]]
+        self._forget(name)  # also where only chunks change, so that nothing of the failed try is left
+        self.arrange(dict.fromkeys(larger, scheme))
+        return True
 
     def is_here(self, name: str) -> bool:
         """Whether `bring(name)` needs no reading from disk."""

@@ -1,0 +1,88 @@
+"""Write a model of a catalogue's sizes with random weights: what measures memory and speed needs no real ones.
+
+    python -m bench.random_model ti2v-5B /somewhere/random-5b
+    python -m bench.random_model t2v-A14B /somewhere/random-14b --one-expert
+
+Weights are bfloat16, of about unit gain. They take as much disk as the real ones: 24 GB for ti2v-5B, 69 GB for
+t2v-A14B (41 GB with --one-expert, whose low-noise expert is the same file).
+"""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from wan22.arch import DiTArch
+from wan22.assembly import Arch
+from wan22.catalog import VARIANTS, Variant, to_json
+from wan22.nano.tokenizer import build_word_tokenizer
+from wan22.weights.load import meta_module
+from wan22.weights.tensors import TensorInfo
+from wan22.weights.writer import write_safetensors
+
+PROMPT = "a red ball rolls left at sunset"
+_TILE = 1 << 24
+_FILES = {
+    "vae": "vae",
+    "text": "text_encoder",
+    "high": "high_noise_model",
+    "low": "low_noise_model",
+    "dit": "transformer",
+}
+
+
+def write_model(folder: Path, row: Variant, *, one_expert: bool = False) -> Path:
+    """Write the model `row` into `folder`, which must not exist, tensor by tensor, and return it."""
+    folder.mkdir(parents=True)
+    tokenizer = build_word_tokenizer([PROMPT], 100)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "variant.json").write_text(json.dumps(to_json(replace(row, hub=None))))
+    arches: dict[str, Arch] = {**dict.fromkeys(row.experts, row.dit), "vae": row.vae, "text": row.text}
+    for part, arch in arches.items():
+        path = folder / f"{_FILES[part]}.safetensors"
+        if one_expert and part == "low":
+            path.symlink_to(f"{_FILES['high']}.safetensors")
+        else:
+            write_part(path, arch)
+    return folder
+
+
+def write_part(path: Path, arch: Arch) -> None:
+    """Write one network of these sizes in bfloat16, the VAE in float32."""
+    dtype, item = (torch.bfloat16, 2) if not hasattr(arch, "z") else (torch.float32, 4)
+    shapes = {name: tuple(tensor.shape) for name, tensor in meta_module(arch).state_dict().items()}
+    kind = {2: "BF16", 4: "F32"}[item]
+    infos = {
+        name: TensorInfo(shape, kind, item * torch.Size(shape).numel()) for name, shape in shapes.items()
+    }
+    tile = torch.randn(_TILE, generator=torch.Generator().manual_seed(0)).to(dtype)
+
+    def draw(name: str) -> Tensor:
+        shape = torch.Size(shapes[name])
+        count = shape.numel()
+        if len(shape) < 2:
+            fill = 0.0 if name.endswith("bias") else 1.0
+            return torch.full(shape, fill, dtype=dtype)
+        numbers = tile.repeat(-(-count // _TILE))[:count] if count > _TILE else tile[:count]
+        head = isinstance(arch, DiTArch) and name.startswith("head.")
+        gain = 0.1 if head else 1.0
+        return (numbers * (gain / shape[1:].numel() ** 0.5)).view(shape)
+
+    write_safetensors(path, infos, draw, {})
+
+
+def main() -> None:
+    """Read the command line and write the model."""
+    parser = argparse.ArgumentParser(prog="python -m bench.random_model", description=__doc__)
+    parser.add_argument("model", choices=sorted(VARIANTS))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--one-expert", action="store_true", help="both experts are one file")
+    options = parser.parse_args()
+    write_model(options.folder, VARIANTS[options.model], one_expert=options.one_expert)
+
+
+if __name__ == "__main__":
+    main()
