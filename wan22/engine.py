@@ -9,7 +9,6 @@ Most videos are one clip. A long one is made of several, each of which goes on f
 next step and leaves nothing behind. It writes no file; the edges do.
 """
 
-import math
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from wan22 import assembly, postprocess
 from wan22.canvas import Canvas
 from wan22.catalog import NANO, Variant
 from wan22.clock import Clock
+from wan22.codec import Codec
 from wan22.conditioning.clips import Carry, ClipCondition, ClipPlan, FrameChaining
 from wan22.conditioning.color_match import match_clip
 from wan22.conditioning.image import ImageCondition, channels, cover, frames, to_pixels
@@ -60,9 +60,6 @@ from wan22.weights.reader import Reader
 
 SMALL = 200_000_000
 """Parameters up to which a model counts as small: float32 on the CPU, both guidance branches in one batch."""
-
-_WHOLE_LATENTS = 4096
-"""Positions of latents up to which the VAE works on a video at once."""
 
 _REMEMBERED_TEXTS = 16
 
@@ -262,33 +259,14 @@ class Engine:
 
     def encode_pixels(self, video: Tensor) -> Tensor:
         """Encode pixels (b, 3, T, H, W) in [-1, 1] by the VAE to normalised latents (b, c, t, h, w), float32."""
-        return self._fallback.run("vae", partial(self._encode, video))
-
-    def _encode(self, video: Tensor) -> Tensor:
-        vae = self.vae()
-        with torch.inference_mode():
-            if self._small_video(video):
-                return vae.encode(video.to(self.device)).float()
-            vae.check(video)
-            frames = (frame.to(self.device) for frame in video.split(1, dim=2))
-            return torch.cat(list(vae.encode_stream(frames)), dim=2).float()
+        return self._fallback.run("vae", lambda: self._codec().encode(self.vae(), video))
 
     def _decode(self, latents: Tensor) -> Iterator[Tensor]:
         """Decode latents (1, c, t, h, w) and yield pixels (3, T, H, W)."""
-        return self._fallback.stream("vae", partial(self._decode_once, latents))
+        return self._fallback.stream("vae", lambda: self._codec().decode(self.vae(), latents))
 
-    def _decode_once(self, latents: Tensor) -> Iterator[Tensor]:
-        whole = math.prod(latents.shape[2:]) <= _WHOLE_LATENTS
-        stream = self.vae().decode_stream(latents.to(self.device), chunk=None if whole else 1)
-        while True:
-            with torch.inference_mode():
-                part = next(stream, None)
-            if part is None:
-                return
-            yield part[0]
-
-    def _small_video(self, video: Tensor) -> bool:
-        return math.prod(video.shape[2:]) <= _WHOLE_LATENTS * 256
+    def _codec(self) -> Codec:
+        return Codec(self.device, host_history=self._placement.scheme("vae").host_history)
 
     def _told(self) -> Events:
         """What is to be said of a device that ran out of memory."""

@@ -130,31 +130,6 @@ def test_encoding_remembers_no_more_of_a_long_video(layout):
     assert sizes[0] == sizes[1]
 
 
-def peak_of_stream(net, frames):
-    """The most bytes of tensors alive at once while a video is decoded frame by frame."""
-    from torch.profiler import ProfilerActivity, profile
-
-    z = latents(net.arch, frames, 2, 2)
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
-        for _ in net.decode_stream(z, chunk=1):
-            pass
-    alive = peak = 0
-    for event in record.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            alive += event.nbytes()
-            peak = max(peak, alive)
-    assert peak > 0
-    return peak
-
-
-@torch.inference_mode()
-def test_the_peak_of_streaming_does_not_grow_with_the_video():
-    net = vae("nano")
-    peak_of_stream(net, 2)
-    short, long = peak_of_stream(net, 3), peak_of_stream(net, 6)
-    assert long <= 1.05 * short
-
-
 @torch.inference_mode()
 def test_the_same_latents_decode_to_the_same_bits():
     net = vae("2.2")

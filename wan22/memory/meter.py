@@ -186,7 +186,8 @@ class Meter(TorchDispatchMode):
         if isinstance(source, Tensor):
             there = args[0].device if name == "aten::copy_" else kwargs.get("device") or source.device
             crossed = source.is_meta != (there.type == "meta")
-            self._syncs += self._times * (crossed and not kwargs.get("non_blocking"))
+            waits = not (kwargs.get("non_blocking") or args[2:3] == (True,))
+            self._syncs += self._times * (crossed and waits)
             if crossed and there.type == "cpu":
                 return torch.zeros(source.shape, dtype=kwargs.get("dtype") or source.dtype)
         return func(*args, **kwargs)

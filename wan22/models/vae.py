@@ -15,6 +15,7 @@ the next one enters, and no layer holds more than its history. So memory does no
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -30,39 +31,29 @@ from wan22.ops.norm import channel_norm
 
 
 class History:
-    """The frames that each layer still needs of its past, (b, c, _, h, w) in pieces, the oldest first.
+    """The frames (b, c, 1, h, w) that each layer still needs of its past, the oldest first.
 
-    A video that is encoded or decoded part by part has one. It is changed by every part. A subclass may keep the
-    pieces elsewhere (`rest`) and bring them back when they are asked for (`bring`).
+    A video that is encoded or decoded part by part has one, and every part changes it. A subclass may keep the frames
+    elsewhere (memory/history.py).
     """
 
     def __init__(self) -> None:
-        self._pieces: dict[nn.Module, list[Tensor]] = {}
+        self._pieces: dict[nn.Module, list[Any]] = {}
 
     def past(self, layer: nn.Module) -> Sequence[Tensor] | None:
         """What `layer` still needs; None if it has seen nothing yet."""
-        pieces = self._pieces.get(layer)
-        return None if pieces is None else [self.bring(piece) for piece in pieces]
+        return self._pieces.get(layer)
 
     def append(self, layer: nn.Module, x: Tensor, keep: int) -> None:
         """Note that `layer` has seen x, and will need the last `keep` frames of all that it has seen."""
-        pieces = self._pieces.get(layer, [])
-        recent = x[:, :, max(x.shape[2] - keep, 0) :]
-        keep -= recent.shape[2]
-        kept = [self.rest(recent)] if recent.shape[2] else []
-        for piece in reversed(pieces):
-            if keep > 0:
-                kept.insert(0, _own(piece[:, :, -keep:]))
-            keep -= piece.shape[2]
-        self._pieces[layer] = kept
+        count = x.shape[2]
+        recent = [self.rest(x[:, :, i : i + 1]) for i in range(max(count - keep, 0), count)]
+        pieces = [*self._pieces.get(layer, ()), *recent]
+        self._pieces[layer] = pieces[max(len(pieces) - keep, 0) :]
 
-    def rest(self, x: Tensor) -> Tensor:
-        """Put a piece where it rests."""
+    def rest(self, x: Tensor) -> Any:
+        """Put a frame where it rests."""
         return _own(x)
-
-    def bring(self, x: Tensor) -> Tensor:
-        """Bring a piece to where it is needed."""
-        return x
 
 
 def _own(x: Tensor) -> Tensor:

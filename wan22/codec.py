@@ -1,0 +1,58 @@
+"""The VAE at work: pixels to latents and back, frame by frame, in bounded memory of the device.
+
+It knows no request. Small videos are worked on at once, which is faster.
+"""
+
+import math
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from wan22.memory.history import HostHistory
+from wan22.models.vae import History
+
+WHOLE_LATENTS = 4096
+"""Positions of latents up to which the VAE works on a video at once."""
+
+
+class Codec:
+    """Encodes and decodes with a VAE on the device. `host_history`: the past of its layers rests on the host."""
+
+    def __init__(self, device: torch.device, *, host_history: bool) -> None:
+        self._device, self._host_history = device, host_history and device.type != "cpu"
+
+    def encode(self, vae: nn.Module, video: Float[Tensor, "b 3 T H W"]) -> Float[Tensor, "b c t h w"]:
+        """Encode pixels in [-1, 1] to normalised latents, float32. The video may be on the CPU."""
+        with torch.inference_mode():
+            if math.prod(video.shape[2:]) <= WHOLE_LATENTS * 256:
+                return vae.encode(video.to(self._device)).float()
+            vae.check(video)
+            frames = (frame.to(self._device) for frame in video.split(1, dim=2))
+            with self._history() as history:
+                return torch.cat(list(vae.encode_stream(frames, history=history)), dim=2).float()
+
+    def decode(
+        self, vae: nn.Module, latents: Float[Tensor, "1 c t h w"]
+    ) -> Iterator[Float[Tensor, "3 _ H W"]]:
+        """Decode normalised latents to pixels in [-1, 1], some frames at a time, on the device."""
+        whole = math.prod(latents.shape[2:]) <= WHOLE_LATENTS
+        with self._history() as history:
+            z = latents.to(self._device)
+            stream = vae.decode_stream(z, chunk=None if whole else 1, history=history)
+            while True:
+                with torch.inference_mode():
+                    part = next(stream, None)
+                if part is None:
+                    return
+                yield part[0]
+
+    @contextmanager
+    def _history(self) -> Generator[History]:
+        if self._host_history:
+            with closing(HostHistory(self._device)) as history:
+                yield history
+        else:
+            yield History()
