@@ -68,8 +68,14 @@ class Denoiser:
         self._leave()  # the old one goes before the new one comes
         self.fallback.run(name, partial(self._enter, name, level), self._leave)
 
+    def expect(self, level: Level) -> None:
+        """Have the expert of the level after this one read ahead, if it is another one."""
+        if (name := self.job.expert(level)) != self.name:
+            self.placement.expect(name)
+
     def _enter(self, name: str, level: Level) -> None:
         self.network = self.placement.bring(name)
+        self.network.chunk = self.placement.scheme(name).chunk
         self.name = name
         with torch.inference_mode():
             self._read(level)

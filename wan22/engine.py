@@ -347,9 +347,11 @@ class Engine:
         denoise = keep_known(experts.denoise, condition.image, x)
         steps = solve(job.solver, denoise, x, job.schedule, seed=job.request.seed + clip)
         reply: Reply | None = None
-        for level in job.schedule:
+        for i, level in enumerate(job.schedule):
             experts.change(reply)
             yield from experts.arrive(level)
+            if i + 1 < len(job.schedule):
+                experts.expect(job.schedule[i + 1])
             with clock, torch.inference_mode():
                 step = steps.send(None if reply is None else reply.x)
                 wait(self.device)  # so that seconds are true, and closing stops at once

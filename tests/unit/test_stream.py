@@ -9,8 +9,9 @@ from torch import nn
 from unit.tiny import write_tiny, write_tiny_speech
 
 import wan22
+from wan22.assembly import PartSource
 from wan22.memory.stream import BlockStream, CopyLane, HostLane
-from wan22.types import Audio, Frames, Request
+from wan22.types import Audio, Frames, Progress, Request
 
 COUNT = 5
 
@@ -168,3 +169,17 @@ def test_a_streamed_model_that_audio_drives_makes_the_same_video(tmp_path):
     )
     whole, streamed = (wan22.load(folder, device="cpu", memory=how) for how in ("device", "stream"))
     assert np.array_equal(video(streamed, request), video(whole, request))
+
+
+@pytest.mark.parametrize("memory", ["disk", "stream"])
+def test_the_files_of_the_next_expert_are_read_ahead_in_the_last_step_of_the_one_before(
+    tmp_path, monkeypatch, memory
+):
+    engine = wan22.load(write_tiny(tmp_path / "tiny"), device="cpu", memory=memory)
+    asked, real = [], PartSource.read_ahead
+    monkeypatch.setattr(PartSource, "read_ahead", lambda self: (asked.append(self.source.name), real(self)))
+    steps = [(event.expert, list(asked)) for event in engine.generate(ASK) if isinstance(event, Progress)]
+    experts = [name for name, _ in steps]
+    last = experts.index("low") - 1
+    assert [told for _, told in steps[:last]] == [[]] * last
+    assert [told for _, told in steps[last:]] == [["low_noise_model.safetensors"]] * (len(steps) - last)

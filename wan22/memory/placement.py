@@ -94,7 +94,7 @@ class Placement:
                 self._resting[name] = part
         elif scheme.rest == "host":
             if name not in self._resting:
-                self._resting[name] = load(torch.device("cpu"))
+                self._resting[name] = _pinned(load(torch.device("cpu")), self.device)
             part = _copy_to(self._resting[name], self.device)
         else:
             part = load(self.device)
@@ -129,10 +129,19 @@ class Placement:
             self.release()
 
 
+def _pinned(part: nn.Module, device: torch.device) -> nn.Module:
+    """The same network in memory that the device copies from at full speed, if it is a CUDA device."""
+    if device.type == "cuda":
+        for tensor in (*part.parameters(), *part.buffers()):
+            tensor.data = tensor.data.pin_memory()
+    return part
+
+
 def _copy_to(part: nn.Module, device: torch.device) -> nn.Module:
     """The same network with its weights on another device; those of `part` stay where they are."""
     there: dict[int, object] = {
-        id(p): nn.Parameter(p.detach().to(device), requires_grad=False) for p in part.parameters()
+        id(p): nn.Parameter(p.detach().to(device, non_blocking=True), requires_grad=False)
+        for p in part.parameters()
     }
-    there |= {id(b): b.to(device) for b in part.buffers()}
+    there |= {id(b): b.to(device, non_blocking=True) for b in part.buffers()}
     return copy.deepcopy(part, there)  # it takes what is in its memo for the copies that it need not make

@@ -1,0 +1,98 @@
+"""How much memory a model takes whose blocks are streamed from disk: one video, in a process of its own.
+
+    python -m bench.random_model ti2v-5B /somewhere/r5b
+    python -m bench.streaming /somewhere/r5b --size 480x256 --frames 17
+
+One line: the highest resident memory of each phase and of the whole process, and what the plan foresaw.
+"""
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from bench.measure import peak, reset_peak
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Make one video; bytes of resident memory by phase."""
+    import wan22
+    from wan22.cli.options import parse_size
+    from wan22.types import Frames, Phase, Progress, Request
+
+    base = _resident()
+    engine = wan22.load(options.model, device="cpu", dtype=options.dtype, memory=options.memory)
+    request = Request(
+        prompt="a red ball rolls left at sunset",
+        size=parse_size(options.size),
+        frames=options.frames,
+        steps=options.steps,
+        guidance=options.guidance,
+        seed=0,
+    )
+    phases: dict[str, int] = {}
+    seconds: dict[str, float] = {}
+    phase, start, frames = "load", time.perf_counter(), 0
+
+    def close() -> None:
+        phases[phase] = max(phases.get(phase, 0), peak())
+        seconds[phase] = round(seconds.get(phase, 0.0) + time.perf_counter() - start, 1)
+
+    for event in engine.generate(request):
+        if isinstance(event, Phase):
+            close()
+            phase, start = event.name, time.perf_counter()
+            reset_peak()
+        elif isinstance(event, Frames):
+            frames += len(event.frames)
+        elif isinstance(event, Progress):
+            print(f"step {event.index} of {event.steps}: {event.seconds:.1f} s", flush=True)
+    close()
+    return {
+        "model": Path(options.model).name,
+        "size": options.size,
+        "frames": frames,
+        "base": base,
+        "peak": max(phases.values()),
+        "phases": phases,
+        "seconds": seconds,
+        "files": {
+            file.name: file.stat().st_size for file in sorted(Path(options.model).glob("*.safetensors"))
+        },
+    }
+
+
+def _resident() -> int:
+    import psutil
+
+    return psutil.Process(os.getpid()).memory_info().rss
+
+
+def main() -> None:
+    """Read the command line, measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m bench.streaming", description=__doc__)
+    parser.add_argument("model", help="a folder")
+    parser.add_argument("--size", default="480x256")
+    parser.add_argument("--frames", type=int, default=17)
+    parser.add_argument("--steps", type=int, default=1)
+    parser.add_argument("--guidance", type=float, default=None)
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--memory", default="stream")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    options = parser.parse_args()
+    row = run(options)
+    if options.json:
+        print(json.dumps(row))
+        return
+    print(
+        f"{row['model']} {row['size']}x{row['frames']}: peak {row['peak'] / 1e9:.2f} GB, "
+        f"of which Python and PyTorch {row['base'] / 1e9:.2f}"
+    )
+    for name, size in row["phases"].items():
+        print(f"  {name:10} {size / 1e9:6.2f} GB  {row['seconds'][name]:7.1f} s")
+
+
+if __name__ == "__main__":
+    main()
