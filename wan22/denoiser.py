@@ -16,7 +16,7 @@ from wan22.conditioning.text import Context
 from wan22.errors import OptionError
 from wan22.memory.fallback import Fallback
 from wan22.memory.placement import Placement
-from wan22.models.dit import ExtraTokens, NoiseLevels, TextMemory
+from wan22.models.dit import ExtraTokens, NoiseLevels, TextMemory, WanDiT
 from wan22.request import Job
 from wan22.sampling import Schedule, cfg, hold, hold_noisy, rescale, velocity_to_x0
 from wan22.sampling.cache import CACHES, StepCache
@@ -75,7 +75,8 @@ class Denoiser:
 
     def _enter(self, name: str, level: Level) -> None:
         self.network = self.placement.bring(name)
-        self.network.chunk = self.placement.scheme(name).chunk
+        if isinstance(self.network, WanDiT):
+            self.network.chunk = self.placement.scheme(name).chunk
         self.name = name
         with torch.inference_mode():
             self._read(level)
