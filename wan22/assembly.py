@@ -5,7 +5,7 @@ The engine decides where parts rest; here is what one part is and how it is read
 
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -20,6 +20,7 @@ from wan22.library import Model
 from wan22.memory.scheme import Rest
 from wan22.memory.stream import BlockStream, CopyLane, HostLane, OnHost, Rows
 from wan22.ops.attention import Attention, attend
+from wan22.ops.stored import Keep
 from wan22.weights.fingerprint import fingerprint, fingerprint_of
 from wan22.weights.load import Edit, Weights, check_complete, meta_module
 from wan22.weights.lora import Fitted, LoRA, fit
@@ -65,18 +66,56 @@ def open_tokenizer(path: Path) -> Tokenizer:
 
 
 @dataclass(frozen=True)
+class Skeleton:
+    """A network on the meta device, with the layers that it will have.
+
+    as_stored: how many matrices stay in each form that they are quantised to in the file, by its name; widened: how
+    many are quantised there and cannot stay so.
+    """
+
+    module: nn.Module
+    as_stored: Mapping[str, int]
+    widened: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its weights."""
+        return sum(t.nbytes for t in (*self.module.parameters(), *self.module.buffers()))
+
+    def notices(self, part: str, quantize: str | None) -> list[str]:
+        """What people may not expect of how it is kept."""
+        said = []
+        if self.as_stored and quantize is not None:
+            forms = " and ".join(f"{count} in {form}" for form, count in self.as_stored.items())
+            said.append(f"--quantize {quantize} leaves what is quantised already in {part!r}: {forms}")
+        if self.widened:
+            said.append(
+                f"{self.widened} matrices of {part!r} are dequantised: they do not lie in rows of whole blocks"
+            )
+        return said
+
+
+@dataclass(frozen=True)
 class PartSource:
-    """How one network of a model is read: from where, its sizes, the dtype of its matrices, and the edit that changes
-    its tensors on the way (`lend` opens what that reads from). A transformer computes by `attention`, and what is
-    between by PyTorch's compiler if `compiled`.
+    """How one network of a model is read: from where, its sizes, the dtype and the form of its matrices, and the edit
+    that changes its tensors on the way (`lend` opens what that reads from). A transformer computes by `attention`, and
+    what is between by PyTorch's compiler if `compiled`.
     """
 
     source: Source
     arch: Arch
     dtype: torch.dtype
+    keep: Keep = Keep()  # noqa: RUF009 - it is frozen
     lend: LendEdit = nullcontext
     attention: Attention = attend
     compiled: bool = False
+
+    def skeleton(self) -> Skeleton:
+        """The network on the meta device, as it will be. Raises as `load_module` does."""
+        with ExitStack() as stack:
+            module = meta_module(self.arch)
+            weights = self._weights(module, stack)
+            return Skeleton(module, weights.as_stored, len(weights.widened))
 
     def __call__(self, device: torch.device) -> nn.Module:
         """Read it whole onto a device."""
@@ -128,7 +167,8 @@ class PartSource:
     def _weights(self, module: nn.Module, stack: ExitStack) -> Weights:
         source = self.source
         reader = stack.enter_context(open_reader(source) if isinstance(source, Path) else source())
-        return Weights(module, reader, dtype=self._dtype_of, edit=stack.enter_context(self.lend()))
+        edit = stack.enter_context(self.lend())
+        return Weights(module, reader, dtype=self._dtype_of, edit=edit, keep=self.keep)
 
     def _dtype_of(self, name: str) -> torch.dtype:
         keep = isinstance(self.arch, DiTArch) and any(part in name for part in FLOAT32)
@@ -161,4 +201,5 @@ def _has(module: nn.Module, path: str) -> bool:
 
 def _read_block(weights: Weights, path: str, i: int) -> dict[str, Tensor]:
     prefix = f"{path}.{i}."
-    return {name.removeprefix(prefix): weights.read(name) for name in weights.names(prefix)}
+    read = [weights.read(name) for name in weights.names(prefix)]
+    return {part.removeprefix(prefix): tensor for tensors in read for part, tensor in tensors.items()}

@@ -36,6 +36,7 @@ from wan22.library import Parts, open_model
 from wan22.memory.device import free_memory, pick_device, pick_dtype, wait
 from wan22.memory.fallback import Fallback
 from wan22.memory.placement import Load, Placement
+from wan22.memory.precision import pick_compute_dtype, pick_keep
 from wan22.memory.scheme import MARGIN, choose
 from wan22.ops.attention import open_attention
 from wan22.ops.gpu import why_no_compiler
@@ -54,7 +55,7 @@ from wan22.types import (
     Request,
 )
 from wan22.version import __version__
-from wan22.weights.load import check_reader, meta_module
+from wan22.weights.load import meta_module
 from wan22.weights.lora import Fitted, LoRA, fit, merging
 from wan22.weights.reader import Reader
 
@@ -81,6 +82,7 @@ class Engine:
     ) -> None:
         self.name, self.variant = name, variant
         self.device, self.dtype = placement.device, dtype
+        self.compute_dtype = dtype
         self.weights = dict(weights)
         self.notices: tuple[str, ...] = ()
         self.options: dict[str, Any] = {}  # how it works, where that is not the default: for the recipe
@@ -173,7 +175,7 @@ class Engine:
         condition = plan.condition(clip, carry)
         x = self._noise(job, clip)
         if self.variant.speech is not None:
-            x = x.to(self.dtype)  # as the release: each update is rounded to it (spec: quirk 46)
+            x = x.to(self.compute_dtype)  # as the release: each update is rounded to it (spec: quirk 46)
         x = (yield from self._denoise(job, clip, texts, condition, x, clock)).float()
         yield Phase("decode", f"{job.canvas.latent[0]} latent frames")
         kept = postprocess.LastFrames(plan.keep)
@@ -375,8 +377,8 @@ class Engine:
                 break
         if not bool(torch.isfinite(x).all()):
             raise CheckpointError(
-                f"{self.name} gave numbers that are not finite in {self.dtype}; try another dtype, and `wan22 verify` "
-                "its files"
+                f"{self.name} gave numbers that are not finite in {self.compute_dtype}; try another dtype, and "
+                "`wan22 verify` its files"
             )
         return x
 
@@ -392,6 +394,7 @@ class Engine:
             "torch": torch.__version__,
             "device": _device_name(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),
+            "compute_dtype": str(self.compute_dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
         }
 
@@ -403,6 +406,8 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
     task: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    compute_dtype: str = "auto",
+    quantize: str | None = None,
     memory: str = "auto",
     attention: str = "auto",
     compile: bool = False,
@@ -417,7 +422,11 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
     "tokenizer", "audio".
     task: "t2v", "i2v", "v2v" or "s2v"; selects a model if a folder holds several.
     device: "auto" (the fastest one), "cpu", "cuda", "cuda:1", "mps".
-    dtype: of the large matrices: "auto", "float32", "bfloat16", "float16".
+    dtype: what the large matrices are kept in: "auto", "float32", "bfloat16", "float16".
+    compute_dtype: what they are multiplied in: one of these; "auto" is `dtype`, but float32 on a CPU that does not
+        multiply bfloat16.
+    quantize: "fp8", "int8" or "int4" quantises the large matrices while they load, and multiplies in 8 bits where the
+        device can; "fp8-weights" and "int8-weights" do not. What is quantised in the files stays as it is.
     memory: how parts are kept: "device", "host" or "disk" until they are needed whole, "stream" block by block, or
         "auto" from what is free.
     attention: the backend of the transformers' attention (`ops.attention.ATTENTION`): "auto", "sdpa", "flash", "sage",
@@ -434,29 +443,29 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
     fitted = fit(loras, found.variant.experts, found.variant.dit, found.name)
     arches = assembly.architectures(found)
     counts = {part: sum(p.numel() for p in meta_module(arch).parameters()) for part, arch in arches.items()}
-    precision = pick_dtype(dtype, where, small=sum(counts.values()) <= SMALL)
+    held = pick_dtype(dtype, where, small=sum(counts.values()) <= SMALL)
+    compute = pick_compute_dtype(compute_dtype, held, where)
+    keep, notices = pick_keep(quantize, compute, where)
     dit = found.variant.dit
-    attend = open_attention(attention, where, precision, dit.dim // dit.heads)
+    attend = open_attention(attention, where, compute, dit.dim // dit.heads)
     if compile and (why := why_no_compiler(where)):
         raise OptionError(f"compile cannot be used: {why}")
     # The VAE is float32 in the official release, whatever the rest is.
-    dtypes = {part: torch.float32 if part == "vae" else precision for part in arches}
-    sizes = {part: counts[part] * dtypes[part].itemsize for part in arches}
+    dtypes = {part: torch.float32 if part == "vae" else held for part in arches}
     host = torch.device("cpu")
+    source = {**found.parts, **given}
+    computes = {"keep": keep, "attention": attend, "compiled": compile}
+    read = {
+        part: assembly.PartSource(source[part], arches[part], dtypes[part], **computes) for part in arches
+    }
+    skeletons = {part: one.skeleton() for part, one in read.items()}
+    sizes = {part: skeleton.nbytes for part, skeleton in skeletons.items()}
     if found.variant.speech is not None:
         from wan22.weights.wav2vec2 import audio_parameters, load_audio_encoder
 
         sizes["audio"] = audio_parameters(found.parts["audio"]) * torch.float32.itemsize
     on_host = free_memory(host)
     schemes = choose(sizes, where.type, free_memory(where), on_host, memory)
-    source = {**found.parts, **given}
-    for part, opened in given.items():
-        with opened() as reader:
-            check_reader(reader, meta_module(arches[part]))
-    computes = {"attention": attend, "compiled": compile}
-    read = {
-        part: assembly.PartSource(source[part], arches[part], dtypes[part], **computes) for part in arches
-    }
     loaders: dict[str, Callable[[torch.device], nn.Module]] = dict(read)
     if found.variant.speech is not None:
         loaders["audio"] = partial(load_audio_encoder, found.parts["audio"])
@@ -466,15 +475,18 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
         found.variant,
         tokenizer=assembly.open_tokenizer(found.tokenizer),
         placement=Placement(loaders, schemes, where, host_room=sum(sizes.values()) <= MARGIN * on_host),
-        dtype=precision,
+        dtype=held,
         weights=weights,
         experts={part: read[part] for part in found.variant.experts},
         fast=assembly.fit_fast(found),
     )
-    engine.notices = found.notices
+    kept = [text for part, skeleton in skeletons.items() for text in skeleton.notices(part, keep.quantize)]
+    engine.notices = (*found.notices, *notices, *kept)
+    engine.compute_dtype = compute
     engine.options = {
         **({"attention": attention} if attention != "auto" else {}),
         **({"compile": True} if compile else {}),
+        **({"quantize": quantize} if keep.quantize else {}),
     }
     engine._use(fitted)
     return engine

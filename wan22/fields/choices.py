@@ -17,6 +17,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "quality": ("high", "good", "draft"),
     "codec": ("h264", "hevc", "av1", "prores", "vp9", "gif"),
     "dtype": ("auto", "float32", "bfloat16", "float16"),
+    "compute_dtype": ("auto", "float32", "bfloat16", "float16"),
+    "quantize": ("none", "fp8", "int8", "int4", "fp8-weights", "int8-weights"),
     "memory": ("auto", "device", "host", "disk", "stream"),
     "attention": (
         "auto", "flash", "sdpa", "blocked", "flash3", "flash2", "sdpa_flash", "cudnn", "efficient", "sage", "flex",

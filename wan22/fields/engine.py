@@ -25,10 +25,10 @@ def _option(name: str, help: str, **more: Any) -> Field:
 PARTS = ("high", "low", "dit", "vae", "text", "tokenizer")
 """The parts of a model that can be named by file; a field each."""
 
-OPTIONS = ("device", "dtype", "memory", "attention", "compile")
+OPTIONS = ("device", "dtype", "compute_dtype", "quantize", "memory", "attention", "compile")
 """The keywords of `wan22.load` that say how the engine works; a field each."""
 
-REPEATED = ("dtype", "attention")
+REPEATED = ("dtype", "quantize", "attention")
 """Those that change numbers: a recipe says them, and `--from` repeats them."""
 
 FIELDS: tuple[Field, ...] = (
@@ -61,6 +61,20 @@ FIELDS: tuple[Field, ...] = (
         metavar="T",
         shown_default="auto, fit for the device",
         foreign=("convert-model-dtype", "torch-dtype", "precision", "fp16", "bf16", "weight-dtype", "param-dtype"),
+    ),
+    _option(
+        "compute_dtype",
+        "What is multiplied in: float32, bfloat16, float16.",
+        metavar="T",
+        shown_default="auto: dtype, or float32 on a CPU without bfloat16 products",
+        foreign=("compute-type", "bnb-4bit-compute-dtype", "manual-cast"),
+    ),
+    _option(
+        "quantize",
+        "Keep weights in fp8, int8 or int4; fp8-weights and int8-weights never multiply in 8 bits.",
+        metavar="KIND",
+        shown_default="none",
+        foreign=("quantization", "quant", "fp8", "int8", "int4", "load-in-8bit", "load-in-4bit", "quantize-weights"),
     ),
     _option(
         "memory",

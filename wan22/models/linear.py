@@ -15,15 +15,19 @@ from wan22.ops.stored import Form, Int4, Scaled, dequantise, empty
 
 
 class Linear(nn.Linear):
-    """A linear layer that computes in its weight's dtype, whatever comes in."""
+    """A linear layer that computes in its weight's dtype, or in `compute` if that is given, whatever comes in."""
+
+    compute: torch.dtype | None = None
 
     @property
     def dtype(self) -> torch.dtype:
         """What it computes in."""
-        return self.weight.dtype
+        return self.compute or self.weight.dtype
 
     def forward(self, x: Tensor) -> Tensor:
-        return linear(x.to(self.weight.dtype), self.weight, self.bias)
+        dtype = self.dtype
+        bias = None if self.bias is None else self.bias.to(dtype)
+        return linear(x.to(dtype), self.weight.to(dtype), bias)
 
 
 class Linear32(nn.Linear):

@@ -104,9 +104,9 @@ class Attention(nn.Module):
             rearrange(part(x), "b s (n e) -> b n s e", n=self.heads) for part in (self.q, self.k, self.v)
         )
         # Padded keys: the bias is overwritten, not added to, as the official code does.
-        bias = bias.masked_fill(~real[:, None, None, :], torch.finfo(x.dtype).min)
+        bias = bias.to(q.dtype).masked_fill(~real[:, None, None, :], torch.finfo(q.dtype).min)
         scores = q @ k.transpose(-1, -2) + bias
-        out = scores.float().softmax(dim=-1).to(x.dtype) @ v
+        out = scores.float().softmax(dim=-1).to(v.dtype) @ v
         return self.o(rearrange(out, "b n s e -> b s (n e)"))
 
 

@@ -248,3 +248,19 @@ def form_for(kind: str, width: int) -> Scaled | Int4 | None:
         return Scaled({"fp8": torch.float8_e4m3fn, "int8": torch.int8}[kind])
     group = next((group for group in _GROUPS if width % group == 0), None)
     return None if group is None else Int4(group)
+
+
+@dataclass(frozen=True)
+class Keep:
+    """How the matrices (`Linear`) of a network are kept and multiplied. What is quantised in the file stays as it is.
+
+    compute: the dtype of products; None is the dtype of the weights.
+    quantize: what weights are quantised to while they load: "fp8", "int8" or "int4"; None leaves them.
+    products: multiply in 8 bits where that can be (ops/products.py).
+    float8: whether the device has that dtype; else fp8 files are dequantised.
+    """
+
+    compute: torch.dtype | None = None
+    quantize: str | None = None
+    products: bool = False
+    float8: bool = True

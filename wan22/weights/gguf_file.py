@@ -10,17 +10,14 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from wan22.errors import CheckpointError
 from wan22.files import reading
-from wan22.weights.tensors import TensorInfo
+from wan22.weights.tensors import FileBytes, TensorInfo
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _ORIGINAL_SHAPE = "comfy.gguf.orig_shape."
-_PLAIN = ("F32", "F16", "BF16", "F64", "I8", "I16", "I32", "I64")
 
 
 def read_fields(path: Path, prefix: str) -> dict[str, Any]:
@@ -40,9 +37,11 @@ class GGUFFile:
 
         self.path = path
         self.infos: dict[str, TensorInfo] = {}
-        self._tensors: dict[str, Any] = {}
+        self._start: dict[str, int] = {}
+        self._outer: dict[str, int] = {}  # rows of the innermost axis
         with reading(path, CheckpointError, "is damaged, cut off, or no GGUF file", "Download it again."):
             self._read_header(gguf.GGUFReader(path))
+        self._bytes = FileBytes(path)
 
     def _read_header(self, reader: Any) -> None:
         path = self.path
@@ -62,43 +61,52 @@ class GGUFFile:
                 raise CheckpointError(
                     f"{path}: {tensor.name} says shape {shape} for {tensor.n_elements} elements."
                 )
-            self._tensors[tensor.name] = tensor
+            self._start[tensor.name] = int(tensor.data_offset)
+            self._outer[tensor.name] = math.prod(tensor.data.shape[:-1])
             self.infos[tensor.name] = TensorInfo(shape, tensor.tensor_type.name, int(tensor.n_bytes))
 
     def read(self, name: str) -> Tensor:
-        with reading(f"{self.path}: {name}", CheckpointError, remedy="Download it again."):
-            return self._tensor(name)
+        return self._numbers(name, self._rows(name), self.infos[name].shape)
 
     def read_rows(self, name: str, rows: Tensor) -> Tensor:
-        with reading(f"{self.path}: {name}", CheckpointError, remedy="Download it again."):
-            return self._tensor(name, rows.numpy())
+        import torch
+
+        info = self.infos[name]
+        width = info.nbytes // info.shape[0]
+        raw = torch.empty(len(rows), width, dtype=torch.uint8)
+        for place, row in zip(raw.numpy(), rows.tolist(), strict=True):
+            self._bytes.read_into(memoryview(place), self._start[name] + width * row, name)
+        return self._numbers(name, raw, (len(rows), *info.shape[1:]))
 
     def read_stored(self, name: str) -> Tensor:
         """The bytes of a tensor in blocks, as uint8 (rows, bytes of a row)."""
+        return self._rows(name)
+
+    def _rows(self, name: str) -> Tensor:
+        """The bytes of a tensor by its innermost axis. They are read, not mapped: what is mapped counts as memory."""
         import torch
 
-        with reading(f"{self.path}: {name}", CheckpointError, remedy="Download it again."):
-            data = self._tensors[name].data
-            return torch.from_numpy(np.array(data)).reshape(-1, data.shape[-1])
+        raw = torch.empty(self.infos[name].nbytes, dtype=torch.uint8)
+        self._bytes.read_into(memoryview(raw.numpy()), self._start[name], name)
+        return raw.reshape(self._outer[name], -1)
 
-    def _tensor(self, name: str, rows: np.ndarray | None = None) -> Tensor:
-        """A tensor, or rows of a matrix."""
+    def _numbers(self, name: str, raw: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """The numbers of rows of bytes; what is in blocks, in float32."""
         import torch
 
         from wan22.ops import stored
+        from wan22.weights.dtypes import DTYPES
 
-        data, info = self._tensors[name].data, self.infos[name]
-        shape = info.shape if rows is None else (len(rows), *info.shape[1:])
-        raw = torch.from_numpy(np.array(data if rows is None else data[rows]))
-        if info.dtype in _PLAIN:
-            return (raw.view(torch.bfloat16) if info.dtype == "BF16" else raw).reshape(shape)
-        if info.dtype not in stored.KINDS:
-            raise CheckpointError(
-                f"{self.path}: {name} is stored as {info.dtype}, which cannot be dequantised. Take a Q8_0, Q4_0, Q5_1 "
-                "or K-quant file."
-            )
-        blocks = {"data": raw.reshape(-1, raw.shape[-1])}
-        return stored.dequantise(stored.GGUF(info.dtype), blocks, torch.float32).reshape(shape)
+        kind = self.infos[name].dtype
+        with reading(f"{self.path}: {name}", CheckpointError, remedy="Download it again."):
+            if kind in DTYPES:
+                return raw.view(DTYPES[kind]).reshape(shape)
+            if kind in stored.KINDS:
+                return stored.dequantise(stored.GGUF(kind), {"data": raw}, torch.float32).reshape(shape)
+        raise CheckpointError(
+            f"{self.path}: {name} is stored as {kind}, which cannot be dequantised. Take a Q8_0, Q4_0, Q5_1 or K-quant "
+            "file."
+        )
 
     def close(self) -> None:
-        self._tensors = {}
+        self._bytes.close()

@@ -1,19 +1,23 @@
 """Load a checkpoint into a module: read a tensor, rename it, undo its quantisation, add LoRAs, cast it, place it.
 
 One tensor is in flight at a time, so a network is never in memory twice. Everything that can be wrong with
-names and shapes is said before any data is read.
+names and shapes is said before any data is read. What is quantised may stay so (`Keep`): then a `StoredLinear` stands
+in place of a `Linear`, and LoRAs are beside its weight and not in it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from wan22.errors import CheckpointError, KeysError
+from wan22.models.linear import Linear, StoredLinear
 from wan22.models.meta import meta_module  # noqa: F401 - for all who fill one
+from wan22.ops.stored import FLOAT8, Int4, Keep, Scaled, form_for
 from wan22.weights.dialects import ALL, dialects_in
 from wan22.weights.edits.quantised import find_scales
 from wan22.weights.native import Native, seen_through
@@ -22,8 +26,22 @@ from wan22.weights.reader import Reader
 DtypeOf = Callable[[str], torch.dtype]
 """The dtype that the parameter of this (official) name is to have."""
 
-Edit = Callable[[str, Tensor], Tensor]
-"""Called with an official name and its tensor, dequantised; returns the one to use, of the same shape."""
+
+class Edit(Protocol):
+    """What changes tensors while they load, by their official names."""
+
+    def __call__(self, name: str, tensor: Tensor, /) -> Tensor:
+        """The tensor to use in place of this one, dequantised, and of the same shape."""
+        ...
+
+    def rank(self, name: str) -> int | None:
+        """The rank of what is added to a matrix, 0 if nothing is; None if it is no product of two factors."""
+        ...
+
+    def factors(self, name: str) -> tuple[Tensor, Tensor]:
+        """Float32 factors down (rank, in) and up (out, rank), whose product up @ down is added."""
+        ...
+
 
 Progress = Callable[[int, int], None]
 """Called with (bytes read, bytes in all)."""
@@ -66,12 +84,56 @@ class Weights:
         *,
         dtype: torch.dtype | DtypeOf,
         edit: Edit | None = None,
+        keep: Keep | None = None,
     ) -> None:
-        """Raises as `load_module` does."""
+        """With `keep`, `StoredLinear`s take the place of linear layers in `module`. Raises as `load_module` does."""
         self._view = _nearest(reader, module.state_dict())
         check_fits(self._view, module)
         self._dtype: DtypeOf = (lambda name: dtype) if isinstance(dtype, torch.dtype) else dtype
-        self._edit = edit or (lambda name, tensor: tensor)
+        self._edit, self._keep = edit, keep
+        self._layers: dict[str, StoredLinear] = {}
+        self._linears: list[str] = []
+        if keep is not None:
+            self._store_all(module, keep)
+
+    @property
+    def as_stored(self) -> Counter[str]:
+        """How many matrices are kept in each quantised form that the file has them in."""
+        of_file = {name: self._view.form(name) for name in self._layers}
+        return Counter(form.name for name, form in of_file.items() if form == self._layers[name].form)
+
+    @property
+    def widened(self) -> list[str]:
+        """Matrices that are quantised in the file and cannot stay so."""
+        return [name for name in self._linears if self._view.quantised(name) and name not in self._layers]
+
+    def _store_all(self, module: nn.Module, keep: Keep) -> None:
+        for path, layer in list(module.named_modules()):
+            if type(layer) is Linear:
+                self._linears.append(f"{path}.weight")
+                self._store(module, path, layer, keep)
+        # So that the bytes of the module are those that it will hold.
+        for name, tensor in module.state_dict().items():
+            if name in self._view.source:
+                assign(module, name, torch.empty_like(tensor, dtype=self._dtype(name), device="meta"))
+
+    def _store(self, module: nn.Module, path: str, layer: Linear, keep: Keep) -> None:
+        """Say what a layer computes in, or put a `StoredLinear` in its place if its weight is kept in another form."""
+        name = f"{path}.weight"
+        rank = 0 if self._edit is None else self._edit.rank(name)
+        form = None if rank is None else self._view.form(name)
+        if form is not None and not keep.float8 and form.layout(1, 1)["data"][1] in FLOAT8:
+            form = None
+        elif form is None and rank is not None and keep.quantize is not None:
+            form = form_for(keep.quantize, layer.in_features)
+        if form is None:
+            layer.compute = keep.compute
+            return
+        dtype = keep.compute or self._dtype(name)
+        stored = StoredLinear(layer, form, dtype, rank=rank or 0, products=keep.products)
+        parent, _, leaf = path.rpartition(".")
+        setattr(module.get_submodule(parent), leaf, stored)
+        self._layers[name] = stored
 
     def nbytes(self, name: str) -> int:
         """Bytes of a tensor in the file."""
@@ -81,10 +143,31 @@ class Weights:
         """The official names that begin so, in the order of the files: disks like that."""
         return [name for name in self._view.source if name.startswith(prefix)]
 
-    def read(self, name: str, device: str | torch.device = "cpu") -> Tensor:
-        """Read one tensor, changed and cast."""
-        tensor = self._edit(name, self._view.read(name))
-        return tensor.to(device=device, dtype=self._dtype(name))
+    def read(self, name: str, device: str | torch.device = "cpu") -> dict[str, Tensor]:
+        """Read one tensor, changed and cast; or what stands in its place in the module, by name."""
+        layer = self._layers.get(name)
+        if layer is None:
+            return {name: self._whole(name).to(device=device, dtype=self._dtype(name))}
+        prefix = name.removesuffix("weight")
+        kept = {part: tensor.to(device) for part, tensor in self._kept(name, layer, device).items()}
+        if layer.rank and self._edit is not None:
+            down, up = self._edit.factors(name)
+            kept |= {"lora_down": down.to(device, layer.dtype), "lora_up": up.to(device, layer.dtype)}
+        return {f"{prefix}{part}": tensor for part, tensor in kept.items()}
+
+    def _kept(self, name: str, layer: StoredLinear, device: str | torch.device) -> Mapping[str, Tensor]:
+        """The buffers of a stored weight: as the file has them, or quantised on the device."""
+        if self._view.form(name) == layer.form:
+            return self._view.read_stored(name)
+        assert isinstance(layer.form, Scaled | Int4)
+        weight = self._view.read(name).to(device)
+        if not bool(weight.isfinite().all()):
+            raise CheckpointError(f"{self._view.reader.path}: {name} holds numbers that are not finite")
+        return layer.form.encode(weight)
+
+    def _whole(self, name: str) -> Tensor:
+        tensor = self._view.read(name)
+        return tensor if self._edit is None else self._edit(name, tensor)
 
     def read_rows(self, name: str, rows: Tensor) -> Tensor:
         """Read some rows (n,) of a matrix, as `read` gives them, on the CPU. It must not have an edit."""
@@ -101,7 +184,8 @@ class Weights:
         names = self.names() if names is None else names
         total, done = sum(map(self.nbytes, names)), 0
         for name in names:
-            assign(module, name, self.read(name, device))
+            for part, tensor in self.read(name, device).items():
+                assign(module, part, tensor)
             done += self.nbytes(name)
             if progress:
                 progress(done, total)

@@ -10,11 +10,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wan22.weights.dialects import Dialect
-from wan22.weights.edits.quantised import Scales, check_numbers, check_unpacked, dequantise
+from wan22.weights.edits.quantised import (
+    Scales,
+    check_numbers,
+    check_unpacked,
+    dequantise,
+    form_of,
+    scale_buffer,
+)
 from wan22.weights.reader import Reader
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from wan22.ops.stored import Form
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,43 @@ class Native:
         if scale is None:
             return tensor
         return dequantise(tensor, self.reader.read(scale), self.scales.rotated.get(source, 0))
+
+    def form(self, name: str) -> Form | None:
+        """How the file keeps a matrix that is quantised, row by row; None for any other tensor."""
+        from wan22.ops import stored
+        from wan22.weights.dtypes import DTYPES
+
+        source = self.source[name]
+        info = self.reader.infos[source]
+        if len(info.shape) != 2:
+            return None
+        if scale := self.scales.of.get(source):
+            return form_of(
+                DTYPES[info.dtype], self.reader.infos[scale].shape, self.scales.rotated.get(source, 0)
+            )
+        if info.dtype in stored.KINDS:
+            # A producer may have laid the numbers of other shapes in rows of whole blocks.
+            return None if info.shape[1] % stored.KINDS[info.dtype].numbers else stored.GGUF(info.dtype)
+        dtype = DTYPES.get(info.dtype)
+        return stored.Cast(dtype) if dtype in stored.FLOAT8 else None
+
+    def quantised(self, name: str) -> bool:
+        """Whether the file keeps a tensor in fewer bits than a float has, in whatever shape."""
+        from wan22.ops.stored import KINDS
+
+        source = self.source[name]
+        return source in self.scales.of or self.reader.infos[source].dtype in KINDS
+
+    def read_stored(self, name: str) -> dict[str, Tensor]:
+        """What the file keeps of a matrix that has a `form`."""
+        source = self.source[name]
+        info, scale = self.reader.infos[source], self.scales.of.get(source)
+        data = self.reader.read_stored(source).reshape(info.shape[0], -1)
+        return (
+            {"data": data}
+            if scale is None
+            else {"data": data, "scale": scale_buffer(self.reader.read(scale))}
+        )
 
     def read_rows(self, name: str, rows: Tensor) -> Tensor:
         """Read some rows (n,) of a matrix as `read` gives them; where the file allows it, nothing else is read."""

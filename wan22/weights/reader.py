@@ -12,7 +12,6 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,7 +19,7 @@ from wan22.errors import CheckpointError
 from wan22.files import HEADER_LIMIT, check_file, parse_object, reading
 from wan22.files import read_json as read_object
 from wan22.weights.gguf_file import GGUFFile
-from wan22.weights.tensors import ITEM_BYTES, TensorInfo, WeightFile
+from wan22.weights.tensors import ITEM_BYTES, FileBytes, TensorInfo, WeightFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,6 +91,11 @@ class Reader:
         if name not in self._home:
             raise CheckpointError(f"{self.path} has no tensor {name!r}")
         return self._home[name].read(name)
+
+    def read_stored(self, name: str) -> Tensor:
+        """Read one tensor as `read` does, but GGUF's quantised kinds as the bytes of their blocks, uint8."""
+        file = self._home[name]
+        return file.read_stored(name) if isinstance(file, GGUFFile) else file.read(name)
 
     def read_rows(self, name: str, rows: Tensor) -> Tensor:
         """Read rows (n,) of a matrix, as `read` gives them. Raises as `read` does."""
@@ -243,18 +247,13 @@ def _metadata(path: Path, said: object) -> dict[str, str]:
 
 
 class SafetensorsFile:
-    """A `.safetensors` file: eight bytes of header length, a JSON header, then the data.
-
-    It is read by plain reads, not mapped: the memory in use is exactly the tensors that were asked for, and a
-    file that is cut off or on a failing network disk is an error, not a crash.
-    """
+    """A `.safetensors` file: eight bytes of header length, a JSON header, then the data."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.infos: dict[str, TensorInfo] = {}
         self._start: dict[str, int] = {}
-        self._lock = Lock()
-        self._file = path.open("rb", buffering=0)
+        self._file = FileBytes(path)
         try:
             header, data = self._header()
             self.metadata = _metadata(path, header.pop("__metadata__", None) or {})
@@ -304,7 +303,7 @@ class SafetensorsFile:
 
         info = self.infos[name]
         buffer = torch.empty(info.nbytes, dtype=torch.uint8)
-        self._read_into(memoryview(buffer.numpy()), name, 0)
+        self._file.read_into(memoryview(buffer.numpy()), self._start[name], name)
         with reading(f"{self.path}: {name}", CheckpointError, remedy=_AGAIN):
             return buffer.view(DTYPES[info.dtype]).reshape(info.shape)
 
@@ -317,21 +316,9 @@ class SafetensorsFile:
         width = info.nbytes // info.shape[0]
         buffer = torch.empty(len(rows), width, dtype=torch.uint8)
         for place, row in zip(buffer.numpy(), rows.tolist(), strict=True):
-            self._read_into(memoryview(place), name, width * row)
+            self._file.read_into(memoryview(place), self._start[name] + width * row, name)
         with reading(f"{self.path}: {name}", CheckpointError, remedy=_AGAIN):
             return buffer.view(DTYPES[info.dtype]).reshape(len(rows), *info.shape[1:])
-
-    def _read_into(self, view: memoryview, name: str, offset: int) -> None:
-        with self._lock:  # a block is read ahead by another thread
-            self._file.seek(self._start[name] + offset)
-            done = 0
-            while done < len(view):
-                got = self._file.readinto(view[done:])
-                if not got:
-                    raise CheckpointError(
-                        f"{self.path} ends inside {name}: it was cut off while open. {_AGAIN}"
-                    )
-                done += got
 
     def close(self) -> None:
         self._file.close()

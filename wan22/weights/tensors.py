@@ -9,7 +9,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Protocol
+
+from wan22.errors import CheckpointError
+from wan22.files import reading
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +39,37 @@ class TensorInfo:
     def count(self) -> int:
         """The number of elements."""
         return math.prod(self.shape)
+
+
+class FileBytes:
+    """An open file, read at any place by any thread. It is not mapped: the memory in use is what was asked for, and a
+    file that is cut off or on a failing network disk is an error, not a crash.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = Lock()
+        self._file = path.open("rb", buffering=0)
+
+    def read(self, count: int) -> bytes:
+        """The next `count` bytes, or what there is."""
+        return self._file.read(count)
+
+    def read_into(self, view: memoryview, offset: int, what: str) -> None:
+        """Fill `view` from `offset` on. Raises CheckpointError if the file ends within `what`."""
+        with self._lock, reading(f"{self.path}: {what}", CheckpointError, remedy="Download it again."):
+            self._file.seek(offset)
+            done = 0
+            while done < len(view):
+                got = self._file.readinto(view[done:])
+                if not got:
+                    raise CheckpointError(
+                        f"{self.path} ends inside {what}: it was cut off while open. Download it again."
+                    )
+                done += got
+
+    def close(self) -> None:
+        self._file.close()
 
 
 class WeightFile(Protocol):

@@ -42,6 +42,11 @@ class Change:
         rows = total.view(self.shape[0], -1)
         rows.addmm_(up.flatten(1), down, alpha=factor)
 
+    def pair(self, reader: Reader, strength: float) -> tuple[Tensor, Tensor]:
+        """The factors (down, up) in float32, with the scale in `up`. It must be no full difference."""
+        down = finite(reader, str(self.down)).float().flatten(1)
+        return down, finite(reader, self.up).float().flatten(1) * (self.scale * strength)
+
 
 def finite(reader: Reader, name: str) -> Tensor:
     """A matrix as it is stored. One number that is not finite would make a whole video so, and the model be blamed for
@@ -86,3 +91,25 @@ class AddLoRAs:
             for change in source.changes[name]:
                 change.add_to(total, source.reader, source.strength)
         return total
+
+    def rank(self, name: str) -> int | None:
+        """The ranks of all pairs that are added to a parameter; None if a full difference is among them."""
+        total = 0
+        for source in self._sources:
+            for change in source.changes.get(name, ()):
+                if change.down is None:
+                    return None
+                total += source.reader.infos[change.down].shape[0]
+        return total
+
+    def factors(self, name: str) -> tuple[Tensor, Tensor]:
+        """The pairs that are added to a parameter, one behind the other: float32 down (rank, in) and up (out, rank)."""
+        import torch
+
+        downs, ups = [], []
+        for source in self._sources:
+            for change in source.changes.get(name, ()):
+                down, up = change.pair(source.reader, source.strength)
+                downs.append(down)
+                ups.append(up)
+        return torch.cat(downs), torch.cat(ups, dim=1)

@@ -18,6 +18,7 @@ from wan22.errors import CheckpointError
 from wan22.weights.edits.markers import FORMATS, MARKER, WHAT_WORKS, Marker, read_markers, refuse_foreign
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from wan22.ops.stored import Scaled
@@ -181,17 +182,17 @@ def dequantise(weight: Tensor, scale: Tensor, rotated: int = 0) -> Tensor:
 
     from wan22.ops import stored
 
-    form = form_of(weight, scale, rotated)
+    form = form_of(weight.dtype, tuple(scale.shape), rotated)
     buffers = {"data": weight.reshape(len(weight), -1), "scale": scale_buffer(scale)}
     return stored.dequantise(form, buffers, torch.float32).reshape(weight.shape)
 
 
-def form_of(weight: Tensor, scale: Tensor, rotated: int = 0) -> Scaled:
-    """How a weight with this scale is kept."""
+def form_of(dtype: torch.dtype, scale: tuple[int, ...], rotated: int) -> Scaled:
+    """How a weight of this dtype is kept, with a scale of this shape."""
     from wan22.ops.stored import Scaled
 
-    blocks = scale.shape[1] if scale.ndim == 3 else 1
-    return Scaled(weight.dtype, per_row=scale.numel() > 1, blocks=blocks, rotated=rotated)
+    blocks = scale[1] if len(scale) == 3 else 1
+    return Scaled(dtype, per_row=math.prod(scale) > 1, blocks=blocks, rotated=rotated)
 
 
 def scale_buffer(scale: Tensor) -> Tensor:
