@@ -279,7 +279,7 @@ def _put_folder(part: Path, target: Path, replace: Callable[[Path], bool] | None
             raise
     for entry in list(old.iterdir()):
         if replace(entry):
-            entry.unlink()
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
         elif not os.path.lexists(target / entry.name):
             entry.rename(target / entry.name)
         else:

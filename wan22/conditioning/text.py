@@ -87,6 +87,11 @@ class Tokenizer:
         return self._tokenizer.get_vocab_size(with_added_tokens=True)
 
     @property
+    def pad_id(self) -> int:
+        """The token that fills rows."""
+        return self._pad
+
+    @property
     def unknown_id(self) -> int:
         """The id of a word that has no token; CheckpointError if every text has tokens, as in the releases."""
         return self._id("<unk>")

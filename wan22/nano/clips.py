@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from wan22.atomic import write_text
 from wan22.stage.labels import Shot, sample
@@ -30,6 +31,7 @@ def clip_set(  # noqa: PLR0913 - each is a setting of the rendered videos
     split: str = "train",
     batch: int = 32,
     compile: bool = False,
+    device: torch.device | str = "cpu",
 ) -> ClipSet:
     """Open the clips of these settings, rendering those that are not there yet; resumable."""
     name = f"{split}-{width}x{height}x{frames}-{seed}"
@@ -52,8 +54,9 @@ def clip_set(  # noqa: PLR0913 - each is a setting of the rendered videos
             frames=frames,
             seed=seed * 1_000_003 + start,
             compile=compile,
+            device=device,
         )
-        pixels[start : start + len(part)] = clips.numpy()
+        pixels[start : start + len(part)] = clips.cpu().numpy()
         pixels.flush()  # the note must not come to the disk before what it speaks of
         write_text(done_path, json.dumps({"identity": identity, "done": start + len(part)}))
     return ClipSet(pixels, shots)

@@ -18,10 +18,10 @@ from wan22.conditioning.text import Tokenizer
 from wan22.models.dit import WanDiT
 from wan22.models.umt5 import UMT5Encoder
 from wan22.nano.latents import LatentSet
-from wan22.nano.state import Optimiser, TrainState, walk
+from wan22.nano.state import CPU, Optimiser, TrainState, walk
 from wan22.stage.caption import caption
 from wan22.train.compiling import compile_blocks
-from wan22.train.flow_matching import draw_sigmas, eager_attention, velocity_error
+from wan22.train.flow_matching import attention_on, draw_noise, draw_sigmas, eager_attention, velocity_error
 from wan22.train.log import Log
 
 
@@ -101,9 +101,22 @@ def encode_prompts(
 ) -> list[Tensor]:
     """Encode prompts to contexts; some words are struck out, so that unknown ones do no harm."""
     ids, mask = tokenizer.encode(prompts, text_len)
+    return encode_ids(encoder, tokenizer, ids, mask, unknown_words, generator)
+
+
+def encode_ids(
+    encoder: UMT5Encoder,
+    tokenizer: Tokenizer,
+    ids: Tensor,
+    mask: Tensor,
+    unknown_words: float,
+    generator: torch.Generator,
+) -> list[Tensor]:
+    """As `encode_prompts`, of ids and mask (b, s) on the CPU; contexts are on the encoder's device."""
+    text_len, device = ids.shape[1], encoder.token_embedding.weight.device
     strike = torch.rand(ids.shape, generator=generator) < unknown_words
     ids = torch.where(strike & (mask == 1) & (ids > 2), tokenizer.unknown_id, ids)
-    contexts = encoder.contexts(ids, mask)
+    contexts = encoder.contexts(ids.to(device), mask.to(device))
     # Rows of zeros are what padding is: written out for one prompt, they give every batch the same shape.
     missing = max(0, text_len - 1 - len(contexts[0]))
     contexts[0] = F.pad(contexts[0], (0, 0, 0, missing))
@@ -119,6 +132,7 @@ def train_dit(
     log: Log,
     start: dict[str, Tensor] | None = None,
     minutes: float | None = None,
+    device: torch.device = CPU,
 ) -> TrainState:
     """Train until the recipe's steps are done, or `minutes` have passed (run again to continue exactly).
 
@@ -129,6 +143,9 @@ def train_dit(
     network.init_weights()
     if start is not None:
         network.load_state_dict(start)
+    network.to(device)
+    network.dit.attention = attention_on(device)
+    sets = [(data.to(device), share) for data, share in sets]
     network.text.requires_grad_(recipe.train_text)
     if recipe.compiled:
         compile_blocks(network.dit)
@@ -158,21 +175,35 @@ def step_loss(
     known = None if still else _known(recipe, data.videos.shape[2], words)
     ended = known is not None and bool(known[-1])
     rows = torch.randint(len(data.lasts if ended else data.videos), (recipe.batch,), generator=generator)
-    videos = data.videos[rows, :, :1].float() if still else data.videos[rows].float()
-    lasts = data.lasts[rows].float() if ended else None
-    prompts = [
-        "" if words.random() < recipe.caption_dropout else caption(data.shots[i], words).text
-        for i in rows.tolist()
-    ]
-    sigmas = draw_recipe_sigmas(recipe, recipe.batch, generator)
-    noise = torch.randn(videos.shape, generator=generator)
-    with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
-        contexts = encode_prompts(
-            text, tokenizer, prompts, recipe.dit.text_len, recipe.word_dropout, generator
-        )
+    device = data.videos.device
+    there = rows.to(device)
+    videos = data.videos[there, :, :1].float() if still else data.videos[there].float()
+    lasts = data.lasts[there].float() if ended else None
+    ids, mask = _captions(recipe, data, rows.tolist(), tokenizer, words)
+    sigmas = draw_recipe_sigmas(recipe, recipe.batch, generator).to(device)
+    noise = draw_noise(videos.shape, generator, device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bfloat16):
+        contexts = encode_ids(text, tokenizer, ids, mask, recipe.word_dropout, generator)
         return flow_loss(
             dit, videos, known, lasts, sigmas, noise, dit.read_text(contexts), recipe.motion_loss_weight
         )
+
+
+def _captions(
+    recipe: DiTRecipe, data: LatentSet, rows: Sequence[int], tokenizer: Tokenizer, words: random.Random
+) -> tuple[Tensor, Tensor]:
+    """Ids and mask (b, s) of a caption of each clip: one of those composed ahead, else one that is composed now."""
+    if data.captions is None:
+        prompts = [
+            "" if words.random() < recipe.caption_dropout else caption(data.shots[i], words).text
+            for i in rows
+        ]
+        return tokenizer.encode(prompts, recipe.dit.text_len)
+    dropped = torch.tensor([words.random() < recipe.caption_dropout for _ in rows])
+    forms = torch.tensor([words.randrange(data.captions.shape[1]) for _ in rows])
+    nothing, _ = tokenizer.encode([""], recipe.dit.text_len)
+    ids = torch.where(dropped[:, None], nothing, data.captions[torch.tensor(rows), forms].long())
+    return ids, (ids != tokenizer.pad_id).long()
 
 
 def _known(recipe: DiTRecipe, frames: int, words: random.Random) -> Tensor | None:

@@ -4,7 +4,7 @@ A set holds, for each clip, its normalised latents and those of its last image h
 told its last image is given, see conditioning/image.py).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,30 +21,37 @@ from wan22.weights.writer import write_tensors
 @dataclass(frozen=True)
 class LatentSet:
     """`videos` float16 (n, c, t, h, w), and `lasts` float16 (m, c, h, w) of the first m <= n of them, both
-    normalised; and the shots of the n videos.
+    normalised; and the shots of the n videos. `captions` (n, k, s) are ids of k captions of each, if they were composed
+    ahead (captions.py); they stay on the CPU.
     """
 
     videos: Tensor
     lasts: Tensor
     shots: list[Shot]
+    captions: Tensor | None = None
+
+    def to(self, device: torch.device) -> "LatentSet":
+        """The same with its latents on `device`."""
+        return replace(self, videos=self.videos.to(device), lasts=self.lasts.to(device))
 
 
 @torch.inference_mode()
 def encode_clips(vae: WanVAE, clips: ClipSet, path: Path, *, lasts_of: float = 0.2, batch: int = 8) -> None:
-    """Encode a clip set into `path`, the last images of the first share `lasts_of` of it.
+    """Encode a clip set into `path` on the VAE's device, the last images of the first share `lasts_of` of it.
 
     Latents are as the VAE gives them, before its mean and deviation are known.
     """
+    device = next(vae.parameters()).device
     videos, lasts = [], []
     held = 1 + vae.arch.stride_time
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(device.type, torch.bfloat16):
         for start in range(0, len(clips.shots), batch):
-            pixels = torch.from_numpy(clips.pixels[start : start + batch].copy())
+            pixels = torch.from_numpy(clips.pixels[start : start + batch].copy()).to(device)
             video = pixels.permute(0, 4, 1, 2, 3).float() / 127.5 - 1
-            videos.append(vae.encode(video, chunk=1).half())
+            videos.append(vae.encode(video, chunk=1).half().cpu())
             if start < lasts_of * len(clips.shots):
                 still = video[:, :, -1:].repeat(1, 1, held, 1, 1)
-                lasts.append(vae.encode(still)[:, :, -1].half())
+                lasts.append(vae.encode(still)[:, :, -1].half().cpu())
     write_tensors(path, {"videos": torch.cat(videos), "lasts": torch.cat(lasts)})
 
 

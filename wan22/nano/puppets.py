@@ -6,6 +6,7 @@ its past, as the VAE encodes both together; and two first clips, each behind its
 """
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from wan22.conditioning.speech import RATE, AudioEncoder, AudioFeatures
 from wan22.models.vae import WanVAE
 from wan22.stage.puppet import PuppetShot, perform, sample_puppets
 from wan22.stage.puppet_render import render_puppet
-from wan22.stage.voice import audio_track
+from wan22.stage.voice import audio_track, singing
 from wan22.train.data.cache import OLD_TENSORS
 from wan22.train.log import Log
 from wan22.train.settings import present_names
@@ -119,9 +120,19 @@ def _encode(videos: PuppetVideos, shots: list[PuppetShot], rows: range, vae: Wan
     return {"chained": latents, "first": begun.unflatten(0, (-1, 2))}
 
 
-def puppet_pixels(videos: PuppetVideos, shots: list[PuppetShot], rows: range) -> Tensor:
-    """Render videos `rows` of a set, uint8 (b, T, H, W, 3)."""
-    acts = [perform(_track(videos, i), RATE, videos.frames, videos.fps, seed=i) for i in rows]
+def sung_track(videos: PuppetVideos, row: int) -> np.ndarray:
+    """The track of a video in which the puppet only sings; it needs no program that speaks."""
+    return singing(videos.frames / videos.fps, seed=videos.seed * 100_003 + row, rate=RATE)
+
+
+def puppet_pixels(
+    videos: PuppetVideos,
+    shots: list[PuppetShot],
+    rows: range,
+    track: Callable[[PuppetVideos, int], np.ndarray] = _track,
+) -> Tensor:
+    """Render videos `rows` of a set, uint8 (b, T, H, W, 3), performed to their tracks."""
+    acts = [perform(track(videos, i), RATE, videos.frames, videos.fps, seed=i) for i in rows]
     return render_puppet(
         shots,
         acts,

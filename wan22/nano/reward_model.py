@@ -17,11 +17,11 @@ from wan22.arch import DiTArch
 from wan22.models.dit import NoiseLevels, WanDiT
 from wan22.nano.label_heads import LabelHeads
 from wan22.nano.latents import LatentSet
-from wan22.nano.state import Optimiser, TrainState, walk
+from wan22.nano.state import CPU, Optimiser, TrainState, walk
 from wan22.ops.rope import rotation
 from wan22.stage.labels import AXES, Shot
 from wan22.train.compiling import compile_blocks, uncompiled
-from wan22.train.flow_matching import draw_sigmas, eager_attention
+from wan22.train.flow_matching import attention_on, draw_noise, draw_sigmas, eager_attention
 from wan22.train.log import Log
 
 
@@ -95,6 +95,7 @@ def train_reward_model(
     log: Log,
     start: dict[str, Tensor] | None = None,
     minutes: float | None = None,
+    device: torch.device = CPU,
 ) -> TrainState:
     """Train a reward model on videos and their labels, or go on; tell the log how it reads those kept back.
 
@@ -105,22 +106,24 @@ def train_reward_model(
     reward_model.init_weights()
     if start is not None:
         reward_model.dit.load_state_dict(start)
+    reward_model.to(device)
+    reward_model.dit.attention = attention_on(device)
     if recipe.compiled:
         compile_blocks(reward_model.dit)
-    videos = torch.cat([each.videos for each in data])
-    classes = shot_classes([shot for each in data for shot in each.shots])
+    videos = torch.cat([each.videos for each in data]).to(device)
+    classes = shot_classes([shot for each in data for shot in each.shots]).to(device)
     order = torch.randperm(len(videos), generator=torch.Generator().manual_seed(recipe.seed))
-    split = len(videos) - round(recipe.keep * len(videos))
+    split = len(videos) - max(1, round(recipe.keep * len(videos)))
     learned, kept = order[:split], order[split:]
     state = TrainState(reward_model, recipe.optimiser, folder, {"seed": recipe.seed, "recipe": repr(recipe)})
 
     def step_loss() -> Tensor:
         draw = state.generator()
-        rows = learned[torch.randint(len(learned), (recipe.batch,), generator=draw)]
-        sigmas = draw_sigmas(1.0, recipe.noise, recipe.batch, draw)
+        rows = learned[torch.randint(len(learned), (recipe.batch,), generator=draw)].to(device)
+        sigmas = draw_sigmas(1.0, recipe.noise, recipe.batch, draw).to(device)
         latents = videos[rows].float()
-        noisy = add_noise(latents, sigmas, torch.randn(latents.shape, generator=draw))
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
+        noisy = add_noise(latents, sigmas, draw_noise(latents.shape, draw, device))
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bfloat16):
             return verdict(reward_model(noisy, sigmas), classes[rows], recipe.smoothing).sum(dim=1).mean()
 
     walk(state, step_loss, log=log, minutes=minutes)
@@ -140,10 +143,14 @@ def held_out_accuracy(
     draw = torch.Generator().manual_seed(recipe.seed)
     right: list[Tensor] = []
     for part, wanted in zip(videos.split(recipe.batch), classes.split(recipe.batch), strict=True):
-        sigmas = draw_sigmas(1.0, recipe.noise, len(part), draw)
+        device = part.device
+        sigmas = draw_sigmas(1.0, recipe.noise, len(part), draw).to(device)
         latents = part.float()
-        noisy = add_noise(latents, sigmas, torch.randn(latents.shape, generator=draw))
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16), uncompiled(reward_model.dit):
+        noisy = add_noise(latents, sigmas, draw_noise(latents.shape, draw, device))
+        with (
+            torch.autocast(device.type, torch.bfloat16, enabled=recipe.bfloat16),
+            uncompiled(reward_model.dit),
+        ):
             logits = reward_model(noisy, sigmas)
         right += [torch.stack([rows.argmax(dim=1) for rows in logits], dim=1) == wanted]
     shares = torch.cat(right).float().mean(dim=0).tolist()

@@ -25,12 +25,12 @@ from wan22.models.umt5 import UMT5Encoder
 from wan22.nano.dit import DiTRecipe, encode_prompts, step_loss
 from wan22.nano.latents import LatentSet
 from wan22.nano.reward_model import RewardModel, add_noise, shot_classes, verdict
-from wan22.nano.state import Optimiser, TrainState, walk
+from wan22.nano.state import CPU, Optimiser, TrainState, walk
 from wan22.sampling import cfg, rescale
 from wan22.stage.caption import caption
 from wan22.stage.labels import AXES, sample
 from wan22.train.compiling import compile_blocks
-from wan22.train.flow_matching import draw_sigmas, eager_attention
+from wan22.train.flow_matching import attention_on, draw_noise, draw_sigmas, eager_attention
 from wan22.train.log import Log
 
 
@@ -109,7 +109,7 @@ def sample_videos(
     return x
 
 
-def tune_with_reward(
+def tune_with_reward(  # noqa: PLR0913 - two kinds of data, and what every trainer takes
     recipe: RewardTuningRecipe,
     reward_model: RewardModel,
     sets: Sequence[tuple[LatentSet, float]],
@@ -119,6 +119,7 @@ def tune_with_reward(
     log: Log,
     start: dict[str, Tensor],
     minutes: float | None = None,
+    device: torch.device = CPU,
 ) -> TrainState:
     """Train both experts until the recipe's steps are done, or `minutes` have passed (run again to continue exactly).
 
@@ -127,7 +128,11 @@ def tune_with_reward(
     torch.manual_seed(recipe.seed)
     pair = Pair(recipe.high.dit, recipe.high.text)
     pair.load_state_dict(start)
-    reward_model.requires_grad_(False)
+    pair.to(device)
+    reward_model.requires_grad_(False).to(device)
+    for network in (pair.high, pair.low, reward_model.dit):
+        network.attention = attention_on(device)
+    sets = [(data.to(device), share) for data, share in sets]
     if recipe.high.compiled:
         for network in (pair.high, pair.low, reward_model.dit):
             compile_blocks(network)
@@ -164,13 +169,14 @@ def reward_loss(
     """The reward loss of videos of fresh prompts, and the share of labels that the reward model finds as said."""
     shots = sample(recipe.batch, seed=words.getrandbits(48))
     captions = [caption(shot, words) for shot in shots]
-    said = torch.tensor([[axis in made.said for axis in AXES] for made in captions])
-    classes = shot_classes(shots)
+    device = pair.text.token_embedding.weight.device
+    said = torch.tensor([[axis in made.said for axis in AXES] for made in captions], device=device)
+    classes = shot_classes(shots).to(device)
     prompts = [made.text for made in captions]
-    noise = torch.randn(recipe.batch, *recipe.shape, generator=generator)
-    sigmas = draw_sigmas(1.0, recipe.noise, recipe.batch, generator)
-    veil = torch.randn(noise.shape, generator=generator)
-    with torch.autocast("cpu", torch.bfloat16, enabled=recipe.high.bfloat16):
+    noise = draw_noise((recipe.batch, *recipe.shape), generator, device)
+    sigmas = draw_sigmas(1.0, recipe.noise, recipe.batch, generator).to(device)
+    veil = draw_noise(noise.shape, generator, device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.high.bfloat16):
         with torch.no_grad():
             contexts, empty = (
                 encode_prompts(pair.text, tokenizer, texts, recipe.high.dit.text_len, 0.0, generator)

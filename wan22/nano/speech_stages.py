@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from wan22.arch import VAEArch
-from wan22.atomic import write_copy, write_text, written
+from wan22.atomic import write_copy, write_text, written, written_folder
 from wan22.catalog import EMBEDDED, EMBEDDED_SPEECH, from_json, to_json
 from wan22.conditioning.speech import hidden_states
 from wan22.conditioning.text import Tokenizer
@@ -129,10 +129,7 @@ def _export(folder: Path, log: Log, minutes: float | None) -> None:
     """Write the model's own folder: bfloat16 weights, tokenizer and `variant.json`."""
     speaker = load_average(folder / "speech-dit")
     encoder = _under("encoder.", load_average(folder / "audio-encoder"))
-    target = folder / "model"
-    (target / "audio_encoder").mkdir(parents=True, exist_ok=True)
-    tokenizer = _tokenizer(folder)
-    write_text(target / "tokenizer.json", (folder / "tokenizer.json").read_text("utf-8"))
+    target, tokenizer = folder / "model", _tokenizer(folder)
     vae = dict(_vae().state_dict()) | load_average(folder / "decoder")
     parts = {
         "transformer.safetensors": _under("dit.", speaker),
@@ -140,13 +137,21 @@ def _export(folder: Path, log: Log, minutes: float | None) -> None:
         "audio_encoder/model.safetensors": encoder,
         "vae.safetensors": vae,
     }
-    for name, tensors in parts.items():
-        half = {key: value.bfloat16().contiguous() for key, value in tensors.items()}
-        write_tensors(target / name, half, {"format": "pt"})
-        log(f"{name}: {sum(t.numel() for t in half.values()) / 1e6:.2f} M parameters")
-    config = {"model_type": "wav2vec2", "architectures": ["Wav2Vec2Model"], **recipe.audio_encoder().config}
-    write_json(target / "audio_encoder" / "config.json", config)
-    _write_row(to_json(recipe.variant(_twice_normalised(_nano_vae()), tokenizer.size)), target)
+    names = {"tokenizer.json", "variant.json", *(name.partition("/")[0] for name in parts)}
+    with written_folder(target, replace=lambda entry: entry.name in names) as part:
+        (part / "audio_encoder").mkdir()
+        write_text(part / "tokenizer.json", (folder / "tokenizer.json").read_text("utf-8"))
+        for name, tensors in parts.items():
+            half = {key: value.bfloat16().contiguous() for key, value in tensors.items()}
+            write_tensors(part / name, half, {"format": "pt"})
+            log(f"{name}: {sum(t.numel() for t in half.values()) / 1e6:.2f} M parameters")
+        config = {
+            "model_type": "wav2vec2",
+            "architectures": ["Wav2Vec2Model"],
+            **recipe.audio_encoder().config,
+        }
+        write_json(part / "audio_encoder" / "config.json", config)
+        _write_row(to_json(recipe.variant(_twice_normalised(_nano_vae()), tokenizer.size)), part)
     log(f"the model is in {target}")
 
 

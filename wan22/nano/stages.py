@@ -11,6 +11,7 @@ beside `high`.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,21 +20,24 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from wan22.arch import VAEArch
-from wan22.atomic import write_text, written
+from wan22.atomic import write_text, written, written_folder
 from wan22.catalog import EMBEDDED, from_json, to_json
 from wan22.conditioning.text import Tokenizer
 from wan22.errors import CheckpointError, choose
 from wan22.models.vae import WanVAE
+from wan22.nano.captions import composed
 from wan22.nano.clips import ClipSet, clip_set
 from wan22.nano.dit import DiTRecipe, train_dit
 from wan22.nano.latents import LatentSet, encode_clips, latent_set
-from wan22.nano.puppets import puppet_pixels
+from wan22.nano.puppets import puppet_pixels, sung_track
 from wan22.nano.recipes import nano, nano_speech
 from wan22.nano.reward_model import RewardModel, train_reward_model
 from wan22.nano.reward_tuning import tune_with_reward
-from wan22.nano.state import load_average
+from wan22.nano.run import Run
+from wan22.nano.state import CPU, TrainState, load_average
 from wan22.nano.text_pretraining import caption_tokenizer, pretrain_text_encoder
-from wan22.nano.vae import train_vae
+from wan22.nano.vae import VAERecipe, train_vae
+from wan22.stage.labels import sample
 from wan22.stage.puppet import sample_puppets
 from wan22.train.checkpoint import write_json
 from wan22.train.log import Log
@@ -44,118 +48,139 @@ STAGES = (
     "clips", "latents", "text", "sketch", "high", "low", "decoder",
     "high-more", "low-more", "decoder-more", "decoder-last", "reward-model", "reward-tuning", "export",
 )  # fmt: skip
-_ALL = (nano.SMALL, *nano.VIDEOS, *nano.REWARD_MODEL_VIDEOS[1:])
 _SHOWN, _SPOKEN = 3000, 600
 """Clips of videos and of puppets that the decoder learns from."""
+_READ = 96_000
+"""Captions that the text encoder learns to read, where they are composed ahead."""
 
 
-def run(stage: str, folder: Path, *, log: Log, minutes: float | None = None) -> None:
+def _all() -> tuple[nano.Videos, ...]:
+    return (nano.SMALL, *nano.VIDEOS, *nano.REWARD_MODEL_VIDEOS[1:])
+
+
+def run(
+    stage: str, folder: Path, *, log: Log, minutes: float | None = None, device: torch.device = CPU
+) -> None:
     """Run one stage, or "all" of them in order. Raises OptionError for an unknown one."""
     for each in STAGES if stage == "all" else (choose("stage", stage, STAGES),):
         log(f"stage {each}")
-        _RUN[each](folder, log, minutes)
+        do(each, Run(folder, log, minutes, device))
 
 
-def _videos(folder: Path, videos: nano.Videos) -> ClipSet:
+def do(stage: str, run: Run) -> TrainState | None:
+    """Do a stage of a run; what trains a network gives its state."""
+    return _RUN[stage](run)
+
+
+def _videos(run: Run, videos: nano.Videos) -> ClipSet:
+    on_cpu = run.device.type == "cpu"
     return clip_set(
-        folder / "clips",
-        count=videos.count,
+        run.folder / "clips",
+        count=run.size.count(videos.count),
         height=videos.height,
         width=videos.width,
         frames=nano.FRAMES,
         seed=videos.seed,
-        compile=True,
+        batch=32 if on_cpu else 256,
+        compile=on_cpu and run.size.compiled,
+        device=run.device,
     )
 
 
-def _clips(folder: Path, log: Log, minutes: float | None) -> None:
-    for videos in _ALL:
-        _videos(folder, videos)
-        log(f"{videos.count} clips of {videos.width}x{videos.height}")
+def _clips(run: Run) -> None:
+    for videos in _all():
+        made = _videos(run, videos)
+        run.log(f"{len(made.shots)} clips of {videos.width}x{videos.height}")
 
 
-def _latents(folder: Path, log: Log, minutes: float | None) -> None:
-    vae = _vae()
-    for videos in _ALL:
-        path = _latents_path(folder, videos)
+def _latents(run: Run) -> None:
+    vae = _vae().to(run.device)
+    for videos in _all():
+        path = _latents_path(run.folder, videos)
         if not path.exists():
-            encode_clips(vae, _videos(folder, videos), path)
-        log(f"latents of {videos.count} videos of {videos.width}x{videos.height}")
+            encode_clips(vae, _videos(run, videos), path, batch=8 if run.device.type == "cpu" else 64)
+        run.log(f"latents of videos of {videos.width}x{videos.height}")
 
 
-def _text(folder: Path, log: Log, minutes: float | None) -> None:
-    target = folder / "text"
+def _text(run: Run) -> TrainState | None:
+    target, size = run.folder / "text", run.size
     target.mkdir(parents=True, exist_ok=True)
-    if not (target / "tokenizer.json").exists():
-        write_text(target / "tokenizer.json", caption_tokenizer(nano.WORDS, nano.SEED).to_str(pretty=True))
-    tokenizer = open_tokenizer(folder)
-    weights = pretrain_text_encoder(
-        nano.text(tokenizer.size), tokenizer, target, steps=nano.WORD_STEPS, batch=64, seed=nano.SEED, log=log
-    )
-    write_tensors(target / "text.safetensors", weights)
+    words = target / "tokenizer.json"
+    if not words.exists():
+        write_text(words, caption_tokenizer(nano.WORDS, nano.SEED).to_str(pretty=True))
+    tokenizer = open_tokenizer(run.folder)
+    ahead = None
+    if size.captions:
+        ahead = composed(
+            target / "captions.safetensors", sample(size.count(_READ), nano.SEED), words, 1, nano.SEED,
+            processes=size.processes,
+        )  # fmt: skip
+    state, weights = pretrain_text_encoder(
+        nano.text(tokenizer.size), tokenizer, run.training / "text", steps=size.steps.get("text", nano.WORD_STEPS),
+        batch=64 * size.batch, seed=nano.SEED, log=run.log, read=size.read, minutes=run.minutes, ahead=ahead,
+        device=run.device,
+    )  # fmt: skip
+    write_tensors(run.training / "text" / "text.safetensors", weights)
+    return state
 
 
-def _sketch(folder: Path, log: Log, minutes: float | None) -> None:
-    start = _begin("high", folder)
-    _train(nano.sketch(open_tokenizer(folder).size), "sketch", start, (nano.SMALL,), folder, log, minutes)
+def _sketch(run: Run) -> TrainState:
+    start = _begin("high", run.folder)
+    return _train(run, "sketch", nano.sketch(open_tokenizer(run.folder).size), start, (nano.SMALL,))
 
 
-def _high(folder: Path, log: Log, minutes: float | None) -> None:
-    start = load_average(folder / "sketch") | text_encoder_start(folder)
-    _train(nano.high(open_tokenizer(folder).size), "high", start, nano.VIDEOS, folder, log, minutes)
+def _high(run: Run) -> TrainState:
+    start = load_average(run.folder / "sketch") | text_encoder_start(run.folder)
+    return _train(run, "high", nano.high(open_tokenizer(run.folder).size), start, nano.VIDEOS)
 
 
-def _low(folder: Path, log: Log, minutes: float | None) -> None:
-    start = _begin("low", folder)
-    _train(nano.low(open_tokenizer(folder).size), "low", start, nano.VIDEOS, folder, log, minutes)
+def _low(run: Run) -> TrainState:
+    start = _begin("low", run.folder)
+    return _train(run, "low", nano.low(open_tokenizer(run.folder).size), start, nano.VIDEOS)
 
 
-def _high_more(folder: Path, log: Log, minutes: float | None) -> None:
-    start = load_average(folder / "high") | text_encoder_start(folder)
-    recipe = nano.high_more(open_tokenizer(folder).size)
-    _train(recipe, "high-more", start, nano.VIDEOS, folder, log, minutes)
+def _high_more(run: Run) -> TrainState:
+    start = load_average(run.folder / "high") | text_encoder_start(run.folder)
+    return _train(run, "high-more", nano.high_more(open_tokenizer(run.folder).size), start, nano.VIDEOS)
 
 
-def _low_more(folder: Path, log: Log, minutes: float | None) -> None:
-    start = load_average(folder / "low") | text_encoder_start(folder)
-    recipe = nano.low_more(open_tokenizer(folder).size)
-    _train(recipe, "low-more", start, nano.VIDEOS, folder, log, minutes)
+def _low_more(run: Run) -> TrainState:
+    start = load_average(run.folder / "low") | text_encoder_start(run.folder)
+    return _train(run, "low-more", nano.low_more(open_tokenizer(run.folder).size), start, nano.VIDEOS)
 
 
-def _reward_model(folder: Path, log: Log, minutes: float | None) -> None:
-    start = _under("dit.", load_average(folder / "low-more"))
-    shown = [latents_of(folder, videos) for videos in nano.REWARD_MODEL_VIDEOS]
-    train_reward_model(
-        nano.reward_model(), shown, folder / "reward-model", log=log, start=start, minutes=minutes
-    )
+def _reward_model(run: Run) -> TrainState:
+    start = _under("dit.", load_average(run.folder / "low-more"))
+    shown = [latents_of(run, videos) for videos in nano.REWARD_MODEL_VIDEOS]
+    return train_reward_model(
+        run.sized("reward-model", nano.reward_model()), shown, run.training / "reward-model",
+        log=run.log, start=start, minutes=run.minutes, device=run.device,
+    )  # fmt: skip
 
 
-def _reward_tuning(folder: Path, log: Log, minutes: float | None) -> None:
+def _reward_tuning(run: Run) -> TrainState:
     reward_model = RewardModel(nano.DIT)
-    reward_model.load_state_dict(load_average(folder / "reward-model"))
-    start = text_encoder_start(folder)
+    reward_model.load_state_dict(load_average(run.folder / "reward-model"))
+    start = text_encoder_start(run.folder)
     for name in ("high", "low"):
-        expert = _under("dit.", load_average(folder / f"{name}-more"))
+        expert = _under("dit.", load_average(run.folder / f"{name}-more"))
         start |= {f"{name}.{key}": value for key, value in expert.items()}
-    sets = [(latents_of(folder, videos), videos.share) for videos in nano.VIDEOS]
-    tokenizer = open_tokenizer(folder)
-    recipe = nano.reward_tuning(tokenizer.size)
-    tune_with_reward(
-        recipe, reward_model, sets, tokenizer, folder / "reward-tuning", log=log, start=start, minutes=minutes
-    )
+    sets = [(latents_of(run, videos), videos.share) for videos in nano.VIDEOS]
+    tokenizer = open_tokenizer(run.folder)
+    return tune_with_reward(
+        run.sized("reward-tuning", nano.reward_tuning(tokenizer.size)), reward_model, sets, tokenizer,
+        run.training / "reward-tuning", log=run.log, start=start, minutes=run.minutes, device=run.device,
+    )  # fmt: skip
 
 
 def _train(
-    recipe: DiTRecipe,
-    name: str,
-    start: dict[str, Tensor] | None,
-    videos: Sequence[nano.Videos],
-    folder: Path,
-    log: Log,
-    minutes: float | None,
-) -> None:
-    sets = [(latents_of(folder, each), each.share) for each in videos]
-    train_dit(recipe, sets, open_tokenizer(folder), folder / name, log=log, start=start, minutes=minutes)
+    run: Run, name: str, recipe: DiTRecipe, start: dict[str, Tensor] | None, videos: Sequence[nano.Videos]
+) -> TrainState:
+    sets = [(latents_of(run, each), each.share) for each in videos]
+    return train_dit(
+        run.sized(name, recipe), sets, open_tokenizer(run.folder), run.training / name,
+        log=run.log, start=start, minutes=run.minutes, device=run.device,
+    )  # fmt: skip
 
 
 def _begin(expert: str, folder: Path) -> dict[str, Tensor]:
@@ -172,39 +197,36 @@ def text_encoder_start(folder: Path) -> dict[str, Tensor]:
     return {f"text.{name}": value for name, value in load_file(path).items()}
 
 
-def _decoder(folder: Path, log: Log, minutes: float | None) -> None:
-    start = shipped_vae()
-    train_vae(
-        nano.decoder(shipped_arch()),
-        _shown(folder),
-        folder / "decoder",
-        log=log,
-        start=start,
-        minutes=minutes,
-    )
+def _decoder(run: Run) -> TrainState:
+    return _train_decoder(run, "decoder", nano.decoder(shipped_arch()), {})
 
 
-def _decoder_more(folder: Path, log: Log, minutes: float | None) -> None:
-    start = shipped_vae() | load_average(folder / "decoder")
-    recipe = nano.decoder_more(shipped_arch())
-    train_vae(recipe, _shown(folder), folder / "decoder-more", log=log, start=start, minutes=minutes)
+def _decoder_more(run: Run) -> TrainState:
+    start = load_average(run.folder / "decoder")
+    return _train_decoder(run, "decoder-more", nano.decoder_more(shipped_arch()), start)
 
 
-def _decoder_last(folder: Path, log: Log, minutes: float | None) -> None:
-    start = shipped_vae() | load_average(folder / "decoder-more")
-    recipe = nano.decoder_last(shipped_arch())
-    train_vae(recipe, _shown(folder), folder / "decoder-last", log=log, start=start, minutes=minutes)
+def _decoder_last(run: Run) -> TrainState:
+    start = load_average(run.folder / "decoder-more")
+    return _train_decoder(run, "decoder-last", nano.decoder_last(shipped_arch()), start)
 
 
-def _shown(folder: Path) -> np.ndarray:
+def _train_decoder(run: Run, name: str, recipe: VAERecipe, start: dict[str, Tensor]) -> TrainState:
+    return train_vae(
+        run.sized(name, recipe), _shown(run), run.training / name,
+        log=run.log, start=shipped_vae() | start, minutes=run.minutes, device=run.device,
+    )  # fmt: skip
+
+
+def _shown(run: Run) -> np.ndarray:
     """Images for the decoder, uint8 (n, T, 64, 64, 3): windows of the largest videos, then puppets."""
-    path, side = folder / "shown.npy", nano_speech.SIZE
+    path, side = run.folder / "shown.npy", nano_speech.SIZE
     if not path.exists():
-        videos = _videos(folder, nano.VIDEOS[0]).pixels[:_SHOWN]
+        videos, spoken = _videos(run, nano.VIDEOS[0]).pixels[:_SHOWN], run.size.count(_SPOKEN)
         rng = np.random.default_rng(nano.SEED)
         corners = zip(
-            rng.integers(videos.shape[2] - side + 1, size=_SHOWN),
-            rng.integers(videos.shape[3] - side + 1, size=_SHOWN),
+            rng.integers(videos.shape[2] - side + 1, size=len(videos)),
+            rng.integers(videos.shape[3] - side + 1, size=len(videos)),
             strict=True,
         )
         windows = [
@@ -213,37 +235,39 @@ def _shown(folder: Path) -> np.ndarray:
         shots = sample_puppets(nano_speech.VIDEOS.count, nano_speech.VIDEOS.seed)
         per_video = nano_speech.VIDEOS.frames // nano.FRAMES
         puppets = []
-        for i in range(-(-_SPOKEN // per_video)):
-            video = puppet_pixels(nano_speech.VIDEOS, shots[i : i + 1], range(i, i + 1))[0].numpy()
+        for i in range(-(-spoken // per_video)):
+            video = puppet_pixels(nano_speech.VIDEOS, shots[i : i + 1], range(i, i + 1), sung_track)[
+                0
+            ].numpy()
             puppets += [video[k * nano.FRAMES : (k + 1) * nano.FRAMES] for k in range(per_video)]
         with written(path) as part, part.open("wb") as file:
-            np.save(file, np.stack(windows + puppets[:_SPOKEN]))
+            np.save(file, np.stack(windows + puppets[:spoken]))
     return np.load(path, mmap_mode="r")
 
 
-def _export(folder: Path, log: Log, minutes: float | None) -> None:
-    """Write the model's own folder: bfloat16 weights, tokenizer and `variant.json`."""
-    high, low = _experts(folder)
+def _export(run: Run) -> None:
+    """Write the model's own folder, which appears whole: bfloat16 weights, tokenizer and `variant.json`."""
+    high, low = _experts(run.folder)
     vae = shipped_vae()
-    if (folder / "decoder").exists():
-        vae |= load_average(_last(folder, "decoder"))
-    target = folder / "model"
-    target.mkdir(parents=True, exist_ok=True)
-    tokenizer = open_tokenizer(folder)
-    write_text(target / "tokenizer.json", (folder / "text" / "tokenizer.json").read_text("utf-8"))
+    if (run.folder / "decoder").exists():
+        vae |= load_average(_last(run.folder, "decoder"))
+    tokenizer = open_tokenizer(run.folder)
     parts = {
         "vae": vae,
-        "text_encoder": load_file(folder / "text" / "text.safetensors"),
+        "text_encoder": load_file(run.folder / "text" / "text.safetensors"),
         "high_noise_model": high,
         "low_noise_model": low,
     }
-    for name, tensors in parts.items():
-        half = {key: value.bfloat16().contiguous() for key, value in tensors.items()}
-        write_tensors(target / f"{name}.safetensors", half, {"format": "pt"})
-        log(f"{name}: {sum(t.numel() for t in half.values()) / 1e6:.2f} M parameters")
-    row = nano.variant(shipped_arch(), tokenizer.size)
-    write_json(target / "variant.json", to_json(row))
-    log(f"the model is in {target}")
+    target = run.folder / "model"
+    written_here = {"tokenizer.json", "variant.json", *(f"{name}.safetensors" for name in parts)}
+    with written_folder(target, replace=lambda entry: entry.name in written_here) as part:
+        write_text(part / "tokenizer.json", (run.folder / "text" / "tokenizer.json").read_text("utf-8"))
+        for name, tensors in parts.items():
+            half = {key: value.bfloat16().contiguous() for key, value in tensors.items()}
+            write_tensors(part / f"{name}.safetensors", half, {"format": "pt"})
+            run.log(f"{name}: {sum(t.numel() for t in half.values()) / 1e6:.2f} M parameters")
+        write_json(part / "variant.json", to_json(nano.variant(shipped_arch(), tokenizer.size)))
+    run.log(f"the model is in {target}")
 
 
 def _experts(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -282,16 +306,23 @@ def _latents_path(folder: Path, videos: nano.Videos) -> Path:
     return folder / "latents" / f"{videos.width}x{videos.height}-{videos.seed}.safetensors"
 
 
-def latents_of(folder: Path, videos: nano.Videos) -> LatentSet:
+def latents_of(run: Run, videos: nano.Videos) -> LatentSet:
     """A run's videos as latents. Raises CheckpointError if they were not made.
 
     The shipped VAE knows its mean and deviation, so what it encoded is normalised already.
     """
-    path = _latents_path(folder, videos)
+    path, size = _latents_path(run.folder, videos), run.size
     if not path.exists():
         raise CheckpointError(f"there is no {path}: run the stages clips and latents first")
     zero, one = torch.zeros(nano.VAE.z), torch.ones(nano.VAE.z)
-    return latent_set(path, mean=zero, std=one, count=videos.count, seed=videos.seed)
+    data = latent_set(path, mean=zero, std=one, count=size.count(videos.count), seed=videos.seed)
+    if not size.captions or not videos.share:
+        return data
+    made = composed(
+        run.folder / "captions" / path.name, data.shots, run.folder / "text" / "tokenizer.json", size.captions,
+        videos.seed, processes=size.processes,
+    )  # fmt: skip
+    return replace(data, captions=made.ids)
 
 
 def open_tokenizer(folder: Path) -> Tokenizer:
@@ -303,7 +334,7 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
-_RUN: dict[str, Callable[[Path, Log, float | None], None]] = {
+_RUN: dict[str, Callable[[Run], TrainState | None]] = {
     "clips": _clips,
     "latents": _latents,
     "text": _text,

@@ -24,6 +24,7 @@ from wan22.train.log import Log
 from wan22.train.muon import Muon
 from wan22.weights.writer import write_tensors
 
+CPU = torch.device("cpu")
 _AGAIN = "Remove it and train that stage again."
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum")
 
@@ -56,6 +57,7 @@ class TrainState:
     def __init__(self, network: nn.Module, settings: Optimiser, folder: Path, identity: dict) -> None:
         self.network, self.settings, self.folder, self.identity = network, settings, folder, identity
         self.step = 0
+        self.pace = 0.0
         self.named = {name: p for name, p in network.named_parameters() if p.requires_grad}
         self.average = {name: p.detach().clone() for name, p in self.named.items()}
         matrices = [p for name, p in self.named.items() if p.ndim > 1 and not _is_table(name)]
@@ -94,7 +96,7 @@ class TrainState:
         return float(norm)
 
     def averaged(self) -> dict[str, Tensor]:
-        """The state dict with the moving average in place of the parameters."""
+        """The state dict with the moving average in place of the parameters, on the network's device."""
         return {**self.network.state_dict(), **self.average}
 
     def save(self) -> None:
@@ -102,14 +104,13 @@ class TrainState:
         self.folder.mkdir(parents=True, exist_ok=True)
         tensors = {}
         for name, p in self.named.items():
-            tensors[f"parameter/{name}"] = p.detach().contiguous()
-            tensors[f"average/{name}"] = self.average[name].contiguous()
+            tensors[f"parameter/{name}"] = p
+            tensors[f"average/{name}"] = self.average[name]
             for optimiser in self.optimisers:
-                for kind, value in optimiser.state.get(p, {}).items():
-                    tensors[f"{kind}/{name}"] = value.detach().clone().contiguous()
+                tensors |= {f"{kind}/{name}": value for kind, value in optimiser.state.get(p, {}).items()}
         meta = {"step": str(self.step), "identity": json.dumps(self.identity)}
         target = self.folder / "state.safetensors"
-        write_tensors(target, tensors, meta)
+        write_tensors(target, {name: t.detach().contiguous() for name, t in tensors.items()}, meta)
 
     def resume(self) -> bool:
         """Continue from the folder if it holds a state of this recipe; return whether it did."""
@@ -136,7 +137,7 @@ class TrainState:
             for optimiser in self.optimisers:
                 for p in (p for group in optimiser.param_groups for p in group["params"]):
                     moments = {
-                        kind: tensors[f"{kind}/{names[p]}"]
+                        kind: tensors[f"{kind}/{names[p]}"].to(p.device)
                         for kind in _MOMENTS
                         if f"{kind}/{names[p]}" in tensors
                     }
@@ -161,24 +162,38 @@ def _is_table(name: str) -> bool:
     return ("embedding.weight" in name and "patch" not in name) or name.endswith(("modulation", "gamma"))
 
 
-def walk(state: TrainState, loss_of: Callable[[], Tensor], *, log: Log, minutes: float | None) -> None:
-    """Take steps until the recipe's are done, or `minutes` have passed; save on the way, and at the end."""
+def walk(
+    state: TrainState,
+    loss_of: Callable[[], Tensor],
+    *,
+    log: Log,
+    minutes: float | None,
+    more: Callable[[], str] = str,
+) -> None:
+    """Take steps until the recipe's are done, or `minutes` have passed; save on the way, and at the end.
+
+    Every 50 steps the log is told, with what `more` says. `state.pace` is how long a step took.
+    """
     if state.resume():
         log(f"resumed at step {state.step}")
     started = last = time.monotonic()
+    ends: list[float] = []
     losses: list[float] = []
     while not state.done:
         loss = loss_of()
         losses.append(loss.item())
         state.update(loss)
+        now = time.monotonic()
+        ends.append(now)
         if state.step % 50 == 0:
-            now = time.monotonic()
             mean = math.fsum(losses) / len(losses)
             rate = (now - last) / len(losses)
-            log(f"step {state.step}/{state.settings.steps}  loss {mean:.4f}  {rate:.2f} s/step")
+            log(f"step {state.step}/{state.settings.steps}  loss {mean:.4f}  {rate:.3f} s/step{more()}")
             last, losses = now, []
         if state.step % 250 == 0:
             state.save()
-        if minutes and time.monotonic() - started > minutes * 60:
+        if minutes and now - started > minutes * 60:
             break
+    if ends:  # the first step warms up
+        state.pace = (ends[-1] - ends[0]) / (len(ends) - 1) if len(ends) > 1 else ends[0] - started
     state.save()

@@ -6,7 +6,7 @@ thrown away. It knows no video.
 """
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,14 +18,14 @@ from torch import Tensor
 from wan22.arch import UMT5Arch
 from wan22.conditioning.text import Tokenizer
 from wan22.models.umt5 import UMT5Encoder
+from wan22.nano.captions import TEXT_LEN, Composed, label_classes
 from wan22.nano.label_heads import LabelHeads
-from wan22.nano.state import Optimiser, TrainState, walk
+from wan22.nano.state import CPU, Optimiser, TrainState, walk
 from wan22.nano.tokenizer import build_caption_tokenizer
-from wan22.stage.caption import LANGUAGES, Caption, caption
-from wan22.stage.labels import AXES, Shot, sample
+from wan22.stage.caption import LANGUAGES, caption
+from wan22.stage.labels import AXES, sample
 from wan22.train.log import Log
 
-TEXT_LEN = 64
 _STRUCK = 0.02
 """Share of the words that are struck out in training, so that unknown ones do no harm."""
 _PEAK = 4e-3
@@ -66,7 +66,7 @@ def caption_tokenizer(max_vocab: int, seed: int = 0) -> tokenizers.Tokenizer:
     return build_caption_tokenizer((caption(shot, words).text for shot in shots), max_vocab)
 
 
-def pretrain_text_encoder(
+def pretrain_text_encoder(  # noqa: PLR0913 - each is a setting of the run
     arch: UMT5Arch,
     tokenizer: Tokenizer,
     folder: Path,
@@ -76,22 +76,27 @@ def pretrain_text_encoder(
     seed: int,
     log: Log,
     read: int = 500,
-) -> dict[str, Tensor]:
-    """Train a text encoder to say labels, and return its state dict, float32.
+    minutes: float | None = None,
+    ahead: Composed | None = None,
+    device: torch.device = CPU,
+) -> tuple[TrainState, dict[str, Tensor]]:
+    """Train a text encoder to say labels; return the run, and the encoder's state dict, float32.
 
     The last norm is scaled so that contexts have unit RMS over their elements, as fresh weights give and as the
-    transformer's text embedding expects. `read` captions of each language, of combinations that no training sees, tell
-    the log how well labels are read. The run is kept in `folder` and goes on from there. Raises CheckpointError if
-    another run is in the folder.
+    transformer's text embedding expects. Captions are composed at every step, or drawn from those composed `ahead`.
+    `read` captions of each language, of combinations that no training sees, tell the log how well labels are read. The
+    run is kept in `folder` and goes on from there; after `minutes` it stops. Raises CheckpointError if another run is
+    in the folder.
     """
     torch.manual_seed(seed)
     reader = LabelReader(arch)
     reader.init_weights()
+    reader.to(device)
     identity = {"seed": seed, "arch": repr(arch), "steps": steps, "batch": batch, "words": tokenizer.size}
     state = TrainState(
         reader, Optimiser(steps=steps, peak=_PEAK, warmup=min(100, steps // 5)), folder, identity
     )
-    walk(state, lambda: _step_loss(reader, tokenizer, batch, state), log=log, minutes=None)
+    walk(state, lambda: _step_loss(reader, tokenizer, batch, state, ahead), log=log, minutes=minutes)
     reader.load_state_dict(state.averaged())
     for held_out in (False, True):
         log(f"{'held-out' if held_out else 'training'} phrasings, share right of what is said / not said:")
@@ -99,38 +104,37 @@ def pretrain_text_encoder(
         for line in table(accuracies):
             log(line)
     _normalise(reader, tokenizer, seed)
-    return {name: tensor.detach().clone() for name, tensor in reader.text.state_dict().items()}
+    return state, {name: tensor.detach().cpu().clone() for name, tensor in reader.text.state_dict().items()}
 
 
-def _step_loss(reader: LabelReader, tokenizer: Tokenizer, batch: int, state: TrainState) -> Tensor:
-    words = random.Random(f"{state.identity['seed']} {state.step}")
-    shots = sample(batch, seed=words.getrandbits(48))
-    captions = [caption(shot, words) for shot in shots]
-    ids, mask = tokenizer.encode([made.text for made in captions], TEXT_LEN)
+def _step_loss(
+    reader: LabelReader, tokenizer: Tokenizer, batch: int, state: TrainState, ahead: Composed | None
+) -> Tensor:
+    device = reader.query_embedding.weight.device
+    if ahead is not None:
+        rows = torch.randint(len(ahead.ids), (batch,), generator=state.generator(1))
+        ids, classes = ahead.ids[rows, 0].long(), ahead.classes[rows, 0].long()
+        mask = (ids != tokenizer.pad_id).long()
+    else:
+        words = random.Random(f"{state.identity['seed']} {state.step}")
+        shots = sample(batch, seed=words.getrandbits(48))
+        captions = [caption(shot, words) for shot in shots]
+        ids, mask = tokenizer.encode([made.text for made in captions], TEXT_LEN)
+        classes = label_classes(shots, captions)
     strike = torch.rand(ids.shape, generator=state.generator()) < _STRUCK
     ids = torch.where(strike & (mask == 1) & (ids > 2), tokenizer.unknown_id, ids)
-    logits, classes = reader(ids, mask), label_classes(shots, captions)
+    logits, classes = reader(ids.to(device), mask.to(device)), classes.to(device)
     losses = [F.cross_entropy(rows, classes[:, i]) for i, rows in enumerate(logits)]
     return torch.stack(losses).sum()
-
-
-def label_classes(shots: Sequence[Shot], captions: Iterable[Caption]) -> Tensor:
-    """What captions say, int64 (b, axes): the index of the axis's value, or the number of its values if unsaid."""
-    rows = [
-        [
-            list(values).index(getattr(shot, axis)) if axis in made.said else len(values)
-            for axis, values in AXES.items()
-        ]
-        for shot, made in zip(shots, captions, strict=True)
-    ]
-    return torch.tensor(rows)
 
 
 @torch.no_grad()
 def _normalise(reader: LabelReader, tokenizer: Tokenizer, seed: int) -> None:
     words = random.Random(f"norm {seed}")
     texts = [caption(shot, words).text for shot in sample(512, seed=seed)]
-    contexts = torch.cat(reader.text.contexts(*tokenizer.encode(texts, TEXT_LEN)))
+    device = reader.query_embedding.weight.device
+    ids, mask = (part.to(device) for part in tokenizer.encode(texts, TEXT_LEN))
+    contexts = torch.cat(reader.text.contexts(ids, mask))
     reader.text.norm.weight.div_(contexts.square().mean().sqrt())
 
 
@@ -146,7 +150,9 @@ def label_accuracy(
         captions = [caption(shot, words, language=language, held_out=held_out) for shot in shots]
         ids, mask = tokenizer.encode([made.text for made in captions], TEXT_LEN)
         classes = label_classes(shots, captions)
-        for i, (axis, logits) in enumerate(zip(AXES, reader(ids, mask), strict=True)):
+        device = reader.query_embedding.weight.device
+        read = [logits.cpu() for logits in reader(ids.to(device), mask.to(device))]
+        for i, (axis, logits) in enumerate(zip(AXES, read, strict=True)):
             right = (logits.argmax(dim=-1) == classes[:, i]).float()
             said = classes[:, i] < len(AXES[axis])
             accuracies.append(

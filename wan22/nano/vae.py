@@ -1,6 +1,5 @@
 """Train the causal video VAE on clips: reconstruction, edges, and a small pull towards a unit normal."""
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wan22.models.vae import VAEArch, WanVAE
-from wan22.nano.state import Optimiser, TrainState
+from wan22.nano.state import CPU, Optimiser, TrainState, walk
+from wan22.train.flow_matching import draw_noise
 from wan22.train.log import Log
 
 
@@ -32,7 +32,9 @@ class VAERecipe:
     bfloat16: bool = True
 
 
-def draw(pixels: np.ndarray, recipe: VAERecipe, generator: torch.Generator) -> Tensor:
+def draw(
+    pixels: np.ndarray, recipe: VAERecipe, generator: torch.Generator, device: torch.device = CPU
+) -> Tensor:
     """A batch of random crops in time and space, float32 (b, 3, T, H, W) in [-1, 1], half of them mirrored."""
     shares = torch.tensor([s[-1] for s in recipe.shapes])
     batch, frames, height, width, _ = recipe.shapes[int(torch.multinomial(shares, 1, generator=generator))]
@@ -46,7 +48,7 @@ def draw(pixels: np.ndarray, recipe: VAERecipe, generator: torch.Generator) -> T
         i, t, y, x = at(count - 1), at(total - frames), at(full_height - height), at(full_width - width)
         crop = torch.from_numpy(pixels[i, t : t + frames, y : y + height, x : x + width].copy())
         crops.append(crop.flip(2) if at(1) else crop)
-    return torch.stack(crops).permute(0, 4, 1, 2, 3).contiguous().float().div_(127.5).sub_(1)
+    return torch.stack(crops).to(device).permute(0, 4, 1, 2, 3).contiguous().float().div_(127.5).sub_(1)
 
 
 def forward(vae: WanVAE, video: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -84,6 +86,7 @@ def train_vae(
     log: Log,
     start: dict[str, Tensor] | None = None,
     minutes: float | None = None,
+    device: torch.device = CPU,
 ) -> TrainState:
     """Train until the recipe's steps are done, or `minutes` have passed (run again to continue).
 
@@ -93,45 +96,40 @@ def train_vae(
     vae = WanVAE(recipe.arch)
     if start is not None:
         vae.load_state_dict(start)
+    vae.to(device)
     state = TrainState(vae, recipe.optimiser, folder, {"seed": recipe.seed, "recipe": repr(recipe)})
-    if state.resume():
-        log(f"resumed at step {state.step}")
     frozen_from = int(recipe.optimiser.steps * (1 - recipe.freeze))
-    started, last, errors = time.monotonic(), time.monotonic(), []
-    while not state.done:
+    errors: list[float] = []
+
+    def loss_of() -> Tensor:
         generator = state.generator()
-        video = draw(pixels, recipe, generator)
+        video = draw(pixels, recipe, generator, device)
         shape = (video.shape[0], recipe.arch.z, (video.shape[2] - 1) // recipe.arch.stride_time + 1)
         shape += (video.shape[3] // recipe.arch.stride_space, video.shape[4] // recipe.arch.stride_space)
-        noise = torch.randn(shape, generator=generator)
+        noise = draw_noise(shape, generator, device)
         frozen = state.step >= frozen_from
         if state.step == frozen_from:
             # From here on the latents are final: those of the averaged encoder, which is what is shipped.
             _settle(vae, state)
         vae.encoder.requires_grad_(not frozen)
         vae.conv1.requires_grad_(not frozen)
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bfloat16):
             y, mean, log_variance = forward(vae, video, noise)
+        errors.append(F.mse_loss(y.detach(), video).item() / 4)
         loss = reconstruction_loss(y, video, recipe)
         if not frozen:
             kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
             loss = loss + recipe.kl * kl
-        errors.append(F.mse_loss(y.detach(), video).item() / 4)
-        state.update(loss)
-        if state.step % 50 == 0:
-            now = time.monotonic()
-            log(
-                f"step {state.step}/{recipe.optimiser.steps}  psnr {-10 * np.log10(np.mean(errors)):.2f} dB  "
-                f"loss {loss.item():.4f}  std {mean.std():.2f}  {(now - last) / 50:.2f} s/step"
-            )
-            last, errors = now, []
-        if state.step % 250 == 0 or state.step == frozen_from + 1:
-            state.save()
-        if minutes and time.monotonic() - started > minutes * 60:
-            break
+        return loss
+
+    walk(state, loss_of, log=log, minutes=minutes, more=lambda: f"  {_decibels(errors):.2f} dB")
     vae.requires_grad_(True)
-    state.save()
     return state
+
+
+def _decibels(errors: list[float]) -> float:
+    """The peak signal-to-noise ratio of the latest 50 steps, in dB."""
+    return float(-10 * np.log10(np.mean(errors[-50:])))
 
 
 @torch.inference_mode()

@@ -6,12 +6,13 @@ Latent frames that are known (first, last) are given clean, at noise level zero,
 this; it knows no recipe, no data and no optimiser.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from wan22.models.dit import NoiseLevels
+from wan22.ops.attention import Attention, sdpa
 
 
 def eager_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -20,6 +21,22 @@ def eager_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None)
     scores = (q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5
     scores = scores if bias is None else scores + bias
     return (scores.softmax(dim=-1).to(v.dtype) @ v).transpose(1, 2)
+
+
+def attention_on(device: torch.device) -> Attention:
+    """The attention that a small network learns with on a device."""
+    return eager_attention if device.type == "cpu" else sdpa
+
+
+def draw_noise(shape: Sequence[int], generator: torch.Generator, device: torch.device) -> Tensor:
+    """Standard normal noise, float32, a function of what `generator`, of the CPU, draws.
+
+    On the CPU it is the generator's own; elsewhere that device draws, from a seed of the generator's.
+    """
+    if device.type == "cpu":
+        return torch.randn(*shape, generator=generator)
+    seed = int(torch.randint(2**62, (1,), generator=generator))
+    return torch.randn(*shape, generator=torch.Generator(device).manual_seed(seed), device=device)
 
 
 def draw_sigmas(shift: float, noise: tuple[float, float], count: int, generator: torch.Generator) -> Tensor:
@@ -52,7 +69,7 @@ def velocity_error(
     unknown, levels = slice(None), NoiseLevels.uniform(sigmas * 1000)
     if known is not None:
         x, levels = apply_known_frames(x, videos, known, lasts, sigmas)
-        unknown = (~known).nonzero().flatten()
+        unknown = (~known).nonzero().flatten().to(x.device)
     return (velocity_of(x, levels).float() - (noise - videos))[:, :, unknown]
 
 
@@ -66,6 +83,7 @@ def apply_known_frames(
     clean = videos.clone()
     if lasts is not None:
         clean[:, :, -1] = lasts
+    known = known.to(x.device)
     x = torch.where(known.view(1, 1, -1, 1, 1), clean, x)
     tokens = videos.shape[3] // 2 * (videos.shape[4] // 2)
     index = (~known).long().repeat_interleave(tokens)

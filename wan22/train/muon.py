@@ -4,25 +4,30 @@ Jordan et al. 2024 (https://kellerjordan.github.io/posts/muon); the size of an u
 learning rate serves both (Liu et al. 2025, arXiv:2502.16982, section 2.2).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
 
 _QUINTIC = (3.4445, -4.7750, 2.0315)
+_TOGETHER = 1 << 20
+"""Elements up to which matrices of one shape are iterated together: many small products are mostly waiting."""
 
 
 def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
-    """The nearest orthogonal matrix, roughly: all singular values near 1, by a quintic Newton-Schulz iteration."""
+    """The nearest orthogonal matrix, roughly: all singular values near 1, by a quintic Newton-Schulz iteration.
+
+    matrix: (m, n), or as many of them (b, m, n).
+    """
     a, b, c = _QUINTIC
     x = matrix.bfloat16()
-    x = x / (x.norm() + 1e-7)
-    wide = x.shape[0] <= x.shape[1]
-    x = x if wide else x.T
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    wide = x.shape[-2] <= x.shape[-1]
+    x = x if wide else x.mT
     for _ in range(steps):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x if wide else x.T).to(matrix.dtype)
+    return (x if wide else x.mT).to(matrix.dtype)
 
 
 class Muon(torch.optim.Optimizer):
@@ -35,12 +40,27 @@ class Muon(torch.optim.Optimizer):
     def step(self) -> None:
         """Take one step along the orthogonalised Nesterov momentum."""
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                average = self.state[p].setdefault("momentum", torch.zeros_like(p))
-                average.lerp_(p.grad, 1 - group["momentum"])
-                ahead = p.grad.lerp(average, group["momentum"])
-                update = orthogonal(ahead.flatten(1)).view_as(p)
-                size = 0.2 * max(p.shape[0], p[0].numel()) ** 0.5
-                p.add_(update, alpha=-group["lr"] * size)
+            for some in _alike(p for p in group["params"] if p.grad is not None):
+                ahead = torch.stack([self._ahead(p, group["momentum"]) for p in some])
+                size = 0.2 * max(ahead.shape[1:]) ** 0.5
+                for p, update in zip(some, orthogonal(ahead), strict=True):
+                    p.add_(update.view_as(p), alpha=-group["lr"] * size)
+
+    def _ahead(self, p: Tensor, momentum: float) -> Tensor:
+        """The Nesterov momentum of a parameter, as a matrix."""
+        assert p.grad is not None
+        state = self.state[p]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(p)
+        average = state["momentum"].lerp_(p.grad, 1 - momentum)
+        return p.grad.lerp(average, momentum).flatten(1)
+
+
+def _alike(parameters: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    """Parameters in groups of one shape, of no more elements than are worth stacking; a large one is alone."""
+    groups: dict[torch.Size, list[Tensor]] = {}
+    for p in parameters:
+        groups.setdefault(p.flatten(1).shape, []).append(p)
+    for shape, all_ in groups.items():
+        count = max(1, _TOGETHER // shape.numel())
+        yield from (all_[i : i + count] for i in range(0, len(all_), count))

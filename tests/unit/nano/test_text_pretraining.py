@@ -99,7 +99,7 @@ def test_a_reader_does_not_see_padding(tokenizer: Tokenizer):
 def test_training_lowers_the_loss_and_gives_contexts_of_unit_size(tokenizer: Tokenizer, tmp_path):
     lines: list[str] = []
     sizes = arch(tokenizer)
-    weights = pretrain_text_encoder(
+    _, weights = pretrain_text_encoder(
         sizes, tokenizer, tmp_path, steps=50, batch=4, seed=3, log=lines.append, read=4
     )
     encoder = UMT5Encoder(sizes)
@@ -109,7 +109,7 @@ def test_training_lowers_the_loss_and_gives_contexts_of_unit_size(tokenizer: Tok
     chance = sum(math.log(len(values) + 1) for values in AXES.values())
     (loss,) = (float(line.split("loss ")[1].split()[0]) for line in lines if "loss" in line)
     assert loss < chance - 0.3  # the mean over all steps, the first ones too
-    again = pretrain_text_encoder(
+    _, again = pretrain_text_encoder(
         sizes, tokenizer, tmp_path, steps=50, batch=4, seed=3, log=lines.append, read=4
     )
     assert all(torch.equal(weights[name], again[name]) for name in weights)
