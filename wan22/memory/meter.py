@@ -190,7 +190,7 @@ class Meter(TorchDispatchMode):
             self._syncs += self._times * (crossed and waits)
             if crossed and there.type == "cpu":
                 return torch.zeros(source.shape, dtype=kwargs.get("dtype") or source.dtype)
-        return func(*args, **kwargs)
+        return _call(func, name, args, kwargs)
 
     def _scalar(self, tensor: Tensor) -> float:
         if self.scalar is None:
@@ -261,13 +261,50 @@ class Sizes(Tensor):
         raise RuntimeError(f"{func} on a tensor without memory; it has no numbers")
 
 
+def _call(func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run an operator on the meta device. For the commonest ones PyTorch does that in Python, with a compiler's care,
+    which takes a millisecond each; of plain tensors of one floating dtype their result is plain.
+    """
+    if name in _IN_PLACE:
+        return args[0]
+    plain = _PLAIN.get(name)
+    if plain is None or kwargs.keys() - {"dtype"}:
+        return func(*args, **kwargs)
+    tensors = list(_tensors(args))
+    first = tensors[0]
+    if not first.is_floating_point() or any(t.dtype != first.dtype or not t.is_contiguous() for t in tensors):
+        return func(*args, **kwargs)
+    return first.new_empty(plain(tensors, *args[1:]), dtype=kwargs.get("dtype") or first.dtype)
+
+
+def _joined(tensors: list[Tensor], axis: int = 0) -> list[int]:
+    shape = list(tensors[0].shape)
+    shape[axis] = sum(t.shape[axis] for t in tensors)
+    return shape
+
+
+def _normed(tensors: list[Tensor], order: float = 2, axes: Any = None, keepdim: bool = False) -> list[int]:
+    whole = list(tensors[0].shape)
+    gone = {axis % len(whole) for axis in (range(len(whole)) if axes is None else axes)}
+    return [1 if i in gone else side for i, side in enumerate(whole) if keepdim or i not in gone]
+
+
+def _broadcast(tensors: list[Tensor], *_: Any) -> torch.Size:
+    shapes = [t.shape for t in tensors]
+    if all(shape == shapes[0] for shape in shapes):
+        return shapes[0]
+    longest = max(map(len, shapes))
+    padded = [(1,) * (longest - len(shape)) + tuple(shape) for shape in shapes]
+    return torch.Size(max(sides) if 0 not in sides else 0 for sides in zip(*padded, strict=True))
+
+
 def _run_sizes(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run an operator of the CPU on what stands for its tensors."""
     given: dict[int, Tensor] = {}
     inside = {name: _stand_in(value, given) for name, value in kwargs.items()}
     if any(argument.name == "device" for argument in func._schema.arguments):
         inside["device"] = torch.device("meta")
-    return _sizes(func(*_stand_in(args, given), **inside), given)
+    return _sizes(_call(func, func._schema.name, _stand_in(args, given), inside), given)
 
 
 def _stand_in(value: Any, given: dict[int, Tensor]) -> Any:
@@ -366,6 +403,21 @@ def _rms_norm_whole(x: Tensor, *_: Any, **__: Any) -> tuple[tuple[Tensor, Tensor
 
 _WHOLE = {"aten::scaled_dot_product_attention": _attention_whole, "aten::_fused_rms_norm": _rms_norm_whole}
 """Operators that PyTorch would take apart on the meta device, and accelerators have as one kernel."""
+
+_POINTWISE = {
+    f"aten::{name}"
+    for name in (
+        "add", "sub", "mul", "div", "addcmul", "silu", "gelu", "neg", "tanh", "exp", "pow", "reciprocal", "rsqrt",
+        "sigmoid", "clamp", "clamp_min", "_to_copy", "clone",
+    )
+}  # fmt: skip
+_IN_PLACE = {f"{name}_" for name in _POINTWISE}
+_PLAIN: dict[str, Callable[..., Any]] = {
+    **dict.fromkeys(_POINTWISE, _broadcast),
+    "aten::cat": _joined,
+    "aten::linalg_vector_norm": _normed,
+}
+"""The shape of what contiguous tensors give."""
 
 _MATRIX_AT = {"mm": 0, "bmm": 0, "addmm": 1, "baddbmm": 1, "_linear_pointwise": 0}
 """Where among the arguments of a product of matrices its left factor stands."""

@@ -33,8 +33,10 @@ class Forward:
     prompt: int = 128
     kept: int = 0
     levels: int = 1
+    chunk: int | None = None
 
 
+@lru_cache(maxsize=64)
 def text(arch: UMT5Arch, tokens: int, dtype: torch.dtype, device: str) -> Counts:
     """One prompt of `tokens` tokens through the text encoder."""
 
@@ -50,6 +52,7 @@ def text(arch: UMT5Arch, tokens: int, dtype: torch.dtype, device: str) -> Counts
     return extrapolated(at(2), at(3), arch.layers - 2) if arch.layers > 3 else at(arch.layers)
 
 
+@lru_cache(maxsize=64)
 def forward(arch: DiTArch, call: Forward, dtype: torch.dtype | DtypeOf, device: str) -> Counts:
     """One call of a transformer, beside its weights and what it keeps of the prompts."""
     speech = arch.speech
@@ -112,6 +115,7 @@ def _forward(arch: DiTArch, call: Forward, dtype: torch.dtype | DtypeOf, device:
     with metered(device) as meter:
         meter.place(network, dtype)
         assert isinstance(network, WanDiT)
+        network.chunk = call.chunk
         network.attention = backends.sdpa if device != "cpu" else _one_head(meter)
         weight = network.get_submodule("text_embedding.0").weight.dtype
         prompts = [network.read_text([meter.empty(call.prompt, arch.text_dim, dtype=weight)] * call.batch)]
@@ -123,7 +127,7 @@ def _forward(arch: DiTArch, call: Forward, dtype: torch.dtype | DtypeOf, device:
         known = arch.in_channels - arch.out_channels
         x = meter.empty(call.batch, arch.out_channels, *call.grid)
         beside = meter.empty(call.batch, known, *call.grid) if known else None
-        levels = NoiseLevels(meter.empty(call.batch, call.levels), _index(meter, call))
+        levels = NoiseLevels(torch.zeros(call.batch, call.levels), _index(meter, call))
         meter.restart()
         network(x, levels, prompts[0], beside, told)
     return meter.counts

@@ -1,0 +1,258 @@
+"""What a video will take before anything is loaded: for every stage its memory, the scheme of its part, and the time.
+
+Pure decision: it is given what each stage counts to (workload.py), how large each part is, and the hardware.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from wan22.errors import DeviceError, choose
+from wan22.memory.hardware import HOST_SHARE, Hardware
+from wan22.memory.meter import Counts
+from wan22.memory.scheme import CHOICES, CHUNK_TOKENS, LADDER, Scheme
+
+EFFICIENCY = {"matmul": 0.8, "attention": 0.65, "conv": 0.6, "traffic": 0.85}
+"""Of the rate on paper, what kernels of each kind reach (anchored on published measurements; see docs/memory.md)."""
+
+_LAUNCH = 5e-6
+"""Seconds that starting a kernel takes."""
+
+
+@dataclass(frozen=True)
+class PartSize:
+    """Bytes of a part's weights: all; those on the device at once while its blocks are streamed; and of what passes
+    through then. A part without blocks cannot be streamed: `passing` is 0.
+    """
+
+    whole: int
+    streamed: int
+    passing: int = 0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of the work: `calls` calls of one part. `counts` says what one call takes under a scheme; `once` calls
+    read the weights anew each time they are streamed.
+    """
+
+    name: str
+    part: str
+    counts: Callable[[Scheme], Counts]
+    calls: int = 1
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """A stage as it will be: bytes on the device (`weights` of every part that is there, `activations`), the scheme and
+    why it is taken, seconds and the share of the time that the arithmetic alone would take.
+    """
+
+    name: str
+    part: str
+    scheme: Scheme
+    why: str
+    weights: int
+    activations: int
+    seconds: float
+    roof: float
+    counts: Counts = field(repr=False)
+    calls: int = 1
+
+    @property
+    def peak(self) -> int:
+        """Bytes on the device at the peak."""
+        return self.weights + self.activations
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a video takes on some hardware. `host` are bytes of weights in host memory beside the device's; `advice`
+    says what would fit, if this does not.
+    """
+
+    hardware: Hardware
+    stages: tuple[StagePlan, ...]
+    schemes: Mapping[str, Scheme]
+    host: int
+    advice: str = ""
+
+    @property
+    def peak(self) -> int:
+        """Bytes on the device at the peak of all stages."""
+        return max((stage.peak for stage in self.stages), default=0)
+
+    @property
+    def worst(self) -> StagePlan:
+        """The stage that takes most."""
+        return max(self.stages, key=lambda stage: stage.peak)
+
+    @property
+    def fits(self) -> bool:
+        """Whether every stage fits on the device, and what waits on the host there."""
+        return self.peak <= self.hardware.room and self.host <= self.hardware.host
+
+    @property
+    def seconds(self) -> float:
+        """The whole of it."""
+        return sum(stage.seconds for stage in self.stages)
+
+    def as_json(self) -> dict[str, Any]:
+        """As JSON values; bytes and seconds."""
+        hardware = self.hardware
+        return {
+            "fits": self.fits,
+            "peak": self.peak,
+            "host": self.host,
+            "seconds": round(self.seconds, 3),
+            "advice": self.advice,
+            "hardware": {
+                "name": hardware.name, "device": hardware.device, "free": hardware.free, "room": hardware.room,
+                "host": hardware.host,
+            },
+            "stages": [
+                {
+                    "name": stage.name, "part": stage.part, "scheme": str(stage.scheme), "why": stage.why,
+                    "weights": stage.weights, "activations": stage.activations, "peak": stage.peak,
+                    "seconds": round(stage.seconds, 3), "roof": round(stage.roof, 3), "calls": stage.calls,
+                    "tflop": round(stage.counts.total_flops * stage.calls / 1e12, 3),
+                }
+                for stage in self.stages
+            ],
+        }  # fmt: skip
+
+
+def plan(
+    stages: Sequence[Stage], sizes: Mapping[str, PartSize], hardware: Hardware, memory: str = "auto"
+) -> Plan:
+    """Choose how each part is kept, from the fastest to the smallest, so that every stage fits.
+
+    memory: "auto", or an order of `scheme.CHOICES`, which is followed whether it fits or not. What does not fit at
+    all keeps its smallest scheme: see `Plan.fits`. Raises OptionError for any other word.
+    """
+    choose("memory plan", memory, CHOICES)
+    if memory != "auto":
+        return _made(stages, sizes, hardware, _ordered(sizes, hardware, memory), dict.fromkeys(sizes, "as was asked"))
+    together = dict.fromkeys(sizes, Scheme("device"))
+    need = sum(size.whole for size in sizes.values()) + max(s.counts(Scheme("device")).peak for s in stages)
+    if need <= hardware.room:
+        return _made(stages, sizes, hardware, together, dict.fromkeys(sizes, "all parts fit together"))
+    return _apart(stages, sizes, hardware, f"all together take {_gb(need)}, and {_gb(hardware.room)} are free")
+
+
+def _apart(stages: Sequence[Stage], sizes: Mapping[str, PartSize], hardware: Hardware, why: str) -> Plan:
+    """Each part by itself on the device, in the fastest way that leaves its stages room."""
+    on_host = _hosted(stages, sizes, hardware)
+    schemes, reasons = {}, {}
+    for part, size in sizes.items():
+        mine = [stage for stage in stages if stage.part == part]
+        rungs = [s for s in LADDER[1:] if s.rest == ("host" if part in on_host else "disk")]
+        rungs = [s for s in rungs if size.passing or not s.stream] or rungs[:1]
+        said = [why]
+        for rung in rungs:
+            worst = max((s.counts(rung).peak for s in mine), default=0)
+            schemes[part] = rung
+            if _resident(size, rung) + worst <= hardware.room:
+                break
+            said = [f"otherwise it takes {_gb(_resident(size, rung) + worst)}, and {_gb(hardware.room)} are free"]
+        reasons[part] = said[-1]
+    return _made(stages, sizes, hardware, schemes, reasons)
+
+
+def _hosted(stages: Sequence[Stage], sizes: Mapping[str, PartSize], hardware: Hardware) -> set[str]:
+    """The parts that wait in host memory: those that are used most, as long as there is room."""
+    left = HOST_SHARE * hardware.host
+    if hardware.device != "cuda":
+        return set()
+    calls = {part: sum(s.calls for s in stages if s.part == part) for part in sizes}
+    found = set()
+    for part in sorted(sizes, key=lambda part: -calls[part]):
+        if sizes[part].whole <= left:
+            found.add(part)
+            left -= sizes[part].whole
+    return found
+
+
+def _ordered(sizes: Mapping[str, PartSize], hardware: Hardware, memory: str) -> dict[str, Scheme]:
+    total = sum(size.whole for size in sizes.values())
+    host = hardware.device == "cuda" and total <= HOST_SHARE * hardware.host
+    if memory == "stream":
+        rest = "host" if host else "disk"
+        return dict.fromkeys(sizes, Scheme(rest, stream=True, chunk=CHUNK_TOKENS, host_history=True))
+    if memory == "host" and hardware.device != "cuda":
+        memory = "device"  # the host is the device
+    return {part: Scheme(rest) for part in sizes for rest in ("device", "host", "disk") if rest == memory}
+
+
+def _made(
+    stages: Sequence[Stage],
+    sizes: Mapping[str, PartSize],
+    hardware: Hardware,
+    schemes: Mapping[str, Scheme],
+    reasons: Mapping[str, str],
+) -> Plan:
+    stay = sum(sizes[part].whole for part, s in schemes.items() if s.rest == "device" and not s.stream)
+    planned = []
+    for stage in stages:
+        scheme, size = schemes[stage.part], sizes[stage.part]
+        counts = stage.counts(scheme)
+        seconds, roof = _time(counts, stage.calls, size, scheme, hardware)
+        guest = 0 if scheme.rest == "device" and not scheme.stream else _resident(size, scheme)
+        planned.append(
+            StagePlan(
+                stage.name, stage.part, scheme, reasons[stage.part], stay + guest, counts.peak, seconds, roof, counts,
+                stage.calls,
+            )
+        )  # fmt: skip
+    host = sum(sizes[part].whole for part, s in schemes.items() if s.rest == "host")
+    return Plan(hardware, tuple(planned), dict(schemes), 0 if hardware.device != "cuda" else host)
+
+
+def _resident(size: PartSize, scheme: Scheme) -> int:
+    return size.streamed if scheme.stream and size.passing else size.whole
+
+
+def _time(
+    counts: Counts, calls: int, size: PartSize, scheme: Scheme, hardware: Hardware
+) -> tuple[float, float]:
+    """Seconds of all calls, and the share of them that the arithmetic alone takes at the rate on paper."""
+    slowest = min(hardware.flops.values())
+    products = {work: flops / hardware.flops.get(work[1], slowest) for work, flops in counts.flops.items()}
+    ideal = calls * sum(products.values())
+    busy = sum(seconds / EFFICIENCY[kind] for (kind, _), seconds in products.items())
+    busy += counts.traffic / (hardware.bandwidth * EFFICIENCY["traffic"])
+    busy = calls * max(busy, counts.kernels * _LAUNCH)
+    way = min(hardware.link, hardware.disk if scheme.rest == "disk" else hardware.link)
+    if scheme.rest == "device" and not scheme.stream:
+        seconds = busy
+    elif scheme.stream and size.passing:
+        seconds = max(busy, calls * size.passing / way)  # copied while it computes
+    else:
+        seconds = busy + size.whole / way
+    return seconds, ideal / seconds if seconds else 0.0
+
+
+def refuse(made: Plan) -> None:
+    """Raise DeviceError if a plan does not fit, with what would."""
+    if made.fits:
+        return
+    worst, hardware = made.worst, made.hardware
+    if made.peak > hardware.room:
+        what = (
+            f"{worst.name} takes {_gb(worst.peak)} ({_gb(worst.weights)} of weights, {_gb(worst.activations)} to work "
+            f"in), and {_gb(hardware.room)} are free on {hardware.name}"
+        )
+    else:
+        what = f"{_gb(made.host)} of weights wait in host memory, and {_gb(hardware.host)} are free there"
+    raise DeviceError(f"{what}; {made.advice or 'take another device or a smaller model'}")
+
+
+def _gb(number: float) -> str:
+    return f"{number / 1e9:.1f} GB" if number >= 1e8 else f"{number / 1e6:.0f} MB"
+
+
+_ = torch  # dtypes of `Hardware.flops`

@@ -1,0 +1,276 @@
+"""From a job to its plan: the stages of the work, how large the parts are, what fits, and what would.
+
+It opens no file and loads no weights. What a network takes is counted of the network (memory/workload.py); how parts are
+kept is decided in memory/plan.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+
+import torch
+
+from wan22.arch import DiTArch, UMT5Arch, VAEArch
+from wan22.assembly import EMBEDDING, FLOAT32, ON_HOST, STREAMED
+from wan22.canvas import Canvas
+from wan22.catalog import Variant
+from wan22.denoiser import BATCH_TOKENS
+from wan22.errors import RequestError
+from wan22.memory import workload
+from wan22.memory.hardware import Hardware
+from wan22.memory.meter import Counts
+from wan22.memory.plan import PartSize, Plan, Stage, plan
+from wan22.memory.scheme import Scheme
+from wan22.models.meta import meta_module
+from wan22.request import Job, resolve
+from wan22.types import Request
+
+Arch = DiTArch | VAEArch | UMT5Arch
+
+WHOLE_LATENTS = 4096
+"""Positions of latents up to which the VAE works on a video at once."""
+
+AUDIO_BYTES = 4 * 315_472_545
+"""Of the released encoder of audio, in float32."""
+
+
+@dataclass(frozen=True)
+class PartDtype:
+    """The dtype of each parameter of a transformer, by its name: `dtype`, but for what stays float32."""
+
+    dtype: torch.dtype
+
+    def __call__(self, name: str) -> torch.dtype:
+        return torch.float32 if any(part in name for part in FLOAT32) else self.dtype
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a plan knows of a model: its row, the dtype of its matrices and of its VAE, and bytes of its encoder of
+    audio (0: it has none).
+    """
+
+    variant: Variant
+    dtype: torch.dtype
+    vae_dtype: torch.dtype = torch.float32
+    audio: int = 0
+
+    def part(self, name: str) -> tuple[Arch, torch.dtype | PartDtype]:
+        """The sizes of a part and the dtype of its weights."""
+        row = self.variant
+        if name == "vae":
+            return row.vae, self.vae_dtype
+        return (row.text, self.dtype) if name == "text" else (row.dit, PartDtype(self.dtype))
+
+    def sizes(self, device: str) -> dict[str, PartSize]:
+        """Bytes of every part."""
+        found = {name: part_size(*self.part(name), device) for name in (*self.variant.experts, "vae", "text")}
+        return found | ({"audio": PartSize(self.audio, self.audio)} if self.audio else {})
+
+
+def chunk_of(positions: int) -> int | None:
+    """Latent frames that the VAE takes at a time, of a video with so many positions of latents: one, or all."""
+    return None if positions <= WHOLE_LATENTS else 1
+
+
+@lru_cache(maxsize=64)
+def part_size(arch: Arch, dtype: torch.dtype | PartDtype, device: str) -> PartSize:
+    """Bytes of a network, whole and streamed. Streamed, two members of each list of blocks are on the device; the
+    embedding of the text and what has little work are not.
+    """
+    network = meta_module(arch)
+    bytes_of: dict[str, int] = {}
+    for name, p in network.named_parameters():
+        bytes_of[name] = p.numel() * (dtype(name) if callable(dtype) else dtype).itemsize
+    for name, buffer in network.named_buffers():
+        bytes_of[name] = buffer.numel() * buffer.itemsize
+    lists: dict[str, dict[str, int]] = {}
+    away = 0
+    for name, size in bytes_of.items():
+        path = next((path for path in STREAMED if name.startswith(f"{path}.")), None)
+        if path is not None:
+            i = name.removeprefix(f"{path}.").partition(".")[0]
+            members = lists.setdefault(path, {})
+            members[i] = members.get(i, 0) + size
+        elif name.startswith(EMBEDDING) or (device != "cpu" and name.startswith(ON_HOST)):
+            away += size
+    passing = sum(sum(members.values()) for members in lists.values())
+    whole = sum(bytes_of.values())
+    two = sum(2 * max(members.values()) for members in lists.values())
+    return PartSize(whole, whole - passing - away + two, passing)
+
+
+def plan_job(
+    job: Job, model: Model, hardware: Hardware, memory: str = "auto", tokens: int | None = None
+) -> Plan:
+    """The plan of a job. tokens: of its longest text; None estimates them.
+
+    Raises OptionError for an unknown memory plan.
+    """
+    stages = list(stages_of(job, model, hardware.device, tokens or _tokens(job)))
+    return plan(stages, model.sizes(hardware.device), hardware, memory)
+
+
+def advised(made: Plan, request: Request, model: Model, memory: str = "auto") -> Plan:
+    """The same plan; if it does not fit, with the smallest change that does as its advice."""
+    if made.fits:
+        return made
+    for words, changed, other, how in _changes(request, model, memory, made):
+        try:
+            job = resolve(changed, other.variant)
+        except RequestError:
+            continue
+        if plan_job(job, other, made.hardware, how).fits:
+            return replace(made, advice=f"{words} fits")
+    return replace(made, advice="")
+
+
+def _changes(
+    request: Request, model: Model, memory: str, made: Plan
+) -> Iterator[tuple[str, Request, Model, str]]:
+    """Changes to a request and to how it is made, the least first."""
+    if memory != "auto":
+        yield "--memory auto", request, model, "auto"
+    if model.dtype == torch.float32:
+        yield "--dtype bfloat16", request, replace(model, dtype=torch.bfloat16), memory
+    canvas = resolve(request, model.variant).canvas
+    stride = model.variant.vae.stride_time
+    for share in (0.75, 0.5, 0.25, 0.0):
+        frames = 1 + stride * int(share * (canvas.drawn_frames - 1) // stride)
+        if request.audio is None and 1 + stride * (share == 0) <= frames < canvas.frames:
+            yield f"--frames {frames}", replace(request, frames=frames, seconds=None), model, memory
+    for size in _smaller_sizes(canvas, model.variant):
+        yield f"--size {size[0]}x{size[1]}", replace(request, size=size), model, memory
+    for size in _smaller_sizes(canvas, model.variant):
+        frames = 1 + stride
+        less = replace(request, size=size, frames=frames, seconds=None)
+        yield f"--size {size[0]}x{size[1]} --frames {frames}", less, model, memory
+
+
+def _smaller_sizes(canvas: Canvas, variant: Variant) -> list[tuple[int, int]]:
+    """Sizes in the shape of the video, of the trained areas below its own and of fractions of it."""
+    side = variant.grid[0] if variant.speech is None else variant.speech.side
+    width, height = canvas.draw
+    areas = {w * h / (width * height) for w, h in variant.trained.sizes}
+    shares = sorted({*(a for a in areas if a < 0.95), 0.5, 0.25, 0.125}, reverse=True)
+    return [
+        (max(side, round(width * s**0.5 / side) * side), max(side, round(height * s**0.5 / side) * side)) for s in shares
+    ]
+
+
+def _tokens(job: Job) -> int:
+    """About how many tokens the longest text has: a third as many as bytes."""
+    texts = [*(text for _, text in job.prompts), job.negative or ""]
+    return min(job.text_length, max(len(text.encode()) for text in texts) // 3 + 2)
+
+
+def stages_of(job: Job, model: Model, device: str, tokens: int) -> Iterator[Stage]:
+    """The stages of a job, in their order."""
+    given = job.request.prompt_embeds, job.request.negative_prompt_embeds
+    texts = (len({text for _, text in job.prompts}) if given[0] is None else 0) + (given[1] is None)
+    if texts:
+        arch, dtype = model.part("text")
+        yield Stage("text", "text", partial(_text, arch, tokens, dtype, device), texts)
+    yield from _conditions(job, model, device)
+    yield from _experts(job, model, device, tokens)
+    arch, dtype = model.part("vae")
+    latent = _decoded(job)
+    yield Stage(
+        "decode", "vae", partial(_decode, arch, latent, dtype, device, chunk_of(math.prod(latent))), job.canvas.clips
+    )
+
+
+def _conditions(job: Job, model: Model, device: str) -> Iterator[Stage]:
+    """What the VAE encodes before and between clips, and the encoder of audio."""
+    arch, dtype = model.part("vae")
+    width, height = job.canvas.draw
+    for frames, calls in _encoded(job):
+        video = frames, height, width
+        chunk = chunk_of(math.ceil(math.prod(video) / 256))
+        yield Stage("condition", "vae", partial(_encode, arch, video, dtype, device, chunk), calls)
+    if model.audio and job.request.audio is not None:
+        yield Stage("audio", "audio", lambda scheme: Counts())
+
+
+def _encoded(job: Job) -> Iterator[tuple[int, int]]:
+    """Pixel frames of each kind of video that is encoded, and how often."""
+    request, row, canvas = job.request, job.variant, job.canvas
+    again = canvas.clips - 1
+    if row.speech is not None:
+        yield 1, 1
+        yield row.speech.motion_frames, canvas.clips
+        if request.pose is not None:
+            yield row.speech.clip_frames + 1, canvas.clips
+        return
+    told = [p for p in (request.image, request.last_image) if p is not None]
+    if row.image == "channels":
+        yield canvas.drawn_frames, 1 + again
+    else:
+        if request.image is not None:
+            yield 1, 1
+        if request.last_image is not None:
+            yield 1 + canvas.stride_time, 1
+        if again:
+            yield canvas.overlap, again
+    if request.video is not None:
+        yield canvas.drawn_frames, 1
+    del told
+
+
+def _experts(job: Job, model: Model, device: str, tokens: int) -> Iterator[Stage]:
+    """Each transformer that works at some level."""
+    canvas, row = job.canvas, job.variant
+    for expert in row.experts:
+        steps = sum(job.expert(level) == expert for level in job.schedule)
+        if not steps:
+            continue
+        scale = job.scale(expert)
+        alone = scale == 1 or (row.speech is not None and scale < 1)
+        both = not alone and canvas.tokens <= BATCH_TOKENS
+        known = row.image == "known" and (job.request.image is not None or job.request.last_image is not None)
+        call = workload.Forward(
+            canvas.latent,
+            batch=2 if both else 1,
+            prompt=tokens,
+            kept=0 if alone or both else 1,
+            levels=2 if known else 1,
+        )
+        arch, dtype = model.part(expert)
+        calls = steps * canvas.clips * (1 if alone or both else 2)
+        yield Stage(expert, expert, partial(_forward, arch, call, dtype, device), calls)
+
+
+def _decoded(job: Job) -> tuple[int, int, int]:
+    """The latents that are decoded at once: a clip's own, behind those of its past if audio drives it."""
+    t, h, w = job.canvas.latent
+    if job.variant.speech is not None:
+        t += (job.variant.speech.motion_frames - 1) // job.canvas.stride_time + 1
+    return t, h, w
+
+
+def _text(arch: UMT5Arch, tokens: int, dtype: torch.dtype, device: str, scheme: Scheme) -> Counts:
+    return workload.text(arch, tokens, dtype, device)
+
+
+def _forward(arch: DiTArch, call: workload.Forward, dtype: PartDtype, device: str, scheme: Scheme) -> Counts:
+    return workload.forward(arch, replace(call, chunk=scheme.chunk), dtype, device)
+
+
+def _decode(
+    arch: VAEArch, latent: tuple[int, int, int], dtype: torch.dtype, device: str, chunk: int | None, scheme: Scheme
+) -> Counts:
+    return workload.decode(arch, latent, dtype, device, chunk)
+
+
+def _encode(
+    arch: VAEArch, video: tuple[int, int, int], dtype: torch.dtype, device: str, chunk: int | None, scheme: Scheme
+) -> Counts:
+    return workload.encode(arch, video, dtype, device, chunk)
+
+
+def sizes_of(model: Model, device: str) -> Mapping[str, PartSize]:
+    """Bytes of every part of a model."""
+    return model.sizes(device)
