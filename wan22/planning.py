@@ -1,13 +1,13 @@
 """From a job to its plan: the stages of the work, how large the parts are, what fits, and what would.
 
-It opens no file and loads no weights. What a network takes is counted of the network (memory/workload.py); how parts are
-kept is decided in memory/plan.py.
+It opens no file and loads no weights. What a network takes is counted of the network (memory/workload.py); how parts
+are kept is decided in memory/plan.py.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
@@ -22,7 +22,7 @@ from wan22.errors import RequestError
 from wan22.memory import workload
 from wan22.memory.hardware import Hardware
 from wan22.memory.meter import Counts
-from wan22.memory.plan import PartSize, Plan, Stage, plan
+from wan22.memory.plan import PartSize, Plan, Stage, plan, possible
 from wan22.memory.scheme import Scheme
 from wan22.models.meta import meta_module
 from wan22.request import Job, resolve
@@ -32,6 +32,9 @@ Arch = DiTArch | VAEArch | UMT5Arch
 
 WHOLE_LATENTS = 4096
 """Positions of latents up to which the VAE works on a video at once."""
+
+SMALL = 200_000_000
+"""Parameters up to which a model counts as small: float32 on the CPU, both guidance branches in one batch."""
 
 AUDIO_BYTES = 4 * 315_472_545
 """Of the released encoder of audio, in float32."""
@@ -84,7 +87,8 @@ def part_size(arch: Arch, dtype: torch.dtype | PartDtype, device: str) -> PartSi
     network = meta_module(arch)
     bytes_of: dict[str, int] = {}
     for name, p in network.named_parameters():
-        bytes_of[name] = p.numel() * (dtype(name) if callable(dtype) else dtype).itemsize
+        stored = dtype if isinstance(dtype, torch.dtype) else dtype(name)
+        bytes_of[name] = p.numel() * stored.itemsize
     for name, buffer in network.named_buffers():
         bytes_of[name] = buffer.numel() * buffer.itemsize
     lists: dict[str, dict[str, int]] = {}
@@ -118,19 +122,21 @@ def advised(made: Plan, request: Request, model: Model, memory: str = "auto") ->
     """The same plan; if it does not fit, with the smallest change that does as its advice."""
     if made.fits:
         return made
-    for words, changed, other, how in _changes(request, model, memory, made):
+    worst, hardware = made.worst.name, made.hardware
+    for words, changed, other, how in _changes(request, model, memory):
         try:
             job = resolve(changed, other.variant)
         except RequestError:
             continue
-        if plan_job(job, other, made.hardware, how).fits:
-            return replace(made, advice=f"{words} fits")
-    return replace(made, advice="")
+        stages = list(stages_of(job, other, hardware.device, _tokens(job)))
+        stages.sort(key=lambda stage: stage.name != worst)  # what did not fit is asked first
+        sizes = other.sizes(hardware.device)
+        if possible(stages, sizes, hardware) and plan(stages, sizes, hardware, how).fits:
+            return replace(made, advice=f"{words} would fit")
+    return made
 
 
-def _changes(
-    request: Request, model: Model, memory: str, made: Plan
-) -> Iterator[tuple[str, Request, Model, str]]:
+def _changes(request: Request, model: Model, memory: str) -> Iterator[tuple[str, Request, Model, str]]:
     """Changes to a request and to how it is made, the least first."""
     if memory != "auto":
         yield "--memory auto", request, model, "auto"
@@ -157,7 +163,8 @@ def _smaller_sizes(canvas: Canvas, variant: Variant) -> list[tuple[int, int]]:
     areas = {w * h / (width * height) for w, h in variant.trained.sizes}
     shares = sorted({*(a for a in areas if a < 0.95), 0.5, 0.25, 0.125}, reverse=True)
     return [
-        (max(side, round(width * s**0.5 / side) * side), max(side, round(height * s**0.5 / side) * side)) for s in shares
+        (max(side, round(width * s**0.5 / side) * side), max(side, round(height * s**0.5 / side) * side))
+        for s in shares
     ]
 
 
@@ -179,7 +186,10 @@ def stages_of(job: Job, model: Model, device: str, tokens: int) -> Iterator[Stag
     arch, dtype = model.part("vae")
     latent = _decoded(job)
     yield Stage(
-        "decode", "vae", partial(_decode, arch, latent, dtype, device, chunk_of(math.prod(latent))), job.canvas.clips
+        "decode",
+        "vae",
+        partial(_decode, arch, latent, dtype, device, chunk_of(math.prod(latent))),
+        job.canvas.clips,
     )
 
 
@@ -205,7 +215,6 @@ def _encoded(job: Job) -> Iterator[tuple[int, int]]:
         if request.pose is not None:
             yield row.speech.clip_frames + 1, canvas.clips
         return
-    told = [p for p in (request.image, request.last_image) if p is not None]
     if row.image == "channels":
         yield canvas.drawn_frames, 1 + again
     else:
@@ -217,7 +226,6 @@ def _encoded(job: Job) -> Iterator[tuple[int, int]]:
             yield canvas.overlap, again
     if request.video is not None:
         yield canvas.drawn_frames, 1
-    del told
 
 
 def _experts(job: Job, model: Model, device: str, tokens: int) -> Iterator[Stage]:
@@ -260,17 +268,22 @@ def _forward(arch: DiTArch, call: workload.Forward, dtype: PartDtype, device: st
 
 
 def _decode(
-    arch: VAEArch, latent: tuple[int, int, int], dtype: torch.dtype, device: str, chunk: int | None, scheme: Scheme
+    arch: VAEArch,
+    latent: tuple[int, int, int],
+    dtype: torch.dtype,
+    device: str,
+    chunk: int | None,
+    scheme: Scheme,
 ) -> Counts:
     return workload.decode(arch, latent, dtype, device, chunk)
 
 
 def _encode(
-    arch: VAEArch, video: tuple[int, int, int], dtype: torch.dtype, device: str, chunk: int | None, scheme: Scheme
+    arch: VAEArch,
+    video: tuple[int, int, int],
+    dtype: torch.dtype,
+    device: str,
+    chunk: int | None,
+    scheme: Scheme,
 ) -> Counts:
     return workload.encode(arch, video, dtype, device, chunk)
-
-
-def sizes_of(model: Model, device: str) -> Mapping[str, PartSize]:
-    """Bytes of every part of a model."""
-    return model.sizes(device)

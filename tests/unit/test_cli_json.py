@@ -55,6 +55,7 @@ def clips(tmp_path, monkeypatch):
 
 ANSWERS = {
     "models nano": "defaults",
+    "plan nano --vram 8GB --size 64x64 --frames 5": "stages",
     "vocabulary lens": "axis",
     "extend ball --engine rules": "after",
     "inspect nano": "parts",

@@ -53,8 +53,8 @@ def test_no_compiler_is_imported_where_none_is_asked_for():
 
 STARTS = {
     "storyboard": "nowhere.txt", "decode": "nowhere.latents.safetensors", "vocabulary": "lens", "extend": "ball",
-    "models": "nothing", "download": "nano", "inspect": "nothing", "verify": "empty", "train": "broken.toml",
-    "curate": "folder", "caption": "folder --server http://localhost:1", "show": "empty", "measure": "empty",
+    "models": "nothing", "plan": "nothing", "download": "nano", "inspect": "nothing", "verify": "empty",
+    "train": "broken.toml", "curate": "folder", "caption": "folder --server http://localhost:1", "show": "empty", "measure": "empty",
     "drift": "empty", "eval": "broken.toml", "data survey": "folder", "generate": "ball --image nowhere.png",
     "image": "ball --camera sideways",
 }  # fmt: skip

@@ -30,6 +30,10 @@ WRONG = {
     "vocabulary": ["nothing", "lens --language xx"],
     "extend": ["", "ball --engine nowhere", "ball --image nowhere.png", "ball --language xx", "ball --seed x"],
     "models": ["nothing", "folder", f"{'x' * 5000}"],
+    "plan": [
+        "nothing", "nano --size 12", "nano --vram x", "nano --vram 8", "nano --ram -1GB", "nano --gpu RTX-4061",
+        "nano --memory ram", "nano --dtype int7", "nano --task t2w", "nano --device tpu", "nano --frames 0",
+    ],
     "download": ["nano", "nothing", "ti2v-5B --from nowhere"],
     "inspect": ["nothing", "empty", "folder", f"{'x' * 300}"],
     "convert": ["nowhere b --to comfy", "empty b --to comfy", "empty b --to nothing", "empty b"],

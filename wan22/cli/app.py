@@ -18,6 +18,7 @@ from wan22.cli.help import GroupedCommand, GroupedCommands
 from wan22.cli.image import image
 from wan22.cli.measure import measure
 from wan22.cli.models import download, models
+from wan22.cli.plan import plan
 from wan22.cli.show import show
 from wan22.cli.storyboard import storyboard
 from wan22.cli.train import train
@@ -34,7 +35,7 @@ app = typer.Typer(
 
 COMMANDS = {
     "Make": (generate, image, storyboard, decode, vocabulary, extend),
-    "Models": (models, download, inspect, convert, verify),
+    "Models": (models, plan, download, inspect, convert, verify),
     "Train": (train, curate, caption),
     "Look": (show, measure, drift, eval, doctor),
 }

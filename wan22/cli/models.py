@@ -67,6 +67,11 @@ def locate(row: Variant) -> Place:
     return _in_folder(folder, "cache") if folder is not None else Place("absent")
 
 
+def find_row(name: str) -> Variant:
+    """A row by catalogue name, hub id, or folder; of a model that need not be here."""
+    return _one(name)[0]
+
+
 def _one(name: str) -> tuple[Variant, Place]:
     """A row and its place by catalogue name, hub id, or folder."""
     name = ALIASES.get(name, name)

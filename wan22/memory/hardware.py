@@ -135,7 +135,11 @@ def of_card(name: str, host: int, free: int | None = None) -> Hardware:
         "cuda",
         known.memory * 2**30 if free is None else free,
         host,
-        {torch.bfloat16: known.bfloat16 * 1e12, torch.float16: known.bfloat16 * 1e12, torch.float32: known.tf32 * 1e12},
+        {
+            torch.bfloat16: known.bfloat16 * 1e12,
+            torch.float16: known.bfloat16 * 1e12,
+            torch.float32: known.tf32 * 1e12,
+        },
         known.bandwidth * 1e9,
         known.link * 1e9,
     )

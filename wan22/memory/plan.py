@@ -6,10 +6,8 @@ Pure decision: it is given what each stage counts to (workload.py), how large ea
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
-
-import torch
 
 from wan22.errors import DeviceError, choose
 from wan22.memory.hardware import HOST_SHARE, Hardware
@@ -36,9 +34,7 @@ class PartSize:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of the work: `calls` calls of one part. `counts` says what one call takes under a scheme; `once` calls
-    read the weights anew each time they are streamed.
-    """
+    """A stage of the work: `calls` calls of one part. `counts` says what one call takes under a scheme."""
 
     name: str
     part: str
@@ -62,6 +58,19 @@ class StagePlan:
     roof: float
     counts: Counts = field(repr=False)
     calls: int = 1
+
+    @property
+    def kept(self) -> str:
+        """The scheme in words, without what this part does not heed."""
+        vae, text = self.part == "vae", self.part in ("text", "audio")
+        return str(
+            replace(
+                self.scheme,
+                stream=self.scheme.stream and not vae,
+                chunk=None if vae or text else self.scheme.chunk,
+                host_history=self.scheme.host_history and vae,
+            )
+        )
 
     @property
     def peak(self) -> int:
@@ -116,7 +125,7 @@ class Plan:
             },
             "stages": [
                 {
-                    "name": stage.name, "part": stage.part, "scheme": str(stage.scheme), "why": stage.why,
+                    "name": stage.name, "part": stage.part, "scheme": stage.kept, "why": stage.why,
                     "weights": stage.weights, "activations": stage.activations, "peak": stage.peak,
                     "seconds": round(stage.seconds, 3), "roof": round(stage.roof, 3), "calls": stage.calls,
                     "tflop": round(stage.counts.total_flops * stage.calls / 1e12, 3),
@@ -136,12 +145,23 @@ def plan(
     """
     choose("memory plan", memory, CHOICES)
     if memory != "auto":
-        return _made(stages, sizes, hardware, _ordered(sizes, hardware, memory), dict.fromkeys(sizes, "as was asked"))
+        return _made(
+            stages, sizes, hardware, _ordered(sizes, hardware, memory), dict.fromkeys(sizes, "as was asked")
+        )
     together = dict.fromkeys(sizes, Scheme("device"))
     need = sum(size.whole for size in sizes.values()) + max(s.counts(Scheme("device")).peak for s in stages)
     if need <= hardware.room:
         return _made(stages, sizes, hardware, together, dict.fromkeys(sizes, "all parts fit together"))
-    return _apart(stages, sizes, hardware, f"all together take {_gb(need)}, and {_gb(hardware.room)} are free")
+    return _apart(
+        stages, sizes, hardware, f"all together take {_gb(need)}, and {_gb(hardware.room)} are free"
+    )
+
+
+def possible(stages: Sequence[Stage], sizes: Mapping[str, PartSize], hardware: Hardware) -> bool:
+    """Whether every stage fits by the smallest scheme; the answer comes with the first that does not."""
+    return all(
+        _resident(sizes[s.part], LADDER[-1]) + s.counts(LADDER[-1]).peak <= hardware.room for s in stages
+    )
 
 
 def _apart(stages: Sequence[Stage], sizes: Mapping[str, PartSize], hardware: Hardware, why: str) -> Plan:
@@ -158,7 +178,9 @@ def _apart(stages: Sequence[Stage], sizes: Mapping[str, PartSize], hardware: Har
             schemes[part] = rung
             if _resident(size, rung) + worst <= hardware.room:
                 break
-            said = [f"otherwise it takes {_gb(_resident(size, rung) + worst)}, and {_gb(hardware.room)} are free"]
+            said = [
+                f"otherwise it takes {_gb(_resident(size, rung) + worst)}, and {_gb(hardware.room)} are free"
+            ]
         reasons[part] = said[-1]
     return _made(stages, sizes, hardware, schemes, reasons)
 
@@ -253,6 +275,3 @@ def refuse(made: Plan) -> None:
 
 def _gb(number: float) -> str:
     return f"{number / 1e9:.1f} GB" if number >= 1e8 else f"{number / 1e6:.0f} MB"
-
-
-_ = torch  # dtypes of `Hardware.flops`

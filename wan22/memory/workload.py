@@ -78,12 +78,7 @@ def decode(
     """A VAE decoding latents (t, h, w), `chunk` frames at a time; each chunk of pixels is let go."""
 
     def at(frames: int) -> Counts:
-        network = meta_module(arch)
-        with metered(device) as meter:
-            meter.place(network, dtype)
-            for pixels in network.decode_stream(meter.empty(1, arch.z, frames, *latent[1:]), chunk=chunk):
-                del pixels
-        return meter.counts
+        return _decoding(arch, (frames, *latent[1:]), dtype, device, chunk)
 
     return _of_frames(at, latent[0], chunk)
 
@@ -94,11 +89,7 @@ def encode(
     """A VAE encoding pixels (T, H, W), `chunk` latent frames at a time; the pixels are on the device."""
 
     def at(frames: int) -> Counts:
-        network = meta_module(arch)
-        with metered(device) as meter:
-            meter.place(network, dtype)
-            network.encode(meter.empty(1, 3, 1 + (frames - 1) * arch.stride_time, *video[1:]), chunk=chunk)
-        return meter.counts
+        return _encoding(arch, (1 + (frames - 1) * arch.stride_time, *video[1:]), dtype, device, chunk)
 
     return _of_frames(at, (video[0] - 1) // arch.stride_time + 1, chunk)
 
@@ -106,8 +97,30 @@ def encode(
 def _of_frames(at: Callable[[int], Counts], frames: int, chunk: int | None) -> Counts:
     if chunk is None or frames <= _STEADY + 1:
         return at(frames)
-    fewer, more = at(_STEADY), at(_STEADY + 1)
-    return extrapolated(fewer, more, frames - _STEADY)
+    return extrapolated(at(_STEADY), at(_STEADY + 1), frames - _STEADY)
+
+
+@lru_cache(maxsize=64)
+def _decoding(
+    arch: VAEArch, latent: tuple[int, int, int], dtype: torch.dtype, device: str, chunk: int | None
+) -> Counts:
+    network = meta_module(arch)
+    with metered(device) as meter:
+        meter.place(network, dtype)
+        for pixels in network.decode_stream(meter.empty(1, arch.z, *latent), chunk=chunk):
+            del pixels
+    return meter.counts
+
+
+@lru_cache(maxsize=64)
+def _encoding(
+    arch: VAEArch, video: tuple[int, int, int], dtype: torch.dtype, device: str, chunk: int | None
+) -> Counts:
+    network = meta_module(arch)
+    with metered(device) as meter:
+        meter.place(network, dtype)
+        network.encode(meter.empty(1, 3, *video), chunk=chunk)
+    return meter.counts
 
 
 def _forward(arch: DiTArch, call: Forward, dtype: torch.dtype | DtypeOf, device: str) -> Counts:

@@ -1,0 +1,227 @@
+"""How parts are kept follows from what they take and what is there; what cannot be is refused with what would."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.unit.tiny import tiny_speech_variant, tiny_variant
+from wan22.assembly import FLOAT32
+from wan22.catalog import VARIANTS
+from wan22.errors import DeviceError, OptionError
+from wan22.memory.hardware import (
+    CARDS,
+    CONTEXT,
+    GB,
+    Hardware,
+    card,
+    measured,
+    of_card,
+    of_memory,
+    parse_bytes,
+)
+from wan22.memory.meter import Counts
+from wan22.memory.plan import PartSize, Stage, plan, refuse
+from wan22.models.meta import meta_module
+from wan22.planning import Model, PartDtype, advised, part_size, plan_job, stages_of
+from wan22.request import resolve
+from wan22.types import Audio, Request
+
+BF16 = torch.bfloat16
+SIZES = {
+    "high": PartSize(30, 2, 29),
+    "low": PartSize(30, 2, 29),
+    "text": PartSize(11, 1, 9),
+    "vae": PartSize(1, 1),
+}
+
+
+def hardware(free, host, device="cuda"):
+    reserve = CONTEXT if device == "cuda" else 0
+    return Hardware("a card", device, free + reserve, host, {BF16: 1e12, torch.float32: 5e11}, 1e11)
+
+
+def stages(forward=10, decode=20, chunked=4, history=3):
+    def of(plain, small, of_scheme):
+        return lambda scheme: Counts(
+            small if of_scheme(scheme) else plain, {("matmul", BF16): 1e9}, 10, 10**6
+        )
+
+    low = of(forward, chunked, lambda s: s.chunk)
+    return [
+        Stage("text", "text", of(1, 1, bool)),
+        Stage("high", "high", low, 40),
+        Stage("low", "low", low, 40),
+        Stage("decode", "vae", of(decode, history, lambda s: s.host_history)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("free", "host", "high", "vae"),
+    [
+        (92, 0, ("device", False, False), ("device", False, False)),
+        (91, 100, ("host", False, False), ("host", False, False)),
+        (91, 0, ("disk", False, False), ("disk", False, False)),
+        (39, 100, ("host", False, True), ("host", False, False)),
+        (20, 100, ("host", True, True), ("host", False, True)),
+        (
+            6,
+            40,
+            ("host", True, True),
+            ("host", False, True),
+        ),  # beside one expert, the host has room for the VAE
+    ],
+)
+def test_the_fastest_scheme_that_fits_is_taken(free, host, high, vae):
+    made = plan(stages(), SIZES, hardware(free, host))
+    assert made.fits and made.peak <= free
+    found = [(s.rest, s.stream, s.chunk is not None) for s in (made.schemes["high"], made.schemes["vae"])]
+    assert found == [high, vae]
+    assert made.host <= host
+
+
+def test_on_the_cpu_nothing_waits_beside_it():
+    made = plan(stages(), SIZES, hardware(50, 50, "cpu"))
+    assert made.fits and {scheme.rest for scheme in made.schemes.values()} == {"disk"} and made.host == 0
+
+
+@pytest.mark.parametrize("memory", ["device", "host", "disk", "stream"])
+def test_an_order_is_followed_and_said_to_be_too_large(memory):
+    made = plan(stages(), SIZES, hardware(6, 1000), memory)
+    assert {s.rest for s in made.schemes.values()} == {"host" if memory == "stream" else memory}
+    assert made.fits == (memory == "stream")
+    with pytest.raises(OptionError, match=r"'ram'.*auto, device, host, disk, stream"):
+        plan(stages(), SIZES, hardware(5, 5), "ram")
+
+
+def test_what_fits_in_no_way_is_refused_with_its_numbers():
+    made = plan(stages(), SIZES, hardware(3 * GB, 0))
+    refuse(made)
+    sizes = {name: PartSize(*(GB * n for n in (s.whole, s.streamed, s.passing))) for name, s in SIZES.items()}
+    made = plan(stages(4 * GB, 4 * GB, 4 * GB, 3 * GB), sizes, hardware(5 * GB, 0))
+    with pytest.raises(
+        DeviceError, match=r"high takes 6\.0 GB \(2\.0 GB of weights, 4\.0 GB .* 5\.0 GB are free"
+    ):
+        refuse(made)
+
+
+def test_time_is_that_of_the_arithmetic_or_of_the_way_of_the_weights():
+    quick = plan(stages(), SIZES, hardware(92, 0))
+    one = next(stage for stage in quick.stages if stage.name == "high")
+    assert one.seconds == pytest.approx(40 * (1e9 / 1e12 / 0.8 + 1e6 / (1e11 * 0.85)))
+    assert one.roof == pytest.approx(40 * 1e9 / 1e12 / one.seconds)
+    huge = {name: PartSize(s.whole, s.streamed, s.passing * 10**10) for name, s in SIZES.items()}
+    slow = plan(stages(), huge, hardware(6, 100))
+    assert next(s for s in slow.stages if s.name == "high").seconds == pytest.approx(40 * 29e10 / 25e9)
+
+
+def test_cards_are_known_by_their_names():
+    for name in CARDS:
+        assert (
+            card(name)[0]
+            == card(f"NVIDIA GeForce {name}")[0]
+            == card(name.lower().replace(" ", "-"))[0]
+            == name
+        )
+    assert card("NVIDIA H100 80GB HBM3")[0] == "H100"
+    assert card("NVIDIA GeForce RTX 4070 Ti SUPER")[0] == "RTX 4070 Ti SUPER"
+    assert of_card("rtx4090", 5).free == 24 * 2**30
+    with pytest.raises(OptionError, match=r"'RTX 4061'.*RTX 4060"):
+        card("RTX 4061")
+    with pytest.raises(OptionError, match="give --vram"):
+        card("")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("8GB", 8 * 10**9),
+        ("8 GiB", 8 * 2**30),
+        ("8000MB", 8 * 10**9),
+        ("0.5tb", 5 * 10**11),
+        (" 16g ", 16 * 10**9),
+    ],
+)
+def test_sizes_have_units(text, size):
+    assert parse_bytes(text, "--vram") == size
+
+
+@pytest.mark.parametrize("text", ["8", "GB", "", "-8GB", "0GB", "8 GX", "8,5GB", "nan GB"])
+def test_other_sizes_are_refused(text):
+    with pytest.raises(OptionError, match="--vram must be a size with its unit, such as 8GB"):
+        parse_bytes(text, "--vram")
+
+
+def test_a_cpu_is_measured():
+    flops, bandwidth = measured()
+    assert min(flops.values()) > 1e7 and bandwidth > 1e6
+
+
+def test_the_bytes_of_a_part_are_those_of_its_tensors():
+    arch = VARIANTS["s2v-14B"].dit
+    whole = sum(
+        p.numel() * (4 if any(part in name for part in FLOAT32) else 2)
+        for name, p in meta_module(arch).named_parameters()
+    )
+    size = part_size(arch, PartDtype(BF16), "cuda")
+    assert size.whole == whole and size.passing < whole
+    assert size.streamed < 0.1 * whole
+    vae = part_size(VARIANTS["ti2v-5B"].vae, torch.float32, "cuda")
+    assert vae.passing == 0 and vae.whole == vae.streamed
+
+
+def image():
+    return np.zeros((32, 48, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("image_kind", "given", "names"),
+    [
+        (None, {}, ["text", "high", "low", "decode"]),
+        ("known", {"image": image()}, ["text", "condition", "high", "low", "decode"]),
+        ("channels", {"image": image()}, ["text", "condition", "high", "low", "decode"]),
+        (None, {"frames": 17}, ["text", "condition", "high", "low", "decode"]),  # a chain of clips
+    ],
+)
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_the_stages_of_a_job(image_kind, given, names, device):
+    row = tiny_variant(image_kind)
+    job = resolve(Request(prompt="a ball", **given), row)
+    model = Model(row, torch.float32)
+    found = list(stages_of(job, model, device, 5))
+    assert [stage.name for stage in found] == names
+    assert (
+        sum(s.calls for s in found if s.part in ("high", "low")) == 4 * job.canvas.clips
+    )  # both branches in a batch
+    made = plan_job(job, model, hardware(GB, GB, device))
+    assert made.fits and {s.rest for s in made.schemes.values()} == {"device"}
+    assert 0 < made.peak < 10**7
+    assert made.as_json()["stages"][0]["name"] == "text"
+
+
+def test_the_stages_of_speech():
+    row = tiny_speech_variant()
+    audio = Audio(np.ones(32_000, np.float32), 16_000)
+    job = resolve(Request(prompt="a ball", image=image(), audio=audio), row)
+    found = list(stages_of(job, Model(row, torch.float32, audio=1000), "cuda", 5))
+    assert [s.name for s in found] == ["text", "condition", "condition", "audio", "dit", "decode"]
+    assert plan_job(job, Model(row, torch.float32, audio=1000), hardware(GB, GB)).fits
+
+
+def test_the_smallest_change_that_fits_is_advised():
+    row, request = tiny_variant(None), Request(prompt="a ball", size=(256, 256), frames=9)
+    model = Model(row, torch.float32)
+    need = plan_job(resolve(request, row), model, hardware(GB, 0)).worst
+    room = need.activations // 2 + 400_000
+    made = plan_job(resolve(request, row), model, hardware(room, 0), "device")
+    assert not made.fits
+    told = advised(made, request, model, "device")
+    assert told.advice.endswith("would fit")
+    small = advised(plan_job(resolve(request, row), model, hardware(1000, 0)), request, model)
+    assert not small.fits and small.advice == ""
+    with pytest.raises(DeviceError, match="take another device or a smaller model"):
+        refuse(small)
+
+
+def test_a_card_that_is_not_known_by_name_is_its_memory():
+    made = of_memory(8 * GB, 16 * GB)
+    assert (made.free, made.host, made.room) == (8 * GB, 16 * GB, 8 * GB - CONTEXT)
