@@ -55,8 +55,8 @@ STARTS = {
     "storyboard": "nowhere.txt", "decode": "nowhere.latents.safetensors", "vocabulary": "lens", "extend": "ball",
     "models": "nothing", "plan": "nothing", "download": "nano", "inspect": "nothing", "verify": "empty",
     "train": "broken.toml", "curate": "folder", "caption": "folder --server http://localhost:1", "show": "empty",
-    "measure": "empty", "drift": "empty", "eval": "broken.toml", "data survey": "folder", "generate": "ball --image nowhere.png",
-    "image": "ball --camera sideways",
+    "measure": "empty", "drift": "empty", "eval": "broken.toml", "data survey": "folder",
+    "generate": "ball --image nowhere.png", "image": "ball --camera sideways",
 }  # fmt: skip
 """What each command finds out before it needs a network."""
 
