@@ -17,11 +17,12 @@ from wan22.arch import DiTArch, UMT5Arch, VAEArch
 from wan22.assembly import EMBEDDING, FLOAT32, ON_HOST, STREAMED
 from wan22.canvas import Canvas
 from wan22.catalog import Variant
+from wan22.codec import WHOLE_LATENTS, Codec
 from wan22.denoiser import BATCH_TOKENS
 from wan22.errors import RequestError
 from wan22.memory import workload
 from wan22.memory.hardware import Hardware
-from wan22.memory.meter import Counts
+from wan22.memory.meter import Counts, metered
 from wan22.memory.plan import PartSize, Plan, Stage, plan, possible
 from wan22.memory.scheme import Scheme
 from wan22.models.meta import meta_module
@@ -29,9 +30,6 @@ from wan22.request import Job, resolve
 from wan22.types import Request
 
 Arch = DiTArch | VAEArch | UMT5Arch
-
-WHOLE_LATENTS = 4096
-"""Positions of latents up to which the VAE works on a video at once."""
 
 SMALL = 200_000_000
 """Parameters up to which a model counts as small: float32 on the CPU, both guidance branches in one batch."""
@@ -72,11 +70,6 @@ class Model:
         """Bytes of every part."""
         found = {name: part_size(*self.part(name), device) for name in (*self.variant.experts, "vae", "text")}
         return found | ({"audio": PartSize(self.audio, self.audio)} if self.audio else {})
-
-
-def chunk_of(positions: int) -> int | None:
-    """Latent frames that the VAE takes at a time, of a video with so many positions of latents: one, or all."""
-    return None if positions <= WHOLE_LATENTS else 1
 
 
 @lru_cache(maxsize=64)
@@ -184,13 +177,7 @@ def stages_of(job: Job, model: Model, device: str, tokens: int) -> Iterator[Stag
     yield from _conditions(job, model, device)
     yield from _experts(job, model, device, tokens)
     arch, dtype = model.part("vae")
-    latent = _decoded(job)
-    yield Stage(
-        "decode",
-        "vae",
-        partial(_decode, arch, latent, dtype, device, chunk_of(math.prod(latent))),
-        job.canvas.clips,
-    )
+    yield Stage("decode", "vae", partial(_decode, arch, _decoded(job), dtype, device), job.canvas.clips)
 
 
 def _conditions(job: Job, model: Model, device: str) -> Iterator[Stage]:
@@ -199,8 +186,7 @@ def _conditions(job: Job, model: Model, device: str) -> Iterator[Stage]:
     width, height = job.canvas.draw
     for frames, calls in _encoded(job):
         video = frames, height, width
-        chunk = chunk_of(math.ceil(math.prod(video) / 256))
-        yield Stage("condition", "vae", partial(_encode, arch, video, dtype, device, chunk), calls)
+        yield Stage("condition", "vae", partial(_encode, arch, video, dtype, device), calls)
     if model.audio and job.request.audio is not None:
         yield Stage("audio", "audio", lambda scheme: Counts())
 
@@ -268,22 +254,45 @@ def _forward(arch: DiTArch, call: workload.Forward, dtype: PartDtype, device: st
 
 
 def _decode(
-    arch: VAEArch,
-    latent: tuple[int, int, int],
-    dtype: torch.dtype,
-    device: str,
-    chunk: int | None,
-    scheme: Scheme,
+    arch: VAEArch, latent: tuple[int, int, int], dtype: torch.dtype, device: str, scheme: Scheme
 ) -> Counts:
-    return workload.decode(arch, latent, dtype, device, chunk)
+    """A VAE decoding latents (t, h, w), as `codec.py` does it; each part of the pixels is let go."""
+    at = partial(_decoding, arch, latent[1:], dtype, device, scheme.host_history)
+    return at(latent[0]) if math.prod(latent) <= WHOLE_LATENTS else workload.of_frames(at, latent[0])
 
 
 def _encode(
-    arch: VAEArch,
-    video: tuple[int, int, int],
-    dtype: torch.dtype,
-    device: str,
-    chunk: int | None,
-    scheme: Scheme,
+    arch: VAEArch, video: tuple[int, int, int], dtype: torch.dtype, device: str, scheme: Scheme
 ) -> Counts:
-    return workload.encode(arch, video, dtype, device, chunk)
+    """A VAE encoding pixels (T, H, W), which are on the host, as `codec.py` does it."""
+    frames = (video[0] - 1) // arch.stride_time + 1
+    at = partial(_encoding, arch, video[1:], dtype, device, scheme.host_history)
+    return at(frames) if math.prod(video) <= WHOLE_LATENTS * 256 else workload.of_frames(at, frames)
+
+
+@lru_cache(maxsize=64)
+def _decoding(
+    arch: VAEArch, side: tuple[int, int], dtype: torch.dtype, device: str, host_history: bool, frames: int
+) -> Counts:
+    network = meta_module(arch)
+    with metered(device) as meter:
+        meter.place(network, dtype)
+        codec = Codec(meter.device, host_history=host_history)
+        for pixels in codec.decode(network, meter.empty(1, arch.z, frames, *side)):
+            del pixels
+    return meter.counts
+
+
+@lru_cache(maxsize=64)
+def _encoding(
+    arch: VAEArch, side: tuple[int, int], dtype: torch.dtype, device: str, host_history: bool, frames: int
+) -> Counts:
+    network = meta_module(arch)
+    shape = 1, 3, 1 + (frames - 1) * arch.stride_time, *side
+    with metered(device) as meter:
+        meter.place(network, dtype)
+        video = (
+            torch.empty(shape) if device != "cpu" else meter.empty(*shape)
+        )  # the host's memory stays untouched
+        Codec(meter.device, host_history=host_history).encode(network, video)
+    return meter.counts

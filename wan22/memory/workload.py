@@ -11,7 +11,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from wan22.arch import DiTArch, UMT5Arch, VAEArch
+from wan22.arch import DiTArch, UMT5Arch
 from wan22.memory.meter import Counts, Meter, extrapolated, metered
 from wan22.models.dit import PATCH, NoiseLevels, WanDiT
 from wan22.models.meta import meta_module
@@ -72,55 +72,11 @@ def forward(arch: DiTArch, call: Forward, dtype: torch.dtype | DtypeOf, device: 
     )
 
 
-def decode(
-    arch: VAEArch, latent: tuple[int, int, int], dtype: torch.dtype, device: str, chunk: int | None
-) -> Counts:
-    """A VAE decoding latents (t, h, w), `chunk` frames at a time; each chunk of pixels is let go."""
-
-    def at(frames: int) -> Counts:
-        return _decoding(arch, (frames, *latent[1:]), dtype, device, chunk)
-
-    return _of_frames(at, latent[0], chunk)
-
-
-def encode(
-    arch: VAEArch, video: tuple[int, int, int], dtype: torch.dtype, device: str, chunk: int | None
-) -> Counts:
-    """A VAE encoding pixels (T, H, W), `chunk` latent frames at a time; the pixels are on the device."""
-
-    def at(frames: int) -> Counts:
-        return _encoding(arch, (1 + (frames - 1) * arch.stride_time, *video[1:]), dtype, device, chunk)
-
-    return _of_frames(at, (video[0] - 1) // arch.stride_time + 1, chunk)
-
-
-def _of_frames(at: Callable[[int], Counts], frames: int, chunk: int | None) -> Counts:
-    if chunk is None or frames <= _STEADY + 1:
-        return at(frames)
-    return extrapolated(at(_STEADY), at(_STEADY + 1), frames - _STEADY)
-
-
-@lru_cache(maxsize=64)
-def _decoding(
-    arch: VAEArch, latent: tuple[int, int, int], dtype: torch.dtype, device: str, chunk: int | None
-) -> Counts:
-    network = meta_module(arch)
-    with metered(device) as meter:
-        meter.place(network, dtype)
-        for pixels in network.decode_stream(meter.empty(1, arch.z, *latent), chunk=chunk):
-            del pixels
-    return meter.counts
-
-
-@lru_cache(maxsize=64)
-def _encoding(
-    arch: VAEArch, video: tuple[int, int, int], dtype: torch.dtype, device: str, chunk: int | None
-) -> Counts:
-    network = meta_module(arch)
-    with metered(device) as meter:
-        meter.place(network, dtype)
-        network.encode(meter.empty(1, 3, *video), chunk=chunk)
-    return meter.counts
+def of_frames(at: Callable[[int], Counts], frames: int) -> Counts:
+    """Counts of a stream of latent frames, from those of few."""
+    return (
+        at(frames) if frames <= _STEADY + 1 else extrapolated(at(_STEADY), at(_STEADY + 1), frames - _STEADY)
+    )
 
 
 def _forward(arch: DiTArch, call: Forward, dtype: torch.dtype | DtypeOf, device: str) -> Counts:
