@@ -2,6 +2,7 @@
 
     python -m bench.random_model ti2v-5B /somewhere/random-5b
     python -m bench.random_model t2v-A14B /somewhere/random-14b --one-expert
+    python -m bench.random_model ti2v-5B /somewhere/random-5b-q4.gguf --gguf
 
 Weights are bfloat16, of about unit gain. They take as much disk as the real ones: 24 GB for ti2v-5B, 69 GB for
 t2v-A14B (41 GB with --one-expert, whose low-noise expert is the same file).
@@ -74,13 +75,62 @@ def write_part(path: Path, arch: Arch) -> None:
     write_safetensors(path, infos, draw, {})
 
 
+def write_gguf(path: Path, arch: DiTArch) -> None:
+    """Write a transformer of these sizes as a GGUF file: the matrices of its blocks in Q4_K, all else in float16."""
+    import gguf
+    import numpy as np
+
+    kind = gguf.GGMLQuantizationType.Q4_K
+    width, nbytes = gguf.GGML_QUANT_SIZES[kind]
+    rng = np.random.default_rng(0)
+    blocks = rng.integers(0, 256, (_TILE // width, nbytes), dtype=np.uint8)
+    # The first two numbers of a block scale all others: a random one could be infinite.
+    blocks[:, :4] = np.array([2e-5, 2e-4], dtype=np.float16).view(np.uint8)
+    numbers = rng.normal(size=_TILE).astype(np.float16)
+    writer = gguf.GGUFWriter(path, "wan")
+    shapes = {name: tuple(tensor.shape) for name, tensor in meta_module(arch).state_dict().items()}
+    packed = {
+        name
+        for name, shape in shapes.items()
+        if name.startswith("blocks.") and len(shape) == 2 and not shape[1] % width
+    }
+    for name, shape in shapes.items():
+        if len(shape) > 4:  # GGUF has four axes at most
+            writer.add_array(f"comfy.gguf.orig_shape.{name}", list(shape))
+        flat = shape if len(shape) <= 4 else (shape[0], torch.Size(shape[1:]).numel())
+        count = torch.Size(shape).numel()
+        if name in packed:
+            stored = (*shape[:-1], shape[-1] // width * nbytes)
+            writer.add_tensor_info(name, stored, np.dtype(np.uint8), count // width * nbytes, kind)
+        else:
+            writer.add_tensor_info(name, flat, np.dtype(np.float16), 2 * count)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    for name, shape in shapes.items():
+        count = torch.Size(shape).numel()
+        if name in packed:
+            rows = np.resize(blocks, (count // width, nbytes))
+            writer.write_tensor_data(rows)
+        else:
+            fan = torch.Size(shape[1:]).numel() if len(shape) > 1 else 1
+            writer.write_tensor_data(np.resize(numbers * np.float16(0.3 / fan**0.5), count))
+    writer.close()
+
+
 def main() -> None:
     """Read the command line and write the model."""
     parser = argparse.ArgumentParser(prog="python -m bench.random_model", description=__doc__)
     parser.add_argument("model", choices=sorted(VARIANTS))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--one-expert", action="store_true", help="both experts are one file")
+    parser.add_argument(
+        "--gguf", action="store_true", help="one transformer as a GGUF file, instead of a folder"
+    )
     options = parser.parse_args()
+    if options.gguf:
+        write_gguf(options.folder, VARIANTS[options.model].dit)
+        return
     write_model(options.folder, VARIANTS[options.model], one_expert=options.one_expert)
 
 
