@@ -9,6 +9,7 @@ One line: the highest resident memory of each phase and of the whole process, an
 import argparse
 import json
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -43,12 +44,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     for event in engine.generate(request):
         if isinstance(event, Phase):
             close()
+            print(f"{phase}: {phases[phase] / 1e9:.2f} GB, {seconds[phase]} s", file=sys.stderr, flush=True)
             phase, start = event.name, time.perf_counter()
             reset_peak()
         elif isinstance(event, Frames):
             frames += len(event.frames)
         elif isinstance(event, Progress):
-            print(f"step {event.index} of {event.steps}: {event.seconds:.1f} s", flush=True)
+            print(f"step {event.index} of {event.steps}: {event.seconds:.1f} s", file=sys.stderr, flush=True)
     close()
     return {
         "model": Path(options.model).name,

@@ -18,7 +18,9 @@ ASK = Request(prompt=PROMPT, seed=0, frames=5, size=(48, 32), steps=2)
 def row():
     tiny = tiny_variant(None, vocab=16)
     dit = replace(tiny.dit, dim=256, ffn_dim=512, layers=2)  # rows that Q4_K can hold
-    return replace(tiny, experts=("dit",), boundary=None, dit=dit, defaults=replace(tiny.defaults, guidance=(3.0, 3.0)))
+    return replace(
+        tiny, experts=("dit",), boundary=None, dit=dit, defaults=replace(tiny.defaults, guidance=(3.0, 3.0))
+    )
 
 
 @pytest.fixture(scope="module")
