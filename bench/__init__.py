@@ -5,5 +5,6 @@
 
 `cases.py` says what is compared, `measure.py` how, `__main__.py` prints it. The peers are development dependencies.
 Commands of their own: `bench.clips` (what a clip of a long video costs), `bench.long` (memory and sync of ten minutes),
-`bench.quality` and `bench.speech` (what the embedded models draw).
+`bench.quality` and `bench.speech` (what the embedded models draw), `bench.gpu` (a GPU in a few minutes) and
+`bench.kernels` (Triton, without a GPU).
 """
