@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from wan22.memory.device import tf32_convolutions
 from wan22.memory.history import HostHistory
 from wan22.models.vae import History
 
@@ -26,7 +27,7 @@ class Codec:
 
     def encode(self, vae: nn.Module, video: Float[Tensor, "b 3 T H W"]) -> Float[Tensor, "b c t h w"]:
         """Encode pixels in [-1, 1] to normalised latents, float32. The video may be on the CPU."""
-        with torch.inference_mode():
+        with torch.inference_mode(), tf32_convolutions():
             if math.prod(video.shape[2:]) <= WHOLE_LATENTS * 256:
                 return vae.encode(video.to(self._device)).float()
             vae.check(video)
@@ -43,7 +44,7 @@ class Codec:
             z = latents.to(self._device)
             stream = vae.decode_stream(z, chunk=None if whole else 1, history=history)
             while True:
-                with torch.inference_mode():
+                with torch.inference_mode(), tf32_convolutions():
                     part = next(stream, None)
                 if part is None:
                     return

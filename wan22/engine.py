@@ -33,7 +33,7 @@ from wan22.conditioning.text import Context, Tokenizer
 from wan22.denoiser import Denoiser, contexts, keep_known, like
 from wan22.errors import CheckpointError, DecodeError, DeviceError, OptionError
 from wan22.library import Parts, open_model
-from wan22.memory.device import free_memory, pick_device, pick_dtype, wait
+from wan22.memory.device import channels_last, free_memory, pick_device, pick_dtype, pick_vae_dtype, wait
 from wan22.memory.fallback import Fallback
 from wan22.memory.placement import Load, Placement
 from wan22.memory.precision import pick_compute_dtype, pick_keep
@@ -263,12 +263,11 @@ class Engine:
         """Encode pixels (b, 3, T, H, W) in [-1, 1] by the VAE to normalised latents (b, c, t, h, w), float32."""
         return self._fallback.run("vae", lambda: self._codec().encode(self.vae(), video))
 
-    def _decode(self, latents: Tensor) -> Iterator[Tensor]:
-        """Decode latents (1, c, t, h, w) and yield pixels (3, T, H, W)."""
-        return self._fallback.stream("vae", lambda: self._codec().decode(self.vae(), latents))
-
     def _codec(self) -> Codec:
         return Codec(self.device, host_history=self._placement.scheme("vae").host_history)
+
+    def _decode(self, latents: Tensor) -> Iterator[Tensor]:
+        return self._fallback.stream("vae", lambda: self._codec().decode(self.vae(), latents))
 
     def _told(self) -> Events:
         """What is to be said of a device that ran out of memory."""
@@ -408,6 +407,7 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
     dtype: str = "auto",
     compute_dtype: str = "auto",
     quantize: str | None = None,
+    vae_dtype: str = "float32",
     memory: str = "auto",
     attention: str = "auto",
     compile: bool = False,
@@ -427,6 +427,7 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
         multiply bfloat16.
     quantize: "fp8", "int8" or "int4" quantises the large matrices while they load, and multiplies in 8 bits where the
         device can; "fp8-weights" and "int8-weights" do not. What is quantised in the files stays as it is.
+    vae_dtype: what the VAE computes in: "float32" (on CUDA its products are in TF32), or "bfloat16" in half the memory.
     memory: how parts are kept: "device", "host" or "disk" until they are needed whole, "stream" block by block, or
         "auto" from what is free.
     attention: the backend of the transformers' attention (`ops.attention.ATTENTION`): "auto", "sdpa", "flash", "sage",
@@ -450,8 +451,8 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
     attend = open_attention(attention, where, compute, dit.dim // dit.heads)
     if compile and (why := why_no_compiler(where)):
         raise OptionError(f"compile cannot be used: {why}")
-    # The VAE is float32 in the official release, whatever the rest is.
-    dtypes = {part: torch.float32 if part == "vae" else held for part in arches}
+    pixels = pick_vae_dtype(vae_dtype)
+    dtypes = {part: pixels if part == "vae" else held for part in arches}
     host = torch.device("cpu")
     source = {**found.parts, **given}
     computes = {"keep": keep, "attention": attend, "compiled": compile}
@@ -467,6 +468,8 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
     on_host = free_memory(host)
     schemes = choose(sizes, where.type, free_memory(where), on_host, memory)
     loaders: dict[str, Callable[[torch.device], nn.Module]] = dict(read)
+    if where.type == "cuda":
+        loaders["vae"] = lambda place: channels_last(read["vae"](place))
     if found.variant.speech is not None:
         loaders["audio"] = partial(load_audio_encoder, found.parts["audio"])
     weights = {part: assembly.source_fingerprint(source[part]) for part in loaders}
@@ -487,6 +490,7 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
         **({"attention": attention} if attention != "auto" else {}),
         **({"compile": True} if compile else {}),
         **({"quantize": quantize} if keep.quantize else {}),
+        **({"vae_dtype": "bfloat16"} if pixels == torch.bfloat16 else {}),
     }
     engine._use(fitted)
     return engine

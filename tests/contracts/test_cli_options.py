@@ -6,7 +6,7 @@ from wan22.cli.app import program
 
 COMMANDS = program().commands
 
-MACHINE = "--device --compute-dtype --dtype --memory --quantize --model"
+MACHINE = "--device --compute-dtype --dtype --memory --quantize --model --vae-dtype"
 PARTS = "--dit --high --low --text --tokenizer --vae"
 DENOISING = "--attention --compile"
 SAMPLING = (

@@ -129,6 +129,7 @@ def test_every_number_of_a_request_has_its_rule():
 def test_choices_are_those_that_are_read():
     from wan22.cli.generate import TASKS
     from wan22.media.encoding import CODECS, QUALITIES
+    from wan22.memory.device import VAE_DTYPES
     from wan22.memory.precision import QUANTIZE
     from wan22.memory.scheme import CHOICES
     from wan22.ops.attention import attention_names
@@ -140,6 +141,7 @@ def test_choices_are_those_that_are_read():
     assert set(fields.CHOICES["codec"]) == set(CODECS)
     assert fields.CHOICES["memory"] == CHOICES
     assert fields.CHOICES["quantize"] == QUANTIZE
+    assert fields.CHOICES["vae_dtype"] == VAE_DTYPES
     assert fields.CHOICES["attention"] == attention_names()
 
 

@@ -4,11 +4,22 @@ import weakref
 
 import pytest
 import torch
+from unit.tiny import write_tiny
 
+import wan22
 from wan22.errors import DeviceError, OptionError
-from wan22.memory.device import devices, free_memory, pick_device, pick_dtype, wait
+from wan22.memory.device import (
+    channels_last,
+    devices,
+    free_memory,
+    pick_device,
+    pick_dtype,
+    tf32_convolutions,
+    wait,
+)
 from wan22.memory.placement import Placement
 from wan22.memory.scheme import Scheme, choose
+from wan22.types import Frames, Request
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 SIZES = {"high": 30, "low": 30, "vae": 10, "text": 10}
@@ -151,3 +162,40 @@ def test_precision_follows_size_and_device():
     for wrong in ("int8", torch.int8):
         with pytest.raises(DeviceError, match=r"unknown dtype 'int8'\. Known: auto, float32"):
             pick_dtype(wrong, CPU, small=True)
+
+
+def test_the_precision_of_the_vae_is_said_and_what_was_set_comes_back():
+    conv = torch.backends.cudnn.conv
+    before = conv.fp32_precision
+    conv.fp32_precision = "ieee"
+    try:
+        with tf32_convolutions():
+            assert conv.fp32_precision == "tf32"
+        assert conv.fp32_precision == "ieee"
+    finally:
+        conv.fp32_precision = before
+
+
+def test_channels_come_last_in_memory_and_nothing_else_changes():
+    from torch import nn
+
+    part = nn.Sequential(nn.Conv3d(4, 6, 3), nn.Flatten(2, 3), nn.Conv2d(6, 2, 1))
+    x = torch.randn(1, 4, 3, 4, 4)
+    expected = part(x)
+    channels_last(part)
+    assert part[0].weight.is_contiguous(memory_format=torch.channels_last_3d)
+    assert part[2].weight.is_contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(part(x), expected, atol=1e-5)
+
+
+def test_the_vae_may_compute_in_bfloat16_and_the_recipe_says_so(tmp_path):
+    engine = wan22.load(write_tiny(tmp_path / "tiny"), device="cpu", vae_dtype="bfloat16")
+    assert {p.dtype for p in engine.vae().parameters()} == {torch.bfloat16}
+    request = Request(prompt="a red ball", frames=5, size=(48, 32), steps=1)
+    assert engine.recipe(request)["vae_dtype"] == "bfloat16"
+    events = list(engine.generate(request))
+    assert sum(len(event.frames) for event in events if isinstance(event, Frames)) == 5
+    plain = wan22.load(tmp_path / "tiny", device="cpu")
+    assert "vae_dtype" not in plain.recipe(request)
+    with pytest.raises(OptionError, match="float32 or bfloat16, not in 'float16'"):
+        wan22.load(tmp_path / "tiny", device="cpu", vae_dtype="float16")

@@ -149,6 +149,8 @@ def _machine(machine: dict[str, Any]) -> Iterator[str]:
     yield f"platform     {machine['platform']}, {machine['threads']} threads, {gigabytes(machine['memory'])} memory"
     for name, free in machine["devices"].items():
         yield f"device       {name}, {gigabytes(free)} free"
+    tf32 = " (its products in TF32)" if any(name.startswith("cuda") for name in machine["devices"]) else ""
+    yield f"vae          computes in float32{tf32}; --vae-dtype bfloat16 takes half the memory"
     for folder, free in machine["disk"].items():
         yield f"disk         {gigabytes(free)} free at {folder}"
 

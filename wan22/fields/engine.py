@@ -25,10 +25,10 @@ def _option(name: str, help: str, **more: Any) -> Field:
 PARTS = ("high", "low", "dit", "vae", "text", "tokenizer")
 """The parts of a model that can be named by file; a field each."""
 
-OPTIONS = ("device", "dtype", "compute_dtype", "quantize", "memory", "attention", "compile")
+OPTIONS = ("device", "dtype", "compute_dtype", "quantize", "vae_dtype", "memory", "attention", "compile")
 """The keywords of `wan22.load` that say how the engine works; a field each."""
 
-REPEATED = ("dtype", "quantize", "attention")
+REPEATED = ("dtype", "quantize", "vae_dtype", "attention")
 """Those that change numbers: a recipe says them, and `--from` repeats them."""
 
 FIELDS: tuple[Field, ...] = (
@@ -75,6 +75,13 @@ FIELDS: tuple[Field, ...] = (
         metavar="KIND",
         shown_default="none",
         foreign=("quantization", "quant", "fp8", "int8", "int4", "load-in-8bit", "load-in-4bit", "quantize-weights"),
+    ),
+    _option(
+        "vae_dtype",
+        "What the VAE computes in: float32 (its products in TF32 on CUDA) or bfloat16, in half the memory.",
+        metavar="T",
+        shown_default="float32",
+        foreign=("fp32-vae", "fp16-vae", "bf16-vae", "vae-precision", "vae-fp32"),
     ),
     _option(
         "memory",

@@ -1,9 +1,14 @@
 """What this machine has: devices, dtypes, free memory."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
 import psutil
 import torch
+from torch import nn
 
-from wan22.errors import DeviceError
+from wan22.errors import DeviceError, OptionError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -48,6 +53,42 @@ def pick_dtype(name: str | torch.dtype, device: torch.device, small: bool) -> to
     if name == "float16" and device.type == "cpu":
         raise DeviceError("float16 is not usable on the CPU; take bfloat16 or float32")
     return DTYPES[name]
+
+
+VAE_DTYPES = ("float32", "bfloat16")
+
+
+def pick_vae_dtype(name: str | torch.dtype) -> torch.dtype:
+    """Turn a name into the dtype of the VAE, whose official release is float32 whatever the rest is."""
+    name = str(name).removeprefix("torch.")
+    name = _SHORT.get(name, name)
+    if name not in VAE_DTYPES:
+        raise OptionError(f"the VAE computes in {' or '.join(VAE_DTYPES)}, not in {name!r} (vae_dtype)")
+    return DTYPES[name]
+
+
+@contextmanager
+def tf32_convolutions() -> Generator[None]:
+    """Within, CUDA multiplies float32 in convolutions as TF32: 10 bits of mantissa, added up in float32.
+
+    It is said here because the default differs between versions of PyTorch and cuDNN, by five times the speed. Other
+    devices have no TF32.
+    """
+    convolutions: Any = torch.backends.cudnn.conv  # ty: ignore[missing-attribute]
+    before, convolutions.fp32_precision = convolutions.fp32_precision, "tf32"
+    try:
+        yield
+    finally:
+        convolutions.fp32_precision = before
+
+
+def channels_last(part: nn.Module) -> nn.Module:
+    """Lay the weights of convolutions with their channels last, in place: as cuDNN's fastest kernels read them."""
+    layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for weight in part.parameters():
+        if weight.dim() in layouts:
+            weight.data = weight.data.contiguous(memory_format=layouts[weight.dim()])
+    return part
 
 
 def free_memory(device: torch.device) -> int:
