@@ -3,11 +3,12 @@
 The engine decides where parts rest; here is what one part is and how it is read.
 """
 
+import hashlib
 import os
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -15,7 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from wan22.arch import DiTArch, UMT5Arch, VAEArch
+from wan22.catalog import Variant, calibration_of
 from wan22.conditioning.text import Tokenizer
+from wan22.errors import CheckpointError
+from wan22.files import read_bytes, read_json, reading
 from wan22.library import Model
 from wan22.memory.scheme import Rest
 from wan22.memory.stream import BlockStream, CopyLane, HostLane, OnHost, Rows
@@ -42,6 +46,23 @@ def source_fingerprint(source: Source) -> str:
         return fingerprint(source)
     with source() as reader:
         return fingerprint_of(reader)
+
+
+def calibrated(variant: Variant, path: str | os.PathLike[str]) -> Variant:
+    """The row with the calibration in a file that `wan22 generate --calibrate` wrote. Raises CheckpointError."""
+    with reading(path, CheckpointError, "is no calibration of wan22"):
+        experts = read_json(path, CheckpointError)["experts"]
+        if set(experts) != set(variant.experts):
+            raise CheckpointError(
+                f"{path} was measured with a model of the experts {', '.join(experts)}, and those of {variant.name} "
+                f"are {', '.join(variant.experts)}"
+            )
+        return replace(variant, calibration=calibration_of(experts, variant.experts, str(path)))
+
+
+def digest(path: str | os.PathLike[str]) -> str:
+    """A hash of a small file, for the recipe."""
+    return f"sha256:{hashlib.sha256(read_bytes(path, CheckpointError)).hexdigest()}"
 
 
 def fit_fast(model: Model) -> Fitted:

@@ -20,6 +20,7 @@ from wan22.models.dit import ExtraTokens, NoiseLevels, TextMemory, WanDiT
 from wan22.request import Job
 from wan22.sampling import Schedule, cfg, hold, hold_noisy, rescale, velocity_to_x0
 from wan22.sampling.cache import CACHES, StepCache
+from wan22.sampling.calibration import Recorder
 from wan22.sampling.denoise import Denoise
 from wan22.types import Events, Level, Phase, Reply
 
@@ -47,6 +48,7 @@ class Denoiser:
         texts: tuple[Context, Context],
         condition: ClipCondition,
         fallback: Fallback,
+        recorder: Recorder | None = None,
     ) -> None:
         self.placement, self.job, self.texts, self.condition = placement, job, texts, condition
         self.fallback = fallback
@@ -55,7 +57,8 @@ class Denoiser:
         self.name = ""
         self.network: nn.Module | None = None
         self.branches: dict[tuple[int, ...], _Branch] = {}
-        self.cache: StepCache | None = None
+        self.recorder = recorder
+        self.cache: StepCache | Recorder | None = None
         self.guided = True
 
     def arrive(self, level: Level) -> Events:
@@ -82,7 +85,7 @@ class Denoiser:
             self._read(level)
 
     def _leave(self) -> None:
-        self.network, self.branches, self.name = None, {}, ""
+        self.network, self.branches, self.cache, self.name = None, {}, None, ""
 
     def change(self, reply: Reply | None) -> None:
         """Go on as the caller says."""
@@ -115,11 +118,15 @@ class Denoiser:
         assert self.network is not None
         return _Branch(group, self._read_text(self.network, group), self._encode_audio(self.network, group))
 
-    def _new_cache(self) -> StepCache | None:
+    def _new_cache(self) -> StepCache | Recorder | None:
         choice, schedule = self.job.walk.cache, self.job.schedule
-        if choice is None or self.network is None:
+        if self.network is None or (choice is None and self.recorder is None):
             return None
         modulation = partial(_modulation, self.network, schedule, self.placement.device)
+        if self.recorder is not None:
+            self.recorder.arrive(self.name, modulation())
+            return self.recorder
+        assert choice is not None
         rule = CACHES[choice.name].rule(modulation, self.job.variant.calibration.get(self.name))
         return StepCache(choice, rule, schedule)
 

@@ -42,6 +42,7 @@ from wan22.ops.attention import open_attention
 from wan22.ops.gpu import why_no_compiler
 from wan22.request import Job, resolve
 from wan22.sampling import add_noise, draw_noise, solve
+from wan22.sampling.calibration import Recorder
 from wan22.types import (
     ClipDone,
     Event,
@@ -87,6 +88,7 @@ class Engine:
         self.notices: tuple[str, ...] = ()
         self.options: dict[str, Any] = {}  # how it works, where that is not the default: for the recipe
         self.loras, self.fast = Fitted(), fast
+        self.recorder: Recorder | None = None  # measures what step caches need, if it is there
         self._merged = Fitted()
         self._experts = dict(experts or {})
         self._tokenizer, self._placement = tokenizer, placement
@@ -342,9 +344,8 @@ class Engine:
         """
         yield Phase("denoise", f"{len(job.schedule)} steps, {job.solver}")
         x = x.to(self.device)
-        experts = Denoiser(
-            self._placement, job, contexts(job, clip, texts, self.device), condition, self._fallback
-        )
+        prompts = contexts(job, clip, texts, self.device)
+        experts = Denoiser(self._placement, job, prompts, condition, self._fallback, self.recorder)
         denoise = keep_known(experts.denoise, condition.image, x)
         steps = solve(job.solver, denoise, x, job.schedule, seed=job.request.seed + clip)
         reply: Reply | None = None
@@ -411,6 +412,7 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
     memory: str = "auto",
     attention: str = "auto",
     compile: bool = False,
+    calibration: str | os.PathLike[str] | None = None,
     loras: Sequence[LoRA | str | os.PathLike[str]] = (),
     given: Mapping[str, Callable[[], Reader]] = MappingProxyType({}),
 ) -> Engine:
@@ -433,6 +435,7 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
     attention: the backend of the transformers' attention (`ops.attention.ATTENTION`): "auto", "sdpa", "flash", "sage",
         "flex" ...
     compile: whether PyTorch's compiler compiles the blocks of the transformers, which takes a minute at the first step.
+    calibration: a file that `wan22 generate --calibrate` wrote, for step caches.
     loras: LoRA files, folders with a file for each expert, or `LoRA` values.
     given: functions that open readers of parts, in place of the model's files.
 
@@ -441,6 +444,8 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
     """
     where = pick_device(device)
     found = open_model(model if model is not None or parts else NANO, parts, task)
+    if calibration is not None:
+        found = replace(found, variant=assembly.calibrated(found.variant, calibration))
     fitted = fit(loras, found.variant.experts, found.variant.dit, found.name)
     arches = assembly.architectures(found)
     counts = {part: sum(p.numel() for p in meta_module(arch).parameters()) for part, arch in arches.items()}
@@ -491,6 +496,7 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
         **({"compile": True} if compile else {}),
         **({"quantize": quantize} if keep.quantize else {}),
         **({"vae_dtype": "bfloat16"} if pixels == torch.bfloat16 else {}),
+        **({"calibration": assembly.digest(calibration)} if calibration is not None else {}),
     }
     engine._use(fitted)
     return engine

@@ -10,12 +10,12 @@ MACHINE = "--device --compute-dtype --dtype --memory --quantize --model --vae-dt
 PARTS = "--dit --high --low --text --tokenizer --vae"
 DENOISING = "--attention --compile"
 SAMPLING = (
-    "--boundary --cache --guidance --guidance-interval --guidance-rescale --negative --schedule --seed --shift "
-    "--sigmas --size --solver --steps --switch-step"
+    "--boundary --cache --calibration --guidance --guidance-interval --guidance-rescale --negative --schedule "
+    "--seed --shift --sigmas --size --solver --steps --switch-step"
 )
 FROZEN = {
-    "generate": f"prompt --afresh --angle --audio --audio-start --best-of --camera --clips --codec --color-match "
-    f"--composition --restart "
+    "generate": f"prompt --afresh --angle --audio --audio-start --best-of --calibrate --camera --clips --codec "
+    f"--color-match --composition --restart "
     f"--count --extend --fast --fps --frames --from --from-image --hold-colour --image --json --keep-takes --language "
     f"--last-image --lens --light --lora --no-overwrite --output --overwrite --pose --quality --say --seconds "
     f"--shot-size --speaker --strength --style --task --time --tone --video --voice --voice-sample -o {MACHINE} "

@@ -1,7 +1,10 @@
 """Guidance in part of the steps and step caches: what they leave out, what they leave alone, and what is refused."""
 
+import json
 from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -11,18 +14,22 @@ from tiny import write_tiny, write_tiny_speech
 
 import wan22
 from wan22 import denoiser as denoiser_module
-from wan22.catalog import EMBEDDED, Calibration, from_json
+from wan22.catalog import EMBEDDED, Calibration, from_json, to_json
+from wan22.cli.__main__ import main
 from wan22.cli.complete import values
-from wan22.errors import OptionError
+from wan22.errors import CheckpointError, OptionError
 from wan22.files import read_json
+from wan22.media.recipe import read_recipe
 from wan22.models.block import Block
 from wan22.models.dit import WanDiT
+from wan22.pipeline import Wan22Pipeline
 from wan22.production import rerender
 from wan22.production.audio import AudioOptions
 from wan22.request import resolve
 from wan22.sampling import cache as cache_module
 from wan22.sampling import levels
 from wan22.sampling.cache import CACHES, CacheChoice, FirstBlock, MagCache, StepCache, TeaCache
+from wan22.sampling.calibration import Curve, Recorder
 from wan22.types import Audio, Frames, Latents, Level, Progress, Reply, Request, Solver
 
 ASK = Request(prompt="a red ball rolls left", steps=10)
@@ -410,3 +417,126 @@ def test_a_recipe_says_the_cache_with_its_threshold_and_it_is_followed(measured)
 
 def test_the_caches_that_tab_completes_are_those_that_there_are():
     assert values("cache") == list(CACHES)
+
+
+# Measuring what caches need to know
+
+
+def test_the_recorder_lets_all_blocks_run_and_keeps_magnitudes_and_changes_of_the_prompts_branch():
+    recorder, modulation = (
+        Recorder(),
+        {3.0: torch.ones(1), 2.0: torch.ones(1) * 1.1, 1.0: torch.ones(1) * 1.2},
+    )
+    recorder.arrive("dit", modulation)
+    for timestep, added in ((3.0, 8.0), (2.0, 4.0), (1.0, 1.0)):
+        recorder.begin(Level(torch.tensor(0.5), timestep))
+        for branch, factor in (((0,), 1), ((1,), 100)):
+            tokens = torch.zeros(1, 2, 3)
+            out = recorder.around(branch, walk_of(tokens, added * factor / 2, added * factor / 2), 2)
+            assert out[0, 0, 0] == added * factor
+    (found,) = recorder.calibrations().values()
+    assert found.timesteps == (3.0, 2.0, 1.0) and found.magnitudes == pytest.approx((1, 1 / 2, 1 / 8))
+    assert recorder._curves["dit"].changes[2.0] == [(pytest.approx(0.1), pytest.approx(0.5))]
+
+
+def test_a_slope_goes_through_zero_and_what_was_measured():
+    curve = Curve({1.0: [1.0]}, {1.0: [(0.1, 0.2), (0.3, 0.6)], 2.0: [(0.2, 0.4)]})
+    assert curve.calibration().teacache == pytest.approx((2, 0))
+    assert Curve({1.0: [1.0]}).calibration().teacache == ()
+
+
+def test_a_video_is_the_same_while_it_is_measured_and_several_are_averaged(engine):
+    plain = latents(engine)
+    engine.recorder = Recorder()
+    try:
+        measured = [latents(engine), latents(engine, solver="heun", seed=1)]
+        found = engine.recorder.calibrations()
+    finally:
+        engine.recorder = None
+    assert difference(measured[0], plain) < 1e-6
+    assert set(found) == {"high", "low"}
+    for each in found.values():
+        assert len(each.timesteps) == len(each.magnitudes) and each.magnitudes[0] == 1
+        assert all(a > b for a, b in pairwise(each.timesteps))
+
+
+def test_what_one_command_measures_another_one_uses(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_tiny(tmp_path / "tiny", layers=2)
+    command = ["generate", ASK.prompt, "--model", "tiny", "--device", "cpu", "--steps", "8"]
+    assert main([*command, "--cache", "magcache", "-o", "one.mp4"]) == 2
+    assert "--calibrate FILE measures" in capsys.readouterr().err
+    assert main([*command, "--calibrate", "tiny.json", "-o", "one.mp4", "--count", "2"]) == 0
+    assert set(json.loads(Path("tiny.json").read_text())["experts"]) == {"high", "low"}
+    cached = [*command, "--cache", "magcache:0.9", "--calibration", "tiny.json", "-o", "two.mp4"]
+    assert main(cached) == 0
+    recipe = read_recipe("two.mp4")
+    assert recipe["cache"] == "magcache:0.9" and recipe["calibration"].startswith("sha256:")
+    assert main([*command, "--calibrate", "tiny.json", "-o", "three.mp4"]) == 2
+    assert "tiny.json exists already" in capsys.readouterr().err
+    assert not Path("three.mp4").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "is no JSON"),
+        ("{}", "is no calibration of wan22: 'experts' is missing"),
+        ('{"experts": {"dit": {"timesteps": [1.0], "magnitudes": [1.0]}}}', "of the experts dit, and those of tiny"),
+        ('{"experts": {"high": 1, "low": 2}}', "holds no calibration|is no calibration"),
+        ('{"experts": {"high": {"timesteps": [1.0, 2.0], "magnitudes": [1.0, 1.0]}, "low": {}}}', "calibration"),
+        ('{"experts": {"high": {"timesteps": [1.0], "magnitudes": [0.0]}, "low": {}}}', "calibration"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_calibration_is_refused(tmp_path, text, said):
+    (tmp_path / "it.json").write_text(text)
+    folder = write_tiny(tmp_path / "tiny")
+    with pytest.raises(CheckpointError, match=said):
+        wan22.load(folder, device="cpu", calibration=tmp_path / "it.json")
+
+
+def test_the_nano_model_ships_its_calibration():
+    nano = from_json(read_json(EMBEDDED / "variant.json", OptionError))
+    assert set(nano.calibration) == {"high", "low"}
+    assert from_json(json.loads(json.dumps(to_json(nano)))) == nano
+    resolve(Request(prompt=ASK.prompt, cache="magcache"), nano)
+
+
+# As Diffusers names it
+
+
+def test_the_pipeline_is_told_of_caches_as_diffusers_is(tmp_path):
+    hooks = pytest.importorskip("diffusers.hooks")
+    ratios = [1.0] * 28
+    first, mag = hooks.FirstBlockCacheConfig, hooks.MagCacheConfig
+    pipeline = Wan22Pipeline.from_pretrained(write_tiny(tmp_path / "tiny", layers=2), device="cpu")
+
+    def recipe(**asked):
+        return pipeline(ASK.prompt, num_inference_steps=6, seed=0, **asked).recipe
+
+    pipeline.transformer.enable_cache(first(threshold=0.25))
+    assert recipe()["cache"] == "first-block:0.25"
+    assert recipe(cache="teacache:0.5", guidance_interval=(0, 0.5))["cache"] == "teacache:0.5"
+    assert Wan22Pipeline.from_pipe(pipeline)._cache == "first-block:0.25"
+    pipeline.transformer_2.disable_cache()
+    assert "cache" not in recipe()
+    for config, said in (
+        (
+            hooks.TaylorSeerCacheConfig(),
+            "TaylorSeerCacheConfig is no step cache.*FirstBlockCacheConfig, MagCacheConfig",
+        ),
+        (
+            mag(max_skip_steps=5, mag_ratios=ratios),
+            "max_skip_steps is 3 in every step cache here, .* asks for 5",
+        ),
+        (mag(calibrate=True), "--calibrate FILE"),
+        (first(threshold=2.0), "above 0 and at most 1"),
+        ("unheard", "unknown cache 'unheard'"),
+    ):
+        with pytest.raises(OptionError, match=said):
+            pipeline.transformer.enable_cache(config)
+    pipeline.transformer.enable_cache(mag(threshold=0.1, mag_ratios=ratios))
+    with pytest.raises(OptionError, match="magcache needs magnitudes"):
+        recipe()
+    with pytest.raises(AttributeError, match="the vae has no enable_cache; the transformer has"):
+        pipeline.vae.enable_cache("first-block")

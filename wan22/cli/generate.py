@@ -60,6 +60,7 @@ def as_work(given: o.Given, suffix: str) -> Work:
         loras=given["lora"],
         direction=Direction(**{field.name: given[field.name] for field in fields(Direction)}),
         takes=Takes(given["best_of"], bool(given["keep_takes"])),
+        calibrate=given["calibrate"],
     )  # fmt: skip
 
 

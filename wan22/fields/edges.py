@@ -152,6 +152,15 @@ FIELDS: tuple[Field, ...] = (
         foreign=("video-codec", "vcodec"),
     ),
     Field(
+        name="calibrate",
+        help="Measure what the caches of --cache need to know of the model along with the videos, and write it here.",
+        group="Where",
+        kind="file",
+        metavar="FILE",
+        where=CLI,
+        foreign=("magcache-calibration", "calibrate-magcache"),
+    ),
+    Field(
         name="overwrite",
         help="Replace a file of the name that -o gives; default names replace nothing.",
         group="Where",

@@ -25,7 +25,9 @@ def _option(name: str, help: str, **more: Any) -> Field:
 PARTS = ("high", "low", "dit", "vae", "text", "tokenizer")
 """The parts of a model that can be named by file; a field each."""
 
-OPTIONS = ("device", "dtype", "compute_dtype", "quantize", "vae_dtype", "memory", "attention", "compile")
+OPTIONS = (
+    "device", "dtype", "compute_dtype", "quantize", "vae_dtype", "memory", "attention", "compile", "calibration",
+)  # fmt: skip
 """The keywords of `wan22.load` that say how the engine works; a field each."""
 
 REPEATED = ("dtype", "quantize", "vae_dtype", "attention")
@@ -48,6 +50,16 @@ FIELDS: tuple[Field, ...] = (
     _part("vae", "The VAE, likewise."),
     _part("text", "The text encoder, likewise."),
     _part("tokenizer", "A tokenizer.json, a spiece.model, or a folder with one.", "what lies with the text encoder"),
+    Field(
+        name="calibration",
+        help="What --calibrate measured of the model, for --cache magcache and teacache.",
+        group="Memory",
+        kind="file",
+        metavar="FILE",
+        shown_default="the model's own",
+        commands=MAKERS,
+        foreign=("mag-ratios", "magcache-ratios", "teacache-coefficients"),
+    ),
     _option(
         "device",
         "cpu, cuda, cuda:1, mps.",

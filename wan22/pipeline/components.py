@@ -15,6 +15,7 @@ import torch
 from wan22.arch import DiTArch, UMT5Arch, VAEArch
 from wan22.catalog import Variant
 from wan22.errors import OptionError
+from wan22.pipeline.caches import cache_of
 from wan22.pipeline.scheduler import Config
 from wan22.weights.configs import diffusers_of
 from wan22.weights.reader import Reader, reader_of_tensors
@@ -35,6 +36,19 @@ class Component:
     config: Config = field(repr=False)
     dtype: torch.dtype
     device: torch.device
+    use_cache: Callable[[str | None], None] | None = field(default=None, repr=False, compare=False)
+
+    def enable_cache(self, config: Any) -> None:
+        """Use a step cache in later calls, of a configuration of Diffusers (of the transformers; it is one for all)."""
+        if self.use_cache is None:
+            raise AttributeError(f"the {self.name} has no enable_cache; the transformer has")
+        self.use_cache(cache_of(config))
+
+    def disable_cache(self) -> None:
+        """Use no step cache in later calls (of the transformers)."""
+        if self.use_cache is None:
+            raise AttributeError(f"the {self.name} has no disable_cache; the transformer has")
+        self.use_cache(None)
 
     def enable_tiling(self, *_: Any, **__: Any) -> None:
         """Say that it is not needed (of the VAE)."""
@@ -58,12 +72,19 @@ class Component:
         )
 
 
-def show(variant: Variant, name: str, dtype: torch.dtype, device: torch.device) -> Component:
-    """A part of a model as Diffusers would show it."""
+def show(
+    variant: Variant,
+    name: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    use_cache: Callable[[str | None], None] | None = None,
+) -> Component:
+    """A part of a model as Diffusers would show it; a transformer tells `use_cache` which step cache is to be used."""
     arches: Mapping[str, DiTArch | VAEArch | UMT5Arch] = {"vae": variant.vae, "text_encoder": variant.text}
     arch = arches.get(name, variant.dit)
     config = Config(diffusers_of(arch))
-    return Component(name, config, torch.float32 if name == "vae" else dtype, device)
+    of_transformer = use_cache if name.startswith("transformer") else None
+    return Component(name, config, torch.float32 if name == "vae" else dtype, device, of_transformer)
 
 
 def read_modules(given: Mapping[str, Any], experts: tuple[str, ...]) -> dict[str, Callable[[], Reader]]:

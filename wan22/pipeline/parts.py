@@ -12,6 +12,7 @@ from wan22.pipeline import loading
 from wan22.pipeline.adapters import AdapterMixin
 from wan22.pipeline.components import Component, show
 from wan22.pipeline.scheduler import Scheduler, read_scheduler
+from wan22.sampling.cache import read_cache
 
 logger = logging.getLogger("wan22")
 
@@ -24,6 +25,7 @@ class PartsMixin(AdapterMixin):
     _opening: dict[str, Any]  # how the engine was opened
     _scheduler: Scheduler | None
     _boundary: float | None
+    _cache: str | None = None
     _audio_encoder: Any = None
 
     def to(self, *where: Any, device: Any = None, dtype: Any = None, **options: Any) -> Self:
@@ -141,7 +143,12 @@ class PartsMixin(AdapterMixin):
         return {name: self._shown(name) for name in names} | {"scheduler": self.scheduler}
 
     def _shown(self, name: str) -> Component:
-        return show(self.engine.variant, name, self.engine.dtype, self.engine.device)
+        return show(self.engine.variant, name, self.engine.dtype, self.engine.device, self._use_cache)
+
+    def _use_cache(self, cache: str | None) -> None:
+        if cache is not None:
+            read_cache(cache)  # what is none is said at once
+        self._cache = cache
 
     @property
     def transformer(self) -> Component:

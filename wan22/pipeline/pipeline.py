@@ -62,6 +62,7 @@ class Wan22Pipeline(PartsMixin):
         device: Any = "auto",
         device_map: Any = None,
         memory: str = "auto",
+        calibration: PathLike | None = None,
         variant: str | None = None,
         revision: str | None = None,
         cache_dir: PathLike | None = None,
@@ -77,6 +78,7 @@ class Wan22Pipeline(PartsMixin):
         torch_dtype or dtype: a torch dtype or its name, for the large matrices.
         device or device_map: "auto", "cpu", "cuda", "cuda:1", "mps".
         memory: where parts are kept until they are needed: "device", "host", "disk", or "auto".
+        calibration: a file that `wan22 generate --calibrate` wrote, for step caches.
         cache_dir, revision: which copy of a hub id.
         boundary_ratio: the default of later calls.
         vae, text_encoder, transformer, transformer_2 (modules of Diffusers or transformers), scheduler, audio_encoder:
@@ -96,6 +98,7 @@ class Wan22Pipeline(PartsMixin):
             "device": loading.device_of(device, device_map),
             "dtype": torch_dtype,
             "memory": memory,
+            "calibration": calibration,
         }
         modules = {
             name: options[name]
@@ -128,6 +131,7 @@ class Wan22Pipeline(PartsMixin):
             pipeline._scratch,
         )
         other._scheduler, other._boundary = pipeline._scheduler, pipeline._boundary
+        other._cache = pipeline._cache
         return other
 
     def __call__(
@@ -195,7 +199,7 @@ class Wan22Pipeline(PartsMixin):
         there is no guidance. guidance_rescale: 0..1, the share of the contrast that guidance adds which is removed.
         guidance_interval: (start, stop), fractions of the steps: guidance in these steps only.
         cache: "first-block", "teacache" or "magcache", with a threshold such as "first-block:0.1": leave out the
-        transformer's blocks at steps where little has changed.
+        transformer's blocks at steps where little has changed. None: what `transformer.enable_cache` was told.
         fast: use the model's adapters for few steps, without guidance.
         color_match: 0..1, how far later clips of a long video are corrected to the colours of the first.
         generator: one, which continues from call to call, or one for each video; or a seed. By default random.
@@ -228,7 +232,7 @@ class Wan22Pipeline(PartsMixin):
             guidance=inputs.guidance_of(guidance_scale, guidance_scale_2),
             guidance_rescale=guidance_rescale,
             guidance_interval=guidance_interval,
-            cache=cache,
+            cache=self._cache if cache is None and not fast else cache,
             max_sequence_length=max_sequence_length,
             **self._walk(fast, solver, shift, schedule, sigmas, boundary_ratio, switch_step),
         )

@@ -16,6 +16,7 @@ from wan22.errors import CheckpointError, OptionError, OutputError
 from wan22.fields import REPEATED
 from wan22.production import rerender
 from wan22.production.audio import AudioOptions, AudioTrack, of_video
+from wan22.production.calibration import calibrating, check_calibration
 from wan22.production.direction import Direction, directed, kept, show_change
 from wan22.production.long_video import LongWork, publish_long
 from wan22.production.publish import Target, is_image, publish
@@ -108,6 +109,7 @@ class Work:
     loras: tuple[rerender.LoRAOption, ...] = ()
     direction: Direction = field(default_factory=Direction)
     takes: Takes = Takes()
+    calibrate: str | None = None
 
 
 def make(work: Work, events: EventSink) -> None:
@@ -133,6 +135,8 @@ def make(work: Work, events: EventSink) -> None:
         raise OptionError("--strength says how far a clip is changed; give the clip with --video")
     target = _target(work)
     check_place(target, (1, 1), 1)
+    if work.calibrate is not None:
+        check_calibration(work.calibrate)
     work, told = with_direction(work, events)
     check_takes(work.takes.number, work.count, work.given["prompt"])
     track = work.audio.open()
@@ -146,26 +150,27 @@ def make(work: Work, events: EventSink) -> None:
     kept_audio = of_video(work.files["video"], target.path, events) if "video" in work.files else None
     notes |= _of_audio(track) | ({"audio": {"kept": True}} if kept_audio else {}) | told
     deliver = partial(publish, size=canvas.out, fps=canvas.fps, notes=notes, audio=kept_audio)
-    for turn in range(work.count):
-        place = _turn(target, turn) if work.count > 1 else target
-        check_place(place, canvas.out, canvas.frames * (work.count - turn))
-        now = replace(request, seed=request.seed + turn)
-        if work.takes.number is not None:
-            made = best_takes(
-                work.takes.number,
-                engine.generate,
-                now,
-                place,
-                events,
-                deliver=deliver,
-                keep=work.takes.keep,
-            )
-        elif canvas.clips > 1 or request.audio is not None:
-            made = publish_long(engine, now, LongWork(place, canvas, track, notes, work.restart), events)
-        else:
-            made = deliver(engine.generate(now), place, events)
-        if work.source is not None and turn == 0:
-            events.compared(work.source, rerender.differences(work.recipe, made))
+    with calibrating(engine, work.calibrate, events):
+        for turn in range(work.count):
+            place = _turn(target, turn) if work.count > 1 else target
+            check_place(place, canvas.out, canvas.frames * (work.count - turn))
+            now = replace(request, seed=request.seed + turn)
+            if work.takes.number is not None:
+                made = best_takes(
+                    work.takes.number,
+                    engine.generate,
+                    now,
+                    place,
+                    events,
+                    deliver=deliver,
+                    keep=work.takes.keep,
+                )
+            elif canvas.clips > 1 or request.audio is not None:
+                made = publish_long(engine, now, LongWork(place, canvas, track, notes, work.restart), events)
+            else:
+                made = deliver(engine.generate(now), place, events)
+            if work.source is not None and turn == 0:
+                events.compared(work.source, rerender.differences(work.recipe, made))
 
 
 def with_direction(work: Work, events: EventSink) -> tuple[Work, dict[str, Any]]:
