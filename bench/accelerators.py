@@ -13,7 +13,8 @@ else the machine does meets all alike. Columns:
     motion       amount of motion (mean optical flow) relative to the plain videos, in percent
     matches      of all that the prompts say and that can be told, the share that is shown; and against the plain videos
 
-`--calibrate FILE` measures what magcache and teacache need to know of the model, over the same prompts, and stops.
+Ctrl-C ends early, with the table of what was made until then. `--calibrate FILE` measures what magcache and teacache
+need to know of the model, over the same prompts, and stops.
 """
 
 from __future__ import annotations
@@ -76,36 +77,48 @@ class Made:
     videos: list[np.ndarray] = field(default_factory=list)
     latents: list[Tensor] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
-    reused: list[bool] = field(default_factory=list)
+    reused: list[float] = field(default_factory=list)
 
     def make(self, engine: Engine, request: Request) -> None:
         """Make one more video."""
         clock = process_time if engine.device.type == "cpu" else perf_counter
-        since = [clock()]
+        since, seconds, reused, latents = clock(), [], [], []
 
         def note(event: Event) -> None:
+            nonlocal since
             now = clock()
             if isinstance(event, Progress):
-                self.seconds.append(now - since[0])
-                self.reused.append(event.reused)
+                seconds.append(now - since)
+                reused.append(event.reused)
             if isinstance(event, Latents):
-                self.latents.append(event.tensors["latents"])
-            since[0] = now
+                latents.append(event.tensors["latents"])
+            since = now
 
         self.videos.append(collect(engine.generate(request), note).frames)
+        self.latents += latents
+        self.seconds.append(sum(seconds))
+        self.reused.append(fmean(reused))
+
+    def first(self, count: int) -> Made:
+        """Only the first videos."""
+        return Made(self.videos[:count], self.latents[:count], self.seconds[:count], self.reused[:count])
 
 
 def run(
     engine: Engine, asked: Sequence[EvalPrompt], seeds: Sequence[int], names: Sequence[str]
 ) -> dict[str, Made]:
-    """Make every video by every setting, in turn."""
+    """Make every video by every setting, in turn. Interrupted, it returns what every setting has made."""
     made = {name: Made() for name in names}
     Made().make(engine, _request(engine, asked[0], seeds[0], PLAIN))  # reads the weights
-    for i, each in enumerate(asked):
-        for seed in seeds:
-            for name in names:
-                made[name].make(engine, _request(engine, each, seed + 1000 * i, name))
-    return made
+    try:
+        for i, each in enumerate(asked):
+            for seed in seeds:
+                for name in names:
+                    made[name].make(engine, _request(engine, each, seed + 1000 * i, name))
+    except KeyboardInterrupt:
+        print("interrupted")
+    count = min(len(one.videos) for one in made.values())
+    return {name: one.first(count) for name, one in made.items()}
 
 
 def _request(engine: Engine, asked: EvalPrompt, seed: int, name: str) -> Request:
@@ -219,8 +232,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     names = [PLAIN, *(name for name in names or usable(engine, asked[0]) if name != PLAIN)]
     made = run(engine, asked, seeds, names)
-    table = rows(made, [each for each in asked for _ in seeds])
-    head = f"{len(asked) * len(seeds)} videos of {engine.name}, {torch.get_num_threads()} threads"
+    count = len(made[PLAIN].videos)
+    table = rows(made, [each for each in asked for _ in seeds][:count])
+    head = f"{count} videos of {engine.name}, {torch.get_num_threads()} threads"
     print(f"{head}; {table[0].judged} things judged\n")
     for line in lines(table):
         print(line)

@@ -8,8 +8,9 @@ from collections.abc import Generator
 from jaxtyping import Float
 from torch import Tensor
 
-from wan22.sampling.denoise import Denoise, replaced
+from wan22.sampling.denoise import Denoise
 from wan22.sampling.schedule import Schedule
+from wan22.sampling.walk import walked
 from wan22.types import Step
 
 
@@ -20,15 +21,12 @@ def heun(denoise: Denoise, x: Float[Tensor, "*shape"], schedule: Schedule) -> Ge
     ComfyUI. The state is the sample, float32.
     """
     sigmas = schedule.sigmas.tolist()
-    x = x.float()
-    for i, level in enumerate(schedule):
+
+    def update(i: int, x: Tensor, x0: Tensor, _: Tensor | None) -> Tensor:
         now, after = sigmas[i], sigmas[i + 1]
-        x0 = denoise(x, level).float()
-        if after == 0:
-            x = x0
-        else:
-            slope = (x - x0) / now
-            there = x + (after - now) * slope
-            slope = (slope + (there - denoise(there, schedule[i + 1]).float()) / after) / 2
-            x = x + (after - now) * slope
-        x = replaced((yield Step(i, x, x0, level)), x)
+        slope = (x - x0) / now
+        there = x + (after - now) * slope
+        slope = (slope + (there - denoise(there, schedule[i + 1]).float()) / after) / 2
+        return x + (after - now) * slope
+
+    return walked(denoise, x, schedule, update)

@@ -14,8 +14,9 @@ from collections.abc import Callable, Generator
 from jaxtyping import Float
 from torch import Tensor
 
-from wan22.sampling.denoise import Denoise, replaced
+from wan22.sampling.denoise import Denoise
 from wan22.sampling.schedule import Schedule
+from wan22.sampling.walk import walked
 from wan22.types import Step
 
 
@@ -45,17 +46,13 @@ def _two_step(
 ) -> Generator[Step, Tensor | None]:
     """The state is the sample and the x0 of the step before; the first and the last step are first order."""
     sigmas = schedule.sigmas.tolist()
-    x = x.float()
-    before: Tensor | None = None
-    for i, level in enumerate(schedule):
-        x0 = denoise(x, level).float()
-        if sigmas[i + 1] == 0:
-            x = x0
-        else:
-            h = math.log(sigmas[i] / sigmas[i + 1])
-            x = math.exp(-h) * x - math.expm1(-h) * x0
-            if before is not None:
-                ratio = h / math.log(sigmas[i - 1] / sigmas[i])
-                x = x + weight(h) * ratio * (x0 - before)
-        x = replaced((yield Step(i, x, x0, level)), x)
-        before = x0
+
+    def update(i: int, x: Tensor, x0: Tensor, before: Tensor | None) -> Tensor:
+        h = math.log(sigmas[i] / sigmas[i + 1])
+        x = math.exp(-h) * x - math.expm1(-h) * x0
+        if before is None:
+            return x
+        ratio = h / math.log(sigmas[i - 1] / sigmas[i])
+        return x + weight(h) * ratio * (x0 - before)
+
+    return walked(denoise, x, schedule, update)

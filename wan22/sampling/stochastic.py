@@ -10,9 +10,10 @@ from collections.abc import Generator
 from jaxtyping import Float
 from torch import Tensor
 
-from wan22.sampling.denoise import Denoise, replaced
+from wan22.sampling.denoise import Denoise
 from wan22.sampling.noise import step_noise
 from wan22.sampling.schedule import Schedule
+from wan22.sampling.walk import walked
 from wan22.types import Step
 
 
@@ -23,12 +24,12 @@ def lcm(
     arXiv:2310.04378). The last step gives x0 itself; the state is the sample, float32.
     """
     sigmas = schedule.sigmas.tolist()
-    x = x.float()
-    for i, level in enumerate(schedule):
-        x0 = denoise(x, level).float()
+
+    def update(i: int, x: Tensor, x0: Tensor, _: Tensor | None) -> Tensor:
         after = sigmas[i + 1]
-        x = x0 if after == 0 else (1 - after) * x0 + after * _noise(x, seed, i)
-        x = replaced((yield Step(i, x, x0, level)), x)
+        return (1 - after) * x0 + after * _noise(x, seed, i)
+
+    return walked(denoise, x, schedule, update)
 
 
 def euler_ancestral(
@@ -41,18 +42,15 @@ def euler_ancestral(
     variance of sigma' lacks. The last step gives x0 itself; the state is the sample, float32.
     """
     sigmas = schedule.sigmas.tolist()
-    x = x.float()
-    for i, level in enumerate(schedule):
+
+    def update(i: int, x: Tensor, x0: Tensor, _: Tensor | None) -> Tensor:
         now, after = sigmas[i], sigmas[i + 1]
-        x0 = denoise(x, level).float()
-        if after == 0:
-            x = x0
-        else:
-            down = after**2 / now
-            scale = (1 - after) / (1 - down)
-            lacking = math.sqrt(max(after**2 - (scale * down) ** 2, 0.0))
-            x = scale * (x0 + down / now * (x - x0)) + lacking * _noise(x, seed, i)
-        x = replaced((yield Step(i, x, x0, level)), x)
+        down = after**2 / now
+        scale = (1 - after) / (1 - down)
+        lacking = math.sqrt(max(after**2 - (scale * down) ** 2, 0.0))
+        return scale * (x0 + down / now * (x - x0)) + lacking * _noise(x, seed, i)
+
+    return walked(denoise, x, schedule, update)
 
 
 def dpmpp_2m_sde(
@@ -68,21 +66,16 @@ def dpmpp_2m_sde(
     """
     sigmas = schedule.sigmas.tolist()
     lam = [-math.inf if s == 1 else math.log((1 - s) / s) for s in sigmas[:-1]]
-    x = x.float()
-    before: Tensor | None = None
-    for i, level in enumerate(schedule):
+
+    def update(i: int, x: Tensor, x0: Tensor, before: Tensor | None) -> Tensor:
         now, after = sigmas[i], sigmas[i + 1]
-        x0 = denoise(x, level).float()
-        if after == 0:
-            x = x0
-        else:
-            h = lam[i + 1] - lam[i]
-            gain = -math.expm1(-2 * h)
-            towards = x0 if before is None else x0 + h / (lam[i] - lam[i - 1]) / 2 * (x0 - before)
-            x = after / now * math.exp(-h) * x + (1 - after) * gain * towards
-            x = x + after * math.sqrt(gain) * _noise(x, seed, i)
-        x = replaced((yield Step(i, x, x0, level)), x)
-        before = x0
+        h = lam[i + 1] - lam[i]
+        gain = -math.expm1(-2 * h)
+        towards = x0 if before is None else x0 + h / (lam[i] - lam[i - 1]) / 2 * (x0 - before)
+        x = after / now * math.exp(-h) * x + (1 - after) * gain * towards
+        return x + after * math.sqrt(gain) * _noise(x, seed, i)
+
+    return walked(denoise, x, schedule, update)
 
 
 def _noise(x: Tensor, seed: int, step: int) -> Tensor:
