@@ -229,8 +229,9 @@ def _cache(request: Request, variant: Variant, schedule: Schedule) -> CacheChoic
         )
     if cache.name == "magcache" and not variant.calibration:
         raise OptionError(
-            f"magcache needs magnitudes that were measured with {variant.name}: --calibrate FILE measures them "
-            "along with a video, and --calibration FILE gives them; or take first-block, which needs none"
+            f"magcache needs magnitudes that were measured with {variant.name}: {fields.called('calibrate')} FILE "
+            f"measures them along with a video, and {fields.called('calibration')} FILE gives them; or take "
+            "first-block, which needs none"
         )
     return cache
 

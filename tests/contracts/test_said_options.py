@@ -5,7 +5,12 @@ import re
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 from wan22.cli.app import program
+from wan22.errors import OptionError
+from wan22.fields import called, naming
+from wan22.production.takes import check_takes
 
 ROOT = Path(__file__).parents[2] / "wan22"
 WORD = re.compile(r"(?<![\w-])--[a-z][a-z0-9]*(?:-[a-z0-9]+)*(?![\w-])")
@@ -98,6 +103,25 @@ def test_the_list_of_others_is_needed():
     for place, words in OTHERS.items():
         texts = [text for _, text in said(ROOT / place)]
         assert words <= {word for text in texts for word in WORD.findall(text)}, place
+
+
+def test_what_makes_files_knows_no_terminal():
+    """It calls fields as its caller does (`fields.called`), so that a server can say them in its own words."""
+    allowed = {"--model", "--"}  # words of a command that is shown to be typed
+    for path in (ROOT / "production").rglob("*.py"):
+        for line, text in said(path):
+            assert text in allowed or not WORD.findall(text), f"{path}:{line}: {text}"
+
+
+def test_a_field_is_called_as_its_reader_calls_it():
+    assert [called(name) for name in ("last_image", "source", "best_of")] == [
+        "--last-image", "--from", "--best-of",
+    ]  # fmt: skip
+    with naming(lambda field: field.name):
+        assert called("last_image") == "last_image"
+        with pytest.raises(OptionError, match="best_of compares takes: give 2 or more, not 1"):
+            check_takes(1, 1, "a ball")
+    assert called("last_image") == "--last-image"
 
 
 def test_the_rule_finds_a_word_that_is_no_option():

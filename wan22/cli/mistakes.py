@@ -61,15 +61,15 @@ def _meant(option: str, known: list[str]) -> str:
         if said.split()[0] in known or not said.startswith("--"):
             return f" Here it is {said}."
     field = _called(plain)
-    if field is not None and _option(field) in known:
+    if field is not None and field.option in known:
         value = f" {field.metavar}" if field.metavar else ""
-        return f" Here it is {_option(field)}{value}."
+        return f" Here it is {field.option}{value}."
     if plain in _NO_SUCH:
         return f" It has no counterpart: {_NO_SUCH[plain]}."
     if near := difflib.get_close_matches(f"--{plain}", known, n=1):
         return f" Did you mean {near[0]}?"
     if field is not None:
-        return f" It is an option of {' and '.join(f'`wan22 {name}`' for name in field.commands)}: {_option(field)}."
+        return f" It is an option of {' and '.join(f'`wan22 {name}`' for name in field.commands)}: {field.option}."
     return ""
 
 
@@ -80,10 +80,6 @@ def _called(plain: str) -> Field | None:
     }
     near = difflib.get_close_matches(plain, list(names), n=1, cutoff=0.85) if len(plain) > 3 else []
     return names.get(plain) or (names[near[0]] if near and near[0] not in fields.BY_NAME else None)
-
-
-def _option(field: Field) -> str:
-    return field.short if field.short.startswith("--") else field.option
 
 
 def unquoted(extra: list[str], context: Any) -> str:

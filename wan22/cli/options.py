@@ -138,9 +138,7 @@ def _parameters(row: Field, command: str) -> list[inspect.Parameter]:
 def _names(row: Field) -> tuple[str, ...]:
     if row.kind == "flag" and row.default is True:
         return (f"{row.option}/--no-{row.option[2:]}",)
-    if row.short.startswith("--"):  # the option is a word that Python keeps
-        return (row.short,)
-    return (row.option, row.short) if row.short else (row.option,)
+    return (row.option, row.short) if row.short not in ("", row.option) else (row.option,)
 
 
 def _unsaid(row: Field) -> Any:

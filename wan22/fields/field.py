@@ -79,8 +79,8 @@ class Field:
 
     @property
     def option(self) -> str:
-        """The option of the command line."""
-        return "--" + self.name.replace("_", "-")
+        """The option of the command line; `short` is it, where Python keeps the name."""
+        return self.short if self.short.startswith("--") else "--" + self.name.replace("_", "-")
 
 
 def asked(name: str, help: str, group: Group, kind: Kind = "text", **more: Any) -> Field:

@@ -199,7 +199,7 @@ class Wan22Pipeline(PartsMixin):
         there is no guidance. guidance_rescale: 0..1, the share of the contrast that guidance adds which is removed.
         guidance_interval: (start, stop), fractions of the steps: guidance in these steps only.
         cache: "first-block", "teacache" or "magcache", with a threshold such as "first-block:0.1": leave out the
-        transformer's blocks at steps where little has changed. None: what `transformer.enable_cache` was told.
+        transformer's blocks at steps where little has changed. None: as `transformer.enable_cache` set it.
         fast: use the model's adapters for few steps, without guidance.
         color_match: 0..1, how far later clips of a long video are corrected to the colours of the first.
         generator: one, which continues from call to call, or one for each video; or a seed. By default random.

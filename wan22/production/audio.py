@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wan22.errors import MediaError, OptionError
+from wan22.fields import called
 
 if TYPE_CHECKING:
     from wan22.production.events import EventSink
@@ -104,16 +105,19 @@ class AudioOptions:
     def open(self) -> AudioTrack | None:
         """The audio_track; speaks the text if one was given. Raises OptionError for options that do not go together."""
         if self.audio is not None and self.say is not None:
-            raise OptionError("give an audio file with --audio, or a text with --say, not both")
+            raise OptionError(
+                f"give an audio file with {called('audio')}, or a text with {called('say')}, not both"
+            )
         if self.say is None:
             for name in ("speaker", "voice", "language", "voice_sample"):
                 if getattr(self, name) is not None:
                     raise OptionError(
-                        f"--{name.replace('_', '-')} is for a text that is spoken; give one with --say"
+                        f"{called(name)} is for a text that is spoken; give one with {called('say')}"
                     )
         if self.start is not None and not self.given:
             raise OptionError(
-                "--audio-start says where in an audio file the video begins; give the audio with --audio"
+                f"{called('audio_start')} says where in an audio file the video begins; give the audio with "
+                f"{called('audio')}"
             )
         if self.say is not None:
             return self._spoken(self.say)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from wan22.atomic import written
 from wan22.errors import OutputError
+from wan22.fields import called
 
 if TYPE_CHECKING:
     from wan22.catalog import Calibration
@@ -41,7 +42,7 @@ def calibrating(engine: Engine, path: str | None, events: EventSink) -> Generato
         write_calibration(path, engine, engine.recorder.calibrations())
     finally:
         engine.recorder = None
-    events.note(f"measured for step caches: {path}; --calibration gives it")
+    events.note(f"measured for step caches: {path}; {called('calibration')} gives it")
 
 
 def write_calibration(path: str, engine: Engine, found: Mapping[str, Calibration]) -> None:

@@ -25,7 +25,7 @@ def check_join(shots: Sequence[Shot], canvases: Sequence[Canvas], target: Path) 
         if (canvas.out, canvas.fps) != (first.out, first.fps):
             raise RequestError(
                 f"{shot.scene.where}: it is {_form(canvas)}, and the first shot is {_form(first)}; shots that are "
-                "joined have one size and rate: say Size: and Fps: for all, or leave --join out"
+                "joined have one size and rate: say Size: and Fps: for all, or do not join them"
             )
     if target.exists() and not _is_ours(target):
         raise OutputError(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from wan22 import fields
 from wan22.catalog import ALIASES, released, variant_names
 from wan22.errors import CheckpointError, MediaError, OptionError
+from wan22.fields import called
 from wan22.files import check_value, reading
 from wan22.production.audio import AudioOptions, AudioTrack, of_video
 from wan22.production.join import KEY
@@ -83,7 +84,7 @@ def follow(
     if KEY in recipe:
         raise MediaError(
             f"{source} was joined from {len(recipe[KEY])} videos; each of them is made again from its own file, such "
-            "as --from shot-01.mp4"
+            f"as {called('source')} shot-01.mp4"
         )
     with reading(source, MediaError, "carries a recipe that cannot be followed"):
         return Found(
@@ -100,9 +101,8 @@ def _not_followed(recipe: dict[str, Any]) -> Iterator[str]:
     """Say which paths a recipe names that are looked for beside the file alone."""
     said = (recipe.get("audio") or {}).get("said") or {}
     named = {**(recipe.get(_FILES) or {}), "voice_sample": (said.get("sample") or {}).get("name")}
-    options = {name: "audio" if name == "audio" else name.replace("_", "-") for name in named}
-    paths = [(f"--{options[name]}", path) for name, path in named.items()]
-    paths += [("--lora", entry["file"]) for entry in (recipe.get("loras") or {}).values()]
+    paths = [(called(name), path) for name, path in named.items()]
+    paths += [(called("lora"), entry["file"]) for entry in (recipe.get("loras") or {}).values()]
     for option, path in paths:
         if path is not None and _name(path) != path:
             yield (
@@ -144,7 +144,9 @@ def model_of(recipe: dict[str, Any]) -> str:
     """The model that a recipe names, from the catalogue. Raises OptionError for another: a path is not followed."""
     name = recipe.get("model")
     if not isinstance(name, str):
-        raise OptionError("the recipe does not say with which model it was made; name it with --model")
+        raise OptionError(
+            f"the recipe does not say with which model it was made; name it with {called('model')}"
+        )
     if name in ALIASES or name in variant_names():
         return name
     try:
@@ -152,7 +154,7 @@ def model_of(recipe: dict[str, Any]) -> str:
     except OptionError as error:
         raise OptionError(
             f"made with the model {name[:80]!r}, which is not in the catalogue, and a folder that a file names is not "
-            "opened; give it with --model"
+            f"opened; give it with {called('model')}"
         ) from error
 
 
@@ -203,7 +205,7 @@ def find_files(recipe: dict[str, Any], source: str, given: dict[str, str]) -> di
     for name in recipe.get("inputs") or {}:
         if name in found or name == "audio":
             continue
-        found[name] = _find(_file(recipe, name), source, f"--{name.replace('_', '-')}")
+        found[name] = _find(_file(recipe, name), source, called(name))
     return found
 
 
@@ -236,10 +238,9 @@ def check_inputs(recipe: dict[str, Any], request: Request, typed: Collection[str
         return
     for name, found in input_hashes(request).items():
         if name in told and name not in typed and told[name] != found:
-            option = "audio" if name == "audio" else name.replace("_", "-")
             raise MediaError(
                 f"the {name.replace('_', ' ')} beside the file is another one than it was made from; if it shall be "
-                f"used, give it with --{option}"
+                f"used, give it with {called(name)}"
             )
 
 
@@ -269,7 +270,7 @@ def _find_lora(entry: dict[str, Any], source: str) -> str:
     found = f"{place} is another one" if place is not None else "which is not beside it"
     strengths = ", ".join(f"{name} {entry[name]:g}" for name in ("high", "low", "dit") if name in entry)
     raise CheckpointError(
-        f"{source} was made with the LoRA {file} ({wanted[:19]}...), {found}; give it with --lora "
+        f"{source} was made with the LoRA {file} ({wanted[:19]}...), {found}; give it with {called('lora')} "
         f"(strength: {strengths})"
     )
 
@@ -285,7 +286,7 @@ def find_audio(recipe: dict[str, Any], source: str, asked: AudioOptions) -> Audi
     noted = recipe.get("audio") or {}
     said = noted.get("said")
     if said is None:
-        found = AudioOptions(audio=_find(_file(recipe, "audio"), source, "--audio"))
+        found = AudioOptions(audio=_find(_file(recipe, "audio"), source, called("audio")))
     elif asked.speaker is not None and asked.speaker != said.get("url"):  # another one has other voices
         found = AudioOptions(say=said.get("text"))
     else:
@@ -321,11 +322,11 @@ def _spoken(said: dict[str, Any], source: str, asked: AudioOptions) -> AudioOpti
     if asked.speaker is None:
         raise OptionError(
             f"{source} was spoken by the server {said.get('url')}. An address in a file is not asked: give it with "
-            "--speaker if you trust it, or another speaker, or the audio with --audio"
+            f"{called('speaker')} if you trust it, or another speaker, or the audio with {called('audio')}"
         )
     sample = asked.voice_sample
     if sample is None and "sample" in said:
-        sample = _find(said["sample"].get("name"), source, "--voice-sample")
+        sample = _find(said["sample"].get("name"), source, called("voice_sample"))
     return AudioOptions(
         say=said.get("text"),
         speaker=said.get("url"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wan22.errors import OptionError, RequestError
+from wan22.fields import called
 from wan22.production.events import Quiet
 from wan22.production.publish import Target
 
@@ -43,15 +44,18 @@ def check_takes(number: int | None, count: int, prompt: str) -> None:
     if number is None:
         return
     if number < 2:
-        raise OptionError(f"--best-of compares takes: give 2 or more, not {number}")
+        raise OptionError(f"{called('best_of')} compares takes: give 2 or more, not {number}")
     if count > 1:
-        raise OptionError("--best-of keeps one video of several, --count makes several: give one of them")
+        raise OptionError(
+            f"{called('best_of')} keeps one video of several, {called('count')} makes several: "
+            "give one of them"
+        )
     from wan22.director.judge import measurable
 
     if not measurable(prompt):
         raise OptionError(
-            "--best-of compares with what the prompt says, and this one says nothing that is measured: name a "
-            "camera movement, a time of day, a colour, or another term of `wan22 vocabulary`"
+            f"{called('best_of')} compares with what the prompt says, and this one says nothing that is measured: name "
+            "a camera movement, a time of day, a colour, or another term of `wan22 vocabulary`"
         )
 
 
@@ -63,10 +67,12 @@ def check_canvas(number: int | None, canvas: Canvas, request: Request) -> None:
 
     if canvas.clips > 1 or request.audio is not None:
         raise RequestError(
-            "--best-of compares takes of one clip; this video has several, or an audio file drives it"
+            f"{called('best_of')} compares takes of one clip; this video has several, or an audio file drives it"
         )
     if canvas.frames < MIN_FRAMES:
-        raise RequestError(f"--best-of measures videos of {MIN_FRAMES} frames or more, not {canvas.frames}")
+        raise RequestError(
+            f"{called('best_of')} measures videos of {MIN_FRAMES} frames or more, not {canvas.frames}"
+        )
 
 
 def best_of(

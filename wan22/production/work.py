@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wan22.errors import CheckpointError, OptionError, OutputError
-from wan22.fields import REPEATED
+from wan22.fields import REPEATED, called
 from wan22.production import rerender
 from wan22.production.audio import AudioOptions, AudioTrack, of_video
 from wan22.production.calibration import calibrating, check_calibration
@@ -78,7 +78,9 @@ class Machine:
         try:
             return assemble(name)
         except (OptionError, CheckpointError) as error:
-            raise type(error)(f"made with the model {name!r}; name it with --model: {error}") from error
+            raise type(error)(
+                f"made with the model {name!r}; name it with {called('model')}: {error}"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -129,10 +131,12 @@ def make(work: Work, events: EventSink) -> None:
             events.note(note)
     if "prompt" not in work.given:
         raise OptionError(
-            'there is no prompt: wan22 generate "a red ball rolls left at sunset", or give --from FILE'
+            f"there is no prompt: give one, such as 'a red ball rolls left at sunset', or {called('source')} FILE"
         )
     if "strength" in work.given and "video" not in work.files:
-        raise OptionError("--strength says how far a clip is changed; give the clip with --video")
+        raise OptionError(
+            f"{called('strength')} says how far a clip is changed; give the clip with {called('video')}"
+        )
     target = _target(work)
     check_place(target, (1, 1), 1)
     if work.calibrate is not None:
