@@ -184,7 +184,7 @@ class Engine:
         try:
             before = [] if condition.before is None else [condition.before.to(x)]
             stream = postprocess.own_frames(self._decode(torch.cat([*before, x], dim=1)[None]), condition)
-            stream, colour = match_clip(stream, carry, job.request.color_match)
+            stream, colour = match_clip(stream, carry, job.request.color_match, postprocess.to_host)
             yield from postprocess.deliver(
                 postprocess.repeat_first_frame(kept(stream), condition.repeat_first), job.canvas, clip
             )

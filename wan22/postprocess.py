@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from wan22.canvas import Canvas, fit
 from wan22.catalog import Variant
 from wan22.conditioning.clips import ClipCondition
 from wan22.errors import CheckpointError
+from wan22.memory.device import wait
+from wan22.memory.transfer import to_host
 from wan22.types import Clip, Events, Frames
 
 _PIXELS_AT_ONCE = 2**23
@@ -60,21 +63,32 @@ def deliver(stream: Iterator[Tensor], canvas: Canvas, clip: int = 0) -> Events:
         stream = (part.cpu() for part in stream)  # small videos; not every device can scale with antialiasing
     if canvas.stretched:
         stream = _stretch(torch.cat(list(stream), dim=1), canvas.frames)
-    few = max(1, _PIXELS_AT_ONCE // math.prod(canvas.out))
     done, end = canvas.span(clip)
+    for levels in to_host(_delivered(stream, canvas, end - done)):
+        yield Frames(done, canvas.frames, levels.numpy())
+        done += len(levels)
+
+
+def _delivered(stream: Iterator[Tensor], canvas: Canvas, count: int) -> Iterator[Tensor]:
+    """The first `count` frames at the size of the canvas, in levels, on the device; some at a time."""
+    few = max(1, _PIXELS_AT_ONCE // math.prod(canvas.out))
     for decoded in stream:
         # Frames beyond those asked complete the last latent frame.
-        for part in decoded[:, : end - done].split(few, dim=1):
-            if part.shape[1] == 0:
-                continue
-            yield Frames(done, canvas.frames, to_frames(_resize(part, canvas)))
-            done += part.shape[1]
+        for part in decoded[:, :count].split(few, dim=1):
+            if part.shape[1] > 0:
+                yield to_levels(_resize(part, canvas))
+        count = max(count - decoded.shape[1], 0)
 
 
-def to_frames(pixels: Tensor) -> np.ndarray:
-    """Float (3, T, H, W) in [-1, 1] to uint8 (T, H, W, 3), rounded (the official code truncates: quirk 44)."""
+def to_levels(pixels: Float[Tensor, "3 T H W"]) -> UInt8[Tensor, "T H W 3"]:
+    """Pixels in [-1, 1] to uint8, rounded (the official code truncates: quirk 44)."""
     levels = pixels.float().clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
-    return levels.permute(1, 2, 3, 0).contiguous().cpu().numpy()
+    return levels.permute(1, 2, 3, 0).contiguous()
+
+
+def to_frames(pixels: Float[Tensor, "3 T H W"]) -> np.ndarray:
+    """Pixels in [-1, 1] to uint8 (T, H, W, 3) on the host."""
+    return to_levels(pixels).cpu().numpy()
 
 
 def resample_frames(clip: Clip, canvas: Canvas) -> np.ndarray:
@@ -137,14 +151,17 @@ class LastFrames:
     def __init__(self, count: int) -> None:
         self._count = count
         self._parts: list[Tensor] = []
+        self._device = torch.device("cpu")
 
     def __call__(self, stream: Iterator[Tensor]) -> Iterator[Tensor]:
         for part in stream:
-            self._parts.append(part[:, -self._count :].cpu())
+            self._device = part.device
+            self._parts.append(part[:, -self._count :].to("cpu", non_blocking=True))
             while sum(p.shape[1] for p in self._parts[1:]) >= self._count:
                 self._parts.pop(0)
             yield part
 
     def frames(self) -> Tensor:
         """The last frames, as many as there were of them."""
+        wait(self._device)
         return torch.cat(self._parts, dim=1)[:, -self._count :].float()

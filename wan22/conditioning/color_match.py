@@ -11,8 +11,9 @@ less; from twice the limits on the scene itself is another one, and the clip is 
 meant (a sunset over minutes) is not told from drift: do not hold such a video.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple, Self
 
 import torch
@@ -59,15 +60,9 @@ class ColorMatch:
     @classmethod
     def from_frames(cls, frames: Float[Tensor, "3 T H W"]) -> Self:
         """Take the colours of the first clip, or of a reference image (T of 1); frames are in [-1, 1]."""
-        total, squares, count = torch.zeros(3).double(), torch.zeros(3).double(), 0
-        for lab in _in_pieces(frames):
-            flat = lab.flatten(1)
-            total += flat.sum(dim=1).cpu()
-            squares += flat.square().sum(dim=1).cpu()
-            count += flat.shape[1]
-        mean = total / count
-        lightness, a, b = (squares / count - mean.square()).clamp(min=0)
-        return cls(mean.float(), torch.stack([lightness, a + b]).sqrt().float())
+        seen = _Seen()
+        seen.add(frames)
+        return cls(*seen.colours())
 
     def correct(
         self, frames: Float[Tensor, "3 T H W"], strength: float = 1.0, *, ease: int = _EASE
@@ -82,19 +77,29 @@ class ColorMatch:
                 f"colours are held by a strength of 0..1 over 0 or more frames, not {strength}, {ease}"
             )
         now = type(self).from_frames(frames)
+        pieces = self._corrected([frames], now, strength, ease, frames.device)
+        return torch.cat(list(pieces), dim=1).to(frames.dtype)
+
+    def _corrected(
+        self, parts: Sequence[Tensor], now: Self, strength: float, ease: int, device: torch.device
+    ) -> Iterator[Tensor]:
+        """A whole clip in parts, whose colours are `now`, brought back on the device some frames at a time."""
         amount = strength * self._weight(now)
         if amount == 0:
-            return frames.clone()
-        gain = ((self.spread + _FLAT) / (now.spread + _FLAT))[[0, 1, 1]].view(3, 1, 1, 1).to(frames.device)
-        mine, its = (mean.view(3, 1, 1, 1).to(frames.device) for mean in (self.mean, now.mean))
-        fade = amount * _fade(frames.shape[1], ease).view(1, -1, 1, 1).to(frames.device)
-        corrected = torch.empty_like(frames)
+            yield from (part.to(device) for part in parts)
+            return
+        gain = ((self.spread + _FLAT) / (now.spread + _FLAT))[[0, 1, 1]].view(3, 1, 1, 1).to(device)
+        mine, its = (mean.view(3, 1, 1, 1).to(device) for mean in (self.mean, now.mean))
+        frames = sum(part.shape[1] for part in parts)
+        fade = amount * _fade(frames, ease).view(1, -1, 1, 1).to(device)
         start = 0
-        for lab in _in_pieces(frames):
-            piece = slice(start, start + lab.shape[1])
-            corrected[:, piece] = _to_rgb(torch.lerp(lab, (lab - its) * gain + mine, fade[:, piece]))
-            start = piece.stop
-        return corrected
+        for part in parts:
+            for piece in part.split(_AT_ONCE, dim=1):
+                lab = _to_lab(piece.to(device))
+                yield _to_rgb(
+                    torch.lerp(lab, (lab - its) * gain + mine, fade[:, start : start + lab.shape[1]])
+                )
+                start += lab.shape[1]
 
     def as_tensors(self) -> dict[str, Tensor]:
         """All of it, so that a video can be resumed."""
@@ -124,45 +129,100 @@ def _fade(frames: int, ease: int) -> Tensor:
     return along.square() * (3 - 2 * along)
 
 
-def _in_pieces(frames: Tensor) -> Iterator[Tensor]:
-    """Frames as float32 OKLab, a few at a time."""
-    for piece in frames.split(_AT_ONCE, dim=1):
-        encoded = ((piece.float() + 1) / 2).clamp(0, 1)
-        linear = torch.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
-        yield _mix(_TO_LAB, _mix(_TO_LMS, linear) ** (1 / 3))
+class _Seen:
+    """Adds up the colours of frames that pass by; the host waits for the device only at the end."""
+
+    def __init__(self) -> None:
+        self._sums: list[Tensor] = []
+        self._count = 0
+
+    def add(self, frames: Tensor) -> None:
+        """Take frames (3, T, H, W) in."""
+        for piece in frames.split(_AT_ONCE, dim=1):
+            flat = _to_lab(piece).flatten(1)
+            self._sums.append(torch.stack([flat.sum(dim=1), flat.square().sum(dim=1)]))
+            self._count += flat.shape[1]
+
+    def colours(self) -> tuple[Tensor, Tensor]:
+        """Mean and spread of all frames, as `ColorMatch` has them."""
+        total, squares = torch.stack(self._sums).cpu().double().sum(dim=0)
+        mean = total / self._count
+        lightness, a, b = (squares / self._count - mean.square()).clamp(min=0)
+        return mean.float(), torch.stack([lightness, a + b]).sqrt().float()
+
+
+def _to_lab(piece: Tensor) -> Tensor:
+    """Frames as float32 OKLab."""
+    encoded = ((piece.float() + 1) / 2).clamp(0, 1)
+    linear = torch.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+    return _mix(_TO_LAB, _mix(_TO_LMS, linear) ** (1 / 3))
 
 
 def _to_rgb(lab: Tensor) -> Tensor:
     """OKLab to sRGB in [-1, 1]; what a screen cannot show is cut off."""
-    lms = _mix(torch.tensor(_TO_LAB).double().inverse().tolist(), lab) ** 3
-    linear = _mix(torch.tensor(_TO_LMS).double().inverse().tolist(), lms).clamp(0, 1)
+    lms = _mix(_inverse(_TO_LAB), lab) ** 3
+    linear = _mix(_inverse(_TO_LMS), lms).clamp(0, 1)
     encoded = torch.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     return encoded * 2 - 1
 
 
-def _mix(matrix: tuple[tuple[float, ...], ...] | list[list[float]], colours: Tensor) -> Tensor:
+_Matrix = tuple[tuple[float, ...], ...]
+
+
+@lru_cache(maxsize=16)
+def _inverse(matrix: _Matrix) -> _Matrix:
+    return tuple(map(tuple, torch.tensor(matrix).double().inverse().tolist()))
+
+
+@lru_cache(maxsize=16)
+def _on(device: torch.device, matrix: _Matrix) -> Tensor:
+    with torch.inference_mode(False):  # it is used by others later
+        return torch.tensor(matrix, device=device)
+
+
+def _mix(matrix: _Matrix, colours: Tensor) -> Tensor:
     """Multiply (3, 3) with the first axis of (3, T, H, W)."""
-    return torch.tensordot(torch.tensor(matrix, device=colours.device), colours, dims=1)
+    return torch.tensordot(_on(colours.device, matrix), colours, dims=1)
 
 
 _COLOUR = "colour."
 """Begins the names of the tensors that hold a video's colours, in what a clip leaves to the next."""
 
 
-def match_clip(
-    stream: Iterator[Tensor], carry: dict[str, Tensor], strength: float
-) -> tuple[Iterator[Tensor], dict[str, Tensor]]:
-    """Match a clip's colours to the first clip's, if asked; return its frames, and the colours for the next clip.
+ToHost = Callable[[Iterable[Tensor]], Iterator[Tensor]]
+"""Brings tensors to the host, one after the other."""
 
-    stream: parts (3, T, H, W); carry: what the clip before left; strength: 0 (leave as they are) to 1.
+
+def match_clip(
+    stream: Iterator[Tensor], carry: dict[str, Tensor], strength: float, to_host: ToHost
+) -> tuple[Iterator[Tensor], dict[str, Tensor]]:
+    """Match a clip's colours to the first clip's, if asked; return its frames, and the colours for the next clip, which
+    are there when the frames have passed.
+
+    stream: parts (3, T, H, W); carry: what the clip before left; strength: 0 (leave as they are) to 1. A clip that is
+    matched waits on the host until all of it is seen: the device holds some frames.
     """
     if not strength:
         return stream, {}
-    whole = torch.cat(list(stream), dim=1)
     held = {name.removeprefix(_COLOUR): t for name, t in carry.items() if name.startswith(_COLOUR)}
-    if held:
-        hold = ColorMatch.from_tensors(held)
-        whole = hold.correct(whole, strength)
-    else:
-        hold = ColorMatch.from_frames(whole)
-    return iter([whole]), {f"{_COLOUR}{name}": tensor for name, tensor in hold.as_tensors().items()}
+    colours: dict[str, Tensor] = {}
+    seen = _Seen()
+
+    def looked_at() -> Iterator[Tensor]:
+        for part in stream:
+            seen.add(part)
+            where.append(part.device)
+            yield part
+
+    def matched() -> Iterator[Tensor]:
+        if held:
+            hold = ColorMatch.from_tensors(held)
+            parts = list(to_host(looked_at()))
+            yield from hold._corrected(parts, ColorMatch(*seen.colours()), strength, _EASE, where[-1])
+        else:
+            yield from looked_at()
+            hold = ColorMatch(*seen.colours())
+        colours.update({f"{_COLOUR}{name}": tensor for name, tensor in hold.as_tensors().items()})
+
+    where: list[torch.device] = []
+    return matched(), colours
