@@ -61,7 +61,14 @@ class Report:
             "",
             "; ".join(f"{key} {value}" for key, value in known.items()),
             "",
-            f"Measured in this run: {rated}; {copied}.",
+            f"Measured in this run: {rated}; {copied}. The roof is "
+            + (
+                "that of the maker: "
+                + ", ".join(f"{n} {a / 1e12:.4g} TFLOP/s" for n, a in rates["paper"].items())
+                if rates.get("paper")
+                else "what was measured"
+            )
+            + ".",
             "",
             "| item | case | s | % of roof | peak GB | planned GB | error | |",
             "|---|---|--:|--:|--:|--:|--:|---|",

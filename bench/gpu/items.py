@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,8 +15,10 @@ from bench.gpu.machine import Rates, precision, seconds_of
 from wan22.assembly import STREAMED, compiled
 from wan22.memory import workload
 from wan22.memory.device import free_memory, wait
-from wan22.memory.meter import Counts
+from wan22.memory.meter import Counts, metered
+from wan22.memory.scheme import CHUNK_TOKENS
 from wan22.models.dit import TextMemory, WanDiT
+from wan22.models.meta import meta_module
 from wan22.ops import fused
 from wan22.ops.attention import ATTENTION, sdpa
 from wan22.ops.gpu import why_no_compiler
@@ -62,14 +64,11 @@ class Bench:
         call()
         return torch.cuda.max_memory_allocated(self.device) - before
 
-    @cached_property
-    def counts(self) -> dict[str, Counts]:
-        """What one prediction of each case is counted to take."""
-        found = {}
-        for name, case in self.cases.items():
-            asked = workload.Forward(case.grid, prompt=min(128, case.dit.text_len - 1))
-            found[name] = workload.forward(case.dit, asked, networks.dtype_of, "cuda")
-        return found
+    def counts(self, name: str, chunk: int | None = None) -> Counts:
+        """What one prediction of a case is counted to take, `chunk` tokens at a time after the keys and values."""
+        case = self.cases[name]
+        asked = workload.Forward(case.grid, prompt=min(128, case.dit.text_len - 1), chunk=chunk)
+        return workload.forward(case.dit, asked, networks.dtype_of, "cuda")
 
 
 @dataclass(frozen=True)
@@ -181,7 +180,7 @@ def forward(name: str) -> Callable[[Bench], Iterator[Row]]:
     """One prediction of a transformer, of as many blocks as fit on the device."""
 
     def measure(bench: Bench) -> Iterator[Row]:
-        case, counts = bench.cases[name], bench.counts[name]
+        case, counts = bench.cases[name], bench.counts(name)
         network = _fitting(bench, case, counts)
         given = networks.inputs(case.grid, case.dit, bench.device)
         text = networks.read(network, given)
@@ -224,7 +223,7 @@ def decode(name: str) -> Callable[[Bench], Iterator[Row]]:
     def measure(bench: Bench) -> Iterator[Row]:
         case = bench.cases[name]
         dtypes = {"bfloat16": torch.bfloat16, "tf32": torch.float32, "float32": torch.float32}
-        counted = {d: workload.decode(case.vae, case.grid, d, "cuda", 1) for d in set(dtypes.values())}
+        counted = {dtype: _decode_counts(case, dtype) for dtype in set(dtypes.values())}
         for kind, dtype in dtypes.items():
             counts = counted[dtype]
             for last in (False, True):
@@ -239,6 +238,18 @@ def decode(name: str) -> Callable[[Bench], Iterator[Row]]:
                 del network
 
     return measure
+
+
+def _decode_counts(case: Case, dtype: torch.dtype) -> Counts:
+    def at(frames: int) -> Counts:
+        network = meta_module(case.vae)
+        with metered("cuda") as meter:
+            meter.place(network, dtype)
+            for pixels in network.decode_stream(meter.empty(1, case.vae.z, frames, *case.grid[1:]), chunk=1):
+                del pixels
+        return meter.counts
+
+    return workload.of_frames(at, case.grid[0])
 
 
 def _decoded(bench: Bench, network: Any, case: Case) -> tuple[float, int | None]:
@@ -262,10 +273,11 @@ def streaming(name: str) -> Callable[[Bench], Iterator[Row]]:
     """A prediction whose blocks come from pinned memory: seconds, and all memory, weights too."""
 
     def measure(bench: Bench) -> Iterator[Row]:
-        case, counts = bench.cases[name], bench.counts[name]
+        case, counts = bench.cases[name], bench.counts(name, CHUNK_TOKENS)
         gpu = bench.device.type == "cuda"
         before = torch.cuda.memory_allocated(bench.device) if gpu else 0
         network, block = networks.streamed(case.dit, bench.device)
+        network.chunk = CHUNK_TOKENS
         resident = sum(p.nbytes for p in network.parameters() if not p.is_meta)
         given = networks.inputs(case.grid, case.dit, bench.device)
         text = networks.read(network, given)
@@ -289,7 +301,7 @@ def compiling(name: str) -> Callable[[Bench], Iterator[Row]]:
         if why := why_no_compiler(bench.device):
             yield Row("compile", name, note=why)
             return
-        case, counts = bench.cases[name], bench.counts[name]
+        case, counts = bench.cases[name], bench.counts(name)
         network = _fitting(bench, case, counts)
         given = networks.inputs(case.grid, case.dit, bench.device)
         text = networks.read(network, given)

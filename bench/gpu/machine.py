@@ -4,12 +4,14 @@ import platform
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
 import torch
 
+from wan22.errors import OptionError
+from wan22.memory import hardware
 from wan22.memory.device import wait
 from wan22.memory.meter import Work
 from wan22.ops.kernels import why_no_triton
@@ -21,12 +23,15 @@ PRECISIONS = ("tf32", "float32")
 @contextmanager
 def precision(name: str) -> Generator[None]:
     """Make float32 products of matrices and convolutions so, within."""
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = name == "tf32"
+    kinds: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn.conv]
+    before = [kind.fp32_precision for kind in kinds]
+    for kind in kinds:
+        kind.fp32_precision = "tf32" if name == "tf32" else "ieee"
     try:
         yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+        for kind, was in zip(kinds, before, strict=True):
+            kind.fp32_precision = was
 
 
 def seconds_of(device: torch.device, call: Callable[[], Any], repeats: int = 3) -> float:
@@ -45,18 +50,22 @@ def seconds_of(device: torch.device, call: Callable[[], Any], repeats: int = 3) 
 @dataclass(frozen=True)
 class Rates:
     """Operations a second by precision ("bfloat16", "tf32", "float32"), bytes a second of the device's memory and from
-    the host, pageable and pinned. All are measured in this run.
+    the host, pageable and pinned, as measured in this run; and `paper`, the operations a second that the maker names.
     """
 
     flops: Mapping[str, float]
     memory: float
     pageable: float
     pinned: float
+    paper: Mapping[str, float] = field(default_factory=dict)
 
     def roof(self, flops: Mapping[Work, float], single: str = "tf32") -> float:
-        """Seconds that the products alone take; those of float32 are made in precision `single`."""
+        """Seconds that the products alone take at the maker's rates, or else at those measured; those of float32 are
+        made in precision `single`.
+        """
+        rates = {**self.flops, **self.paper}
         names = {torch.bfloat16: "bfloat16", torch.float16: "bfloat16", torch.float32: single}
-        return sum(amount / self.flops[names[dtype]] for (_, dtype), amount in flops.items())
+        return sum(amount / rates[names[dtype]] for (_, dtype), amount in flops.items())
 
 
 def measure(device: torch.device, size: int) -> Rates:
@@ -73,7 +82,18 @@ def measure(device: torch.device, size: int) -> Rates:
     pageable = source.numel() / seconds_of(device, lambda: there.copy_(source))
     fixed = source.pin_memory() if device.type == "cuda" else source
     pinned = source.numel() / seconds_of(device, lambda: there.copy_(fixed, non_blocking=True))
-    return Rates(flops, memory, pageable, pinned)
+    return Rates(flops, memory, pageable, pinned, _paper(device))
+
+
+def _paper(device: torch.device) -> Mapping[str, float]:
+    """What the card's maker says of it, if it is known; nothing of products of float32 as they are."""
+    if device.type != "cuda":
+        return {}
+    try:
+        _, card = hardware.card(torch.cuda.get_device_name(device))
+    except OptionError:
+        return {}
+    return {"bfloat16": card.bfloat16 * 1e12, "tf32": card.tf32 * 1e12}
 
 
 def describe(device: torch.device, rates: Rates) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from wan22.models.dit import NoiseLevels, WanDiT
 from wan22.ops import attention
 from wan22.types import Latents, Request
 
-ASK = Request(prompt="a red ball rolls left", steps=2, frames=5)
+ASK = Request(prompt="a red ball rolls left", steps=1, frames=5)
 GRAPHS = []
 
 

@@ -83,7 +83,7 @@ def test_what_does_not_fit_into_the_time_is_left_out_and_said(monkeypatch, tmp_p
         yield items.Row("short", "x")
 
     monkeypatch.setattr(script, "ITEMS", (small("long", works, (1e9, 0.0)), small("short", works)))
-    rates = {"flops": {}, "memory": 1, "pageable": 1, "pinned": 1}
+    rates = {"flops": {}, "memory": 1, "pageable": 1, "pinned": 1, "paper": {}}
     report = script.Report(tmp_path, {"device": "A card", "rates": rates}, 8)
     bench = items.Bench(torch.device("cpu"), Rates({}, 1, 1, 1), {})
     script.run(report, bench, [], end=1e8, slower=1.0)
@@ -125,11 +125,14 @@ def test_the_roof_takes_products_at_the_rate_of_their_precision():
     assert rates.roof(work) == 2 + 2
     assert rates.roof(work, "float32") == 2 + 10
 
+    known = Rates(rates.flops, 1, 1, 1, {"bfloat16": 200.0})
+    assert known.roof(work) == 1 + 2
+
 
 def test_the_precision_is_put_back():
-    before = torch.backends.cudnn.allow_tf32
-    with precision("float32"):
-        assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
-    with precision("tf32"):
-        assert torch.backends.cudnn.allow_tf32
-    assert torch.backends.cudnn.allow_tf32 == before
+    kinds = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    before = [kind.fp32_precision for kind in kinds]
+    for name, said in (("float32", "ieee"), ("tf32", "tf32")):
+        with precision(name):
+            assert [kind.fp32_precision for kind in kinds] == [said, said]
+    assert [kind.fp32_precision for kind in kinds] == before
