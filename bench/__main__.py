@@ -79,13 +79,25 @@ def machine(threads: int, clock: str) -> dict[str, str]:
     if info.is_file():
         cpu = next((s.split(":")[1].strip() for s in info.read_text().splitlines() if "model name" in s), cpu)
     return {
-        "cpu": f"{cpu}, {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} cores",
+        "cpu": f"{cpu}, {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} cores; {_products()}",
         "threads": str(threads),
         "clock": clock,
         "torch": torch.__version__,
         "diffusers": diffusers.__version__,
         "transformers": transformers.__version__,
     }
+
+
+def _products() -> str:
+    """Which products of fewer bits this CPU has."""
+    from wan22.memory.precision import has_bfloat16_products
+    from wan22.ops.products import why_not
+
+    int8 = why_not("int8", torch.device("cpu"))
+    return (
+        f"{'with' if has_bfloat16_products() else 'without'} bfloat16 products, "
+        f"{'with int8 products' if int8 is None else f'without int8 products ({int8})'}"
+    )
 
 
 def table(rows: list[Row]) -> str:

@@ -91,6 +91,7 @@ def a14b_block(dtype: torch.dtype, contender: str) -> Call:
         block = Block(dim, ffn, heads, 1e-6)
         draw(block, lambda name: f"blocks.0.{name}")
         _cast(block, dtype)
+        _compute(block, dtype)
         bias = torch.zeros(1, 1, 1, TEXT + 1)
         bias[..., -1] = torch.tensor(float(TEXT_ROWS - TEXT)).log()
         memory = block.cross_attn.read(torch.cat([text, padding], dim=1), bias)
@@ -107,6 +108,16 @@ def a14b_block(dtype: torch.dtype, contender: str) -> Call:
     )
     rows = torch.cat([text, padding.expand(-1, TEXT_ROWS - TEXT, -1)], dim=1)
     return lambda: block(x, rows, time, rotary)
+
+
+def _compute(block: nn.Module, dtype: torch.dtype) -> None:
+    """Have layers compute in what the engine computes in on this machine."""
+    from wan22.memory.precision import pick_compute_dtype
+    from wan22.models.linear import Linear
+
+    for layer in block.modules():
+        if isinstance(layer, Linear):
+            layer.compute = pick_compute_dtype("auto", dtype, torch.device("cpu"))
 
 
 # The VAEs

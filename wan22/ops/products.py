@@ -54,7 +54,12 @@ def multiply(x: Float[Tensor, "*rest i"], form: Form, buffers: Buffers) -> Float
     if not isinstance(form, Scaled) or form.blocks > 1 or form.rotated or type(data) is not Tensor:
         return None
     kind = {torch.int8: "int8", torch.float8_e4m3fn: "fp8"}.get(form.dtype)
-    if kind is None or x.device.type not in ("cpu", "cuda") or _refused(kind, x.device):
+    if kind is None or x.device.type not in ("cpu", "cuda"):
+        return None
+    if torch.compiler.is_compiling():
+        if x.device.type == "cpu":
+            return None  # oneDNN's weights are no tensors that a compiler knows
+    elif _refused(kind, x.device):
         return None
     rows = x.reshape(-1, x.shape[-1])
     if x.device.type == "cuda" and (data.shape[0] % 16 or data.shape[1] % 16):
