@@ -208,7 +208,9 @@ def dequantise(form: Form, buffers: Buffers, dtype: torch.dtype) -> Float[Tensor
         return data.to(dtype)
     rows, width = len(data), form.width(data.shape[1])
     step = max(1, _AT_ONCE.get(data.device.type, _AT_ONCE_ELSEWHERE) // width)
-    if step >= rows or torch.compiler.is_compiling():  # a compiler makes one kernel of it, without the work space
+    if (
+        step >= rows or torch.compiler.is_compiling()
+    ):  # a compiler makes one kernel of it, without the work space
         return form.decode(buffers).to(dtype)
     out = torch.empty(rows, width, dtype=dtype, device=data.device)
     for first in range(0, rows, step):

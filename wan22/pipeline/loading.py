@@ -35,7 +35,7 @@ _DONE = {
 """Options of Diffusers that ask for what is done anyway, with the values that do; None for any value."""
 
 _ADVICE = {
-    "quantization_config": "give files that are quantised already (fp8 or GGUF)",
+    "quantization_config": "give quantize='int8', 'fp8' or 'int4', or files that are quantised already (fp8 or GGUF)",
     "custom_pipeline": "build on wan22.Engine",
     "max_memory": "give memory=, one of auto, device, host, disk",
     "offload_folder": "give memory='disk', which reads parts from where they are",

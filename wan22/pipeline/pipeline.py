@@ -63,6 +63,8 @@ class Wan22Pipeline(PartsMixin):
         device_map: Any = None,
         memory: str = "auto",
         calibration: PathLike | None = None,
+        quantize: str | None = None,
+        compute_dtype: Any = "auto",
         variant: str | None = None,
         revision: str | None = None,
         cache_dir: PathLike | None = None,
@@ -79,6 +81,7 @@ class Wan22Pipeline(PartsMixin):
         device or device_map: "auto", "cpu", "cuda", "cuda:1", "mps".
         memory: where parts are kept until they are needed: "device", "host", "disk", or "auto".
         calibration: a file that `wan22 generate --calibrate` wrote, for step caches.
+        quantize, compute_dtype: as in `wan22.load`.
         cache_dir, revision: which copy of a hub id.
         boundary_ratio: the default of later calls.
         vae, text_encoder, transformer, transformer_2 (modules of Diffusers or transformers), scheduler, audio_encoder:
@@ -99,6 +102,8 @@ class Wan22Pipeline(PartsMixin):
             "dtype": torch_dtype,
             "memory": memory,
             "calibration": calibration,
+            "quantize": quantize,
+            "compute_dtype": compute_dtype,
         }
         modules = {
             name: options[name]
