@@ -24,12 +24,15 @@ from wan22.cli.storyboard import storyboard
 from wan22.cli.train import train
 from wan22.cli.weights import convert, inspect, verify
 
+HELP = {"help_option_names": ["--help", "-h"]}
+"""Said of every command too: it keeps the names that the first who asks it makes known."""
+
 app = typer.Typer(
     name="wan22",
     help='Make videos with the Wan2.2 family of video models: wan22 generate "a red ball bounces at sunset"',
     no_args_is_help=True,
     cls=GroupedCommands,
-    context_settings={"help_option_names": ["--help", "-h"]},
+    context_settings=HELP,
     rich_markup_mode=None,  # plain help starts three times as fast
 )
 
@@ -41,8 +44,8 @@ COMMANDS = {
 }
 for panel, commands in COMMANDS.items():
     for command in commands:
-        app.command(cls=GroupedCommand, rich_help_panel=panel)(command)
-app.add_typer(data, name="data", rich_help_panel="Train")
+        app.command(cls=GroupedCommand, rich_help_panel=panel, context_settings=HELP)(command)
+app.add_typer(data, name="data", rich_help_panel="Train", context_settings=HELP)
 
 
 def _version(wanted: bool) -> None:

@@ -5,10 +5,8 @@ Caption j of clip i is drawn from (seed, i, j) alone, so that it does not matter
 
 import random
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -18,6 +16,7 @@ from torch import Tensor
 from wan22.conditioning.text import Tokenizer
 from wan22.errors import CheckpointError
 from wan22.files import reading
+from wan22.nano.processes import mapped
 from wan22.stage.caption import Caption, caption
 from wan22.stage.labels import AXES, Shot
 from wan22.weights.writer import write_tensors
@@ -51,12 +50,7 @@ def compose(shots: Sequence[Shot], tokenizer: Path, forms: int, seed: int, *, pr
     starts = range(0, len(shots), _PIECE)
     pieces = [(start, list(shots[start : start + _PIECE])) for start in starts]
     work = partial(_piece, tokenizer=tokenizer, forms=forms, seed=seed)
-    if processes:
-        # A fresh process each: what has begun to use a GPU cannot be forked.
-        with ProcessPoolExecutor(processes, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-            done = list(pool.map(work, pieces))
-    else:
-        done = list(map(work, pieces))
+    done = mapped(work, pieces, processes)
     return Composed(*(torch.cat(parts) for parts in zip(*done, strict=True)))
 
 

@@ -29,6 +29,7 @@ from wan22.nano.captions import composed
 from wan22.nano.clips import ClipSet, clip_set
 from wan22.nano.dit import DiTRecipe, train_dit
 from wan22.nano.latents import LatentSet, encode_clips, latent_set
+from wan22.nano.processes import mapped
 from wan22.nano.puppets import puppet_pixels, sung_track
 from wan22.nano.recipes import nano, nano_speech
 from wan22.nano.reward_model import RewardModel, train_reward_model
@@ -232,17 +233,21 @@ def _shown(run: Run) -> np.ndarray:
         windows = [
             video[:, y : y + side, x : x + side] for video, (y, x) in zip(videos, corners, strict=True)
         ]
-        shots = sample_puppets(nano_speech.VIDEOS.count, nano_speech.VIDEOS.seed)
         per_video = nano_speech.VIDEOS.frames // nano.FRAMES
-        puppets = []
-        for i in range(-(-spoken // per_video)):
-            video = puppet_pixels(nano_speech.VIDEOS, shots[i : i + 1], range(i, i + 1), sung_track)[
-                0
-            ].numpy()
-            puppets += [video[k * nano.FRAMES : (k + 1) * nano.FRAMES] for k in range(per_video)]
+        acted = mapped(_puppet, range(-(-spoken // per_video)), run.size.processes)
+        puppets = [
+            video[k * nano.FRAMES : (k + 1) * nano.FRAMES] for video in acted for k in range(per_video)
+        ]
         with written(path) as part, part.open("wb") as file:
             np.save(file, np.stack(windows + puppets[:spoken]))
     return np.load(path, mmap_mode="r")
+
+
+def _puppet(i: int) -> np.ndarray:
+    """A video of a puppet that sings, uint8 (T, 64, 64, 3)."""
+    videos = nano_speech.VIDEOS
+    shot = sample_puppets(i + 1, videos.seed)[i]
+    return puppet_pixels(videos, [shot], range(i, i + 1), sung_track)[0].numpy()
 
 
 def _export(run: Run) -> None:

@@ -1,6 +1,7 @@
 """Drift, measured on videos whose drift is known: what drifts is told by how much, the rest stays at zero."""
 
 import json
+from functools import cache
 
 import numpy as np
 import pytest
@@ -19,9 +20,12 @@ MIDDLES = np.arange(SECONDS) + (FPS - 1) / 2 / FPS  # of the seconds
 OVERLAP = {"red-green", "blue-yellow", "colour"}  # other views of what brightness, saturation and hue show
 
 
+@cache
 def stage(height=40, width=60, frames=FPS * SECONDS, **labels):
     shot = Shot(**{"tone": "warm", "surroundings": "desert", "colour": "purple", **labels})
-    return render([shot], height=height, width=width, frames=frames, fps=FPS)[0].numpy()
+    video = render([shot], height=height, width=width, frames=frames, fps=FPS)[0].numpy()
+    video.flags.writeable = False
+    return video
 
 
 def unlab(colours):

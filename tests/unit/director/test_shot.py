@@ -34,7 +34,7 @@ def shots(texts=TEXTS):
 
 
 @given(shots(), st.sampled_from(["en", "zh", None]))
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=120, deadline=None, derandomize=True)
 def test_a_prompt_reads_back_as_the_spec_that_rendered_it(spec, language):
     assert parse(spec.render(language)) == spec
 
@@ -54,7 +54,7 @@ def test_a_text_that_leaves_off_where_a_scene_would_begin_reads_back(spec, langu
 
 
 @given(shots())
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 def test_a_recipe_reads_back_as_the_spec_that_it_keeps(spec):
     assert ShotSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 

@@ -307,11 +307,11 @@ def test_images_are_copied_to_the_byte(tmp_path, name, codec, size):
 
 
 @pytest.mark.parametrize("kind", ["mp4", "webm"])
-def test_audio_does_not_drift_in_two_minutes(tmp_path, kind):
-    source = encode(tmp_path / "s.wav", "pcm_s16le", 12000, clicks(12000, 120))
-    silent = video(tmp_path / f"f.{kind}", 240)
+def test_audio_does_not_drift_in_a_minute(tmp_path, kind):
+    source = encode(tmp_path / "s.wav", "pcm_s16le", 12000, clicks(12000, 60))
+    silent = video(tmp_path / f"f.{kind}", 120)
     add_audio(silent, source, silent)
-    assert heard(read_audio(silent, rate=None)) == pytest.approx(np.arange(120) + 0.5, abs=0.001)
+    assert heard(read_audio(silent, rate=None)) == pytest.approx(np.arange(60) + 0.5, abs=0.001)
 
 
 def test_the_original_packets_are_copied_where_the_container_takes_them(tmp_path):

@@ -80,6 +80,35 @@ def test_what_goes_wrong_in_a_compiler_says_what_to_change():
         pass  # of what is not compiled nothing is said
 
 
+ADAPTED = """
+import torch
+from unit.train.test_adapt import ARCH, attach, checkpoint_blocks, gradients, network, raised, run
+
+def compile_blocks(net):
+    for i, block in enumerate(net.blocks):
+        net.blocks[i] = torch.compile(block, backend="eager")
+
+expected = network()
+raised(attach(expected, rank=2, alpha=2.0))
+learned = gradients(expected)
+for first in ("compile", "attach"):
+    net = network()
+    if first == "compile":
+        compile_blocks(net)
+    adapters = attach(net, rank=2, alpha=2.0)
+    assert adapters.factors().keys() == {n[:-5] + ".weight" for n in learned if n.endswith(".down")}
+    raised(adapters)
+    if first == "attach":
+        compile_blocks(net)
+    checkpoint_blocks(net)
+    torch.testing.assert_close(run(net), run(expected))
+    for ours, theirs in zip(sorted(gradients(net).items()), sorted(learned.items())):
+        torch.testing.assert_close(ours[1], theirs[1])
+torch._dynamo.reset()
+torch._dynamo.utils.counters.clear()
+"""
+
+
 RUN = """
 import sys
 from dataclasses import replace
@@ -137,10 +166,15 @@ print("done")
 """
 
 
-def test_a_compiled_run_learns_the_same_and_goes_on(tmp_path):
+def test_compiled_blocks_can_be_adapted_and_a_compiled_run_learns_the_same_and_goes_on(tmp_path):
     # In a process of its own: the checks of shapes that tests put around functions are not what Dynamo can read.
     done = subprocess.run(
-        [sys.executable, "-c", RUN, str(tmp_path)],
+        [
+            sys.executable,
+            "-c",
+            ADAPTED + "torch._dynamo.reset()\ntorch._dynamo.utils.counters.clear()\n" + RUN,
+            str(tmp_path),
+        ],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         check=False,
