@@ -254,6 +254,14 @@ def test_a_model_device_or_precision_that_is_not_here_is_one_clear_error(folder,
         Wan22Pipeline.from_pretrained(folder, device="cpu", memory="ram")
 
 
+def test_options_of_the_engine_are_passed_on(folder):
+    assert Wan22Pipeline.from_pretrained(folder, device="cpu", attention="sdpa").engine.options == {
+        "attention": "sdpa"
+    }
+    with pytest.raises(OptionError, match="attention 'sage' cannot be used"):
+        Wan22Pipeline.from_pretrained(folder, device="cpu", attention="sage")
+
+
 def test_a_video_is_not_written_where_it_cannot_be(pipeline, tmp_path):
     video = make(pipeline, num_frames=1)
     (tmp_path / "file").write_text("")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from wan22.errors import CheckpointError, OptionError
+from wan22.fields import OPTIONS
 
 logger = logging.getLogger("wan22")
 
@@ -64,7 +65,8 @@ def check_options(options: Mapping[str, Any]) -> None:
         else:
             raise TypeError(
                 f"from_pretrained takes no {name!r}. It takes parts, torch_dtype, device, device_map, memory, "
-                f"cache_dir, revision, boundary_ratio, and in the place of parts: {', '.join(COMPONENTS)}"
+                f"cache_dir, revision, boundary_ratio, options of the engine ({', '.join(OPTIONS)}), and in the place "
+                f"of parts: {', '.join(COMPONENTS)}"
             )
 
 

@@ -17,6 +17,7 @@ from wan22.catalog import NANO
 from wan22.conditioning.text import Context
 from wan22.engine import Engine, load
 from wan22.errors import OptionError
+from wan22.fields import OPTIONS
 from wan22.library import find_model
 from wan22.pipeline import batch, inputs, loading
 from wan22.pipeline.adapters import Adapters
@@ -81,7 +82,7 @@ class Wan22Pipeline(PartsMixin):
         device or device_map: "auto", "cpu", "cuda", "cuda:1", "mps".
         memory: where parts are kept until they are needed: "device", "host", "disk", or "auto".
         calibration: a file that `wan22 generate --calibrate` wrote, for step caches.
-        quantize, compute_dtype: as in `wan22.load`.
+        quantize, compute_dtype, attention, compile, vae_dtype: as in `wan22.load`.
         cache_dir, revision: which copy of a hub id.
         boundary_ratio: the default of later calls.
         vae, text_encoder, transformer, transformer_2 (modules of Diffusers or transformers), scheduler, audio_encoder:
@@ -90,6 +91,7 @@ class Wan22Pipeline(PartsMixin):
         Raises OptionError, DeviceError or CheckpointError; TypeError for an unknown option.
         """
         torch_dtype = ("auto" if torch_dtype is None else torch_dtype) if dtype is None else dtype
+        engine = {name: options.pop(name) for name in OPTIONS if name in options}
         if isinstance(torch_dtype, dict):
             raise OptionError("give one torch_dtype for all parts; the VAE works in float32 in any case")
         loading.check_variant(variant, torch_dtype)
@@ -104,6 +106,7 @@ class Wan22Pipeline(PartsMixin):
             "calibration": calibration,
             "quantize": quantize,
             "compute_dtype": compute_dtype,
+            **engine,
         }
         modules = {
             name: options[name]
