@@ -32,10 +32,15 @@ def contexts(job: Job, clip: int, texts: dict[str, Context], device: torch.devic
     """The prompt and the negative prompt of a clip: the request's own tensors, or its texts as they were encoded."""
     request = job.request
     given = [
-        None if embeds is None else Context.of(embeds.detach().to(device))
+        None if embeds is None else _given(embeds, device)
         for embeds in (request.prompt_embeds, request.negative_prompt_embeds)
     ]
     return given[0] or texts[job.prompt(clip)], given[1] or texts[job.negative]
+
+
+def _given(embeds: Tensor, device: torch.device) -> Context:
+    rows, length = Context.of(embeds.detach())
+    return Context(rows.to(device), length)
 
 
 class Denoiser:
@@ -54,6 +59,13 @@ class Denoiser:
         self.fallback = fallback
         known = condition.image
         self.channels = None if known.channels is None else known.channels[None].to(placement.device)
+        # On the device: the frames that are not known, and which noise level each token has.
+        self._drawn = self._index = None
+        if known.frames is not None:
+            drawn = ~known.frames.cpu()
+            self._drawn = drawn.nonzero().flatten().to(placement.device)
+            index = drawn.long().repeat_interleave(job.canvas.tokens // len(drawn))
+            self._index = None if known.noisy else index.to(placement.device)
         self.name = ""
         self.network: nn.Module | None = None
         self.branches: dict[tuple[int, ...], _Branch] = {}
@@ -96,7 +108,7 @@ class Denoiser:
             return
         self.guided = self.guided if reply.guided is None else reply.guided
         new = [
-            old if given is None else Context.of(given.detach().to(old.rows.device))
+            old if given is None else _given(given, old.rows.device)
             for given, old in zip(prompts, self.texts, strict=True)
         ]
         self.texts = (new[0], new[1])
@@ -167,7 +179,7 @@ class Denoiser:
         return self.fallback.run(name, call, self._leave)
 
     def _denoise(self, x: Tensor, level: Level) -> Tensor:
-        levels = self._levels(level, x)
+        levels = self._levels(level)
         branches = self._read(level)
         if self.cache is not None:
             self.cache.begin(level)
@@ -181,10 +193,10 @@ class Denoiser:
 
     def _rescaled(self, guided: Tensor, told: Tensor) -> Tensor:
         """Only frames that are drawn count: of known ones the network says nothing."""
-        known = self.condition.image.frames
-        drawn = slice(None) if known is None else (~known).to(guided.device)
+        if self._drawn is None:
+            return rescale(guided, told, self.job.rescale)
         narrowed = guided.clone()
-        narrowed[:, drawn] = rescale(guided[:, drawn], told[:, drawn], self.job.rescale)
+        narrowed[:, self._drawn] = rescale(guided[:, self._drawn], told[:, self._drawn], self.job.rescale)
         return narrowed
 
     def _velocities(self, x: Tensor, levels: NoiseLevels, branch: "_Branch") -> Tensor:
@@ -194,14 +206,11 @@ class Denoiser:
         around = None if self.cache is None else partial(self.cache.around, branch.group)
         return self.network(x.expand(n, *x.shape), levels, branch.text, known, branch.extra_tokens, around)
 
-    def _levels(self, level: Level, x: Tensor) -> NoiseLevels:
-        now = torch.tensor([[level.timestep]], dtype=torch.float32, device=x.device)
-        known = self.condition.image
-        if known.frames is None or known.noisy:
+    def _levels(self, level: Level) -> NoiseLevels:
+        now = torch.tensor([[level.timestep]], dtype=torch.float32)
+        if self._index is None:
             return NoiseLevels(now)
-        unknown = (~known.frames).to(x.device, torch.int64)
-        index = unknown.repeat_interleave(self.job.canvas.tokens // len(unknown))
-        return NoiseLevels(torch.cat([torch.zeros_like(now), now], dim=1), index)
+        return NoiseLevels(torch.cat([torch.zeros_like(now), now], dim=1), self._index)
 
 
 def _modulation(network: nn.Module, schedule: Schedule, device: torch.device) -> dict[float, Tensor]:

@@ -250,7 +250,7 @@ class Engine:
     def _contexts(self, ids: Tensor, mask: Tensor) -> Tensor:
         encoder = self._placement.bring("text")
         with torch.inference_mode():
-            return encoder.contexts(ids.to(self.device), mask.to(self.device))[0]
+            return encoder.contexts(ids.to(self.device), mask)[0]
 
     def vae(self) -> nn.Module:
         """Return the VAE on the device."""

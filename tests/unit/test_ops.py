@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from wan22.models.dit import sinusoid
-from wan22.ops.attention import attend, blocked, sdpa
+from wan22.ops.attention import attend, blocked, padding_bias, sdpa
 from wan22.ops.conv import causal_conv3d, doubled_conv2d
 from wan22.ops.linear import linear
 from wan22.ops.norm import channel_norm, layer_norm, rms_norm
@@ -70,6 +70,30 @@ def test_accelerators_get_a_bias_of_the_queries_dtype_and_no_rounded_one(monkeyp
     q, k, v = (torch.empty(1, 8, 2, 16, dtype=torch.bfloat16, device="meta") for _ in range(3))
     out = sdpa(q, k, v, torch.empty(1, 1, 1, 8, device="meta"))
     assert given == [{torch.float32}] and out.dtype == torch.bfloat16 and out.shape == q.shape
+
+
+@pytest.mark.parametrize(
+    "dtype, worst", [(torch.float32, 1e-6), (torch.bfloat16, 2.2e-4), (torch.float16, 2.2e-4)]
+)
+def test_few_keys_weigh_as_much_as_any_number_of_equal_ones(dtype, worst):
+    for count in range(1, 513):
+        bias = padding_bias(count, dtype)
+        assert bias.dtype == dtype and len(bias) == (1 if dtype == torch.float32 else 2)
+        assert abs(bias.double().exp().sum() / count - 1) <= worst, count
+    assert padding_bias(1, dtype)[0] == 0
+
+
+def test_a_bias_of_the_queries_dtype_is_given_to_accelerators_as_it_is(monkeypatch):
+    given, kernel = [], F.scaled_dot_product_attention
+
+    def spy(q, k, v, attn_mask):
+        given.append({q.dtype, k.dtype, v.dtype, attn_mask.dtype})
+        return kernel(q, k, v, attn_mask=attn_mask)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", spy)
+    q, k, v = (torch.empty(1, 8, 2, 16, dtype=torch.bfloat16, device="meta") for _ in range(3))
+    sdpa(q, k, v, torch.empty(1, 1, 1, 8, dtype=torch.bfloat16, device="meta"))
+    assert given == [{torch.bfloat16}]
 
 
 def test_attention_that_is_trained_has_a_gradient():

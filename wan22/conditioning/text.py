@@ -41,7 +41,7 @@ class Context(NamedTuple):
     @classmethod
     def of(cls, embeds: Float[Tensor, "s text"]) -> "Context":
         """An encoded prompt with its padding: the rows of zeros at its end."""
-        told = embeds.ne(0).any(dim=1).nonzero()
+        told = embeds.ne(0).any(dim=1).cpu().nonzero()
         return cls(embeds[: int(told[-1]) + 1 if len(told) else 1], len(embeds))
 
     @property

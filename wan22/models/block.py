@@ -132,38 +132,44 @@ class Block(nn.Module):
         memory: Memory,
         attention: Attention,
         chunk: int | None = None,
-        out: Float[Tensor, "b l d"] | None = None,
+        stream: torch.dtype | None = None,
     ) -> Float[Tensor, "b l d"]:
         """The stream after this block, in float32.
 
         With `chunk`, the keys and values of all tokens are made first, then all else for at most so many tokens at a
-        time: the same numbers in a fraction of the memory. The result is written to `out`, float32, which may be x.
-        Both are for where no gradient is asked.
+        time: the same numbers in a fraction of the memory. With `stream`, x is float32 and may be overwritten; its
+        numbers are of that dtype. Both are for where no gradient is asked.
         """
         m = time.plus(self.modulation)
         parts = slices(x.shape[1], chunk)
         if len(parts) == 1:
+            out = None if stream is None else x
             return self._rest(
-                x, self.self_attn(self._normed(x, m), table, attention), m, memory, attention, out
+                x, self.self_attn(self._normed(x, m, stream), table, attention), m, memory, attention, out
             )
-        out = torch.empty(x.shape, dtype=torch.float32, device=x.device) if out is None else out
-        k, v = self._read(x, m, table, parts)
+        if stream is None:
+            x, stream = x.to(torch.float32, copy=True), x.dtype
+        k, v = self._read(x, m, table, parts, stream)
         for part in parts:
             own, of, at = x[:, part], m.of(part), _positions(table, part)
-            y = self.self_attn.ask(self._normed(own, of), at, k, v, attention)
-            self._rest(own, y, of, memory, attention, out[:, part])
-        return out
+            y = self.self_attn.ask(self._normed(own, of, stream), at, k, v, attention)
+            self._rest(own, y, of, memory, attention, own)
+        return x
 
-    def _normed(self, x: Tensor, m: TimeRows) -> Tensor:
-        """What self-attention sees of the stream."""
+    def _normed(self, x: Tensor, m: TimeRows, stream: torch.dtype | None) -> Tensor:
+        """What self-attention sees of the stream: its norm is rounded to the stream's dtype."""
         shift, scale, *_ = m.parts()
+        x = x if stream is None else x.to(stream)
         return norm_modulate(x, shift, scale, self.eps, self.self_attn.q.dtype)
 
-    def _read(self, x: Tensor, m: TimeRows, table: Rotation, parts: Sequence[slice]) -> list[Tensor]:
+    def _read(
+        self, x: Tensor, m: TimeRows, table: Rotation, parts: Sequence[slice], stream: torch.dtype
+    ) -> list[Tensor]:
         """Keys and values of all tokens, made part by part."""
         whole: list[Tensor] = []
         for part in parts:
-            read = self.self_attn.read(self._normed(x[:, part], m.of(part)), _positions(table, part))
+            h = self._normed(x[:, part], m.of(part), stream)
+            read = self.self_attn.read(h, _positions(table, part))
             whole = whole or [a.new_empty(*x.shape[:2], *a.shape[2:]) for a in read]
             for a, piece in zip(whole, read, strict=True):
                 a[:, part] = piece

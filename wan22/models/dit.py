@@ -8,8 +8,8 @@ A task with more to tell than text and noise level hands in `ExtraTokens`: token
 own, and taps that change the video's tokens after chosen blocks (see speech.py). There is one forward pass for all.
 
 Two savings are exact in algebra. A video has one or two distinct noise levels, not one per token: they are
-embedded once and indexed (`NoiseLevels`). And the text's padding rows, all equal after the embedding, become one
-key whose score is raised by log(count); with its keys and values made once per text (`read_text`), cross-attention
+embedded once and indexed (`NoiseLevels`). And the text's padding rows, all equal after the embedding, become one key
+or two that weigh as much (`padding_bias`); with its keys and values made once per text (`read_text`), cross-attention
 costs as much as the prompt is long.
 """
 
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from wan22.arch import DiTArch
 from wan22.models.block import Block, Memory, TimeRows, slices
 from wan22.models.linear import Linear, Linear32
-from wan22.ops.attention import Attention, attend
+from wan22.ops.attention import Attention, attend, padding_bias
 from wan22.ops.fused import norm_modulate
 from wan22.ops.linear import linear
 from wan22.ops.rope import Rotation, rotation
@@ -252,17 +252,19 @@ class WanDiT(nn.Module):
     ) -> Walk:
         """As `trunk`, block by block: yields the tokens as they are given, and after each block.
 
-        Where no gradient is asked, all blocks but the first write their result over what the one before gave.
+        Where no gradient is asked, each block writes over what the one before gave, but not over `tokens`.
         """
         yield tokens
-        out = None
+        stream = None
+        if not torch.is_grad_enabled():
+            stream, tokens = tokens.dtype, tokens.to(torch.float32, copy=True)
         for i, (block, memory) in enumerate(zip(self.blocks, text, strict=True)):
-            tokens = block(tokens, time, table, memory, self.attention, self._chunk, out)
+            tokens = block(tokens, time, table, memory, self.attention, self._chunk, stream)
             if i in taps:
                 changed = taps[i](tokens[:, :own], self._chunk)
                 if torch.is_grad_enabled():
                     tokens = torch.cat([changed, tokens[:, own:]], dim=1)
-            out = None if torch.is_grad_enabled() else tokens
+            stream = None if torch.is_grad_enabled() else tokens.dtype
             yield tokens
 
     def fold(self, y: Float[Tensor, "b l p"], grid: tuple[int, int, int]) -> Float[Tensor, "b o t h w"]:
@@ -286,31 +288,35 @@ class WanDiT(nn.Module):
         Each context is (s_i, text_dim), without padding, which is added: to `lengths` rows, at least s_i, or else to
         arch.text_len, as in training.
         """
-        text, bias = self._merge_padding(contexts, lengths or [self.arch.text_len] * len(contexts))
+        dtype = self.text_embedding[0].dtype
+        text, bias = _merge_padding(contexts, lengths or [self.arch.text_len] * len(contexts), dtype)
         embedded = self.text_embedding(text)
         return tuple(block.cross_attn.read(embedded, bias) for block in self.blocks)
 
-    def _merge_padding(
-        self, contexts: Sequence[Tensor], lengths: Sequence[int]
-    ) -> tuple[Tensor, Tensor | None]:
-        """Stack contexts with one zero row each for its padding, and the bias that weighs it."""
-        longest = max(c.shape[0] for c in contexts)
-        if any(context.shape[0] > length for context, length in zip(contexts, lengths, strict=True)):
-            raise ValueError(f"a context of {longest} rows is longer than text_len {max(lengths)}")
-        text = contexts[0].new_zeros(len(contexts), longest + 1, contexts[0].shape[1])
-        bias = torch.full((len(contexts), 1, 1, longest + 1), -torch.inf, device=text.device)
-        for i, (context, length) in enumerate(zip(contexts, lengths, strict=True)):
-            rows = context.shape[0]
-            text[i, :rows] = context
-            bias[i, ..., :rows] = 0.0
-            if rows < length:
-                bias[i, ..., longest] = torch.tensor(float(length - rows)).log()
-        if all(c.shape[0] == longest == length for c, length in zip(contexts, lengths, strict=True)):
-            return text[:, :-1], None
-        return text, bias
+
+def _merge_padding(
+    contexts: Sequence[Tensor], lengths: Sequence[int], dtype: torch.dtype
+) -> tuple[Tensor, Tensor | None]:
+    """Stack contexts with few zero rows each for their padding, and the bias that weighs them, in `dtype`."""
+    longest = max(c.shape[0] for c in contexts)
+    if any(context.shape[0] > length for context, length in zip(contexts, lengths, strict=True)):
+        raise ValueError(f"a context of {longest} rows is longer than text_len {max(lengths)}")
+    if all(c.shape[0] == longest == length for c, length in zip(contexts, lengths, strict=True)):
+        return torch.stack(list(contexts)), None
+    few = len(padding_bias(1, dtype))
+    text = contexts[0].new_zeros(len(contexts), longest + few, contexts[0].shape[1])
+    bias = torch.full((len(contexts), 1, 1, longest + few), -torch.inf, dtype=dtype)
+    for i, (context, length) in enumerate(zip(contexts, lengths, strict=True)):
+        rows = context.shape[0]
+        text[i, :rows] = context
+        bias[i, ..., :rows] = 0.0
+        if rows < length:
+            bias[i, ..., longest:] = padding_bias(length - rows, dtype)
+    return text, bias.to(text.device, non_blocking=True)
 
 
 def _last(walk: Walk) -> Tensor:
+    next(walk)  # nobody keeps the tokens before the blocks
     return deque(walk, maxlen=1).pop()
 
 

@@ -34,12 +34,14 @@ class UMT5Encoder(nn.Module):
         """Return the features of each token, and zeros at the padding, where `mask` is 0.
 
         Real tokens come first, at least one in every row. Only as many columns as the longest text has are
-        computed: padding is attended by nobody, and what it attends to is dropped by the official code too.
+        computed: padding is attended by nobody, and what it attends to is dropped by the official code too. The mask
+        is best on the CPU, where nobody waits to know how long the texts are.
         """
         longest = int(mask.sum(dim=1).max())
-        real = mask[:, :longest].bool()
         x = self.token_embedding(ids[:, :longest])
-        buckets = relative_buckets(longest, self.arch.buckets, self.arch.max_distance).to(ids.device)
+        real = mask[:, :longest].bool().to(x.device, non_blocking=True)
+        buckets = relative_buckets(longest, self.arch.buckets, self.arch.max_distance)
+        buckets = buckets.to(x.device, non_blocking=True)
         for block in self.blocks:
             x = block(x, buckets, real)
         x = self.norm(x) * real.unsqueeze(-1)

@@ -421,8 +421,10 @@ class WanVAE(nn.Module):
 
     def _scale(self, like: Tensor) -> tuple[Tensor, Tensor]:
         shape = (1, self.arch.z, 1, 1, 1)
-        mean = torch.tensor(self.arch.mean, device=like.device).view(shape)
-        return mean, 1.0 / torch.tensor(self.arch.std, device=like.device).view(shape)
+        mean, std = (
+            torch.tensor(row).to(like.device, non_blocking=True) for row in (self.arch.mean, self.arch.std)
+        )
+        return mean.view(shape), 1.0 / std.view(shape)
 
     def _patch(self, x: Tensor) -> Tensor:
         p = self.arch.patch

@@ -79,4 +79,4 @@ def dpmpp_2m_sde(
 
 
 def _noise(x: Tensor, seed: int, step: int) -> Tensor:
-    return step_noise(tuple(x.shape), seed, step).to(x.device)
+    return step_noise(tuple(x.shape), seed, step).to(x.device, non_blocking=True)
