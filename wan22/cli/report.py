@@ -142,6 +142,7 @@ class JsonReport(LineReport):
                     left=event.left,
                     clip=event.clip,
                     clips=event.clips,
+                    reused=event.reused,
                 )
             case Latents():
                 self._print(event="latents")
