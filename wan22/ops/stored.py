@@ -208,15 +208,19 @@ def dequantise(form: Form, buffers: Buffers, dtype: torch.dtype) -> Float[Tensor
         return data.to(dtype)
     rows, width = len(data), form.width(data.shape[1])
     step = max(1, _AT_ONCE.get(data.device.type, _AT_ONCE_ELSEWHERE) // width)
-    if (
-        step >= rows or torch.compiler.is_compiling()
-    ):  # a compiler makes one kernel of it, without the work space
+    # A compiler makes one kernel of it, without the work space; where sizes are counted, pieces only take time.
+    if step >= rows or torch.compiler.is_compiling() or _counted():
         return form.decode(buffers).to(dtype)
     out = torch.empty(rows, width, dtype=dtype, device=data.device)
     for first in range(0, rows, step):
         some = {n: b[first : first + step] if len(b) == rows else b for n, b in buffers.items()}
         out[first : first + step] = form.decode(some)
     return out
+
+
+def _counted() -> bool:
+    """Whether tensors have sizes and no numbers (FakeTensorMode)."""
+    return torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None
 
 
 def rotate(x: Float[Tensor, "*rest i"], group: int) -> Float[Tensor, "*rest i"]:
