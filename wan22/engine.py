@@ -36,10 +36,12 @@ from wan22.library import Parts, open_model
 from wan22.memory.device import channels_last, free_memory, pick_device, pick_dtype, pick_vae_dtype, wait
 from wan22.memory.fallback import Fallback
 from wan22.memory.placement import Load, Placement
+from wan22.memory.plan import Plan
 from wan22.memory.precision import pick_compute_dtype, pick_keep
 from wan22.memory.scheme import MARGIN, choose
 from wan22.ops.attention import open_attention
 from wan22.ops.gpu import why_no_compiler
+from wan22.planning import SMALL, Model, Planner
 from wan22.request import Job, resolve
 from wan22.sampling import add_noise, draw_noise, solve
 from wan22.sampling.calibration import Recorder
@@ -59,9 +61,6 @@ from wan22.version import __version__
 from wan22.weights.load import meta_module
 from wan22.weights.lora import Fitted, LoRA, fit, merging
 from wan22.weights.reader import Reader
-
-SMALL = 200_000_000
-"""Parameters up to which a model counts as small: float32 on the CPU, both guidance branches in one batch."""
 
 _REMEMBERED_TEXTS = 16
 
@@ -93,6 +92,7 @@ class Engine:
         self._experts = dict(experts or {})
         self._tokenizer, self._placement = tokenizer, placement
         self._fallback = Fallback(placement)
+        self.planner = Planner(Model(variant, self.dtype), placement, tokenizer)
         self._texts: OrderedDict[tuple[str, int], Tensor] = OrderedDict()
 
     def use_loras(self, loras: Sequence[LoRA | str | os.PathLike[str]]) -> None:
@@ -127,6 +127,10 @@ class Engine:
         """Check a request and return its sizes, without loading weights. Raises RequestError if it cannot be served."""
         return resolve(request, self.variant).canvas
 
+    def plan(self, request: Request) -> Plan:
+        """What a request will take on this machine, as it is now. Raises RequestError as `check` does."""
+        return self.planner.plan(resolve(request, self.variant))
+
     def recipe(self, request: Request) -> dict[str, Any]:
         """Return every setting of a request, resolved, with the model and the machine, as JSON values.
 
@@ -149,6 +153,8 @@ class Engine:
                 f"clip {done.clip} is of a video of {done.clips} clips, and this one has {job.canvas.clips}"
             )
         self._merge(fast=request.fast)
+        if said := self.planner.arrange(job):
+            yield Notice(said)
         yield from self._notices(job)
         texts = yield from self._encode_texts(job)
         recipe = self._recipe(job)
@@ -430,10 +436,8 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
     quantize: "fp8", "int8" or "int4" quantises the large matrices while they load, and multiplies in 8 bits where the
         device can; "fp8-weights" and "int8-weights" do not. What is quantised in the files stays as it is.
     vae_dtype: what the VAE computes in: "float32" (on CUDA its products are in TF32), or "bfloat16" in half the memory.
-    memory: how parts are kept: "device", "host" or "disk" until they are needed whole, "stream" block by block, or
-        "auto" from what is free.
-    attention: the backend of the transformers' attention (`ops.attention.ATTENTION`): "auto", "sdpa", "flash", "sage",
-        "flex" ...
+    memory: how parts are kept: "device", "host" or "disk" whole, "stream" block by block, or "auto", as each plan says.
+    attention: the backend of attention (`ops.attention.ATTENTION`): "auto", "sdpa", "flash", "sage", "flex" ...
     compile: whether PyTorch's compiler compiles the blocks of the transformers, which takes a minute at the first step.
     calibration: a file that `wan22 generate --calibrate` wrote, for step caches.
     loras: LoRA files, folders with a file for each expert, or `LoRA` values.
@@ -452,13 +456,11 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
     held = pick_dtype(dtype, where, small=sum(counts.values()) <= SMALL)
     compute = pick_compute_dtype(compute_dtype, held, where)
     keep, notices = pick_keep(quantize, compute, where)
-    dit = found.variant.dit
-    attend = open_attention(attention, where, compute, dit.dim // dit.heads)
+    attend = open_attention(attention, where, compute, found.variant.dit.dim // found.variant.dit.heads)
     if compile and (why := why_no_compiler(where)):
         raise OptionError(f"compile cannot be used: {why}")
     pixels = pick_vae_dtype(vae_dtype)
     dtypes = {part: pixels if part == "vae" else held for part in arches}
-    host = torch.device("cpu")
     source = {**found.parts, **given}
     computes = {"keep": keep, "attention": attend, "compiled": compile}
     read = {
@@ -466,31 +468,30 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
     }
     skeletons = {part: one.skeleton() for part, one in read.items()}
     sizes = {part: skeleton.nbytes for part, skeleton in skeletons.items()}
+    loaders: dict[str, Callable[[torch.device], nn.Module]] = dict(read)
     if found.variant.speech is not None:
         from wan22.weights.wav2vec2 import audio_parameters, load_audio_encoder
 
         sizes["audio"] = audio_parameters(found.parts["audio"]) * torch.float32.itemsize
-    on_host = free_memory(host)
-    schemes = choose(sizes, where.type, free_memory(where), on_host, memory)
-    loaders: dict[str, Callable[[torch.device], nn.Module]] = dict(read)
+        loaders["audio"] = partial(load_audio_encoder, found.parts["audio"])
     if where.type == "cuda":
         loaders["vae"] = lambda place: channels_last(read["vae"](place))
-    if found.variant.speech is not None:
-        loaders["audio"] = partial(load_audio_encoder, found.parts["audio"])
-    weights = {part: assembly.source_fingerprint(source[part]) for part in loaders}
+    on_host = free_memory(torch.device("cpu"))
+    schemes = choose(sizes, where.type, free_memory(where), on_host, memory)
     engine = Engine(
         found.name,
         found.variant,
         tokenizer=assembly.open_tokenizer(found.tokenizer),
         placement=Placement(loaders, schemes, where, host_room=sum(sizes.values()) <= MARGIN * on_host),
         dtype=held,
-        weights=weights,
+        weights={part: assembly.source_fingerprint(source[part]) for part in loaders},
         experts={part: read[part] for part in found.variant.experts},
         fast=assembly.fit_fast(found),
     )
     kept = [text for part, skeleton in skeletons.items() for text in skeleton.notices(part, keep.quantize)]
     engine.notices = (*found.notices, *notices, *kept)
     engine.compute_dtype = compute
+    engine.planner.hear(memory, (compute, pixels), skeletons, sizes.get("audio", 0))
     engine.options = {
         **({"attention": attention} if attention != "auto" else {}),
         **({"compile": True} if compile else {}),

@@ -7,23 +7,28 @@ are kept is decided in memory/plan.py.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 
 import torch
+from torch import nn
 
 from wan22.arch import DiTArch, UMT5Arch, VAEArch
-from wan22.assembly import EMBEDDING, FLOAT32, ON_HOST, STREAMED
+from wan22.assembly import EMBEDDING, FLOAT32, ON_HOST, STREAMED, Skeleton
 from wan22.canvas import Canvas
 from wan22.catalog import Variant
+from wan22.clock import duration
 from wan22.codec import WHOLE_LATENTS, Codec
+from wan22.conditioning.text import Tokenizer
 from wan22.denoiser import BATCH_TOKENS
 from wan22.errors import RequestError
 from wan22.memory import workload
-from wan22.memory.hardware import Hardware
+from wan22.memory.device import free_memory
+from wan22.memory.hardware import GB, Hardware, here
 from wan22.memory.meter import Counts, metered
-from wan22.memory.plan import PartSize, Plan, Stage, plan, possible
+from wan22.memory.placement import Placement
+from wan22.memory.plan import PartSize, Plan, Stage, gigabytes, plan, possible, refuse
 from wan22.memory.scheme import Scheme
 from wan22.models.meta import meta_module
 from wan22.request import Job, resolve
@@ -50,14 +55,15 @@ class PartDtype:
 
 @dataclass(frozen=True)
 class Model:
-    """What a plan knows of a model: its row, the dtype of its matrices and of its VAE, and bytes of its encoder of
-    audio (0: it has none).
+    """What a plan knows of a model: its row, the dtype that its matrices are multiplied in and that of its VAE, bytes
+    of its encoder of audio (0: it has none), and its networks on the meta device, if their weights are kept otherwise.
     """
 
     variant: Variant
     dtype: torch.dtype
     vae_dtype: torch.dtype = torch.float32
     audio: int = 0
+    networks: Mapping[str, nn.Module] = field(default_factory=dict, compare=False)
 
     def part(self, name: str) -> tuple[Arch, torch.dtype | PartDtype]:
         """The sizes of a part and the dtype of its weights."""
@@ -68,7 +74,12 @@ class Model:
 
     def sizes(self, device: str) -> dict[str, PartSize]:
         """Bytes of every part."""
-        found = {name: part_size(*self.part(name), device) for name in (*self.variant.experts, "vae", "text")}
+        found = {
+            name: size_of(self.networks[name], device)
+            if name in self.networks
+            else part_size(*self.part(name), device)
+            for name in (*self.variant.experts, "vae", "text")
+        }
         return found | ({"audio": PartSize(self.audio, self.audio)} if self.audio else {})
 
 
@@ -78,12 +89,14 @@ def part_size(arch: Arch, dtype: torch.dtype | PartDtype, device: str) -> PartSi
     embedding of the text and what has little work are not.
     """
     network = meta_module(arch)
-    bytes_of: dict[str, int] = {}
     for name, p in network.named_parameters():
-        stored = dtype if isinstance(dtype, torch.dtype) else dtype(name)
-        bytes_of[name] = p.numel() * stored.itemsize
-    for name, buffer in network.named_buffers():
-        bytes_of[name] = buffer.numel() * buffer.itemsize
+        p.data = p.data.to(dtype if isinstance(dtype, torch.dtype) else dtype(name))
+    return size_of(network, device)
+
+
+def size_of(network: nn.Module, device: str) -> PartSize:
+    """Bytes of a network on the meta device, as its tensors say. See `part_size`."""
+    bytes_of = {name: t.nbytes for name, t in (*network.named_parameters(), *network.named_buffers())}
     lists: dict[str, dict[str, int]] = {}
     away = 0
     for name, size in bytes_of.items():
@@ -296,3 +309,72 @@ def _encoding(
         )  # the host's memory stays untouched
         Codec(meter.device, host_history=host_history).encode(network, video)
     return meter.counts
+
+
+def in_short(made: Plan) -> str:
+    """A plan in one line."""
+    ways = {stage.part: stage.kept for stage in made.stages}
+    said = [
+        f"{', '.join(part for part in ways if ways[part] == way)} {way}"
+        for way in dict.fromkeys(ways.values())
+    ]
+    took = f"about {duration(made.seconds)}, {gigabytes(made.peak)} at the peak ({made.worst.name})"
+    if made.fits:
+        return f"{took}; {'; '.join(said)}"
+    return (
+        f"{took}, more than the {gigabytes(made.hardware.room)} that are free; {made.advice or 'it may fail'}"
+    )
+
+
+SMALL_FREE = 4 * GB
+"""Free bytes of a device on which a small model at a small size needs no plan: it takes a fraction of them."""
+
+
+@dataclass
+class Planner:
+    """Plans the videos of one model as it is placed on this machine; `memory` is what was asked of it."""
+
+    model: Model
+    placement: Placement
+    tokenizer: Tokenizer
+    memory: str = "auto"
+
+    def hear(
+        self,
+        memory: str,
+        dtypes: tuple[torch.dtype, torch.dtype],
+        networks: Mapping[str, nn.Module],
+        audio: int,
+    ) -> None:
+        """Learn how a model is kept: the order, the dtypes that it and its VAE compute in, its networks, bytes of its
+        encoder of audio.
+        """
+        self.memory = memory
+        networks = {part: skeleton.module for part, skeleton in skeletons.items()}
+        self.model = replace(self.model, dtype=dtypes[0], vae_dtype=dtypes[1], networks=networks, audio=audio)
+
+    def plan(self, job: Job) -> Plan:
+        """The plan of a job here and now, with the advice that belongs to it."""
+        hardware = here(self.placement.device, ours=self.placement.resident)
+        texts = [*(text for _, text in job.prompts), job.negative]
+        tokens = max(int(self.tokenizer.encode([text], job.text_length)[1].sum()) for text in texts)
+        made = plan_job(job, self.model, hardware, self.memory, tokens)
+        return advised(made, job.request, self.model, self.memory)
+
+    def arrange(self, job: Job) -> str:
+        """Keep the parts as the plan of a job says; returns it in short, or "" for a small model, which needs none.
+
+        Raises DeviceError, before anything is loaded, if no way fits, with the smallest change that would.
+        """
+        if self._is_small(job):
+            return ""
+        made = self.plan(job)
+        if self.memory == "auto":
+            refuse(made)
+            self.placement.arrange({p: made.schemes[p] for p in self.placement.parts if p in made.schemes})
+        return f"plan: {in_short(made)}"
+
+    def _is_small(self, job: Job) -> bool:
+        weights = sum(size.whole for size in self.model.sizes(self.placement.device.type).values())
+        small = weights <= 4 * SMALL and math.prod(job.canvas.latent) <= WHOLE_LATENTS
+        return small and free_memory(self.placement.device) >= SMALL_FREE

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.unit.tiny import tiny_speech_variant, tiny_variant
+import wan22
+from tests.unit.tiny import tiny_speech_variant, tiny_variant, write_tiny
 from wan22.assembly import FLOAT32
 from wan22.catalog import VARIANTS
 from wan22.errors import DeviceError, OptionError
@@ -24,7 +25,7 @@ from wan22.memory.plan import PartSize, Stage, plan, refuse
 from wan22.models.meta import meta_module
 from wan22.planning import Model, PartDtype, advised, part_size, plan_job, stages_of
 from wan22.request import resolve
-from wan22.types import Audio, Request
+from wan22.types import Audio, Finished, Notice, Request
 
 BF16 = torch.bfloat16
 SIZES = {
@@ -225,3 +226,34 @@ def test_the_smallest_change_that_fits_is_advised():
 def test_a_card_that_is_not_known_by_name_is_its_memory():
     made = of_memory(8 * GB, 16 * GB)
     assert (made.free, made.host, made.room) == (8 * GB, 16 * GB, 8 * GB - CONTEXT)
+
+
+def test_the_engine_plans_and_keeps_its_parts_so(tmp_path, monkeypatch):
+    engine = wan22.load(write_tiny(tmp_path / "tiny", None), device="cpu")
+    request = Request(prompt="a red ball", seed=1, steps=2)
+    made = engine.plan(request)
+    assert made.fits and made.stages[0].name == "text"
+    assert not [e for e in engine.generate(request) if isinstance(e, Notice) and e.text.startswith("plan")]
+    monkeypatch.setattr("wan22.planning.SMALL_FREE", 10**18)  # as if the model were large
+    need = made.peak
+
+    def free(device, ours=0):
+        return Hardware("a CPU", "cpu", need - 1, need, {BF16: 1e12, torch.float32: 1e12}, 1e11)
+
+    monkeypatch.setattr("wan22.planning.here", free)
+    events = list(engine.generate(request))
+    assert next(e.text for e in events if isinstance(e, Notice)).startswith("plan: about 0:00")
+    assert {engine._placement.scheme(part).rest for part in engine._placement.parts} == {"disk"}
+    assert isinstance(events[-1], Finished)
+    need = 1000
+    with pytest.raises(DeviceError, match="take another device or a smaller model"):
+        next(engine.generate(request))
+
+
+def test_what_is_on_the_device_counts_as_free(tmp_path):
+    engine = wan22.load(write_tiny(tmp_path / "tiny", None), device="cpu")
+    assert engine._placement.resident == 0
+    list(engine.generate(Request(prompt="a red ball", steps=2, switch_step=1)))
+    assert engine._placement.resident == sum(
+        size.whole for size in engine.planner.model.sizes("cpu").values()
+    )

@@ -150,18 +150,23 @@ def of_memory(free: int, host: int) -> Hardware:
     return replace(of_card("RTX 4060", host, free), name=f"a card of {free / GB:.3g} GB")
 
 
-def here(device: torch.device) -> Hardware:
-    """This machine, as it is now: memory that is free, and rates of its card, if it is known, or of its CPU."""
+def here(device: torch.device, ours: int = 0) -> Hardware:
+    """This machine, as it is now: memory that is free, and rates of its card, if it is known, or of its CPU.
+
+    ours: bytes of weights that are on the device already, which count as free.
+    """
     host = psutil.virtual_memory().available
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
-        free = free_memory(device)
+        free = free_memory(device) + torch.cuda.memory_reserved(device)
         try:
             return replace(of_card(name, host, free), name=name)
         except OptionError:
             return replace(of_memory(free, host), name=name)
     flops, bandwidth = measured()
-    return Hardware(_cpu_name(), device.type, free_memory(device), host, flops, bandwidth, link=bandwidth)
+    return Hardware(
+        _cpu_name(), device.type, free_memory(device) + ours, host, flops, bandwidth, link=bandwidth
+    )
 
 
 def _cpu_name() -> str:

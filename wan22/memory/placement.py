@@ -52,6 +52,18 @@ class Placement:
         self._resting: dict[str, nn.Module] = {}  # on the device or on the host, as their rest says
         self._guest: tuple[str, nn.Module] | None = None  # the one part that is on the device for the moment
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of the parts."""
+        return tuple(self._schemes)
+
+    @property
+    def resident(self) -> int:
+        """Bytes of weights that are on the device now."""
+        here = [*self._resting.values(), *([] if self._guest is None else [self._guest[1]])]
+        weights = {id(w): w for part in here for w in (*part.parameters(), *part.buffers())}
+        return sum(w.nbytes for w in weights.values() if w.device.type == self.device.type)
+
     def scheme(self, name: str) -> Scheme:
         """How a part is kept."""
         return self._schemes[name]

@@ -153,7 +153,10 @@ def plan(
     if need <= hardware.room:
         return _made(stages, sizes, hardware, together, dict.fromkeys(sizes, "all parts fit together"))
     return _apart(
-        stages, sizes, hardware, f"all together take {_gb(need)}, and {_gb(hardware.room)} are free"
+        stages,
+        sizes,
+        hardware,
+        f"all together take {gigabytes(need)}, and {gigabytes(hardware.room)} are free",
     )
 
 
@@ -172,16 +175,14 @@ def _apart(stages: Sequence[Stage], sizes: Mapping[str, PartSize], hardware: Har
         mine = [stage for stage in stages if stage.part == part]
         rungs = [s for s in LADDER[1:] if s.rest == ("host" if part in on_host else "disk")]
         rungs = [s for s in rungs if size.passing or not s.stream] or rungs[:1]
-        said = [why]
+        said = why
         for rung in rungs:
-            worst = max((s.counts(rung).peak for s in mine), default=0)
+            need = _resident(size, rung) + max((s.counts(rung).peak for s in mine), default=0)
             schemes[part] = rung
-            if _resident(size, rung) + worst <= hardware.room:
+            if need <= hardware.room:
                 break
-            said = [
-                f"otherwise it takes {_gb(_resident(size, rung) + worst)}, and {_gb(hardware.room)} are free"
-            ]
-        reasons[part] = said[-1]
+            said = f"otherwise it takes {gigabytes(need)}, and {gigabytes(hardware.room)} are free"
+        reasons[part] = said
     return _made(stages, sizes, hardware, schemes, reasons)
 
 
@@ -265,13 +266,14 @@ def refuse(made: Plan) -> None:
     worst, hardware = made.worst, made.hardware
     if made.peak > hardware.room:
         what = (
-            f"{worst.name} takes {_gb(worst.peak)} ({_gb(worst.weights)} of weights, {_gb(worst.activations)} to work "
-            f"in), and {_gb(hardware.room)} are free on {hardware.name}"
+            f"{worst.name} takes {gigabytes(worst.peak)} ({gigabytes(worst.weights)} of weights, "
+            f"{gigabytes(worst.activations)} to work in), and {gigabytes(hardware.room)} are free on {hardware.name}"
         )
     else:
-        what = f"{_gb(made.host)} of weights wait in host memory, and {_gb(hardware.host)} are free there"
+        what = f"{gigabytes(made.host)} of weights wait in host memory, and {gigabytes(hardware.host)} are free there"
     raise DeviceError(f"{what}; {made.advice or 'take another device or a smaller model'}")
 
 
-def _gb(number: float) -> str:
+def gigabytes(number: float) -> str:
+    """A number of bytes for people."""
     return f"{number / 1e9:.1f} GB" if number >= 1e8 else f"{number / 1e6:.0f} MB"
