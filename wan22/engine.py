@@ -283,16 +283,13 @@ class Engine:
             yield Notice(self._fallback.notices.pop(0))
 
     def _notices(self, job: Job) -> Events:
-        for text in (*self.notices, *self.loras.notices, *job.notices):
+        texts = [
+            *(("prompt", text) for _, text in job.prompts),
+            ("negative prompt", job.request.negative or ""),
+        ]
+        unread = self._tokenizer.notices(texts, job.text_length, self.name)
+        for text in (*self.notices, *self.loras.notices, *job.notices, *unread):
             yield Notice(text)
-        prompts = [("prompt", text) for _, text in job.prompts]
-        for what, text in (*prompts, ("negative prompt", job.request.negative or "")):
-            unread = self._tokenizer.unread(text, job.text_length)
-            if unread:
-                yield Notice(f"the {what} is too long; this part is not read: {unread!r}")
-            unknown = self._tokenizer.unknown(text)
-            if unknown:
-                yield Notice(f"{self.name} does not know these words of the {what}: {', '.join(unknown)}")
 
     def _encode_texts(self, job: Job) -> Generator[Event, Reply | None, dict[str, Context]]:
         """Encode every text of the video for which the request has no tensor."""
@@ -451,7 +448,7 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
     if calibration is not None:
         found = replace(found, variant=assembly.calibrated(found.variant, calibration))
     fitted = fit(loras, found.variant.experts, found.variant.dit, found.name)
-    arches = assembly.architectures(found)
+    arches, source = assembly.architectures(found), {**found.parts, **given}
     counts = {part: sum(p.numel() for p in meta_module(arch).parameters()) for part, arch in arches.items()}
     held = pick_dtype(dtype, where, small=sum(counts.values()) <= SMALL)
     compute = pick_compute_dtype(compute_dtype, held, where)
@@ -461,7 +458,6 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
         raise OptionError(f"compile cannot be used: {why}")
     pixels = pick_vae_dtype(vae_dtype)
     dtypes = {part: pixels if part == "vae" else held for part in arches}
-    source = {**found.parts, **given}
     computes = {"keep": keep, "attention": attend, "compiled": compile}
     read = {
         part: assembly.PartSource(source[part], arches[part], dtypes[part], **computes) for part in arches

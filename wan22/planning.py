@@ -343,7 +343,7 @@ class Planner:
         self,
         memory: str,
         dtypes: tuple[torch.dtype, torch.dtype],
-        networks: Mapping[str, nn.Module],
+        skeletons: Mapping[str, Skeleton],
         audio: int,
     ) -> None:
         """Learn how a model is kept: the order, the dtypes that it and its VAE compute in, its networks, bytes of its

@@ -127,6 +127,16 @@ class Tokenizer:
         )
         return list(dict.fromkeys(found))
 
+    def notices(self, texts: Sequence[tuple[str, str]], length: int, model: str) -> list[str]:
+        """What people should know of texts, each with what it is called, that a model reads up to `length` tokens."""
+        said = []
+        for what, text in texts:
+            if unread := self.unread(text, length):
+                said.append(f"the {what} is too long; this part is not read: {unread!r}")
+            if unknown := self.unknown(text):
+                said.append(f"{model} does not know these words of the {what}: {', '.join(unknown)}")
+        return said
+
     def _split(self, text: str) -> tokenizers.Encoding:
         return self._tokenizer.encode(clean(text), add_special_tokens=False)
 
