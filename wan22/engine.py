@@ -487,7 +487,7 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
     kept = [text for part, skeleton in skeletons.items() for text in skeleton.notices(part, keep.quantize)]
     engine.notices = (*found.notices, *notices, *kept)
     engine.compute_dtype = compute
-    engine.planner.hear(memory, (compute, pixels), skeletons, sizes.get("audio", 0))
+    engine.planner.configure(memory, (compute, pixels), skeletons, sizes.get("audio", 0))
     engine.options = {
         **({"attention": attention} if attention != "auto" else {}),
         **({"compile": True} if compile else {}),

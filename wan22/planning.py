@@ -339,7 +339,7 @@ class Planner:
     tokenizer: Tokenizer
     memory: str = "auto"
 
-    def hear(
+    def configure(
         self,
         memory: str,
         dtypes: tuple[torch.dtype, torch.dtype],
