@@ -89,7 +89,7 @@ def fits(together: int, in_turn: int, free: int, host: int, device: str) -> str:
     if together <= free:
         return "all at once"
     if in_turn > free:
-        return f"no: {gigabytes(in_turn)} are needed and {gigabytes(free)} are free"
+        return "block by block, if at all: `wan22 plan` says more"
     waits = "in memory" if device != "cpu" and together <= host else "on disk"
     return f"one network at a time, the others wait {waits}"
 
