@@ -191,9 +191,7 @@ def test_the_first_frames_stand_still_and_the_later_ones_are_not_shifted(engine)
     drawn = []
     decode = engine._decode
     try:
-        engine._decode = lambda vae, x: iter(
-            [drawn.append(torch.cat(list(decode(vae, x)), dim=1)) or drawn[-1]]
-        )
+        engine._decode = lambda x: iter([drawn.append(torch.cat(list(decode(x)), dim=1)) or drawn[-1]])
         shown = made(engine)
     finally:
         del engine._decode
