@@ -190,16 +190,11 @@ def measure(model: str, only: str, count: int) -> list[Row]:
             ]
             found = [psnr(a, b) for a, b in zip(videos(engine, count), films, strict=True)]
             form, products = form_of(kind)
-            rows.append(
-                Row(
-                    kind,
-                    bits_of(form, width),
-                    seconds_of(form, products),
-                    mean(errors),
-                    max(errors),
-                    mean(found),
-                )
+            row = Row(
+                kind, bits_of(form, width), seconds_of(form, products), mean(errors), max(errors), mean(found)
             )
+            print(row, file=sys.stderr, flush=True)
+            rows.append(row)
     return rows
 
 
