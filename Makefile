@@ -2,6 +2,7 @@
 #
 #   make video PROMPT="a red ball at sunset"            make a video with the embedded model; its path is the last line
 #   make test                                           run the tests
+#   make test-slow                                      the tests that compile, train or kill: as many minutes again
 #   make test-kernels                                   the numerical tests again, as two older processors compute
 #   make check                                          everything that must hold before a change is shared
 #   make clean                                          remove what these commands made, videos excepted
@@ -24,7 +25,7 @@ PIP := $(VENV)/bin/python -m pip install --quiet -c constraints.txt
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: video test test-kernels check clean
+.PHONY: video test test-slow test-kernels check clean
 .DEFAULT_GOAL := video
 
 video: $(INSTALLED)
@@ -32,7 +33,10 @@ video: $(INSTALLED)
 
 # Python may keep what it compiled: the tests start some hundred of its processes.
 test: $(INSTALLED_DEV)
-	@PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS)
+	@PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) -m "not slow"
+
+test-slow: $(INSTALLED_DEV)
+	@PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) -m slow
 
 # What a green run says of this processor it need not say of another: PyTorch picks its kernels by what it finds.
 NUMERICAL := tests/parity tests/crosscheck tests/unit/conditioning $(addprefix tests/unit/test_,ops.py vae.py dit.py sampling.py engine.py engine_long.py engine_speech.py)

@@ -109,8 +109,9 @@ def form_of(kind: str) -> tuple[Form, bool]:
 
 
 def bits_of(form: Form, width: int) -> float:
-    sizes = [math.prod(shape) * dtype.itemsize for shape, dtype in form.layout(1, width).values()]
-    return 8 * sum(sizes) / width
+    rows = 1024
+    sizes = [math.prod(shape) * dtype.itemsize for shape, dtype in form.layout(rows, width).values()]
+    return 8 * sum(sizes) / (rows * width)
 
 
 def seconds_of(form: Form | None, products: bool) -> float:

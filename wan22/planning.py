@@ -30,7 +30,9 @@ from wan22.memory.meter import Counts, metered
 from wan22.memory.placement import Placement
 from wan22.memory.plan import PartSize, Plan, Stage, gigabytes, plan, possible, refuse
 from wan22.memory.scheme import Scheme
+from wan22.models.linear import Linear, StoredLinear
 from wan22.models.meta import meta_module
+from wan22.ops.stored import form_for
 from wan22.request import Job, resolve
 from wan22.types import Request
 
@@ -81,6 +83,24 @@ class Model:
             for name in (*self.variant.experts, "vae", "text")
         }
         return found | ({"audio": PartSize(self.audio, self.audio)} if self.audio else {})
+
+
+def quantised(row: Variant, dtype: torch.dtype, kind: str) -> dict[str, nn.Module]:
+    """The networks of a model whose matrices are kept in a kind of `--quantize`, on the meta device."""
+    made = {}
+    for part, arch in {**dict.fromkeys(row.experts, row.dit), "text": row.text}.items():
+        network = meta_module(arch)
+        of_part = PartDtype(dtype)
+        for name, p in network.named_parameters():
+            p.data = p.data.to(of_part(name) if isinstance(arch, DiTArch) else dtype)
+        for name, layer in list(network.named_modules()):
+            if type(layer) is Linear:
+                parent, _, leaf = name.rpartition(".")
+                form = form_for(kind, layer.in_features)
+                if form is not None:
+                    setattr(network.get_submodule(parent), leaf, StoredLinear(layer, form, dtype))
+        made[part] = network
+    return made
 
 
 @lru_cache(maxsize=64)

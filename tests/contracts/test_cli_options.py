@@ -30,8 +30,8 @@ FROZEN = {
     "vocabulary": "axis --json --language",
     "extend": "prompt --engine --image --json --language --seed",
     "models": "name --json",
-    "plan": "model --device --dtype --frames --gpu --guidance --json --memory --ram --seconds --size --steps --table "
-    "--task --vram",
+    "plan": "model --device --dtype --frames --gpu --guidance --json --memory --quantize --ram --seconds --size "
+    "--steps --table --task --vae-dtype --vram",
     "download": "name --from --json --to",
     "inspect": "path --json",
     "convert": "source target --dtype --json --to",

@@ -32,6 +32,8 @@ from wan22.sampling.cache import CACHES, CacheChoice, FirstBlock, MagCache, Step
 from wan22.sampling.calibration import Curve, Recorder
 from wan22.types import Audio, Frames, Latents, Level, Progress, Reply, Request
 
+pytestmark = pytest.mark.slow
+
 ASK = Request(prompt="a red ball rolls left", steps=10)
 
 

@@ -19,6 +19,8 @@ from wan22.models.dit import NoiseLevels, WanDiT
 from wan22.ops import attention
 from wan22.types import Latents, Request
 
+pytestmark = pytest.mark.slow
+
 ASK = Request(prompt="a red ball rolls left", steps=1, frames=5)
 GRAPHS = []
 

@@ -12,6 +12,8 @@ import wan22
 from wan22 import codec
 from wan22.types import Audio, Clip, Frames, Latents, Progress, Request
 
+pytestmark = pytest.mark.slow
+
 WAITS_OF_A_STEP = ["synchronize"]
 """So that its seconds are true, and closing stops at once."""
 

@@ -72,7 +72,7 @@ def test_a_phase_that_exhausts_the_device_is_made_again_by_a_smaller_scheme(phas
 def test_a_decode_that_exhausts_the_device_goes_on_after_the_frames_that_were_made(folder, monkeypatch):
     expected = list(wan22.load(folder, device="cpu").generate(ASK))
     engine = wan22.load(folder, device="cpu")
-    monkeypatch.setattr("wan22.engine._WHOLE_LATENTS", 0)  # frame by frame
+    monkeypatch.setattr("wan22.codec.WHOLE_LATENTS", 0)  # frame by frame
     real, left = type(engine.vae()).decode_stream, [2]
 
     def stream(self, *args, **kwargs):

@@ -10,6 +10,8 @@ import torch
 
 from wan22.ops import fused, kernels
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 needs_triton = pytest.mark.skipif(
     kernels.importlib.util.find_spec("triton") is None,

@@ -44,6 +44,8 @@ from wan22.weights.lora.write import convert_lora, write_lora
 from wan22.weights.reader import TensorInfo, open_reader
 from wan22.weights.writer import write_json, write_shards, write_tensors
 
+pytestmark = pytest.mark.slow
+
 OLD, NEW = 1, 2
 DEAD, WRONG = 137, 4
 NOTE = "a person's own"

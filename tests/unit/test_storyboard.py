@@ -407,7 +407,7 @@ def test_shots_of_two_sizes_are_not_joined(run, engine, tmp_path):
     Image.new("RGB", (32, 64), "teal").save(tmp_path / "first.png")
     edit(tmp_path, "Shot 2: {subject} rolls.", "Shot 2: {subject} rolls.\nImage: first.png")
     code, _, err = run("--join")
-    assert code == 2 and "video.txt, shot 2" in err and "leave --join out" in err and not engine.requests
+    assert code == 2 and "video.txt, shot 2" in err and "do not join them" in err and not engine.requests
 
 
 def test_a_shot_that_fails_after_all_retries_is_exit_code_1_and_all_is_there(run, engine, monkeypatch):

@@ -51,6 +51,12 @@ def plan(
         str | None, typer.Option(metavar="G", help="A number, or LOW,HIGH; 1 is without.")
     ] = None,
     dtype: Annotated[str, typer.Option(metavar="T", help="float32, bfloat16, float16, or auto.")] = "auto",
+    vae_dtype: Annotated[
+        str, typer.Option("--vae-dtype", metavar="T", help="Of the VAE: float32 or bfloat16.")
+    ] = "float32",
+    quantize: Annotated[
+        str, typer.Option(metavar="KIND", help="fp8, int8 or int4, or none: what matrices are kept in.")
+    ] = "none",
     memory: Annotated[
         str, typer.Option(metavar="PLAN", help="device, host, disk, stream, or auto.")
     ] = "auto",
@@ -80,7 +86,8 @@ def plan(
         row, task, o.parse_size(size), frames, seconds, steps=steps, guidance=o.parse_guidance(guidance)
     )
     if table:
-        found = [(card, of_table(row, asked, card)) for card in CARDS]
+        known = model_of(row, dtype, "cuda", vae_dtype, quantize)
+        found = [(card, of_table(known, asked, card)) for card in CARDS]
         show.result(
             {"table": [made.as_json() | {"card": list(card)} for card, made in found]}, _rows(row, found)
         )
@@ -89,7 +96,7 @@ def plan(
     from wan22.request import resolve
 
     hardware = _hardware(gpu, vram, ram, device)
-    known = model_of(row, dtype, hardware.device)
+    known = model_of(row, dtype, hardware.device, vae_dtype, quantize)
     made = advised(plan_job(resolve(asked, row), known, hardware, memory), asked, known, memory)
     show.result({"model": row.name, **made.as_json()}, lines(made))
     if not made.fits:
@@ -144,16 +151,23 @@ def _silence(seconds: float) -> np.ndarray:
     return np.zeros(round(seconds * 16_000), np.float32)
 
 
-def model_of(row: Variant, dtype: str, device: str) -> Model:
-    """A model as a plan sees it, in the dtype that the engine would take."""
+def model_of(
+    row: Variant, dtype: str, device: str, vae_dtype: str = "float32", quantize: str = "none"
+) -> Model:
+    """A model as a plan sees it, in the dtypes that the engine would take."""
     import torch
 
     from wan22.cli.catalogue import weigh
-    from wan22.memory.device import pick_dtype
-    from wan22.planning import AUDIO_BYTES, SMALL, Model
+    from wan22.memory.device import pick_dtype, pick_vae_dtype
+    from wan22.memory.precision import QUANTIZE
+    from wan22.planning import AUDIO_BYTES, SMALL, Model, quantised
 
+    kind = choose("kind of quantised weights", quantize, QUANTIZE).removesuffix("-weights")
+    pixels = pick_vae_dtype(vae_dtype)
     precision = pick_dtype(dtype, torch.device(device), small=weigh(row).parameters <= SMALL)
-    return Model(row, precision, audio=AUDIO_BYTES if row.speech is not None and row.speech.audio else 0)
+    networks = {} if kind == "none" else quantised(row, precision, kind)
+    audio = AUDIO_BYTES if row.speech is not None and row.speech.audio else 0
+    return Model(row, precision, pixels, audio, networks)
 
 
 def _hardware(gpu: str | None, vram: str | None, ram: str | None, device: str) -> Hardware:
@@ -210,7 +224,7 @@ def lines(made: Plan) -> Iterator[str]:
     )
 
 
-def of_table(row: Variant, asked: Request, card: tuple[int, int]) -> Plan:
+def of_table(known: Model, asked: Request, card: tuple[int, int]) -> Plan:
     """The plan on a card of so many GB, with so many GB of host memory."""
     from wan22.memory.hardware import GB, of_memory
     from wan22.planning import advised, plan_job
@@ -218,8 +232,7 @@ def of_table(row: Variant, asked: Request, card: tuple[int, int]) -> Plan:
 
     vram, ram = card
     hardware = of_memory(vram * GB, round(0.8 * ram * GB))  # what the system leaves of it
-    known = model_of(row, "auto", "cuda")
-    return advised(plan_job(resolve(asked, row), known, hardware), asked, known)
+    return advised(plan_job(resolve(asked, known.variant), known, hardware), asked, known)
 
 
 def _rows(row: Variant, found: list[tuple[tuple[int, int], Plan]]) -> Iterator[str]:

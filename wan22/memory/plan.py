@@ -15,7 +15,7 @@ from wan22.memory.meter import Counts
 from wan22.memory.scheme import CHOICES, CHUNK_TOKENS, LADDER, Scheme
 
 EFFICIENCY = {"matmul": 0.8, "attention": 0.65, "conv": 0.6, "traffic": 0.85}
-"""Of the rate on paper, what kernels of each kind reach (anchored on published measurements; see docs/memory.md)."""
+"""Of the rate on paper, what kernels of each kind reach (assumed; none was measured here)."""
 
 _LAUNCH = 5e-6
 """Seconds that starting a kernel takes."""

@@ -11,6 +11,8 @@ from bench.gpu import items
 from bench.gpu.cases import official, tiny
 from bench.gpu.machine import Rates, precision
 
+pytestmark = pytest.mark.slow
+
 
 def run(monkeypatch, folder, *options):
     monkeypatch.setattr(

@@ -23,6 +23,13 @@ def row():
     )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_numbers():
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("bench.random_model._TILE", 1 << 16)
+        yield
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return write_model(tmp_path_factory.mktemp("random") / "model", row())

@@ -25,6 +25,8 @@ from wan22.stage.caption import caption
 from wan22.stage.labels import sample
 from wan22.train.muon import Muon
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 DIT = DiTArch(4, 4, 16, 16, heads=2, layers=1, text_dim=8, text_len=64, freq_dim=8)
 VAE = VAEArch(

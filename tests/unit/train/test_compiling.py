@@ -14,6 +14,8 @@ from wan22.train import compiling
 from wan22.train.compiling import decide, explained, padded, uncompiled
 from wan22.train.losses import Batch, velocity_errors
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

@@ -18,6 +18,8 @@ from wan22.train.losses import for_training, trainable
 from wan22.train.memory import CAUTION, estimate
 from wan22.train.memory_advice import check_memory
 
+pytestmark = pytest.mark.slow
+
 SMALL = DiTArch(4, 4, 96, 384, 4, 3, text_dim=32, text_len=48, freq_dim=32)
 A14B, TI2V, S2V = (VARIANTS[name] for name in ("t2v-A14B", "ti2v-5B", "s2v-14B"))
 LORA = 16 * 40 * (8 * 2 * 5120 + 2 * (5120 + 13824))
