@@ -7,9 +7,12 @@ import torch
 
 from wan22.assembly import FLOAT32
 from wan22.catalog import VARIANTS
+from wan22.cli.plan import request_of
 from wan22.memory.meter import metered
-from wan22.memory.scheme import CHUNK_TOKENS
+from wan22.memory.scheme import CHUNK_TOKENS, FEW_TOKENS, Scheme
 from wan22.models.dit import NoiseLevels
+from wan22.planning import Model, stages_of
+from wan22.request import resolve
 from wan22.weights.load import meta_module
 
 
@@ -41,3 +44,21 @@ def test_chunks_of_tokens_take_a_fraction_of_the_memory_and_no_step_waits(name, 
             peaks.append(meter.counts.peak)
             assert meter.counts.syncs == 0
     assert peaks[0] <= whole and peaks[1] <= chunked
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "most"), [
+    ("ti2v-5B", {"text": 1.0, "dit": 2.0, "decode": 3.7}),
+    ("t2v-A14B", {"text": 1.0, "high": 5.0, "low": 5.0, "decode": 3.5}),
+])  # fmt: skip
+def test_the_released_models_fit_the_smallest_cards(name, most):
+    """At their own size and length, streamed, weights included, the VAE in bfloat16; GB."""
+    row = VARIANTS[name]
+    request = request_of(row)
+    model = Model(row, torch.bfloat16, torch.bfloat16)
+    smallest = Scheme("host", stream=True, chunk=FEW_TOKENS, host_history=True)
+    sizes = model.sizes("cuda")
+    for stage in stages_of(resolve(request, row), model, "cuda", tokens=120):
+        size = sizes[stage.part]
+        weights = size.streamed if size.passing else size.whole
+        assert weights + stage.counts(smallest).peak <= most[stage.name] * 1e9, stage.name

@@ -12,8 +12,10 @@ from wan22.errors import DeviceError, OptionError
 Rest = Literal["device", "host", "disk"]
 """Where the weights of a part are while it does not work."""
 
-CHUNK_TOKENS = 8192
-"""Tokens at a time, where a block's later half is computed in chunks: large enough for full speed on any card."""
+CHUNK_TOKENS, FEW_TOKENS = 8192, 1024
+"""Tokens at a time, where a block's later half is computed in chunks: enough for full speed on any card; and as few as
+save memory still, at eight times as many kernels.
+"""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ LADDER: tuple[Scheme, ...] = (
     Scheme("disk", chunk=CHUNK_TOKENS, host_history=True),
     Scheme("host", stream=True, chunk=CHUNK_TOKENS, host_history=True),
     Scheme("disk", stream=True, chunk=CHUNK_TOKENS, host_history=True),
+    Scheme("host", stream=True, chunk=FEW_TOKENS, host_history=True),
+    Scheme("disk", stream=True, chunk=FEW_TOKENS, host_history=True),
 )
 """From the fastest to the smallest. A rung that the host's memory has no room for is left out by the plan."""
 
