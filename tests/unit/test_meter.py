@@ -133,6 +133,7 @@ def frames_of(vae, device, frames):
     return meter.counts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["cuda", "cpu"])
 def test_a_few_frames_stand_for_all(device):
     vae = tiny_variant().vae
@@ -156,6 +157,7 @@ FORWARD = {
 """TFLOP, and at most so many GB beside the weights: of all tokens at once, and in chunks."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", FORWARD)
 def test_a_forward_pass_of_the_released_networks(case):
     (name, grid), (tflop, *most) = case, FORWARD[case]

@@ -116,6 +116,7 @@ def test_a_static_still_shot_does_not_change_and_every_move_and_action_does():
     assert change[0] == 0 and change[1:].min() > 0.4
 
 
+@pytest.mark.slow
 def test_every_axis_shows():
     shots = {}
     for axis, values in AXES.items():

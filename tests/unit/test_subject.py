@@ -119,6 +119,7 @@ def commands():
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
+@pytest.mark.slow
 def test_the_tutorial_runs_in_miniature(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(ROOT / "docs" / "tutorial", "docs/tutorial")

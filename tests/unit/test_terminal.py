@@ -185,6 +185,7 @@ def test_a_program_in_the_background_goes_on_ignoring_ctrl_c(tmp_path):
         assert process.communicate(timeout=120)[0].endswith(b"1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["x.mp4", "shots/"])
 def test_a_second_ctrl_c_while_it_cancels(name, tmp_path):
     path = os.pathsep.join(each for each in sys.path if each)

@@ -39,6 +39,8 @@ from wan22.stage.caption import caption
 from wan22.stage.labels import AXES, Shot, sample
 from wan22.types import Progress, Request
 
+pytestmark = pytest.mark.slow
+
 DIT = DiTArch(
     in_channels=4,
     out_channels=4,

@@ -351,6 +351,7 @@ def test_a_video_of_the_film_set_is_judged_and_one_of_noise_is_unknown():
     assert adherence(wrong)["colour"] == {"videos": 0.0, "matches": 0, "of": 1} and not unknown(wrong)
 
 
+@pytest.mark.slow
 def test_an_evaluation_goes_on_where_it_stopped_and_gives_the_same(folder, model, monkeypatch):
     prompts_with_images(folder)
     asked = load_eval_recipe(recipe(folder, model, prompts="prompts.jsonl", references="clips", loss=None))
