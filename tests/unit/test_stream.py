@@ -80,6 +80,9 @@ def test_an_error_while_reading_ahead_comes_when_the_block_is_needed():
         for block in blocks:
             seen.append(block)
     assert len(seen) == 2
+    blocks[1]
+    blocks.release()  # the block that was on its way failed, and nobody needs it
+    assert here(blocks) == []
 
 
 class Streams:

@@ -179,8 +179,8 @@ class BlockStream(nn.ModuleList):
         if self._coming is not None:
             _, future = self._coming
             self._coming = None
-            _, token = future.result()
-            self._lane.leave(token)
+            if future.exception() is None:  # what nobody asks for may have failed
+                self._lane.leave(future.result()[1])
 
 
 def _tensors_of(block: nn.Module) -> dict[str, Tensor]:
