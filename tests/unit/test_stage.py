@@ -192,6 +192,7 @@ def test_the_camera_never_goes_under_the_ground():
     assert scene.camera_y.min() > 0.04
 
 
+@pytest.mark.slow
 def test_every_image_is_finite_in_every_corner_of_the_stage():
     # A NaN would show as a black image.
     clips = render(sample(60, 2), height=20, width=30, frames=2)

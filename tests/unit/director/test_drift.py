@@ -14,6 +14,8 @@ from wan22.director.trend import AXES
 from wan22.errors import MediaError
 from wan22.stage import Shot, render
 
+pytestmark = pytest.mark.slow
+
 FPS, SECONDS = 8, 6
 CLOCK = np.arange(FPS * SECONDS) / FPS
 MIDDLES = np.arange(SECONDS) + (FPS - 1) / 2 / FPS  # of the seconds

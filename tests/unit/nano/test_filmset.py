@@ -11,6 +11,8 @@ from wan22.nano.filmset import main, shots_with, write_clips
 from wan22.stage.labels import Shot
 from wan22.stage.render import render
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["--size", "48x32", "--frames", "5"]
 
 

@@ -25,6 +25,8 @@ from wan22.stage.labels import sample
 from wan22.train.flow_matching import eager_attention
 from wan22.train.muon import Muon, orthogonal
 
+pytestmark = pytest.mark.slow
+
 STEPS = 6
 SHOTS = sample(4, seed=0)
 DIT = DiTArch(4, 4, 16, 16, heads=2, layers=1, text_dim=8, text_len=32, freq_dim=8)

@@ -21,6 +21,8 @@ from wan22.nano.tokenizer import build_caption_tokenizer
 from wan22.stage.caption import LANGUAGES, Caption, caption
 from wan22.stage.labels import AXES, Shot, sample
 
+pytestmark = pytest.mark.slow
+
 
 def texts(count: int = 600) -> list[str]:
     rng = random.Random(0)

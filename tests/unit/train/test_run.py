@@ -43,6 +43,8 @@ from wan22.train.recipe import (
 )
 from wan22.train.run import train
 
+pytestmark = pytest.mark.slow
+
 STEPS = 4
 
 
