@@ -16,19 +16,30 @@ from wan22.memory.history import HostHistory
 from wan22.models.vae import History
 
 WHOLE_LATENTS = 4096
-"""Positions of latents up to which the VAE works on a video at once."""
+"""Positions of latents up to which the VAE works on a video at once, where memory is not short."""
+
+PIXELS = 256
+"""Pixels of a video that count as a position of latents, whatever the VAE's strides."""
+
+
+def at_once(positions: int, *, host_history: bool) -> bool:
+    """Whether a video of so many positions of latents is worked on at once. With the past on the host memory is short:
+    then it goes frame by frame, whatever its size. The results differ by rounding.
+    """
+    return not host_history and positions <= WHOLE_LATENTS
 
 
 class Codec:
     """Encodes and decodes with a VAE on the device. `host_history`: the past of its layers rests on the host."""
 
     def __init__(self, device: torch.device, *, host_history: bool) -> None:
-        self._device, self._host_history = device, host_history and device.type != "cpu"
+        self._device, self._frugal = device, host_history
+        self._host_history = host_history and device.type != "cpu"
 
     def encode(self, vae: nn.Module, video: Float[Tensor, "b 3 T H W"]) -> Float[Tensor, "b c t h w"]:
         """Encode pixels in [-1, 1] to normalised latents, float32. The video may be on the CPU."""
         with torch.inference_mode(), tf32_convolutions():
-            if math.prod(video.shape[2:]) <= WHOLE_LATENTS * 256:
+            if at_once(-(-math.prod(video.shape[2:]) // PIXELS), host_history=self._frugal):
                 return vae.encode(video.to(self._device)).float()
             vae.check(video)
             frames = (frame.to(self._device) for frame in video.split(1, dim=2))
@@ -39,7 +50,7 @@ class Codec:
         self, vae: nn.Module, latents: Float[Tensor, "1 c t h w"]
     ) -> Iterator[Float[Tensor, "3 _ H W"]]:
         """Decode normalised latents to pixels in [-1, 1], some frames at a time, on the device."""
-        whole = math.prod(latents.shape[2:]) <= WHOLE_LATENTS
+        whole = at_once(math.prod(latents.shape[2:]), host_history=self._frugal)
         with self._history() as history:
             z = latents.to(self._device)
             stream = vae.decode_stream(z, chunk=None if whole else 1, history=history)

@@ -19,7 +19,7 @@ from wan22.assembly import EMBEDDING, FLOAT32, ON_HOST, STREAMED, Skeleton
 from wan22.canvas import Canvas
 from wan22.catalog import Variant
 from wan22.clock import duration
-from wan22.codec import WHOLE_LATENTS, Codec
+from wan22.codec import PIXELS, WHOLE_LATENTS, Codec, at_once
 from wan22.conditioning.text import Tokenizer
 from wan22.denoiser import BATCH_TOKENS
 from wan22.errors import RequestError
@@ -291,7 +291,8 @@ def _decode(
 ) -> Counts:
     """A VAE decoding latents (t, h, w), as `codec.py` does it; each part of the pixels is let go."""
     at = partial(_decoding, arch, latent[1:], dtype, device, scheme.host_history)
-    return at(latent[0]) if math.prod(latent) <= WHOLE_LATENTS else workload.of_frames(at, latent[0])
+    whole = at_once(math.prod(latent), host_history=scheme.host_history)
+    return at(latent[0]) if whole else workload.of_frames(at, latent[0])
 
 
 def _encode(
@@ -300,7 +301,8 @@ def _encode(
     """A VAE encoding pixels (T, H, W), which are on the host, as `codec.py` does it."""
     frames = (video[0] - 1) // arch.stride_time + 1
     at = partial(_encoding, arch, video[1:], dtype, device, scheme.host_history)
-    return at(frames) if math.prod(video) <= WHOLE_LATENTS * 256 else workload.of_frames(at, frames)
+    whole = at_once(-(-math.prod(video) // PIXELS), host_history=scheme.host_history)
+    return at(frames) if whole else workload.of_frames(at, frames)
 
 
 @lru_cache(maxsize=64)

