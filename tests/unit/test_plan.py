@@ -1,5 +1,7 @@
 """How parts are kept follows from what they take and what is there; what cannot be is refused with what would."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ import wan22
 from tests.unit.tiny import tiny_speech_variant, tiny_variant, write_tiny
 from wan22.assembly import FLOAT32
 from wan22.catalog import VARIANTS
+from wan22.cli import plan as cli
 from wan22.errors import DeviceError, OptionError
 from wan22.memory.hardware import (
     CARDS,
@@ -257,3 +260,17 @@ def test_what_is_on_the_device_counts_as_free(tmp_path):
     assert engine._placement.resident == sum(
         size.whole for size in engine.planner.model.sizes("cpu").values()
     )
+
+
+@pytest.mark.slow
+def test_the_documented_table_is_what_the_command_gives():
+    row = VARIANTS["ti2v-5B"]
+    card = (8, 16)
+    made = cli.of_table(cli.model_of(row, "auto", "cuda"), cli.request_of(row), card)
+    *kept, peak, worst = list(cli._rows(row, [(card, made)]))[-1].strip("| ").split(" | ")
+    document = (Path(__file__).parents[2] / "docs" / "memory.md").read_text("utf-8")
+    (line,) = (line for line in document.splitlines() if line.startswith("| ti2v-5B | 8 |"))
+    *shown, shown_peak, shown_worst = line.strip("| ").split(" | ")
+    assert (kept, worst) == (shown, shown_worst)
+    # Shape checks, which the tests have on, keep the arguments of a call alive a little longer.
+    assert float(peak) == pytest.approx(float(shown_peak), rel=0.05)
