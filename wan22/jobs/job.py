@@ -1,0 +1,106 @@
+"""What a job is: a request, its state, and where it stands in the queue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from wan22.errors import RequestError, Wan22Error
+
+State = Literal["queued", "running", "paused", "completed", "failed", "cancelled"]
+STATES: tuple[State, ...] = ("queued", "running", "paused", "completed", "failed", "cancelled")
+ENDED: frozenset[State] = frozenset({"completed", "failed", "cancelled"})
+
+Kind = Literal["video", "image", "extend", "group"]
+"""`video` and `image` are made as by `wan22 generate` and `wan22 image`; `extend` goes on with a video; a `group` makes
+nothing itself and is complete when its children are."""
+
+Signal = Literal["run", "cancel", "pause", "lost"]
+"""What a worker is to do with the job it works on. `lost`: the job is no longer its own."""
+
+
+class StoreError(Wan22Error):
+    """The store cannot be opened or written: damaged, newer, read-only, or the disk is full."""
+
+
+class NotFoundError(RequestError):
+    """There is no job or input of that id."""
+
+
+class StateError(RequestError):
+    """A job cannot do that in its state."""
+
+
+class KeyConflictError(RequestError):
+    """The idempotency key was used for another request."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A row of the queue. Times are seconds since 1970.
+
+    request: what is made, as JSON. meta: what its client wants back (user, API, remixed_from ...), not looked at here.
+    priority: higher goes first. seq: the order among equals. after: jobs that must be complete before this one begins.
+    attempts: how often it was begun since its last new step. signal: what a running job was asked to do.
+    fraction: 0..1, how much is done. step: steps done, of all clips. result, error: how it ended.
+    """
+
+    id: str
+    kind: Kind
+    state: State
+    request: dict[str, Any]
+    created: float
+    priority: int = 0
+    seq: int = 0
+    parent: str | None = None
+    after: tuple[str, ...] = ()
+    meta: dict[str, Any] = field(default_factory=dict)
+    started: float | None = None
+    ended: float | None = None
+    trashed: float | None = None
+    worker: str | None = None
+    attempts: int = 0
+    step: int = 0
+    fraction: float = 0.0
+    signal: Signal = "run"
+    result: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A job in the hands of a worker. Every write of the worker holds only while `token` is the row's."""
+
+    job: Job
+    worker: str
+    token: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a job; `n` rises over all jobs."""
+
+    n: int
+    job: str
+    at: float
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file that a client sent and that was checked. `type` is a media type, from its content; `name` is for people.
+
+    width, height in pixels, frames, fps, seconds: None for what it does not have.
+    """
+
+    id: str
+    name: str
+    type: str
+    bytes: int
+    sha256: str
+    created: float
+    width: int | None = None
+    height: int | None = None
+    frames: int | None = None
+    fps: float | None = None
+    seconds: float | None = None
