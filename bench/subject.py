@@ -28,10 +28,10 @@ from bench.experts import gain, losses
 from bench.quality import FPS, FRAMES, drawn_size, make
 from bench.subject_judge import Judge, check, clips_of, fit, looks_at_renders, ordinary, shares
 from wan22.catalog import Variant
-from wan22.cli.options import parse_lora
 from wan22.engine import Engine
 from wan22.errors import OptionError
 from wan22.media.image import write_image
+from wan22.production.options import parse_lora
 from wan22.stage.caption import caption
 from wan22.stage.labels import Shot, labels
 from wan22.train.evaluation.bands import SIGMAS, expert_at

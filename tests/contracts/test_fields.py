@@ -60,7 +60,8 @@ def test_no_file_or_address_is_read_from_a_recipe():
 def test_the_schema_has_what_the_server_may_be_asked_and_no_place_on_its_disk():
     properties = fields.json_schema()["properties"]
     assert set(properties) == {field.name for field in fields.FIELDS if "http" in field.where}
-    assert not {"output", "overwrite", "source", "json", "restart"} & set(properties)
+    assert not {"output", "overwrite", "source", "json", "restart", "calibrate"} & set(properties)
+    assert not {*fields.PARTS, *fields.OPTIONS} & set(properties)  # the operator's to say
     assert properties["strength"]["exclusiveMinimum"] == 0 and properties["strength"]["maximum"] == 1
 
 
@@ -127,12 +128,12 @@ def test_every_number_of_a_request_has_its_rule():
 
 
 def test_choices_are_those_that_are_read():
-    from wan22.cli.generate import TASKS
     from wan22.media.encoding import CODECS, QUALITIES
     from wan22.memory.device import VAE_DTYPES
     from wan22.memory.precision import QUANTIZE
     from wan22.memory.scheme import CHOICES
     from wan22.ops.attention import attention_names
+    from wan22.production.options import TASKS
     from wan22.types import ScheduleName, Solver
 
     assert fields.CHOICES["solver"] == get_args(Solver)

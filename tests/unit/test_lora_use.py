@@ -27,9 +27,9 @@ from tiny import tiny_variant, write_tiny
 
 import wan22
 from wan22.cli.__main__ import main
-from wan22.cli.options import parse_lora
 from wan22.errors import CheckpointError, KeysError
 from wan22.media.recipe import read_recipe
+from wan22.production.options import parse_lora
 from wan22.types import Frames, Notice, Request
 from wan22.weights.lora import LoRA, open_adapters
 from wan22.weights.reader import Reader

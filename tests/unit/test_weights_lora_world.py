@@ -25,8 +25,8 @@ from loras import (
 )
 from safetensors.torch import load_file, save_file
 
-from wan22.cli.options import parse_lora
 from wan22.errors import CheckpointError, KeysError, OptionError
+from wan22.production.options import parse_lora
 from wan22.weights.lora import LoRA, fit, open_adapters
 from wan22.weights.lora.write import write_lora
 from wan22.weights.verify import verify

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from wan22.catalog import ALIASES, NANO_SPEECH, variant_names
 from wan22.cli import options as o
 from wan22.cli import report
-from wan22.errors import OptionError, choose
 from wan22.fields import DECODE, VIDEO
-from wan22.production.audio import AudioOptions
-from wan22.production.direction import Direction
+from wan22.production.options import as_work, machine
 from wan22.production.publish import LATENTS_SUFFIX, Target, place_of, publish, read_latents
 from wan22.production.rerender import find_kept_audio
-from wan22.production.work import Machine, Takes, Work, check_place, make
+from wan22.production.work import check_place, make
 
 
 @o.takes(VIDEO)
@@ -30,65 +26,9 @@ def generate(given: o.Given) -> None:
     Prints the path of the file; progress goes to stderr. What is left out is the model's own default: see
     `wan22 models NAME`.
     """
-    work = as_work(given, ".mp4")
-    task = check_task(given["task"], work.audio, work.files)
-    own = work.machine.model is None and work.source is None and not work.machine.whole
-    model = NANO_SPEECH if own and task == "s2v" else work.machine.model
-    work = replace(work, machine=replace(work.machine, model=model, task=task))
+    work = as_work(given)
     with report.choose(given["json"]) as show:
         make(work, show)
-
-
-def as_work(given: o.Given, suffix: str) -> Work:
-    """What was typed as a piece of work; `suffix` is that of the file it makes, if no name is given."""
-    return Work(
-        given=given.request(),
-        files=given.files(),
-        source=given["source"],
-        output=given["output"],
-        suffix=suffix,
-        machine=machine(given),
-        quality=given["quality"] or "high",
-        codec=given["codec"],
-        count=given["count"],
-        overwrite=given["overwrite"],
-        audio=AudioOptions(
-            given["audio"], given["say"], given["audio_start"], given["seconds"], given["speaker"], given["voice"],
-            given["language"], given["voice_sample"],
-        ),
-        restart=bool(given["restart"]),
-        loras=given["lora"],
-        direction=Direction(**{field.name: given[field.name] for field in fields(Direction)}),
-        takes=Takes(given["best_of"], bool(given["keep_takes"])),
-        calibrate=given["calibrate"],
-    )  # fmt: skip
-
-
-def machine(given: o.Given) -> Machine:
-    """With what to work, as typed."""
-    return Machine(given["model"], given.engine(), given.parts())
-
-
-TASKS = ("t2v", "i2v", "v2v", "s2v")
-
-
-def check_task(task: str | None, audio: AudioOptions, files: dict[str, str]) -> str:
-    """The task that the options ask for. Raises OptionError if another one is named."""
-    has_image = "image" in files or "last_image" in files
-    asked = "s2v" if audio.given else "v2v" if "video" in files else "i2v" if has_image else "t2v"
-    if task is not None and task not in TASKS and task in (*ALIASES, *variant_names()):
-        raise OptionError(
-            f"--task {task} is a model here: --model {task}. What is made follows from what is given"
-        )
-    if task is None or choose("task", task, TASKS) == asked:
-        return asked
-    needs = {
-        "s2v": "an audio file: --audio FILE, or --say TEXT",
-        "v2v": "a clip: --video FILE",
-        "i2v": "an image: --image FILE",
-        "t2v": "a prompt alone",
-    }
-    raise OptionError(f"--task {task} takes {needs[task]}; what is given asks for {asked}")
 
 
 @o.takes(DECODE)

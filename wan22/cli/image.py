@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from wan22.cli import options as o
 from wan22.cli import report
-from wan22.cli.generate import as_work
 from wan22.fields import IMAGE
+from wan22.production.options import as_work
 from wan22.production.work import make
 
 
@@ -17,6 +15,6 @@ def image(given: o.Given) -> None:
 
     Prints the path of the file.
     """
-    work = as_work(given, ".png")
+    work = as_work(given)
     with report.choose(given["json"]) as show:
-        make(replace(work, given=work.given | {"frames": 1}, machine=replace(work.machine, task="t2v")), show)
+        make(work, show)

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import inspect
 import math
-import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import wraps
 from typing import Annotated, Any
 
@@ -22,6 +20,8 @@ from wan22.cli.catalogue import own
 from wan22.cli.complete import completion
 from wan22.errors import OptionError, SizeError
 from wan22.fields import Field
+from wan22.production.options import Given, parse_lora, said
+from wan22.production.rerender import LoRAOption
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line, for machines.")]
 SequenceFps = Annotated[
@@ -32,51 +32,9 @@ SequenceFps = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class Given:
-    """What was typed, by the names of fields; None, False or () is what was not."""
-
-    command: str
-    values: dict[str, Any]
-
-    def __getitem__(self, name: str) -> Any:
-        """The value of a field; None for one that the command does not take."""
-        return self.values.get(name)
-
-    def request(self) -> dict[str, Any]:
-        """What was given of a request, by the names of its fields, without files."""
-        return {
-            field.of: self.values[field.name]
-            for field in fields.of_command(self.command)
-            if field.of and field.kind != "file" and said(self.values[field.name])
-        }
-
-    def parts(self) -> dict[str, str]:
-        """The files that were given in place of a model's own, by part."""
-        return {part: path for part in fields.PARTS if (path := self[part]) is not None}
-
-    def engine(self) -> dict[str, Any]:
-        """What was given of how the engine works: keywords of `wan22.load`."""
-        return {name: self[name] for name in fields.OPTIONS if said(self[name])}
-
-    def files(self) -> dict[str, str]:
-        """The images and videos that were given, by the names of the request's fields."""
-        return {
-            field.of: self.values[field.name]
-            for field in fields.of_command(self.command)
-            if (field.of and field.kind == "file" and field.group != "Speech") or field.name == "pose"
-            if self.values.get(field.name) is not None
-        }
-
-
 def renamed(old: str, new: str) -> None:
     """Say that an option has another name now."""
     print(f"note: {old} is called {new} now", file=sys.stderr)
-
-
-def said(value: Any) -> bool:
-    """Whether a value was typed; a flag that is not set was not."""
-    return value is not None and value is not False
 
 
 def takes(command: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -177,24 +135,6 @@ def _value(row: Field, typed: dict[str, Any]) -> Any:
     if not row.of:  # the others are checked with the whole request
         fields.check(row.name, value, called=row.option)
     return row.default if value is None and not row.of else value
-
-
-_LORA = re.compile(
-    r"(?P<path>.+?)(?::(?P<strength>[-+]?(?:\d+\.?\d*|\.\d+)))?(?:@(?P<expert>[A-Za-z]+))?(?P<skip>(?:~[a-z_]+)*)"
-)
-LoRAOption = tuple[str, float, str | None] | tuple[str, float, str | None, tuple[str, ...]]
-
-
-def parse_lora(text: str) -> LoRAOption:
-    """Read "style.safetensors:0.8@high": path, strength (1 if left out), expert (None if left out).
-
-    "style.safetensors~patch_embedding" has the parts of the network that are left out as a fourth.
-    """
-    match = _LORA.fullmatch(text)
-    if match is None:
-        raise OptionError("--lora is empty; give FILE, FILE:0.8 or FILE:0.8@high")
-    asked = match["path"], float(match["strength"] or 1.0), match["expert"]
-    return (*asked, tuple(match["skip"][1:].split("~"))) if match["skip"] else asked
 
 
 def parse_loras(texts: list[str] | None) -> tuple[LoRAOption, ...]:

@@ -12,7 +12,6 @@ import typer
 from wan22.catalog import NANO
 from wan22.cli import options as o
 from wan22.cli import report
-from wan22.cli.generate import machine as machine_of
 from wan22.errors import (
     CheckpointError,
     MediaError,
@@ -25,6 +24,7 @@ from wan22.files import read_text
 from wan22.production import shots as production
 from wan22.production.boards import make_board
 from wan22.production.events import Quiet
+from wan22.production.options import machine as machine_of
 from wan22.production.work import Machine, present
 
 if TYPE_CHECKING:

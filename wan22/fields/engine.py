@@ -1,8 +1,11 @@
-"""With which model a video is made, and how the engine works on this machine."""
+"""With which model a video is made, and how the engine works on this machine.
+
+The last is said by who has the machine: a server takes the name of a model alone from its clients.
+"""
 
 from typing import Any
 
-from wan22.fields.field import DECODE, MAKERS, TRAIN, Field
+from wan22.fields.field import CLI, DECODE, MAKERS, TRAIN, Field
 
 
 def _part(name: str, help: str, shown_default: str = "") -> Field:
@@ -13,13 +16,16 @@ def _part(name: str, help: str, shown_default: str = "") -> Field:
         kind="file",
         metavar="FILE",
         shown_default=shown_default,
+        where=CLI,
         commands=(*MAKERS, DECODE, TRAIN),
     )
 
 
 def _option(name: str, help: str, **more: Any) -> Field:
     """A keyword of `wan22.load` that changes speed and memory, and not what is asked."""
-    return Field(name=name, help=help, group="Memory", choices=name, commands=(*MAKERS, DECODE), **more)
+    return Field(
+        name=name, help=help, group="Memory", choices=name, where=CLI, commands=(*MAKERS, DECODE), **more
+    )
 
 
 PARTS = ("high", "low", "dit", "vae", "text", "tokenizer")
@@ -57,6 +63,7 @@ FIELDS: tuple[Field, ...] = (
         kind="file",
         metavar="FILE",
         shown_default="the model's own",
+        where=CLI,
         commands=MAKERS,
         foreign=("mag-ratios", "magcache-ratios", "teacache-coefficients"),
     ),
@@ -112,6 +119,7 @@ FIELDS: tuple[Field, ...] = (
         metavar="NAME",
         shown_default="auto, the fastest exact one here",
         choices="attention",
+        where=CLI,
         commands=MAKERS,
         foreign=("attn-mode", "attn-type", "attention-backend", "attn-impl", "sage-attention", "flash-attention"),
     ),
@@ -121,6 +129,7 @@ FIELDS: tuple[Field, ...] = (
         group="Memory",
         kind="flag",
         default=False,
+        where=CLI,
         commands=MAKERS,
         foreign=("torch-compile", "enable-torch-compile", "compile-model"),
     ),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LoRAOption = tuple[str, float, str | None] | tuple[str, float, str | None, tuple[str, ...]]
 """Path, strength, expert if one is named, and parts of the network that are left out, if any."""
 
-_TYPES: dict[str, Any] = {
+TYPES: dict[str, Any] = {
     "text": str,
     "integer": int,
     "number": float,
@@ -32,7 +32,7 @@ _TYPES: dict[str, Any] = {
     "interval": tuple[float, float],
     "numbers": tuple[float, ...],
 }
-"""What a value of a recipe may be, by the kind of its field."""
+"""What a value of a recipe or of JSON may be, by the kind of its field."""
 _LEVELS = ("steps", "shift", "schedule")
 _OF_FAST = (
     *_LEVELS, "sigmas", "boundary", "switch_step", "solver", "guidance", "guidance_rescale", "guidance_interval",
@@ -176,7 +176,7 @@ def settings(recipe: dict[str, Any], given: dict[str, Any], audio: AudioOptions)
     pairs = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
     for field in fields.in_recipe():
         if field.of in pairs:
-            check_value(_TYPES[field.kind], pairs[field.of], field.name)
+            check_value(TYPES[field.kind], pairs[field.of], field.name)
     return pairs | given
 
 

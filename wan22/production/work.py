@@ -1,6 +1,6 @@
 """One piece of work: what was asked is checked, put together, made and published.
 
-What a command takes, and what its words are called, is its own: cli/generate.py, cli/image.py.
+What a command takes, and what its words are called, is its own: options.py.
 """
 
 from __future__ import annotations
