@@ -6,13 +6,14 @@ are shared by name. This file imports no torch, so that the command line can pri
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 from wan22.arch import DiTArch, SpeechArch, UMT5Arch, VAEArch
 from wan22.errors import CheckpointError, choose
-from wan22.files import check_fields, reading
+from wan22.files import check_fields, read_json, reading
 
 Size = tuple[int, int]
 """Width, height."""
@@ -315,6 +316,28 @@ ALIASES = {
 def variant_names() -> list[str]:
     """The known names, the embedded models first."""
     return [NANO, NANO_SPEECH, *VARIANTS]
+
+
+@cache
+def rows() -> dict[str, Variant]:
+    """All models by name, the embedded ones first."""
+    here = {name: row for name, folder in embedded_folders().items() if (row := _embedded(folder))}
+    return here | VARIANTS
+
+
+def embedded_folders() -> dict[str, Path]:
+    """Where the models lie that this package ships."""
+    return {NANO: EMBEDDED, NANO_SPEECH: EMBEDDED_SPEECH}
+
+
+def _embedded(folder: Path) -> Variant | None:
+    """The row of an embedded model, or None in a source tree where it is not trained yet."""
+    file = folder / "variant.json"
+    if not file.is_file():
+        return None
+    values = read_json(file, CheckpointError)
+    values.pop("parts", None)  # where it shares parts with another model
+    return from_json(values)
 
 
 def released(name: str) -> Variant:

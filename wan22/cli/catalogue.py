@@ -6,50 +6,17 @@ It imports no torch: parameters are counted from the sizes of the networks.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from math import prod
 from pathlib import Path
 
 from wan22.arch import DiTArch, UMT5Arch
-from wan22.catalog import (
-    EMBEDDED,
-    EMBEDDED_SPEECH,
-    NANO,
-    NANO_SPEECH,
-    VAE_21,
-    VAE_22,
-    VARIANTS,
-    Variant,
-    from_json,
-)
+from wan22.catalog import EMBEDDED, NANO, VAE_21, VAE_22, Variant, rows
 from wan22.errors import CheckpointError
 from wan22.files import HEADER_LIMIT, parse_object, read_json, reading
 
 _VAE_PARAMETERS = {VAE_21: 126_892_531, VAE_22: 704_688_668}  # spec: checkpoints, section 1
 _TOKENIZER_BYTES = 25_000_000
 _AUDIO_PARAMETERS = 315_472_545  # of the released encoder of audio
-
-
-@cache
-def rows() -> dict[str, Variant]:
-    """All models by name, the embedded ones first."""
-    here = {name: row for name, folder in embedded_folders().items() if (row := _embedded(folder))}
-    return here | VARIANTS
-
-
-def embedded_folders() -> dict[str, Path]:
-    """Where the models lie that this package ships."""
-    return {NANO: EMBEDDED, NANO_SPEECH: EMBEDDED_SPEECH}
-
-
-def _embedded(folder: Path) -> Variant | None:
-    """The row of an embedded model, or None in a source tree where it is not trained yet."""
-    file = folder / "variant.json"
-    if not file.is_file():
-        return None
-    values = read_json(file, CheckpointError)
-    values.pop("parts", None)  # where it shares parts with another model
-    return from_json(values)
 
 
 def own(field: str) -> str:

@@ -39,7 +39,7 @@ def values(choices: str) -> list[str]:
 
 
 def _models() -> Iterable[str]:
-    from wan22.cli.catalogue import rows
+    from wan22.catalog import rows
 
     return rows()
 

@@ -12,9 +12,10 @@ from typing import Annotated, Any
 
 import typer
 
+from wan22.catalog import rows
 from wan22.cli import options as o
 from wan22.cli import report
-from wan22.cli.catalogue import gigabytes, rows, weigh
+from wan22.cli.catalogue import gigabytes, weigh
 from wan22.cli.models import here_in_words, locate
 
 

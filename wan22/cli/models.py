@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wan22.catalog import ALIASES, EMBEDDED, Variant, released
+from wan22.catalog import ALIASES, EMBEDDED, Variant, embedded_folders, released, rows
 from wan22.cli import options as o
 from wan22.cli import report
-from wan22.cli.catalogue import count, defaults_in_words, embedded_folders, gigabytes, rows, weigh
+from wan22.cli.catalogue import count, defaults_in_words, gigabytes, weigh
 from wan22.errors import Cancelled, CheckpointError, OptionError, OutputError, choose
 
 if TYPE_CHECKING:

@@ -1,0 +1,205 @@
+"""Errors as clients read them: problem details (RFC 9457) for our own API, OpenAI's envelope under /v1/videos.
+
+A place that refuses raises `Refusal`, or one of the package's own errors; both forms are made here, and the OpenAPI
+document says them for every operation.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from wan22.errors import Wan22Error
+from wan22.jobs.job import KeyConflictError, NotFoundError, StateError, StoreError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from starlette.requests import Request
+
+OPENAI = "/v1/videos"
+RETRY_AFTER = "2"
+PROBLEM_JSON = "application/problem+json"
+_LOG = logging.getLogger("wan22.server")
+
+_CODES: dict[int, tuple[str, str]] = {  # the code of an error that has none of its own, and OpenAI's type
+    400: ("bad_request", "invalid_request_error"),
+    401: ("unauthorized", "authentication_error"),
+    403: ("forbidden", "permission_error"),
+    404: ("not_found", "invalid_request_error"),
+    405: ("method_not_allowed", "invalid_request_error"),
+    409: ("conflict", "invalid_request_error"),
+    413: ("too_large", "invalid_request_error"),
+    415: ("unsupported_media_type", "invalid_request_error"),
+    416: ("range_not_satisfiable", "invalid_request_error"),
+    422: ("invalid_request", "invalid_request_error"),
+    429: ("too_many_requests", "rate_limit_error"),
+    500: ("internal_error", "server_error"),
+    503: ("unavailable", "server_error"),
+    507: ("insufficient_storage", "server_error"),
+}
+_OURS: tuple[tuple[type[Wan22Error], int, str], ...] = (
+    (NotFoundError, 404, "not_found"),
+    (StateError, 409, "wrong_state"),
+    (KeyConflictError, 422, "idempotency_key_reused"),
+    (StoreError, 503, "store_unavailable"),
+    (Wan22Error, 422, "invalid_request"),
+)
+
+
+class Refusal(HTTPException):
+    """A request that is refused: status, a code for programs, a sentence for people, and the field that is meant."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(status, detail, dict(headers or {}))
+        self.code, self.param = code, param
+
+
+def refused(path: str, refusal: Refusal) -> Response:
+    """The answer to a request for `path` that is refused."""
+    title = HTTPStatus(refusal.status_code).phrase
+    headers = dict(refusal.headers or {})
+    if refusal.status_code in (429, 503):
+        headers.setdefault("Retry-After", RETRY_AFTER)
+    if path == OPENAI or path.startswith(f"{OPENAI}/"):
+        kind = _CODES.get(refusal.status_code, _CODES[500 if refusal.status_code >= 500 else 400])[1]
+        error = {"message": refusal.detail, "type": kind, "param": refusal.param, "code": refusal.code}
+        return JSONResponse({"error": error}, refusal.status_code, headers)
+    problem: dict[str, Any] = {
+        "type": "about:blank", "title": title, "status": refusal.status_code, "detail": refusal.detail,
+        "code": refusal.code,
+    }  # fmt: skip
+    if refusal.param is not None:
+        problem["param"] = refusal.param
+    return JSONResponse(problem, refusal.status_code, headers, media_type=PROBLEM_JSON)
+
+
+def as_refusal(error: Exception) -> Refusal:
+    """Any exception of a request as what its client reads; a defect of ours says nothing of its inside."""
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, RequestValidationError):
+        return _invalid(error)
+    if isinstance(error, HTTPException):
+        code = _CODES.get(error.status_code, _CODES[400])[0]
+        return Refusal(error.status_code, code, _sentence(error), headers=error.headers)
+    for kind, status, code in _OURS:
+        if isinstance(error, kind):
+            return Refusal(status, getattr(error, "code", code), " ".join(str(error).split()))
+    return Refusal(500, "internal_error", "the server failed; its log says where")
+
+
+def _sentence(error: HTTPException) -> str:
+    if error.detail == HTTPStatus(error.status_code).phrase:
+        return {404: "nothing is at this path", 405: "this path does not know the method"}.get(
+            error.status_code, error.detail.lower()
+        )
+    return str(error.detail)
+
+
+def _invalid(error: RequestValidationError) -> Refusal:
+    """The first thing that is wrong, with its place; what was sent is not repeated."""
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
+    param = ".".join(place) or None
+    if first["type"] == "json_invalid":
+        return Refusal(400, "invalid_json", "the body is no JSON")
+    message = first["msg"].removeprefix("Value error, ")
+    return Refusal(422, "invalid_request", f"{param}: {message}" if param else message, param=param)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of `app` in the form that its path speaks."""
+
+    def answer(request: Request, error: Exception) -> Response:
+        refusal = as_refusal(error)
+        if refusal.status_code == 500:
+            _LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return refused(request.url.path, refusal)
+
+    for kind in (HTTPException, RequestValidationError, Wan22Error, Exception):
+        app.add_exception_handler(kind, answer)
+
+
+# What the OpenAPI document says of errors
+
+_PROBLEM = {
+    "type": "object",
+    "description": "Problem details (RFC 9457).",
+    "required": ["type", "title", "status", "detail", "code"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "What is wrong, and what would work."},
+        "code": {"type": "string", "description": "For programs; does not change."},
+        "param": {"type": "string", "description": "The field or parameter that is meant."},
+    },
+}
+_ENVELOPE = {
+    "type": "object",
+    "description": "An error as OpenAI's API says it.",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "null"]},
+            },
+        }
+    },
+}
+_ALWAYS = (400, 401, 403, 413, 415, 422, 429, 500, 503)
+_HEADERS = {429: "Retry-After", 503: "Retry-After", 401: "WWW-Authenticate"}
+
+
+def document(schema: dict[str, Any]) -> dict[str, Any]:
+    """Add to an OpenAPI document the errors that each of its operations can answer; those that it names itself stay."""
+    components = schema.setdefault("components", {}).setdefault("schemas", {})
+    components |= {"Problem": _PROBLEM, "ErrorEnvelope": _ENVELOPE}
+    for unused in ("HTTPValidationError", "ValidationError"):
+        components.pop(unused, None)
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            statuses = [
+                *_ALWAYS,
+                *([404] if "{" in path else []),
+                *([] if method in ("get", "head") else [409, 507]),
+            ]
+            answers = operation["responses"]
+            for status in sorted(statuses):
+                said = answers.get(str(status), {})
+                if "$ref" not in str(said) or "HTTPValidationError" in str(said):
+                    answers[str(status)] = _answer(path, method, status) | (
+                        {"description": said["description"]} if said and status != 422 else {}
+                    )
+            operation["responses"] = dict(sorted(answers.items()))
+    return schema
+
+
+def _answer(path: str, method: str, status: int) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": HTTPStatus(status).phrase}
+    if method != "head":
+        openai = path == OPENAI or path.startswith(f"{OPENAI}/")
+        media, name = ("application/json", "ErrorEnvelope") if openai else (PROBLEM_JSON, "Problem")
+        answer["content"] = {media: {"schema": {"$ref": f"#/components/schemas/{name}"}}}
+    if header := _HEADERS.get(status):
+        answer["headers"] = {header: {"schema": {"type": "string"}}}
+    return answer
