@@ -162,7 +162,7 @@ class Guard:
         ):  # a rebound name is never an address
             return said[0].lower()
         raise Refusal(
-            403, "unknown_host", "the server is not called by this Host; --allow-host NAME adds one"
+            403, "unknown_host", "the server is not called by this Host; its operator can allow more"
         )
 
     def _origin(self, scope: Scope, headers: Headers, host: str) -> None:
