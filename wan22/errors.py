@@ -9,6 +9,7 @@
     ├── MediaError             an image, clip or audio that cannot be read
     ├── SpeechError            a text that could not be spoken: no program, or a server that fails
     ├── OutputError            a place that cannot be written, or has no room
+    ├── ServerError            a wan22 server that is not there, or refuses; `status` is its HTTP code
     ├── CheckpointError        weights that are missing, truncated, or not what was expected
     │   └── KeysError          tensors missing, unexpected or misshapen
     └── DecodeError            decoding failed; `latents` is the file that holds the work
@@ -53,6 +54,14 @@ class SpeechError(Wan22Error):
 
 class OutputError(Wan22Error):
     """A file that cannot be written."""
+
+
+class ServerError(Wan22Error):
+    """A wan22 server that is not there, or refuses: `status` is its HTTP code, 0 where there was no answer."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class CheckpointError(Wan22Error):

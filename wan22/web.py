@@ -185,8 +185,10 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def parse_url(url: str, kind: str, example: str) -> urllib.parse.SplitResult:
-    """Return the parts of a server's address. Raises WebError for what is none, or holds a secret."""
+def parse_url(
+    url: str, kind: str, example: str, why: str = "it is kept in the recipe. Give a secret as the key"
+) -> urllib.parse.SplitResult:
+    """Return the parts of a server's address. Raises WebError for what is none, or holds a secret, and says `why`."""
     try:
         parts = urllib.parse.urlsplit(url.strip())
         parts.port  # noqa: B018  # reading it is the check
@@ -195,10 +197,7 @@ def parse_url(url: str, kind: str, example: str) -> urllib.parse.SplitResult:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise WebError(f"{url!r} is no address of a {kind}; one looks like {example}")
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise WebError(
-            f"the address of a {kind} holds no user, password or query: it is kept in the recipe. "
-            "Give a secret as the key"
-        )
+        raise WebError(f"the address of a {kind} holds no user, password or query: {why}")
     return parts
 
 
