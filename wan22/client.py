@@ -72,7 +72,7 @@ def connect(url: str, token: str | None = None) -> Client:
 
 @dataclass(frozen=True)
 class Client:
-    """A server at `url`, and the `token` that it wants, which is told to nobody else: no redirect is followed.
+    """A server at `url`, and the `token` that it wants, which is notify to nobody else: no redirect is followed.
 
     Methods raise ServerError for what the server refuses, AwayError if it is not there.
     """
@@ -140,12 +140,12 @@ class Client:
                 if number.isdecimal()
             )
 
-    def follow(self, id: str, told: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    def follow(self, id: str, notify: Callable[[str], None]) -> Iterator[dict[str, Any]]:
         """Yield a job's events, from its first until it has ended, over every break of the connection.
 
-        `told` hears that the server is away, and that it is back. Raises AwayError if it does not come back.
+        `notify` gets that the server is away, and that it is back. Raises AwayError if it does not come back.
         """
-        after, over, away = 0, False, _Absence(self, told)
+        after, over, away = 0, False, _Absence(self, notify)
         while True:
             try:
                 with self.events(id, after) as events:
@@ -167,9 +167,9 @@ class Client:
         """Whether a job stays as it is; the events of one that is made again tell of earlier ends, too."""
         return self.job(id)["state"] in ENDED
 
-    def patiently(self, ask: Callable[[], T], told: Callable[[str], None]) -> T:
+    def patiently(self, ask: Callable[[], T], notify: Callable[[str], None]) -> T:
         """Return what `ask` returns, and ask again while the server is away, as `follow`."""
-        away = _Absence(self, told)
+        away = _Absence(self, notify)
         while True:
             try:
                 answer = ask()
@@ -180,13 +180,13 @@ class Client:
                 return answer
 
     def download(
-        self, id: str, name: str, part: Path, told: Callable[[str], None], room: Callable[[int], None]
+        self, id: str, name: str, part: Path, notify: Callable[[str], None], room: Callable[[int], None]
     ) -> None:
         """Fetch a file of a job into the new file `part`, over every break of the connection, as `follow`.
 
         `room` gets how many bytes are to come, before the first is written.
         """
-        away, headers = _Absence(self, told), {"Accept": "*/*"}
+        away, headers = _Absence(self, notify), {"Accept": "*/*"}
         with part.open("wb") as file:
             while True:
                 try:
@@ -247,7 +247,7 @@ class Client:
         if self.token is not None:
             sent["Authorization"] = f"Bearer {self.token}"
         try:
-            with self._told():
+            with self._said():
                 response = _answer(connection, method, parts.path + path, body, sent)
             with response:
                 self._check(response)
@@ -258,7 +258,7 @@ class Client:
     def _pieces(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
         """Yield what an answer holds, as it comes. Raises AwayError if it ends too early."""
         while True:
-            with self._told():
+            with self._said():
                 piece = response.read1(1 << 20)
                 if not piece and response.length:  # what the header promised and never came
                     raise http.client.IncompleteRead(b"", response.length)
@@ -269,7 +269,7 @@ class Client:
     def _lines(self, response: http.client.HTTPResponse) -> Iterator[str]:
         """Yield the lines of a stream, as they come."""
         while True:
-            with self._told():
+            with self._said():
                 line = response.readline(_LINE)
             if not line:
                 return
@@ -292,7 +292,7 @@ class Client:
         return excerpt(text.replace(self.token, "***") if self.token else text)
 
     @contextmanager
-    def _told(self) -> Generator[None]:
+    def _said(self) -> Generator[None]:
         """Turn what goes wrong on the way into one sentence."""
         try:
             yield
@@ -325,7 +325,7 @@ class Client:
         status = response.status
         if 200 <= status < 300:
             return
-        with self._told():
+        with self._said():
             content = response.read(1 << 16)
         said = _sentence(content)
         if said is not None and self.token:
@@ -333,9 +333,7 @@ class Client:
         known = said or f"{self.url} answers {status} {response.reason}".rstrip()
         if status == 401:
             wrong = "does not take this token" if self.token else "wants a token"
-            raise ServerError(
-                f"{self.url} {wrong}. Give it in ${TOKEN}, or its file by --token-file FILE", status
-            )
+            raise ServerError(f"{self.url} {wrong}. Give it in ${TOKEN} or in a file", status)
         if status in _GONE:
             after = response.headers.get("Retry-After", "")
             seconds = min(float(after), _PATIENCE) if re.fullmatch(r"\d{1,9}", after) else 0.0
@@ -371,8 +369,8 @@ def _answer(
 class _Absence:
     """How long a server has been away by now, and the pauses between tries."""
 
-    def __init__(self, client: Client, told: Callable[[str], None]) -> None:
-        self._client, self._told = client, told
+    def __init__(self, client: Client, notify: Callable[[str], None]) -> None:
+        self._client, self._said = client, notify
         self._tries, self._waited = 0, 0.0
 
     def wait(self, error: AwayError) -> None:
@@ -383,7 +381,7 @@ class _Absence:
                 f"{error}. It has been away for {self._waited / 60:.0f} minutes", error.status
             ) from None
         if not self._tries:
-            self._told(f"{error}; waiting for it")
+            self._said(f"{error}; waiting for it")
         self._tries += 1
         self._waited += pause
         self._client.sleep(pause)
@@ -391,7 +389,7 @@ class _Absence:
     def over(self) -> None:
         """The server answers."""
         if self._tries:
-            self._told(f"{self._client.url} answers again")
+            self._said(f"{self._client.url} answers again")
         self._tries, self._waited = 0, 0.0
 
 

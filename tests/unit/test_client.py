@@ -137,7 +137,7 @@ PROBLEM = {"title": "Conflict", "detail": "the job is completed; only a running 
         (Answer(422, {"error": {"message": "steps must be 1 or more."}}), "^steps must be 1 or more$"),
         (
             Answer(401, {"detail": "x"}),
-            r"does not take this token. Give it in \$WAN22_TOKEN, or .* --token-file",
+            r"does not take this token. Give it in \$WAN22_TOKEN or",
         ),
         (Answer(403, {"detail": "the server is not called by this Host"}), "not called by this Host"),
         (
