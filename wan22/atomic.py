@@ -30,6 +30,7 @@ from pathlib import Path
 from wan22.errors import OutputError
 
 __all__ = [
+    "boot",
     "owner",
     "put",
     "swept",
@@ -77,7 +78,8 @@ def _host() -> str:
 
 
 @cache
-def _boot() -> str:
+def boot() -> str:
+    """Return what names this start of the machine; "" where the system has no name for it."""
     with suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text()
     return ""
@@ -87,7 +89,7 @@ def _start(pid: int) -> str | None:
     """Return six digits for the moment at which process `pid` began; None if there is none."""
     try:
         # Field 22 of proc(5) stat; the name before may hold spaces and brackets.
-        return _short(_boot() + Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        return _short(boot() + Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
     except OSError:
         pass
     if Path("/proc/self").exists():

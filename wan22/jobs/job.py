@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import secrets
+import string
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -19,8 +22,33 @@ Signal = Literal["run", "cancel", "pause", "lost"]
 """What a worker is to do with the job it works on. `lost`: the job is no longer its own."""
 
 
+_ALPHABET = string.ascii_lowercase + string.digits
+_ID = re.compile(r"(job|in)_[a-z0-9]{24}", re.ASCII)
+
+
+def new_id(kind: str) -> str:
+    """A new id: `job_` or `in_` ("job", "in") and 24 of [a-z0-9]."""
+    return f"{kind}_" + "".join(secrets.choice(_ALPHABET) for _ in range(24))
+
+
+def is_id(text: object, kind: str) -> bool:
+    """Whether this can be the id of a job ("job") or an input ("in")."""
+    return isinstance(text, str) and text.startswith(f"{kind}_") and _ID.fullmatch(text) is not None
+
+
+Trouble = Literal[
+    "full", "read_only", "locked", "damaged", "newer", "foreign", "not_a_database", "unreadable", "no_wal", "output",
+    "missing", "in_use",
+]  # fmt: skip
+"""What is the matter with a store."""
+
+
 class StoreError(Wan22Error):
-    """The store cannot be opened or written: damaged, newer, read-only, or the disk is full."""
+    """The store cannot be opened or written: damaged, newer, read-only, or the disk is full. `code` says which."""
+
+    def __init__(self, message: str, *, code: Trouble = "unreadable") -> None:
+        super().__init__(message)
+        self.code: Trouble = code
 
 
 class NotFoundError(RequestError):
@@ -35,6 +63,13 @@ class KeyConflictError(RequestError):
     """The idempotency key was used for another request."""
 
 
+def checked(id: str, kind: str) -> str:
+    """The id, if it can be one. Raises NotFoundError, so that nothing else comes to files and the database."""
+    if not is_id(id, kind):
+        raise NotFoundError(f"there is no {'job' if kind == 'job' else 'input'} {id!r}")
+    return id
+
+
 @dataclass(frozen=True)
 class Job:
     """A row of the queue. Times are seconds since 1970.
@@ -42,7 +77,8 @@ class Job:
     request: what is made, as JSON. meta: what its client wants back (user, API, remixed_from ...), not looked at here.
     priority: higher goes first. seq: the order among equals. after: jobs that must be complete before this one begins.
     attempts: how often it was begun since its last new step. signal: what a running job was asked to do.
-    fraction: 0..1, how much is done. step: steps done, of all clips. result, error: how it ended.
+    fraction: 0..1, how much is done; of a group, the mean of its children. step: steps done, of all clips.
+    spent: seconds in workers' hands. result, error ({"code", "message"}): how it ended.
     """
 
     id: str
@@ -62,9 +98,20 @@ class Job:
     attempts: int = 0
     step: int = 0
     fraction: float = 0.0
+    spent: float = 0.0
     signal: Signal = "run"
     result: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Child:
+    """A job of a group that is about to be added. after: places in the list of those that must be complete before."""
+
+    kind: Kind
+    request: dict[str, Any]
+    after: tuple[int, ...] = ()
+    meta: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,3 +151,17 @@ class Input:
     frames: int | None = None
     fps: float | None = None
     seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What the store is like at a moment.
+
+    states: jobs by state, without those in the trash and without groups. waiting: seconds since the oldest job that can
+    begin was added. totals: what only grows: "completed", "failed", "cancelled", "poison" jobs, and "seconds" in
+    workers' hands.
+    """
+
+    states: dict[State, int]
+    waiting: float
+    totals: dict[str, float]

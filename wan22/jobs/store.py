@@ -1,0 +1,358 @@
+"""The store: all jobs, their events and inputs, in one file that survives whatever happens to the processes.
+
+The server adds and changes jobs; workers claim them. A worker has a job by a token, for as long as it renews its lease:
+every write of a worker holds only while the token is the row's, so that one that was taken for dead can do no harm.
+Every call is one transaction, and on the disk when it returns. Any call can raise StoreError.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, astuple, replace
+from pathlib import Path
+from sqlite3 import Connection
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from wan22.errors import RequestError, choose
+from wan22.jobs import adding, claims, commands, line
+from wan22.jobs import transitions as to
+from wan22.jobs.database import Database
+from wan22.jobs.job import (
+    STATES,
+    Child,
+    Claim,
+    Event,
+    Figures,
+    Input,
+    Job,
+    Kind,
+    NotFoundError,
+    Signal,
+    State,
+    StateError,
+    checked,
+)
+from wan22.jobs.rows import INPUT, JOB, event_of, folded, input_of, job_of
+
+Order = Literal["desc", "asc", "queue"]
+"""Newest first, oldest first, or in the order in which they are begun."""
+
+
+class Store:
+    """The jobs of a data folder. One object serves all threads of a process."""
+
+    def __init__(self, path: Path, *, check: bool = True) -> None:
+        """Open the file, or make it; one of an older version is brought up to date, and kept as it was beside it.
+
+        check: look through the whole file for damage.
+        """
+        self._db = Database(path, check=check)
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def version(self) -> int:
+        """A number that rises when anything was written, by any process. Cheap; compare within one thread."""
+        return self._db.version
+
+    def backup(self, target: Path) -> None:
+        """Copy the store as it is now into a new file, while others write."""
+        self._db.backup(target)
+
+    # For the server: jobs
+
+    def add(  # noqa: PLR0913
+        self, kind: Kind, request: dict[str, Any], *, key: str | None = None, body: str | None = None,
+        priority: int = 0, parent: str | None = None, after: Sequence[str] = (), state: State = "queued",
+        meta: dict[str, Any] | None = None,
+    ) -> Job:  # fmt: skip
+        """Add a job.
+
+        key: of idempotency: with the same key and body, the job that is there is returned. body: what tells bodies
+        apart where the request has parts that were made on the way (ids of uploads); without it the request does, with
+        kind, priority, parent and after. after: jobs that must be complete before. state: "queued" or "paused".
+
+        Raises KeyConflictError; NotFoundError for `parent` and `after`, StateError if one of them cannot be that.
+        """
+        new = adding.New(kind, request, priority, parent, tuple(after), state, meta or {})
+        told_apart = adding.Key.of(key, new.body() if body is None else body)
+        with self._db.write() as c:
+            return commands.job(c, adding.add(c, new, key=told_apart))
+
+    def add_group(
+        self, request: dict[str, Any], children: Sequence[Child], *, key: str | None = None, body: str | None = None,
+        priority: int = 0, state: State = "queued", meta: dict[str, Any] | None = None,
+    ) -> Job:  # fmt: skip
+        """Add a group and its children, all together or not at all; return the group. Raises as `add`."""
+        new = adding.New("group", request, priority, state=state, meta=meta or {})
+        content = (
+            [new.body(), [[each.kind, each.request, each.after] for each in children]]
+            if body is None
+            else body
+        )
+        with self._db.write() as c:
+            return commands.job(c, adding.add(c, new, children, key=adding.Key.of(key, content)))
+
+    def with_key(self, key: str) -> Job | None:
+        """The job that came with an idempotency key."""
+        rows = self._db.read(
+            f"SELECT {JOB} FROM job WHERE key = ?", (key.encode("utf-8", "replace").decode(),)
+        )
+        return job_of(rows[0]) if rows else None
+
+    def job(self, id: str) -> Job:
+        """A job. Raises NotFoundError."""
+        rows = self._db.read(f"SELECT {JOB} FROM job WHERE id = ?", (checked(id, "job"),))
+        if not rows:
+            raise NotFoundError(f"there is no job {id}")
+        return job_of(rows[0])
+
+    def jobs(
+        self, *, states: Iterable[State] | None = None, text: str | None = None, kind: Kind | None = None,
+        after: str | None = None, limit: int = 100, order: Order = "desc", trashed: bool = False,
+        parent: str | None = None,
+    ) -> list[Job]:  # fmt: skip
+        """A page of jobs.
+
+        text: words that the prompts must have, in any order, without regard to case. after: the last job of the page
+        before. trashed: those in the trash instead. parent: the children of this job. Raises NotFoundError for `after`.
+        """
+        where, values = (
+            ["trashed IS " + ("NOT NULL" if trashed else "NULL")],
+            dict[str, Any](limit=_limit(limit)),
+        )
+        if states is not None:
+            names = [repr(choose("state", state, STATES)) for state in states]
+            where.append(f"state IN ({', '.join(names)})")
+        for number, word in enumerate(folded(text or "").split()):
+            where.append(f"instr(search, :word{number})")
+            values[f"word{number}"] = word
+        for name, value in (("kind", kind), ("parent", parent)):
+            if value is not None:
+                where.append(f"{name} = :{name}")
+                values[name] = value
+        place, by = {
+            "desc": ("-n", "n DESC"),
+            "asc": ("n", "n"),
+            "queue": ("(-priority, seq, n)", line.ORDER),
+        }[choose("order", order, ("desc", "asc", "queue"))]
+        if after is not None:
+            where.append(f"{place} > (SELECT {place.strip('()')} FROM job WHERE id = :after)")
+            values["after"] = self.job(after).id
+        sql = f"SELECT {JOB} FROM job WHERE {' AND '.join(where)} ORDER BY {by} LIMIT :limit"
+        return [job_of(row) for row in self._db.read(sql, values)]
+
+    def ids(self) -> set[str]:
+        """The ids of all jobs, in the trash too."""
+        return {row[0] for row in self._db.read("SELECT id FROM job")}
+
+    def count(self) -> dict[State, int]:
+        """How many jobs there are in each state, without groups and the trash."""
+        rows = self._db.read(
+            "SELECT state, count(*) FROM job WHERE trashed IS NULL AND kind != 'group' GROUP BY state"
+        )
+        return dict.fromkeys(STATES, 0) | dict(rows)
+
+    def figures(self) -> Figures:
+        """What a monitor wants to know."""
+        created = self._db.read(f"SELECT min(created) FROM job WHERE {line.CLAIMABLE}")[0][0]
+        totals = dict.fromkeys(("completed", "failed", "cancelled", "poison", "seconds"), 0.0)
+        totals |= dict(self._db.read("SELECT name, value FROM total"))
+        return Figures(self.count(), 0.0 if created is None else max(0.0, time.time() - created), totals)
+
+    def position(self, id: str) -> int | None:
+        """How many jobs are before this one in the queue; 0 is next. None if it is not queued, or a group."""
+        job = self.job(id)
+        if job.state != "queued" or job.kind == "group":
+            return None
+        sql = (
+            "SELECT count(*) FROM job, (SELECT priority AS p, seq AS s, n AS m FROM job WHERE id = ?) "
+            "WHERE state = 'queued' AND kind != 'group' AND (-priority, seq, n) < (-p, s, m)"
+        )
+        return int(self._db.read(sql, (id,))[0][0])
+
+    # For the server: what can be done to a job. All raise NotFoundError and StateError.
+
+    def cancel(self, id: str) -> Job:
+        """End a job, and its children: at once, or as soon as its worker sees it."""
+        return self._do(commands.cancel, id)
+
+    def pause(self, id: str) -> Job:
+        """Let a job, and its children, wait until `resume`; a running one stops after its step, and keeps its work."""
+        return self._do(commands.pause, id)
+
+    def resume(self, id: str) -> Job:
+        """Take a pause back, of its children too."""
+        return self._do(commands.resume, id)
+
+    def retry(self, id: str) -> Job:
+        """Queue a job again that failed or was cancelled, its children, and what failed because of it.
+
+        What its journal holds is not computed again.
+        """
+        return self._do(commands.retry, id)
+
+    def trash(self, id: str) -> Job:
+        """Put a job and its children into the trash, where `restore` finds them; cancel what is not ended."""
+        return self._do(commands.trash, id)
+
+    def restore(self, id: str) -> Job:
+        """Take a job and its children out of the trash."""
+        return self._do(commands.restore, id)
+
+    def purge(self, id: str) -> list[str]:
+        """Forget a job in the trash, and its children, for ever; return the ids, whose folders may go now."""
+        with self._db.write() as c:
+            return commands.purge(c, id)
+
+    def move(self, id: str, *, before: str | None = None, first: bool = False, last: bool = False) -> Job:
+        """Give a job that waits, or those of a group, another place in the queue, and the priority of the place."""
+        if (before is not None) + first + last != 1:
+            raise RequestError("say one place to move to: before a job, first, or last")
+        with self._db.write() as c:
+            commands.move(c, id, before, first)
+            return commands.job(c, id)
+
+    def prioritise(self, id: str, priority: int) -> Job:
+        """Give a job that waits, or those of a group, another priority; higher goes first."""
+        with self._db.write() as c:
+            commands.prioritise(c, id, priority)
+            return commands.job(c, id)
+
+    def _do(self, command: Callable[[Connection, str], None], id: str) -> Job:
+        with self._db.write() as c:
+            command(c, id)
+            return commands.job(c, id)
+
+    # Events
+
+    def events(self, after: int = 0, *, job: str | None = None, limit: int = 1000) -> list[Event]:
+        """Events after number `after`, of one job or of all, in their order."""
+        where, values = "n > ?", [max(-(2**63), min(int(after), 2**63 - 1))]
+        if job is not None:
+            where, values = f"job = ? AND {where}", [checked(job, "job"), *values]
+        sql = f"SELECT n, job, at, data FROM event WHERE {where} ORDER BY n LIMIT ?"
+        return [event_of(row) for row in self._db.read(sql, (*values, _limit(limit)))]
+
+    def last_event(self) -> int:
+        """The number of the newest event; 0 if there was none."""
+        return int(
+            self._db.read("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'event'")[0][0]
+        )
+
+    # Inputs
+
+    def add_input(self, id: str, row: Input) -> Input:
+        """Store what is known of an upload, whose file is in its place."""
+        row = replace(row, id=checked(id, "in"))
+        with self._db.write() as c:
+            marks = ", ".join("?" * len(astuple(row)))
+            c.execute(
+                f"INSERT INTO input ({INPUT}) VALUES ({marks})",
+                tuple(asdict(row)[n] for n in INPUT.split(", ")),
+            )
+        return row
+
+    def input(self, id: str) -> Input:
+        """An input. Raises NotFoundError."""
+        rows = self._db.read(f"SELECT {INPUT} FROM input WHERE id = ?", (checked(id, "in"),))
+        if not rows:
+            raise NotFoundError(f"there is no input {id}")
+        return input_of(rows[0])
+
+    def inputs(self, *, after: str | None = None, limit: int = 100) -> list[Input]:
+        """A page of inputs, newest first."""
+        where, values = "1", [_limit(limit)]
+        if after is not None:
+            where, values = "n < (SELECT n FROM input WHERE id = ?)", [self.input(after).id, *values]
+        return [
+            input_of(row)
+            for row in self._db.read(
+                f"SELECT {INPUT} FROM input WHERE {where} ORDER BY n DESC LIMIT ?", values
+            )
+        ]
+
+    def input_ids(self) -> set[str]:
+        return {row[0] for row in self._db.read("SELECT id FROM input")}
+
+    def delete_input(self, id: str) -> None:
+        """Forget an input; its file may go then. Raises NotFoundError, and StateError if a job that waits needs it."""
+        with self._db.write() as c:
+            row = c.execute(
+                f"SELECT id FROM job WHERE state IN {to.OPEN} AND instr(request, ?)", (checked(id, "in"),)
+            ).fetchone()
+            if row is not None:
+                raise StateError(
+                    f"input {id} is needed by job {row[0]}, which is not ended. Cancel that one first."
+                )
+            if not c.execute("DELETE FROM input WHERE id = ?", (id,)).rowcount:
+                raise NotFoundError(f"there is no input {id}")
+
+    # For workers
+
+    def claim(self, worker: str, *, loaded: str | None = None, lease: float = 10.0) -> Claim | None:
+        """Take the next job for `lease` seconds; None if there is none.
+
+        loaded: the `model` that the worker has in memory; a job of the same priority that wants it may go first.
+        Jobs whose lease is over are taken back; ask every second or so, for nothing is written when one ends.
+        """
+        if not self._db.read(*claims.anything()):
+            return None
+        with self._db.write() as c:
+            return claims.claim(c, worker, loaded, lease)
+
+    def heartbeat(self, claim: Claim) -> Signal:
+        """Renew the lease, and say what the worker is to do. Nothing is written while most of the lease is left."""
+        signal, due = claims.look(self._db.read(*claims.held(claim)))
+        if not due:
+            return signal
+        with self._db.write() as c:
+            return claims.renew(c, claim)
+
+    def record(self, claim: Claim, data: dict[str, Any], *, step: int | None = None) -> bool:
+        """Store an event of the worker's job, and renew the lease; False, and nothing is done, if it is to stop.
+
+        step: steps done, of all clips; a new one shows that the job is no poison. A `fraction` never falls.
+        """
+        with self._db.write() as c:
+            return claims.record(c, claim, data, step)
+
+    def complete(self, claim: Claim, result: dict[str, Any]) -> bool:
+        """The job is made, and its files are in place. False if it is no longer the worker's, or was cancelled."""
+        with self._db.write() as c:
+            return claims.complete(c, claim, result)
+
+    def fail(self, claim: Claim, code: str, message: str, *, again: bool = False) -> bool:
+        """The job cannot be made. again: it may go better next time: queue it, unless it was begun too often."""
+        with self._db.write() as c:
+            return claims.fail(c, claim, {"code": code, "message": message}, again)
+
+    def release(self, claim: Claim, *, signal: Signal | None = None) -> bool:
+        """Give the job back unfinished: cancelled or paused, if that was asked, else queued. Not counted as an attempt.
+
+        signal: what the worker saw. What the row says since then goes before.
+        """
+        with self._db.write() as c:
+            return claims.release(c, claim, signal)
+
+    def recover(self, worker: str) -> int:
+        """For a worker's start: what it had when it died is queued again, or as it was asked to stop. How many jobs."""
+        with self._db.write() as c:
+            return claims.recover(c, worker)
+
+
+def _limit(limit: int) -> int:
+    if limit < 1:
+        raise RequestError(f"limit {limit} must be 1 or more")
+    return min(limit, 2**31)
