@@ -37,7 +37,7 @@ _TROUBLES: dict[int, tuple[Trouble, str]] = {
     sqlite3.SQLITE_NOTADB: ("damaged", "the file is damaged, or no database"),
     sqlite3.SQLITE_IOERR: ("unreadable", "the disk refuses to read or write it"),
 }  # fmt: skip
-_MEND = "Put a backup in its place, or run `wan22 serve --rebuild`, which keeps it under another name"
+_MEND = "Put a backup in its place, or run `python -m wan22.jobs.rebuild FOLDER`, which keeps it under another name"
 
 
 class Database:

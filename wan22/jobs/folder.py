@@ -118,7 +118,7 @@ class Folder:
         if not self.database.exists() and any((self.path / "jobs").iterdir()):
             raise StoreError(
                 f"{self.database} is missing, and there are folders of jobs. Put a backup in its place, or run "
-                "`wan22 serve --rebuild`, which makes it from the folders.",
+                f"`python -m wan22.jobs.rebuild {self.path}`, which makes it from the folders.",
                 code="missing",
             )
         return Store(self.database, check=check)
