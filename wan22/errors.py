@@ -7,6 +7,8 @@
     │   ├── DeviceError        a device or dtype that is not here
     │   └── ExtendError        a prompt that an engine could not extend
     ├── MediaError             an image, clip or audio that cannot be read
+    │   ├── MediaTypeError     of a kind that is not read: a playlist, a web page, text
+    │   └── MediaSizeError     larger or longer than what is read, by its header
     ├── SpeechError            a text that could not be spoken: no program, or a server that fails
     ├── OutputError            a place that cannot be written, or has no room
     ├── ServerError            a wan22 server that is not there, or refuses; `status` is its HTTP code
@@ -46,6 +48,14 @@ class ExtendError(RequestError):
 
 class MediaError(Wan22Error):
     """An image, clip or audio that cannot be read."""
+
+
+class MediaTypeError(MediaError):
+    """A file of a kind that is not read, or not of the kind that was asked for."""
+
+
+class MediaSizeError(MediaError):
+    """An image, clip or audio that is larger or longer than what is read; its header says so."""
 
 
 class SpeechError(Wan22Error):

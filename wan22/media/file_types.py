@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
-from wan22.errors import MediaError
+from wan22.errors import MediaError, MediaTypeError
 from wan22.files import PathLike, check_file, reading
 
 IMAGES = ("png", "jpeg", "webp", "gif", "bmp", "tiff", "avif", "heif")  # names of Pillow's readers
@@ -69,7 +69,7 @@ def file_type(path: PathLike) -> str:
         return "avif" if b"avif" in head or b"avis" in head else "heif"
     if head[4:8] in _BOXES:
         return "mov"
-    raise MediaError(f"{path} is {_describe(head)}, not an image or clip. What can be read: {_KNOWN}.")
+    raise MediaTypeError(f"{path} is {_describe(head)}, not an image or clip. What can be read: {_KNOWN}.")
 
 
 def audio_file_type(path: PathLike) -> str:
@@ -85,8 +85,8 @@ def audio_file_type(path: PathLike) -> str:
         if kind in VIDEOS:
             return kind
     if any(head.startswith(magic) for magic, _ in _MAGIC) or head[8:12] in (b"WEBP", *_HEIF_BRANDS):
-        raise MediaError(f"{path} is an image and holds no audio. What can be read: {_KNOWN_AUDIO}.")
-    raise MediaError(f"{path} is {_describe(head)}, not an audio file. What can be read: {_KNOWN_AUDIO}.")
+        raise MediaTypeError(f"{path} is an image and holds no audio. What can be read: {_KNOWN_AUDIO}.")
+    raise MediaTypeError(f"{path} is {_describe(head)}, not an audio file. What can be read: {_KNOWN_AUDIO}.")
 
 
 def first_frame(path: PathLike, head: bytes | None = None) -> bytes:

@@ -17,7 +17,7 @@ import numpy as np
 from av.container import OutputContainer
 
 from wan22.atomic import written
-from wan22.errors import OutputError
+from wan22.errors import MediaError, OutputError
 from wan22.media.audio import AudioReader, resampled
 from wan22.media.audio_track import AudioEncoder, can_carry_audio, moment, moved, refused, writing
 from wan22.media.file_types import PathLike
@@ -25,7 +25,7 @@ from wan22.media.opening import open_clip
 from wan22.media.output_paths import target_kind
 from wan22.media.recipe import RECIPE_KEY, dump_recipe
 
-__all__ = ["join_videos"]
+__all__ = ["can_follow", "join_videos"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,14 @@ def join_videos(paths: Sequence[PathLike], output: PathLike, recipe: dict[str, A
         for packet in heapq.merge(*packets, key=moment):
             with refused(target):
                 out.mux(packet)
+
+
+def can_follow(first: PathLike, second: PathLike) -> bool:
+    """Whether two videos have one size, rate and codec and are encoded alike, so that they can be joined."""
+    try:
+        return _part(first).form == _part(second).form
+    except (OutputError, MediaError):
+        return False
 
 
 def _part(path: PathLike) -> _Part:

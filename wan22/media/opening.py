@@ -15,7 +15,7 @@ import av
 from av.container import InputContainer
 from PIL import Image
 
-from wan22.errors import MediaError
+from wan22.errors import MediaError, MediaSizeError, MediaTypeError
 from wan22.files import PathLike, reading
 from wan22.media.file_types import IMAGES, check_whole, file_type
 
@@ -27,14 +27,16 @@ MAX_IMAGE_PIXELS = 110_000_000
 
 
 @contextmanager
-def open_image(path: PathLike) -> Generator[Image.Image]:
-    """Open an image: only its header is read, and its size is checked, before the caller decodes.
+def open_image(path: PathLike, most: int = MAX_IMAGE_PIXELS) -> Generator[Image.Image]:
+    """Open an image: only its header is read, and its size is held to `most` pixels, before the caller decodes.
 
     Raises MediaError for anything that goes wrong, here or while the caller decodes.
     """
     kind = file_type(path)
     if kind not in IMAGES:
-        raise MediaError(f"{path} is a clip, not an image. Give it as the video, or save one frame as PNG.")
+        raise MediaTypeError(
+            f"{path} is a clip, not an image. Give it as the video, or save one frame as PNG."
+        )
     check_whole(path, kind)
     what, remedy = f"cannot be read as {kind.upper()}", "Copy, download or export it again."
     # Pillow warns of what is refused below anyway (size) or does no harm (odd EXIF).
@@ -47,17 +49,16 @@ def open_image(path: PathLike) -> Generator[Image.Image]:
         try:
             with Image.open(path, formats=[kind]) as image:
                 width, height = image.size
-                if width * height > MAX_IMAGE_PIXELS:
-                    raise MediaError(
-                        _too_large(path, f"{width}x{height}, {width * height / 1e6:.0f} megapixels")
-                    )
+                if width * height > most:
+                    claimed = f"{width}x{height}, {width * height / 1e6:.0f} megapixels"
+                    raise MediaSizeError(_too_large(path, claimed, most))
                 yield image
         except OSError as error:
             if "truncated" not in str(error):
                 raise
             raise MediaError(f"{path} is cut off: {error}. {remedy}") from error
         except Image.DecompressionBombError:
-            raise MediaError(_too_large(path, "more than 178 megapixels")) from None
+            raise MediaSizeError(_too_large(path, "more than 178 megapixels", most)) from None
 
 
 @contextmanager
@@ -65,7 +66,7 @@ def open_clip(path: PathLike) -> Generator[InputContainer]:
     """Open a clip or a GIF with the demuxer of its kind; whatever breaks, here or in the caller, is a MediaError."""
     kind = file_type(path)
     if kind in IMAGES and kind != "gif":
-        raise MediaError(f"{path} is an image, not a clip.")
+        raise MediaTypeError(f"{path} is an image, not a clip.")
     check_whole(path, kind)
     if kind == "gif":  # FFmpeg tells of one that is too large without its size
         with Path(path).expanduser().open("rb") as file:
@@ -98,11 +99,10 @@ def video_stream(container: InputContainer, path: PathLike) -> av.VideoStream:
 def check_sides(size: tuple[int, int], path: PathLike) -> None:
     """Raise MediaError for frames whose sides are not 1 to `MAX_SIDE` pixels."""
     if max(size) > MAX_SIDE or min(size) < 1:
-        raise MediaError(
+        raise MediaSizeError(
             f"{path} claims {size[0]}x{size[1]}; sides from 1 to {MAX_SIDE} pixels are read. Scale it first."
         )
 
 
-def _too_large(path: PathLike, what: str) -> str:
-    limit = MAX_IMAGE_PIXELS // 1_000_000
-    return f"{path} claims {what}; the limit is {limit} megapixels. Scale it down first."
+def _too_large(path: PathLike, what: str, most: int) -> str:
+    return f"{path} claims {what}; the limit is {most // 1_000_000} megapixels. Scale it down first."
