@@ -1,11 +1,14 @@
 """Shapes are checked at every call in the tests of the networks; elsewhere the check would take a third of the time."""
 
 import gc
+import os
 from pathlib import Path
 
 import jaxtyping
 import pytest
 from PIL import Image, PngImagePlugin
+
+os.environ["WAN22_PROVENANCE"] = "off"  # a signature is random and takes time; its own tests turn it on
 
 ROOT = Path(__file__).parent
 NETWORKS = (

@@ -6,6 +6,7 @@ from wan22.cli.app import program
 
 COMMANDS = program().commands
 
+PROVENANCE = "--certificate --no-provenance --provenance"
 MACHINE = "--device --compute-dtype --dtype --memory --quantize --model --vae-dtype"
 PARTS = "--dit --high --low --text --tokenizer --vae"
 DENOISING = "--attention --compile"
@@ -18,15 +19,15 @@ FROZEN = {
     f"--color-match --composition --restart "
     f"--count --extend --fast --fps --frames --from --from-image --hold-colour --image --json --keep-takes --language "
     f"--last-image --lens --light --lora --no-overwrite --output --overwrite --pose --quality --say --seconds "
-    f"--shot-size --speaker --strength --style --task --time --tone --video --voice --voice-sample -o {MACHINE} "
-    f"{PARTS} {SAMPLING} {DENOISING}",
+    f"--shot-size --speaker --strength --style --task --time --tone --video --voice --voice-sample -o {PROVENANCE} "
+    f"{MACHINE} {PARTS} {SAMPLING} {DENOISING}",
     "image": f"prompt --angle --camera --composition --count --extend --fast --from --json --lens --light --lora "
-    f"--no-overwrite --output --overwrite --shot-size --style --time --tone -o {MACHINE} {PARTS} {SAMPLING} "
-    f"{DENOISING}",
+    f"--no-overwrite --output --overwrite --shot-size --style --time --tone -o {PROVENANCE} {MACHINE} {PARTS} "
+    f"{SAMPLING} {DENOISING}",
     "storyboard": f"script --film --fps --from-stills --join --json --lora --output --plan --quality --retry "
     f"--still-model -o "
-    f"{MACHINE} {PARTS} {SAMPLING} {DENOISING}",
-    "decode": f"latents --codec --json --no-overwrite --output --overwrite --quality -o {MACHINE} {PARTS}",
+    f"{PROVENANCE} {MACHINE} {PARTS} {SAMPLING} {DENOISING}",
+    "decode": f"latents --codec --json --no-overwrite --output --overwrite --quality -o {PROVENANCE} {MACHINE} {PARTS}",
     "vocabulary": "axis --json --language",
     "extend": "prompt --engine --image --json --language --seed",
     "models": "name --json",

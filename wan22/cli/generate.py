@@ -10,7 +10,7 @@ import typer
 from wan22.cli import options as o
 from wan22.cli import report
 from wan22.fields import DECODE, VIDEO
-from wan22.production.options import as_work, machine
+from wan22.production.options import as_work, machine, marking
 from wan22.production.publish import LATENTS_SUFFIX, Target, place_of, publish, read_latents
 from wan22.production.rerender import find_kept_audio
 from wan22.production.work import check_place, make
@@ -43,6 +43,7 @@ def decode(
     tensors, recipe, intended = read_latents(latents)
     target = _decoded(given, latents, intended)
     check_place(target, recipe["size"], recipe["frames"])
+    marking(given).check()
     with report.choose(given["json"]) as show:
         if given["output"] is None and Path(intended) != Path(place_of(latents, intended)):
             show.note(f"the file names {intended}, a path that is not followed; -o says another place")
@@ -65,4 +66,4 @@ def _decoded(given: o.Given, latents: str, intended: str) -> Target:
     asked = given["output"]
     default = place_of(latents, intended) if asked is None or Path(asked).is_dir() else asked
     path, existing = place(asked, default, overwrite=given["overwrite"], latents=False)
-    return Target(path, given["quality"], given["codec"], existing)
+    return Target(path, given["quality"], given["codec"], existing, marking=marking(given))

@@ -1,4 +1,4 @@
-"""`wan22 show`: the recipe in a video, an image, or a latents file."""
+"""`wan22 show`: the recipe in a video, an image, or a latents file, and who signed it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 from wan22.cli import options as o
 from wan22.cli import report
+from wan22.errors import MediaError
 from wan22.production import rerender
 from wan22.production.publish import LATENTS_SUFFIX, read_latents_recipe
 
@@ -18,12 +19,29 @@ def show(
     file: Annotated[str, typer.Argument(help="A video, image or latents file.", show_default=False)],
     json: o.Json = False,
 ) -> None:
-    """Show the recipe inside a video or image.
+    """Show the recipe inside a video or image, and what says that a model made it.
 
-    Prompt, seed, every setting, the hashes of the weights, versions.
+    Prompt, seed, every setting, the hashes of the weights, versions; who signed the file, and whether it was changed
+    since (docs/provenance.md).
     """
-    recipe = read_latents_recipe(file)[0] if file.endswith(LATENTS_SUFFIX) else rerender.read(file)
-    report.answer(json).result(recipe, _lines(recipe))
+    told = read_latents_recipe(file)[0] if file.endswith(LATENTS_SUFFIX) else _read(file)
+    report.answer(json).result(told, _lines(told))
+
+
+def _read(file: str) -> dict[str, Any]:
+    """The recipe of a video or image with its provenance; of another program's, that alone if it has one."""
+    from wan22.media import provenance
+    from wan22.media.recipe import read_recipe
+    from wan22.media.sequence import first_of, is_sequence
+
+    try:
+        found = provenance.read(first_of(file) if is_sequence(file) else file)
+    except MediaError:
+        found = None  # who reads the recipe says what is wrong with it
+    if found is None:
+        return rerender.read(file)
+    recipe = {} if read_recipe(file) is None else rerender.read(file)
+    return recipe | {"provenance": found.as_json()}
 
 
 def _lines(entries: dict[str, Any], indent: int = 0) -> Iterator[str]:

@@ -161,6 +161,27 @@ FIELDS: tuple[Field, ...] = (
         foreign=("magcache-calibration", "calibrate-magcache"),
     ),
     Field(
+        name="provenance",
+        help="Mark and sign the file as made by a model (docs/provenance.md); $WAN22_PROVENANCE=off never does.",
+        group="Where",
+        kind="flag",
+        default=True,
+        where=CLI,
+        commands=(*MAKERS, DECODE),
+        foreign=("c2pa", "watermark"),
+    ),
+    Field(
+        name="certificate",
+        help="Sign with this certificate: a file with its chain and key. [default: $WAN22_CERTIFICATE, or a self-made "
+        "one]",
+        group="Where",
+        kind="file",
+        metavar="FILE",
+        where=CLI,
+        commands=(*MAKERS, DECODE),
+        foreign=("signing-cert", "cert"),
+    ),
+    Field(
         name="overwrite",
         help="Replace a file of the name that -o gives; default names replace nothing.",
         group="Where",

@@ -17,6 +17,7 @@ from wan22.files import PathLike
 from wan22.media.encoding import HEVC_TAG, MUX_OPTIONS, Encoder, Encoding
 from wan22.media.image import read_image
 from wan22.media.output_paths import Existing, publish_file, publish_images
+from wan22.media.provenance import Marking, mark
 from wan22.media.recipe_text import RECIPE_KEY, dump_recipe
 from wan22.media.sequence_files import numbered, save_frame, split_sequence
 from wan22.media.writer import Finish
@@ -57,8 +58,8 @@ class Store(Protocol):
 class FragmentStore:
     """A fragmented MP4 or MOV, one fragment for a clip; the packets of the clip in progress are in memory."""
 
-    def __init__(self, folder: Path, encoding: Encoding) -> None:
-        self._folder, self._encoding = folder, encoding
+    def __init__(self, folder: Path, encoding: Encoding, marking: Marking) -> None:
+        self._folder, self._encoding, self._marking = folder, encoding, marking
         # VP9 and AV1 grow in MP4 too: its times are exact, and one way of appending is enough.
         self._kind = "mov" if encoding.kind == "mov" else "mp4"
         self.path = folder / f"video.{self._kind}"
@@ -102,6 +103,7 @@ class FragmentStore:
                     last.finish(silent, whole)
                 finally:
                     silent.unlink(missing_ok=True)
+            mark(whole, self._encoding.kind, last.recipe, self._marking)
             return publish_file(whole, target, last.existing)
 
     def _copy(self, to: Path, frames: int, recipe: dict[str, Any] | None) -> None:
@@ -169,8 +171,8 @@ class _EncodedClip:
 class FrameStore:
     """Numbered PNG files in the working folder; in the end they get their names, and the first the recipe."""
 
-    def __init__(self, path: PathLike, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, path: PathLike, folder: Path, marking: Marking) -> None:
+        self._folder, self._marking = folder, marking
         self._name = split_sequence(path)[1]
         self.path = folder / self._name
         self._count = 0
@@ -184,7 +186,7 @@ class FrameStore:
         return f"{min(names - there)} is missing" if names - there else None
 
     def add(self, frame: np.ndarray) -> None:
-        save_frame(self._folder / (self._name % self._count), frame)
+        save_frame(self._folder / (self._name % self._count), frame, marked=self._marking.on)
         self._count += 1
 
     def end_clip(self, at: int, first: int) -> int:
@@ -198,7 +200,7 @@ class FrameStore:
         files = [self._folder / (self._name % index) for index in range(frames)]
         if last.recipe is not None:
             with written(files[0]) as part:
-                save_frame(part, read_image(files[0]), last.recipe)
+                save_frame(part, read_image(files[0]), last.recipe, marked=self._marking.on)
         return publish_images(files, target, last.existing)
 
 

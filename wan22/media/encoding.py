@@ -1,6 +1,7 @@
 """How videos are encoded: containers, codecs and their settings, and frames to packets.
 
-Files repeat as far as their encoders do: one encoder thread, no dates, no random numbers.
+Files repeat as far as their encoders do: one encoder thread, no dates, no random numbers; but for the signature
+(provenance.py), which is another one each time.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from wan22.media.output_paths import (
     publish_file,
     target_kind,
 )
+from wan22.media.provenance import XMP_KEY, Marking, mark, xmp
 from wan22.media.recipe_text import IMAGE_DESCRIPTION, PREFIX, RECIPE_KEY, dump_comment, dump_recipe
 
 MAX_PIXELS = 4096 * 4096
@@ -166,10 +167,12 @@ def write_image(
     array: np.ndarray,
     recipe: dict[str, Any] | None = None,
     existing: Existing = "replace",
+    marking: Marking | None = None,
 ) -> str:
     """Write uint8 RGB (H, W, 3) as png, jpg or webp (by the extension), with its recipe inside; return its name.
 
-    PNG is exact, the others are of high quality. The file appears complete or not at all.
+    PNG is exact, the others are of high quality. The file appears complete or not at all. An image with a recipe is
+    marked as made by a model, and signed, as `marking` says (provenance.py).
     Raises OutputError for an unknown extension, a place that cannot be written, or a recipe too long
     for a JPEG.
     """
@@ -179,17 +182,33 @@ def write_image(
         raise OutputError(f"{path} names no image. Known: {', '.join(IMAGE_KINDS)}.")
     check_output(path, bytes_needed=estimate_bytes((width, height), 1, path))
     with temporary_file(Path(path)) as part:
-        save(part, array, kind, recipe)
+        save(part, array, kind, recipe, marking)
         return publish_file(part, path, existing)
 
 
-def save(path: Path, array: np.ndarray, kind: str, recipe: dict[str, Any] | None) -> None:
-    """Encode uint8 RGB (H, W, 3) into `path` itself, whatever its name."""
-    image = Image.fromarray(array)
+def save(
+    path: Path,
+    array: np.ndarray,
+    kind: str,
+    recipe: dict[str, Any] | None,
+    marking: Marking | None = None,
+) -> None:
+    """Encode uint8 RGB (H, W, 3) into `path` itself, whatever its name, and mark it."""
+    marking = Marking.asked() if marking is None else marking
+    _encode(path, Image.fromarray(array), kind, recipe, xmp() if marking.on and recipe is not None else None)
+    mark(path, kind, recipe, marking)
+
+
+def _encode(
+    path: Path, image: Image.Image, kind: str, recipe: dict[str, Any] | None, packet: bytes | None
+) -> None:
+    marks = {} if packet is None else {"xmp": packet}
     if kind == "png":
         notes = PngImagePlugin.PngInfo()
         if recipe is not None:
             notes.add_text(RECIPE_KEY, dump_recipe(recipe))
+        if packet is not None:
+            notes.add_itxt(XMP_KEY, packet.decode("ascii"))
         image.save(path, "PNG", pnginfo=notes, compress_level=4)
         return
     exif = Image.Exif()
@@ -202,9 +221,9 @@ def save(path: Path, array: np.ndarray, kind: str, recipe: dict[str, Any] | None
             )
         exif[IMAGE_DESCRIPTION] = comment.decode("ascii")
     if kind == "jpeg":
-        image.save(path, "JPEG", quality=95, subsampling=0, exif=exif)
+        image.save(path, "JPEG", quality=95, subsampling=0, exif=exif, **marks)
     else:
-        image.save(path, "WEBP", quality=95, method=4, exif=exif)
+        image.save(path, "WEBP", quality=95, method=4, exif=exif, **marks)
 
 
 def recipe_text(path: PathLike) -> str | None:

@@ -23,6 +23,7 @@ from wan22.media.audio_track import AudioEncoder, can_carry_audio, moment, moved
 from wan22.media.file_types import PathLike
 from wan22.media.opening import open_clip
 from wan22.media.output_paths import target_kind
+from wan22.media.provenance import Marking, mark
 from wan22.media.recipe import RECIPE_KEY, dump_recipe
 
 __all__ = ["can_follow", "join_videos"]
@@ -47,8 +48,14 @@ class _Part:
         return rate
 
 
-def join_videos(paths: Sequence[PathLike], output: PathLike, recipe: dict[str, Any] | None = None) -> None:
-    """Write `paths`, in order, as one video to `output` (mp4, mov or webm), with `recipe` inside.
+def join_videos(
+    paths: Sequence[PathLike],
+    output: PathLike,
+    recipe: dict[str, Any] | None = None,
+    marking: Marking | None = None,
+) -> None:
+    """Write `paths`, in order, as one video to `output` (mp4, mov or webm), with `recipe` inside, marked and
+    signed by it as `marking` says (provenance.py).
 
     Where a video has audio it is kept, mixed to one channel if they differ in channels; where one has none there is
     silence. `output` is the old file or the complete new one at every moment.
@@ -69,7 +76,13 @@ def join_videos(paths: Sequence[PathLike], output: PathLike, recipe: dict[str, A
                 "have one size, rate and codec, encoded alike. Make them again with the same settings."
             )
     target = Path(output)
-    with written(target) as place, writing(target, place, kind) as out:
+    with written(target) as place:
+        _write(parts, target, place, kind, recipe)
+        mark(place, kind, recipe, marking)
+
+
+def _write(parts: list[_Part], target: Path, place: Path, kind: str, recipe: dict[str, Any] | None) -> None:
+    with writing(target, place, kind) as out:
         if recipe is not None:
             out.metadata[RECIPE_KEY] = dump_recipe(recipe)
         packets = [_images(parts, out)]

@@ -41,6 +41,7 @@ from wan22.files import PathLike, check_fields, read_json, reading
 from wan22.media import output_paths
 from wan22.media.clip_store import FragmentStore, FrameStore, Last, Store
 from wan22.media.encoding import Encoding
+from wan22.media.provenance import Marking
 from wan22.media.recipe_text import FrameHasher
 from wan22.media.writer import Finish
 
@@ -97,7 +98,9 @@ class LongVideo:
         quality: str = "high",
         codec: str | None = None,
         restart: bool = False,
+        marking: Marking | None = None,
     ) -> None:
+        marked = Marking.asked() if marking is None else marking
         encoding = Encoding.of(path, fps, size, quality, codec)
         if encoding.kind == "gif":
             raise OutputError(
@@ -122,9 +125,9 @@ class LongVideo:
         self._carry: str | None = None
         self._hasher = FrameHasher()
         self._store: Store = (
-            FrameStore(path, self.folder)
+            FrameStore(path, self.folder, marked)
             if encoding.kind == output_paths.SEQUENCE
-            else FragmentStore(self.folder, encoding)
+            else FragmentStore(self.folder, encoding, marked)
         )
         self._lock = self._take(restart)
         self._open = True

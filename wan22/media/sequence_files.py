@@ -26,6 +26,7 @@ from PIL import Image, PngImagePlugin
 from wan22.atomic import put, sync, temporary_folder, written_folder
 from wan22.errors import OutputError
 from wan22.files import PathLike
+from wan22.media.provenance import XMP_KEY, xmp
 from wan22.media.recipe_text import RECIPE_KEY, dump_recipe
 
 PATTERN = re.compile(r"%0?\d*d")
@@ -53,11 +54,15 @@ def numbered(path: PathLike) -> list[Path]:
     return [entry for _, entry in sorted(found)]
 
 
-def save_frame(path: Path, frame: np.ndarray, recipe: dict[str, Any] | None = None) -> None:
-    """Write uint8 RGB (H, W, 3) as a PNG with our mark, and `recipe` inside."""
+def save_frame(
+    path: Path, frame: np.ndarray, recipe: dict[str, Any] | None = None, *, marked: bool = False
+) -> None:
+    """Write uint8 RGB (H, W, 3) as a PNG with our mark, `recipe` inside; `marked`: as made by a model (XMP)."""
     notes = PngImagePlugin.PngInfo()
     if recipe is not None:
         notes.add_text(RECIPE_KEY, dump_recipe(recipe))
+    if marked:
+        notes.add_itxt(XMP_KEY, xmp().decode("ascii"))
     content = io.BytesIO()
     Image.fromarray(frame).save(content, "PNG", pnginfo=notes, compress_level=4)
     path.write_bytes(_marked(content.getvalue()))

@@ -23,6 +23,7 @@ from wan22.errors import OutputError
 from wan22.files import PathLike
 from wan22.media import output_paths
 from wan22.media.encoding import MUX_OPTIONS, Encoder, Encoding
+from wan22.media.provenance import Marking, mark
 from wan22.media.recipe_text import RECIPE_KEY, dump_comment, dump_recipe
 from wan22.media.sequence_files import frames_folder, save_frame
 
@@ -59,8 +60,9 @@ class VideoWriter:
             writer.close(recipe)           # optional: the recipe may be known only now
 
     Leaving the block after an exception leaves no file. An old file of that name stays until the new one is
-    complete; `existing` says what then becomes of it (output_paths.Existing). Raises OutputError if the place cannot be
-    written, OptionError for an unknown codec or quality or an impossible rate, SizeError for an impossible size.
+    complete; `existing` says what then becomes of it (output_paths.Existing). A video with a recipe is marked as made
+    by a model, and signed, as `marking` says (provenance.py). Raises OutputError if the place cannot be written,
+    OptionError for an unknown codec or quality or an impossible rate, SizeError for an impossible size.
     """
 
     def __init__(
@@ -73,7 +75,9 @@ class VideoWriter:
         quality: str = "high",
         codec: str | None = None,
         existing: output_paths.Existing = "replace",
+        marking: Marking | None = None,
     ) -> None:
+        marked = Marking.asked() if marking is None else marking
         encoding = Encoding.of(path, fps, size, quality, codec)
         output_paths.check_output(path, bytes_needed=0)
         self.path = Path(path)
@@ -83,7 +87,9 @@ class VideoWriter:
         self._recipe = recipe
         self._open = True
         self._sink: _Sink = (
-            _Frames(path) if encoding.kind == output_paths.SEQUENCE else _Video(self.path, encoding)
+            _Frames(path, marked, known=recipe is not None or marking is not None)
+            if encoding.kind == output_paths.SEQUENCE
+            else _Video(self.path, encoding, marked)
         )
 
     def add(self, frames: np.ndarray) -> None:
@@ -148,8 +154,9 @@ class VideoWriter:
 class _Video:
     """An encoder, and its packets in memory until the recipe is known."""
 
-    def __init__(self, target: Path, encoding: Encoding) -> None:
+    def __init__(self, target: Path, encoding: Encoding, marking: Marking) -> None:
         self._target, self._kind, self._codec = target, encoding.kind, encoding.codec
+        self._marking = marking
         self._packets: list[av.Packet] = []
         # PyAV creates the file with the first packet that is muxed: nothing is on the disk until `finish`.
         self._part = temporary_name(target)
@@ -174,11 +181,13 @@ class _Video:
             if recipe is not None and self._kind == "gif":
                 _insert_comment(part, dump_comment(recipe))
             if audio is None:
+                mark(part, self._kind, recipe, self._marking)
                 return output_paths.publish_file(part, self._target, existing)
             with temporary_folder(self._target) as folder:
                 silent, whole = (folder / f"{name}.{self._kind}" for name in ("silent", "whole"))
                 part.replace(silent)
                 audio(silent, whole)
+                mark(whole, self._kind, recipe, self._marking)
                 return output_paths.publish_file(whole, self._target, existing)
 
     def discard(self) -> None:
@@ -205,10 +214,14 @@ def _insert_comment(path: Path, comment: bytes) -> None:
 
 
 class _Frames:
-    """Numbered PNG files, kept in a hidden folder until all are there; the recipe is in the first."""
+    """Numbered PNG files, kept in a hidden folder until all are there; the recipe is in the first.
 
-    def __init__(self, path: PathLike) -> None:
-        self._path = path
+    All are marked as made by a model if that is `known` from the beginning; else the first is, if there is a recipe.
+    """
+
+    def __init__(self, path: PathLike, marking: Marking, *, known: bool) -> None:
+        self._path, self._marking = path, marking
+        self._marked = marking.on and known
         self._first: np.ndarray | None = None
         self._files: list[Path] = []
         self._open = ExitStack()
@@ -219,7 +232,7 @@ class _Frames:
         if self._first is None:
             self._first = frame.copy()  # written last, with the recipe
         else:
-            save_frame(file, frame)
+            save_frame(file, frame, marked=self._marked)
         self._files.append(file)
 
     def finish(
@@ -228,7 +241,7 @@ class _Frames:
         if audio is not None:
             raise ValueError("a sequence of images has no audio to finish")
         assert self._first is not None
-        save_frame(self._files[0], self._first, recipe)
+        save_frame(self._files[0], self._first, recipe, marked=self._marking.on and recipe is not None)
         place = output_paths.publish_images(self._files, self._path, existing)
         self._open.close()
         return place

@@ -115,7 +115,9 @@ def _joined(board: Board, studio: Studio) -> Board:
     if board.not_made:
         studio.events.note(f"{JOINED} is not made: shots are missing")
         return board
-    join([studio.folder / card.video for card in board.cards], studio.folder / JOINED, board.title)
+    place = studio.folder / JOINED
+    marking = studio.target(place).marked(studio.events)
+    join([studio.folder / card.video for card in board.cards], place, board.title, marking)
     board = replace(board, video=JOINED)
     _write_values(board, studio.folder)
     return board
@@ -132,7 +134,7 @@ def _card(shot: Shot, take: Take, takes: int, studio: Studio) -> tuple[Card, Por
     clip = read_clip(take.video, cover=(1, LOOKED_ROWS))
     name = _name(shot.scene)
     _put(take.video, studio.folder / f"{name}.mp4")
-    _put_still(take, read_clip(take.video, max_frames=1).frames[0], studio.folder / f"{name}.png")
+    _put_still(take, read_clip(take.video, max_frames=1).frames[0], studio, name)
     some = clip.frames[np.linspace(0, len(clip.frames) - 1, _LOOKED_AT).round().astype(int)]
     card = Card(
         number=shot.scene.number,
@@ -170,12 +172,13 @@ def _put(source: Path, target: Path) -> None:
         shutil.copyfile(source, part)
 
 
-def _put_still(take: Take, first: np.ndarray, target: Path) -> None:
+def _put_still(take: Take, first: np.ndarray, studio: Studio, name: str) -> None:
     """The shot's image: what its video was made from, or else its first frame, with the video's recipe."""
     from wan22.media.image import read_image, save
     from wan22.media.own_files import written_own
     from wan22.media.recipe import read_recipe
 
+    target = studio.folder / f"{name}.png"
     if take.still is not None:
         _put(take.still, target)
         return
@@ -186,7 +189,7 @@ def _put_still(take: Take, first: np.ndarray, target: Path) -> None:
         same = False
     if not same:
         with written_own(target) as part:
-            save(part, first, "png", recipe)
+            save(part, first, "png", recipe, studio.target(target).marked(studio.events))
 
 
 def _name(scene: Scene) -> str:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from wan22.canvas import Canvas
+    from wan22.media.provenance import Marking
     from wan22.production.shots import Shot
 
 KEY = "joined"
@@ -33,13 +34,13 @@ def check_join(shots: Sequence[Shot], canvases: Sequence[Canvas], target: Path) 
         )
 
 
-def join(videos: Sequence[Path], target: Path, title: str) -> dict[str, Any]:
+def join(videos: Sequence[Path], target: Path, title: str, marking: Marking | None = None) -> dict[str, Any]:
     """Join videos to `target` and return the recipe inside: the title, and the recipe of each."""
     from wan22.media.join import join_videos
     from wan22.media.recipe import read_recipe
 
     recipe = {"wan22": __version__, "title": title, KEY: [read_recipe(video) for video in videos]}
-    join_videos(videos, target, recipe)
+    join_videos(videos, target, recipe, marking)
     return recipe
 
 

@@ -57,6 +57,7 @@ def publish_long(engine: Engine, request: Request, work: LongWork, events: Event
         codec=target.codec,
         identity={name: value for name, value in recipe.items() if name not in _OF_THE_MACHINE},
         restart=work.restart,
+        marking=target.marked(events),
     )
     try:
         with video:

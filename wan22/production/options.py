@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from dataclasses import fields as dataclass_fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wan22 import fields
 from wan22.catalog import ALIASES, NANO_SPEECH, variant_names
@@ -17,6 +17,9 @@ from wan22.production.audio import AudioOptions
 from wan22.production.direction import Direction
 from wan22.production.rerender import TYPES, LoRAOption
 from wan22.production.work import Machine, Takes, Work
+
+if TYPE_CHECKING:
+    from wan22.media.provenance import Marking
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ def as_work(given: Given) -> Work:
         direction=Direction(**{field.name: given[field.name] for field in dataclass_fields(Direction)}),
         takes=Takes(given["best_of"], bool(given["keep_takes"])),
         calibrate=given["calibrate"],
+        marking=marking(given),
     )  # fmt: skip
     if image:
         return replace(work, given=work.given | {"frames": 1}, machine=replace(work.machine, task="t2v"))
@@ -129,6 +133,13 @@ def as_work(given: Given) -> Work:
     own = work.machine.model is None and work.source is None and not work.machine.whole
     model = NANO_SPEECH if own and task == "s2v" else work.machine.model
     return replace(work, machine=replace(work.machine, model=model, task=task))
+
+
+def marking(given: Given) -> Marking:
+    """How files are marked as made by a model, as asked or as the environment says."""
+    from wan22.media.provenance import Marking
+
+    return Marking.asked(given["provenance"], given["certificate"])
 
 
 def machine(given: Given) -> Machine:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from wan22.media.output_paths import Existing
+    from wan22.media.provenance import Marking
     from wan22.media.writer import Finish
     from wan22.production.audio import AudioTrack
     from wan22.production.events import EventSink
@@ -32,7 +33,7 @@ _RECIPE, _OUTPUT = "wan22", "wan22.output"  # names in the latents file's metada
 
 @dataclass(frozen=True)
 class Target:
-    """Where a result goes, what becomes of a file that is there, and how it is encoded.
+    """Where a result goes, what becomes of a file that is there, and how it is encoded and marked.
 
     `path` is kept as typed: a final "/" asks for a sequence. `options` are what `wan22 decode` needs to open the same
     model, if the recipe's name of it does not.
@@ -43,6 +44,7 @@ class Target:
     codec: str | None = None
     existing: Existing = "replace"
     options: tuple[str, ...] = ()
+    marking: Marking | None = None
 
     @property
     def latents(self) -> Path:
@@ -54,6 +56,12 @@ class Target:
         from wan22.media.output_paths import tagged
 
         return replace(self, path=tagged(self.path, tag))
+
+    def marked(self, events: EventSink) -> Marking:
+        """How its file is marked as made by a model (media/provenance.py); what keeps it from that is noted."""
+        from wan22.media.provenance import Marking
+
+        return replace(self.marking or Marking.asked(), note=events.note)
 
     def free(self) -> Target:
         """This target, or the next one whose name is not taken; what takes it meanwhile stays."""
@@ -75,8 +83,8 @@ class FrameSink(Protocol):
 class _Image:
     """A video of one frame, written as an image."""
 
-    def __init__(self, path: str, existing: Existing) -> None:
-        self._path, self._existing = path, existing
+    def __init__(self, path: str, existing: Existing, marking: Marking) -> None:
+        self._path, self._existing, self._marking = path, existing, marking
         self._frames: list[np.ndarray] = []
 
     def add(self, frames: np.ndarray) -> None:
@@ -88,7 +96,7 @@ class _Image:
 
         if len(self._frames) != 1:
             raise OutputError(f"{self._path} names one image, and there are {len(self._frames)} frames")
-        return write_image(self._path, self._frames[0], recipe, self._existing)
+        return write_image(self._path, self._frames[0], recipe, self._existing, self._marking)
 
     def abort(self) -> None:
         self._frames.clear()
@@ -125,7 +133,7 @@ def publish(
     from wan22.types import Finished, Frames, Latents
 
     hasher = FrameHasher()
-    sink = _open(target, size, fps)
+    sink = _open(target, size, fps, target.marked(events))
     saved: Path | None = None
     recipe: dict[str, Any] = {}
     try:
@@ -167,9 +175,9 @@ def _remedy(saved: Path, target: Target) -> str:
     return f"`{shlex.join(['wan22', 'decode', str(saved), *there, *target.options])}` finishes the job"
 
 
-def _open(target: Target, size: tuple[int, int], fps: float) -> FrameSink:
+def _open(target: Target, size: tuple[int, int], fps: float, marking: Marking) -> FrameSink:
     if is_image(target.path):
-        return _Image(target.path, target.existing)
+        return _Image(target.path, target.existing, marking)
     from wan22.media.video import VideoWriter
 
     return VideoWriter(
@@ -179,6 +187,7 @@ def _open(target: Target, size: tuple[int, int], fps: float) -> FrameSink:
         quality=target.quality,
         codec=target.codec,
         existing=target.existing,
+        marking=marking,
     )
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from wan22.canvas import Canvas
     from wan22.director.shot import ShotSpec
     from wan22.engine import Engine
+    from wan22.media.provenance import Marking
     from wan22.production.events import EventSink
     from wan22.storyboard.script import Scene
     from wan22.types import Event, Request
@@ -116,6 +117,7 @@ class Studio:
     retries: int = 0
     stills: Engine | None = None
     quality: str = "high"
+    marking: Marking | None = None
     made: list[Path] = field(default_factory=list)
 
     def check(self, shots: list[Shot]) -> list[Canvas]:
@@ -143,6 +145,10 @@ class Studio:
         canvas = self.stills.check(_as_still(last, self.engine))
         grey = np.zeros((canvas.out[1], canvas.out[0], 3), np.uint8)
         return self.engine.check(replace(last, image=grey))
+
+    def target(self, path: Path) -> Target:
+        """A file of the studio: how it is encoded and marked."""
+        return Target(str(path), self.quality, marking=self.marking)
 
     def clear(self) -> None:
         """Remove the half files of runs that were killed."""
@@ -185,7 +191,7 @@ class Studio:
             return path
         self.events.note(f"{where}: seed {request.seed}, {request.prompt}")
         _record_path(path).unlink(missing_ok=True)
-        _make(engine, request, path, self.quality, self.events)
+        _make(engine, request, self.target(path), self.events)
         _record(path, {})
         self.made.append(path)
         return path
@@ -220,17 +226,16 @@ def _key(recipe: dict[str, Any], quality: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _make(engine: Engine, request: Request, path: Path, quality: str, events: EventSink) -> None:
+def _make(engine: Engine, request: Request, target: Target, events: EventSink) -> None:
     """Make one file, going on from what is there of it."""
     from wan22.production.long_video import LongWork, publish_long
     from wan22.production.publish import publish
 
     canvas = engine.check(request)
-    target = Target(str(path), quality)
     if canvas.clips > 1:
         publish_long(engine, request, LongWork(target, canvas), events)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    target.latents.parent.mkdir(parents=True, exist_ok=True)
     made, kept = _decoded(engine, request, target.latents, events)
     publish(made, target, events, size=canvas.out, fps=canvas.fps)
     if kept:

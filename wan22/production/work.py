@@ -25,6 +25,7 @@ from wan22.production.takes import check_canvas, check_takes
 
 if TYPE_CHECKING:
     from wan22.engine import Engine
+    from wan22.media.provenance import Marking
     from wan22.production.events import EventSink
     from wan22.types import Request
 
@@ -112,6 +113,7 @@ class Work:
     direction: Direction = field(default_factory=Direction)
     takes: Takes = Takes()
     calibrate: str | None = None
+    marking: Marking | None = None
 
 
 def make(work: Work, events: EventSink) -> None:
@@ -139,6 +141,7 @@ def make(work: Work, events: EventSink) -> None:
         )
     target = _target(work)
     check_place(target, (1, 1), 1)
+    target.marked(events).check()
     if work.calibrate is not None:
         check_calibration(work.calibrate)
     work, told = with_direction(work, events)
@@ -238,7 +241,7 @@ def _target(work: Work) -> Target:
     inputs = (work.source, *work.files.values(), work.audio.audio, work.audio.voice_sample)
     if any(name is not None and same_file(name, path) for name in inputs):
         raise OutputError(f"{path} is what the video is made from, and stays; name another output")
-    return Target(path, work.quality, work.codec, existing, work.machine.options)
+    return Target(path, work.quality, work.codec, existing, work.machine.options, work.marking)
 
 
 def _turn(target: Target, turn: int) -> Target:
