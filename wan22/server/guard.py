@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("wan22.server.access")
 
+_METHODS = {name: name for name in ("GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH")}
 SAFE = ("GET", "HEAD", "OPTIONS")
 OPEN = ("/healthz", "/readyz")
 """What answers without a token: a supervisor or a balancer asks it."""
@@ -130,9 +131,10 @@ class Guard:
         else:
             await self.app(scope, self._limited(receive, limit), guarded)
         finally:
-            route = getattr(scope.get("route"), "path", "-")
-            spent = 1000 * (time.perf_counter() - begun)
-            _LOG.info("%s %s %s %.0f ms", scope["method"], route, answered, spent)
+            route, spent = getattr(scope.get("route"), "path", "-"), time.perf_counter() - begun
+            if (metrics := getattr(self.state, "metrics", None)) is not None:
+                metrics.answered(route, _METHODS.get(scope["method"], "other"), answered, spent)
+            _LOG.info("%s %s %s %.0f ms", scope["method"], route, answered, 1000 * spent)
 
     def check(self, scope: Scope) -> int:
         """The most bytes that the body may have. Raises Refusal."""

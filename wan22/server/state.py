@@ -1,0 +1,48 @@
+"""What the application holds, as its routers see it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Protocol
+
+from fastapi import Depends, Request
+
+from wan22.jobs.folder import Folder
+from wan22.jobs.store import Store
+from wan22.server.asked import Checker
+from wan22.server.feed import Feed
+from wan22.server.metrics import Metrics
+from wan22.server.settings import Settings
+
+
+class Workers(Protocol):
+    """What the server asks of those who make the jobs; jobs/supervisor.py is it."""
+
+    def ready(self) -> bool:
+        """Whether a worker can take a job."""
+        ...
+
+    def status(self) -> list[dict[str, Any]]:
+        """Of each worker: name, device, up, restarts."""
+        ...
+
+
+class AppState(Protocol):
+    """What `app.state` holds. `draining`: the server ends, and takes no more requests."""
+
+    store: Store
+    folder: Folder
+    settings: Settings
+    feed: Feed
+    checker: Checker
+    metrics: Metrics
+    supervisor: Workers | None
+    draining: bool
+
+
+def state_of(request: Request) -> AppState:
+    """The state of the application that a request came to."""
+    return request.app.state
+
+
+App = Annotated[AppState, Depends(state_of)]
+"""A parameter of a path function that gets it."""
