@@ -36,7 +36,8 @@ def create_app(folder: Folder, settings: Settings, supervisor: Workers | None = 
     """Put the server of a data folder together. Raises StoreError if its store cannot be opened."""
     app = FastAPI(
         title="wan22", version=__version__, docs_url=None, redoc_url=None, lifespan=_lifespan,
-        separate_input_output_schemas=False, generate_unique_id_function=lambda route: route.name, redirect_slashes=False,
+        separate_input_output_schemas=False, redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
     )  # fmt: skip
     state = app.state
     state.folder, state.settings, state.supervisor, state.draining = folder, settings, supervisor, False
@@ -207,9 +208,12 @@ def _document(app: FastAPI) -> dict[str, Any]:
     """The OpenAPI document, with every error of every operation; made once."""
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version="1", routes=app.routes, description=_DESCRIPTION)
-        schema.setdefault("components", {}).setdefault("schemas", {})["VideoRequest"] = request_schema(
-            "video"
-        )
+        components = schema["components"]["schemas"]
+        components["JobRequest"] = request_schema("video")
+        components["ChildOf"]["properties"]["request"] = {"$ref": "#/components/schemas/JobRequest"}
+        components["NewJob"]["properties"]["request"] = {
+            "anyOf": [{"$ref": "#/components/schemas/JobRequest"}, {"type": "null"}]
+        }
         schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         schema["security"] = [{"token": []}, {}]
         app.openapi_schema = problems.document(schema)

@@ -60,12 +60,12 @@ class Checker:
                 given = from_json(command, said, self._input)
                 for name, value in said.items():
                     self._check_value(name, value)
-                work = as_work(given)
+                model = self._model(said, as_work(given).machine.task)
             except NotFoundError as error:
                 raise _refusal(where, f"{error}") from None
             except RequestError as error:
                 raise _refusal(_place(error, said, where), f"{error}") from None
-        return said | {"model": self._model(said, work.machine.task)}
+        return said | {"model": model}
 
     def check_text(self, value: str, where: str) -> None:
         """Refuse a text that cannot be stored. Raises Refusal."""
@@ -81,7 +81,7 @@ class Checker:
             choose(name, value, ONLY[name])
         elif name == "lora":
             for text in value:
-                choose("LoRA", parse_lora(text)[0], tuple(self.operator.loras))
+                choose("lora", parse_lora(text)[0], tuple(self.operator.loras))
         elif row.choices in fields.CHOICES:
             choose(name, value, fields.CHOICES[row.choices])
         if name in ("count", "best_of") and value > MAX_COUNT:

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 
-from wan22.server.problems import OPENAI, Refusal, refused
+from wan22.server.problems import OPENAI, Refusal, as_refusal, refused
 from wan22.server.settings import LOOPBACK_NAMES
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from wan22.server.settings import Settings
 
-_LOG = logging.getLogger("wan22.server.access")
+_LOG, _ERRORS = logging.getLogger("wan22.server.access"), logging.getLogger("wan22.server")
 
 _METHODS = {name: name for name in ("GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH")}
 SAFE = ("GET", "HEAD", "OPTIONS")
@@ -126,10 +126,13 @@ class Guard:
 
         try:
             limit = self.check(scope)
-        except Refusal as refusal:
-            await refused(scope["path"], refusal)(scope, receive, guarded)
-        else:
             await self.app(scope, self._limited(receive, limit), guarded)
+        except Exception as error:
+            if not isinstance(error, Refusal):
+                _ERRORS.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
+            if answered:  # too late to say so: the connection breaks off
+                raise
+            await refused(scope["path"], as_refusal(error))(scope, receive, guarded)
         finally:
             route, spent = getattr(scope.get("route"), "path", "-"), time.perf_counter() - begun
             if (metrics := getattr(self.state, "metrics", None)) is not None:

@@ -50,7 +50,7 @@ class ChildOf(Strict):
     """A job of a group. `after`: places in the list (from 0) of those before it that must be complete."""
 
     kind: JobKind = "video"
-    request: dict[str, Any] = Field(json_schema_extra={"$ref": "#/components/schemas/VideoRequest"})
+    request: dict[str, Any]
     after: list[Annotated[int, Field(ge=0, lt=MAX_CHILDREN)]] = Field(default=[], max_length=MAX_CHILDREN)
 
 
@@ -58,9 +58,7 @@ class NewJob(Strict):
     """A job to be added. A group has `children` and no `request`; the others have a `request`."""
 
     kind: Literal["video", "image", "group"] = "video"
-    request: dict[str, Any] | None = Field(
-        default=None, json_schema_extra={"$ref": "#/components/schemas/VideoRequest"}
-    )
+    request: dict[str, Any] | None = None
     children: list[ChildOf] = Field(default=[], max_length=MAX_CHILDREN)
     priority: int = Field(default=0, ge=-MAX_PRIORITY, le=MAX_PRIORITY, description="Higher goes first.")
     after: list[str] = Field(default=[], max_length=100, description="Jobs that must be complete before.")

@@ -6,7 +6,6 @@ document says them for every operation.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 OPENAI = "/v1/videos"
 RETRY_AFTER = "2"
 PROBLEM_JSON = "application/problem+json"
-_LOG = logging.getLogger("wan22.server")
 
 _CODES: dict[int, tuple[str, str]] = {  # the code of an error that has none of its own, and OpenAI's type
     400: ("bad_request", "invalid_request_error"),
@@ -122,15 +120,12 @@ def _invalid(error: RequestValidationError) -> Refusal:
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of `app` in the form that its path speaks."""
+    """Answer the errors of the paths of `app` in the form that each speaks; defects are the guard's to answer."""
 
     def answer(request: Request, error: Exception) -> Response:
-        refusal = as_refusal(error)
-        if refusal.status_code == 500:
-            _LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return refused(request.url.path, refusal)
+        return refused(request.url.path, as_refusal(error))
 
-    for kind in (HTTPException, RequestValidationError, Wan22Error, Exception):
+    for kind in (HTTPException, RequestValidationError, Wan22Error):
         app.add_exception_handler(kind, answer)
 
 

@@ -1,0 +1,78 @@
+"""An application of the server over a folder of its own, for tests in this process; and a worker that is a thread."""
+
+import json
+import threading
+from contextlib import contextmanager
+from dataclasses import replace
+
+from fastapi.testclient import TestClient
+
+from wan22.jobs.folder import Folder
+from wan22.server.app import create_app
+from wan22.server.settings import Settings
+
+SETTINGS = Settings()
+
+
+class Ready:
+    """Workers that are there and do nothing."""
+
+    def __init__(self, up=True):
+        self.up = up
+
+    def ready(self):
+        return self.up
+
+    def status(self):
+        return [{"name": "cpu0", "device": "cpu", "up": self.up, "restarts": 0}]
+
+
+@contextmanager
+def serving(path, supervisor=None, **settings):
+    """A client of a new application; `client.app.state` is what it holds."""
+    app = create_app(Folder(path), replace(SETTINGS, **settings), supervisor or Ready())
+    with TestClient(app, base_url="http://localhost:8022", raise_server_exceptions=False) as client:
+        yield client
+
+
+def make(store, folder, steps=3, result=None, wait=None):
+    """What a worker does with the next job; `wait` is called between steps. The job's id, or None without one."""
+    claim = store.claim("cpu0", lease=60)
+    if claim is None:
+        return None
+    for step in range(1, steps + 1):
+        store.record(
+            claim, {"type": "progress", "step": step, "steps": steps, "fraction": step / steps}, step=step
+        )
+        if wait is not None:
+            wait(step)
+    files = {"video.mp4": b"0123456789" * 100} if result is None else result
+    place = folder.job(claim.job.id)
+    place.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (place / name).write_bytes(content)
+    store.complete(claim, {"files": list(files)})
+    return claim.job.id
+
+
+def events_of(lines):
+    """(id, event, data) of every event of a stream of lines; comments are left out."""
+    found, entry = [], {}
+    for line in lines:
+        if not line:
+            if "data" in entry:
+                found.append(
+                    (int(entry["id"]) if "id" in entry else None, entry["event"], json.loads(entry["data"]))
+                )
+            entry = {}
+        elif not line.startswith(":"):
+            name, _, value = line.partition(": ")
+            entry[name] = value
+    return found
+
+
+def in_thread(function, *arguments):
+    """Run a function in a thread, and return the thread."""
+    thread = threading.Thread(target=function, args=arguments, daemon=True)
+    thread.start()
+    return thread
