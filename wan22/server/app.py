@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -49,7 +49,7 @@ def create_app(folder: Folder, settings: Settings, supervisor: Workers | None = 
         app.include_router(router)
     problems.install(app)
     app.add_middleware(Guard, settings=settings, state=state)
-    app.openapi = lambda: _document(app)  # ty: ignore[invalid-assignment]
+    app.openapi = lambda: _document(app)
     return app
 
 
@@ -58,7 +58,7 @@ def _routers() -> list[APIRouter]:
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     app.state.feed.start()
     try:
         yield
