@@ -96,18 +96,23 @@ class Clock:
         self.steps, self.clips = steps, clips
         self._began = 0.0
         self._taken: list[float] = []
+        self._repeated = 0
         self._clip_began = time.monotonic()
         self._clip_seconds: list[float] = []
 
     @property
     def done(self) -> int:
-        """Steps of this clip that were timed."""
-        return len(self._taken)
+        """Steps of this clip that are done."""
+        return self._repeated + len(self._taken)
 
     @property
     def last(self) -> float:
-        """Seconds of the last step."""
-        return self._taken[-1]
+        """Seconds of the last step; 0 of one that was made before."""
+        return self._taken[-1] if self._taken else 0.0
+
+    def repeat(self) -> None:
+        """A step is done that was made before: it says nothing of those that follow."""
+        self._repeated += 1
 
     def __enter__(self) -> None:
         self._began = time.monotonic()
@@ -120,12 +125,12 @@ class Clock:
         now = time.monotonic()
         self._clip_seconds.append(now - self._clip_began)
         self._clip_began = now
-        self._taken = []
+        self._taken, self._repeated = [], 0
 
     def left(self, clip: int) -> float:
         """Seconds that are left, in clip `clip` (from 0) and in those after it."""
         recent = self._taken[1:][-5:] or self._taken
-        step = sum(recent) / len(recent)
+        step = sum(recent) / max(len(recent), 1)
         whole = self._clip_seconds[-5:] or [step * self.steps]
         later = (self.clips - clip - 1) * sum(whole) / len(whole)
         return step * (self.steps - self.done) + later

@@ -3,9 +3,10 @@
 It knows no steps and no solver: it is told which level comes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,14 @@ def _given(embeds: Tensor, device: torch.device) -> Context:
     return Context(rows.to(device), length)
 
 
+class Call(NamedTuple):
+    """A call of the expert in charge: the sample and its level."""
+
+    expert: str
+    x: Tensor
+    level: Level
+
+
 class Denoiser:
     """The networks of one clip: which one works at a level, with everything that does not depend on noise read once."""
 
@@ -76,12 +85,30 @@ class Denoiser:
     def arrive(self, level: Level) -> Events:
         """Bring in the expert of a level, if it is not the one at work."""
         name = self.job.expert(level)
-        if name == self.name:
+        if name == self.name and self.network is not None:
             return
         if not self.placement.is_here(name):
             yield Phase("load", f"the {name}-noise expert" if name != "dit" else "the transformer")
         self._leave()  # the old one goes before the new one comes
         self.fallback.run(name, partial(self._enter, name, level), self._leave)
+
+    def turn(self, level: Level) -> None:
+        """The expert of a level is in charge, but its work was done before: nothing is brought in."""
+        if (name := self.job.expert(level)) != self.name:
+            self._leave()
+            self.name = name
+
+    def restore(self, calls: Sequence[Call]) -> None:
+        """Bring the step cache to where it was: the first of these calls ran all blocks, the others left them out. They
+        were made before; the first is made again, for what it added is not kept.
+        """
+        first, *skipped = calls
+        if not isinstance(self.cache, StepCache) or first.expert != self.name:
+            return
+        with torch.inference_mode():
+            self.fallback.run(self.name, partial(self._denoise, first.x, first.level), self._leave)
+        for call in skipped:
+            self.cache.skip(call.level)
 
     def expect(self, level: Level) -> None:
         """Have the expert of the level after this one read ahead, if it is another one."""
@@ -98,6 +125,15 @@ class Denoiser:
 
     def _leave(self) -> None:
         self.network, self.branches, self.cache, self.name = None, {}, None, ""
+
+    def said(self) -> Events:
+        """What is to be said of a device that ran out of memory."""
+        yield from self.fallback.said()
+
+    @property
+    def skipped(self) -> bool:
+        """Whether the last call left the blocks out."""
+        return self.cache is not None and self.cache.skipped
 
     def change(self, reply: Reply | None) -> None:
         """Go on as the caller says."""

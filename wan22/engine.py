@@ -30,10 +30,11 @@ from wan22.conditioning.color_match import match_clip
 from wan22.conditioning.image import ImageCondition, channels, cover, frames, to_pixels
 from wan22.conditioning.speech import AudioFeatures, SpeechClips, hidden_states
 from wan22.conditioning.text import Context, Tokenizer
-from wan22.denoiser import Denoiser, contexts, keep_known, like
+from wan22.denoiser import Denoiser, contexts
+from wan22.denoising import Calls, of_clip, walk
 from wan22.errors import CheckpointError, DecodeError, DeviceError, OptionError
 from wan22.library import Parts, open_model
-from wan22.memory.device import channels_last, free_memory, pick_device, pick_dtype, pick_vae_dtype, wait
+from wan22.memory.device import channels_last, free_memory, pick_device, pick_dtype, pick_vae_dtype
 from wan22.memory.fallback import Fallback
 from wan22.memory.placement import Load, Placement
 from wan22.memory.plan import Plan
@@ -43,17 +44,17 @@ from wan22.ops.attention import open_attention
 from wan22.ops.gpu import why_no_compiler
 from wan22.planning import SMALL, Model, Planner
 from wan22.request import Job, resolve
-from wan22.sampling import add_noise, draw_noise, solve
+from wan22.sampling import add_noise, draw_noise
 from wan22.sampling.calibration import Recorder
 from wan22.types import (
     ClipDone,
     Event,
     Events,
     Finished,
+    Journal,
     Latents,
     Notice,
     Phase,
-    Progress,
     Reply,
     Request,
 )
@@ -63,6 +64,8 @@ from wan22.weights.lora import Fitted, LoRA, fit, merging
 from wan22.weights.reader import Reader
 
 _REMEMBERED_TEXTS = 16
+_TEXTS = "texts"
+"""The entry of a journal with the encoded prompts."""
 
 
 class Engine:
@@ -138,11 +141,14 @@ class Engine:
         """
         return self._recipe(resolve(request, self.variant))
 
-    def generate(self, request: Request, done: ClipDone | None = None) -> Events:
+    def generate(
+        self, request: Request, done: ClipDone | None = None, journal: Journal | None = None
+    ) -> Events:
         """Generate a video. Yields events (`types.Event`); closing the generator cancels.
 
-        done: the last ClipDone of an interrupted long video; the clips after it are made. Send a `Reply` in answer to a
-        Progress to change the following steps.
+        done: the last ClipDone of an interrupted long video; the clips after it are made. journal: keeps what is
+        computed, and gives what was computed before an interruption, of this very video. Send a `Reply` in answer to a
+        Progress to change the following steps; not with a journal (OptionError), which would not know of it.
 
         Raises RequestError before anything is loaded if the request cannot be served, DecodeError if the VAE fails
         after the latents were yielded.
@@ -156,12 +162,14 @@ class Engine:
         if said := self.planner.arrange(job):
             yield Notice(said)
         yield from self._notices(job)
-        texts = yield from self._encode_texts(job)
+        texts = yield from self._encode_texts(job, journal)
         recipe = self._recipe(job)
         clock = Clock(len(job.schedule), job.canvas.clips)
         if job.canvas.clips == 1 and request.audio is None:
             known, x = yield from self._condition(job)
-            x = yield from self._denoise(job, 0, texts, ClipCondition(known), x, clock)
+            condition = ClipCondition(known)
+            calls = self._calls(job, 0, texts, condition, journal)
+            x = yield from self._denoise(job, calls, condition, x, clock)
             latents = {"latents": x.float().cpu()}
             yield Latents(latents, recipe)
             yield from self.decode_latents(latents, recipe)
@@ -169,22 +177,37 @@ class Engine:
         plan = yield from self._plan(job)
         carry = {} if done is None else done.carry
         for clip in range(0 if done is None else done.clip, job.canvas.clips):
-            carry = yield from self._clip(job, clip, texts, plan, carry, clock)
+            condition = yield from self._clip_condition(clip, plan, carry)
+            calls = self._calls(job, clip, texts, condition, journal)
+            carry = yield from self._clip(job, calls, condition, plan, carry, clock)
             clock.next_clip()
             yield ClipDone(clip + 1, job.canvas.clips, carry)
+            if journal is not None:
+                journal.drop(of_clip(clip))
         yield Finished(job.canvas.fps, recipe)
 
-    def _clip(
-        self, job: Job, clip: int, texts: dict[str, Context], plan: ClipPlan, carry: Carry, clock: Clock
-    ) -> Generator[Event, Reply | None, Carry]:
-        """Make one clip of several, and return what it leaves to the next."""
+    def _clip_condition(
+        self, clip: int, plan: ClipPlan, carry: Carry
+    ) -> Generator[Event, Reply | None, ClipCondition]:
         if clip > 0 or self.variant.speech is not None:
             yield Phase("condition", "going on from the clip before" if clip else "encoding the audio")
-        condition = plan.condition(clip, carry)
+        return plan.condition(clip, carry)
+
+    def _clip(
+        self,
+        job: Job,
+        calls: Calls,
+        condition: ClipCondition,
+        plan: ClipPlan,
+        carry: Carry,
+        clock: Clock,
+    ) -> Generator[Event, Reply | None, Carry]:
+        """Make one clip of several, and return what it leaves to the next."""
+        clip = calls.clip
         x = self._noise(job, clip)
         if self.variant.speech is not None:
             x = x.to(self.compute_dtype)  # as the release: each update is rounded to it (spec: quirk 46)
-        x = (yield from self._denoise(job, clip, texts, condition, x, clock)).float()
+        x = (yield from self._denoise(job, calls, condition, x, clock)).float()
         yield Phase("decode", f"{job.canvas.latent[0]} latent frames")
         kept = postprocess.LastFrames(plan.keep)
         try:
@@ -194,7 +217,7 @@ class Engine:
             yield from postprocess.deliver(
                 postprocess.repeat_first_frame(kept(stream), condition.repeat_first), job.canvas, clip
             )
-            yield from self._told()
+            yield from self._fallback.said()
         except (RuntimeError, MemoryError, DeviceError) as error:
             raise DecodeError(f"the VAE could not decode clip {clip + 1}: {error}") from error
         if clip + 1 == job.canvas.clips:
@@ -232,7 +255,7 @@ class Engine:
         try:
             stream = self._decode(latents[None])
             yield from postprocess.deliver(stream, canvas)
-            yield from self._told()
+            yield from self._fallback.said()
         except (RuntimeError, MemoryError, DeviceError) as error:
             raise DecodeError(f"the VAE could not decode the latents: {error}") from error
         yield Finished(canvas.fps, recipe)
@@ -277,11 +300,6 @@ class Engine:
     def _decode(self, latents: Tensor) -> Iterator[Tensor]:
         return self._fallback.stream("vae", lambda: self._codec().decode(self.vae(), latents))
 
-    def _told(self) -> Events:
-        """What is to be said of a device that ran out of memory."""
-        while self._fallback.notices:
-            yield Notice(self._fallback.notices.pop(0))
-
     def _notices(self, job: Job) -> Events:
         texts = [
             *(("prompt", text) for _, text in job.prompts),
@@ -291,16 +309,24 @@ class Engine:
         for text in (*self.notices, *self.loras.notices, *job.notices, *unread):
             yield Notice(text)
 
-    def _encode_texts(self, job: Job) -> Generator[Event, Reply | None, dict[str, Context]]:
-        """Encode every text of the video for which the request has no tensor."""
+    def _encode_texts(
+        self, job: Job, journal: Journal | None
+    ) -> Generator[Event, Reply | None, dict[str, Context]]:
+        """Encode every text of the video for which the request has no tensor, or take them from the journal."""
         given = job.request.prompt_embeds, job.request.negative_prompt_embeds
         texts = [] if given[0] is not None else [text for _, text in job.prompts]
         texts = list(dict.fromkeys(texts if given[1] is not None else [*texts, job.negative]))
         if not texts:
             return {}
         yield Phase("text", "" if self._placement.is_here("text") else "loading the text encoder")
-        rows = self.encode_text(texts, job.text_length)
-        yield from self._told()
+        kept = None if journal is None else journal.read(_TEXTS)
+        if kept is not None:
+            rows = [kept[f"{i}"].to(self.device) for i in range(len(texts))]
+        else:
+            rows = self.encode_text(texts, job.text_length)
+            yield from self._fallback.said()
+            if journal is not None:
+                journal.write(_TEXTS, {f"{i}": row for i, row in enumerate(rows)})
         return {text: Context(row, job.text_length) for text, row in zip(texts, rows, strict=True)}
 
     def _noise(self, job: Job, clip: int) -> Tensor:
@@ -334,56 +360,30 @@ class Engine:
         return known, x
 
     def _denoise(
-        self,
-        job: Job,
-        clip: int,
-        texts: dict[str, Context],
-        condition: ClipCondition,
-        x: Tensor,
-        clock: Clock,
+        self, job: Job, calls: Calls, condition: ClipCondition, x: Tensor, clock: Clock
     ) -> Generator[Event, Reply | None, Tensor]:
-        """Walk the sample of a clip through the schedule, and return it; the expert in charge is brought in when its
-        turn comes.
-        """
+        """Walk the sample of a clip through the schedule, and return it."""
         yield Phase("denoise", f"{len(job.schedule)} steps, {job.solver}")
-        x = x.to(self.device)
-        prompts = contexts(job, clip, texts, self.device)
-        experts = Denoiser(self._placement, job, prompts, condition, self._fallback, self.recorder)
-        denoise = keep_known(experts.denoise, condition.image, x)
-        steps = solve(job.solver, denoise, x, job.schedule, seed=job.request.seed + clip)
-        reply: Reply | None = None
-        for i, level in enumerate(job.schedule):
-            experts.change(reply)
-            yield from experts.arrive(level)
-            if i + 1 < len(job.schedule):
-                experts.expect(job.schedule[i + 1])
-            with clock, torch.inference_mode():
-                step = steps.send(None if reply is None else reply.x)
-                wait(self.device)  # so that seconds are true, and closing stops at once
-            yield from self._told()
-            reply = yield Progress(
-                index=clock.done,
-                steps=clock.steps,
-                expert=experts.name,
-                sigma=float(level.sigma),
-                timestep=level.timestep,
-                seconds=clock.last,
-                left=clock.left(clip),
-                x=step.x,
-                x0=step.x0,
-                clip=clip + 1,
-                clips=job.canvas.clips,
-                reused=experts.cache is not None and experts.cache.skipped,
-            )
-            x = step.x if reply is None or reply.x is None else like(reply.x, step.x)
-            if reply is not None and reply.stop:
-                break
+        x = yield from walk(calls, condition.image, x.to(self.device), clock)
         if not bool(torch.isfinite(x).all()):
             raise CheckpointError(
                 f"{self.name} gave numbers that are not finite in {self.compute_dtype}; try another dtype, and "
                 "`wan22 verify` its files"
             )
         return x
+
+    def _calls(
+        self,
+        job: Job,
+        clip: int,
+        texts: dict[str, Context],
+        condition: ClipCondition,
+        journal: Journal | None,
+    ) -> Calls:
+        """The networks of a clip; an expert is brought in when its turn comes."""
+        prompts = contexts(job, clip, texts, self.device)
+        experts = Denoiser(self._placement, job, prompts, condition, self._fallback, self.recorder)
+        return Calls(experts, journal, clip)
 
     def _recipe(self, job: Job) -> dict[str, Any]:
         return {

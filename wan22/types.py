@@ -8,9 +8,9 @@ It knows no file, device or network. One alphabet of axes for the whole project:
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -201,6 +201,12 @@ class Reply:
     guided: bool | None = None
     stop: bool = False
 
+    @property
+    def empty(self) -> bool:
+        """Whether it changes nothing."""
+        changes = self.x, self.prompt_embeds, self.negative_prompt_embeds, self.guided
+        return not self.stop and all(change is None for change in changes)
+
 
 @dataclass(frozen=True)
 class Latents:
@@ -245,3 +251,19 @@ class Finished:
 
 Event = Phase | Notice | Progress | Latents | Frames | ClipDone | Finished
 Events = Generator[Event, Reply | None]
+
+
+class Journal(Protocol):
+    """Keeps what was computed of one video, by name, so that it goes on after any end (`production/journal.py`)."""
+
+    def read(self, name: str) -> dict[str, Tensor] | None:
+        """The tensors of an entry, or None if there is none that is whole."""
+        ...
+
+    def write(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        """Keep the tensors of an entry, unless it is there. It does not fail."""
+        ...
+
+    def drop(self, prefix: str) -> None:
+        """Forget the entries whose names begin so."""
+        ...

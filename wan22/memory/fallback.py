@@ -12,16 +12,22 @@ import torch
 
 from wan22.errors import DeviceError
 from wan22.memory.placement import Placement
+from wan22.types import Events, Notice
 
 T = TypeVar("T")
 
 
 class Fallback:
-    """Makes calls that may exhaust the device. `notices` are for the person; who tells them empties it."""
+    """Makes calls that may exhaust the device. `notices` are for the person; `said` empties them."""
 
     def __init__(self, placement: Placement) -> None:
         self._placement = placement
         self.notices: list[str] = []
+
+    def said(self) -> Events:
+        """What is to be said of a device that ran out of memory."""
+        while self.notices:
+            yield Notice(self.notices.pop(0))
 
     def run(self, part: str, call: Callable[[], T], forget: Callable[[], None] = lambda: None) -> T:
         """Return what `call`, which brings and uses `part`, returns.

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wan22.errors import Cancelled, DecodeError, OutputError
+from wan22.production.journal import identity, journaled
 
 if TYPE_CHECKING:
     from wan22.canvas import Canvas
@@ -19,21 +21,22 @@ if TYPE_CHECKING:
     from wan22.production.audio import AudioTrack
     from wan22.production.events import EventSink
     from wan22.production.publish import Target
-    from wan22.types import ClipDone, Request
-
-_OF_THE_MACHINE = ("wan22", "torch", "device", "threads")
-"""What a recipe says that does not make another video: an interrupted one may go on with another."""
+    from wan22.types import ClipDone, Events, Request
 
 
 @dataclass(frozen=True)
 class LongWork:
-    """A video of several clips to be made: where, with what audio, and what is noted in its recipe."""
+    """A video of several clips to be made: where, with what audio, and what is noted in its recipe.
+
+    journal: the folder that keeps what was computed of a clip, if it is to go on within it.
+    """
 
     target: Target
     canvas: Canvas
     audio: AudioTrack | None = None
     notes: dict[str, Any] = field(default_factory=dict)
     restart: bool = False
+    journal: Path | None = None
 
 
 def publish_long(engine: Engine, request: Request, work: LongWork, events: EventSink) -> dict[str, Any]:
@@ -55,7 +58,7 @@ def publish_long(engine: Engine, request: Request, work: LongWork, events: Event
         size=work.canvas.out,
         quality=target.quality,
         codec=target.codec,
-        identity={name: value for name, value in recipe.items() if name not in _OF_THE_MACHINE},
+        identity=identity(recipe),
         restart=work.restart,
         marking=target.marked(events),
     )
@@ -63,7 +66,8 @@ def publish_long(engine: Engine, request: Request, work: LongWork, events: Event
         with video:
             done = _resumed(video, work, events)
             meter = _meter(video, work, recipe)
-            recipe = _make(engine, request, video, meter, done, events)
+            generate = journaled(engine, work.journal, events.note)
+            recipe = _make(generate(request, done), video, meter, events)
             recipe |= {**work.notes, "clips_sha256": video.digest()} | _drifted(meter)
             finish = None if work.audio is None else work.audio.under
             place = video.close(recipe, finish, target.existing)
@@ -81,20 +85,13 @@ def publish_long(engine: Engine, request: Request, work: LongWork, events: Event
     return recipe
 
 
-def _make(
-    engine: Engine,
-    request: Request,
-    video: LongVideo,
-    meter: DriftMeter,
-    done: ClipDone | None,
-    events: EventSink,
-) -> dict[str, Any]:
+def _make(made: Events, video: LongVideo, meter: DriftMeter, events: EventSink) -> dict[str, Any]:
     from safetensors.torch import save
 
     from wan22.types import ClipDone, Finished, Frames
 
     recipe: dict[str, Any] = {}
-    for event in engine.generate(request, done):
+    for event in made:
         events.event(event)
         match event:
             case Frames():

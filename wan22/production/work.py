@@ -18,6 +18,7 @@ from wan22.production import rerender
 from wan22.production.audio import AudioOptions, AudioTrack, of_video
 from wan22.production.calibration import calibrating, check_calibration
 from wan22.production.direction import Direction, directed, kept, show_change
+from wan22.production.journal import journaled
 from wan22.production.long_video import LongWork, publish_long
 from wan22.production.publish import Target, is_image, publish
 from wan22.production.takes import best_of as best_takes
@@ -116,8 +117,11 @@ class Work:
     marking: Marking | None = None
 
 
-def make(work: Work, events: EventSink) -> None:
-    """Check everything that can be checked, then make the videos one after another."""
+def make(work: Work, events: EventSink, journal: Path | None = None) -> None:
+    """Check everything that can be checked, then make the videos one after another.
+
+    `journal` is a folder that keeps what was computed, so that the same work goes on after any end (`FolderJournal`).
+    """
     typed = {*work.files, *(("audio",) if work.audio != AudioOptions() else ())}
     if work.source is not None:
         found = rerender.follow(work.source, work.given, work.files, work.audio, work.loras)
@@ -157,6 +161,7 @@ def make(work: Work, events: EventSink) -> None:
     kept_audio = of_video(work.files["video"], target.path, events) if "video" in work.files else None
     notes |= _of_audio(track) | ({"audio": {"kept": True}} if kept_audio else {}) | told
     deliver = partial(publish, size=canvas.out, fps=canvas.fps, notes=notes, audio=kept_audio)
+    generate = journaled(engine, journal, events.note)
     with calibrating(engine, work.calibrate, events):
         for turn in range(work.count):
             place = _turn(target, turn) if work.count > 1 else target
@@ -165,7 +170,7 @@ def make(work: Work, events: EventSink) -> None:
             if work.takes.number is not None:
                 made = best_takes(
                     work.takes.number,
-                    engine.generate,
+                    generate,
                     now,
                     place,
                     events,
@@ -173,9 +178,11 @@ def make(work: Work, events: EventSink) -> None:
                     keep=work.takes.keep,
                 )
             elif canvas.clips > 1 or request.audio is not None:
-                made = publish_long(engine, now, LongWork(place, canvas, track, notes, work.restart), events)
+                made = publish_long(
+                    engine, now, LongWork(place, canvas, track, notes, work.restart, journal), events
+                )
             else:
-                made = deliver(engine.generate(now), place, events)
+                made = deliver(generate(now), place, events)
             if work.source is not None and turn == 0:
                 events.compared(work.source, rerender.differences(work.recipe, made))
 

@@ -220,6 +220,13 @@ class StepCache:
         """Say that a call of all branches begins, at this level."""
         self._level, self._skip = level, None
 
+    def skip(self, level: Level) -> None:
+        """Note a call at this level that was left out before; no other decision is made."""
+        self._level, self._skip = level, True
+        if not self._rule.head:
+            self._rule.change(level, None)
+        self._skips += 1
+
     def around(self, branch: Hashable, walk: Walk, own: int) -> Float[Tensor, "b l d"]:
         """The first `own` tokens after all blocks, or nearly. The prompt's are the first of the first branch.
 
