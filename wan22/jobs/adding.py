@@ -9,10 +9,20 @@ from dataclasses import dataclass, field
 from sqlite3 import Connection
 from typing import Any
 
-from wan22.errors import RequestError
-from wan22.jobs.job import ENDED, Child, KeyConflictError, NotFoundError, State, StateError, is_id, new_id
+from wan22.errors import RequestError, choose
+from wan22.jobs.job import (
+    ENDED,
+    KINDS,
+    Child,
+    KeyConflictError,
+    NotFoundError,
+    State,
+    StateError,
+    is_id,
+    new_id,
+)
 from wan22.jobs.rows import as_json, searchable
-from wan22.jobs.transitions import regroup, say
+from wan22.jobs.transitions import change, say
 
 GAP = 1 << 20  # between the places of two jobs that were added one after the other
 MAX_PRIORITY = 1_000_000
@@ -74,6 +84,7 @@ def add(c: Connection, new: New, children: Sequence[Child] = (), *, key: Key | N
             raise RequestError(f"job {len(ids)} of a group can come only after jobs before it in the list")
         after = tuple(ids[place] for place in each.after)
         ids.append(_insert(c, New(each.kind, each.request, new.priority, id, after, new.state, each.meta)))
+    change(c, [], groups=[id] if new.parent is None else [id, new.parent])
     return id
 
 
@@ -89,6 +100,7 @@ def _by_key(c: Connection, key: Key) -> str | None:
 
 
 def _insert(c: Connection, new: New, key: Key | None = None) -> str:
+    choose("kind", new.kind, KINDS)
     if new.state not in ("queued", "paused"):
         raise RequestError(f"a new job is queued or paused, not {new.state!r}")
     state, after = new.state, list(dict.fromkeys(new.after))
@@ -111,7 +123,6 @@ def _insert(c: Connection, new: New, key: Key | None = None) -> str:
     )  # fmt: skip
     c.executemany("INSERT INTO dependency (job, needs) VALUES (?, ?)", [(id, each) for each in after])
     say(c, id, {"type": "state", "state": state})
-    regroup(c, id)
     return id
 
 

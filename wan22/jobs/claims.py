@@ -49,10 +49,10 @@ def _held(c: Connection, claim: Claim) -> Held | None:
     return None if row is None else Held(*row)
 
 
-def claim(c: Connection, worker: str, loaded: str | None, lease: float) -> Claim | None:
+def claim(c: Connection, worker: str, loaded: str | None, lease: float, most: int) -> Claim | None:
     values = {"boot": boot(), "now": uptime()}
     for (id,) in c.execute(f"SELECT id FROM job WHERE {to.EXPIRED} ORDER BY seq", values).fetchall():
-        to.give_back(c, id)
+        to.give_back(c, id, most)
     id = line.choose_next(c, loaded)
     if id is None:
         return None
@@ -63,8 +63,10 @@ def claim(c: Connection, worker: str, loaded: str | None, lease: float) -> Claim
         (worker, token, boot(), uptime(), uptime() + lease, lease, time.time(), id),
     )
     to.say(c, id, {"type": "state", "state": "running", "worker": worker})
-    to.regroup(c, id)
-    return Claim(commands.job(c, id), worker, token)
+    taken = commands.job(c, id)
+    if taken.parent is not None:
+        to.change(c, [], groups=[taken.parent])
+    return Claim(taken, worker, token)
 
 
 def look(rows: list[tuple[Any, ...]]) -> tuple[Signal, bool]:
@@ -113,13 +115,13 @@ def complete(c: Connection, claim: Claim, result: dict[str, Any]) -> bool:
     return True
 
 
-def fail(c: Connection, claim: Claim, error: dict[str, Any], again: bool) -> bool:
+def fail(c: Connection, claim: Claim, error: dict[str, Any], most: int) -> bool:
     row = _held(c, claim)
     if row is None:
         return False
     if row.signal == "cancel":
         to.to_state(c, claim.job.id, "cancelled")
-    elif again and row.attempts < to.MOST_ATTEMPTS:
+    elif row.attempts < most:  # it may be tried again
         to.to_state(c, claim.job.id, "paused" if row.signal == "pause" else "queued")
     else:
         to.to_state(c, claim.job.id, "failed", error)
@@ -136,9 +138,9 @@ def release(c: Connection, claim: Claim, signal: Signal | None) -> bool:
     return True
 
 
-def recover(c: Connection, worker: str) -> int:
+def recover(c: Connection, worker: str, most: int) -> int:
     sql = "SELECT id FROM job WHERE state = 'running' AND kind != 'group' AND worker = ?"
     rows = c.execute(sql, (worker,)).fetchall()
     for (id,) in rows:
-        to.give_back(c, id)
+        to.give_back(c, id, most)
     return len(rows)

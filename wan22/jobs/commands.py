@@ -42,7 +42,9 @@ def _cancel(c: Connection, what: Job) -> None:
     family = [each for each in _family(c, what) if each.state not in ENDED]
     running = [each for each in family if each.state == "running"]
     to.change(c, [(each.id, "cancelled", None) for each in family if each.state != "running"])
-    for each in running if what in running or not running else [what, *running]:
+    if what.kind == "group" and running:
+        running.insert(0, what)
+    for each in running:
         if each.signal != "cancel":
             _signal(c, each.id, "cancel")
 
@@ -73,15 +75,15 @@ def retry(c: Connection, id: str) -> None:
     what = job(c, id)
     if what.state not in ("failed", "cancelled") or what.trashed is not None:
         raise _impossible(what, "retry")
-    again = [each.id for each in _family(c, what) if each.state in ("failed", "cancelled")]
+    family = [each for each in _family(c, what) if each.trashed is None]
+    again = [each.id for each in family if each.state in ("failed", "cancelled")]
     for each in again:
         c.execute("UPDATE job SET attempts = 0, step = 0, fraction = 0, started = NULL WHERE id = ?", (each,))
     to.change(c, [(each, "queued", None) for each in again])
     for each in again:
         for needed, state in to.unmet_needs(c, each):
             raise StateError(f"job {each} needs {needed}, which is {state}: retry that one.")
-    for each in again:
-        to.revive(c, each)
+    to.revive(c, again)
 
 
 def trash(c: Connection, id: str) -> None:
@@ -102,6 +104,8 @@ def _mark(c: Connection, jobs: list[Job], trashed: float | None) -> None:
     for each in jobs:
         c.execute("UPDATE job SET trashed = ? WHERE id = ?", (trashed, each.id))
         to.say(c, each.id, {"type": "restored" if trashed is None else "trashed"})
+    for each in jobs:
+        to.change(c, [], groups=[each.parent] if each.parent is not None else [])
 
 
 def purge(c: Connection, id: str) -> list[str]:
@@ -109,8 +113,13 @@ def purge(c: Connection, id: str) -> list[str]:
     what = job(c, id)
     gone = _all(c, what)
     ids = [each.id for each in gone]
-    if any(each.trashed is None or each.state not in ENDED for each in gone):
-        raise _impossible(what, "purge")
+    for each in gone:
+        if each.trashed is None:
+            raise StateError(f"cannot purge job {each.id}: it is not in the trash. You can trash it.")
+        if each.state not in ENDED:
+            raise StateError(
+                f"cannot purge job {each.id}: its worker has not yet ended it. Try again in a moment."
+            )
     for each in ids:
         for other in to.waiting_for(c, each):
             if other not in ids:
@@ -120,6 +129,8 @@ def purge(c: Connection, id: str) -> list[str]:
         c.execute("DELETE FROM dependency WHERE job = ? OR needs = ?", (each, each))
         c.execute("DELETE FROM job WHERE id = ?", (each,))
         to.say(c, each, {"type": "purged"})
+    if what.parent is not None:
+        to.change(c, [], groups=[what.parent])
     return ids
 
 

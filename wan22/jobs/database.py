@@ -21,6 +21,7 @@ from wan22.errors import OutputError
 from wan22.jobs import schema
 from wan22.jobs.job import StoreError, Trouble
 
+SYNCHRONOUS = "FULL"  # a commit is on the disk when it returns
 PATIENCE = 30.0  # seconds that a connection waits for another's transaction
 _MAGIC = b"SQLite format 3\0"
 
@@ -121,8 +122,8 @@ class Database:
         """One transaction, on the disk when it ends; undone if something is raised in it. Raises StoreError."""
         with self._translated():
             connection = self._connection
-            connection.execute("BEGIN IMMEDIATE")
             try:
+                connection.execute("BEGIN IMMEDIATE")
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
@@ -186,7 +187,7 @@ class _Held:
 
 
 def _configure(connection: sqlite3.Connection, path: Path) -> None:
-    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
     until = time.monotonic() + PATIENCE
     while True:
         try:  # sqlite does not wait by itself when two processes change the mode of a new file at once

@@ -17,19 +17,21 @@ import os
 import secrets
 import shutil
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from wan22.atomic import swept, write_text
+from wan22.atomic import put, swept, temporary_file, write_text
 from wan22.errors import OutputError
 from wan22.jobs.job import Job, StoreError, checked, is_id
 from wan22.jobs.store import Store
 
 DESCRIPTION, RESULT = "job.json", "result.json"
 """What a job's folder says of it: what was asked, and how it ended. `rebuild` reads them."""
+
+TOKEN = 32  # the least characters of a token
 
 
 class Folder:
@@ -38,8 +40,9 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = Path(path).absolute()
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             for folder in (self.path, self.path / "jobs", self.path / "inputs"):
-                folder.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(mode=0o700, exist_ok=True)  # what people asked for is nobody else's business
         except OSError as error:
             raise OutputError(f"the data folder {self.path} cannot be made: {error.strerror}.") from error
 
@@ -89,18 +92,19 @@ class Folder:
     def token(self) -> str:
         """The server's token: 256 bits, made once, in a file that only its owner can read."""
         path = self.path / "token"
+        if not path.exists():
+            with temporary_file(path) as part, suppress(FileExistsError):  # another process was quicker
+                with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+                    file.write(secrets.token_urlsafe(32) + "\n")
+                put(part, path, replace=False)
         try:
-            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            with os.fdopen(handle, "w", encoding="ascii") as file:
-                file.write(secrets.token_urlsafe(32) + "\n")
-        except FileExistsError:
             path.chmod(0o600)
-        except OSError as error:
-            raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
-        token = path.read_text(encoding="utf-8").strip()
-        if len(token) < 32:
+            token = path.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise OutputError(f"{path} cannot be read: {error}. Delete it for a new token.") from error
+        if len(token) < TOKEN:
             raise OutputError(
-                f"{path} is damaged: it must hold 32 characters or more. Delete it for a new one."
+                f"{path} has a token of {len(token)} characters; {TOKEN} is the least. Delete it for a new one."
             )
         return token
 

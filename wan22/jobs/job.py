@@ -15,6 +15,7 @@ STATES: tuple[State, ...] = ("queued", "running", "paused", "completed", "failed
 ENDED: frozenset[State] = frozenset({"completed", "failed", "cancelled"})
 
 Kind = Literal["video", "image", "extend", "group"]
+KINDS: tuple[Kind, ...] = ("video", "image", "extend", "group")
 """`video` and `image` are made as by `wan22 generate` and `wan22 image`; `extend` goes on with a video; a `group` makes
 nothing itself and is complete when its children are."""
 
@@ -28,7 +29,11 @@ _ID = re.compile(r"(job|in)_[a-z0-9]{24}", re.ASCII)
 
 def new_id(kind: str) -> str:
     """A new id: `job_` or `in_` ("job", "in") and 24 of [a-z0-9]."""
-    return f"{kind}_" + "".join(secrets.choice(_ALPHABET) for _ in range(24))
+    number, digits = secrets.randbelow(len(_ALPHABET) ** 24), ""
+    for _ in range(24):
+        number, digit = divmod(number, len(_ALPHABET))
+        digits += _ALPHABET[digit]
+    return f"{kind}_{digits}"
 
 
 def is_id(text: object, kind: str) -> bool:

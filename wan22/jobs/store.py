@@ -20,6 +20,7 @@ from wan22.jobs import adding, claims, commands, line
 from wan22.jobs import transitions as to
 from wan22.jobs.database import Database
 from wan22.jobs.job import (
+    KINDS,
     STATES,
     Child,
     Claim,
@@ -43,12 +44,13 @@ Order = Literal["desc", "asc", "queue"]
 class Store:
     """The jobs of a data folder. One object serves all threads of a process."""
 
-    def __init__(self, path: Path, *, check: bool = True) -> None:
+    def __init__(self, path: Path, *, check: bool = True, attempts: int = to.MOST_ATTEMPTS) -> None:
         """Open the file, or make it; one of an older version is brought up to date, and kept as it was beside it.
 
-        check: look through the whole file for damage.
+        check: look through the whole file for damage. attempts: how often a job is begun without a new step.
         """
         self._db = Database(path, check=check)
+        self._attempts = attempts
 
     def close(self) -> None:
         self._db.close()
@@ -138,10 +140,11 @@ class Store:
         for number, word in enumerate(folded(text or "").split()):
             where.append(f"instr(search, :word{number})")
             values[f"word{number}"] = word
-        for name, value in (("kind", kind), ("parent", parent)):
-            if value is not None:
-                where.append(f"{name} = :{name}")
-                values[name] = value
+        if kind is not None:
+            where.append(f"kind = {choose('kind', kind, KINDS)!r}")
+        if parent is not None:
+            where.append("parent = :parent")
+            values["parent"] = checked(parent, "job")
         place, by = {
             "desc": ("-n", "n DESC"),
             "asc": ("n", "n"),
@@ -310,7 +313,7 @@ class Store:
         if not self._db.read(*claims.anything()):
             return None
         with self._db.write() as c:
-            return claims.claim(c, worker, loaded, lease)
+            return claims.claim(c, worker, loaded, lease, self._attempts)
 
     def heartbeat(self, claim: Claim) -> Signal:
         """Renew the lease, and say what the worker is to do. Nothing is written while most of the lease is left."""
@@ -336,7 +339,7 @@ class Store:
     def fail(self, claim: Claim, code: str, message: str, *, again: bool = False) -> bool:
         """The job cannot be made. again: it may go better next time: queue it, unless it was begun too often."""
         with self._db.write() as c:
-            return claims.fail(c, claim, {"code": code, "message": message}, again)
+            return claims.fail(c, claim, {"code": code, "message": message}, self._attempts if again else 0)
 
     def release(self, claim: Claim, *, signal: Signal | None = None) -> bool:
         """Give the job back unfinished: cancelled or paused, if that was asked, else queued. Not counted as an attempt.
@@ -349,7 +352,7 @@ class Store:
     def recover(self, worker: str) -> int:
         """For a worker's start: what it had when it died is queued again, or as it was asked to stop. How many jobs."""
         with self._db.write() as c:
-            return claims.recover(c, worker)
+            return claims.recover(c, worker, self._attempts)
 
 
 def _limit(limit: int) -> int:

@@ -24,11 +24,20 @@ _HANDS_OFF = (
     "worker = NULL, token = NULL, boot = NULL, begun = NULL, lease = NULL, term = NULL, signal = 'run'"
 )
 
+_NEEDS = """id IN (SELECT job FROM dependency WHERE needs = :id UNION SELECT parent FROM job WHERE id = :id)
+    AND kind != 'group'"""
+"""A job that cannot begin before job :id is complete. (A plus keeps sqlite from going through all of a state.)"""
+
 MOST_ATTEMPTS = 3  # begins without a new step, after which a job is given up
-POISON = {
-    "code": "poison",
-    "message": f"Its worker died {MOST_ATTEMPTS} times without a new step. The server's log says more.",
-}
+
+
+def poison(most: int) -> dict[str, Any]:
+    """The error of a job that ends its workers."""
+    return {
+        "code": "poison",
+        "message": f"Its worker died {most} times without a new step. The server's log says more.",
+    }
+
 
 EXPIRED = """state = 'running' AND kind != 'group'
     AND (boot != :boot OR lease < :now OR lease > :now + term)"""
@@ -52,9 +61,12 @@ def to_state(c: Connection, id: str, state: State, error: dict[str, Any] | None 
     change(c, [(id, state, error)])
 
 
-def change(c: Connection, changes: Iterable[Change]) -> None:
-    """Bring jobs into states in which no worker has them; then those that need them, and the groups around them."""
-    todo, groups = list(changes), set[str]()
+def change(c: Connection, changes: Iterable[Change], *, groups: Iterable[str] = ()) -> None:
+    """Bring jobs into states in which no worker has them; then those that need them, and the groups around them.
+
+    groups: more of which a child has changed.
+    """
+    todo, groups = list(changes), set(groups)
     while todo or groups:
         for id, state, error in todo:
             _write_state(c, id, state, error)
@@ -116,12 +128,7 @@ def _parent(c: Connection, id: str) -> list[str]:
 
 def waiting_for(c: Connection, id: str) -> list[str]:
     """Jobs, not ended, that need this one: what comes after it, and its parent unless that is a group."""
-    rows = c.execute(
-        f"""SELECT id FROM job WHERE state IN {OPEN} AND kind != 'group' AND (
-                id IN (SELECT job FROM dependency WHERE needs = :id) OR id IN (SELECT parent FROM job WHERE id = :id))
-            ORDER BY n""",
-        {"id": id},
-    )
+    rows = c.execute(f"SELECT id FROM job WHERE {_NEEDS} AND +state IN {OPEN} ORDER BY n", {"id": id})
     return [row[0] for row in rows]
 
 
@@ -130,18 +137,12 @@ def _needing(c: Connection, id: str, state: State) -> list[str]:
     return waiting_for(c, id) if state in ENDED and state != "completed" else []
 
 
-def regroup(c: Connection, id: str) -> None:
-    """Bring the group of a job, if it is in one, into the state that follows from its children's."""
-    for parent in _parent(c, id):
-        if _regroup(c, parent) is not None:
-            regroup(c, parent)
-
-
 def _regroup(c: Connection, id: str) -> State | None:
     """Bring a group into the state that follows from its children's; the new state, if it changed."""
     row = c.execute("SELECT state FROM job WHERE id = ? AND kind = 'group'", (id,)).fetchone()
+    sql = "SELECT state, count(*) FROM job WHERE parent = ? AND trashed IS NULL GROUP BY state"
     states = dict(
-        c.execute("SELECT state, count(*) FROM job WHERE parent = ? GROUP BY state", (id,)).fetchall()
+        c.execute(sql, (id,)).fetchall() or c.execute(sql.replace(" AND trashed IS NULL", ""), (id,))
     )
     if row is None or not states:
         return None
@@ -174,44 +175,53 @@ def refresh_fraction(c: Connection, id: str | None) -> None:
         id = next(iter(_parent(c, id)), None)
 
 
-def give_back(c: Connection, id: str) -> None:
-    """A job whose worker died: as it was asked to stop, else queued again, or failed if that happened too often."""
+def give_back(c: Connection, id: str, most: int) -> None:
+    """A job whose worker died: as it was asked to stop, else queued again, or failed if it was begun `most` times."""
     signal, attempts = c.execute("SELECT signal, attempts FROM job WHERE id = ?", (id,)).fetchone()
     if signal == "cancel":
         to_state(c, id, "cancelled")
-    elif attempts >= MOST_ATTEMPTS:
-        to_state(c, id, "failed", POISON)
+    elif attempts >= most:
+        to_state(c, id, "failed", poison(most))
     else:
         to_state(c, id, "paused" if signal == "pause" else "queued")
 
 
-def revive(c: Connection, id: str) -> None:
-    """Queue again what failed because this job had, or a group that it is in; and so on."""
-    todo = [id]
-    while todo:
+def revive(c: Connection, ids: Iterable[str]) -> None:
+    """Queue again what failed because these jobs had, or groups that they are in; and so on."""
+    todo, groups = list(ids), set[str]()
+    while todo or groups:
+        if not todo:
+            change(c, [], groups=groups)
+            todo, groups = list(groups), set()
         id = todo.pop()
-        todo += _parent(c, id)
-        rows = c.execute(
-            """SELECT id FROM job WHERE state = 'failed' AND trashed IS NULL AND kind != 'group'
-               AND json_extract(error, '$.code') = 'dependency_failed' AND json_extract(error, '$.job') = ?""",
-            (id,),
-        ).fetchall()
-        for (dependent,) in rows:
+        groups.update(_parent(c, id))
+        for dependent in _given_up(c, id):
             unmet = unmet_needs(c, dependent)
             if unmet:
                 error = json.dumps(_unmet(*unmet[0]))
                 c.execute("UPDATE job SET error = ? WHERE id = ?", (error, dependent))
             else:
-                to_state(c, dependent, "queued")
+                _write_state(c, dependent, "queued", None)
                 todo.append(dependent)
+
+
+def _given_up(c: Connection, id: str) -> list[str]:
+    """Jobs that need this one, and failed because they could not get what they need."""
+    rows = c.execute(
+        f"""SELECT id FROM job WHERE {_NEEDS} AND +state = 'failed' AND trashed IS NULL
+            AND json_extract(error, '$.code') = 'dependency_failed' ORDER BY n""",
+        {"id": id},
+    )
+    return [row[0] for row in rows]
 
 
 def unmet_needs(c: Connection, id: str) -> list[tuple[str, State]]:
     """What this job needs, and will not get: jobs that failed or were cancelled."""
     return c.execute(
-        """SELECT id, state FROM job WHERE state IN ('failed', 'cancelled') AND (
-               id IN (SELECT needs FROM dependency WHERE job = :id)
-               OR parent IN (SELECT id FROM job WHERE id = :id AND kind != 'group'))""",
+        """SELECT id, state FROM job WHERE +state IN ('failed', 'cancelled') AND id IN (
+               SELECT needs FROM dependency WHERE job = :id
+               UNION SELECT child.id FROM job AS child JOIN job AS own ON child.parent = own.id
+               WHERE own.id = :id AND own.kind != 'group')""",
         {"id": id},
     ).fetchall()
 
