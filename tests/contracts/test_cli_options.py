@@ -18,13 +18,13 @@ FROZEN = {
     "generate": f"prompt --afresh --angle --audio --audio-start --best-of --calibrate --camera --clips --codec "
     f"--color-match --composition --restart "
     f"--count --extend --fast --fps --frames --from --from-image --hold-colour --image --json --keep-takes --language "
-    f"--last-image --lens --light --lora --no-overwrite --output --overwrite --pose --quality --say --seconds "
-    f"--shot-size --speaker --strength --style --task --time --tone --video --voice --voice-sample -o {PROVENANCE} "
-    f"{MACHINE} {PARTS} {SAMPLING} {DENOISING}",
-    "image": f"prompt --angle --camera --composition --count --extend --fast --from --json --lens --light --lora "
-    f"--no-overwrite --output --overwrite --shot-size --style --time --tone -o {PROVENANCE} {MACHINE} {PARTS} "
+    f"--last-image --label --lens --light --lora --no-overwrite --output --overwrite --pose --quality --say "
+    f"--seconds --shot-size --speaker --strength --style --task --time --tone --video --voice --voice-sample -o "
+    f"{PROVENANCE} {MACHINE} {PARTS} {SAMPLING} {DENOISING}",
+    "image": f"prompt --angle --camera --composition --count --extend --fast --from --json --label --lens --light "
+    f"--lora --no-overwrite --output --overwrite --shot-size --style --time --tone -o {PROVENANCE} {MACHINE} {PARTS} "
     f"{SAMPLING} {DENOISING}",
-    "storyboard": f"script --film --fps --from-stills --join --json --lora --output --plan --quality --retry "
+    "storyboard": f"script --film --fps --from-stills --join --json --label --lora --output --plan --quality --retry "
     f"--still-model -o "
     f"{PROVENANCE} {MACHINE} {PARTS} {SAMPLING} {DENOISING}",
     "decode": f"latents --codec --json --no-overwrite --output --overwrite --quality -o {PROVENANCE} {MACHINE} {PARTS}",

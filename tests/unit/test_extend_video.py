@@ -10,6 +10,7 @@ from tiny import write_tiny
 from wan22.errors import OptionError, OutputError
 from wan22.media.audio import read_audio, write_audio
 from wan22.media.audio_track import add_audio
+from wan22.media.provenance import Marking, read
 from wan22.media.recipe import read_recipe
 from wan22.media.video import VideoWriter, probe, read_clip
 from wan22.production.extend import extend
@@ -167,3 +168,17 @@ def test_what_does_not_go_with_it_is_said_first(tiny, tmp_path, monkeypatch, cha
     with pytest.raises(error, match=says):
         extend(change(work(tiny, video(tmp_path / "a.mp4"))), Sink())
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.parametrize(("on", "quality"), [(True, "high"), (True, "draft"), (False, "high")])
+def test_it_is_marked_as_made_in_part_unless_that_is_off(tiny, tmp_path, monkeypatch, on, quality):
+    monkeypatch.setenv("WAN22_PROVENANCE", "on")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    source, target = video(tmp_path / "a.mp4", quality=quality), tmp_path / "b.mp4"
+    extend(replace(work(tiny, source, target, frames=4), marking=Marking(on=on)), Sink())
+    found = read(target)
+    if on:
+        assert found.source_type == found.signed_type == "compositeWithTrainedAlgorithmicMedia"
+        assert found.signer and not found.problems
+    else:
+        assert found is None

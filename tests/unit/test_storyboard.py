@@ -20,6 +20,8 @@ from wan22.catalog import VARIANTS, Defaults, Trained
 from wan22.cli.__main__ import main
 from wan22.director.shot import ShotSpec
 from wan22.errors import CheckpointError
+from wan22.media import provenance
+from wan22.media.certificate import SELF_MADE
 from wan22.media.image import read_image
 from wan22.media.recipe import read_recipe
 from wan22.media.video import read_clip
@@ -452,3 +454,51 @@ def test_a_video_too_short_to_be_measured_says_what_was_asked_and_not_checked(en
         ("time", None, "too short"),
         ("camera", None, "too short"),
     ]
+
+
+# Marks of provenance, and the label
+
+
+@pytest.fixture
+def signing(monkeypatch, tmp_path):
+    monkeypatch.delenv("WAN22_PROVENANCE")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+
+
+@pytest.mark.usefixtures("signing")
+def test_every_shot_its_still_and_the_joined_video_are_signed_and_stay_so(run, engine, tmp_path):
+    assert run("--join")[0] == 0
+    folder = tmp_path / "out/video"
+    made = sorted(p for p in folder.rglob("*") if p.suffix in (".mp4", ".png"))
+    assert len(made) == 3 * 3 + 1
+    for path in made:
+        found = provenance.read(path)
+        assert found.signer == SELF_MADE and not found.problems, path
+    before = {p: p.read_bytes() for p in made if p.name != "video.mp4"}
+    assert run("--join")[0] == 0 and len(engine.requests) == 3
+    assert before == {p: p.read_bytes() for p in before}
+
+
+@pytest.mark.usefixtures("signing")
+def test_no_file_of_a_storyboard_is_signed_if_that_is_off(run, tmp_path):
+    assert run("--join", "--no-provenance")[0] == 0
+    made = [p for p in (tmp_path / "out/video").rglob("*") if p.suffix in (".mp4", ".png")]
+    assert made and not any(map(provenance.read, made))
+
+
+def test_a_label_is_on_every_shot_and_another_one_makes_them_again(run, engine):
+    run()
+    plain = read_clip("out/video/shot-01.mp4").frames
+    assert run("--label", "made", "--join")[0] == 0 and len(engine.requests) == 6
+    video, still = read_clip("out/video/shot-01.mp4").frames, read_image("out/video/shot-01.png")
+    assert (video != plain)[:, -14:].any((1, 2, 3)).all() and (still == video[0]).all()
+    assert read_recipe("out/video/shot-01.mp4")["label"] == "made"
+    assert len(read_clip("out/video/video.mp4").frames) == 3 * len(plain)
+
+
+def test_a_still_that_a_video_begins_with_has_no_label_and_its_place_on_the_board_has(run, engine):
+    assert run("--from-stills", "--label", "made")[0] == 0
+    image = engine.requests[1].image
+    assert image is not None and (image[-14:, -20:] == (60, 120, 60)).all()
+    assert (read_image("out/video/shot-01.png")[-14:, -20:] != (60, 120, 60)).any()
+    assert read_recipe("out/video/shot-01.png")["label"] == "made"

@@ -41,10 +41,11 @@ def decode(
     They are kept beside the output while a video is decoded, and stay if that fails or is cancelled.
     """
     tensors, recipe, intended = read_latents(latents)
-    target = _decoded(given, latents, intended)
+    target = _decoded(given, latents, intended, recipe.get("label"))
     check_place(target, recipe["size"], recipe["frames"])
-    marking(given).check()
     with report.choose(given["json"]) as show:
+        target.check_marks(show)
+        target.check_label(tuple(recipe["size"]))
         if given["output"] is None and Path(intended) != Path(place_of(latents, intended)):
             show.note(f"the file names {intended}, a path that is not followed; -o says another place")
         engine = machine(given).load(recipe)
@@ -59,11 +60,11 @@ def decode(
         show.note(f"{latents} is no longer needed")
 
 
-def _decoded(given: o.Given, latents: str, intended: str) -> Target:
+def _decoded(given: o.Given, latents: str, intended: str, label: str | None) -> Target:
     """Where a video from kept latents goes: beside them, if nothing is said."""
     from wan22.media.output_paths import place
 
     asked = given["output"]
     default = place_of(latents, intended) if asked is None or Path(asked).is_dir() else asked
     path, existing = place(asked, default, overwrite=given["overwrite"], latents=False)
-    return Target(path, given["quality"], given["codec"], existing, marking=marking(given))
+    return Target(path, given["quality"], given["codec"], existing, marking=marking(given), label=label)

@@ -7,7 +7,7 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-from wan22.fields import GROUPS
+from wan22.fields import GROUPS, of_command
 
 _WIDEST, _NARROWEST = 80, 20
 
@@ -24,7 +24,19 @@ def _section(formatter: Any, title: str, records: list[tuple[str, str]]) -> None
 
 
 class GroupedCommand(TyperCommand):
-    """A command whose help lists its options under the group of each; the rest under Options."""
+    """A command whose help lists its options under the group of each; the rest under Options.
+
+    An option whose field says what it stands for without a value may have none: at the end, or before another option.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read a command line."""
+        bare = {field.option: field.bare for field in of_command(str(self.name)) if field.bare}
+        end = args.index("--") if "--" in args else len(args)
+        for i, word in enumerate(args[:end]):
+            if word in bare and (i + 1 == end or args[i + 1].startswith("-")):
+                args[i] = f"{word}={bare[word]}"
+        return super().parse_args(ctx, args)
 
     def get_help(self, ctx: Any) -> str:
         """The help, as wide as the terminal."""

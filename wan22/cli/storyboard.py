@@ -26,6 +26,7 @@ from wan22.production.boards import make_board
 from wan22.production.events import Quiet
 from wan22.production.options import machine as machine_of
 from wan22.production.options import marking as marking_of
+from wan22.production.publish import Target
 from wan22.production.work import Machine, present
 
 if TYPE_CHECKING:
@@ -89,15 +90,24 @@ def storyboard(
     if still_model is not None and not from_stills:
         raise OptionError("--still-model says who makes the images of --from-stills; give both")
     folder = _folder(output, path.stem)
-    marking = marking_of(given)
-    marking.check()
+    marks = Target(str(folder), given["quality"], marking=marking_of(given), label=given["label"] or None)
     with report.choose(given["json"]) as show:
+        marks.check_marks(show)
         shots = _shots(told, given, path.parent)
         _row(told, machine)
         engine = machine.load({}, given["lora"])
         stills = _stills(engine, replace(machine, model=still_model, parts={}), from_stills)
+        events = Quiet(show)
         studio = production.Studio(
-            engine, folder, Quiet(show), production.judged, retry, stills, given["quality"], marking
+            engine,
+            folder,
+            events,
+            production.judged,
+            retry,
+            stills,
+            marks.quality,
+            marks.marking,
+            marks.label,
         )
         board = make_board(told, shots, studio, stem=path.stem, joined=join or film)
         for line in board.lines():

@@ -182,6 +182,15 @@ FIELDS: tuple[Field, ...] = (
         foreign=("signing-cert", "cert"),
     ),
     Field(
+        name="label",
+        help="Draw this text into the corner of every frame; alone, 'AI generated'.",
+        group="Where",
+        metavar="[TEXT]",
+        commands=MAKERS,
+        foreign=("visible-watermark", "burn-in"),
+        bare="AI generated",
+    ),
+    Field(
         name="overwrite",
         help="Replace a file of the name that -o gives; default names replace nothing.",
         group="Where",

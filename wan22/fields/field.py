@@ -57,7 +57,7 @@ class Field:
 
     `of` is the field of Request that it becomes ("" if it is none: a file's place, the model, how many are made).
     `own_default`: None stands for the model's own. `aliases` are hidden older options; `foreign` are what other
-    programs call it; both are without dashes.
+    programs call it; both are without dashes. `bare` is the value that the option without one stands for.
     """
 
     name: str
@@ -76,6 +76,7 @@ class Field:
     short: str = ""
     aliases: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
+    bare: str = ""
 
     @property
     def option(self) -> str:

@@ -195,7 +195,9 @@ def save(
 ) -> None:
     """Encode uint8 RGB (H, W, 3) into `path` itself, whatever its name, and mark it."""
     marking = Marking.asked() if marking is None else marking
-    _encode(path, Image.fromarray(array), kind, recipe, xmp() if marking.on and recipe is not None else None)
+    _encode(
+        path, Image.fromarray(array), kind, recipe, xmp(recipe) if marking.on and recipe is not None else None
+    )
     mark(path, kind, recipe, marking)
 
 

@@ -37,7 +37,8 @@ __all__ = ["XMP_KEY", "Marking", "Provenance", "mark", "read", "xmp"]
 SWITCH, CERTIFICATE = "WAN22_PROVENANCE", "WAN22_CERTIFICATE"
 """Variables of the environment: "off" or "on"; the file of a certificate of one's own."""
 
-_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"  # IPTC NewsCodes
+_CODES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+_MADE, _IN_PART = "trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia"  # IPTC NewsCodes
 _TYPES = {
     "mp4": "video/mp4",
     "mov": "video/quicktime",
@@ -92,16 +93,21 @@ class Marking:
         return own
 
 
-def xmp() -> bytes:
+def xmp(recipe: dict[str, Any] | None = None) -> bytes:
     """The packet of XMP that says IPTC's DigitalSourceType and the program."""
     return (
         '<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>'
         '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
         '<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/"'
         ' xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"'
-        f' xmp:CreatorTool="wan22 {__version__}" Iptc4xmpExt:DigitalSourceType="{_SOURCE_TYPE}"/>'
+        f' xmp:CreatorTool="wan22 {__version__}" Iptc4xmpExt:DigitalSourceType="{_CODES}{_type_of(recipe or {})}"/>'
         '</rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
     ).encode("ascii")
+
+
+def _type_of(recipe: dict[str, Any]) -> str:
+    """Made by a model; or in part, where a video of somebody else's goes on with one of ours."""
+    return _IN_PART if any(part is None for part in recipe.get("joined") or ()) else _MADE
 
 
 def mark(path: Path, kind: str, recipe: dict[str, Any] | None, marking: Marking | None = None) -> None:
@@ -113,11 +119,12 @@ def mark(path: Path, kind: str, recipe: dict[str, Any] | None, marking: Marking 
     marking = Marking.asked() if marking is None else marking
     if recipe is None or not marking.on or kind not in _TYPES:
         return
+    packet = xmp(recipe)
     if kind in ("mp4", "mov"):
         with path.open("ab") as file:
-            file.write((24 + len(xmp())).to_bytes(4, "big") + b"uuid" + _XMP_BOX + xmp())
+            file.write((24 + len(packet)).to_bytes(4, "big") + b"uuid" + _XMP_BOX + packet)
     elif kind == "gif":
-        _insert(path, _XMP_GIF + xmp() + _GIF_TRAILER)
+        _insert(path, _XMP_GIF + packet + _GIF_TRAILER)
     if why := _signed(path, _TYPES[kind], recipe, marking):
         marking.note(f"the file is marked as made by a model (IPTC), and not signed (C2PA): {why}")
 
@@ -165,7 +172,7 @@ def _manifest(recipe: dict[str, Any]) -> dict[str, Any]:
     agent = {"name": "wan22", "version": __version__}
     created: dict[str, Any] = {
         "action": "c2pa.created",
-        "digitalSourceType": _SOURCE_TYPE,
+        "digitalSourceType": f"{_CODES}{_type_of(recipe)}",
         "softwareAgent": agent,
     }
     ingredients = list(_ingredients(recipe))

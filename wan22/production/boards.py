@@ -173,16 +173,20 @@ def _put(source: Path, target: Path) -> None:
 
 
 def _put_still(take: Take, first: np.ndarray, studio: Studio, name: str) -> None:
-    """The shot's image: what its video was made from, or else its first frame, with the video's recipe."""
+    """The shot's image: what its video was made from, labelled, or else its first frame, with the video's recipe."""
     from wan22.media.image import read_image, save
+    from wan22.media.label import labelled
     from wan22.media.own_files import written_own
     from wan22.media.recipe import read_recipe
 
     target = studio.folder / f"{name}.png"
-    if take.still is not None:
+    if take.still is not None and not studio.label:
         _put(take.still, target)
         return
-    recipe = read_recipe(take.video)
+    recipe = read_recipe(take.still or take.video)
+    if take.still is not None:
+        first = labelled(read_image(take.still)[None], studio.label)[0]
+        recipe = studio.target(target).noted(recipe or {})
     try:
         same = target.is_file() and (read_image(target) == first).all() and read_recipe(target) == recipe
     except MediaError:

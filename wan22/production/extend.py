@@ -54,7 +54,9 @@ def extend(work: Work, events: EventSink) -> None:
     if same_file(path, output):
         raise OutputError(f"{output} is the video that is extended, and stays; name another output")
     part = _part(work, source)
-    target = Target(output, work.quality, work.codec or _codec(source, output), existing)
+    target = Target(
+        output, work.quality, work.codec or _codec(source, output), existing, marking=work.marking
+    )
     check_place(target, source.size, source.info.frames)
     folder = Path(output).with_name(f".{Path(output).name}.extension")
     folder.mkdir(parents=True, exist_ok=True)
@@ -149,6 +151,7 @@ def _joined(
     from wan22.media.video import VideoWriter, stream_clip
 
     kind = target_kind(target.path)
+    marking = target.marked(events)
     rest, whole = (frames.parent / f"{name}.{kind}" for name in ("rest", "whole"))
     form: dict[str, Any] = {
         "fps": source.info.fps, "size": source.size, "quality": target.quality, "codec": target.codec,
@@ -157,10 +160,10 @@ def _joined(
         for piece in _without_first(stream_clip(frames)):
             writer.add(piece)
     if can_follow(path, rest):
-        join_videos([path, rest], whole, recipe)
+        join_videos([path, rest], whole, recipe, marking)
         return publish_file(whole, target.path, target.existing)
     audio = of_video(path, target.path, events)
-    with VideoWriter(target.path, **form, existing=target.existing) as writer:
+    with VideoWriter(target.path, **form, existing=target.existing, marking=marking) as writer:
         for piece in chain(stream_clip(path), _without_first(stream_clip(frames))):
             writer.add(piece)
         return writer.close(recipe, audio and partial(audio.kept_under, events=events))

@@ -14,6 +14,8 @@ from wan22.errors import Cancelled, DecodeError, OutputError
 from wan22.production.journal import identity, journaled
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from wan22.canvas import Canvas
     from wan22.director.drift import DriftMeter
     from wan22.engine import Engine
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from wan22.production.audio import AudioTrack
     from wan22.production.events import EventSink
     from wan22.production.publish import Target
-    from wan22.types import ClipDone, Events, Request
+    from wan22.types import ClipDone, Event, Request
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,13 @@ def publish_long(engine: Engine, request: Request, work: LongWork, events: Event
     goes on after them.
     """
     from wan22.media.audio_track import can_carry_audio
+    from wan22.media.label import labelled_events
     from wan22.media.long_video import LongVideo
 
     target = work.target
     if work.audio is not None and not can_carry_audio(target.path):
         raise OutputError(f"{target.path} cannot have audio; name a .mp4, .mov or .webm")
-    recipe = engine.recipe(request)
+    recipe = target.noted(engine.recipe(request))
     video = LongVideo(
         target.path,
         fps=work.canvas.fps,
@@ -67,8 +70,8 @@ def publish_long(engine: Engine, request: Request, work: LongWork, events: Event
             done = _resumed(video, work, events)
             meter = _meter(video, work, recipe)
             generate = journaled(engine, work.journal, events.note)
-            recipe = _make(generate(request, done), video, meter, events)
-            recipe |= {**work.notes, "clips_sha256": video.digest()} | _drifted(meter)
+            recipe = _make(labelled_events(generate(request, done), target.label), video, meter, events)
+            recipe |= {**target.noted(work.notes), "clips_sha256": video.digest()} | _drifted(meter)
             finish = None if work.audio is None else work.audio.under
             place = video.close(recipe, finish, target.existing)
     except KeyboardInterrupt as error:
@@ -85,7 +88,7 @@ def publish_long(engine: Engine, request: Request, work: LongWork, events: Event
     return recipe
 
 
-def _make(made: Events, video: LongVideo, meter: DriftMeter, events: EventSink) -> dict[str, Any]:
+def _make(made: Iterable[Event], video: LongVideo, meter: DriftMeter, events: EventSink) -> dict[str, Any]:
     from safetensors.torch import save
 
     from wan22.types import ClipDone, Finished, Frames

@@ -124,6 +124,7 @@ def as_work(given: Given) -> Work:
         takes=Takes(given["best_of"], bool(given["keep_takes"])),
         calibrate=given["calibrate"],
         marking=marking(given),
+        label=given["label"],
     )  # fmt: skip
     if image:
         return replace(work, given=work.given | {"frames": 1}, machine=replace(work.machine, task="t2v"))

@@ -33,7 +33,7 @@ _RECIPE, _OUTPUT = "wan22", "wan22.output"  # names in the latents file's metada
 
 @dataclass(frozen=True)
 class Target:
-    """Where a result goes, what becomes of a file that is there, and how it is encoded and marked.
+    """Where a result goes, what becomes of a file that is there, and how it is encoded, marked and labelled.
 
     `path` is kept as typed: a final "/" asks for a sequence. `options` are what `wan22 decode` needs to open the same
     model, if the recipe's name of it does not.
@@ -45,6 +45,7 @@ class Target:
     existing: Existing = "replace"
     options: tuple[str, ...] = ()
     marking: Marking | None = None
+    label: str | None = None
 
     @property
     def latents(self) -> Path:
@@ -62,6 +63,22 @@ class Target:
         from wan22.media.provenance import Marking
 
         return replace(self.marking or Marking.asked(), note=events.note)
+
+    def check_marks(self, events: EventSink) -> None:
+        """Raise OptionError, before any work, for a certificate that cannot sign, or a label that cannot be drawn."""
+        self.marked(events).check()
+        self.check_label()
+
+    def check_label(self, size: tuple[int, int] | None = None) -> None:
+        """Raise OptionError for a label that cannot be drawn, or not into frames of `size` (width, height)."""
+        from wan22.media.label import check_label
+
+        if self.label:
+            check_label(self.label, size)
+
+    def noted(self, notes: dict[str, Any]) -> dict[str, Any]:
+        """What is noted in a recipe, with the label."""
+        return {**notes, **({"label": self.label} if self.label else {})}
 
     def free(self) -> Target:
         """This target, or the next one whose name is not taken; what takes it meanwhile stays."""
@@ -129,24 +146,26 @@ def publish(
     Raises DecodeError, naming the latents file, for anything that goes wrong after they were saved; Cancelled
     for Ctrl-C. In both cases nothing is left under the target's name, and the latents are.
     """
+    from wan22.media.label import labelled_events
     from wan22.media.recipe import FrameHasher
     from wan22.types import Finished, Frames, Latents
 
     hasher = FrameHasher()
     sink = _open(target, size, fps, target.marked(events))
+    notes = target.noted(notes or {})
     saved: Path | None = None
     recipe: dict[str, Any] = {}
     try:
-        for event in made:
+        for event in labelled_events(made, target.label):
             events.event(event)
             match event:
                 case Latents():
-                    saved = _save(event, target, events, notes or {})
+                    saved = _save(event, target, events, notes)
                 case Frames():
                     sink.add(event.frames)
                     hasher.update(event.frames)
                 case Finished():
-                    recipe = {**event.recipe, **(notes or {}), "frames_sha256": hasher.hexdigest()}
+                    recipe = {**event.recipe, **notes, "frames_sha256": hasher.hexdigest()}
                     recipe = json.loads(json.dumps(recipe))  # as a reader of the file will see it
         place = sink.close(recipe, audio and partial(audio.kept_under, events=events))
     except BaseException as error:
@@ -246,6 +265,7 @@ def read_latents_recipe(path: str) -> tuple[dict[str, Any], str]:
             check_value(kind, tuple(value) if isinstance(value, list) else value, name)
         check_value(dict | None, recipe.get("inputs"), "inputs")
         check_value(str, metadata[_OUTPUT], "its output")
+        check_value(str | None, recipe.get("label"), "label")
         return recipe, metadata[_OUTPUT]
 
 

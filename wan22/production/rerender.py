@@ -87,6 +87,7 @@ def follow(
             f"as {called('source')} shot-01.mp4"
         )
     with reading(source, MediaError, "carries a recipe that cannot be followed"):
+        check_value(str | None, recipe.get("label"), "label")
         return Found(
             recipe,
             settings(recipe, given, audio),

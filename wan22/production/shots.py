@@ -118,6 +118,7 @@ class Studio:
     stills: Engine | None = None
     quality: str = "high"
     marking: Marking | None = None
+    label: str | None = None
     made: list[Path] = field(default_factory=list)
 
     def check(self, shots: list[Shot]) -> list[Canvas]:
@@ -130,6 +131,7 @@ class Studio:
         for shot in shots:
             try:
                 canvases.append(self._check(shot))
+                self.target(self.folder).check_label(canvases[-1].out)
             except RequestError as error:
                 raise type(error)(f"{shot.scene.where}: {error}") from None
         needed = sum(3 * estimate_bytes(canvas.out, canvas.frames, "video.mp4") for canvas in canvases)
@@ -148,7 +150,7 @@ class Studio:
 
     def target(self, path: Path) -> Target:
         """A file of the studio: how it is encoded and marked."""
-        return Target(str(path), self.quality, marking=self.marking)
+        return Target(str(path), self.quality, marking=self.marking, label=self.label)
 
     def clear(self) -> None:
         """Remove the half files of runs that were killed."""
@@ -182,7 +184,11 @@ class Studio:
 
     def _made(self, engine: Engine, request: Request, suffix: str, where: str) -> Path:
         """The file of a request: the one that is there and whole, or a new one."""
-        path = self.folder / TAKES / f"{_key(engine.recipe(request), self.quality)}{suffix}"
+        # A still has no label: the video that begins with it would move it about.
+        target = (
+            self.target(self.folder) if suffix == ".mp4" else replace(self.target(self.folder), label=None)
+        )
+        path = self.folder / TAKES / f"{_key(target.noted(engine.recipe(request)), self.quality)}{suffix}"
         if _is_whole(path):
             Target(str(path)).latents.unlink(
                 missing_ok=True
@@ -191,7 +197,7 @@ class Studio:
             return path
         self.events.note(f"{where}: seed {request.seed}, {request.prompt}")
         _record_path(path).unlink(missing_ok=True)
-        _make(engine, request, self.target(path), self.events)
+        _make(engine, request, replace(target, path=str(path)), self.events)
         _record(path, {})
         self.made.append(path)
         return path

@@ -115,6 +115,7 @@ class Work:
     takes: Takes = Takes()
     calibrate: str | None = None
     marking: Marking | None = None
+    label: str | None = None
 
 
 def make(work: Work, events: EventSink, journal: Path | None = None) -> None:
@@ -132,6 +133,7 @@ def make(work: Work, events: EventSink, journal: Path | None = None) -> None:
             files=found.files,
             audio=found.audio,
             loras=found.loras,
+            label=found.recipe.get("label") if work.label is None else work.label,
         )
         for note in found.notes:
             events.note(note)
@@ -145,7 +147,7 @@ def make(work: Work, events: EventSink, journal: Path | None = None) -> None:
         )
     target = _target(work)
     check_place(target, (1, 1), 1)
-    target.marked(events).check()
+    target.check_marks(events)
     if work.calibrate is not None:
         check_calibration(work.calibrate)
     work, told = with_direction(work, events)
@@ -156,6 +158,7 @@ def make(work: Work, events: EventSink, journal: Path | None = None) -> None:
     engine = work.machine.load(work.recipe, work.loras)
     engine.check(replace(request, seed=request.seed + max(work.count, work.takes.number or 1) - 1))
     canvas = engine.check(request)
+    target.check_label(canvas.out)
     check_canvas(work.takes.number, canvas, request)
     notes = rerender.note_files(work.files | ({"audio": track.path} if track and not track.said else {}))
     kept_audio = of_video(work.files["video"], target.path, events) if "video" in work.files else None
@@ -248,7 +251,9 @@ def _target(work: Work) -> Target:
     inputs = (work.source, *work.files.values(), work.audio.audio, work.audio.voice_sample)
     if any(name is not None and same_file(name, path) for name in inputs):
         raise OutputError(f"{path} is what the video is made from, and stays; name another output")
-    return Target(path, work.quality, work.codec, existing, work.machine.options, work.marking)
+    return Target(
+        path, work.quality, work.codec, existing, work.machine.options, work.marking, work.label or None
+    )
 
 
 def _turn(target: Target, turn: int) -> Target:

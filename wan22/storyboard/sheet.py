@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from wan22.media.label import FAMILIES
 from wan22.storyboard.board import Board, Card, together
 
 if TYPE_CHECKING:
@@ -30,11 +31,6 @@ _GAP = 0.006
 _LINE = 0.0195  # height of a line, of the page
 _ROWS = 7  # verdicts that fit beside the images
 _MAX_PIXELS = 480
-_FAMILIES = (
-    "DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Source Han Sans SC",
-    "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Microsoft YaHei", "PingFang SC", "Hiragino Sans", "Malgun Gothic",
-    "Arial Unicode MS",
-)  # fmt: skip
 _INK = {True: "#0a7d33", False: "#b3261e", None: "#666666"}
 _MARKS = {True: "✓", False: "✗", None: "?"}
 _FIRST = (False, None, True)  # where there is no room for all: what failed, and what was not checked
@@ -215,7 +211,7 @@ def _faces(weight: str) -> _Faces:
     from matplotlib import font_manager
 
     found = []
-    for name in _FAMILIES:
+    for name in FAMILIES:
         properties = font_manager.FontProperties(family=[name], weight=weight)
         with suppress(ValueError):  # the family is not here
             path = font_manager.findfont(properties, fallback_to_default=False)

@@ -49,10 +49,10 @@ IMAGES = ["a.png", "a.jpg", "a.webp"]
 TYPE = "trainedAlgorithmicMedia"
 RECIPE = {
     "wan22": "0.1.0",
-    "model": "/home/ada/secret-models/wan-t2v",
+    "model": "/home/zoe/secret-models/wan-t2v",
     "prompt": "a very private prompt",
     "inputs": {"image": "sha256:" + "ab" * 32, "audio": "sha256:" + "cd" * 32},
-    "files": {"image": "ada-at-home.png"},
+    "files": {"image": "zoe-at-home.png"},
     "frames_sha256": "ef" * 32,
 }
 
@@ -182,7 +182,7 @@ def test_what_no_model_made_is_not_marked(tmp_path):
 def test_nothing_private_is_signed_and_inputs_are_named_by_their_hash(tmp_path):
     manifest = check_signed(image(tmp_path / "a.png"))
     text = json.dumps(manifest)
-    for word in ("private", "ada", "secret", "/home", "png", str(tmp_path)):
+    for word in ("private", "zoe", "secret", "/home", "png", str(tmp_path)):
         assert word not in text, word
     assert "wan-t2v" in text and "thumbnail" not in text
     given = {each["title"]: (each["relationship"], each["instance_id"]) for each in manifest["ingredients"]}
@@ -231,13 +231,21 @@ def test_a_manifest_that_is_damaged_itself_is_broken_and_no_error(tmp_path):
 
 def test_a_joined_video_is_signed_once_and_names_its_parts(tmp_path):
     parts = [video(tmp_path / f"{n}.mp4") for n in "ab"]
-    join_videos(parts, tmp_path / "all.mp4", {"joined": [RECIPE, None, {"clips_sha256": "12" * 32}]})
+    join_videos(parts, tmp_path / "all.mp4", {"joined": [RECIPE, RECIPE, {"clips_sha256": "12" * 32}]})
     manifest = check_signed(tmp_path / "all.mp4")
     assert [each["relationship"] for each in manifest["ingredients"]] == ["componentOf"] * 3
     assert [each["action"] for each in manifest["assertions"][-1]["data"]["actions"]] == [
         "c2pa.created", "c2pa.placed", "c2pa.placed", "c2pa.placed",
     ]  # fmt: skip
     assert len(read_clip(tmp_path / "all.mp4").frames) == 10
+
+
+def test_what_goes_on_with_somebody_elses_video_is_made_in_part(tmp_path):
+    parts = [video(tmp_path / f"{n}.mp4") for n in "ab"]
+    join_videos(parts, tmp_path / "all.mp4", {"joined": [None, RECIPE]})
+    found = provenance.read(tmp_path / "all.mp4")
+    assert found.source_type == found.signed_type == "compositeWithTrainedAlgorithmicMedia"
+    assert not found.problems
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov", "shots/"])
