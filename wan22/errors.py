@@ -13,7 +13,8 @@
     ├── OutputError            a place that cannot be written, or has no room
     ├── ServerError            a wan22 server that is not there, or refuses; `status` is its HTTP code
     ├── CheckpointError        weights that are missing, truncated, or not what was expected
-    │   └── KeysError          tensors missing, unexpected or misshapen
+    │   ├── KeysError          tensors missing, unexpected or misshapen
+    │   └── MissingModelError  a model that is not on this machine
     └── DecodeError            decoding failed; `latents` is the file that holds the work
 
 The command line turns a Wan22Error into one line and exit code 2 (1 for DecodeError).
@@ -80,6 +81,10 @@ class CheckpointError(Wan22Error):
 
 class KeysError(CheckpointError):
     """Tensors that are missing, unexpected or misshapen."""
+
+
+class MissingModelError(CheckpointError):
+    """A model that is not on this machine."""
 
 
 class DecodeError(Wan22Error):

@@ -22,7 +22,7 @@ from wan22.catalog import (
     released,
     variant_names,
 )
-from wan22.errors import CheckpointError, OptionError
+from wan22.errors import CheckpointError, MissingModelError, OptionError
 from wan22.weights.configs import FLOW_SHIFT
 from wan22.weights.find import Layout, cached_folder, find_layout
 from wan22.weights.reader import open_reader, read_json
@@ -102,14 +102,14 @@ def find_model(name: str | os.PathLike[str]) -> tuple[str, Path]:
     if path.is_file():
         return path.stem, path
     if path.is_absolute() or name.count("/") > 1 or name.startswith((".", "~")):
-        raise CheckpointError(f"there is no folder {path}")
+        raise MissingModelError(f"there is no folder {path}")
     try:
         row = released(name)
     except OptionError as error:
         raise OptionError(f"{error}, or the path of a folder") from None
     folder = cached(row)
     if folder is None:
-        raise CheckpointError(
+        raise MissingModelError(
             f"{row.name} is not on this machine. `wan22 download {row.name}` gets it (see `wan22 models {row.name}` "
             f"for its size), or give the folder that holds it. The embedded model is {NANO!r}."
         )

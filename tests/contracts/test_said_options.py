@@ -23,8 +23,8 @@ OTHERS = {
 }
 """Words of other programs, and whose they are."""
 
-PROGRAMS = ("nano", "stage")
-"""Packages with programs of their own: `python -m wan22.nano`."""
+PROGRAMS = ("nano", "stage", "jobs")
+"""Packages with programs of their own: `python -m wan22.nano`, `python -m wan22.jobs.worker`."""
 
 
 def commands(group):

@@ -5,6 +5,7 @@ Everything that can be known about a target before hours of work are spent on it
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -208,7 +209,7 @@ def check_output(path: PathLike, *, bytes_needed: int, overwrite: bool = True) -
             f"{target} needs about {_megabytes(bytes_needed + _SPARE)}; "
             f"the disk has {_megabytes(free)} free. "
             "Free some space, or write to another disk."
-        )
+        ) from OSError(errno.ENOSPC, "the disk has no room")
 
 
 def _check_names(target: Path, there: Path) -> None:

@@ -22,7 +22,7 @@ from wan22.production.audio import of_video
 from wan22.production.events import Quiet
 from wan22.production.join import KEY
 from wan22.production.publish import Target
-from wan22.production.work import Work, check_place, make
+from wan22.production.work import Load, Machine, Work, check_place, make
 from wan22.version import __version__
 
 if TYPE_CHECKING:
@@ -32,11 +32,12 @@ if TYPE_CHECKING:
     from wan22.production.events import EventSink
 
 
-def extend(work: Work, events: EventSink) -> None:
+def extend(work: Work, events: EventSink, journal: Path | None = None, *, load: Load = Machine.load) -> None:
     """Make the video `work.files["video"]` longer by `seconds` or `frames` of `work.given`.
 
     The result goes to `work.output` (.mp4, .mov or .webm), or beside the video as NAME-extended. The video stays. What
     was made when the process ends is beside the output, in `.NAME.extension`, and the same work goes on with it.
+    `journal` and `load` are those of `make`.
 
     Raises OptionError for what does not go with a video that is extended, MediaError for one that cannot be read,
     OutputError for a place or container that cannot be written, and what `make` raises.
@@ -63,7 +64,9 @@ def extend(work: Work, events: EventSink) -> None:
     image, frames = folder / "last.png", folder / "frames"
     _write_last(source, image)
     made = _Made(events)
-    make(replace(part, files=part.files | {"image": str(image)}, output=f"{frames}/"), made)
+    make(
+        replace(part, files=part.files | {"image": str(image)}, output=f"{frames}/"), made, journal, load=load
+    )
     recipe = _recipe(path, made.recipe)
     found = _joined(path, frames, target, source, recipe, events)
     shutil.rmtree(folder, ignore_errors=True)

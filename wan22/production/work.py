@@ -6,7 +6,7 @@ What a command takes, and what its words are called, is its own: options.py.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -85,6 +85,10 @@ class Machine:
             ) from error
 
 
+Load = Callable[[Machine, dict[str, Any], Sequence[rerender.LoRAOption]], "Engine"]
+"""As `Machine.load`."""
+
+
 @dataclass(frozen=True)
 class Takes:
     """How many takes are made to keep the best, and whether the others stay."""
@@ -118,10 +122,11 @@ class Work:
     label: str | None = None
 
 
-def make(work: Work, events: EventSink, journal: Path | None = None) -> None:
+def make(work: Work, events: EventSink, journal: Path | None = None, *, load: Load = Machine.load) -> None:
     """Check everything that can be checked, then make the videos one after another.
 
     `journal` is a folder that keeps what was computed, so that the same work goes on after any end (`FolderJournal`).
+    `load` assembles the engine, or has it already.
     """
     typed = {*work.files, *(("audio",) if work.audio != AudioOptions() else ())}
     if work.source is not None:
@@ -155,7 +160,7 @@ def make(work: Work, events: EventSink, journal: Path | None = None) -> None:
     track = work.audio.open()
     request = _request(work, track)
     rerender.check_inputs(work.recipe, request, typed)
-    engine = work.machine.load(work.recipe, work.loras)
+    engine = load(work.machine, work.recipe, work.loras)
     engine.check(replace(request, seed=request.seed + max(work.count, work.takes.number or 1) - 1))
     canvas = engine.check(request)
     target.check_label(canvas.out)
