@@ -74,22 +74,9 @@ class Database:
             raise StoreError(
                 f"{self.path} is not a database, or its start is damaged. {_MEND}.", code="damaged"
             )
-        connection = self._connection
-        found = schema.version(connection)
-        if found > schema.newest():
-            raise StoreError(
-                f"{self.path} was made by a newer version of wan22 (schema {found}; this one knows {schema.newest()}). "
-                "Update wan22, or choose another folder.",
-                code="newer",
-            )
-        if connection.execute("PRAGMA application_id").fetchone()[0] not in (0, schema.APPLICATION) or (
-            not found and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        ):
-            raise StoreError(
-                f"{self.path} is another program's database. Choose another folder.", code="foreign"
-            )
+        found = self._check_schema() if start else 0
         if check and found:
-            said = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            said = self.read("PRAGMA quick_check(1)")[0][0]
             if said != "ok":
                 raise StoreError(f"{self.path}: the file is damaged ({said}). {_MEND}.", code="damaged")
         if 0 < found < schema.newest():
@@ -98,16 +85,39 @@ class Database:
             if schema.version(transaction) < schema.newest():
                 schema.migrate(transaction)
 
+    def _check_schema(self) -> int:
+        """The schema of the file. Raises StoreError if it is not ours to write, before anything is written."""
+        with closing(sqlite3.connect(self.path, timeout=PATIENCE)) as connection:
+            found = schema.version(connection)
+            program = connection.execute("PRAGMA application_id").fetchone()[0]
+            empty = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if program != schema.APPLICATION and not (empty and not program and not found):
+            raise StoreError(
+                f"{self.path} is another program's database. Choose another folder.", code="foreign"
+            )
+        if found > schema.newest():
+            raise StoreError(
+                f"{self.path} was made by a newer version of wan22 (schema {found}; this one knows "
+                f"{schema.newest()}). Update wan22, or choose another folder.",
+                code="newer",
+            )
+        return found
+
     def _keep(self, number: int) -> None:
         kept = self.path.with_name(f"{self.path.name}.schema{number}")
-        if not kept.exists():
+        try:
             self.backup(kept)
+        except StoreError:
+            if (
+                not kept.exists()
+            ):  # else another process was quicker, or this one did not get further last time
+                raise
 
     @property
     def _connection(self) -> sqlite3.Connection:
         held = getattr(self._local, "held", None)
         if held is None or held.process != os.getpid():
-            held = _Held(self.path)
+            held = _Held(_connect(self.path))
             self._local.held = held
             self._held.add(held)
         return held.connection
@@ -168,22 +178,25 @@ class Database:
 class _Held:
     """A thread's connection. It is closed when its thread is gone."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection) -> None:
         self.process = os.getpid()
-        self.connection = sqlite3.connect(
-            path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
-        )
-        try:
-            _configure(self.connection, path)
-        except BaseException:
-            self.connection.close()
-            raise
+        self.connection = connection
 
     def close(self) -> None:
         if self.process == os.getpid():  # a connection of the parent's is not ours to close
             self.connection.close()
 
     __del__ = close
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+    try:
+        _configure(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _configure(connection: sqlite3.Connection, path: Path) -> None:
