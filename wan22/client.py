@@ -72,7 +72,7 @@ def connect(url: str, token: str | None = None) -> Client:
 
 @dataclass(frozen=True)
 class Client:
-    """A server at `url`, and the `token` that it wants, which is notify to nobody else: no redirect is followed.
+    """A server at `url`, and the `token` that it wants, which is sent to nobody else: no redirect is followed.
 
     Methods raise ServerError for what the server refuses, AwayError if it is not there.
     """
@@ -91,9 +91,9 @@ class Client:
         file = check_file(path)
         boundary = f"wan22-{secrets.token_hex(16)}"
         head = (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{_quoted(file.name)}"\r\n'
+            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{_in_quotes(file.name)}"\r\n'
             "Content-Type: application/octet-stream\r\n\r\n"
-        ).encode()
+        ).encode("utf-8", "replace")
         tail = f"\r\n--{boundary}--\r\n".encode()
         with file.open("rb") as stream:
             length = os.fstat(stream.fileno()).st_size
@@ -105,9 +105,9 @@ class Client:
                 "POST", "/v1/inputs", chain([head], iter(partial(stream.read, 1 << 16), b""), [tail]), headers
             )
 
-    def add(self, kind: str, request: Mapping[str, Any], key: str, **more: Any) -> dict[str, Any]:
-        """Ask for a job; the same `key` again is the same job."""
-        body = {"kind": kind, "request": dict(request), **more}
+    def add(self, kind: str, request: Mapping[str, Any] | None, key: str, **more: Any) -> dict[str, Any]:
+        """Ask for a job, or a group with `children`; the same `key` again is the same job."""
+        body = {"kind": kind, "request": request, **more}
         return self._say("/v1/jobs", body, **{"Idempotency-Key": key})
 
     def job(self, id: str) -> dict[str, Any]:
@@ -422,6 +422,11 @@ def _sentence(content: bytes) -> str | None:
         envelope.get("message") if isinstance(envelope, dict) else answer.get("detail") or answer.get("title")
     )
     return excerpt(said).rstrip(".") if isinstance(said, str) and said else None
+
+
+def _in_quotes(name: str) -> str:
+    """A file's name as forms of browsers say it."""
+    return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _path(id: str) -> str:

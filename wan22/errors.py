@@ -12,12 +12,13 @@
     ├── SpeechError            a text that could not be spoken: no program, or a server that fails
     ├── OutputError            a place that cannot be written, or has no room
     ├── ServerError            a wan22 server that is not there, or refuses; `status` is its HTTP code
+    ├── JobError               a job of a server failed
     ├── CheckpointError        weights that are missing, truncated, or not what was expected
     │   ├── KeysError          tensors missing, unexpected or misshapen
     │   └── MissingModelError  a model that is not on this machine
     └── DecodeError            decoding failed; `latents` is the file that holds the work
 
-The command line turns a Wan22Error into one line and exit code 2 (1 for DecodeError).
+The command line turns a Wan22Error into one line and exit code 2 (1 for DecodeError and JobError).
 """
 
 from pathlib import Path
@@ -73,6 +74,10 @@ class ServerError(Wan22Error):
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
         self.status = status
+
+
+class JobError(Wan22Error):
+    """A job of a server failed, and not because of what was asked."""
 
 
 class CheckpointError(Wan22Error):

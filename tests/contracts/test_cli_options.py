@@ -17,13 +17,13 @@ SAMPLING = (
 FROZEN = {
     "generate": f"prompt --afresh --angle --audio --audio-start --best-of --calibrate --camera --clips --codec "
     f"--color-match --composition --restart "
-    f"--count --extend --fast --fps --frames --from --from-image --hold-colour --image --json --keep-takes --language "
-    f"--last-image --label --lens --light --lora --no-overwrite --output --overwrite --pose --quality --say "
-    f"--seconds --shot-size --speaker --strength --style --task --time --tone --video --voice --voice-sample -o "
+    f"--count --detach --extend --fast --fps --frames --from --from-image --hold-colour --image --json --keep-takes "
+    f"--label --language --last-image --lens --light --lora --no-overwrite --output --overwrite --pose --quality --say "
+    f"--seconds --server --shot-size --speaker --strength --style --task --time --token-file --tone --video --voice "
+    f"--voice-sample -o {PROVENANCE} {MACHINE} {PARTS} {SAMPLING} {DENOISING}",
+    "image": f"prompt --angle --camera --composition --count --detach --extend --fast --from --json --label --lens "
+    f"--light --lora --no-overwrite --output --overwrite --server --shot-size --style --time --token-file --tone -o "
     f"{PROVENANCE} {MACHINE} {PARTS} {SAMPLING} {DENOISING}",
-    "image": f"prompt --angle --camera --composition --count --extend --fast --from --json --label --lens --light "
-    f"--lora --no-overwrite --output --overwrite --shot-size --style --time --tone -o {PROVENANCE} {MACHINE} {PARTS} "
-    f"{SAMPLING} {DENOISING}",
     "storyboard": f"script --film --fps --from-stills --join --json --label --lora --output --plan --quality --retry "
     f"--still-model -o "
     f"{PROVENANCE} {MACHINE} {PARTS} {SAMPLING} {DENOISING}",
@@ -47,7 +47,24 @@ FROZEN = {
     "eval": "recipe --afresh --restart --json --output -o",
     "doctor": "--json --no-test --test",
     "data": "",
+    "jobs": "",
 }
+SERVER = "--json --server --token-file"
+OF_JOBS = {
+    "list": f"--limit --state --text --trashed {SERVER}",
+    "show": f"id {SERVER}",
+    "watch": f"id {SERVER}",
+    **dict.fromkeys(("cancel", "pause", "resume"), f"ids {SERVER}"),
+    "move": f"id --before --first --last --priority {SERVER}",
+    **dict.fromkeys(("retry", "trash", "restore", "purge"), f"ids {SERVER}"),
+    "download": f"id --no-overwrite --output --overwrite -o {SERVER}",
+}
+
+
+def names(command):
+    """The arguments and options of a command."""
+    said = [name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)]
+    return sorted(name for name in said if name not in ("--help", "-h"))
 
 
 def test_the_commands_are_frozen():
@@ -56,13 +73,15 @@ def test_the_commands_are_frozen():
 
 @pytest.mark.parametrize("name", FROZEN)
 def test_the_options_of_a_command_are_frozen(name):
-    names = [
-        option
-        for parameter in COMMANDS[name].params
-        for option in (*parameter.opts, *parameter.secondary_opts)
-        if option not in ("--help", "-h")
-    ]
-    assert sorted(names) == sorted(FROZEN[name].split())
+    assert names(COMMANDS[name]) == sorted(FROZEN[name].split())
+
+
+def test_the_commands_of_a_group_are_frozen():
+    found = {name: names(command) for name, command in COMMANDS["jobs"].commands.items()}
+    assert found == {name: sorted(words.split()) for name, words in OF_JOBS.items()}
+    assert all(
+        parameter.help for command in COMMANDS["jobs"].commands.values() for parameter in command.params
+    )
 
 
 @pytest.mark.parametrize("name", FROZEN)

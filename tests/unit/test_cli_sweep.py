@@ -12,18 +12,26 @@ from wan22.cli.__main__ import main
 
 NAMES = [name for name, _ in commands()]
 
+ON_JOBS = [f"jobs {name}" for name in ("cancel", "pause", "resume", "retry", "trash", "restore", "purge")]
+ON_A_JOB = [*ON_JOBS, "jobs show", "jobs watch", "jobs download"]
+JOB = f"job_{'0' * 24}"
+NO_SERVER = "--server http://127.0.0.1:1"
+
 RIGHT = {
     "generate": "ball", "image": "ball", "storyboard": "script.txt", "decode": "a.latents.safetensors",
     "extend": "ball",
     "download": "ti2v-5B", "inspect": "nano", "convert": "a.safetensors b.safetensors --to comfy", "verify": "nano",
     "train": "recipe.toml", "curate": "clips", "caption": "clips --server http://localhost:1", "show": "a.mp4",
     "measure": "a.mp4", "drift": "a.mp4", "eval": "recipe.toml", "data survey": "clips",
+    **dict.fromkeys(ON_A_JOB, f"{JOB} {NO_SERVER}"), "jobs move": f"{JOB} --first",
 }  # fmt: skip
 """What a command needs at least, for those that need something."""
 
 WRONG = {
     "generate": ["", "ball --size 12", "ball --steps x", "ball --image nowhere.png",
-        "ball --model nowhere", "ball -o empty/x.mp4"],
+        "ball --model nowhere", "ball -o empty/x.mp4", "ball --server nowhere", f"ball {NO_SERVER}", "ball --detach",
+        f"ball {NO_SERVER} --device cpu", NO_SERVER, f"ball {NO_SERVER} --image nowhere.png",
+        f"ball {NO_SERVER} -o shots/", f"ball {NO_SERVER} --steps 0", f"ball {NO_SERVER} --detach -o x.mp4"],
     "image": ["", "ball --count 0", "ball --camera sideways", "ball --from nowhere.png"],
     "storyboard": ["nowhere.txt", "empty", "folder", "script.txt --still-model nano", "script.txt -o empty"],
     "decode": ["nowhere.latents.safetensors", "empty", "folder"],
@@ -47,6 +55,9 @@ WRONG = {
     "eval": ["nowhere.toml", "folder", "broken.toml"],
     "doctor": ["--nothing"],
     "data survey": ["nowhere", "folder", "folder --size 12", "folder --frames x"],
+    "jobs list": [NO_SERVER, "--server nowhere", "--state done", "--limit 0", "--token-file empty"],
+    "jobs move": [JOB, f"{JOB} --first --last", "x --first", f"{JOB} --priority x"],
+    **{name: ["job_1", f"{JOB} {NO_SERVER}", "../x --token-file nowhere"] for name in ON_A_JOB},
 }  # fmt: skip
 """What each command cannot do; `folder` and `empty` have nothing in them."""
 
@@ -90,9 +101,9 @@ def test_an_unknown_option_names_the_known(name, capsys):
     assert "Known: " in refused(capsys, *name.split(), *RIGHT.get(name, "").split(), "--nothing-such")
 
 
-@pytest.mark.parametrize("name", sorted({*RIGHT} - {"data survey"}))  # it takes several
+@pytest.mark.parametrize("name", sorted({*RIGHT} - {"data survey", *ON_JOBS}))  # they take several
 def test_words_that_are_too_many_are_said(name, capsys):
-    refused(capsys, name, *RIGHT[name].split(), "more", "words")
+    refused(capsys, *name.split(), *RIGHT[name].split(), "more", "words")
 
 
 @pytest.mark.parametrize("name", sorted({*RIGHT} - {"generate", "image"}))  # their prompt may be in a recipe
@@ -101,7 +112,7 @@ def test_what_is_missing_is_said(name, capsys):
 
 
 @pytest.mark.parametrize("columns", [80, 40])
-@pytest.mark.parametrize("name", ["", *NAMES, "data"])
+@pytest.mark.parametrize("name", ["", *NAMES, "data", "jobs"])
 def test_help_is_as_wide_as_the_terminal(name, columns, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(columns))
     assert main([*name.split(), "--help"]) == 0

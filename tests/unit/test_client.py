@@ -111,7 +111,7 @@ def test_a_file_is_sent_as_a_form(tmp_path):
     ((headers, body),) = server.sent("POST /v1/inputs")
     boundary = headers["Content-Type"].partition("boundary=")[2]
     head, _, rest = body.partition(b"\r\n\r\n")
-    assert b'name="file"' in head and b"%EB%B6%89%EC%9D%80%20%22%EA%B3%B5%22.png" in head
+    assert 'name="file"; filename="붉은 %22공%22.png"' in head.decode()
     assert rest == b"\x89PNG" * 100_000 + f"\r\n--{boundary}--\r\n".encode()
 
 

@@ -14,7 +14,7 @@ from types import FrameType
 
 from wan22.cli import terminal
 from wan22.cli.terminal import CANCELLED
-from wan22.errors import Cancelled, DecodeError, Wan22Error, out_of_memory
+from wan22.errors import Cancelled, DecodeError, JobError, Wan22Error, out_of_memory
 
 _NO_WAY_OUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
 _NO_PLACE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS)
@@ -94,7 +94,7 @@ def _explain(error: Exception, arguments: list[str]) -> tuple[str, int]:
     if isinstance(error, (ImportError, SystemError)) and _was_interrupted(error):
         return "cancelled", CANCELLED
     if isinstance(error, Wan22Error):
-        return " ".join(str(error).split()), 1 if isinstance(error, DecodeError) else 2
+        return " ".join(str(error).split()), 1 if isinstance(error, (DecodeError, JobError)) else 2
     if isinstance(error, _usage_error()):
         return _usage(error), 2
     text = " ".join(f"{type(error).__name__}: {error}".split())

@@ -16,6 +16,7 @@ from wan22.cli.eval import eval
 from wan22.cli.generate import decode, generate
 from wan22.cli.help import GroupedCommand, GroupedCommands
 from wan22.cli.image import image
+from wan22.cli.jobs import jobs
 from wan22.cli.measure import measure
 from wan22.cli.models import download, models
 from wan22.cli.plan import plan
@@ -46,6 +47,7 @@ for panel, commands in COMMANDS.items():
     for command in commands:
         app.command(cls=GroupedCommand, rich_help_panel=panel, context_settings=HELP)(command)
 app.add_typer(data, name="data", rich_help_panel="Train", context_settings=HELP)
+app.add_typer(jobs, name="jobs", rich_help_panel="Serve", context_settings=HELP)
 
 
 def _version(wanted: bool) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from wan22.client import URL
 from wan22.fields import CHOICES
 
 Completer = Callable[[str], list[str]]
@@ -50,6 +51,7 @@ _OPEN: dict[str, Callable[[], Iterable[str]]] = {
     "cache": lambda: ("first-block", "teacache", "magcache"),
     "extender": lambda: ("rules",),
     "speaker": lambda: ("espeak",),
+    "server": lambda: (URL,),
 }
 """What an option that takes other names, too, is completed with."""
 

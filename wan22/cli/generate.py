@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from wan22.cli import options as o
-from wan22.cli import report
+from wan22.cli import remote, report
 from wan22.fields import DECODE, VIDEO
 from wan22.production.options import as_work, machine, marking
 from wan22.production.publish import LATENTS_SUFFIX, Target, place_of, publish, read_latents
@@ -26,6 +26,9 @@ def generate(given: o.Given) -> None:
     Prints the path of the file; progress goes to stderr. What is left out is the model's own default: see
     `wan22 models NAME`.
     """
+    if remote.is_remote(given):
+        remote.make(given, "video")
+        return
     work = as_work(given)
     with report.choose(given["json"]) as show:
         make(work, show)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wan22.cli import options as o
-from wan22.cli import report
+from wan22.cli import remote, report
 from wan22.fields import IMAGE
 from wan22.production.options import as_work
 from wan22.production.work import make
@@ -15,6 +15,9 @@ def image(given: o.Given) -> None:
 
     Prints the path of the file.
     """
+    if remote.is_remote(given):
+        remote.make(given, "image")
+        return
     work = as_work(given)
     with report.choose(given["json"]) as show:
         make(work, show)

@@ -129,6 +129,7 @@ _EXAMPLES = {
     "cache": "data.toml",
     "check": "data.toml",
 }
+"""What completes a command, by its name."""
 
 
 def missing(error: Any, context: Any) -> str:
@@ -139,6 +140,7 @@ def missing(error: Any, context: Any) -> str:
         name = f"{parameter.opts[0]} {name}"
     what = parameter.help.split(". ")[0].rstrip(".")
     command = context.command_path
-    example = _EXAMPLES.get(str(context.command.name))
+    group = context.parent.command.name if context.parent is not None else None
+    example = _EXAMPLES.get(str(context.command.name)) if group != "jobs" else None
     shown = f"Such as: {command} {example}" if example else f"See: {command} --help"
     return f"{command} needs {name} ({what}). {shown}"

@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from wan22.types import Event, Progress
 
 PHASES = {
+    "upload": "sending",
+    "queue": "waiting for its turn",
     "text": "reading the prompt",
     "condition": "preparing",
     "load": "loading weights",
     "denoise": "denoising",
     "decode": "decoding",
     "finish": "finishing",
+    "download": "fetching",
 }
 
 

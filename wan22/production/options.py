@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from dataclasses import fields as dataclass_fields
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from wan22 import fields
@@ -78,6 +79,34 @@ def from_json(command: str, request: Mapping[str, Any], file: Callable[[str], st
         if value is not None:
             values[name] = _value(rows[name], value, file)
     return Given(command, values)
+
+
+def to_json(given: Given, file: Callable[[str], str]) -> dict[str, Any]:
+    """What was asked as `from_json` reads it; `file` gives the id of a file. What is the default is left out.
+
+    Raises OptionError for what is against its rule.
+    """
+    rows = [row for row in fields.of_command(given.command) if "http" in row.where and typed(given, row)]
+    return {row.name: _json(row, given[row.name], file) for row in rows}
+
+
+def typed(given: Given, row: Field) -> bool:
+    """Whether a field was given, and says something else than nothing would."""
+    value = given[row.name]
+    return value not in (None, ()) and (value != row.default or (bool(row.of) and row.kind != "flag"))
+
+
+def _json(row: Field, value: Any, file: Callable[[str], str]) -> Any:
+    """The value of a field as JSON."""
+    if row.kind == "file":
+        return file(value)
+    if row.kind == "lora":
+        return [_lora_text(lora) for lora in value]
+    if row.kind == "terms":
+        return [value]
+    if row.kind in ("integer", "number"):
+        fields.check(row.name, value, called=called(row.name))
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _value(row: Field, value: Any, file: Callable[[str], str]) -> Any:
@@ -186,3 +215,10 @@ def parse_lora(text: str) -> LoRAOption:
         raise OptionError(f"{called('lora')} is empty; give FILE, FILE:0.8 or FILE:0.8@high")
     asked = match["path"], float(match["strength"] or 1.0), match["expert"]
     return (*asked, tuple(match["skip"][1:].split("~"))) if match["skip"] else asked
+
+
+def _lora_text(lora: LoRAOption) -> str:
+    """What `parse_lora` reads as this LoRA."""
+    path, strength, expert, *skip = lora
+    left_out = "".join(f"~{part}" for parts in skip for part in parts)
+    return f"{path}:{Decimal(repr(strength)):f}" + (f"@{expert}" if expert else "") + left_out

@@ -150,7 +150,7 @@ def make(work: Work, events: EventSink, journal: Path | None = None, *, load: Lo
         raise OptionError(
             f"{called('strength')} says how far a clip is changed; give the clip with {called('video')}"
         )
-    target = _target(work)
+    target = target_of(work)
     check_place(target, (1, 1), 1)
     target.check_marks(events)
     if work.calibrate is not None:
@@ -172,7 +172,7 @@ def make(work: Work, events: EventSink, journal: Path | None = None, *, load: Lo
     generate = journaled(engine, journal, events.note)
     with calibrating(engine, work.calibrate, events):
         for turn in range(work.count):
-            place = _turn(target, turn) if work.count > 1 else target
+            place = turn_of(target, turn) if work.count > 1 else target
             check_place(place, canvas.out, canvas.frames * (work.count - turn))
             now = replace(request, seed=request.seed + turn)
             if work.takes.number is not None:
@@ -236,7 +236,7 @@ def _request(work: Work, track: AudioTrack | None) -> Request:
     return Request(**work.given, **media)
 
 
-def _target(work: Work) -> Target:
+def target_of(work: Work) -> Target:
     """Where the result goes: as typed, beside the video that is made again, or under out/."""
     from wan22.media.output_paths import place, same_file
 
@@ -261,7 +261,7 @@ def _target(work: Work) -> Target:
     )
 
 
-def _turn(target: Target, turn: int) -> Target:
+def turn_of(target: Target, turn: int) -> Target:
     """Where one of several videos goes: a name that nobody typed replaces nothing."""
     one = target.tagged(str(turn + 1))
     return one if one.existing == "refuse" else one.free()
