@@ -41,6 +41,8 @@ FROZEN = {
     "curate": "folder --cut --json --keep-duplicates --max-brightness --max-cuts --max-motion --max-text "
     "--min-brightness --min-motion --min-sharpness --output -o",
     "caption": "folder --frames --hint --json --language --model --overwrite --server --timeout",
+    "serve": "--allow-host --allow-origin --allow-url-inputs --data --devices --host --json --max-upload --models "
+    "--new-token --port --token-file --verbose",
     "show": "file --json",
     "measure": "file --against --fps --json --output -o",
     "drift": "file --fps --json --output --plot -o",

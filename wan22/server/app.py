@@ -23,7 +23,7 @@ from wan22.server.asked import COMMANDS, ONLY, Checker
 from wan22.server.feed import Feed
 from wan22.server.guard import Guard
 from wan22.server.metrics import Metrics
-from wan22.server.state import App
+from wan22.server.state import App, WorkerLike
 from wan22.version import __version__
 
 if TYPE_CHECKING:
@@ -84,12 +84,14 @@ class Ready(BaseModel):
 
 
 class Worker(BaseModel):
-    """A worker: its name, its device, whether it is there, and how often it was started again."""
+    """A worker. `message` says why it fails; `job` is what it makes."""
 
     name: str
     device: str
-    up: bool
-    restarts: int = 0
+    state: Literal["starting", "idle", "running", "failing", "stopped"]
+    job: str | None
+    restarts: int
+    message: str
 
 
 class Model(BaseModel):
@@ -141,7 +143,7 @@ async def healthz() -> Health:
 @health.get("/readyz", summary="Can it work?")
 def readyz(app: App) -> Ready:
     """A worker can take a job; 503 until the first one can."""
-    if app.supervisor is None or not app.supervisor.ready():
+    if app.supervisor is None or not app.supervisor.ready:
         raise problems.Refusal(503, "not_ready", "no worker can take a job yet")
     return Ready()
 
@@ -167,11 +169,15 @@ def capabilities(app: App) -> Capabilities:
             upload_bytes=settings.max_upload, body_bytes=settings.max_body, children=native.MAX_CHILDREN,
             queued=settings.max_queued, page=native.MAX_PAGE,
         ),
-        workers=[] if app.supervisor is None else [Worker(**each) for each in app.supervisor.status()],
+        workers=[] if app.supervisor is None else [_worker(each) for each in app.supervisor.status()],
         url_inputs=settings.allow_url_inputs,
         free_bytes=shutil.disk_usage(app.folder.path).free,
         versions=Versions(wan22=__version__, api=1, python=platform.python_version()),
     )  # fmt: skip
+
+
+def _worker(worker: WorkerLike) -> Worker:
+    return Worker.model_validate({name: getattr(worker, name) for name in Worker.model_fields})
 
 
 def _model(name: str) -> Model:

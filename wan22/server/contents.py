@@ -32,7 +32,7 @@ def content(
 ) -> Response:
     """The file `path`, whole or in the ranges that are asked for; 304 if the client has it. 404 if it is not there.
 
-    type: the media type, from our row; by the ending if it is None. sha256: of the content, for the ETag.
+    type: the media type, from our row; if it is none that we make, by the ending. sha256: of the content, for the ETag.
     """
     try:
         status = path.lstat()
@@ -40,7 +40,7 @@ def content(
         raise Refusal(404, "not_found", "there is no such file") from None
     if not stat.S_ISREG(status.st_mode):
         raise Refusal(404, "not_found", "there is no such file")
-    kind = type or TYPES.get(path.suffix, "application/octet-stream")
+    kind = type if type in TYPES.values() else TYPES.get(path.suffix, "application/octet-stream")
     tag = f'"{sha256}"' if sha256 else f'"{status.st_mtime_ns:x}-{status.st_size:x}"'
     headers = {"ETag": tag, "Cache-Control": cache, "Accept-Ranges": "bytes"}
     known = [each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")]

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from wan22.jobs.job import Event
 
+UP = ("idle", "running")
+"""The states of a worker that can take jobs."""
 _SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200)
 _MOST_JOBS = 1000  # whose last step is remembered
 
@@ -121,7 +123,12 @@ class _Looked(Collector):
         workers = GaugeMetricFamily(
             "wan22_worker_up", "Whether a worker is there.", labels=["worker", "device"]
         )
+        restarts = CounterMetricFamily(
+            "wan22_worker_restarts", "How often a worker was started again.", labels=["worker", "device"]
+        )
         for each in [] if self._state.supervisor is None else self._state.supervisor.status():
-            workers.add_metric([each["name"], each["device"]], float(each["up"]))
+            workers.add_metric([each.name, each.device], float(each.state in UP))
+            restarts.add_metric([each.name, each.device], each.restarts)
         yield workers
+        yield restarts
         yield GaugeMetricFamily("wan22_streams", "Open streams of events.", value=len(self._state.feed))

@@ -6,7 +6,6 @@ Functions that ask the store are plain ones: they run in a thread of the pool, a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
@@ -267,22 +266,10 @@ def purge_job(id: Id, app: App) -> Purged:
     return Purged(purged=gone)
 
 
-def _found(app: AppState, id: str, name: str) -> FilePath:
-    """A file that the row of the job names; nothing else in its folder is ever sent."""
-    result = app.store.job(id).result or {}
-    if name not in names_of(result):
-        raise Refusal(404, "not_found", f"job {id} has no file of this name")
-    return app.folder.job(id) / name
-
-
-def names_of(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The files of a result by their names, with what the row says of each."""
-    said = [
-        each if isinstance(each, dict) else {"name": each}
-        for part in ("files", "stills")
-        for each in result.get(part, ())
-    ]
-    return {str(each["name"]): each for each in said}
+def files_of(result: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
+    """What the result of a job says of its files, by their names: type, bytes, sha256."""
+    said = result or {}
+    return {str(each["name"]): each for part in ("files", "stills") for each in said.get(part, ())}
 
 
 _BYTES = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
@@ -298,8 +285,10 @@ _CONTENT: dict[int | str, dict[str, Any]] = {
 @router.get("/jobs/{id}/files/{name}", response_class=Response, responses=_CONTENT, summary="A file of a job")
 def job_file(id: Id, name: FileName, request: Request, app: App) -> Response:
     """A file that the job made, by a name that its result says. Ranges and ETag work."""
-    path = _found(app, id, name)
-    return content(request, path, sha256=names_of(app.store.job(id).result or {})[name].get("sha256"))
+    row = files_of(app.store.job(id).result).get(name)
+    if row is None:  # nothing else in the folder is ever sent
+        raise Refusal(404, "not_found", f"job {id} has no file of this name")
+    return content(request, app.folder.job(id) / name, type=row.get("type"), sha256=row.get("sha256"))
 
 
 @router.head("/jobs/{id}/preview", include_in_schema=False)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-DEFAULT_PORT = 8022
+from wan22.client import PORT
+
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 MIB = 1 << 20
 
@@ -14,17 +15,19 @@ class Settings:
     """How one server is run.
 
     host, port: where it listens; port 0 takes a free one. devices: a worker each; "auto" is the fastest here.
-    models: those that a request may name; the first is the default. token: what every client must say, or None (only
-    on loopback). allow_hosts, allow_origins: more names that it is called by, and pages that may call it.
-    max_upload, max_body: bytes of a request with files, and of another. max_queued: jobs that wait at once.
-    rate, burst: requests a second of one client in the long run, and at once. drain_seconds: how long the end may take.
-    max_streams: open event streams. stream_buffer: events that wait for one slow stream before it is closed.
+    models: those that a request may name; the first is the default. runner: MODULE:FUNCTION that makes the jobs; None
+    for wan22's own. token: what every client must say, or None (only on loopback). allow_hosts, allow_origins: more
+    names that it is called by, and pages that may call it. max_upload, max_body: bytes of a request with files, and of
+    another. max_queued: jobs that wait at once. rate, burst: requests a second of one client in the long run, and at
+    once. drain_seconds: how long the end may take. max_streams: open event streams. stream_buffer: events that wait
+    for one slow stream before it is closed.
     """
 
     host: str = "127.0.0.1"
-    port: int = DEFAULT_PORT
+    port: int = PORT
     devices: tuple[str, ...] = ("auto",)
     models: tuple[str, ...] = ("nano", "nano-s2v")
+    runner: str | None = None
     token: str | None = None
     allow_hosts: tuple[str, ...] = ()
     allow_origins: tuple[str, ...] = ()

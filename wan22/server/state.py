@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Protocol
+from collections.abc import Sequence
+from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 
@@ -14,15 +15,33 @@ from wan22.server.metrics import Metrics
 from wan22.server.settings import Settings
 
 
+class WorkerLike(Protocol):
+    """A worker as it is now: "starting", "idle", "running", "failing" or "stopped"; `message` says why it fails."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def job(self) -> str | None: ...
+    @property
+    def restarts(self) -> int: ...
+    @property
+    def message(self) -> str: ...
+
+
 class Workers(Protocol):
     """What the server asks of those who make the jobs; jobs/supervisor.py is it."""
 
+    @property
     def ready(self) -> bool:
         """Whether a worker can take a job."""
         ...
 
-    def status(self) -> list[dict[str, Any]]:
-        """Of each worker: name, device, up, restarts."""
+    def status(self) -> Sequence[WorkerLike]:
+        """Every worker."""
         ...
 
 

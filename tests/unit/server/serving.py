@@ -1,5 +1,6 @@
 """An application of the server over a folder of its own, for tests in this process; and a worker that is a thread."""
 
+import hashlib
 import json
 import threading
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from dataclasses import replace
 from fastapi.testclient import TestClient
 
 from wan22.jobs.folder import Folder
+from wan22.jobs.supervisor import WorkerStatus
 from wan22.server.app import create_app
 from wan22.server.settings import Settings
 
@@ -17,14 +19,11 @@ SETTINGS = Settings()
 class Ready:
     """Workers that are there and do nothing."""
 
-    def __init__(self, up=True):
-        self.up = up
-
-    def ready(self):
-        return self.up
+    def __init__(self, ready=True):
+        self.ready = ready
 
     def status(self):
-        return [{"name": "cpu0", "device": "cpu", "up": self.up, "restarts": 0}]
+        return [WorkerStatus("cpu0", "cpu", "idle" if self.ready else "starting")]
 
 
 @contextmanager
@@ -51,7 +50,11 @@ def make(store, folder, steps=3, result=None, wait=None):
     place.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         (place / name).write_bytes(content)
-    store.complete(claim, {"files": list(files)})
+    rows = [
+        {"name": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        for name, content in files.items()
+    ]
+    store.complete(claim, {"files": rows})
     return claim.job.id
 
 

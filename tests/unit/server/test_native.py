@@ -279,11 +279,11 @@ def test_events_of_what_is_not_there(client):
 
 
 def test_ready_when_a_worker_is(tmp_path):
-    workers = Ready(up=False)
+    workers = Ready(ready=False)
     with serving(tmp_path, workers) as client:
         waits = client.get("/readyz")
         assert waits.status_code == 503 and int(waits.headers["retry-after"]) > 0
-        workers.up = True
+        workers.ready = True
         assert (
             client.get("/readyz").json() == {"status": "ready"} and client.get("/healthz").status_code == 200
         )
@@ -297,7 +297,8 @@ def test_capabilities_say_what_a_request_may_have(client):
     assert properties["image"]["pattern"].startswith("^in_") and properties["extend"]["enum"] == ["rules"]
     assert not {"device", "dit", "output", "memory", "calibrate"} & set(properties)
     assert "frames" not in said["fields"]["image"]["properties"]
-    assert said["workers"] == [{"name": "cpu0", "device": "cpu", "up": True, "restarts": 0}]
+    (worker,) = said["workers"]
+    assert (worker["name"], worker["device"], worker["state"]) == ("cpu0", "cpu", "idle")
 
 
 def test_figures_for_prometheus(client):

@@ -1,0 +1,111 @@
+"""`wan22 serve`: a server of jobs, for this machine or for others."""
+
+from __future__ import annotations
+
+import json as json_text
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wan22.cli import options as o
+from wan22.errors import OptionError
+
+_MB = 1_000_000
+
+
+def serve(
+    port: Annotated[int, typer.Option(metavar="P", help="The port to listen on; 0 takes a free one.")] = 8722,
+    host: Annotated[
+        str,
+        typer.Option(metavar="H", help="The address to listen on. Any but this machine's own needs a token."),
+    ] = "127.0.0.1",
+    data: Annotated[
+        Path,
+        typer.Option(
+            metavar="FOLDER", help="Where jobs, uploads and results are kept; made if it is not there."
+        ),
+    ] = Path("wan22-data"),
+    devices: Annotated[
+        str,
+        typer.Option(
+            metavar="D,D,...", help="A worker on each: auto (the fastest here), cpu, cuda:0,cuda:1."
+        ),
+    ] = "auto",
+    models: Annotated[
+        str,
+        typer.Option(metavar="NAME,...", help="The models that requests may name; the first is the default."),
+    ] = "nano,nano-s2v",
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The token that every client must say.",
+            show_default="FOLDER/token, if it is there",
+        ),
+    ] = None,
+    new_token: Annotated[
+        bool, typer.Option("--new-token", help="Make FOLDER/token, if it is not there.")
+    ] = False,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Another name that the server is called by, as behind a proxy."),
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="A web page's origin that may call it, such as https://a.example."),
+    ] = None,
+    allow_url_inputs: Annotated[
+        bool, typer.Option("--allow-url-inputs", help="Let requests name images and videos on the web.")
+    ] = False,
+    max_upload: Annotated[
+        int, typer.Option(metavar="MB", min=1, help="The most that one request may send.")
+    ] = 512,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log every request.")] = False,
+    json: o.Json = False,
+) -> None:
+    """Serve jobs over HTTP: an own API, and one as OpenAI's for videos. See docs/server.md.
+
+    Ends with Ctrl-C or SIGTERM: what was computed is kept, and goes on at the next start.
+    """
+    from wan22.server.serve import serve as serve_folder
+    from wan22.server.serve import split, with_token
+    from wan22.server.settings import Settings
+
+    logging.basicConfig(
+        format="%(asctime)s %(name)s %(message)s", level=logging.INFO if verbose else logging.WARNING
+    )
+    settings = Settings(
+        host=host,
+        port=port,
+        devices=split([devices]),
+        models=_known(split([models])),
+        allow_hosts=split(allow_host or ()),
+        allow_origins=split(allow_origin or ()),
+        allow_url_inputs=allow_url_inputs,
+        max_upload=max_upload * _MB,
+    )
+    if not 0 <= port <= 65535:
+        raise OptionError(f"--port must be from 0 to 65535, not {port}")
+    settings = with_token(data, settings, file=token_file, new=new_token)
+
+    def announce(url: str, token: Path | None) -> None:
+        where = token_file or token
+        if json:
+            said = {"event": "serving", "url": url, "data": str(data), "token": str(where) if where else None}
+            typer.echo(json_text.dumps(said))
+        else:
+            typer.echo(f"serving {data} at {url}" + (f"; the token is in {where}" if where else ""))
+
+    serve_folder(data, settings, announce)
+
+
+def _known(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The models by their names in the catalogue. Raises OptionError for one that is not there."""
+    from wan22.catalog import ALIASES, rows
+    from wan22.errors import choose
+
+    if not names:
+        raise OptionError("--models names one model or more, such as nano")
+    return tuple(choose("model", ALIASES.get(name, name), tuple(rows())) for name in names)
