@@ -37,6 +37,8 @@ OPEN = ("/healthz", "/readyz")
 WITH_FILES = (OPENAI, "/v1/inputs")
 """What takes uploads: bodies up to the larger limit, and forms."""
 
+_VERSIONS = ("1.0", "1.1")
+_MOST_HEADERS, _HEADER_BYTES = 100, 32 << 10
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::(\d{1,5}))?")
 _PATH = re.compile(rb"/|(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}){1,8}")  # no escape, no `..`, no hidden name
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{43,512}")  # 256 bits in base64 are 43 characters
@@ -142,6 +144,10 @@ class Guard:
     def check(self, scope: Scope) -> int:
         """The most bytes that the body may have. Raises Refusal."""
         headers = Headers(scope=scope)
+        if scope["http_version"] not in _VERSIONS:
+            raise Refusal(400, "bad_version", "the server speaks HTTP/1.1")
+        if len(scope["headers"]) > _MOST_HEADERS or _length(scope) > _HEADER_BYTES:
+            raise Refusal(431, "headers_too_large", f"path and headers may have {_HEADER_BYTES} bytes")
         host = self._host(headers.getlist("host"))
         if getattr(self.state, "draining", False):
             raise Refusal(
@@ -228,6 +234,12 @@ class Guard:
             return message
 
         return counted
+
+
+def _length(scope: Scope) -> int:
+    """Bytes of path, query and headers."""
+    named = sum(len(name) + len(value) for name, value in scope["headers"])
+    return named + len(_spelled(scope)) + len(scope["query_string"])
 
 
 def _too_large(limit: int) -> Refusal:

@@ -36,6 +36,7 @@ _CODES: dict[int, tuple[str, str]] = {  # the code of an error that has none of 
     415: ("unsupported_media_type", "invalid_request_error"),
     416: ("range_not_satisfiable", "invalid_request_error"),
     422: ("invalid_request", "invalid_request_error"),
+    431: ("headers_too_large", "invalid_request_error"),
     429: ("too_many_requests", "rate_limit_error"),
     500: ("internal_error", "server_error"),
     503: ("unavailable", "server_error"),
@@ -161,7 +162,7 @@ _ENVELOPE = {
         }
     },
 }
-_ALWAYS = (400, 401, 403, 413, 415, 422, 429, 500, 503)
+_ALWAYS = (400, 401, 403, 413, 415, 422, 429, 431, 500, 503)
 _HEADERS = {429: "Retry-After", 503: "Retry-After", 401: "WWW-Authenticate"}
 
 

@@ -113,19 +113,21 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def server_config(app: FastAPI) -> uvicorn.Config:
+    """How uvicorn serves the application."""
+    return uvicorn.Config(
+        app, lifespan="on", ws="none", log_config=None, access_log=False, server_header=False, proxy_headers=False,
+        timeout_graceful_shutdown=_ANSWERS_SECONDS, h11_max_incomplete_event_size=_HEADER_BYTES,
+    )  # fmt: skip
+
+
 class _Server(uvicorn.Server):
     """uvicorn with an end of our own: it has none for streams that stay open."""
 
     def __init__(
         self, app: FastAPI, supervisor: Supervisor, settings: Settings, ready: Callable[[], None]
     ) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app, lifespan="on", ws="none", log_config=None, access_log=False, server_header=False,
-                proxy_headers=False, timeout_graceful_shutdown=_ANSWERS_SECONDS,
-                h11_max_incomplete_event_size=_HEADER_BYTES,
-            )
-        )  # fmt: skip
+        super().__init__(server_config(app))
         self._state, self._supervisor, self._seconds, self._ready = (
             app.state,
             supervisor,

@@ -3,14 +3,16 @@
 import hashlib
 import json
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
+import uvicorn
 from fastapi.testclient import TestClient
 
 from wan22.jobs.folder import Folder
 from wan22.jobs.supervisor import WorkerStatus
 from wan22.server.app import create_app
+from wan22.server.serve import listen, server_config
 from wan22.server.settings import Settings
 
 SETTINGS = Settings()
@@ -32,6 +34,23 @@ def serving(path, supervisor=None, **settings):
     app = create_app(Folder(path), replace(SETTINGS, **settings), supervisor or Ready())
     with TestClient(app, base_url="http://localhost:8022", raise_server_exceptions=False) as client:
         yield client
+
+
+@contextmanager
+def listening(path, supervisor=None, **settings):
+    """A new application behind a port of this machine, in a thread: the port, and the application."""
+    app = create_app(Folder(path), replace(SETTINGS, **settings), supervisor or Ready())
+    listener = listen("127.0.0.1", 0)
+    server = uvicorn.Server(server_config(app))
+    server.capture_signals = nullcontext
+    thread = in_thread(server.run, [listener])
+    try:
+        yield listener.getsockname()[1], app
+    finally:
+        app.state.feed.end()
+        server.should_exit = True
+        thread.join(60)
+        assert not thread.is_alive()
 
 
 def make(store, folder, steps=3, result=None, wait=None):
