@@ -76,12 +76,17 @@ def write_preview(frames: Tensor, path: Path, milliseconds: int) -> None:
         )  # fmt: skip
 
 
+def kept_colours(engine: Engine, folder: Path) -> Path:
+    """The file that keeps the map of an engine's VAE."""
+    return folder / f"{engine.weights['vae'].rpartition(':')[2]}.safetensors"
+
+
 def colours_of(engine: Engine, folder: Path) -> Tensor:
     """The map of an engine's VAE (c + 1, 3), the last row being the bias: kept in `folder`, or fitted now."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file, save_file
 
-    path = folder / f"{engine.weights['vae']}.safetensors"
+    path = kept_colours(engine, folder)
     channels = engine.variant.vae.z
     try:
         kept = load_file(path)["colours"]

@@ -35,6 +35,8 @@ _COMMANDS = {"video": VIDEO, "image": IMAGE, "extend": VIDEO}
 _DEFAULT = "nano"
 """The model of a request that names none."""
 
+_STILLS = (".png", ".jpg", ".webp")
+
 mimetypes.add_type("image/webp", ".webp")
 
 
@@ -151,10 +153,13 @@ class _Shown:
 
     def begin(self, engine: Engine) -> None:
         """The engine is there, and its weights are not yet: the VAE's map to colours is read, or fitted."""
-        from wan22.jobs.preview import FILE, Preview, colours_of
+        from wan22.jobs.preview import FILE, Preview, colours_of, kept_colours
 
+        folder = self._folder.path / "previews"
+        if not kept_colours(engine, folder).exists():
+            self._task.say({"type": "phase", "name": "load", "detail": "learning the colours of previews"})
         try:
-            colours = colours_of(engine, self._folder.path / "previews")
+            colours = colours_of(engine, folder)
         except (Wan22Error, RuntimeError) as error:
             self._task.say({"type": "note", "text": f"there are no previews: {error}"})
             return
@@ -211,7 +216,7 @@ def _files(path: Path, work: Work) -> list[Path]:
 def _described(path: Path) -> dict[str, Any]:
     from wan22.media.video import probe
 
-    info = probe(path)
+    info, still = probe(path), path.suffix in _STILLS
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
@@ -222,8 +227,8 @@ def _described(path: Path) -> dict[str, Any]:
         "width": info.width,
         "height": info.height,
         "frames": info.frames,
-        "fps": info.fps,
-        "seconds": info.seconds,
+        "fps": None if still else info.fps,
+        "seconds": None if still else info.seconds,
     }
 
 

@@ -10,6 +10,7 @@ of its state, at least one a second, and the end of standard input ends it as SI
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from typing import Any
 from wan22.atomic import put, swept, write_text
 from wan22.errors import Cancelled, OutputError, Wan22Error
 from wan22.jobs.codes import explain, was_interrupted
-from wan22.jobs.folder import Folder
+from wan22.jobs.folder import RESULT, Folder
 from wan22.jobs.job import Claim, StoreError
 from wan22.jobs.place import WorkerLock
 from wan22.jobs.store import Store
@@ -105,6 +107,7 @@ class Worker:
                 try:
                     with self.interrupts.open():
                         _prepare(place, work)
+                        self._folder.describe(claim.job)
                         result = self._runner.run(task)
                         with self.interrupts.held():
                             self._publish(task, result)
@@ -129,12 +132,13 @@ class Worker:
         return record
 
     def _publish(self, task: Task, result: dict[str, Any]) -> None:
-        """Give the files their names in the job's folder, unless another worker has it by now."""
+        """Give the files their names in the job's folder, with what is said of them, unless another worker has it."""
         task.check()
         place = self._folder.job(task.job.id)
         try:
             for name in (*(file["name"] for file in result["files"]), *result.get("stills", ())):
                 put(task.work / name, place / name)
+            write_text(place / RESULT, json.dumps(result))
         except OSError as error:
             raise OutputError(f"{place} cannot be written: {error.strerror}") from error
 
@@ -144,6 +148,7 @@ class Worker:
             self._runner.drop()
         asked = job.task.asked
         self._end(job, lambda: self._store.release(job.claim, signal=None if asked == "shutdown" else asked))
+        _remove_empty(job.task.work)
 
     def _failed(self, job: Watched, error: Exception) -> None:
         code, message = explain(error)
@@ -157,6 +162,7 @@ class Worker:
             self._runner.drop()
         _say(f"job {job.claim.job.id} failed: {code}: {message}")
         self._end(job, lambda: self._store.fail(job.claim, code, message))
+        _remove_empty(job.task.work)
 
     def _keep(self, job: Watched, error: Exception) -> None:
         """Put the traceback where a person finds it."""
@@ -194,6 +200,11 @@ def _prepare(place: Path, work: Path) -> None:
             work.mkdir()
     except OSError as error:
         raise OutputError(f"{place} cannot be written: {error.strerror}") from error
+
+
+def _remove_empty(work: Path) -> None:
+    with suppress(OSError):
+        work.rmdir()
 
 
 def _clear(place: Path) -> None:

@@ -43,7 +43,8 @@ def test_jobs_are_made_stopped_and_explained_by_one_process(folder, store):
         made = store.job(good.id)
         assert made.result["files"][0]["name"] == "video.mp4"
         assert (folder.job(good.id) / "video.mp4").read_text() == undisturbed(good.request)
-        until(lambda: names(folder.job(good.id)) == ["steps.log", "video.mp4"])  # the rest goes
+        kept = ["job.json", "result.json", "steps.log", "video.mp4"]
+        until(lambda: names(folder.job(good.id)) == kept)  # the rest goes
         says = [event.data["type"] for event in store.events(job=good.id)]
         assert says.count("progress") == 3 and says[-1] == "state"
 
