@@ -119,10 +119,11 @@ class Folder:
 
     def open_store(self, *, check: bool = True) -> Store:
         """Open the folder's store, or make it in a new folder. Raises StoreError, also where a store is missing."""
-        if not self.database.exists() and any((self.path / "jobs").iterdir()):
+        there = self.database.exists() and self.database.stat().st_size
+        if not there and any((self.path / "jobs").iterdir()):
             raise StoreError(
-                f"{self.database} is missing, and there are folders of jobs. Put a backup in its place, or run "
-                f"`python -m wan22.jobs.rebuild {self.path}`, which makes it from the folders.",
+                f"{self.database} is missing or empty, and there are folders of jobs. Put a backup in its "
+                f"place, or run `python -m wan22.jobs.rebuild {self.path}`, which makes it from the folders.",
                 code="missing",
             )
         return Store(self.database, check=check)
