@@ -89,13 +89,13 @@ class Denoiser:
             return
         if not self.placement.is_here(name):
             yield Phase("load", f"the {name}-noise expert" if name != "dit" else "the transformer")
-        self._leave()  # the old one goes before the new one comes
-        self.fallback.run(name, partial(self._enter, name, level), self._leave)
+        self.leave()  # the old one goes before the new one comes
+        self.fallback.run(name, partial(self._enter, name, level), self.leave)
 
     def turn(self, level: Level) -> None:
         """The expert of a level is in charge, but its work was done before: nothing is brought in."""
         if (name := self.job.expert(level)) != self.name:
-            self._leave()
+            self.leave()
             self.name = name
 
     def restore(self, calls: Sequence[Call]) -> None:
@@ -106,7 +106,7 @@ class Denoiser:
         if not isinstance(self.cache, StepCache) or first.expert != self.name:
             return
         with torch.inference_mode():
-            self.fallback.run(self.name, partial(self._denoise, first.x, first.level), self._leave)
+            self.fallback.run(self.name, partial(self._denoise, first.x, first.level), self.leave)
         for call in skipped:
             self.cache.skip(call.level)
 
@@ -123,7 +123,8 @@ class Denoiser:
         with torch.inference_mode():
             self._read(level)
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Let go of the network at work, so that another one can have its place."""
         self.network, self.branches, self.cache, self.name = None, {}, None, ""
 
     def said(self) -> Events:
@@ -212,7 +213,7 @@ class Denoiser:
                 self._enter(name, level)
             return self._denoise(x, level)
 
-        return self.fallback.run(name, call, self._leave)
+        return self.fallback.run(name, call, self.leave)
 
     def _denoise(self, x: Tensor, level: Level) -> Tensor:
         levels = self._levels(level)

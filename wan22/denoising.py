@@ -128,4 +128,5 @@ def walk(
         x = step.x if reply is None or reply.x is None else like(reply.x, step.x)
         if reply is not None and reply.stop:
             break
+    experts.leave()  # what decodes comes to the device next, while the caller still holds the calls
     return x
