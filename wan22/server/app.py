@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from wan22 import fields
 from wan22.catalog import rows
 from wan22.jobs.operator import read_operator
-from wan22.server import native, problems
+from wan22.server import native, openai_videos, problems, uploads
 from wan22.server.asked import COMMANDS, ONLY, Checker
 from wan22.server.feed import Feed
 from wan22.server.guard import Guard
@@ -54,7 +54,7 @@ def create_app(folder: Folder, settings: Settings, supervisor: Workers | None = 
 
 
 def _routers() -> list[APIRouter]:
-    return [health, native.router]
+    return [health, native.router, openai_videos.router, uploads.router]
 
 
 @asynccontextmanager
