@@ -60,5 +60,8 @@ def _sheet(cells: list[Image.Image]) -> Image.Image:
 
 
 def _save(image: Image.Image, path: Path) -> None:
+    from wan22.media.provenance import Marking, xmp
+
+    marks = {"xmp": xmp()} if Marking.asked().on else {}
     with written(path) as part:
-        image.save(part, "WEBP", quality=_QUALITY, method=2)
+        image.save(part, "WEBP", quality=_QUALITY, method=2, **marks)

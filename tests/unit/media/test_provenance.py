@@ -25,6 +25,7 @@ from PIL import Image
 from unit.fake_engine import engine, everything, run  # noqa: F401 - fixtures
 
 from wan22.errors import OptionError, OutputError
+from wan22.jobs.stills import write_stills
 from wan22.media import certificate, provenance
 from wan22.media.image import read_image, write_image
 from wan22.media.join import join_videos
@@ -282,6 +283,14 @@ def test_audio_comes_before_the_signature(tmp_path):
 
 def test_a_video_of_the_pipeline_is_signed(tmp_path):
     check_signed(Video(frames(), 8, RECIPE).save(tmp_path / "a.mp4"))
+
+
+def test_small_images_of_a_video_are_marked(tmp_path, monkeypatch):
+    source = video(tmp_path / "a.mp4")
+    names = write_stills(source, tmp_path)
+    assert [provenance.read(tmp_path / name).source_type for name in names] == [TYPE] * 2
+    monkeypatch.setenv("WAN22_PROVENANCE", "off")
+    assert not any(provenance.read(tmp_path / name) for name in write_stills(source, tmp_path))
 
 
 # Commands
