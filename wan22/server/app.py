@@ -164,7 +164,7 @@ def capabilities(app: App) -> Capabilities:
     return Capabilities(
         models=[_model(name) for name in app.checker.models],
         loras=list(app.checker.operator.loras),
-        fields={kind: request_schema(kind) for kind in COMMANDS},
+        fields={kind: request_schema(kind, app.checker) for kind in COMMANDS},
         limits=Limits(
             upload_bytes=settings.max_upload, body_bytes=settings.max_body, children=native.MAX_CHILDREN,
             queued=settings.max_queued, page=native.MAX_PAGE,
@@ -194,12 +194,12 @@ def _model(name: str) -> Model:
     )
 
 
-def request_schema(kind: str) -> dict[str, Any]:
-    """The JSON schema of a request of this kind, as a server takes it: files are ids of inputs."""
+def request_schema(kind: str, checker: Checker) -> dict[str, Any]:
+    """The JSON schema of a request of this kind, as this server takes it: files are ids of inputs."""
     takes = {field.name for field in fields.of_command(COMMANDS[kind])}
     schema = fields.json_schema()
     properties = {name: shape for name, shape in schema["properties"].items() if name in takes}
-    for name, values in ONLY.items():
+    for name, values in (ONLY | {"model": checker.models}).items():
         properties[name] = properties[name] | {"enum": list(values)} if name in properties else {}
     for field in fields.FIELDS:
         if field.name in properties and field.kind == "file":
@@ -215,7 +215,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version="1", routes=app.routes, description=_DESCRIPTION)
         components = schema["components"]["schemas"]
-        components["JobRequest"] = request_schema("video")
+        components["JobRequest"] = request_schema("video", app.state.checker)
         components["ChildOf"]["properties"]["request"] = {"$ref": "#/components/schemas/JobRequest"}
         components["NewJob"]["properties"]["request"] = {
             "anyOf": [{"$ref": "#/components/schemas/JobRequest"}, {"type": "null"}]
