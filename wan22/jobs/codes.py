@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from traceback import walk_tb
 
 from wan22.errors import (
     CheckpointError,
@@ -95,3 +96,12 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def was_interrupted(error: BaseException) -> bool:
     """Whether an interrupt is the cause, which libraries may have made another error of."""
     return any(isinstance(link, KeyboardInterrupt) for link in _chain(error))
+
+
+def was_importing(error: BaseException) -> bool:
+    """Whether an interrupt came while a module was imported: libraries in C may be half there for good then."""
+    return any(
+        frame.f_code.co_name == "<module>" or frame.f_code.co_filename.startswith("<frozen importlib")
+        for link in _chain(error)
+        for frame, _ in walk_tb(link.__traceback__)
+    )

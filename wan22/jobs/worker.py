@@ -3,8 +3,9 @@
     python -m wan22.jobs.worker --data DATA --name gpu0 --device cuda:0
 
 SIGTERM ends it: the job at work goes back to the queue with what was computed of it, and the process ends with 0. A
-worker that cannot work says why and ends with 3. With --supervised, standard output has a line of JSON for each change
-of its state, at least one a second, and the end of standard input ends it as SIGTERM does.
+worker that cannot work says why and ends with 3, one that must begin anew with 4. With --supervised, standard output
+has a line of JSON for each change of its state, at least one a second, and the end of standard input ends it as SIGTERM
+does.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Any
 
 from wan22.atomic import put, swept, write_text
 from wan22.errors import Cancelled, OutputError, Wan22Error
-from wan22.jobs.codes import explain, was_interrupted
+from wan22.jobs.codes import explain, was_importing, was_interrupted
 from wan22.jobs.folder import RESULT, Folder
 from wan22.jobs.job import Claim, StoreError
 from wan22.jobs.place import WorkerLock
@@ -36,6 +37,9 @@ from wan22.jobs.watch import Interrupts, Watch, Watched, report_state
 
 CANNOT_WORK = 3
 """The exit code of a worker that cannot work here: no such device, a wrong setting."""
+
+RENEW = 4
+"""The exit code of a worker that was stopped where its process cannot go on; a supervisor starts it again."""
 
 LEASE = 10.0
 _POLL = 0.05  # seconds between two looks for a change
@@ -65,6 +69,7 @@ class Worker:
         self._name, self._lease = settings.name, settings.lease
         self._folder, self._store, self._runner = folder, store, runner
         self.interrupts = Interrupts()
+        self.renew = False  # whether a new process is to go on
         report = report_state if settings.supervised else _nobody
         self.watch = Watch(store, report, threading.get_ident())
 
@@ -116,11 +121,11 @@ class Worker:
                     raise
             self._end(job, lambda: self._store.complete(claim, result))
             _clear(place)
-        except KeyboardInterrupt:
-            self._stopped(job)
+        except KeyboardInterrupt as error:
+            self._stopped(job, error)
         except Exception as error:
             if task.asked is not None and (isinstance(error, Cancelled) or was_interrupted(error)):
-                self._stopped(job)
+                self._stopped(job, error)
             else:
                 self._failed(job, error)
 
@@ -142,10 +147,13 @@ class Worker:
         except OSError as error:
             raise OutputError(f"{place} cannot be written: {error.strerror}") from error
 
-    def _stopped(self, job: Watched) -> None:
+    def _stopped(self, job: Watched, error: BaseException) -> None:
         """The job was asked to stop, and did."""
         if job.interrupted:
             self._runner.drop()
+        if was_importing(error):
+            _say("stopped while a library was imported: a new process goes on")
+            self.renew = self.watch.leaving = True
         asked = job.task.asked
         self._end(job, lambda: self._store.release(job.claim, signal=None if asked == "shutdown" else asked))
         _remove_empty(job.task.work)
@@ -260,7 +268,7 @@ def _run(settings: Settings, folder: Folder, store: Store) -> int:
     if settings.supervised:
         threading.Thread(target=_until_end_of_input, daemon=True).start()
     worker.serve()
-    return 0
+    return RENEW if worker.renew else 0
 
 
 def _cannot(settings: Settings, message: str) -> int:

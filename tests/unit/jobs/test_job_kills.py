@@ -1,4 +1,4 @@
-"""Processes are killed at random, and no job is lost, doubled or wrong; `python -m bench.job_kills` is the long form."""
+"""Processes are killed at random: no job is lost, doubled or wrong. `python -m bench.job_kills` is the long form."""
 
 import pytest
 from unit.jobs.processes import ROOT
