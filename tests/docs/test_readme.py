@@ -20,6 +20,8 @@ ELSEWHERE = {
     "train": "tests/unit/test_subject.py runs the tutorial's",
     "eval": "tests/unit/train/test_evaluate.py runs a recipe",
     "doctor": "tests/unit/test_cli_models.py runs it",
+    "serve": "tests/unit/server/test_serve.py runs it",
+    "jobs": "tests/unit/test_cli_remote.py runs them",
 }
 """Commands of the README that do not run here, and why."""
 SMALL = {

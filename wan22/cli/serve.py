@@ -10,13 +10,14 @@ from typing import Annotated
 import typer
 
 from wan22.cli import options as o
+from wan22.client import PORT
 from wan22.errors import OptionError
 
 _MB = 1_000_000
 
 
 def serve(
-    port: Annotated[int, typer.Option(metavar="P", help="The port to listen on; 0 takes a free one.")] = 8722,
+    port: Annotated[int, typer.Option(metavar="P", help="The port to listen on; 0 takes a free one.")] = PORT,
     host: Annotated[
         str,
         typer.Option(metavar="H", help="The address to listen on. Any but this machine's own needs a token."),
