@@ -12,7 +12,7 @@ from wan22.jobs import line
 from wan22.jobs import transitions as to
 from wan22.jobs.adding import check_priority
 from wan22.jobs.job import ENDED, Job, NotFoundError, Signal, State, StateError, checked
-from wan22.jobs.rows import JOB, job_of
+from wan22.jobs.rows import JOB, job_of, jobs_of
 
 _WORKS: dict[State, str] = {
     "queued": "cancel, pause, move or trash it",
@@ -156,7 +156,7 @@ def _all(c: Connection, what: Job) -> list[Job]:
     found, todo = [what], [what.id]
     while todo:
         rows = c.execute(f"SELECT {JOB} FROM job WHERE parent = ? ORDER BY n", (todo.pop(),)).fetchall()
-        found += [job_of(row) for row in rows]
+        found += jobs_of(rows)
         todo += [row[0] for row in rows]
     return found[::-1]
 

@@ -9,26 +9,36 @@ from typing import Any
 from wan22.errors import RequestError
 from wan22.jobs.job import Event, Input, Job
 
+_PLAIN = (
+    "id", "kind", "state", "created", "priority", "seq", "parent", "started", "ended", "trashed", "worker", "attempts",
+    "step", "fraction", "spent", "signal",
+)  # fmt: skip
+_JSON = ("request", "meta", "result", "error", "after")
+_NEEDS = "SELECT needs FROM dependency WHERE dependency.job = job.id"
 JOB = (
-    "id, kind, state, request, created, priority, seq, parent, meta, started, ended, trashed, worker, attempts, step, "
-    "fraction, spent, signal, result, error, "
-    "(SELECT json_group_array(needs) FROM (SELECT needs FROM dependency WHERE job = job.id ORDER BY rowid))"
+    f"{', '.join(f'job.{name}' for name in _PLAIN)}, request, meta, coalesce(result, 'null'), coalesce(error, 'null'), "
+    f"iif(EXISTS ({_NEEDS}), (SELECT json_group_array(needs) FROM ({_NEEDS} ORDER BY rowid)), '[]')"
 )
 INPUT = "id, name, type, bytes, sha256, created, width, height, frames, fps, seconds"
 
 
 def job_of(row: tuple[Any, ...]) -> Job:
     """A row of `JOB`."""
-    (id, kind, state, request, created, priority, seq, parent, meta, started, ended, trashed, worker, attempts, step,
-     fraction, spent, signal, result, error, after) = row  # fmt: skip
-    return Job(
-        id, kind, state, json.loads(request), created, priority, seq, parent,
-        () if after == "[]" else tuple(json.loads(after)),
-        {} if meta == "{}" else json.loads(meta),
-        started, ended, trashed, worker, attempts, step, fraction, spent, signal,
-        None if result is None else json.loads(result),
-        None if error is None else json.loads(error),
-    )  # fmt: skip
+    return jobs_of([row])[0]
+
+
+def jobs_of(rows: list[tuple[Any, ...]]) -> list[Job]:
+    """Rows of `JOB`. All their JSON is read in one go, which takes half the time, as does to fill the values in."""
+    count, jobs = len(_PLAIN), []
+    parts = json.loads("[" + ",".join([f"[{','.join(row[count:])}]" for row in rows]) + "]")
+    for row, part in zip(rows, parts, strict=True):
+        job = Job.__new__(Job)
+        values = job.__dict__
+        values.update(zip(_PLAIN, row[:count], strict=True))
+        values.update(zip(_JSON, part, strict=True))
+        values["after"] = tuple(values["after"])
+        jobs.append(job)
+    return jobs
 
 
 def event_of(row: tuple[Any, ...]) -> Event:

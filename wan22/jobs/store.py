@@ -35,7 +35,7 @@ from wan22.jobs.job import (
     StateError,
     checked,
 )
-from wan22.jobs.rows import INPUT, JOB, event_of, folded, input_of, job_of
+from wan22.jobs.rows import INPUT, JOB, event_of, folded, input_of, job_of, jobs_of
 
 Order = Literal["desc", "asc", "queue"]
 """Newest first, oldest first, or in the order in which they are begun."""
@@ -136,7 +136,8 @@ class Store:
         )
         if states is not None:
             names = [repr(choose("state", state, STATES)) for state in states]
-            where.append(f"state IN ({', '.join(names)})")
+            # Along their numbers, a page is found without sorting all that are in a state (the plus).
+            where.append(f"{'' if order == 'queue' else '+'}state IN ({', '.join(names)})")
         for number, word in enumerate(folded(text or "").split()):
             where.append(f"instr(search, :word{number})")
             values[f"word{number}"] = word
@@ -154,7 +155,7 @@ class Store:
             where.append(f"{place} > (SELECT {place.strip('()')} FROM job WHERE id = :after)")
             values["after"] = self.job(after).id
         sql = f"SELECT {JOB} FROM job WHERE {' AND '.join(where)} ORDER BY {by} LIMIT :limit"
-        return [job_of(row) for row in self._db.read(sql, values)]
+        return jobs_of(self._db.read(sql, values))
 
     def ids(self) -> set[str]:
         """The ids of all jobs, in the trash too."""
