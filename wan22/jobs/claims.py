@@ -51,7 +51,7 @@ def _held(c: Connection, claim: Claim) -> Held | None:
 
 def claim(c: Connection, worker: str, loaded: str | None, lease: float, most: int) -> Claim | None:
     values = {"boot": boot(), "now": uptime()}
-    for (id,) in c.execute(f"SELECT id FROM job WHERE {to.EXPIRED} ORDER BY seq", values).fetchall():
+    for (id,) in c.execute(f"SELECT id FROM job WHERE {to.EXPIRED} ORDER BY {line.ORDER}", values).fetchall():
         to.give_back(c, id, most)
     id = line.choose_next(c, loaded)
     if id is None:

@@ -45,6 +45,7 @@ CREATE TABLE job (
     thinned INTEGER NOT NULL DEFAULT 0    -- its events of progress are gone
 );
 CREATE INDEX job_queue ON job (state, priority DESC, seq, n);
+CREATE INDEX job_shown ON job (state, n) WHERE trashed IS NULL AND kind != 'group';
 CREATE INDEX job_seq ON job (seq);
 CREATE INDEX job_parent ON job (parent) WHERE parent IS NOT NULL;
 CREATE INDEX job_thick ON job (ended) WHERE ended IS NOT NULL AND thinned = 0;

@@ -170,10 +170,11 @@ class Store:
 
     def figures(self) -> Figures:
         """What a monitor wants to know."""
-        created = self._db.read(f"SELECT min(created) FROM job WHERE {line.CLAIMABLE}")[0][0]
+        oldest = f"SELECT created FROM job WHERE {line.CLAIMABLE} AND trashed IS NULL ORDER BY n LIMIT 1"
+        waiting = [time.time() - row[0] for row in self._db.read(oldest)]
         totals = dict.fromkeys(("completed", "failed", "cancelled", "poison", "seconds"), 0.0)
         totals |= dict(self._db.read("SELECT name, value FROM total"))
-        return Figures(self.count(), 0.0 if created is None else max(0.0, time.time() - created), totals)
+        return Figures(self.count(), max([0.0, *waiting]), totals)
 
     def position(self, id: str) -> int | None:
         """How many jobs are before this one in the queue; 0 is next. None if it is not queued, or a group."""

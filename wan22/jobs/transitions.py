@@ -229,7 +229,7 @@ def unmet_needs(c: Connection, id: str) -> list[tuple[str, State]]:
 def _thin(c: Connection) -> None:
     """Drop the progress of jobs that ended a while ago, but for the last of each kind; a few at a time."""
     old = time.time() - KEEP_PROGRESS
-    for (id,) in c.execute("SELECT id FROM job WHERE ended < ? AND thinned = 0 LIMIT 20", (old,)).fetchall():
+    for (id,) in c.execute("SELECT id FROM job WHERE ended < ? AND thinned = 0 LIMIT 5", (old,)).fetchall():
         c.execute(
             f"""DELETE FROM event WHERE job = ? AND type IN {_THIN} AND n NOT IN (
                 SELECT max(n) FROM event WHERE job = ? GROUP BY type)""",

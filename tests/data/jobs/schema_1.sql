@@ -4,7 +4,7 @@ CREATE TABLE dependency (
     needs TEXT NOT NULL,
     UNIQUE (job, needs)
 );
-INSERT INTO "dependency" VALUES('job_57yoxdrugy9s584np3ttifp8','job_nus4wvoog9r4ch7bky24ekgw');
+INSERT INTO "dependency" VALUES('job_bco3me2oajn658wcgai8h4s6','job_zlia2bdqthfkn5q69zjgkk0c');
 CREATE TABLE event (
     n INTEGER PRIMARY KEY AUTOINCREMENT,
     job TEXT NOT NULL,
@@ -12,21 +12,21 @@ CREATE TABLE event (
     type TEXT,
     data TEXT NOT NULL
 );
-INSERT INTO "event" VALUES(1,'job_nus4wvoog9r4ch7bky24ekgw',1.79605603885393524171e+09,'state','{"type": "state", "state": "queued"}');
-INSERT INTO "event" VALUES(2,'job_nus4wvoog9r4ch7bky24ekgw',1.79605603885997080798e+09,'state','{"type": "state", "state": "running", "worker": "gpu0"}');
-INSERT INTO "event" VALUES(3,'job_nus4wvoog9r4ch7bky24ekgw',1.79605603886664462083e+09,'progress','{"type": "progress", "step": 1, "steps": 2, "fraction": 0.5}');
-INSERT INTO "event" VALUES(4,'job_nus4wvoog9r4ch7bky24ekgw',1.79605603887623858447e+09,'state','{"type": "state", "state": "completed"}');
-INSERT INTO "event" VALUES(5,'job_146tegt1pd6ns3apk1u6gr6q',1.79605603888947939874e+09,'state','{"type": "state", "state": "queued"}');
-INSERT INTO "event" VALUES(6,'job_146tegt1pd6ns3apk1u6gr6q',1.7960560388929550648e+09,'state','{"type": "state", "state": "running", "worker": "gpu0"}');
-INSERT INTO "event" VALUES(7,'job_146tegt1pd6ns3apk1u6gr6q',1.79605603890601968767e+09,'state','{"type": "state", "state": "failed", "error": {"code": "out_of_memory", "message": "no room"}}');
-INSERT INTO "event" VALUES(8,'job_57yoxdrugy9s584np3ttifp8',1.79605603892036366463e+09,'state','{"type": "state", "state": "queued"}');
-INSERT INTO "event" VALUES(9,'job_t24mx8cbmzhirocjdhyn4zn5',1.796056038925886631e+09,'state','{"type": "state", "state": "queued"}');
-INSERT INTO "event" VALUES(10,'job_fuqk2snoora1hlcoy2oryd11',1.79605603892629265777e+09,'state','{"type": "state", "state": "queued"}');
-INSERT INTO "event" VALUES(11,'job_fuqk2snoora1hlcoy2oryd11',1.79605603894230484961e+09,'state','{"type": "state", "state": "cancelled"}');
-INSERT INTO "event" VALUES(12,'job_t24mx8cbmzhirocjdhyn4zn5',1.79605603894269180297e+09,'state','{"type": "state", "state": "cancelled"}');
-INSERT INTO "event" VALUES(13,'job_1tp4sxa9sznttqmclvrfgk57',1.79605603896046614647e+09,'state','{"type": "state", "state": "queued"}');
-INSERT INTO "event" VALUES(14,'job_1tp4sxa9sznttqmclvrfgk57',1.79605603897355031966e+09,'state','{"type": "state", "state": "cancelled"}');
-INSERT INTO "event" VALUES(15,'job_1tp4sxa9sznttqmclvrfgk57',1.79605603897382736207e+09,'trashed','{"type": "trashed"}');
+INSERT INTO "event" VALUES(1,'job_zlia2bdqthfkn5q69zjgkk0c',1.79605726491218161584e+09,'state','{"type": "state", "state": "queued"}');
+INSERT INTO "event" VALUES(2,'job_zlia2bdqthfkn5q69zjgkk0c',1.79605726492608833307e+09,'state','{"type": "state", "state": "running", "worker": "gpu0"}');
+INSERT INTO "event" VALUES(3,'job_zlia2bdqthfkn5q69zjgkk0c',1.79605726492989301685e+09,'progress','{"type": "progress", "step": 1, "steps": 2, "fraction": 0.5}');
+INSERT INTO "event" VALUES(4,'job_zlia2bdqthfkn5q69zjgkk0c',1.79605726493765306475e+09,'state','{"type": "state", "state": "completed"}');
+INSERT INTO "event" VALUES(5,'job_qo6tsx52n1x2z6hsmtaoklew',1.79605726494542074201e+09,'state','{"type": "state", "state": "queued"}');
+INSERT INTO "event" VALUES(6,'job_qo6tsx52n1x2z6hsmtaoklew',1.79605726495344114306e+09,'state','{"type": "state", "state": "running", "worker": "gpu0"}');
+INSERT INTO "event" VALUES(7,'job_qo6tsx52n1x2z6hsmtaoklew',1.79605726496202564241e+09,'state','{"type": "state", "state": "failed", "error": {"code": "out_of_memory", "message": "no room"}}');
+INSERT INTO "event" VALUES(8,'job_bco3me2oajn658wcgai8h4s6',1.79605726496823978424e+09,'state','{"type": "state", "state": "queued"}');
+INSERT INTO "event" VALUES(9,'job_qlrh5u0pfwdgn4o6nsogb2m9',1.79605726497406935696e+09,'state','{"type": "state", "state": "queued"}');
+INSERT INTO "event" VALUES(10,'job_pb31kpx8puwn5qrot05vln86',1.7960572649743726253e+09,'state','{"type": "state", "state": "queued"}');
+INSERT INTO "event" VALUES(11,'job_pb31kpx8puwn5qrot05vln86',1.79605726498930644988e+09,'state','{"type": "state", "state": "cancelled"}');
+INSERT INTO "event" VALUES(12,'job_qlrh5u0pfwdgn4o6nsogb2m9',1.79605726498962426189e+09,'state','{"type": "state", "state": "cancelled"}');
+INSERT INTO "event" VALUES(13,'job_mgrc1eutz9pakialaoko1c3x',1.79605726499125552177e+09,'state','{"type": "state", "state": "queued"}');
+INSERT INTO "event" VALUES(14,'job_mgrc1eutz9pakialaoko1c3x',1.79605726499422049518e+09,'state','{"type": "state", "state": "cancelled"}');
+INSERT INTO "event" VALUES(15,'job_mgrc1eutz9pakialaoko1c3x',1.7960572649945325852e+09,'trashed','{"type": "trashed"}');
 CREATE TABLE input (
     n INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
@@ -41,7 +41,7 @@ CREATE TABLE input (
     fps REAL,
     seconds REAL
 );
-INSERT INTO "input" VALUES(1,'in_8fncr0546em7npbpjbgrvtpx','cat.png','image/png',68,'0000000000000000000000000000000000000000000000000000000000000000',1750000000.0,640,480,NULL,NULL,NULL);
+INSERT INTO "input" VALUES(1,'in_qscplj0n8s0e94eebo2h4kbt','cat.png','image/png',68,'0000000000000000000000000000000000000000000000000000000000000000',1750000000.0,640,480,NULL,NULL,NULL);
 CREATE TABLE job (
     n INTEGER PRIMARY KEY AUTOINCREMENT,  -- the order in which they came; lists are read by it
     id TEXT NOT NULL UNIQUE,
@@ -76,18 +76,19 @@ CREATE TABLE job (
     error TEXT,
     thinned INTEGER NOT NULL DEFAULT 0    -- its events of progress are gone
 );
-INSERT INTO "job" VALUES(1,'job_nus4wvoog9r4ch7bky24ekgw','video','completed','{"prompt": "made", "model": "nano", "image": "in_8fncr0546em7npbpjbgrvtpx"}','{"user": "kim"}','nano','made',1.79605603885372567176e+09,1.79605603885988187795e+09,1.79605603887611198427e+09,NULL,0,1048576,NULL,'key','2c22026149d388835e7fc70b8b9db9d68e19d7430142cc87a55d6d5f73273304',NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,1,1.0,1.61483419942669570446e-02,'run','{"files": [{"name": "video.mp4"}]}',NULL,0);
-INSERT INTO "job" VALUES(2,'job_146tegt1pd6ns3apk1u6gr6q','video','failed','{"prompt": "bad"}','{}',NULL,'bad',1.79605603888937354084e+09,1.79605603889292097085e+09,1.79605603890592503552e+09,NULL,0,2097152,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,1,0,0.0,1.29583579982863739132e-02,'run',NULL,'{"code": "out_of_memory", "message": "no room"}',0);
-INSERT INTO "job" VALUES(3,'job_57yoxdrugy9s584np3ttifp8','video','queued','{"prompt": "waits"}','{}',NULL,'waits',1.79605603892025828365e+09,NULL,NULL,NULL,3,3145728,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,0,0.0,0.0,'run',NULL,NULL,0);
-INSERT INTO "job" VALUES(4,'job_t24mx8cbmzhirocjdhyn4zn5','group','cancelled','{"prompt": "of a group"}','{}',NULL,'of a group',1.79605603892577767371e+09,NULL,1.79605603894256472593e+09,NULL,0,4194304,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,0,0.0,0.0,'run',NULL,NULL,0);
-INSERT INTO "job" VALUES(5,'job_fuqk2snoora1hlcoy2oryd11','video','cancelled','{"prompt": "part"}','{}',NULL,'part',1.79605603892623925206e+09,NULL,1.7960560389421360493e+09,NULL,0,5242880,'job_t24mx8cbmzhirocjdhyn4zn5',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,0,0.0,0.0,'run',NULL,NULL,0);
-INSERT INTO "job" VALUES(6,'job_1tp4sxa9sznttqmclvrfgk57','image','cancelled','{"prompt": "trash"}','{}',NULL,'trash',1.79605603896033430098e+09,NULL,1.79605603897349882123e+09,1.79605603897372388842e+09,0,6291456,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,0,0.0,0.0,'run',NULL,NULL,0);
+INSERT INTO "job" VALUES(1,'job_zlia2bdqthfkn5q69zjgkk0c','video','completed','{"prompt": "made", "model": "nano", "image": "in_qscplj0n8s0e94eebo2h4kbt"}','{"user": "kim"}','nano','made',1.79605726491197252277e+09,1.79605726492600703244e+09,1.79605726493753194809e+09,NULL,0,1048576,NULL,'key','d750a0282c5ffb0935c97e3d7f3ee76f43d6f7d3b9a9e63ad5d5a27c5a16e158',NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,1,1.0,1.13776330035761930048e-02,'run','{"files": [{"name": "video.mp4"}]}',NULL,0);
+INSERT INTO "job" VALUES(2,'job_qo6tsx52n1x2z6hsmtaoklew','video','failed','{"prompt": "bad"}','{}',NULL,'bad',1.79605726494528102881e+09,1.79605726495340514183e+09,1.79605726496193623541e+09,NULL,0,2097152,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,1,0,0.0,8.48423500428907573223e-03,'run',NULL,'{"code": "out_of_memory", "message": "no room"}',0);
+INSERT INTO "job" VALUES(3,'job_bco3me2oajn658wcgai8h4s6','video','queued','{"prompt": "waits"}','{}',NULL,'waits',1.79605726496813178057e+09,NULL,NULL,NULL,3,3145728,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,0,0.0,0.0,'run',NULL,NULL,0);
+INSERT INTO "job" VALUES(4,'job_qlrh5u0pfwdgn4o6nsogb2m9','group','cancelled','{"prompt": "of a group"}','{}',NULL,'of a group',1.79605726497396898273e+09,NULL,1.79605726498953199386e+09,NULL,0,4194304,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,0,0.0,0.0,'run',NULL,NULL,0);
+INSERT INTO "job" VALUES(5,'job_pb31kpx8puwn5qrot05vln86','video','cancelled','{"prompt": "part"}','{}',NULL,'part',1.79605726497430086135e+09,NULL,1.79605726498926019664e+09,NULL,0,5242880,'job_qlrh5u0pfwdgn4o6nsogb2m9',NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,0,0.0,0.0,'run',NULL,NULL,0);
+INSERT INTO "job" VALUES(6,'job_mgrc1eutz9pakialaoko1c3x','image','cancelled','{"prompt": "trash"}','{}',NULL,'trash',1.79605726499119520188e+09,NULL,1.79605726499418020245e+09,1.79605726499442076684e+09,0,6291456,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,0,0,0.0,0.0,'run',NULL,NULL,0);
 CREATE TABLE total (name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID;
 INSERT INTO "total" VALUES('cancelled',3.0);
 INSERT INTO "total" VALUES('completed',1.0);
 INSERT INTO "total" VALUES('failed',1.0);
-INSERT INTO "total" VALUES('seconds',2.91066999925533309578e-02);
+INSERT INTO "total" VALUES('seconds',1.9861868007865268737e-02);
 CREATE INDEX job_queue ON job (state, priority DESC, seq, n);
+CREATE INDEX job_shown ON job (state, n) WHERE trashed IS NULL AND kind != 'group';
 CREATE INDEX job_seq ON job (seq);
 CREATE INDEX job_parent ON job (parent) WHERE parent IS NOT NULL;
 CREATE INDEX job_thick ON job (ended) WHERE ended IS NOT NULL AND thinned = 0;

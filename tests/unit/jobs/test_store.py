@@ -529,6 +529,30 @@ def test_a_text_is_found_in_prompts(store, text, found):
     assert len(store.jobs(text=text)) == found
 
 
+def test_no_page_is_found_by_sorting_or_by_counting(store):
+    last = [video(store, after=()) for _ in range(3)][-1].id
+    seen = []
+    store._db._connection.set_trace_callback(seen.append)
+    store.jobs(after=last)
+    store.jobs(order="asc", states=["queued", "failed"], text="fox")
+    store.jobs(order="queue", states=["queued"], after=last)
+    store.count()
+    store.figures()
+    store.events(1)
+    store.events(1, job=last)
+    claim = store.claim("w", loaded="nano")
+    store.record(claim, {"type": "note"})
+    store._db._connection.set_trace_callback(None)
+    plans = {}
+    for sql in seen:
+        if sql.lstrip().startswith(("SELECT", "UPDATE")):
+            rows = store._db.read(f"EXPLAIN QUERY PLAN {sql}")
+            plans[sql] = " / ".join(row[3] for row in rows if row[1] == 0)  # not of what is within
+    assert len(plans) > 8
+    for sql, plan in plans.items():
+        assert "OFFSET" not in sql and "TEMP B-TREE" not in plan, (sql, plan)
+
+
 def test_events_are_numbered_over_all_jobs(store):
     one, two = video(store), video(store)
     events = store.events()
