@@ -6,12 +6,13 @@ resident memory. `beyond` is the error of what comes to the process, without wha
 """
 
 import argparse
+import ctypes
 import gc
 import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psutil
 import torch
@@ -22,6 +23,7 @@ from wan22.arch import DiTArch, UMT5Arch
 from wan22.catalog import VAE_21, VAE_22
 from wan22.codec import Codec
 from wan22.memory import workload
+from wan22.memory.device import keep_no_freed_memory
 from wan22.memory.meter import Counts
 from wan22.memory.scheme import Scheme
 from wan22.memory.workload import Forward
@@ -137,19 +139,41 @@ CASES: dict[str, Callable[[], Prepared]] = {
 
 
 def warm() -> None:
-    """Have PyTorch load its kernels: their pages belong to what a process has before."""
-    x = torch.ones(1, 8, 8, 8)
+    """Run every network in miniature, and the product of a real size: code that is loaded when it is first used, and
+    what libraries keep for themselves, belong to what a process has before. Freed memory is given back to the system.
+    """
+    small = replace(DIT, dim=96, ffn_dim=128, layers=1, heads=2)
     with torch.inference_mode():
         for dtype in (F32, BF16):
-            y = torch.conv2d(x.to(dtype), torch.ones(8, 8, 3, 3, dtype=dtype)).flatten(1)
-            (y @ y.T).softmax(-1)
+            network = weighed(small, PartDtype(dtype))
+            assert isinstance(network, WanDiT)
+            text = network.read_text([torch.zeros(20, DIT.text_dim, dtype=dtype)])
+            network(torch.zeros(1, 16, 2, 32, 32), NoiseLevels(torch.ones(1, 1)), text)
+            ids = torch.ones(1, 64, dtype=torch.int64)
+            weighed(replace(TEXT, vocab=8, dim=64, dim_attn=64, ffn_dim=64, heads=2, layers=1), dtype)(
+                ids, ids
+            )
+            x = torch.ones(512, 768, dtype=dtype)
+            x @ x.T
+        for arch in (VAE_21, VAE_22):
+            network = weighed(replace(arch, encoder_width=8, decoder_width=8), F32)
+            codec = Codec(CPU, host_history=False)
+            side = 4 * arch.stride_space
+            latents = codec.encode(network, torch.zeros(1, 3, 5, side, side))
+            for _ in codec.decode(network, latents):
+                pass
+    del network, latents, text
+    gc.collect()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def run(name: str) -> dict[str, float]:
     """Measure one case in this process. Returns bytes."""
     prepared = CASES[name]()
+    if not name.startswith("nano"):
+        keep_no_freed_memory()  # as the engine does where memory is short
     warm()
-    gc.collect()
     before = psutil.Process().memory_info().rss
     reset_peak()
     with torch.inference_mode():

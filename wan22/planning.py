@@ -24,7 +24,7 @@ from wan22.conditioning.text import Tokenizer
 from wan22.denoiser import BATCH_TOKENS
 from wan22.errors import RequestError
 from wan22.memory import workload
-from wan22.memory.device import free_memory
+from wan22.memory.device import free_memory, keep_no_freed_memory
 from wan22.memory.hardware import GB, Hardware, here
 from wan22.memory.meter import Counts, metered
 from wan22.memory.placement import Placement
@@ -352,6 +352,10 @@ SMALL_FREE = 4 * GB
 """Free bytes of a device on which a small model at a small size needs no plan: it takes a fraction of them."""
 
 
+SHORT = 0.5
+"""The share of a CPU's free memory from which on memory is short."""
+
+
 @dataclass
 class Planner:
     """Plans the videos of one model as it is placed on this machine; `memory` is what was asked of it."""
@@ -394,6 +398,8 @@ class Planner:
         if self.memory == "auto":
             refuse(made)
             self.placement.arrange({p: made.schemes[p] for p in self.placement.parts if p in made.schemes})
+        if self.placement.device.type == "cpu" and made.peak > SHORT * made.hardware.room:
+            keep_no_freed_memory()
         return f"plan: {in_short(made)}"
 
     def _is_small(self, job: Job) -> bool:

@@ -1,5 +1,8 @@
 """Where parts rest: plans from sizes and free memory, and parts that come and go."""
 
+import platform
+import subprocess
+import sys
 import weakref
 
 import pytest
@@ -60,6 +63,32 @@ def test_an_unknown_plan_lists_the_known():
 def test_a_part_that_can_never_come_to_the_device_whole_is_refused_before_anything_is_read(memory):
     with pytest.raises(DeviceError, match=r"'high' .* 30\.0 GB, and 29\.0 GB are free on cuda; .*stream"):
         choose({name: size * 10**9 for name, size in SIZES.items()}, "cuda", 29 * 10**9, 10**12, memory)
+
+
+HOLES = """
+import torch
+from wan22.memory.device import keep_no_freed_memory
+import psutil
+
+def resident():
+    return psutil.Process().memory_info().rss
+
+assert keep_no_freed_memory()
+torch.ones(7_500_000).sum()  # glibc would take all that is smaller from its heap from now on
+before = resident()
+tensors = [torch.ones(1_000_000) for _ in range(20)]
+full = resident()
+del tensors[::2]
+print(full - before, full - resident())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps what is freed")
+def test_freed_memory_goes_back_to_the_system_where_it_is_short():
+    done = subprocess.run([sys.executable, "-c", HOLES], capture_output=True, text=True, check=True)
+    taken, returned = map(int, done.stdout.split())
+    assert taken == pytest.approx(80e6, rel=0.1)
+    assert returned == pytest.approx(40e6, rel=0.1)
 
 
 def placement(rest, device=CPU):

@@ -124,6 +124,18 @@ def test_a_few_layers_stand_for_all(device):
         assert told.peak == pytest.approx(whole.peak, rel=0.02)
 
 
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_tokens_in_chunks_are_counted_in_every_dtype(device, dtype):
+    arch = tiny_variant().dit
+    whole, parts = (
+        workload.forward(arch, Forward((4, 32, 32), prompt=3, chunk=chunk), dtype, device)
+        for chunk in (None, 256)
+    )
+    assert parts.total_flops == whole.total_flops
+    assert parts.peak < 0.8 * whole.peak
+
+
 def frames_of(vae, device, frames):
     network = meta_module(vae)
     with metered(device) as meter:

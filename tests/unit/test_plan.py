@@ -244,10 +244,13 @@ def test_the_engine_plans_and_keeps_its_parts_so(tmp_path, monkeypatch):
         return Hardware("a CPU", "cpu", need - 1, need, {BF16: 1e12, torch.float32: 1e12}, 1e11)
 
     monkeypatch.setattr("wan22.planning.here", free)
+    told = []
+    monkeypatch.setattr("wan22.planning.keep_no_freed_memory", lambda: told.append(True))
     events = list(engine.generate(request))
     assert next(e.text for e in events if isinstance(e, Notice)).startswith("plan: about 0:00")
     assert {engine._placement.scheme(part).rest for part in engine._placement.parts} == {"disk"}
     assert isinstance(events[-1], Finished)
+    assert told == [True]
     need = 1000
     with pytest.raises(DeviceError, match="take another device or a smaller model"):
         next(engine.generate(request))

@@ -247,14 +247,16 @@ class Sizes(Tensor):
 
     @staticmethod
     def __new__(cls: type[Sizes], meta: Tensor) -> Sizes:
-        made = Tensor._make_wrapper_subclass(
-            cls,
-            meta.shape,
-            strides=meta.stride(),
-            storage_offset=meta.storage_offset(),
-            dtype=meta.dtype,
-            device="cpu",
-        )
+        # A view of a tensor that was made outside inference mode must be no inference tensor either.
+        with torch.inference_mode(False):
+            made = Tensor._make_wrapper_subclass(
+                cls,
+                meta.shape,
+                strides=meta.stride(),
+                storage_offset=meta.storage_offset(),
+                dtype=meta.dtype,
+                device="cpu",
+            )
         made.meta = meta
         return made
 

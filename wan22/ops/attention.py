@@ -36,18 +36,29 @@ def padding_bias(count: int, dtype: torch.dtype) -> Float[Tensor, " keys"]:
     """
     if dtype == torch.float32:
         return torch.tensor([float(count)]).log()
-    nearest = torch.tensor(math.log(count), dtype=dtype)
+    first = _rounded(math.log(count), dtype)
     if count == 1:
-        return torch.stack([nearest, torch.full_like(nearest, -math.inf)])
-    firsts = (nearest.view(torch.int16) - torch.arange(8, dtype=torch.int16)).view(
-        dtype
-    )  # it, and numbers below it
-    pairs = [
-        (float(first), float(torch.tensor(math.log(left), dtype=dtype)))
-        for first in firsts
-        if (left := count - math.exp(float(first))) > 0
-    ]
+        return torch.tensor([first, -math.inf], dtype=dtype)
+    pairs = []
+    for _ in range(8):  # it, and numbers below it
+        left = count - math.exp(first)
+        if left > 0:
+            pairs.append((first, _rounded(math.log(left), dtype)))
+        first = _rounded(
+            first - 0.51 * _spacing(first, dtype), dtype
+        )  # just over half a step: the next below
     return torch.tensor(min(pairs, key=lambda pair: abs(sum(map(math.exp, pair)) - count)), dtype=dtype)
+
+
+def _spacing(number: float, dtype: torch.dtype) -> float:
+    """The distance from a number to the next larger one of a floating dtype."""
+    return torch.finfo(dtype).eps * 2.0 ** (math.frexp(number)[1] - 1)
+
+
+def _rounded(number: float, dtype: torch.dtype) -> float:
+    """The nearest number of a floating dtype, found without a tensor."""
+    step = _spacing(number, dtype)
+    return round(number / step) * step
 
 
 def sdpa(
