@@ -25,6 +25,7 @@ from uuid import UUID
 from wan22.atomic import temporary_name
 from wan22.errors import OptionError
 from wan22.files import PathLike, check_file, reason_of
+from wan22.media import gif
 from wan22.media.certificate import SELF_MADE, Certificate, load, self_made
 from wan22.media.file_types import file_type
 from wan22.version import __version__
@@ -59,6 +60,8 @@ _SAID = re.compile(rb"DigitalSourceType(?:\s*=\s*[\"']|>)\s*(?:http://cv\.iptc\.
 
 # No thumbnail: it is a smaller copy of the image, takes ten times as long as the signature, and 17 KB.
 _SIGNING = {"builder": {"thumbnail": {"enabled": False}}, "verify": {"verify_after_sign": False}}
+# A stranger's file may name an address: it is not asked.
+_READING = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
 _UNTRUSTED = "signingCredential.untrusted"
 
 
@@ -77,6 +80,13 @@ class Marking:
         if said not in ("on", "off"):
             raise OptionError(f"{SWITCH} must be on or off, not {said!r}")
         return cls(on and said == "on", certificate or os.environ.get(CERTIFICATE) or None)
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What asks a command for the same."""
+        if not self.on:
+            return ("--no-provenance",)
+        return ("--certificate", self.certificate) if self.certificate else ()
 
     def check(self) -> None:
         """Raise OptionError, before any work, if the user's own certificate cannot sign."""
@@ -124,7 +134,7 @@ def mark(path: Path, kind: str, recipe: dict[str, Any] | None, marking: Marking 
         with path.open("ab") as file:
             file.write((24 + len(packet)).to_bytes(4, "big") + b"uuid" + _XMP_BOX + packet)
     elif kind == "gif":
-        _insert(path, _XMP_GIF + packet + _GIF_TRAILER)
+        gif.insert(path, _XMP_GIF + packet + _GIF_TRAILER)
     if why := _signed(path, _TYPES[kind], recipe, marking):
         marking.note(f"the file is marked as made by a model (IPTC), and not signed (C2PA): {why}")
 
@@ -135,7 +145,9 @@ def _signed(path: Path, media_type: str, recipe: dict[str, Any], marking: Markin
         c2pa = _library()
     except (ImportError, OSError, RuntimeError, ValueError) as error:  # no library for this system
         return f"c2pa cannot be imported: {reason_of(error)}"
-    part = temporary_name(path)
+    part = temporary_name(
+        path.with_name("signed")
+    )  # `path` is a temporary name itself, and would hide whose it is
     try:
         with path.open("rb") as source, part.open("w+b") as target:
             _sign(c2pa, source, target, media_type, recipe, marking.loaded())
@@ -232,13 +244,6 @@ def _trial(path: str) -> None:
         raise OptionError(f"{path}: C2PA does not take this certificate: {'; '.join(wrong)}")
 
 
-def _insert(path: Path, block: bytes) -> None:
-    """Put a block of a GIF behind its header and colour table (GIF89a, 18 and 19)."""
-    content = path.read_bytes()
-    end = 13 + (3 << (content[10] & 7) + 1 if content[10] & 0x80 else 0)
-    path.write_bytes(content[:end] + block + content[end:])
-
-
 # Reading
 
 
@@ -293,7 +298,11 @@ def read(path: PathLike) -> Provenance | None:
     if media_type is None:
         return found
     try:
-        with path.open("rb") as file, c2pa.Reader(media_type, file) as reader:
+        with (
+            path.open("rb") as file,
+            c2pa.Context.from_dict(_READING) as context,
+            c2pa.Reader(media_type, file, context=context) as reader,
+        ):
             return _of_reader(reader, source_type)
     except c2pa.C2paError.ManifestNotFound:
         return found

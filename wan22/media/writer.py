@@ -21,7 +21,7 @@ import numpy as np
 from wan22.atomic import temporary_file, temporary_folder, temporary_name
 from wan22.errors import OutputError
 from wan22.files import PathLike
-from wan22.media import output_paths
+from wan22.media import gif, output_paths
 from wan22.media.encoding import MUX_OPTIONS, Encoder, Encoding
 from wan22.media.provenance import Marking, mark
 from wan22.media.recipe_text import RECIPE_KEY, dump_comment, dump_recipe
@@ -205,12 +205,9 @@ def _stamp(packets: list[av.Packet]) -> None:
 
 
 def _insert_comment(path: Path, comment: bytes) -> None:
-    """Put a comment extension (GIF89a, section 24) behind the header and its colour table."""
-    content = path.read_bytes()
-    table = 3 << (content[10] & 7) + 1 if content[10] & 0x80 else 0
+    """Put a comment extension (GIF89a, section 24) into a GIF."""
     blocks = [comment[at : at + 255] for at in range(0, len(comment), 255)]
-    extension = b"\x21\xfe" + b"".join(bytes([len(block)]) + block for block in blocks) + b"\x00"
-    path.write_bytes(content[: 13 + table] + extension + content[13 + table :])
+    gif.insert(path, b"\x21\xfe" + b"".join(bytes([len(block)]) + block for block in blocks) + b"\x00")
 
 
 class _Frames:

@@ -191,7 +191,10 @@ def _remedy(saved: Path, target: Target) -> str:
     import shlex
 
     there = ["-o", target.path] if target.existing == "replace" else []
-    return f"`{shlex.join(['wan22', 'decode', str(saved), *there, *target.options])}` finishes the job"
+    marks = target.marking.options if target.marking else ()
+    return (
+        f"`{shlex.join(['wan22', 'decode', str(saved), *there, *marks, *target.options])}` finishes the job"
+    )
 
 
 def _open(target: Target, size: tuple[int, int], fps: float, marking: Marking) -> FrameSink:

@@ -3,6 +3,8 @@
 
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -24,6 +26,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from PIL import Image
 from unit.fake_engine import engine, everything, run  # noqa: F401 - fixtures
 
+from wan22.atomic import swept
 from wan22.errors import OptionError, OutputError
 from wan22.jobs.stills import write_stills
 from wan22.media import certificate, provenance
@@ -624,3 +627,48 @@ def test_a_place_that_is_taken_meanwhile_is_left(tmp_path):
         writer.add(frames())
         writer.close(RECIPE)
     assert (tmp_path / "a.mp4").read_text() == "mine" and everything(tmp_path) == ["a.mp4"]
+
+
+def test_no_address_in_a_strangers_file_is_asked(tmp_path):
+    """A manifest may lie elsewhere: the file names an address."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0)
+        plain = image(tmp_path / "a.png", marking=Marking(on=False))
+        own, _ = certificate.self_made()
+        info = c2pa.C2paSignerInfo(own.algorithm.encode(), own.chain, own.key, None)
+        with c2pa.Builder(json.dumps(provenance._manifest(RECIPE))) as builder:
+            builder.set_no_embed()
+            builder.set_remote_url(f"http://127.0.0.1:{server.getsockname()[1]}/manifest")
+            with plain.open("rb") as source, (tmp_path / "b.png").open("w+b") as target:
+                builder.sign(c2pa.Signer.from_info(info), "image/png", source, target)
+        assert b"127.0.0.1" in (tmp_path / "b.png").read_bytes()
+        found = provenance.read(tmp_path / "b.png")
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    assert found is None or not found.signer
+
+
+def test_a_file_that_is_half_signed_when_the_process_ends_is_swept_by_the_next(tmp_path, monkeypatch):
+    names = []
+
+    def killed(c2pa, source, target, *rest):
+        names.append(Path(target.name).name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(provenance, "_sign", killed)
+    with pytest.raises(KeyboardInterrupt):
+        image(tmp_path / "a.png")
+    (name,) = names
+    assert everything(tmp_path) == []
+    # The same name, of a process that is gone.
+    left = tmp_path / re.sub(r"-\d+-[0-9a-f]{6}-", "-1-000000-", name)
+    left.write_bytes(b"half")
+    assert swept(tmp_path) == [left]
+
+
+def test_what_finishes_a_failed_decode_marks_as_was_asked(engine, run, tmp_path):
+    engine.fail["decode"] = RuntimeError("no")
+    mine = curve()
+    path = file(tmp_path, issued(mine), pem(mine))
+    assert "--no-provenance" in run("generate", "p", "-o", "x.mp4", "--no-provenance")[2]
+    assert f"--certificate {path}" in run("generate", "p", "-o", "y.mp4", "--certificate", path)[2]
