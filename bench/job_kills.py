@@ -1,10 +1,10 @@
-"""Kill servers and workers at random, and count what is lost: `python -m bench.job_kills --jobs 300 --kills 200`.
+"""Kill servers and workers at random; count what is lost: `python -m bench.job_kills --jobs 300 --kills 200 --http`.
 
-A process with a supervisor and two workers makes jobs of `bench.toy_jobs`, and with `--real N` videos of the embedded
-model. Meanwhile SIGKILL, SIGSTOP and SIGTERM come at random moments to the supervisor's process or to a worker; what
-ended is started again. In the end every job must be complete, once, with the file that an undisturbed run makes, and
-nothing may be left over. `--cancel N` measures how long a cancelled video takes to end, by phase; `--terminate N` how
-long a server takes to end on SIGTERM.
+A server with two workers gets jobs of `bench.toy_jobs` from a client that tries again, under its idempotency keys; with
+`--real N` also videos of the embedded model. Meanwhile SIGKILL, SIGSTOP and SIGTERM come at random moments to the
+server or to a worker; what ended is started again. In the end every job must be complete, once, with the file that an
+undisturbed run makes, and nothing may be left over. `--cancel N` measures how long a cancelled video takes to end, by
+phase; `--terminate N` how long a server takes to end on SIGTERM.
 """
 
 from __future__ import annotations
@@ -17,14 +17,18 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 from bench.toy_jobs import LOG, undisturbed
+from wan22.atomic import write_text
 from wan22.jobs.folder import Folder
 from wan22.jobs.job import Job
 from wan22.jobs.store import Store
@@ -73,12 +77,12 @@ class Report:
 
 
 class Server:
-    """A process with a supervisor and two workers."""
+    """A process with two workers: a server as of `wan22 serve`, or without `http` the supervisor alone."""
 
-    def __init__(self, folder: Folder, runner: str, lease: float) -> None:
+    def __init__(self, folder: Folder, runner: str, *, http: bool = False) -> None:
         self.folder = folder
         self._command = [sys.executable, "-m", "bench.job_kills", "--serve", str(folder.path)]
-        self._command += ["--runner", runner, "--lease", str(lease)]
+        self._command += ["--runner", runner, *(["--http"] if http else ())]
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -110,20 +114,31 @@ class Server:
         self.process.wait()
 
 
-def serve(data: Path, runner: str, lease: float) -> int:
-    """The process that is killed: a supervisor, until SIGTERM."""
+def serve(data: Path, runner: str, *, http: bool) -> int:
+    """The process that is killed: until SIGTERM."""
+    if http:
+        from wan22.server.serve import serve as serve_http
+        from wan22.server.settings import Settings
+
+        settings = Settings(port=0, devices=("cpu", "cpu"), runner=runner)
+        serve_http(data, settings, lambda url, _: write_text(_address(data), url))
+        return 0
     over: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: over.append(number))
-    supervisor = Supervisor(data, ["cpu", "cpu"], runner=runner, patience=Patience(lease=lease, stall=120.0))
+    supervisor = Supervisor(data, ["cpu", "cpu"], runner=runner, patience=Patience(lease=2.0, stall=120.0))
     supervisor.start()
     while not over:
         time.sleep(0.02)
     return 0 if supervisor.stop(60.0) else 1
 
 
+def _address(data: Path) -> Path:
+    return data.parent / f"{data.name}.address"
+
+
 @contextmanager
-def serving(folder: Folder, runner: str, lease: float) -> Generator[tuple[Server, Store]]:
-    server = Server(folder, runner, lease)
+def serving(folder: Folder, runner: str, *, http: bool = False) -> Generator[tuple[Server, Store]]:
+    server = Server(folder, runner, http=http)
     try:
         with folder.open_store() as store:
             yield server, store
@@ -131,30 +146,65 @@ def serving(folder: Folder, runner: str, lease: float) -> Generator[tuple[Server
         server.close()
 
 
+class Client(threading.Thread):
+    """Adds jobs, each under a key, until the server has said that it has them; some of them once more.
+
+    Without `http` they are added to the store itself.
+    """
+
+    def __init__(self, store: Store, data: Path, requests: Sequence[dict[str, Any]], *, http: bool) -> None:
+        super().__init__(daemon=True)
+        self._add = self._over_http if http else self._to_store
+        self._store, self._data, self._requests = store, data, requests
+        self.doubled = 0
+
+    def run(self) -> None:
+        for number, request in enumerate(self._requests):
+            ids = {self._add(request, f"key-{number}") for _ in range(1 + (number % 5 == 0))}
+            self.doubled += len(ids) - 1
+
+    def _to_store(self, request: dict[str, Any], key: str) -> str:
+        return self._store.add("video", request, key=key).id
+
+    def _over_http(self, request: dict[str, Any], key: str) -> str:
+        body = json.dumps({"kind": "video", "request": request}).encode()
+        headers = {"Content-Type": "application/json", "Idempotency-Key": key}
+        while True:
+            try:
+                url = f"{_address(self._data).read_text()}/v1/jobs"
+                with urlopen(Request(url, body, headers), timeout=30) as answer:
+                    return json.load(answer)["id"]
+            except (OSError, HTTPException, ValueError):  # killed, not yet there, or about to end
+                time.sleep(0.2)
+
+
 def kill_jobs(
-    data: Path, requests: Sequence[dict[str, Any]], kills: int, *, runner: str = TOY,
+    data: Path, requests: Sequence[dict[str, Any]], kills: int, *, runner: str = TOY, http: bool = False,
     pause: tuple[float, float] = (0.0, 0.5), seed: int = 0, right: Callable[[Folder, Job], bool] | None = None,
 ) -> Report:  # fmt: skip
     """Make jobs of `requests` in a new data folder while processes are killed; count. `right` looks at a result."""
     rng, began, folder, report = random.Random(seed), time.monotonic(), Folder(data), Report(len(requests))
-    with serving(folder, runner, 2.0) as (server, store):
-        for number, request in enumerate(requests):
-            ids = {
-                store.add("video", request, key=f"{number}").id for _ in range(2)
-            }  # a client that tries again
-            report.doubled += len(ids) - 1
-        while _open(store, report) and sum(report.kills.values()) < kills:
+    with serving(folder, runner, http=http) as (server, store):
+        client = Client(store, data, requests, http=http)
+        client.start()
+
+        def is_open() -> bool:
+            return client.is_alive() or _open(store, report)
+
+        while is_open() and sum(report.kills.values()) < kills:
             if rng.random() < AT_WORK:
                 seen = store.last_event()
-                _wait(lambda seen=seen: store.last_event() > seen or not _open(store, report))
+                _wait(lambda seen=seen: store.last_event() > seen or not is_open())
             time.sleep(rng.uniform(*pause))
             _strike(server, rng, report)
-        _wait(lambda: not _open(store, report))
+        _wait(lambda: not is_open())
         _end(server, report)
         server.again()  # what was left by the last kill goes with the next start
         _wait(lambda: len(server.workers()) == len(WORKERS))
         _end(server, report)
-        for job in store.jobs(limit=100_000):
+        made = store.jobs(limit=100_000)
+        report.doubled += client.doubled + abs(len(made) - len(requests))
+        for job in made:
             _look(folder, store, job, report, right or _is_undisturbed)
         report.orphans += len(server.workers()) + len(list(data.rglob("*.part")))
     report.seconds = round(time.monotonic() - began, 1)
@@ -242,9 +292,7 @@ def _is_undisturbed(folder: Folder, job: Job) -> bool:
 
 def toys(count: int, seed: int = 0) -> list[dict[str, Any]]:
     rng = random.Random(seed)
-    return [
-        {"prompt": f"toy {n}", "seed": n, "steps": rng.randint(5, 40), "pause": 0.02} for n in range(count)
-    ]
+    return [{"prompt": f"toy {n}", "seed": n, "steps": rng.randint(5, 40)} for n in range(count)]
 
 
 def kill_real(
@@ -254,7 +302,7 @@ def kill_real(
     requests = [REAL[number % len(REAL)] for number in range(count)]
     different = [json.loads(text) for text in {json.dumps(request): None for request in requests}]
     frames: dict[str, str] = {}
-    with serving(Folder(data / "undisturbed"), DEFAULT, 10.0) as (_, store):
+    with serving(Folder(data / "undisturbed"), DEFAULT) as (_, store):
         made = {store.add("video", request).id: request for request in different}
         _wait(lambda: not _open(store, Report()))
         for id, request in made.items():
@@ -279,7 +327,7 @@ LONG = {"prompt": "a red ball rolls left at sunset", "steps": 8, "frames": 17, "
 def cancel_latency(data: Path, times: int) -> dict[str, list[float]]:
     """Seconds from `cancel` to the state `cancelled`, in each phase of a video of the embedded model."""
     found: dict[str, list[float]] = {}
-    with serving(Folder(data), DEFAULT, 10.0) as (_, store):
+    with serving(Folder(data), DEFAULT) as (_, store):
         for phase in ("claim", "text", "load", "denoise", "step", "decode", "frames"):
             for number in range(times):
                 job = store.add("video", LONG | {"seed": number})
@@ -311,7 +359,7 @@ def terminate_at_random(data: Path, times: int, seed: int = 0) -> list[dict[str,
         for _ in range(times):
             store.add("video", LONG)
         while len(found) < times:
-            server = Server(folder, DEFAULT, 10.0)
+            server = Server(folder, DEFAULT)
             try:
                 _wait(lambda: store.count()["running"] > 0)
                 time.sleep(rng.uniform(0.0, 8.0))
@@ -338,17 +386,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--serve", type=Path, metavar="DATA", help=argparse.SUPPRESS)
     parser.add_argument("--runner", default=TOY, help=argparse.SUPPRESS)
-    parser.add_argument("--lease", type=float, default=2.0, help=argparse.SUPPRESS)
+    parser.add_argument("--http", action="store_true", help="kill whole servers, and add jobs over HTTP")
     options = parser.parse_args(arguments)
     if options.serve is not None:
-        return serve(options.serve, options.runner, options.lease)
+        return serve(options.serve, options.runner, http=options.http)
     os.environ.setdefault("PYTHONPATH", str(Path(__file__).parents[1]))
     good = True
     with tempfile.TemporaryDirectory(prefix="job-kills-") as place:
         if options.jobs:
-            report = kill_jobs(
-                Path(place) / "toys", toys(options.jobs, options.seed), options.kills, seed=options.seed
-            )
+            requests, more = toys(options.jobs, options.seed), {"seed": options.seed, "http": options.http}
+            report = kill_jobs(Path(place) / "toys", requests, options.kills, **more)
             print("toys", json.dumps(asdict(report)), flush=True)
             good &= report.good
         if options.real:

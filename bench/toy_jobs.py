@@ -67,7 +67,7 @@ class Toy:
                     os.kill(os.getpid(), signal.SIGKILL)
                 while asked.get("hang") == step:
                     time.sleep(0.1)
-                time.sleep(asked.get("pause", 0.005))
+                time.sleep(asked.get("pause", 0.02))
                 state = hash_step(state, asked.get("seed", 0), step)
                 write_text(place / "journal" / f"{step + 1:06}-{task.work.name}", state)
                 task.say({"type": "progress", "step": step + 1, "steps": steps,
