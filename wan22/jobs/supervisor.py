@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -105,16 +105,13 @@ class Supervisor:
         until = time.monotonic() + timeout
         return all([worker.end(until) for worker in self._workers])
 
-    def status(self) -> list[dict[str, Any]]:
-        """Each worker as it is now: the fields of WorkerStatus, and `up`."""
-        return [asdict(status) | {"up": status.up} for status in self._statuses()]
-
-    def _statuses(self) -> list[WorkerStatus]:
+    def status(self) -> list[WorkerStatus]:
+        """Each worker as it is now."""
         return [worker.status() for worker in self._workers]
 
     def ready(self) -> bool:
         """Whether a worker can take a job, or has one."""
-        return any(status.up for status in self._statuses())
+        return any(worker.up for worker in self.status())
 
     def _watch(self) -> None:
         while True:

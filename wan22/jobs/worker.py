@@ -42,6 +42,7 @@ RENEW = 4
 """The exit code of a worker that was stopped where its process cannot go on; a supervisor starts it again."""
 
 LEASE = 10.0
+_LEFT_ALONE = 60.0  # seconds for the last step of a worker whose supervisor is gone
 _POLL = 0.05  # seconds between two looks for a change
 _EXPIRES = 0.5  # seconds between two looks for leases that are over, which change nothing
 _WORK = "work-"  # before the token, in the name of the folder of an attempt
@@ -279,10 +280,12 @@ def _cannot(settings: Settings, message: str) -> int:
 
 
 def _until_end_of_input() -> None:
-    """End this process when the supervisor is gone."""
+    """End this process when the supervisor is gone: in order, or, if it hangs, without its last step."""
     while os.read(sys.stdin.fileno(), 1024):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_LEFT_ALONE)
+    os._exit(1)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

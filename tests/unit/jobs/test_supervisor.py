@@ -47,31 +47,31 @@ def completed(store, job):
 def test_a_killed_worker_is_started_again_and_goes_on(folder, store, monkeypatch):
     with supervised(folder, monkeypatch) as (supervisor, log):
         job = store.add("video", {"prompt": "a", "steps": 40, "pause": 0.02})
-        until(lambda: len(stepped(folder, job)) > 3 and supervisor.status()[0]["job"] == job.id)
-        os.kill(supervisor.status()[0]["pid"], signal.SIGKILL)
+        until(lambda: len(stepped(folder, job)) > 3 and supervisor.status()[0].job == job.id)
+        os.kill(supervisor.status()[0].pid, signal.SIGKILL)
         until(completed(store, job))
         (status,) = supervisor.status()
-        assert status["name"] == "cpu0" and status["restarts"] == 1 and any("SIGKILL" in line for line in log)
+        assert status.name == "cpu0" and status.restarts == 1 and any("SIGKILL" in line for line in log)
         assert (folder.job(job.id) / "video.mp4").read_text() == undisturbed(job.request)
         until(supervisor.ready)
-        pid = supervisor.status()[0]["pid"]
+        pid = supervisor.status()[0].pid
         assert supervisor.stop(LONG)
-        assert supervisor.status()[0]["state"] == "stopped"
+        assert supervisor.status()[0].state == "stopped"
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
 
 
 def test_a_device_that_is_not_here_is_named_once(folder, monkeypatch):
     with supervised(folder, monkeypatch, ["nowhere"]) as (supervisor, log):
-        until(lambda: supervisor.status()[0]["restarts"] > 1)
+        until(lambda: supervisor.status()[0].restarts > 1)
         assert [line for line in log if "cannot work" in line] == [
             "worker nowhere0 on nowhere cannot work: there is no device 'nowhere' on this machine"
         ]
         (status,) = supervisor.status()
         assert (
-            status["state"] == "failing"
-            and not status["up"]
-            and "no device" in status["message"]
+            status.state == "failing"
+            and not status.up
+            and "no device" in status.message
             and not supervisor.ready()
         )
 
@@ -81,8 +81,8 @@ def test_a_worker_that_hangs_or_is_stopped_is_killed_and_its_job_goes_on(folder,
     patience = Patience(lease=2.0, stall=3.0)
     with supervised(folder, monkeypatch, patience=patience) as (supervisor, log):
         job = store.add("video", {"prompt": "a", "steps": 200, "pause": 0.02})
-        until(lambda: len(stepped(folder, job)) > 3 and supervisor.status()[0]["job"] == job.id)
-        os.kill(supervisor.status()[0]["pid"], signal.SIGSTOP)
+        until(lambda: len(stepped(folder, job)) > 3 and supervisor.status()[0].job == job.id)
+        os.kill(supervisor.status()[0].pid, signal.SIGSTOP)
         until(completed(store, job))
         assert any("has said nothing for 2 s" in line for line in log)
         assert (folder.job(job.id) / "video.mp4").read_text() == undisturbed(job.request)

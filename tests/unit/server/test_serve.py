@@ -204,3 +204,21 @@ def test_the_command_says_where_it_serves(tmp_path):
     finally:
         process.kill()
         process.communicate()
+
+
+@pytest.mark.slow
+def test_a_server_names_its_workers(tmp_path):
+    """With the supervisor itself, not with what stands for it in other tests."""
+    with server(tmp_path, workers=2) as running:
+        running.ready()
+        until(
+            lambda: all(each["state"] == "idle" for each in running.ask("/v1/capabilities")[1]["workers"]),
+            "both",
+        )
+        workers = running.ask("/v1/capabilities")[1]["workers"]
+        assert [(each["name"], each["device"], each["restarts"]) for each in workers] == [
+            ("cpu0", "cpu", 0),
+            ("cpu1", "cpu", 0),
+        ]
+        with urllib.request.urlopen(f"{running.url}/metrics") as answer:
+            assert 'wan22_worker_up{device="cpu",worker="cpu1"} 1.0' in answer.read().decode()
