@@ -48,7 +48,8 @@ class Server:
         self.folder = Folder(folder)
         self.process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, str(folder), json.dumps(runner)],
-            stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+            stdout=subprocess.PIPE, text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         )  # fmt: skip
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline().rsplit(":", 1)[1])

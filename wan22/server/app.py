@@ -19,7 +19,7 @@ from wan22 import fields
 from wan22.catalog import rows
 from wan22.jobs.operator import read_operator
 from wan22.server import native, openai_videos, problems, uploads
-from wan22.server.asked import COMMANDS, ONLY, Checker
+from wan22.server.asked import COMMANDS, ONLY, Backlog, Checker
 from wan22.server.feed import Feed
 from wan22.server.guard import Guard
 from wan22.server.metrics import Metrics
@@ -36,13 +36,14 @@ def create_app(folder: Folder, settings: Settings, supervisor: Workers | None = 
     """Put the server of a data folder together. Raises StoreError if its store cannot be opened."""
     app = FastAPI(
         title="wan22", version=__version__, docs_url=None, redoc_url=None, lifespan=_lifespan,
-        separate_input_output_schemas=False, redirect_slashes=False,
+        redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )  # fmt: skip
     state = app.state
     state.folder, state.settings, state.supervisor, state.draining = folder, settings, supervisor, False
     state.store = folder.open_store()
     state.checker = Checker(state.store, folder, settings, read_operator(folder.path))
+    state.backlog = Backlog(state.store, settings.max_queued)
     state.metrics = Metrics(state)
     state.feed = Feed(state.store, limit=settings.stream_buffer, observe=state.metrics.observe)
     for router in _routers():

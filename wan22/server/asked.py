@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from wan22 import fields
@@ -96,6 +97,22 @@ class Checker:
                 raise _refusal("request.model", "this server has no model that audio drives")
             return speaks[0]
         return self.models[0]
+
+
+class Backlog:
+    """How many jobs may still be added. Counting 10,000 takes milliseconds, so it is done when there may be no room."""
+
+    def __init__(self, store: Store, limit: int) -> None:
+        self._store, self._limit, self._room, self._lock = store, limit, 0, Lock()
+
+    def take(self, jobs: int = 1) -> None:
+        """Take the room of so many jobs. Raises Refusal (429) if so many wait that there is none."""
+        with self._lock:
+            if self._room < jobs:
+                self._room = self._limit - self._store.count()["queued"]
+            if self._room < jobs:
+                raise Refusal(429, "queue_full", f"{self._limit} jobs wait, the most; try again later")
+            self._room -= jobs
 
 
 def _refusal(param: str, message: str) -> Refusal:

@@ -5,14 +5,14 @@ Functions that ask the store are plain ones: they run in a thread of the pool, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.concurrency import run_in_threadpool
 
-from wan22.jobs.job import Child, Job, Kind, NotFoundError, Signal, State
+from wan22.jobs.job import Child, Job, Kind, NotFoundError, State
 from wan22.server.contents import content
 from wan22.server.feed import EventStream
 from wan22.server.problems import Refusal
@@ -73,48 +73,17 @@ class NewJob(Strict):
         return self
 
 
-class Failure(BaseModel):
-    """Why a job failed: a code for programs, a sentence for people."""
+@dataclass(frozen=True)
+class JobView(Job):
+    """A job, and how many are before it in the queue; None where it does not wait, or many jobs are listed."""
 
-    model_config = ConfigDict(extra="allow")
-    code: str
-    message: str
-
-
-class JobView(BaseModel):
-    """A job. Times are seconds since 1970; `fraction` (0..1) is how much is done, `spent` the seconds of work.
-
-    `position` is how many jobs are before it in the queue; only where one job is asked for. `signal` is what a
-    running job was asked to do and has not done yet.
-    """
-
-    id: str
-    kind: Kind
-    state: State
-    request: dict[str, Any]
-    created: float
-    priority: int
-    parent: str | None
-    after: Sequence[str]
-    meta: dict[str, Any]
-    started: float | None
-    ended: float | None
-    trashed: float | None
-    worker: str | None
-    attempts: int
-    step: int
-    fraction: float
-    spent: float
-    signal: Signal
-    result: dict[str, Any] | None
-    error: Failure | dict[str, Any] | None
     position: int | None = None
 
 
 class JobPage(BaseModel):
     """A page of jobs. `next`: what to give as `after` for the next page; null where there is none."""
 
-    data: list[JobView]
+    data: list[Job]
     next: str | None
 
 
@@ -140,16 +109,14 @@ class Place(Strict):
 
 
 def view(job: Job, position: int | None = None) -> JobView:
-    """A job as it is answered; nothing of it is checked again, for there may be 10,000."""
-    values = {name: value for name, value in vars(job).items() if name != "seq"}
-    return JobView.model_construct(**values, position=position)
+    """A job as it is answered."""
+    return JobView(**vars(job), position=position)
 
 
 @router.post("/jobs", status_code=201, summary="Add a job")
 def add_job(new: NewJob, app: App, response: Response, key: Key = None) -> JobView:
     """Add a job, or a group of jobs; it is stored durably when this answers."""
-    if app.store.figures().states["queued"] >= app.settings.max_queued:
-        raise Refusal(429, "queue_full", f"{app.settings.max_queued} jobs wait already; try again later")
+    app.backlog.take(len(new.children) or 1)
     meta = {} if new.name is None else {"name": new.name}
     app.checker.check_text(new.name or "", "name")
     more: dict[str, Any] = {
@@ -201,9 +168,7 @@ def list_jobs(query: Annotated[JobQuery, Query()], app: App) -> JobPage:
         found = app.store.jobs(states=query.state, **said)
     except NotFoundError as error:
         raise Refusal(422, "invalid_request", str(error), param="after") from None
-    return JobPage.model_construct(
-        data=[view(job) for job in found], next=found[-1].id if len(found) == query.limit else None
-    )
+    return JobPage.model_construct(data=found, next=found[-1].id if len(found) == query.limit else None)
 
 
 @router.get("/jobs/{id}", summary="Show a job")

@@ -167,35 +167,38 @@ _HEADERS = {429: "Retry-After", 503: "Retry-After", 401: "WWW-Authenticate"}
 
 
 def document(schema: dict[str, Any]) -> dict[str, Any]:
-    """Add to an OpenAPI document the errors that each of its operations can answer; those that it names itself stay."""
-    components = schema.setdefault("components", {}).setdefault("schemas", {})
-    components |= {"Problem": _PROBLEM, "ErrorEnvelope": _ENVELOPE}
+    """Add to an OpenAPI document the errors that each of its operations can answer."""
+    components = schema.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    schemas |= {"Problem": _PROBLEM, "ErrorEnvelope": _ENVELOPE}
     for unused in ("HTTPValidationError", "ValidationError"):
-        components.pop(unused, None)
+        schemas.pop(unused, None)
+    components["responses"] = {
+        f"{name}{status}": _answer(media, name, status)
+        for media, name in (("application/json", "ErrorEnvelope"), (PROBLEM_JSON, "Problem"))
+        for status in _CODES
+    }
     for path, operations in schema["paths"].items():
+        form = "ErrorEnvelope" if path == OPENAI or path.startswith(f"{OPENAI}/") else "Problem"
         for method, operation in operations.items():
-            statuses = [
-                *_ALWAYS,
-                *([404] if "{" in path else []),
-                *([] if method in ("get", "head") else [409, 507]),
-            ]
             answers = operation["responses"]
-            for status in sorted(statuses):
-                said = answers.get(str(status), {})
-                if "$ref" not in str(said) or "HTTPValidationError" in str(said):
-                    answers[str(status)] = _answer(path, method, status) | (
-                        {"description": said["description"]} if said and status != 422 else {}
-                    )
+            statuses = {*_ALWAYS, *([404] if "{" in path else []), *([] if method == "get" else [409, 507])}
+            statuses |= {
+                int(status)
+                for status, said in answers.items()
+                if int(status) >= 400 and "content" not in said
+            }
+            for status in statuses:
+                answers[str(status)] = {"$ref": f"#/components/responses/{form}{status}"}
             operation["responses"] = dict(sorted(answers.items()))
     return schema
 
 
-def _answer(path: str, method: str, status: int) -> dict[str, Any]:
-    answer: dict[str, Any] = {"description": HTTPStatus(status).phrase}
-    if method != "head":
-        openai = path == OPENAI or path.startswith(f"{OPENAI}/")
-        media, name = ("application/json", "ErrorEnvelope") if openai else (PROBLEM_JSON, "Problem")
-        answer["content"] = {media: {"schema": {"$ref": f"#/components/schemas/{name}"}}}
+def _answer(media: str, name: str, status: int) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "description": HTTPStatus(status).phrase,
+        "content": {media: {"schema": {"$ref": f"#/components/schemas/{name}"}}},
+    }
     if header := _HEADERS.get(status):
         answer["headers"] = {header: {"schema": {"type": "string"}}}
     return answer

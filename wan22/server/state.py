@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 
 from wan22.jobs.folder import Folder
 from wan22.jobs.store import Store
-from wan22.server.asked import Checker
+from wan22.server.asked import Backlog, Checker
 from wan22.server.feed import Feed
 from wan22.server.metrics import Metrics
 from wan22.server.settings import Settings
@@ -53,6 +53,7 @@ class AppState(Protocol):
     settings: Settings
     feed: Feed
     checker: Checker
+    backlog: Backlog
     metrics: Metrics
     supervisor: Workers | None
     draining: bool

@@ -56,8 +56,7 @@ class Wanted:
 def add(app: AppState, wanted: Wanted) -> Job:
     """Queue a job. Raises Refusal, and then nothing is left of its files."""
     asked = wanted.asked
-    if app.store.figures().states["queued"] >= app.settings.max_queued:
-        raise Refusal(429, "queue_full", f"{app.settings.max_queued} jobs wait already; try again later")
+    app.backlog.take()
     if not str((wanted.base | asked.request).get("prompt", "")).strip():
         raise refused("prompt", "say what is to be seen", "missing_required_parameter")
     made: list[str] = []
