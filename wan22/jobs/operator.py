@@ -39,6 +39,7 @@ def read_operator(folder: Path) -> Operator:
             choose("entry", name, ("models", "loras", "engine"))
         for name in ("models", "loras"):
             check_value(Mapping[str, str], said.get(name, {}), name)
+        check_value(Mapping[str, object], said.get("engine", {}), "engine")
         for name in said.get("engine", {}):
             choose("option of the engine", name, tuple(o for o in OPTIONS if o != "device"))
     except (TypeError, ValueError, OptionError) as error:

@@ -21,7 +21,7 @@ from wan22.jobs.progress import Reporter
 from wan22.jobs.stills import write_stills
 from wan22.production.extend import extend
 from wan22.production.options import as_work, from_json
-from wan22.production.work import Machine, Work, make
+from wan22.production.work import Machine, Work, make, use_loras
 
 if TYPE_CHECKING:
     from wan22.engine import Engine
@@ -120,20 +120,31 @@ class Production:
 
 
 class _Kept:
-    """One engine, kept for the next job of the same model, options and LoRAs."""
+    """One engine, kept for the next job of the same model and options."""
 
     def __init__(self) -> None:
-        self._key: tuple[Any, ...] | None = None
+        self._key: Any = None
+        self._loras: tuple[LoRAOption, ...] = ()
         self._engine: Engine | None = None
 
     def load(self, machine: Machine, recipe: dict[str, Any], loras: Sequence[LoRAOption] = ()) -> Engine:
-        """As `Machine.load`. Another engine is let go before the new one is made."""
-        key = (machine.model, machine.task, tuple(sorted(machine.engine.items())), tuple(loras))
+        """As `Machine.load`. Another engine is let go before the new one is made; LoRAs change places in the engine."""
+        key = self._key_of(machine)
         if self._engine is None or key != self._key:
             self.drop()
             self._engine = machine.load(recipe, loras)
-            self._key = key
+            self._key, self._loras = key, tuple(loras)
+        elif tuple(loras) != self._loras:
+            use_loras(self._engine, loras)
+            self._loras = tuple(loras)
         return self._engine
+
+    def _key_of(self, machine: Machine) -> Any:
+        """The files and options that make an engine. A model may serve several tasks, a folder hold several models."""
+        from wan22.library import open_model
+
+        found = open_model(machine.model, machine.parts, machine.task)
+        return found.name, sorted(found.parts.items()), found.tokenizer, sorted(machine.engine.items())
 
     def drop(self) -> None:
         self._key = self._engine = None

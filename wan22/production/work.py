@@ -47,9 +47,7 @@ class Machine:
         """Assemble the engine, with LoRAs as (path, strength, expert)."""
         engine = self._load(recipe)
         if loras:
-            from wan22.weights.lora import LoRA
-
-            engine.use_loras([LoRA(*lora) for lora in loras])
+            use_loras(engine, loras)
         return engine
 
     @property
@@ -83,6 +81,13 @@ class Machine:
             raise type(error)(
                 f"made with the model {name!r}; name it with {called('model')}: {error}"
             ) from error
+
+
+def use_loras(engine: Engine, loras: Sequence[rerender.LoRAOption]) -> None:
+    """Let an engine use these LoRAs instead of those that it has. Raises as `Engine.use_loras`."""
+    from wan22.weights.lora import LoRA
+
+    engine.use_loras([LoRA(*lora) for lora in loras])
 
 
 Load = Callable[[Machine, dict[str, Any], Sequence[rerender.LoRAOption]], "Engine"]

@@ -90,13 +90,32 @@ def test_a_request_becomes_a_video_with_its_small_images_and_a_true_account(desk
     assert desk.runner.loaded == "mine"
     image = desk.runner.run(desk.task({"prompt": "a cube", "model": "mine", "steps": 1}, "image"))
     assert image["files"][0]["type"] == "image/png" and image["files"][0]["seconds"] is None
-    first = len(loads)  # another task, t2v, of the same folder may choose another model in it
-    desk.runner.run(desk.task({"prompt": "a cone", "model": "mine", "steps": 1}, "image"))
-    assert len(loads) == first
+    assert loads == []
     desk.runner.drop()
     assert desk.runner.loaded is None
     desk.runner.run(desk.task({"prompt": "a cone", "model": "mine", "steps": 1}, "image"))
-    assert len(loads) == first + 1
+    assert len(loads) == 1
+
+
+def test_loras_change_places_in_the_engine_that_is_there(desk, tiny, tmp_path, monkeypatch):
+    style = tmp_path / "style.safetensors"
+    save_file(
+        {
+            "blocks.0.self_attn.q.lora_A.weight": torch.ones(2, 24),
+            "blocks.0.self_attn.q.lora_B.weight": torch.ones(24, 2),
+        },
+        style,
+    )
+    desk.runner = Production(desk.folder, "cpu", Operator({"mine": str(tiny)}, {"style": str(style)}))
+    asked = BASE | {"steps": 1, "frames": 1}
+
+    def frames(**more):
+        return desk.runner.run(desk.task(asked | more))["recipe"]["frames_sha256"]
+
+    plain = frames()
+    monkeypatch.setattr(engines, "load", None)  # no other engine is made
+    styled = frames(lora=["style:0.5@high"])
+    assert styled != plain and frames() == plain and frames(lora=["style:0.5@high"]) == styled
 
 
 def test_uploads_are_read_by_their_ids(desk):
