@@ -38,7 +38,13 @@ _TROUBLES: dict[int, tuple[Trouble, str]] = {
     sqlite3.SQLITE_NOTADB: ("damaged", "the file is damaged, or no database"),
     sqlite3.SQLITE_IOERR: ("unreadable", "the disk refuses to read or write it"),
 }  # fmt: skip
-_MEND = "Put a backup in its place, or run `python -m wan22.jobs.rebuild FOLDER`, which keeps it under another name"
+
+
+def _mend(path: Path) -> str:
+    return (
+        f"Put a backup in its place, or run `python -m wan22.jobs.rebuild {path.parent}`, "
+        "which keeps it under another name"
+    )
 
 
 class Database:
@@ -72,13 +78,15 @@ class Database:
             raise StoreError(f"{self.path} cannot be read: {error.strerror}.", code="unreadable") from error
         if start and start != _MAGIC:
             raise StoreError(
-                f"{self.path} is not a database, or its start is damaged. {_MEND}.", code="damaged"
+                f"{self.path} is not a database, or its start is damaged. {_mend(self.path)}.", code="damaged"
             )
         found = self._check_schema() if start else 0
         if check and found:
             said = self.read("PRAGMA quick_check(1)")[0][0]
             if said != "ok":
-                raise StoreError(f"{self.path}: the file is damaged ({said}). {_MEND}.", code="damaged")
+                raise StoreError(
+                    f"{self.path}: the file is damaged ({said}). {_mend(self.path)}.", code="damaged"
+                )
         if 0 < found < schema.newest():
             self._keep(found)
         with self.write() as transaction:  # also says at once if nothing can be written
@@ -221,5 +229,5 @@ def _configure(connection: sqlite3.Connection, path: Path) -> None:
 def _trouble(path: Path, error: sqlite3.Error) -> StoreError:
     number = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     code, text = _TROUBLES.get(number, ("unreadable", f"the database refuses: {error}"))
-    mend = f". {_MEND}" if code == "damaged" else ""
+    mend = f". {_mend(path)}" if code == "damaged" else ""
     return StoreError(f"{path}: {text}{mend} ({error}).", code=code)
