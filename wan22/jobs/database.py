@@ -116,9 +116,7 @@ class Database:
         try:
             self.backup(kept)
         except StoreError:
-            if (
-                not kept.exists()
-            ):  # else another process was quicker, or this one did not get further last time
+            if not kept.exists():  # else another process was quicker, or the last try ended after it
                 raise
 
     @property
