@@ -111,6 +111,7 @@ class Reporter:
             "sigma": event.sigma,
             "clip": event.clip,
             "clips": event.clips,
+            "seconds": event.seconds,
             "left": event.left,
         }
         self._seldom(

@@ -87,7 +87,7 @@ class Production:
         stills = write_stills(Path(reporter.path), task.work)
         return {
             "files": [_described(path) for path in _files(Path(reporter.path), work)],
-            "stills": list(stills),
+            "stills": [_described(task.work / name) for name in stills],
             "recipe": reporter.recipe,
             "seconds": round(time.monotonic() - began, 3),
             "phases": reporter.end(),

@@ -142,8 +142,8 @@ class Worker:
         task.check()
         place = self._folder.job(task.job.id)
         try:
-            for name in (*(file["name"] for file in result["files"]), *result.get("stills", ())):
-                put(task.work / name, place / name)
+            for file in (*result["files"], *result.get("stills", ())):
+                put(task.work / file["name"], place / file["name"])
             write_text(place / RESULT, json.dumps(result))
         except OSError as error:
             raise OutputError(f"{place} cannot be written: {error.strerror}") from error

@@ -331,12 +331,8 @@ def video_content(id: Id, request: Request, app: App, variant: Variant = "video"
 
 def _file(request: Request, app: AppState, job: Job, variant: Variant) -> Response:
     result = job.result or {}
-    if variant == "video":
-        said = (result.get("files") or [{}])[0]
-        name, kind, sha256 = said.get("name"), said.get("type"), said.get("sha256")
-    else:
-        names = [each if isinstance(each, str) else each["name"] for each in result.get("stills") or ()]
-        name, kind, sha256 = next((each for each in names if each.startswith(variant)), None), None, None
-    if name is None:
+    files = result.get("files", [])[:1] if variant == "video" else result.get("stills", [])
+    said = next((each for each in files if variant == "video" or each["name"].startswith(variant)), None)
+    if said is None:
         raise Refusal(404, "not_found", f"video {job.id} has no {variant}")
-    return content(request, app.folder.job(job.id) / name, type=kind, sha256=sha256)
+    return content(request, app.folder.job(job.id) / said["name"], type=said["type"], sha256=said["sha256"])

@@ -62,17 +62,18 @@ class Worker:
         place = self.folder.job(claim.job.id)
         place.mkdir(exist_ok=True)
         video = small_video(place / "video.mp4")
+        stills = []
         for name in ("thumbnail.webp", "spritesheet.webp"):
             Image.new("RGB", (8, 4)).save(place / name)
+            digest = hashlib.sha256((place / name).read_bytes()).hexdigest()
+            stills.append({"name": name, "type": "image/webp", "sha256": digest})
         info, content = probe(video), video.read_bytes()
         file = {
             "name": "video.mp4", "type": "video/mp4", "bytes": len(content),
             "sha256": hashlib.sha256(content).hexdigest(), "width": info.width, "height": info.height,
             "frames": info.frames, "fps": info.fps, "seconds": info.seconds,
         }  # fmt: skip
-        self.store.complete(
-            claim, {"files": [file], "stills": ["thumbnail.webp", "spritesheet.webp"], "seconds": 0.5}
-        )
+        self.store.complete(claim, {"files": [file], "stills": stills, "seconds": 0.5})
 
 
 @dataclass
