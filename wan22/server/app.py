@@ -48,7 +48,7 @@ def create_app(folder: Folder, settings: Settings, supervisor: Workers | None = 
     state.feed = Feed(state.store, limit=settings.stream_buffer, observe=state.metrics.observe)
     for router in _routers():
         app.include_router(router)
-    problems.install(app)
+    problems.install(app, [route for router in _routers() for route in router.routes])
     app.add_middleware(Guard, settings=settings, state=state)
     app.openapi = lambda: _document(app)
     return app

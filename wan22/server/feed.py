@@ -54,7 +54,7 @@ def write(event: Event) -> Written:
     kind = event.data.get("type", "message")
     body = {"n": event.n, "job": event.job, "at": event.at, **event.data}
     text = f"id: {event.n}\nevent: {kind}\ndata: {json.dumps(body, ensure_ascii=False, separators=(',', ':'))}\n\n"
-    ends = kind == "state" and event.data.get("state") in ENDED
+    ends = kind == "purged" or (kind == "state" and event.data.get("state") in ENDED)
     return Written(event.n, event.job, text.encode(), ends)
 
 

@@ -6,13 +6,14 @@ document says them for every operation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
 
 from wan22.errors import Wan22Error
 from wan22.jobs.job import KeyConflictError, NotFoundError, StateError, StoreError
@@ -120,11 +121,20 @@ def _invalid(error: RequestValidationError) -> Refusal:
     return Refusal(422, "invalid_request", f"{param}: {message}" if param else message, param=param)
 
 
-def install(app: FastAPI) -> None:
+def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     """Answer the errors of the paths of `app` in the form that each speaks; defects are the guard's to answer."""
 
     def answer(request: Request, error: Exception) -> Response:
-        return refused(request.url.path, as_refusal(error))
+        refusal = as_refusal(error)
+        if refusal.status_code == 405:  # the router names those of one route
+            known = (
+                route
+                for route in routes
+                if isinstance(route, Route) and route.path_regex.match(request.url.path)
+            )
+            methods = {method for route in known for method in route.methods or ()}
+            refusal.headers = {"Allow": ", ".join(sorted(methods))} if methods else refusal.headers
+        return refused(request.url.path, refusal)
 
     for kind in (HTTPException, RequestValidationError, Wan22Error):
         app.add_exception_handler(kind, answer)

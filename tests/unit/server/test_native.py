@@ -318,6 +318,17 @@ def test_a_queue_that_is_full_says_so(tmp_path):
         assert full.status_code == 429 and full.json()["code"] == "queue_full" and full.headers["retry-after"]
 
 
+def test_a_method_that_a_path_does_not_know_is_told_those_it_does(client):
+    for path, methods in (
+        ("/v1/jobs", "GET, POST"),
+        (f"/v1/jobs/{add(client)}", "DELETE, GET"),
+        ("/healthz", "GET"),
+    ):
+        answer = client.put(path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, methods)
+    assert client.put("/nowhere").status_code == 404
+
+
 def test_a_defect_says_nothing_of_the_inside(client, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("secret inside")
