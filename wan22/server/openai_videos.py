@@ -7,6 +7,7 @@ A video is a job of kind "video" or "extend". There is no state for a cancelled 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
@@ -19,7 +20,7 @@ from wan22.server.contents import content
 from wan22.server.forms import body_of
 from wan22.server.problems import Refusal
 from wan22.server.state import App, AppState
-from wan22.server.uploads import CHARACTER
+from wan22.server.uploads import CHARACTER, in_turn
 from wan22.server.video_fields import DOCUMENTED, OTHER_NAMES, Asked, Reference, read, refused
 from wan22.server.video_jobs import CHARACTER_ID, KINDS, Wanted, completed, inherited, live, size_of
 from wan22.server.video_views import (
@@ -100,21 +101,15 @@ _CREATE = _body(("prompt",), {"input_reference": _REFERENCE}, ("input_reference"
 _EDIT = _body(("prompt", "video"), {"video": _VIDEO}, ("video",))
 _EXTEND = _body(("prompt", "seconds", "video"), {"video": _VIDEO}, ("video",))
 _REMIX = _body(("prompt",))
+_NAMED = {
+    "type": "object",
+    "required": ["name", "video"],
+    "properties": {"name": {"type": "string", "minLength": 1, "maxLength": 80}, "video": _VIDEO},
+}
 _CHARACTER = {
     "requestBody": {
         "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["name", "video"],
-                    "properties": {
-                        "name": {"type": "string", "minLength": 1, "maxLength": 80},
-                        "video": {"type": "string", "format": "binary"},
-                    },
-                }
-            }
-        },
+        "content": {"multipart/form-data": {"schema": _NAMED}, "application/json": {"schema": _NAMED}},
     }
 }
 _BYTES = {
@@ -140,7 +135,7 @@ async def create_video(request: Request, app: App, response: Response, key: Key 
 
 async def _created(request: Request, app: AppState, key: str | None) -> Job:
     async with body_of(request) as body:
-        return await run_in_threadpool(lambda: video_jobs.add(app, Wanted(read(body), key=key)))
+        return await in_turn(lambda: video_jobs.add(app, Wanted(read(body), key=key)))
 
 
 @router.get("", summary="List videos")
@@ -208,7 +203,7 @@ async def _ended(request: Request, app: AppState, job: Job) -> Job:
 async def edit_video(request: Request, app: App, response: Response, key: Key = None) -> Video:
     """Video to video: `strength` (0..1) says how far. By id, the model and how it was asked are taken over."""
     async with body_of(request) as body:
-        job = await run_in_threadpool(_edit, app, read(body), key)
+        job = await in_turn(partial(_edit, app, read(body), key))
     return answer(job, response)
 
 
@@ -232,7 +227,7 @@ def _source(app: AppState, asked: Asked) -> Job | None:
 async def extend_video(request: Request, app: App, response: Response, key: Key = None) -> Video:
     """Go on from the last frame for `seconds`; the result is both parts as one video."""
     async with body_of(request) as body:
-        job = await run_in_threadpool(_extend, app, read(body), key)
+        job = await in_turn(partial(_extend, app, read(body), key))
     return answer(job, response)
 
 
@@ -273,7 +268,7 @@ async def create_character(request: Request, app: App) -> Character:
                 "video", "send a file, or the id of a completed video", "missing_required_parameter"
             )
         named = name.strip().removeprefix(CHARACTER)
-        row = await run_in_threadpool(video_jobs.add_character, app, named, asked.files["video"])
+        row = await in_turn(partial(video_jobs.add_character, app, named, asked.files["video"]))
     return character(row)
 
 
@@ -301,7 +296,7 @@ def delete_video(id: Id, app: App) -> VideoDeleted:
 async def remix_video(id: Id, request: Request, app: App, response: Response, key: Key = None) -> Video:
     """The same request with another prompt: from the video itself, if the model makes video to video."""
     async with body_of(request) as body:
-        job = await run_in_threadpool(_remix, app, id, read(body), key)
+        job = await in_turn(partial(_remix, app, id, read(body), key))
     return answer(job, response)
 
 

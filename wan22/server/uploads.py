@@ -5,6 +5,7 @@ A name of a client is shown to people and never becomes a path.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -13,14 +14,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path as FilePath
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, TypeVar
+from weakref import WeakKeyDictionary
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
 from wan22.atomic import put, temporary_file
@@ -30,6 +33,8 @@ from wan22.server.contents import content
 from wan22.server.forms import body_of
 from wan22.server.problems import Refusal
 from wan22.server.state import App, AppState
+
+T = TypeVar("T")
 
 CHARACTER = "@"
 """What the name of an input begins with that is a character: the first frame of a video, by a name."""
@@ -52,6 +57,16 @@ _KEPT_ENVIRONMENT = (
     "TMPDIR",
     "SYSTEMROOT",
 )
+
+
+_WAITING: WeakKeyDictionary[asyncio.AbstractEventLoop, CapacityLimiter] = WeakKeyDictionary()
+_MOST_WAITING = 8
+
+
+async def in_turn(function: Callable[[], T]) -> T:
+    """Run what may wait for a check of a file in one of a few threads of its own; others are answered meanwhile."""
+    limiter = _WAITING.setdefault(asyncio.get_running_loop(), CapacityLimiter(_MOST_WAITING))
+    return await to_thread.run_sync(function, limiter=limiter)
 
 
 def keep(app: AppState, stream: BinaryIO, name: str) -> Input:
@@ -262,7 +277,7 @@ async def add_input(request: Request, app: App, response: Response) -> InputView
             raise Refusal(
                 400, "missing_file", "send the file as the field `file` of multipart/form-data", param="file"
             )
-        row = await run_in_threadpool(keep, app, file.file, file.filename or "")
+        row = await in_turn(partial(keep, app, file.file, file.filename or ""))
     response.headers["Location"] = f"/v1/inputs/{row.id}"
     return _view(row)
 

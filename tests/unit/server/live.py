@@ -89,8 +89,10 @@ class Live:
 
 
 @contextmanager
-def serving(place: Path, settings: Settings | None = None, operator: dict | None = None):
-    """Run a server and its worker; all of it has ended when this returns."""
+def serving(
+    place: Path, settings: Settings | None = None, operator: dict | None = None, *, works: bool = True
+):
+    """Run a server and its worker, if it `works`; all of it has ended when this returns."""
     folder = Folder(place / "data")
     if operator is not None:
         (folder.path / "operator.json").write_text(json.dumps(operator))
@@ -98,7 +100,8 @@ def serving(place: Path, settings: Settings | None = None, operator: dict | None
     store = app.state.store
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
     worker = Worker(folder, store)
-    threads = [threading.Thread(target=target, daemon=True) for target in (server.run, worker.work)]
+    targets = (server.run, worker.work) if works else (server.run,)
+    threads = [threading.Thread(target=target, daemon=True) for target in targets]
     for thread in threads:
         thread.start()
     try:

@@ -1,0 +1,78 @@
+"""The `openai` client, the server, a real worker and the embedded model: a video, a remix of it, and more of it."""
+
+import os
+import subprocess
+import sys
+
+import openai
+import pytest
+from live import serving
+
+from wan22.media.video import probe
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+
+SMALL = {"num_frames": 5, "num_inference_steps": 2, "seed": 3}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("server"), works=False) as live:
+        command = [
+            sys.executable,
+            "-m",
+            "wan22.jobs.worker",
+            "--data",
+            str(live.folder.path),
+            "--name",
+            "cpu0",
+        ]
+        worker = subprocess.Popen([*command, "--device", "cpu"], env=os.environ | {"OMP_NUM_THREADS": "1"})
+        try:
+            yield live
+        finally:
+            worker.terminate()
+            assert worker.wait(60) == 0
+
+
+def test_a_real_video_its_remix_and_its_extension(server, tmp_path):
+    with openai.OpenAI(base_url=server.url, api_key="any") as client:
+        videos = client.videos
+
+        def made(video):
+            done = videos.poll(video.id, poll_interval_ms=200)
+            assert done.status == "completed", done.error
+            path = tmp_path / f"{video.id}.mp4"
+            path.write_bytes(videos.download_content(video.id).content)
+            return done, probe(path)
+
+        first, info = made(videos.create(prompt="a red ball rolls left", size="96x64", extra_body=SMALL))
+        assert (first.size, info.width, info.height, info.frames) == ("96x64", 96, 64, 5)
+        assert len(videos.download_content(first.id, variant="spritesheet").content) > 100
+        remix, info = made(videos.remix(first.id, prompt="a blue cube spins"))
+        assert (remix.remixed_from_video_id, remix.size, remix.seed) == (first.id, "96x64", 3)
+        longer, both = made(
+            videos.extend(
+                prompt="it rolls on", seconds="1", video=b"", extra_body={"video": {"id": first.id}}
+            )
+        )
+        assert both.frames == 5 + round(both.fps)
+        assert longer.size == "96x64"
+        assert float(longer.seconds) == pytest.approx(both.seconds, abs=0.01)
+        edit, info = made(
+            videos.edit(
+                prompt="snow falls", video=b"", extra_body={"video": {"id": longer.id}, "strength": 0.4}
+            )
+        )
+        assert edit.size == "96x64"
+
+
+def test_what_the_model_refuses_is_the_error_of_the_video(server):
+    with openai.OpenAI(base_url=server.url, api_key="any") as client:
+        video = client.videos.create(prompt="a ball", extra_body=SMALL | {"switch_step": 7})
+        done = client.videos.poll(video.id, poll_interval_ms=100)
+        assert (done.status, done.error.code, done.error.type) == (
+            "failed",
+            "invalid_request",
+            "invalid_request_error",
+        )
