@@ -101,17 +101,22 @@ _CREATE = _body(("prompt",), {"input_reference": _REFERENCE}, ("input_reference"
 _EDIT = _body(("prompt", "video"), {"video": _VIDEO}, ("video",))
 _EXTEND = _body(("prompt", "seconds", "video"), {"video": _VIDEO}, ("video",))
 _REMIX = _body(("prompt",))
-_NAMED = {
-    "type": "object",
-    "required": ["name", "video"],
-    "properties": {"name": {"type": "string", "minLength": 1, "maxLength": 80}, "video": _VIDEO},
-}
+_NAME = {"type": "string", "minLength": 1, "maxLength": 80}
 _CHARACTER = {
     "requestBody": {
         "required": True,
-        "content": {"multipart/form-data": {"schema": _NAMED}, "application/json": {"schema": _NAMED}},
+        "content": {
+            kind: {
+                "schema": {
+                    "type": "object", "required": ["name", "video"], "properties": {"name": _NAME, "video": video},
+                }
+            }
+            for kind, video in (
+                ("multipart/form-data", {"type": "string", "format": "binary"}), ("application/json", _VIDEO),
+            )
+        },
     }
-}
+}  # fmt: skip
 _BYTES = {
     "content": {
         each: {"schema": {"type": "string", "format": "binary"}}
