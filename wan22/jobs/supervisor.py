@@ -22,6 +22,7 @@ WorkerState = Literal["starting", "idle", "running", "failing", "stopped"]
 _LOOK = 0.1  # seconds between two looks at the workers
 _PAUSES = (0.1, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """Seconds before a worker is started again, by how often it ended soon after its start."""
+_SILENCE = 5.0  # seconds without a line that an ending worker has at least
 _SOON = 60.0  # seconds; a worker that lived longer begins anew with the first pause
 _LINES = 20  # of a worker's complaints that are kept
 
@@ -254,18 +255,20 @@ class _Worker:
             self.process.terminate()
 
     def end(self, until: float) -> bool:
-        """Wait for the end of the process, and kill it at the moment `until`. Whether it ended by itself."""
+        """Wait for the end of the process; kill it at `until`, or when it is silent. Whether it ended by itself."""
         if self.process is None:
             self.state = "stopped"
             return True
         try:
-            self.process.wait(max(0.0, until - time.monotonic()))
+            while self.process.poll() is None:
+                now = time.monotonic()
+                if now > until or now - self.last_line > max(self.patience.lease, _SILENCE):
+                    self.process.kill()
+                    self.process.wait()
+                    self.log(f"worker {self.name} did not end in time, and was killed")
+                    return False
+                time.sleep(_LOOK / 4)
             return True
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            self.log(f"worker {self.name} did not end in time, and was killed")
-            return False
         finally:
             for reader in self.readers:
                 reader.join(1.0)  # what it still said is taken
