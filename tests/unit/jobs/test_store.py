@@ -1,9 +1,11 @@
 """The queue, as the server sees it."""
 
+from dataclasses import fields, replace
+
 import pytest
 
 from wan22.errors import OptionError, RequestError
-from wan22.jobs.job import Child, Input, KeyConflictError, NotFoundError, StateError, new_id
+from wan22.jobs.job import Child, Input, Job, KeyConflictError, NotFoundError, StateError, new_id
 from wan22.jobs.store import Store
 
 
@@ -57,6 +59,12 @@ def test_a_job_is_stored_and_made(store):
     assert done.state == "completed" and done.result == {"file": "video.mp4"} and done.fraction == 1
     assert done.request == {"prompt": "a fox"} and done.meta == {"user": "kim"} and done.spent > 0
     assert [data["state"] for data in said(store, job, "state")] == ["queued", "running", "completed"]
+
+
+def test_a_row_fills_every_field_of_a_job(store):
+    job, names = video(store), {field.name for field in fields(Job)}
+    assert vars(job).keys() == names and replace(job, seq=1).seq == 1
+    assert job == Job(**{name: getattr(job, name) for name in names})
 
 
 def test_what_was_stored_is_there_after_opening_again(store, tmp_path):

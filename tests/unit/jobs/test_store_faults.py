@@ -178,7 +178,7 @@ def test_a_path_without_a_folder_or_to_a_folder_is_said(tmp_path):
 def test_a_file_that_is_no_database_is_left_alone(path):
     for content in (b"hello", b"\x89PNG\r\n\x1a\n" + bytes(10_000)):
         path.write_bytes(content)
-        refused(path, "damaged", "is not a database", "python -m wan22.jobs.rebuild")
+        refused(path, "damaged", "is not a database", f"python -m wan22.jobs.rebuild {path.parent}`")
         assert path.read_bytes() == content
 
 
