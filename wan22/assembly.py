@@ -18,12 +18,16 @@ from torch import Tensor, nn
 from wan22.arch import DiTArch, UMT5Arch, VAEArch
 from wan22.catalog import Variant, calibration_of
 from wan22.conditioning.text import Tokenizer
-from wan22.errors import CheckpointError
+from wan22.errors import CheckpointError, OptionError
 from wan22.files import read_bytes, read_json, reading
 from wan22.library import Model
+from wan22.memory.device import channels_last, pick_dtype, pick_vae_dtype
+from wan22.memory.placement import Load
+from wan22.memory.precision import pick_compute_dtype, pick_keep
 from wan22.memory.scheme import Rest
 from wan22.memory.stream import BlockStream, CopyLane, HostLane, OnHost, Rows
-from wan22.ops.attention import Attention, attend
+from wan22.ops.attention import Attention, attend, open_attention
+from wan22.ops.gpu import why_no_compiler
 from wan22.ops.stored import Keep
 from wan22.weights.fingerprint import fingerprint, fingerprint_of
 from wan22.weights.load import Edit, Weights, check_complete, meta_module
@@ -34,6 +38,9 @@ from wan22.weights.tokenizer import read_spiece
 Arch = DiTArch | VAEArch | UMT5Arch
 Source = Path | Callable[[], Reader]
 """A file or folder of weights, or a function that opens a reader."""
+
+SMALL = 200_000_000
+"""Parameters up to which a model counts as small: float32 on the CPU, both guidance branches in one batch."""
 
 LendEdit = Callable[[], AbstractContextManager[Edit | None]]
 FLOAT32 = ("norm", "modulation", "time_embedding", "time_projection", "head.")
@@ -194,6 +201,76 @@ class PartSource:
     def _dtype_of(self, name: str) -> torch.dtype:
         keep = isinstance(self.arch, DiTArch) and any(part in name for part in FLOAT32)
         return torch.float32 if keep else self.dtype
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """What a model computes with: the dtype that its large matrices are kept in, the one that they are multiplied in,
+    that of the VAE, the form of the matrices, the backend of attention, whether blocks are compiled, and what people
+    may not expect of it.
+    """
+
+    dtype: torch.dtype
+    compute: torch.dtype
+    vae: torch.dtype
+    keep: Keep
+    attention: Attention
+    compiled: bool
+    notices: tuple[str, ...]
+
+
+def choose_numerics(
+    model: Model,
+    device: torch.device,
+    dtype: str,
+    compute_dtype: str,
+    vae_dtype: str,
+    quantize: str | None,
+    attention: str,
+    *,
+    compiled: bool,
+) -> Numerics:
+    """What people asked for, as values. Raises OptionError or DeviceError for what cannot be used here."""
+    arches = architectures(model).values()
+    small = sum(p.numel() for arch in arches for p in meta_module(arch).parameters()) <= SMALL
+    held = pick_dtype(dtype, device, small=small)
+    compute = pick_compute_dtype(compute_dtype, held, device)
+    keep, notices = pick_keep(quantize, compute, device)
+    row = model.variant.dit
+    attend = open_attention(attention, device, compute, row.dim // row.heads)
+    if compiled and (why := why_no_compiler(device)):
+        raise OptionError(f"compile cannot be used: {why}")
+    return Numerics(held, compute, pick_vae_dtype(vae_dtype), keep, attend, compiled, tuple(notices))
+
+
+def sources(model: Model, source: Mapping[str, Source], how: Numerics) -> dict[str, PartSource]:
+    """How each network of a model is read."""
+    return {
+        part: PartSource(
+            source[part],
+            arch,
+            how.vae if part == "vae" else how.dtype,
+            how.keep,
+            attention=how.attention,
+            compiled=how.compiled,
+        )
+        for part, arch in architectures(model).items()
+    }
+
+
+def loaders(
+    model: Model, read: Mapping[str, PartSource], device: torch.device
+) -> tuple[dict[str, Load], dict[str, int]]:
+    """What reads each part onto a device, with the encoder of audio, if there is one, and the bytes of that."""
+    made: dict[str, Load] = dict(read)
+    if device.type == "cuda":
+        made["vae"] = lambda place: channels_last(read["vae"](place))
+    if model.variant.speech is None:
+        return made, {}
+    from wan22.weights.wav2vec2 import audio_parameters, load_audio_encoder
+
+    made["audio"] = partial(load_audio_encoder, model.parts["audio"])
+    return made, {"audio": audio_parameters(model.parts["audio"]) * torch.float32.itemsize}
 
 
 STREAMED = ("blocks", "audio_injector.injector", "audio_injector.injector_adain_layers")

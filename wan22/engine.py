@@ -34,15 +34,12 @@ from wan22.denoiser import Denoiser, contexts
 from wan22.denoising import Calls, of_clip, walk
 from wan22.errors import CheckpointError, DecodeError, DeviceError, OptionError
 from wan22.library import Parts, open_model
-from wan22.memory.device import channels_last, free_memory, pick_device, pick_dtype, pick_vae_dtype
+from wan22.memory.device import free_memory, pick_device
 from wan22.memory.fallback import Fallback
+from wan22.memory.hardware import HOST_SHARE
 from wan22.memory.placement import Load, Placement
 from wan22.memory.plan import Plan
-from wan22.memory.precision import pick_compute_dtype, pick_keep
-from wan22.memory.scheme import MARGIN, choose
-from wan22.ops.attention import open_attention
-from wan22.ops.gpu import why_no_compiler
-from wan22.planning import SMALL, Model, Planner
+from wan22.planning import Model, Planner, at_first
 from wan22.request import Job, resolve
 from wan22.sampling import add_noise, draw_noise
 from wan22.sampling.calibration import Recorder
@@ -59,7 +56,6 @@ from wan22.types import (
     Request,
 )
 from wan22.version import __version__
-from wan22.weights.load import meta_module
 from wan22.weights.lora import Fitted, LoRA, fit, merging
 from wan22.weights.reader import Reader
 
@@ -448,51 +444,36 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
     if calibration is not None:
         found = replace(found, variant=assembly.calibrated(found.variant, calibration))
     fitted = fit(loras, found.variant.experts, found.variant.dit, found.name)
-    arches, source = assembly.architectures(found), {**found.parts, **given}
-    counts = {part: sum(p.numel() for p in meta_module(arch).parameters()) for part, arch in arches.items()}
-    held = pick_dtype(dtype, where, small=sum(counts.values()) <= SMALL)
-    compute = pick_compute_dtype(compute_dtype, held, where)
-    keep, notices = pick_keep(quantize, compute, where)
-    attend = open_attention(attention, where, compute, found.variant.dit.dim // found.variant.dit.heads)
-    if compile and (why := why_no_compiler(where)):
-        raise OptionError(f"compile cannot be used: {why}")
-    pixels = pick_vae_dtype(vae_dtype)
-    dtypes = {part: pixels if part == "vae" else held for part in arches}
-    computes = {"keep": keep, "attention": attend, "compiled": compile}
-    read = {
-        part: assembly.PartSource(source[part], arches[part], dtypes[part], **computes) for part in arches
-    }
+    how = assembly.choose_numerics(
+        found, where, dtype, compute_dtype, vae_dtype, quantize, attention, compiled=compile
+    )
+    source = {**found.parts, **given}
+    read = assembly.sources(found, source, how)
     skeletons = {part: one.skeleton() for part, one in read.items()}
-    sizes = {part: skeleton.nbytes for part, skeleton in skeletons.items()}
-    loaders: dict[str, Callable[[torch.device], nn.Module]] = dict(read)
-    if found.variant.speech is not None:
-        from wan22.weights.wav2vec2 import audio_parameters, load_audio_encoder
-
-        sizes["audio"] = audio_parameters(found.parts["audio"]) * torch.float32.itemsize
-        loaders["audio"] = partial(load_audio_encoder, found.parts["audio"])
-    if where.type == "cuda":
-        loaders["vae"] = lambda place: channels_last(read["vae"](place))
-    on_host = free_memory(torch.device("cpu"))
-    schemes = choose(sizes, where.type, free_memory(where), on_host, memory)
+    loaders, audio = assembly.loaders(found, read, where)
+    sizes = {part: skeleton.nbytes for part, skeleton in skeletons.items()} | audio
+    host = sum(sizes.values()) <= HOST_SHARE * free_memory(torch.device("cpu"))
     engine = Engine(
         found.name,
         found.variant,
         tokenizer=assembly.open_tokenizer(found.tokenizer),
-        placement=Placement(loaders, schemes, where, host_room=sum(sizes.values()) <= MARGIN * on_host),
-        dtype=held,
+        placement=Placement(loaders, at_first(sizes, where, memory, host=host), where, host_room=host),
+        dtype=how.dtype,
         weights={part: assembly.source_fingerprint(source[part]) for part in loaders},
         experts={part: read[part] for part in found.variant.experts},
         fast=assembly.fit_fast(found),
     )
-    kept = [text for part, skeleton in skeletons.items() for text in skeleton.notices(part, keep.quantize)]
-    engine.notices = (*found.notices, *notices, *kept)
-    engine.compute_dtype = compute
-    engine.planner.configure(memory, (compute, pixels), skeletons, sizes.get("audio", 0))
+    kept = [
+        text for part, skeleton in skeletons.items() for text in skeleton.notices(part, how.keep.quantize)
+    ]
+    engine.notices = (*found.notices, *how.notices, *kept)
+    engine.compute_dtype = how.compute
+    engine.planner.configure(memory, (how.compute, how.vae), skeletons, sizes.get("audio", 0))
     engine.options = {
         **({"attention": attention} if attention != "auto" else {}),
         **({"compile": True} if compile else {}),
-        **({"quantize": quantize} if keep.quantize else {}),
-        **({"vae_dtype": "bfloat16"} if pixels == torch.bfloat16 else {}),
+        **({"quantize": quantize} if how.keep.quantize else {}),
+        **({"vae_dtype": "bfloat16"} if how.vae == torch.bfloat16 else {}),
         **({"calibration": assembly.digest(calibration)} if calibration is not None else {}),
     }
     engine._use(fitted)

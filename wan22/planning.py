@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from wan22.arch import DiTArch, UMT5Arch, VAEArch
-from wan22.assembly import EMBEDDING, FLOAT32, ON_HOST, STREAMED, Skeleton
+from wan22.assembly import EMBEDDING, FLOAT32, ON_HOST, SMALL, STREAMED, Skeleton
 from wan22.canvas import Canvas
 from wan22.catalog import Variant
 from wan22.clock import duration
@@ -29,7 +29,7 @@ from wan22.memory.hardware import GB, Hardware, here
 from wan22.memory.meter import Counts, metered
 from wan22.memory.placement import Placement
 from wan22.memory.plan import PartSize, Plan, Stage, gigabytes, plan, possible, refuse
-from wan22.memory.scheme import Scheme
+from wan22.memory.scheme import Scheme, ordered
 from wan22.models.linear import Linear, StoredLinear
 from wan22.models.meta import meta_module
 from wan22.ops.stored import form_for
@@ -37,9 +37,6 @@ from wan22.request import Job, resolve
 from wan22.types import Request
 
 Arch = DiTArch | VAEArch | UMT5Arch
-
-SMALL = 200_000_000
-"""Parameters up to which a model counts as small: float32 on the CPU, both guidance branches in one batch."""
 
 AUDIO_BYTES = 4 * 315_472_545
 """Of the released encoder of audio, in float32."""
@@ -348,6 +345,23 @@ def in_short(made: Plan) -> str:
     )
 
 
+def at_first(sizes: Mapping[str, int], device: torch.device, memory: str, *, host: bool) -> dict[str, Scheme]:
+    """How parts of so many bytes are kept until a job is planned: as was ordered; else a small model on the device, and
+    the parts of a large one brought in their turn, or streamed if one is larger than what is free. host: whether all
+    fit in host memory.
+
+    Raises OptionError for an unknown order.
+    """
+    if memory != "auto":
+        return ordered(sizes, memory, device.type, host=host)
+    free = free_memory(device)
+    if sum(sizes.values()) <= 4 * SMALL and free >= SMALL_FREE:
+        return dict.fromkeys(sizes, Scheme("device"))
+    if max(sizes.values()) > free:
+        return ordered(sizes, "stream", device.type, host=host)
+    return dict.fromkeys(sizes, Scheme("host" if host and device.type == "cuda" else "disk"))
+
+
 SMALL_FREE = 4 * GB
 """Free bytes of a device on which a small model at a small size needs no plan: it takes a fraction of them."""
 
@@ -395,8 +409,9 @@ class Planner:
         if self._is_small(job):
             return ""
         made = self.plan(job)
-        if self.memory == "auto":
+        if self.memory == "auto" or made.worst.weights > made.hardware.free:
             refuse(made)
+        if self.memory == "auto":
             self.placement.arrange({p: made.schemes[p] for p in self.placement.parts if p in made.schemes})
         if self.placement.device.type == "cpu" and made.peak > SHORT * made.hardware.room:
             keep_no_freed_memory()

@@ -21,7 +21,8 @@ from wan22.memory.device import (
     wait,
 )
 from wan22.memory.placement import Placement
-from wan22.memory.scheme import Scheme, choose
+from wan22.memory.scheme import CHUNK_TOKENS, Scheme, ordered
+from wan22.planning import at_first
 from wan22.types import Frames, Request
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -29,40 +30,38 @@ SIZES = {"high": 30, "low": 30, "vae": 10, "text": 10}
 
 
 @pytest.mark.parametrize(
-    ("device", "free", "host", "memory", "rest"),
+    ("device", "host", "memory", "scheme"),
     [
-        ("cuda", 100, 0, "auto", "device"),
-        ("cuda", 90, 100, "auto", "host"),  # 80 fits into 90, but leaves no room to work in
-        ("cuda", 90, 90, "auto", "disk"),
-        ("cpu", 100, 100, "auto", "device"),
-        ("cpu", 90, 1000, "auto", "disk"),  # the host is the device
-        ("cuda", 30, 0, "device", "device"),
-        ("cuda", 1000, 1000, "host", "host"),
-        ("cpu", 1000, 1000, "host", "device"),
-        ("cpu", 1000, 1000, "disk", "disk"),
+        ("cuda", True, "device", Scheme("device")),
+        ("cuda", False, "host", Scheme("host")),
+        ("cpu", True, "host", Scheme("device")),  # the host is the device
+        ("cpu", True, "disk", Scheme("disk")),
+        ("cuda", True, "stream", Scheme("host", stream=True, chunk=CHUNK_TOKENS, host_history=True)),
+        ("cuda", False, "stream", Scheme("disk", stream=True, chunk=CHUNK_TOKENS, host_history=True)),
+        ("cpu", True, "stream", Scheme("disk", stream=True, chunk=CHUNK_TOKENS, host_history=True)),
     ],
 )
-def test_parts_rest_where_there_is_room_or_where_they_are_told(device, free, host, memory, rest):
-    assert choose(SIZES, device, free, host, memory) == dict.fromkeys(SIZES, Scheme(rest))
+def test_parts_are_kept_as_is_ordered(device, host, memory, scheme):
+    assert ordered(SIZES, memory, device, host=host) == dict.fromkeys(SIZES, scheme)
+    assert at_first(SIZES, torch.device(device), memory, host=host) == dict.fromkeys(SIZES, scheme)
 
 
-@pytest.mark.parametrize(("memory", "free", "host", "rest"), [
-    ("stream", 1000, 1000, "host"), ("stream", 1000, 50, "disk"), ("auto", 29, 1000, "host"), ("auto", 29, 50, "disk"),
+@pytest.mark.parametrize(("device", "free", "host", "scheme"), [
+    ("cuda", 100, True, Scheme("host")), ("cuda", 100, False, Scheme("disk")), ("cpu", 100, True, Scheme("disk")),
+    ("cpu", 29, True, Scheme("disk", stream=True, chunk=CHUNK_TOKENS, host_history=True)),
 ])  # fmt: skip
-def test_a_part_that_is_too_large_or_is_told_so_is_streamed(memory, free, host, rest):
-    found = choose(SIZES, "cuda", free, host, memory)
-    assert {(scheme.rest, scheme.stream) for scheme in found.values()} == {(rest, True)}
+def test_before_a_job_is_planned_the_parts_of_a_large_model_come_in_their_turn(
+    monkeypatch, device, free, host, scheme
+):
+    monkeypatch.setattr("wan22.planning.free_memory", lambda where: free * 10**9)
+    sizes = {part: size * 10**9 for part, size in SIZES.items()}
+    assert at_first(sizes, torch.device(device), "auto", host=host) == dict.fromkeys(SIZES, scheme)
+    assert at_first({"dit": 10**6}, torch.device(device), "auto", host=host) == {"dit": Scheme("device")}
 
 
 def test_an_unknown_plan_lists_the_known():
-    with pytest.raises(OptionError, match=r"'ram'\. Known: auto, device, host, disk, stream"):
-        choose(SIZES, "cpu", 1, 1, "ram")
-
-
-@pytest.mark.parametrize("memory", ["device", "host", "disk"])
-def test_a_part_that_can_never_come_to_the_device_whole_is_refused_before_anything_is_read(memory):
-    with pytest.raises(DeviceError, match=r"'high' .* 30\.0 GB, and 29\.0 GB are free on cuda; .*stream"):
-        choose({name: size * 10**9 for name, size in SIZES.items()}, "cuda", 29 * 10**9, 10**12, memory)
+    with pytest.raises(OptionError, match=r"'ram'.* Known: auto, device, host, disk, stream"):
+        at_first(SIZES, CPU, "ram", host=True)
 
 
 HOLES = """

@@ -251,7 +251,12 @@ def test_the_engine_plans_and_keeps_its_parts_so(tmp_path, monkeypatch):
     assert {engine._placement.scheme(part).rest for part in engine._placement.parts} == {"disk"}
     assert isinstance(events[-1], Finished)
     assert told == [True]
+    engine.planner.memory = "disk"  # an order is followed
+    list(engine.generate(request))
     need = 1000
+    with pytest.raises(DeviceError, match="are free on a CPU"):
+        next(engine.generate(request))
+    engine.planner.memory = "auto"
     with pytest.raises(DeviceError, match="take another device or a smaller model"):
         next(engine.generate(request))
 

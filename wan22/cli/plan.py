@@ -157,10 +157,11 @@ def model_of(
     """A model as a plan sees it, in the dtypes that the engine would take."""
     import torch
 
+    from wan22.assembly import SMALL
     from wan22.cli.catalogue import weigh
     from wan22.memory.device import pick_dtype, pick_vae_dtype
     from wan22.memory.precision import QUANTIZE
-    from wan22.planning import AUDIO_BYTES, SMALL, Model, quantised
+    from wan22.planning import AUDIO_BYTES, Model, quantised
 
     kind = choose("kind of quantised weights", quantize, QUANTIZE).removesuffix("-weights")
     pixels = pick_vae_dtype(vae_dtype)

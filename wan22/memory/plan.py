@@ -12,7 +12,7 @@ from typing import Any
 from wan22.errors import DeviceError, choose
 from wan22.memory.hardware import HOST_SHARE, Hardware
 from wan22.memory.meter import Counts
-from wan22.memory.scheme import CHOICES, CHUNK_TOKENS, LADDER, Scheme
+from wan22.memory.scheme import CHOICES, LADDER, Scheme, ordered
 
 EFFICIENCY = {"matmul": 0.8, "attention": 0.65, "conv": 0.6, "traffic": 0.85}
 """Of the rate on paper, what kernels of each kind reach (assumed; none was measured here)."""
@@ -145,9 +145,9 @@ def plan(
     """
     choose("memory plan", memory, CHOICES)
     if memory != "auto":
-        return _made(
-            stages, sizes, hardware, _ordered(sizes, hardware, memory), dict.fromkeys(sizes, "as was asked")
-        )
+        host = sum(size.whole for size in sizes.values()) <= HOST_SHARE * hardware.host
+        schemes = ordered(sizes, memory, hardware.device, host=host)
+        return _made(stages, sizes, hardware, schemes, dict.fromkeys(sizes, "as was asked"))
     together = dict.fromkeys(sizes, Scheme("device"))
     need = sum(size.whole for size in sizes.values()) + max(s.counts(Scheme("device")).peak for s in stages)
     if need <= hardware.room:
@@ -198,17 +198,6 @@ def _hosted(stages: Sequence[Stage], sizes: Mapping[str, PartSize], hardware: Ha
             found.add(part)
             left -= sizes[part].whole
     return found
-
-
-def _ordered(sizes: Mapping[str, PartSize], hardware: Hardware, memory: str) -> dict[str, Scheme]:
-    total = sum(size.whole for size in sizes.values())
-    host = hardware.device == "cuda" and total <= HOST_SHARE * hardware.host
-    if memory == "stream":
-        rest = "host" if host else "disk"
-        return dict.fromkeys(sizes, Scheme(rest, stream=True, chunk=CHUNK_TOKENS, host_history=True))
-    if memory == "host" and hardware.device != "cuda":
-        memory = "device"  # the host is the device
-    return {part: Scheme(rest) for part in sizes for rest in ("device", "host", "disk") if rest == memory}
 
 
 def _made(

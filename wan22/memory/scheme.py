@@ -3,11 +3,11 @@
 Placement and the engine do what a scheme says.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from wan22.errors import DeviceError, OptionError
+from wan22.errors import choose
 
 Rest = Literal["device", "host", "disk"]
 """Where the weights of a part are while it does not work."""
@@ -68,35 +68,19 @@ def smaller(scheme: Scheme, *, host: bool) -> Scheme | None:
     return next((s for s in below if s != scheme and (host or s.rest != "host")), None)
 
 
-MARGIN = 0.85
-"""The share of free memory that weights may take; the rest is for activations."""
+def ordered(parts: Iterable[str], memory: str, device: str, *, host: bool) -> dict[str, Scheme]:
+    """How parts are kept by an order of `CHOICES` other than "auto". host: whether all fit in host memory. Where the
+    host is the device, "host" is "device".
 
-
-def choose(
-    sizes: Mapping[str, int], device: str, free: int, free_host: int, memory: str = "auto"
-) -> dict[str, Scheme]:
-    """Decide how each part is kept, from its size in bytes and the free memory of the device ("cpu", "cuda" ...) and of
-    the host.
-
-    "auto" keeps all on the device if they fit; else on the host if they fit there; else on disk; and streams a part
-    that is larger than what is free. A name of `CHOICES` is an order. Raises OptionError for any other word, and
-    DeviceError if a part is ordered whole and is larger than all that is free.
+    Raises OptionError for any other word.
     """
-    if memory not in CHOICES:
-        raise OptionError(f"unknown memory plan {memory!r}. Known: {', '.join(CHOICES)}")
-    total, largest = sum(sizes.values()), max(sizes, key=lambda name: sizes[name])
-    on_host = device != "cpu" and total <= MARGIN * free_host
-    rest: Rest = "host" if on_host else "disk"
-    if memory == "stream" or (memory == "auto" and sizes[largest] > MARGIN * free):
-        return dict.fromkeys(sizes, Scheme(rest, stream=True, chunk=CHUNK_TOKENS, host_history=True))
-    if sizes[largest] > free:
-        raise DeviceError(
-            f"the part {largest!r} of this model takes {sizes[largest] / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free "
-            f"on {device}; take the memory plan stream, which needs two blocks of it at once, another device or a "
-            "smaller model"
-        )
-    if memory == "auto":
-        return dict.fromkeys(sizes, Scheme("device" if total <= MARGIN * free else rest))
-    if memory == "host" and device == "cpu":
-        memory = "device"  # the host is the device
-    return {name: Scheme(kept) for name in sizes for kept in ("device", "host", "disk") if kept == memory}
+    choose("memory plan", memory, CHOICES)
+    if memory == "stream":
+        rest: Rest = "host" if host and device == "cuda" else "disk"
+        return dict.fromkeys(parts, Scheme(rest, stream=True, chunk=CHUNK_TOKENS, host_history=True))
+    rests: dict[str, Rest] = {
+        "device": "device",
+        "host": "host" if device == "cuda" else "device",
+        "disk": "disk",
+    }
+    return dict.fromkeys(parts, Scheme(rests[memory]))
