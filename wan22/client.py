@@ -343,7 +343,7 @@ class Client:
             raise ServerError(f"{self.url} sends on to {excerpt(place)}; name that address", status)
         if said is None and status in (404, 405):
             known += ". It is no wan22 server, or one of another version"
-        if status >= 500:
+        if said is None and status >= 500:
             known += ". The server failed; see its log"
         raise ServerError(known, status)
 

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from unit.server.running import running
 from unit.tiny import tiny_variant, write_tiny, write_tiny_speech
 
 import wan22
 from wan22.cli.app import program
+from wan22.client import URL
 from wan22.media.audio import write_audio
 from wan22.media.image import write_image
 from wan22.pipeline.pipeline import load
@@ -95,7 +97,16 @@ PYTHON = [
 ]
 
 
-@pytest.mark.parametrize(("page", "text"), PYTHON)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of OpenAI's client, of its videos
+@pytest.mark.parametrize(("page", "text"), [row for row in PYTHON if "OpenAI(" in row.values[1]])
+def test_a_snippet_that_asks_a_server_runs(page, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with running(tmp_path / "data") as server:
+        exec(compile(text.replace(URL, server.url), page.name, "exec"), {})
+        assert Path("ball.mp4").read_bytes() == server.files["video.mp4"]
+
+
+@pytest.mark.parametrize(("page", "text"), [row for row in PYTHON if "OpenAI(" not in row.values[1]])
 def test_a_documented_snippet_runs(page, text, tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 

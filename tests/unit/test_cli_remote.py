@@ -9,6 +9,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from unit.server.running import running
 
@@ -16,6 +17,7 @@ from wan22 import atomic
 from wan22.cli import remote, terminal
 from wan22.cli.__main__ import main
 from wan22.client import Client, connect
+from wan22.media.image import write_image
 
 TOKEN = "0123456789abcdef" * 4
 
@@ -88,6 +90,24 @@ def test_several_are_a_group(server, capsys):
     assert group.kind == "group" and [job.request["seed"] for job in children] == [5, 6]
     out, _ = run(capsys, "jobs", "download", group.id, "--server", server.url)
     assert out == ["out/a-ball-5.mp4", "out/a-ball-6.mp4"]
+
+
+def test_a_file_is_sent_and_named_by_its_id(server, capsys):
+    write_image(Path("첫 장.png"), np.zeros((32, 64, 3), np.uint8))
+    words = ("generate", "a ball", "--image", "첫 장.png", "-o", "x.mp4", "--json", "--server", server.url)
+    out, _ = run(capsys, *words)
+    assert json.loads(out[0]) == {"event": "phase", "name": "upload", "detail": "첫 장.png"}
+    (sent,) = server.store.inputs()
+    assert made(server)[0].request["image"] == sent.id and (sent.name, sent.type) == (
+        "첫 장.png",
+        "image/png",
+    )
+
+
+def test_a_file_that_the_server_does_not_read_is_one_line(server, capsys):
+    Path("x.png").write_bytes(b"no image")
+    _, err = run(capsys, "generate", "a ball", "--image", "x.png", "--server", server.url, code=2)
+    assert err[0] == "sending: x.png" and err[1].startswith("error: ") and not made(server)
 
 
 def test_takes_that_were_kept_lie_beside_the_best(server, capsys):

@@ -146,7 +146,11 @@ PROBLEM = {"title": "Conflict", "detail": "the job is completed; only a running 
         ),
         (Answer(405, b""), "It is no wan22 server, or one of another version"),
         (Answer(308, b"", Location="https://b.example/x?sk=1"), r"sends on to https://b.example/x"),
-        (Answer(500, {"detail": "the server failed"}), "The server failed; see its log"),
+        (
+            Answer(500, {"detail": "the server failed; its log says where"}),
+            "^the server failed; its log says where$",
+        ),
+        (Answer(500, b"<html>"), "500 Internal Server Error. The server failed; see its log"),
         (Answer(200, b"<html>hello sk-1"), r"something that no wan22 server says: '<html>hello \*\*\*'"),
         (Answer(200, b"[1]"), "something that no wan22 server says"),
         (Answer(413, {"detail": "the body is larger than 9 bytes"}), "larger than 9 bytes"),

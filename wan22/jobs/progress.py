@@ -113,6 +113,7 @@ class Reporter:
             "clips": event.clips,
             "seconds": event.seconds,
             "left": event.left,
+            "reused": event.reused,
         }
         self._seldom(
             data, anyway=event.index == event.steps, step=(event.clip - 1) * event.steps + event.index

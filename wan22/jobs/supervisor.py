@@ -110,9 +110,10 @@ class Supervisor:
         """Each worker as it is now."""
         return [worker.status() for worker in self._workers]
 
+    @property
     def ready(self) -> bool:
         """Whether a worker can take a job, or has one."""
-        return any(worker.up for worker in self.status())
+        return any(status.up for status in self.status())
 
     def _watch(self) -> None:
         while True:

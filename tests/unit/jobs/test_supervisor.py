@@ -53,7 +53,7 @@ def test_a_killed_worker_is_started_again_and_goes_on(folder, store, monkeypatch
         (status,) = supervisor.status()
         assert status.name == "cpu0" and status.restarts == 1 and any("SIGKILL" in line for line in log)
         assert (folder.job(job.id) / "video.mp4").read_text() == undisturbed(job.request)
-        until(supervisor.ready)
+        until(lambda: supervisor.ready)
         pid = supervisor.status()[0].pid
         assert supervisor.stop(LONG)
         assert supervisor.status()[0].state == "stopped"
@@ -72,7 +72,7 @@ def test_a_device_that_is_not_here_is_named_once(folder, monkeypatch):
             status.state == "failing"
             and not status.up
             and "no device" in status.message
-            and not supervisor.ready()
+            and not supervisor.ready
         )
 
 

@@ -5,6 +5,8 @@ import threading
 import pytest
 from unit.server.serving import Ready, events_of, in_thread, make, serving
 
+from wan22.jobs.supervisor import Supervisor
+
 PROMPT = {"prompt": "a red ball"}
 
 
@@ -287,6 +289,14 @@ def test_ready_when_a_worker_is(tmp_path):
         assert (
             client.get("/readyz").json() == {"status": "ready"} and client.get("/healthz").status_code == 200
         )
+
+
+def test_the_supervisor_is_what_the_server_asks_for(tmp_path):
+    with serving(tmp_path, Supervisor(tmp_path, ("cpu",))) as client:
+        assert client.get("/readyz").status_code == 503  # it was not started
+        (worker,) = client.get("/v1/capabilities").json()["workers"]
+        assert (worker["name"], worker["device"], worker["restarts"]) == ("cpu0", "cpu", 0)
+        assert 'wan22_worker_up{device="cpu",worker="cpu0"} 0.0' in client.get("/metrics").text
 
 
 def test_capabilities_say_what_a_request_may_have(client):
