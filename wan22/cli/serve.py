@@ -70,6 +70,7 @@ def serve(
 
     Ends with Ctrl-C or SIGTERM: what was computed is kept, and goes on at the next start.
     """
+    from wan22.media.provenance import Marking
     from wan22.server.serve import serve as serve_folder
     from wan22.server.serve import split, with_token
     from wan22.server.settings import Settings
@@ -89,6 +90,7 @@ def serve(
     )
     if not 0 <= port <= 65535:
         raise OptionError(f"--port must be from 0 to 65535, not {port}")
+    Marking.asked().check()
     settings = with_token(data, settings, file=token_file, new=new_token)
 
     def announce(url: str, token: Path | None) -> None:

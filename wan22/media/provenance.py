@@ -145,9 +145,8 @@ def _signed(path: Path, media_type: str, recipe: dict[str, Any], marking: Markin
         c2pa = _library()
     except (ImportError, OSError, RuntimeError, ValueError) as error:  # no library for this system
         return f"c2pa cannot be imported: {reason_of(error)}"
-    part = temporary_name(
-        path.with_name("signed")
-    )  # `path` is a temporary name itself, and would hide whose it is
+    # `path` is a temporary name itself; one made from it would not say whose it is.
+    part = temporary_name(path.with_name("signed"))
     try:
         with path.open("rb") as source, part.open("w+b") as target:
             _sign(c2pa, source, target, media_type, recipe, marking.loaded())

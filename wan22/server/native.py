@@ -5,7 +5,10 @@ Functions that ask the store are plain ones: they run in a thread of the pool, a
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
@@ -53,12 +56,39 @@ class ChildOf(Strict):
     after: list[Annotated[int, Field(ge=0, lt=MAX_CHILDREN)]] = Field(default=[], max_length=MAX_CHILDREN)
 
 
+class Grid(Strict):
+    """One job for each combination of `values`, which are lists by the names of fields; the rest is as in `request`.
+
+    The values of the last field change first.
+    """
+
+    kind: JobKind = "video"
+    request: dict[str, Any]
+    values: dict[str, Annotated[list[Any], Field(min_length=1, max_length=MAX_CHILDREN)]] = Field(
+        min_length=1, max_length=16
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Grid:
+        if (count := math.prod(map(len, self.values.values()))) > MAX_CHILDREN:
+            raise ValueError(f"the grid has {count} combinations; a group has at most {MAX_CHILDREN} jobs")
+        if twice := sorted(self.values.keys() & self.request.keys()):
+            raise ValueError(f"{', '.join(twice)}: said in the request and in the grid's values")
+        return self
+
+    def combinations(self) -> Iterator[dict[str, Any]]:
+        """The values of each job."""
+        for each in product(*self.values.values()):
+            yield dict(zip(self.values, each, strict=True))
+
+
 class NewJob(Strict):
-    """A job to be added. A group has `children` and no `request`; the others have a `request`."""
+    """A job to be added. A group has `children` or a `grid`, and no `request`; the others have a `request`."""
 
     kind: Literal["video", "image", "group"] = "video"
     request: dict[str, Any] | None = None
     children: list[ChildOf] = Field(default=[], max_length=MAX_CHILDREN)
+    grid: Grid | None = None
     priority: int = Field(default=0, ge=-MAX_PRIORITY, le=MAX_PRIORITY, description="Higher goes first.")
     after: list[str] = Field(default=[], max_length=100, description="Jobs that must be complete before.")
     paused: bool = Field(default=False, description="Wait for `resume`.")
@@ -66,10 +96,11 @@ class NewJob(Strict):
 
     @model_validator(mode="after")
     def _whole(self) -> NewJob:
-        if self.kind == "group" and (not self.children or self.request is not None or self.after):
-            raise ValueError("a group has children, and no request or after of its own")
-        if self.kind != "group" and (self.request is None or self.children):
-            raise ValueError(f"a job of kind {self.kind} has a request, and no children")
+        parts = bool(self.children) + (self.grid is not None)
+        if self.kind == "group" and (parts != 1 or self.request is not None or self.after):
+            raise ValueError("a group has children or a grid, and no request or after of its own")
+        if self.kind != "group" and (self.request is None or parts):
+            raise ValueError(f"a job of kind {self.kind} has a request, and no children or grid")
         return self
 
 
@@ -127,15 +158,7 @@ def add_job(new: NewJob, app: App, response: Response, key: Key = None) -> JobVi
     }
     try:
         if new.kind == "group":
-            children = [
-                Child(
-                    each.kind,
-                    app.checker.check(each.kind, each.request, f"children.{at}.request"),
-                    tuple(each.after),
-                )
-                for at, each in enumerate(new.children)
-            ]
-            job = app.store.add_group({}, children, **more)
+            job = app.store.add_group({}, list(_children(new, app)), **more)
         else:
             asked = app.checker.check(new.kind, new.request or {})
             job = app.store.add(new.kind, asked, after=new.after, **more)
@@ -143,6 +166,17 @@ def add_job(new: NewJob, app: App, response: Response, key: Key = None) -> JobVi
         raise Refusal(422, "invalid_request", str(error), param="after") from None
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return view(job)
+
+
+def _children(new: NewJob, app: AppState) -> Iterator[Child]:
+    """The jobs of a group, checked; of a grid, each with its values in `meta`."""
+    for at, each in enumerate(new.children):
+        checked = app.checker.check(each.kind, each.request, f"children.{at}.request")
+        yield Child(each.kind, checked, tuple(each.after))
+    if new.grid is not None:
+        for values in new.grid.combinations():
+            checked = app.checker.check(new.grid.kind, new.grid.request | values, "grid.request")
+            yield Child(new.grid.kind, checked, meta={"grid": values})
 
 
 class JobQuery(Strict):

@@ -672,3 +672,10 @@ def test_what_finishes_a_failed_decode_marks_as_was_asked(engine, run, tmp_path)
     path = file(tmp_path, issued(mine), pem(mine))
     assert "--no-provenance" in run("generate", "p", "-o", "x.mp4", "--no-provenance")[2]
     assert f"--certificate {path}" in run("generate", "p", "-o", "y.mp4", "--certificate", path)[2]
+
+
+def test_a_server_does_not_begin_with_a_certificate_that_cannot_sign(run, tmp_path, monkeypatch):
+    parts, said = REFUSED["expired"]
+    monkeypatch.setenv("WAN22_CERTIFICATE", file(tmp_path, *parts))
+    code, out, err = run("serve", "--data", tmp_path / "data", "--port", 0)
+    assert (code, out) == (2, "") and said in err and not (tmp_path / "data").exists()

@@ -62,6 +62,47 @@ def test_a_group_is_added_whole_and_ends_with_its_children(client):
     assert client.get(f"/v1/jobs/{group['id']}").json()["state"] == "completed"
 
 
+def test_a_grid_is_a_group_with_a_job_for_each_combination(client):
+    grid = {"kind": "image", "request": PROMPT, "values": {"steps": [2, 4], "seed": [0, 1, 2]}}
+    group = client.post("/v1/jobs", json={"kind": "group", "grid": grid, "name": "how many steps"}).json()
+    found = client.get("/v1/jobs", params={"parent": group["id"], "order": "asc"}).json()["data"]
+    wanted = [{"steps": steps, "seed": seed} for steps in (2, 4) for seed in (0, 1, 2)]
+    assert [each["meta"]["grid"] for each in found] == wanted
+    assert [each["request"] for each in found] == [PROMPT | each | {"model": "nano"} for each in wanted]
+    assert {each["kind"] for each in found} == {"image"}
+    for _ in found:
+        finish(client)
+    assert client.get(f"/v1/jobs/{group['id']}").json()["state"] == "completed"
+
+
+@pytest.mark.parametrize(
+    ("grid", "said"),
+    [
+        ({"request": PROMPT, "values": {"steps": [1, 0]}}, "steps"),
+        ({"request": PROMPT, "values": {"prompt": ["b"]}}, "said in the request and in the grid"),
+        ({"request": PROMPT, "values": {}}, "values"),
+        ({"request": PROMPT, "values": {"seed": []}}, "seed"),
+        ({"request": PROMPT, "values": {"seed": list(range(40)), "steps": list(range(1, 30))}}, "1160 combinations"),
+        ({"request": PROMPT, "values": {"device": ["cuda"]}}, "device"),
+        ({"request": {}, "values": {"seed": [1]}}, "prompt"),
+        ({"request": PROMPT, "values": {"seed": 1}}, "seed"),
+    ],
+)  # fmt: skip
+def test_a_wrong_grid_adds_nothing(client, grid, said):
+    answer = client.post("/v1/jobs", json={"kind": "group", "grid": grid})
+    assert answer.status_code == 422 and said in answer.text
+    assert client.get("/v1/jobs").json()["data"] == []
+
+
+def test_a_group_has_children_or_a_grid(client):
+    grid = {"request": PROMPT, "values": {"seed": [1]}}
+    for body in (
+        {"kind": "group", "grid": grid, "children": [{"request": PROMPT}]},
+        {"request": PROMPT, "grid": grid},
+    ):
+        assert client.post("/v1/jobs", json=body).status_code == 422
+
+
 def test_a_wrong_child_adds_nothing(client):
     children = [{"request": PROMPT}, {"request": {"prompt": "a", "steps": 0}}]
     answer = client.post("/v1/jobs", json={"kind": "group", "children": children})
