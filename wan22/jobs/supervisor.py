@@ -21,7 +21,7 @@ WorkerState = Literal["starting", "idle", "running", "failing", "stopped"]
 
 _LOOK = 0.1  # seconds between two looks at the workers
 _PAUSES = (0.1, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
-"""Seconds before a worker is started again, by how often it ended soon after its start."""
+"""Seconds before a worker is started again, by how often it ended soon after its start, without a step."""
 _SILENCE = 5.0  # seconds without a line that an ending worker has at least
 _SOON = 60.0  # seconds; a worker that lived longer begins anew with the first pause
 _LINES = 20  # of a worker's complaints that are kept
@@ -142,6 +142,7 @@ class _Worker:
     started: float = 0.0
     starts: int = 0
     soon: int = 0
+    is_well: bool = False
     not_before: float = 0.0
     readers: list[threading.Thread] = field(default_factory=list)
     errors: deque[str] = field(default_factory=lambda: deque(maxlen=_LINES))
@@ -164,6 +165,7 @@ class _Worker:
         command += ["--lease", str(self.patience.lease)]
         command += [] if self.runner is None else ["--runner", self.runner]
         self.errors.clear()
+        self.is_well = False
         self.said = {}
         self.started = self.last_line = self.moved = time.monotonic()
         try:
@@ -201,6 +203,7 @@ class _Worker:
             if said.get("news") != self.said.get("news") or said.get("job") != self.said.get("job"):
                 self.moved = now
             self.last_line, self.said = now, said
+            self.is_well |= bool(said.get("steps"))
             if state == "failing":
                 self._fail(said.get("message", ""))
             elif state in ("idle", "running"):
@@ -226,7 +229,7 @@ class _Worker:
             reader.join(1.0)
         lived = time.monotonic() - self.started
         worked = self.said.get("state") in ("idle", "running")
-        self.soon = 0 if lived > _SOON else self.soon + 1
+        self.soon = 0 if lived > _SOON or self.is_well else self.soon + 1
         if not worked and self.said.get("state") != "failing":
             self._fail(self.errors[-1] if self.errors else f"it ended with {code} before it could work")
         elif worked:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -23,6 +23,7 @@ class Task:
     folder: the data folder. work: a folder of this attempt alone, for files on their way; what an earlier attempt left
     in its own is copied here. record: stores an event and the number of steps done.
     stepping: the runner is at work on a step and looks at `asked` when it is done; otherwise it is interrupted.
+    news, steps: how often something was done, and a step. They show that the worker is well.
     """
 
     job: Job
@@ -31,12 +32,14 @@ class Task:
     record: Callable[[dict[str, Any], int | None], None]
     stepping: bool = False
     asked: Asked | None = None
-    news: int = field(default=0)
+    news: int = 0
+    steps: int = 0
 
     def say(self, data: dict[str, Any], *, step: int | None = None) -> None:
         """Store an event. Raises KeyboardInterrupt if the job is to stop."""
         self.check()
         self.record(data, step)
+        self.steps += step is not None
         self.check()
 
     def check(self) -> None:

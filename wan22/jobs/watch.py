@@ -119,7 +119,12 @@ class Watch(threading.Thread):
         job = self._job
         state = dict(self.state)
         if job is not None:
-            state |= {"state": "running", "job": job.claim.job.id, "news": job.task.news}
+            state |= {
+                "state": "running",
+                "job": job.claim.job.id,
+                "news": job.task.news,
+                "steps": job.task.steps,
+            }
         now = time.monotonic()
         if state != self._reported[1] or now - self._reported[0] >= BEAT:
             self._reported = now, state

@@ -150,13 +150,13 @@ class Worker:
 
     def _stopped(self, job: Watched, error: BaseException) -> None:
         """The job was asked to stop, and did."""
+        asked = job.task.asked
+        self._end(job, lambda: self._store.release(job.claim, signal=None if asked == "shutdown" else asked))
         if job.interrupted:
             self._runner.drop()
         if was_importing(error):
             _say("stopped while a library was imported: a new process goes on")
             self.renew = self.watch.leaving = True
-        asked = job.task.asked
-        self._end(job, lambda: self._store.release(job.claim, signal=None if asked == "shutdown" else asked))
         _remove_empty(job.task.work)
 
     def _failed(self, job: Watched, error: Exception) -> None:

@@ -11,6 +11,7 @@ from unit.jobs.processes import LONG, ROOT, TOY, environment, stepped, until
 
 from bench.toy_jobs import undisturbed
 from wan22.errors import OptionError
+from wan22.jobs import supervisor as supervising
 from wan22.jobs.folder import Folder
 from wan22.jobs.supervisor import Patience, Supervisor, worker_names
 
@@ -169,3 +170,14 @@ def test_the_supervisor_needs_no_torch():
     assert (
         subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment(), check=False).returncode == 0
     )
+
+
+def test_a_worker_that_ends_without_a_step_is_started_later_and_later(monkeypatch, tmp_path):
+    monkeypatch.setattr(supervising, "_SOON", float("inf"))
+    worker = supervising._Worker("cpu0", "cpu", tmp_path, None, QUICK, lambda _: None)
+    ends = []
+    for well in (False, False, True, False):
+        worker.is_well = well
+        worker._ended(-9)
+        ends.append(worker.soon)
+    assert ends == [1, 2, 0, 1]
