@@ -217,8 +217,8 @@ def _remove_empty(work: Path) -> None:
 
 
 def _clear(place: Path) -> None:
-    """Remove what was only needed to make the job."""
-    for folder in (*place.glob(f"{_WORK}*"), place / "journal"):
+    """Remove what was only needed to make the job; last what `sweep` looks for, if this process dies meanwhile."""
+    for folder in (place / "journal", *place.glob(f"{_WORK}*")):
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -7,6 +7,7 @@ import pytest
 from unit.jobs.processes import LONG, ended, stepped, until, worker
 
 from bench.toy_jobs import undisturbed
+from wan22.jobs import worker as worker_module
 from wan22.jobs.codes import CODES
 from wan22.jobs.folder import Folder
 
@@ -149,3 +150,32 @@ def test_a_stopped_worker_is_fenced(folder, store):
         states = [e.data["state"] for e in store.events(job=job.id) if e.data["type"] == "state"]
         assert states.count("completed") == 1
         os.kill(process.pid, 0)
+
+
+def test_what_a_worker_had_no_time_to_remove_goes_with_the_next_start(folder, store, monkeypatch):
+    """It dies after any of the removals."""
+    job = store.add("video", {"prompt": "a"})
+    claim = store.claim("cpu0")
+    assert store.complete(claim, {"files": []})
+    place = folder.job(job.id)
+    for name in ("journal", f"work-{claim.token}"):
+        (place / name).mkdir(parents=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(worker_module.shutil, "rmtree", only_once(worker_module.shutil.rmtree))
+        with pytest.raises(KeyboardInterrupt):
+            worker_module._clear(place)
+    assert len(list(place.iterdir())) == 1
+    worker_module.sweep(folder, store)
+    assert list(place.iterdir()) == []
+
+
+def only_once(function):
+    calls = []
+
+    def once(*arguments, **more):
+        calls.append(arguments)
+        if len(calls) > 1:
+            raise KeyboardInterrupt
+        return function(*arguments, **more)
+
+    return once
