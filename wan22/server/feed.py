@@ -35,6 +35,9 @@ POLL_SECONDS = 0.05
 PING_SECONDS = 15.0
 PING = b": ping\n\n"
 SHUTDOWN = b"event: server_shutdown\ndata: {}\n\n"
+_STREAMS = (
+    50  # for each so many streams events are looked for one POLL_SECONDS later: sending them is the cost
+)
 _PAGE = 500
 _LOG = logging.getLogger("wan22.server")
 
@@ -91,11 +94,11 @@ class Stream:
             yield text
         look = True  # whether the job may have ended
         while not self.slow.is_set():
-            while self._waiting:
-                event = self._waiting.popleft()
-                if event.n > self._sent:
-                    self._sent, look = event.n, look or event.ends
-                    yield event.text
+            fresh = [event for event in self._waiting if event.n > self._sent]
+            self._waiting.clear()
+            if fresh:
+                self._sent, look = fresh[-1].n, look or any(event.ends for event in fresh)
+                yield b"".join(event.text for event in fresh)  # each send costs as much as many events
             if look and self.job and await run_in_threadpool(self._feed.ended, self.job):
                 async for text in self._stored(None):
                     yield text
@@ -115,11 +118,12 @@ class Stream:
         page: list[Event] | None = None
         while (horizon is None or self._sent < horizon) and (page is None or len(page) == _PAGE):
             page = await run_in_threadpool(self._feed.store.events, self._sent, job=self.job, limit=_PAGE)
-            for event in page:
-                if horizon is not None and event.n > horizon:
-                    return
-                self._sent = event.n
-                yield write(event).text
+            fresh = [event for event in page if horizon is None or event.n <= horizon]
+            if fresh:
+                self._sent = fresh[-1].n
+                yield b"".join(write(event).text for event in fresh)
+            if len(fresh) < len(page):
+                return
 
 
 async def _within(waited: Awaitable[object], seconds: float) -> bool:
@@ -186,7 +190,7 @@ class Feed:
 
     def _poll(self, loop: asyncio.AbstractEventLoop, last: int) -> None:
         version = None
-        while not self._stop.wait(POLL_SECONDS):
+        while not self._stop.wait(POLL_SECONDS * (1 + len(self._streams) / _STREAMS)):
             try:
                 now = self.store.version
                 if now == version:

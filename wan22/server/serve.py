@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -108,7 +109,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         taken = "another program listens there; choose another --port, or 0 for a free one"
         raise OutputError(
-            f"cannot listen on {where}: {taken if error.errno == 98 else error.strerror}"
+            f"cannot listen on {where}: {taken if error.errno == errno.EADDRINUSE else error.strerror}"
         ) from None
     return listener
 

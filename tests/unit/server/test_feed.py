@@ -30,7 +30,11 @@ async def started(store, **more):
 
 
 def numbers(texts):
-    return [int(text.split(b"\n")[0][4:]) for text in texts if text.startswith(b"id: ")]
+    return [int(line[4:]) for line in b"".join(texts).split(b"\n") if line.startswith(b"id: ")]
+
+
+def said(texts):
+    return [json.loads(line[6:]) for line in b"".join(texts).split(b"\n") if line.startswith(b"data: ")]
 
 
 async def read(stream, most=None):
@@ -112,9 +116,7 @@ def test_the_stream_of_a_job_that_is_tried_again_goes_on(store):
             await asyncio.to_thread(work, store, 2)
             return await reading
 
-    states = [
-        json.loads(text.split(b"data: ")[1]).get("state") for text in asyncio.run(run()) if b"data: " in text
-    ]
+    states = [data.get("state") for data in said(asyncio.run(run()))]
     assert [state for state in states if state] == ["queued", "cancelled", "queued", "running", "completed"]
 
 
