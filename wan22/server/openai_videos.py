@@ -335,4 +335,6 @@ def _file(request: Request, app: AppState, job: Job, variant: Variant) -> Respon
     said = next((each for each in files if variant == "video" or each["name"].startswith(variant)), None)
     if said is None:
         raise Refusal(404, "not_found", f"video {job.id} has no {variant}")
-    return content(request, app.folder.job(job.id) / said["name"], type=said["type"], sha256=said["sha256"])
+    return content(
+        request, app.folder.job(job.id) / said["name"], type=said.get("type"), sha256=said.get("sha256")
+    )
