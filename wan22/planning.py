@@ -6,6 +6,7 @@ are kept is decided in memory/plan.py.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -203,7 +204,8 @@ def stages_of(job: Job, model: Model, device: str, tokens: int) -> Iterator[Stag
     texts = (len({text for _, text in job.prompts}) if given[0] is None else 0) + (given[1] is None)
     if texts:
         arch, dtype = model.part("text")
-        yield Stage("text", "text", partial(_text, arch, tokens, dtype, device), texts)
+        beside = _dequantised(model.networks.get("text"), device)
+        yield Stage("text", "text", partial(_text, arch, tokens, dtype, device, beside), texts)
     yield from _conditions(job, model, device)
     yield from _experts(job, model, device, tokens)
     arch, dtype = model.part("vae")
@@ -264,7 +266,36 @@ def _experts(job: Job, model: Model, device: str, tokens: int) -> Iterator[Stage
         )
         arch, dtype = model.part(expert)
         calls = steps * canvas.clips * (1 if alone or both else 2)
-        yield Stage(expert, expert, partial(_forward, arch, call, dtype, device), calls)
+        beside = _dequantised(model.networks.get(expert), device)
+        if isinstance(dtype, PartDtype):
+            beside += cached(job, row.dit, dtype("patch_embedding.weight"), 1 if alone else 2)
+        yield Stage(expert, expert, partial(_forward, arch, call, dtype, device, beside), calls)
+
+
+def cached(job: Job, arch: DiTArch, dtype: torch.dtype, branches: int) -> int:
+    """Bytes that the step cache of a job keeps: of each branch what the blocks added, and with `first-block` what the
+    first one added for the prompt (sampling/cache.py).
+    """
+    choice = job.walk.cache
+    samples = 0 if choice is None else branches + (choice.name == "first-block")
+    return samples * job.canvas.tokens * arch.dim * dtype.itemsize
+
+
+def _dequantised(network: nn.Module | None, device: str) -> int:
+    """Bytes of work to make the largest weight of a network that is kept in another form; one is there at a time."""
+    layers = {
+        (layer.form, layer.in_features, layer.out_features): layer
+        for layer in (() if network is None else network.modules())
+        if isinstance(layer, StoredLinear)
+    }
+    return max((_making(copy.deepcopy(layer), device) for layer in layers.values()), default=0)
+
+
+def _making(layer: StoredLinear, device: str) -> int:
+    with metered(device) as meter:
+        meter.place(layer, layer.dtype)
+        _ = layer.weight
+    return meter.counts.peak
 
 
 def _decoded(job: Job) -> tuple[int, int, int]:
@@ -275,12 +306,18 @@ def _decoded(job: Job) -> tuple[int, int, int]:
     return t, h, w
 
 
-def _text(arch: UMT5Arch, tokens: int, dtype: torch.dtype, device: str, scheme: Scheme) -> Counts:
-    return workload.text(arch, tokens, dtype, device)
+def _text(
+    arch: UMT5Arch, tokens: int, dtype: torch.dtype, device: str, beside: int, scheme: Scheme
+) -> Counts:
+    counts = workload.text(arch, tokens, dtype, device)
+    return replace(counts, peak=counts.peak + beside)
 
 
-def _forward(arch: DiTArch, call: workload.Forward, dtype: PartDtype, device: str, scheme: Scheme) -> Counts:
-    return workload.forward(arch, replace(call, chunk=scheme.chunk), dtype, device)
+def _forward(
+    arch: DiTArch, call: workload.Forward, dtype: PartDtype, device: str, beside: int, scheme: Scheme
+) -> Counts:
+    counts = workload.forward(arch, replace(call, chunk=scheme.chunk), dtype, device)
+    return replace(counts, peak=counts.peak + beside)
 
 
 def _decode(

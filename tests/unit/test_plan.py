@@ -1,5 +1,7 @@
 """How parts are kept follows from what they take and what is there; what cannot be is refused with what would."""
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +27,21 @@ from wan22.memory.hardware import (
 )
 from wan22.memory.meter import Counts
 from wan22.memory.plan import PartSize, Stage, plan, refuse
+from wan22.memory.scheme import Scheme
+from wan22.models.dit import NoiseLevels, WanDiT
 from wan22.models.meta import meta_module
-from wan22.planning import Model, PartDtype, advised, part_size, plan_job, stages_of
+from wan22.planning import (
+    Model,
+    PartDtype,
+    advised,
+    cached,
+    part_size,
+    plan_job,
+    quantised,
+    stages_of,
+)
 from wan22.request import resolve
+from wan22.sampling.cache import CACHES, StepCache
 from wan22.types import Audio, Finished, Notice, Request
 
 BF16 = torch.bfloat16
@@ -209,6 +223,48 @@ def test_the_stages_of_speech():
     found = list(stages_of(job, Model(row, torch.float32, audio=1000), "cuda", 5))
     assert [s.name for s in found] == ["text", "condition", "condition", "audio", "dit", "decode"]
     assert plan_job(job, Model(row, torch.float32, audio=1000), hardware(GB, GB)).fits
+
+
+@pytest.mark.parametrize(("choice", "samples"), [("first-block", 3), ("teacache", 2)])
+def test_what_a_step_cache_keeps_is_counted(choice, samples):
+    row = tiny_variant(None)
+    job = resolve(Request(prompt="a ball", steps=6, cache=f"{choice}:0.5"), row)
+    network, levels = WanDiT(row.dit), NoiseLevels(torch.ones(2, 1))
+    rule = CACHES[choice].rule(lambda: {level.timestep: torch.ones(1) for level in job.schedule}, None)
+    cache = StepCache(job.walk.cache, rule, job.schedule)
+    cache.begin(job.schedule[0])
+    with torch.inference_mode():
+        text = network.read_text([torch.zeros(3, 8)] * 2)
+        around = partial(cache.around, (0, 1))
+        network(torch.zeros(2, 4, *job.canvas.latent), levels, text, around=around)
+    kept = [
+        *cache._added.values(),
+        *(v for v in vars(rule).values() if isinstance(v, torch.Tensor) and v.dim() == 3),
+    ]
+    held = sum(tensor.nbytes for tensor in kept)
+    assert held == cached(job, row.dit, torch.float32, 2) == samples * job.canvas.tokens * row.dit.dim * 4
+    plain = resolve(Request(prompt="a ball", steps=6), row)
+    peaks = [
+        next(s for s in stages_of(one, Model(row, torch.float32), "cuda", 5) if s.name == "high")
+        .counts(Scheme("device"))
+        .peak
+        for one in (job, plain)
+    ]
+    assert peaks[0] - peaks[1] == held
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+@pytest.mark.parametrize("kind", ["fp8", "int8"])
+def test_the_weight_that_is_dequantised_is_counted(kind, device):
+    row = tiny_variant(None)
+    row = replace(row, dit=replace(row.dit, dim=128, ffn_dim=512))
+    job = resolve(Request(prompt="a ball"), row)
+    stored = Model(row, BF16, networks=quantised(row, BF16, kind))
+    peaks = [
+        next(s for s in stages_of(job, model, device, 5) if s.name == "high").counts(Scheme("device")).peak
+        for model in (stored, Model(row, BF16))
+    ]
+    assert peaks[0] - peaks[1] >= 128 * 512 * BF16.itemsize
 
 
 def test_the_smallest_change_that_fits_is_advised():
