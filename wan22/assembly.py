@@ -6,7 +6,7 @@ The engine decides where parts rest; here is what one part is and how it is read
 import hashlib
 import os
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -25,7 +25,8 @@ from wan22.memory.device import channels_last, pick_dtype, pick_vae_dtype
 from wan22.memory.placement import Load
 from wan22.memory.precision import pick_compute_dtype, pick_keep
 from wan22.memory.scheme import Rest
-from wan22.memory.stream import BlockStream, CopyLane, HostLane, OnHost, Rows
+from wan22.memory.stream import BlockStream, CopyLane, HostLane, Lane, LayerStream, OnHost, Rows
+from wan22.models.vae import WanVAE, layers
 from wan22.ops.attention import Attention, attend, open_attention
 from wan22.ops.gpu import why_no_compiler
 from wan22.ops.stored import Keep
@@ -127,7 +128,7 @@ class Skeleton:
 class PartSource:
     """How one network of a model is read: from where, its sizes, the dtype and the form of its matrices, and the edit
     that changes its tensors on the way (`lend` opens what that reads from). A transformer computes by `attention`, and
-    what is between by PyTorch's compiler if `compiled`.
+    what is between by PyTorch's compiler if `compiled`. Convolutions have their channels last if `channels_last`.
     """
 
     source: Source
@@ -137,6 +138,7 @@ class PartSource:
     lend: LendEdit = nullcontext
     attention: Attention = attend
     compiled: bool = False
+    channels_last: bool = False
 
     def skeleton(self) -> Skeleton:
         """The network on the meta device, as it will be. Raises as `load_module` does."""
@@ -151,6 +153,8 @@ class PartSource:
             module = self._module()
             self._weights(module, stack).fill(module, device)
         check_complete(module)
+        for weight in module.parameters() if self.channels_last else ():
+            weight.data = channels_last(weight.data)
         return module.eval()
 
     def stream(self, device: torch.device, rest: Rest) -> nn.Module:
@@ -159,22 +163,49 @@ class PartSource:
         module = self._module()
         weights = self._weights(module, stack)
         weakref.finalize(module, stack.close)  # it reads as long as it lives
-        lists = [path for path in STREAMED if _has(module, path)]
+        chains = passing(module)
         hosted = [path for path in ON_HOST if _has(module, path)] if device.type != "cpu" else []
-        away = tuple(f"{path}." for path in (*lists, *hosted, EMBEDDING))
+        away = tuple(f"{path}." for path in (*(p for chain in chains for p in chain), *hosted, EMBEDDING))
         weights.fill(module, device, [name for name in weights.names() if not name.startswith(away)])
         for path in hosted:
             weights.fill(module, "cpu", weights.names(f"{path}."))
             setattr(module, path, OnHost(module.get_submodule(path)))
         if isinstance(self.arch, UMT5Arch):
             setattr(module, EMBEDDING, Rows(partial(weights.read_rows, f"{EMBEDDING}.weight")))
-        for path in lists:
-            blocks = list(module.get_submodule(path))
-            lane = HostLane() if device.type == "cpu" else CopyLane(device)
-            parent, _, leaf = path.rpartition(".")
-            stream = BlockStream(blocks, partial(_read_block, weights, path), lane, keep=rest == "host")
-            setattr(module.get_submodule(parent), leaf, stream)
+        self._stream(module, chains, weights, device, keep=rest == "host")
         return module.eval()
+
+    def _stream(
+        self,
+        module: nn.Module,
+        chains: Sequence[Sequence[str]],
+        weights: Weights,
+        device: torch.device,
+        *,
+        keep: bool,
+    ) -> None:
+        """Have these chains of a network pass through the device."""
+
+        def lane() -> Lane:
+            return HostLane() if device.type == "cpu" else CopyLane(device)
+
+        if isinstance(module, WanVAE):
+            read = partial(self._read, weights, [path for chain in chains for path in chain])
+            layers = [[module.get_submodule(path) for path in chain] for chain in chains]
+            module.add_module("stream", LayerStream(layers, read, lane(), keep=keep))
+            return
+        for chain in chains:
+            path = chain[0].rpartition(".")[0]
+            parent, _, leaf = path.rpartition(".")
+            blocks = list(module.get_submodule(path))
+            stream = BlockStream(blocks, partial(self._read, weights, chain), lane(), keep=keep)
+            setattr(module.get_submodule(parent), leaf, stream)
+
+    def _read(self, weights: Weights, paths: Sequence[str], i: int) -> dict[str, Tensor]:
+        prefix = f"{paths[i]}."
+        read = [weights.read(name) for name in weights.names(prefix)]
+        found = {part.removeprefix(prefix): tensor for tensors in read for part, tensor in tensors.items()}
+        return {part: channels_last(t) for part, t in found.items()} if self.channels_last else found
 
     def read_ahead(self) -> None:
         """Have the system read the files into its cache, while something else is computed."""
@@ -264,7 +295,7 @@ def loaders(
     """What reads each part onto a device, with the encoder of audio, if there is one, and the bytes of that."""
     made: dict[str, Load] = dict(read)
     if device.type == "cuda":
-        made["vae"] = lambda place: channels_last(read["vae"](place))
+        made["vae"] = replace(read["vae"], channels_last=True)
     if model.variant.speech is None:
         return made, {}
     from wan22.weights.wav2vec2 import audio_parameters, load_audio_encoder
@@ -293,11 +324,19 @@ def compiled(block: type[nn.Module]) -> type[nn.Module]:
     return type(block.__name__, (block,), {"forward": torch.compile(block.forward), "__doc__": block.__doc__})
 
 
+def passing(network: nn.Module) -> list[list[str]]:
+    """What of a network passes through the device where it is streamed: chains of modules, by their paths, each in the
+    order of its work. Of the transformers and the text encoder, two of each chain are there at once; of the VAE, two in
+    all, for it is at work with one of its chains or the other.
+    """
+    if isinstance(network, WanVAE):
+        return [
+            [path for path, _ in layers(network.get_submodule(half), f"{half}.")]
+            for half in ("encoder", "decoder")
+        ]
+    lists = {path: network.get_submodule(path) for path in STREAMED if _has(network, path)}
+    return [[f"{path}.{name}" for name, _ in blocks.named_children()] for path, blocks in lists.items()]
+
+
 def _has(module: nn.Module, path: str) -> bool:
     return any(name == path for name, _ in module.named_modules())
-
-
-def _read_block(weights: Weights, path: str, i: int) -> dict[str, Tensor]:
-    prefix = f"{path}.{i}."
-    read = [weights.read(name) for name in weights.names(prefix)]
-    return {part.removeprefix(prefix): tensor for tensors in read for part, tensor in tensors.items()}

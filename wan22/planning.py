@@ -11,12 +11,13 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
+from itertools import pairwise
 
 import torch
 from torch import nn
 
 from wan22.arch import DiTArch, UMT5Arch, VAEArch
-from wan22.assembly import EMBEDDING, FLOAT32, ON_HOST, SMALL, STREAMED, Skeleton
+from wan22.assembly import EMBEDDING, FLOAT32, ON_HOST, SMALL, Skeleton, passing
 from wan22.canvas import Canvas
 from wan22.catalog import Variant
 from wan22.clock import duration
@@ -27,12 +28,13 @@ from wan22.errors import RequestError
 from wan22.memory import workload
 from wan22.memory.device import free_memory, keep_no_freed_memory
 from wan22.memory.hardware import GB, Hardware, here
-from wan22.memory.meter import Counts, metered
+from wan22.memory.meter import Counts, Meter, metered
 from wan22.memory.placement import Placement
 from wan22.memory.plan import PartSize, Plan, Stage, gigabytes, plan, possible, refuse
 from wan22.memory.scheme import Scheme, ordered
 from wan22.models.linear import Linear, StoredLinear
 from wan22.models.meta import meta_module
+from wan22.models.vae import WanVAE
 from wan22.ops.stored import form_for
 from wan22.request import Job, resolve
 from wan22.types import Request
@@ -115,20 +117,16 @@ def part_size(arch: Arch, dtype: torch.dtype | PartDtype, device: str) -> PartSi
 def size_of(network: nn.Module, device: str) -> PartSize:
     """Bytes of a network on the meta device, as its tensors say. See `part_size`."""
     bytes_of = {name: t.nbytes for name, t in (*network.named_parameters(), *network.named_buffers())}
-    lists: dict[str, dict[str, int]] = {}
-    away = 0
-    for name, size in bytes_of.items():
-        path = next((path for path in STREAMED if name.startswith(f"{path}.")), None)
-        if path is not None:
-            i = name.removeprefix(f"{path}.").partition(".")[0]
-            members = lists.setdefault(path, {})
-            members[i] = members.get(i, 0) + size
-        elif name.startswith(EMBEDDING) or (device != "cpu" and name.startswith(ON_HOST)):
-            away += size
-    passing = sum(sum(members.values()) for members in lists.values())
-    whole = sum(bytes_of.values())
-    two = sum(2 * max(members.values()) for members in lists.values())
-    return PartSize(whole, whole - passing - away + two, passing)
+    chains = [[_below(bytes_of, f"{path}.") for path in chain] for chain in passing(network)]
+    two = [max((sum(pair) for pair in pairwise(chain)), default=sum(chain)) for chain in chains]
+    away = _below(bytes_of, EMBEDDING) + (0 if device == "cpu" else _below(bytes_of, ON_HOST))
+    passes, whole = sum(map(sum, chains)), sum(bytes_of.values())
+    there = max(two) if isinstance(network, WanVAE) else sum(two)
+    return PartSize(whole, whole - passes - away + there, passes)
+
+
+def _below(bytes_of: Mapping[str, int], prefix: str | tuple[str, ...]) -> int:
+    return sum(size for name, size in bytes_of.items() if name.startswith(prefix))
 
 
 def plan_job(
@@ -346,6 +344,7 @@ def _decoding(
     network = meta_module(arch)
     with metered(device) as meter:
         meter.place(network, dtype)
+        _count_passing(network, meter)
         codec = Codec(meter.device, host_history=host_history)
         for pixels in codec.decode(network, meter.empty(1, arch.z, frames, *side)):
             del pixels
@@ -360,11 +359,23 @@ def _encoding(
     shape = 1, 3, 1 + (frames - 1) * arch.stride_time, *side
     with metered(device) as meter:
         meter.place(network, dtype)
+        _count_passing(network, meter)
         video = (
             torch.empty(shape) if device != "cpu" else meter.empty(*shape)
         )  # the host's memory stays untouched
         Codec(meter.device, host_history=host_history).encode(network, video)
     return meter.counts
+
+
+def _count_passing(network: nn.Module, meter: Meter) -> None:
+    """Count the bytes of a VAE's layers whenever they work, which is when they come if they pass through the device."""
+
+    def count(layer: nn.Module, given: object) -> None:
+        meter.passed += sum(weight.nbytes for weight in layer.parameters())
+
+    for chain in passing(network):
+        for path in chain:
+            network.get_submodule(path).register_forward_pre_hook(count)
 
 
 def in_short(made: Plan) -> str:

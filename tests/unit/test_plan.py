@@ -184,7 +184,9 @@ def test_the_bytes_of_a_part_are_those_of_its_tensors():
     assert size.whole == whole and size.passing < whole
     assert size.streamed < 0.1 * whole
     vae = part_size(VARIANTS["ti2v-5B"].vae, torch.float32, "cuda")
-    assert vae.passing == 0 and vae.whole == vae.streamed
+    # Two of its layers are there, of the decoder or of the encoder.
+    wide = 2 * (2 * (27 * 1024 * 1024 + 1024) + 2 * 1024) * 4
+    assert wide <= vae.streamed < wide + 10**5 and vae.passing > 0.99 * vae.whole
 
 
 def image():

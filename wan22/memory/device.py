@@ -7,7 +7,7 @@ from typing import Any
 
 import psutil
 import torch
-from torch import nn
+from torch import Tensor
 
 from wan22.errors import DeviceError, OptionError
 
@@ -83,13 +83,10 @@ def tf32_convolutions() -> Generator[None]:
         convolutions.fp32_precision = before
 
 
-def channels_last(part: nn.Module) -> nn.Module:
-    """Lay the weights of convolutions with their channels last, in place: as cuDNN's fastest kernels read them."""
-    layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
-    for weight in part.parameters():
-        if weight.dim() in layouts:
-            weight.data = weight.data.contiguous(memory_format=layouts[weight.dim()])
-    return part
+def channels_last(weight: Tensor) -> Tensor:
+    """A convolution's weight with its channels last, as cuDNN's fastest kernels read it; any other tensor as it is."""
+    layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(weight.dim())
+    return weight if layout is None else weight.contiguous(memory_format=layout)
 
 
 def free_memory(device: torch.device) -> int:

@@ -36,7 +36,8 @@ Work = tuple[str, torch.dtype]
 class Counts:
     """What was counted. `peak` are bytes beside the weights; `flops` operations by kind and dtype; `kernels` the
     operators that launch one; `traffic` bytes that operators other than products read and write; `syncs` how often
-    the host waits for the device; `largest` what lives at the peak: bytes and the operator that made it.
+    the host waits for the device; `passed` bytes of weights that come to the device, where they pass through it (0: all
+    of the part, once); `largest` what lives at the peak: bytes and the operator that made it.
     """
 
     peak: int = 0
@@ -44,6 +45,7 @@ class Counts:
     kernels: int = 0
     traffic: int = 0
     syncs: int = 0
+    passed: int = 0
     largest: tuple[tuple[int, str], ...] = field(default=(), compare=False)
 
     @property
@@ -63,6 +65,7 @@ class Counts:
             round(self.kernels + times * other.kernels),
             round(self.traffic + times * other.traffic),
             round(self.syncs + times * other.syncs),
+            round(self.passed + times * other.passed),
             self.largest,
         )
 
@@ -88,6 +91,7 @@ class Meter(TorchDispatchMode):
         self._flops: dict[Work, float] = {}
         self._kernels = self._traffic = self._syncs = 0.0
         self._times, self._uncounted = 1.0, False
+        self.passed = 0
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -103,6 +107,7 @@ class Meter(TorchDispatchMode):
             round(self._kernels),
             round(self._traffic),
             round(self._syncs),
+            self.passed,
             tuple(sorted(self._largest, reverse=True)[:12]),
         )
 

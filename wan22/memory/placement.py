@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from wan22.memory.scheme import LADDER, Rest, Scheme, smaller
-from wan22.memory.stream import BlockStream
+from wan22.memory.stream import Stream
 
 Load = Callable[[torch.device], nn.Module]
 """Reads a part from its files straight onto a device."""
@@ -129,7 +129,7 @@ class Placement:
         if self._guest is None:
             return
         for module in self._guest[1].modules():
-            if isinstance(module, BlockStream):
+            if isinstance(module, Stream):
                 module.release()
         self._guest = None
         if self.device.type == "cuda":

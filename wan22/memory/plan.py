@@ -66,7 +66,6 @@ class StagePlan:
         return str(
             replace(
                 self.scheme,
-                stream=self.scheme.stream and not vae,
                 chunk=None if vae or text else self.scheme.chunk,
                 host_history=self.scheme.host_history and vae,
             )
@@ -242,7 +241,7 @@ def _time(
     if scheme.rest == "device" and not scheme.stream:
         seconds = busy
     elif scheme.stream and size.passing:
-        seconds = max(busy, calls * size.passing / way)  # copied while it computes
+        seconds = max(busy, calls * (counts.passed or size.passing) / way)  # copied while it computes
     else:
         seconds = busy + size.whole / way
     return seconds, ideal / seconds if seconds else 0.0

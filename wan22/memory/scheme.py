@@ -23,7 +23,7 @@ class Scheme:
     """How one part (the text encoder, an expert, the VAE) is kept and run.
 
     stream: the blocks of the part pass through the device one after the other, so that two of them are there at once;
-        else the part is brought whole. Transformers and the text encoder have blocks; the VAE has none.
+        else the part is brought whole. Blocks of the VAE are its layers; the encoder of audio has none.
     chunk: tokens at a time of a transformer's block, after its keys and values; None is all. The result has the same
         bits.
     host_history: the VAE keeps the past frames of its layers on the host.

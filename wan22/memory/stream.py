@@ -1,19 +1,25 @@
 """Blocks that pass through the device one after the other: a network whose weights do not fit works all the same.
 
 A network iterates over its blocks; a `BlockStream` stands in their place. At each step the next block's weights are on
-the device, the one after is on its way, and the one before is let go: two blocks are there, whatever their number. The
-weights come from host memory (pinned, copied on a stream of their own, so that copying hides behind computing) or from
-the files, read ahead by a thread. A block's module is the same object all the time; only its tensors come and go.
+the device, the one after is on its way, and the one before is let go: two blocks are there, whatever their number. A
+network whose layers stand here and there keeps them, and a `LayerStream` brings each when it is called. The weights
+come from host memory (pinned, copied on a stream of their own, so that copying hides behind computing) or from the
+files, read ahead by a thread. A block's module is the same object all the time; only its tensors come and go.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import accumulate
 from typing import Any, Protocol
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
+
+from wan22.memory.device import keep_no_freed_memory
 
 Tensors = Mapping[str, Tensor]
 """The parameters and buffers of a block, by their names within it."""
@@ -40,9 +46,16 @@ class Lane(Protocol):
         """What was computed until now is the last that reads them."""
         ...
 
+    def close(self) -> None:
+        """Let go of the device's memory, when nothing is there or on its way; `send` may follow."""
+        ...
+
 
 class HostLane:
-    """The device is the host: nothing is copied."""
+    """The device is the host: nothing is copied. As memory is short, what is freed goes back to the system."""
+
+    def __init__(self) -> None:
+        keep_no_freed_memory()
 
     def send(self, tensors: Tensors) -> tuple[Tensors, Any]:
         return tensors, None
@@ -51,6 +64,9 @@ class HostLane:
         pass
 
     def leave(self, token: Any) -> None:
+        pass
+
+    def close(self) -> None:
         pass
 
 
@@ -80,8 +96,8 @@ class CopyLane:
                 buffer = self._buffers[slot] = torch.empty(size, dtype=torch.uint8, device=self.device)
             there = {}
             for name, tensor in tensors.items():
-                place = buffer[places[name] : places[name] + tensor.nbytes]
-                there[name] = place.view(tensor.dtype).view(tensor.shape)
+                place = buffer[places[name] : places[name] + tensor.nbytes].view(tensor.dtype)
+                there[name] = place.as_strided(tensor.shape, tensor.stride())  # it may lie channels last
                 there[name].copy_(tensor, non_blocking=True)
             copied = self._cuda.Event()
             copied.record(self._stream)
@@ -95,6 +111,13 @@ class CopyLane:
         computed.record(self._cuda.current_stream(self.device))
         self._free[token[0]] = computed
 
+    def close(self) -> None:
+        """A copy into new buffers waits for what is computed from the old ones: they may lie at the same place."""
+        for computed in self._free:
+            if computed is not None:
+                self._stream.wait_event(computed)
+        self._buffers, self._free = [None, None], [None, None]
+
 
 def _layout(tensors: Tensors) -> tuple[dict[str, int], int]:
     """Where each tensor begins in one buffer, and the size of that."""
@@ -105,15 +128,15 @@ def _layout(tensors: Tensors) -> tuple[dict[str, int], int]:
     return places, end
 
 
-class BlockStream(nn.ModuleList):
-    """Blocks on the meta device that are filled while they are at work. Iterate over it as over the list it replaces.
+class Stream(nn.Module):
+    """Parts of a network, on the meta device, that are filled while they are at work. They are no children of it.
 
-    read: gives a block's tensors on the CPU.
+    read: gives a part's tensors on the CPU.
     keep: whether they stay in host memory once they are read (pinned, if the lane copies).
     """
 
     def __init__(self, blocks: Sequence[nn.Module], read: ReadBlock, lane: Lane, *, keep: bool) -> None:
-        super().__init__(blocks)
+        super().__init__()
         self._blocks = tuple(blocks)
         self._read, self._lane, self._keep = read, lane, keep
         self._kept: dict[int, Tensors] = {}
@@ -122,14 +145,12 @@ class BlockStream(nn.ModuleList):
         self._coming: tuple[int, Future[tuple[Tensors, Any]]] | None = None
         self._here: tuple[int, Any] | None = None
 
-    def __iter__(self) -> Iterator[nn.Module]:
-        return map(self.bring, range(len(self)))
-
-    def __getitem__(self, i: int) -> nn.Module:  # one block, never a slice
-        return self.bring(i)
+    def next(self, i: int) -> int | None:
+        """What works after `i`, as far as it is known: the first after the last."""
+        return (i + 1) % len(self._blocks)
 
     def bring(self, i: int) -> nn.Module:
-        """Return block `i` with its weights on the device, and begin to bring the next one, the first after the last.
+        """Return block `i` with its weights on the device, and begin to bring the `next` one.
 
         The block that was there before is let go.
         """
@@ -145,7 +166,9 @@ class BlockStream(nn.ModuleList):
         _fill(self._blocks[i], tensors)
         self._lane.arrive(token)
         self._here = (i, token)
-        self.expect((i + 1) % len(self))
+        follower = self.next(i)
+        if follower is not None:
+            self.expect(follower)
         return self._blocks[i]
 
     def expect(self, i: int = 0) -> None:
@@ -157,6 +180,7 @@ class BlockStream(nn.ModuleList):
         """Let go of all that is on the device."""
         self._forget_coming()
         self._let_go()
+        self._lane.close()
 
     def _fetch(self, i: int) -> tuple[Tensors, Any]:
         tensors = self._kept.get(i)
@@ -181,6 +205,47 @@ class BlockStream(nn.ModuleList):
             self._coming = None
             if future.exception() is None:  # what nobody asks for may have failed
                 self._lane.leave(future.result()[1])
+
+
+class BlockStream(Stream, nn.ModuleList):
+    """Blocks of which one works after the other. Iterate over it as over the list it replaces."""
+
+    def __init__(self, blocks: Sequence[nn.Module], read: ReadBlock, lane: Lane, *, keep: bool) -> None:
+        super().__init__(blocks, read, lane, keep=keep)
+        self.extend(blocks)
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        return map(self.bring, range(len(self)))
+
+    def __getitem__(self, i: int) -> nn.Module:  # one block, never a slice
+        return self.bring(i)
+
+
+class LayerStream(Stream):
+    """Layers that stand anywhere in a network, each of which is brought when it is called. The network must own this.
+
+    chains: of layers, each in the order of its work. After the last of a chain, any may follow.
+    """
+
+    def __init__(
+        self, chains: Sequence[Sequence[nn.Module]], read: ReadBlock, lane: Lane, *, keep: bool
+    ) -> None:
+        super().__init__([layer for chain in chains for layer in chain], read, lane, keep=keep)
+        self._last = {end - 1 for end in accumulate(map(len, chains))}
+        this = ref(self)
+        for i, layer in enumerate(self._blocks):
+            layer.register_forward_pre_hook(partial(_bring, this, i))
+
+    def next(self, i: int) -> int | None:
+        """What works after `i`; None after the last of a chain."""
+        return None if i in self._last else i + 1
+
+
+def _bring(stream: ref[LayerStream], i: int, layer: nn.Module, given: object) -> None:
+    """Before a layer works, bring it; the hook is no owner of the stream."""
+    owner = stream()
+    if owner is not None:
+        owner.bring(i)
 
 
 def _tensors_of(block: nn.Module) -> dict[str, Tensor]:

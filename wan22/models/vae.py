@@ -329,6 +329,19 @@ class Decoder(nn.Module):
         return run([self.conv1, *self.middle, *self.upsamples, self.head], x, history, at_once)
 
 
+LAYERS = (CausalConv3d, ResidualBlock, AttentionBlock, Downsample, Upsample, Head)
+"""What an encoder or decoder is a chain of; between them stand shortcuts, which have no weights."""
+
+
+def layers(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """The layers of an encoder or decoder in the order of their work, with their names."""
+    for name, child in network.named_children():
+        if isinstance(child, LAYERS):
+            yield prefix + name, child
+        else:
+            yield from layers(child, f"{prefix}{name}.")
+
+
 class WanVAE(nn.Module):
     """Pixels (b, 3, T, H, W) in [-1, 1] to normalised latents (b, z, t, h, w), and back.
 

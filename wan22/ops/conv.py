@@ -96,6 +96,10 @@ def _transposed(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     at four places.
     """
     turned = weight.flip(2, 3).transpose(0, 1)
-    rows = F.pad(turned, (0, 0, 0, 1)) + F.pad(turned, (0, 0, 1, 0))
-    kernel = F.pad(rows, (0, 1)) + F.pad(rows, (1, 0))
+    rows = F.pad(turned, (0, 0, 0, 1))
+    rows[:, :, 1:] += turned
+    del turned  # a wide layer's kernels take more than its frames
+    kernel = F.pad(rows, (0, 1))
+    kernel[..., 1:] += rows
+    del rows
     return F.conv_transpose2d(x, kernel, bias, stride=2, padding=1)
