@@ -85,8 +85,10 @@ class Model:
         return found | ({"audio": PartSize(self.audio, self.audio)} if self.audio else {})
 
 
-def quantised(row: Variant, dtype: torch.dtype, kind: str) -> dict[str, nn.Module]:
-    """The networks of a model whose matrices are kept in a kind of `--quantize`, on the meta device."""
+def quantised(row: Variant, dtype: torch.dtype, compute: torch.dtype, kind: str) -> dict[str, nn.Module]:
+    """The networks of a model whose weights are kept in `dtype` and multiplied in `compute`, on the meta device; its
+    matrices in a kind of `--quantize`, unless that is "none".
+    """
     made = {}
     for part, arch in {**dict.fromkeys(row.experts, row.dit), "text": row.text}.items():
         network = meta_module(arch)
@@ -94,11 +96,11 @@ def quantised(row: Variant, dtype: torch.dtype, kind: str) -> dict[str, nn.Modul
         for name, p in network.named_parameters():
             p.data = p.data.to(of_part(name) if isinstance(arch, DiTArch) else dtype)
         for name, layer in list(network.named_modules()):
-            if type(layer) is Linear:
+            if type(layer) is Linear and kind != "none":
                 parent, _, leaf = name.rpartition(".")
                 form = form_for(kind, layer.in_features)
                 if form is not None:
-                    setattr(network.get_submodule(parent), leaf, StoredLinear(layer, form, dtype))
+                    setattr(network.get_submodule(parent), leaf, StoredLinear(layer, form, compute))
         made[part] = network
     return made
 

@@ -24,6 +24,7 @@ from wan22.memory.hardware import (
     of_card,
     of_memory,
     parse_bytes,
+    quickest,
 )
 from wan22.memory.meter import Counts
 from wan22.memory.plan import PartSize, Stage, plan, refuse
@@ -172,6 +173,49 @@ def test_other_sizes_are_refused(text):
 def test_a_cpu_is_measured():
     flops, bandwidth = measured()
     assert min(flops.values()) > 1e7 and bandwidth > 1e6
+
+
+def test_a_rate_is_that_of_the_try_that_nothing_interrupted():
+    waits = iter([9.0, 0.5, 0.2, 7.0, *[3.0] * 100])
+    now, runs = [0.0], []
+
+    def work():
+        runs.append(next(waits))
+        now[0] += runs[-1]
+
+    assert quickest(work, 8.0, lambda: now[0]) == pytest.approx(0.2)
+    assert (
+        runs[0] == 9.0 and len(runs) == 5
+    )  # the first try, and what comes after the time, count for nothing
+    assert quickest(work, 0.0, lambda: now[0]) == 3.0  # one counts, however long it takes
+
+
+def test_the_rate_of_a_cpu_is_measured_by_one_thread_for_all():
+    seen, before = [], torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                "wan22.memory.hardware.quickest", lambda work: seen.append(torch.get_num_threads()) or 1e-3
+            )
+            flops, bandwidth = measured.__wrapped__()
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert (
+        set(seen) == {1} and flops[torch.float32] == 2 * 2 * 192**3 / 1e-3 and bandwidth == 2 * 2**22 / 1e-3
+    )
+
+
+@pytest.mark.parametrize("products", [False, True])
+def test_the_command_plans_in_the_dtype_that_the_cpu_computes_in(monkeypatch, products):
+    monkeypatch.setattr("wan22.memory.precision.has_bfloat16_products", lambda: products)
+    row = VARIANTS["ti2v-5B"]
+    model = cli.model_of(row, "auto", "cpu")
+    assert model.dtype == (BF16 if products else torch.float32)
+    kept = part_size(row.text, BF16, "cpu")
+    assert model.sizes("cpu")["text"] == kept
+    assert cli.model_of(row, "auto", "cuda").dtype == BF16
 
 
 def test_the_bytes_of_a_part_are_those_of_its_tensors():

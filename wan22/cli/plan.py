@@ -160,15 +160,16 @@ def model_of(
     from wan22.assembly import SMALL
     from wan22.cli.catalogue import weigh
     from wan22.memory.device import pick_dtype, pick_vae_dtype
-    from wan22.memory.precision import QUANTIZE
+    from wan22.memory.precision import QUANTIZE, pick_compute_dtype
     from wan22.planning import AUDIO_BYTES, Model, quantised
 
     kind = choose("kind of quantised weights", quantize, QUANTIZE).removesuffix("-weights")
     pixels = pick_vae_dtype(vae_dtype)
     precision = pick_dtype(dtype, torch.device(device), small=weigh(row).parameters <= SMALL)
-    networks = {} if kind == "none" else quantised(row, precision, kind)
+    compute = pick_compute_dtype("auto", precision, torch.device(device))
+    networks = {} if kind == "none" and compute == precision else quantised(row, precision, compute, kind)
     audio = AUDIO_BYTES if row.speech is not None and row.speech.audio else 0
-    return Model(row, precision, pixels, audio, networks)
+    return Model(row, compute, pixels, audio, networks)
 
 
 def _hardware(gpu: str | None, vram: str | None, ram: str | None, device: str) -> Hardware:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import difflib
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import cycle
 
 import psutil
 import torch
@@ -175,28 +176,44 @@ def _cpu_name() -> str:
 
 @lru_cache(maxsize=1)
 def measured() -> tuple[Mapping[torch.dtype, float], float]:
-    """Operations a second by dtype, and bytes a second, of this CPU with its threads; it takes about a second."""
-    flops = {}
-    with torch.inference_mode():
-        for dtype in (torch.float32, torch.bfloat16):
-            a, b = (torch.ones(512, 512, dtype=dtype) for _ in range(2))
-            flops[dtype] = 2 * 512**3 / _quickest(lambda a=a, b=b: a @ b)
-        flops[torch.float16] = flops[torch.float32]
-        source = torch.empty(2**25, dtype=torch.uint8)
-        target = torch.empty_like(source)
-        bandwidth = 2 * source.numel() / _quickest(lambda: target.copy_(source))
+    """Operations a second by dtype, and bytes a second, of this CPU with its threads; it takes about a second.
+
+    One thread is measured and counted as often as there are threads: several would wait for one another whenever
+    another program has a core, and seem a hundred times as slow.
+    """
+    flops, threads = {}, torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            for dtype in (torch.float32, torch.bfloat16):
+                a, b = (torch.ones(_SIDE, _SIDE, dtype=dtype) for _ in range(2))
+                flops[dtype] = threads * 2 * _SIDE**3 / quickest(lambda a=a, b=b: a @ b)
+            flops[torch.float16] = flops[torch.float32]
+            pairs = cycle(
+                [torch.zeros(2, _PIECE, dtype=torch.uint8) for _ in range(16)]
+            )  # more than caches hold
+            bandwidth = 2 * _PIECE / quickest(lambda: (pair := next(pairs))[0].copy_(pair[1]))
+    finally:
+        torch.set_num_threads(threads)
     return flops, bandwidth
 
 
-def _quickest(work: object, seconds: float = 0.3) -> float:
-    """Seconds of the quickest of some runs, after one that is not counted."""
-    assert callable(work)
+_SIDE, _PIECE = 192, 2**22
+"""Of the matrices that are multiplied and the bytes that are copied at once: less than a millisecond, so that on a busy
+machine some tries are not interrupted.
+"""
+
+
+def quickest(
+    work: Callable[[], object], seconds: float = 0.3, clock: Callable[[], float] = time.perf_counter
+) -> float:
+    """Seconds of the quickest of the runs in some time, after one that is not counted; at least one is."""
     work()
-    best, end = float("inf"), time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        start = time.perf_counter()
+    best, end = float("inf"), clock() + seconds
+    while best == float("inf") or clock() < end:
+        start = clock()
         work()
-        best = min(best, time.perf_counter() - start)
+        best = min(best, clock() - start)
     return best
 
 
