@@ -100,9 +100,9 @@ def keep_no_freed_memory() -> bool:
     """Have the C library give memory that is freed back to the system, from now on in this process; False where it is
     not glibc, which alone needs it.
 
-    glibc takes tensors of up to 32 MB from a heap that becomes full of holes: at the peak a process holds up to half
-    as much again as its tensors need. Without the heap each tensor's pages are cleared anew, which costs up to a tenth
-    of the time of small networks: it is for where memory is short.
+    glibc takes tensors of up to 32 MB from a heap that becomes full of holes: at the peak a process can hold half
+    as much again as its tensors need. Without the heap each tensor's pages are cleared anew, which costs time (a third
+    more for small networks on a busy machine; not measured on a quiet one): it is for where memory is short.
     """
     mmap_threshold, trim_threshold = -3, -1  # malloc.h
     try:
