@@ -102,7 +102,8 @@ PYTHON = [
 def test_a_snippet_that_asks_a_server_runs(page, text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with running(tmp_path / "data") as server:
-        exec(compile(text.replace(URL, server.url), page.name, "exec"), {})
+        exec(compile(text.replace(URL, server.url), page.name, "exec"), names := {})
+        names["client"].close()
         assert Path("ball.mp4").read_bytes() == server.files["video.mp4"]
 
 

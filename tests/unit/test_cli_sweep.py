@@ -55,6 +55,7 @@ WRONG = {
     "eval": ["nowhere.toml", "folder", "broken.toml"],
     "doctor": ["--nothing"],
     "data survey": ["nowhere", "folder", "folder --size 12", "folder --frames x"],
+    "serve": ["--port x", "--port 65536", "--models nothing", "--host 0.0.0.0 --port 0", "--token-file nowhere"],
     "jobs list": [NO_SERVER, "--server nowhere", "--state done", "--limit 0", "--token-file empty"],
     "jobs move": [JOB, f"{JOB} --first --last", "x --first", f"{JOB} --priority x"],
     **{name: ["job_1", f"{JOB} {NO_SERVER}", "../x --token-file nowhere"] for name in ON_A_JOB},

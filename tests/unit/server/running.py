@@ -4,11 +4,13 @@ import hashlib
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import uvicorn
 
 from wan22.jobs.folder import Folder
 from wan22.server.app import create_app
+from wan22.server.contents import TYPES
 from wan22.server.settings import Settings
 
 STEPS = 3
@@ -59,8 +61,13 @@ class Running:
         for name, content in self.files.items():
             (place / name).write_bytes(content)
         files = [
-            {"name": n, "bytes": len(c), "sha256": hashlib.sha256(c).hexdigest()}
-            for n, c in self.files.items()
+            {
+                "name": name,
+                "type": TYPES[Path(name).suffix],
+                "bytes": len(content),
+                "sha256": hashlib.sha256(content).hexdigest(),
+            }
+            for name, content in self.files.items()
         ]
         store.complete(claim, {"files": files, "recipe": {"prompt": claim.job.request["prompt"]}})
 
