@@ -80,7 +80,7 @@ class _Idle:
 def fuzz(
     folder: Path, examples: int, only: str = "", start: int = 0, log: Callable[[str], None] | None = None
 ) -> Report:
-    """Ask each operation whose path begins with `only` `examples` times; `start` is the seed. `log` takes a line each."""
+    """Ask each operation whose path begins with `only` `examples` times; `start` is the seed, `log` takes lines."""
     app = create_app(Folder(folder), Settings(rate=1e9, burst=1e9), _Idle())
     report = Report()
     with TestClient(app, base_url=HOST, raise_server_exceptions=False) as client:
