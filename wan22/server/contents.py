@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.responses import FileResponse, Response
 
@@ -19,6 +19,13 @@ TYPES = {
     ".jpg": "image/jpeg", ".webp": "image/webp", ".wav": "audio/wav", ".zip": "application/zip",
 }  # fmt: skip
 """What we make, by the ending of a name of ours; anything else is sent as application/octet-stream, to be saved."""
+BYTES: dict[str, Any] = {
+    "content": {
+        type: {"schema": {"type": "string", "format": "binary"}}
+        for type in (*TYPES.values(), "application/octet-stream")
+    }
+}
+"""An answer with a file, in the OpenAPI document."""
 _SAVED = ("application/octet-stream", "application/zip")
 
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.concurrency import run_in_threadpool
 
 from wan22.jobs.job import Child, Job, Kind, NotFoundError, State
-from wan22.server.contents import content
+from wan22.server.contents import BYTES, content
 from wan22.server.feed import EventStream
 from wan22.server.problems import Refusal
 from wan22.server.state import App, AppState
@@ -271,10 +271,9 @@ def files_of(result: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
     return {str(each["name"]): each for part in ("files", "stills") for each in said.get(part, ())}
 
 
-_BYTES = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 _CONTENT: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The file.", **_BYTES},
-    206: {"description": "The ranges that were asked for.", **_BYTES},
+    200: {"description": "The file.", **BYTES},
+    206: {"description": "The ranges that were asked for.", **BYTES},
     304: {"description": "The client has it."},
     416: {"description": "There is no such range."},
 }

@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from wan22 import fields
 from wan22.jobs.job import ENDED, Job, NotFoundError, is_id
 from wan22.server import video_jobs
-from wan22.server.contents import content
+from wan22.server.contents import BYTES, content
 from wan22.server.forms import body_of
 from wan22.server.problems import Refusal
 from wan22.server.state import App, AppState
@@ -117,15 +117,9 @@ _CHARACTER = {
         },
     }
 }  # fmt: skip
-_BYTES = {
-    "content": {
-        each: {"schema": {"type": "string", "format": "binary"}}
-        for each in ("video/mp4", "video/quicktime", "video/webm", "image/gif", "image/webp")
-    }
-}
 _CONTENT: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The file.", **_BYTES},
-    206: {"description": "The ranges that were asked for.", **_BYTES},
+    200: {"description": "The file.", **BYTES},
+    206: {"description": "The ranges that were asked for.", **BYTES},
     304: {"description": "The client has it."},
     409: {"description": "The video is not completed."},
     416: {"description": "There is no such range."},
@@ -174,7 +168,7 @@ def list_videos(
 
 @router.post(
     "/sync", openapi_extra=_CREATE, response_class=Response, summary="Make a video and wait for it",
-    responses={200: {"description": "The video.", **_BYTES}},
+    responses={200: {"description": "The video.", **BYTES}},
 )  # fmt: skip
 async def create_video_sync(request: Request, app: App, key: Key = None) -> Response:
     """The bytes of the video, when it is made. A client that leaves cancels it."""
