@@ -86,7 +86,7 @@ def test_the_video_is_longer_by_what_was_asked(tiny, tmp_path, asked, added):
 def test_the_doubled_frame_is_left_out(tiny, tmp_path, monkeypatch):
     source, seen = video(tmp_path / "a.mp4"), {}
 
-    def made(part, events):
+    def made(part, events, journal=None, load=None):
         from wan22.media.image import read_image
 
         seen["image"], seen["given"] = read_image(part.files["image"]), part.given

@@ -305,7 +305,7 @@ def test_the_weight_that_is_dequantised_is_counted(kind, device):
     row = tiny_variant(None)
     row = replace(row, dit=replace(row.dit, dim=128, ffn_dim=512))
     job = resolve(Request(prompt="a ball"), row)
-    stored = Model(row, BF16, networks=quantised(row, BF16, kind))
+    stored = Model(row, BF16, networks=quantised(row, BF16, BF16, kind))
     peaks = [
         next(s for s in stages_of(job, model, device, 5) if s.name == "high").counts(Scheme("device")).peak
         for model in (stored, Model(row, BF16))

@@ -83,10 +83,13 @@ class Marking:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """What asks a command for the same."""
+        """What asks a command for the same, where the environment does not."""
+        usual = Marking.asked()
         if not self.on:
-            return ("--no-provenance",)
-        return ("--certificate", self.certificate) if self.certificate else ()
+            return ("--no-provenance",) if usual.on else ()
+        return (
+            ("--certificate", self.certificate) if self.certificate not in (None, usual.certificate) else ()
+        )
 
     def check(self) -> None:
         """Raise OptionError, before any work, if the user's own certificate cannot sign."""
