@@ -96,7 +96,7 @@ def test_a_worker_that_hangs_or_is_stopped_is_killed_and_its_job_goes_on(folder,
 @pytest.mark.slow
 def test_a_stopped_worker_does_not_hold_up_the_end(folder, monkeypatch):
     with supervised(folder, monkeypatch) as (supervisor, log):
-        until(supervisor.ready)
+        until(lambda: supervisor.ready)
         os.kill(supervisor.status()[0].pid, signal.SIGSTOP)
         assert not supervisor.stop(1e6)
         assert any("did not end in time" in line for line in log)
