@@ -95,7 +95,8 @@ class Database:
 
     def _check_schema(self) -> int:
         """The schema of the file. Raises StoreError if it is not ours to write, before anything is written."""
-        with closing(sqlite3.connect(self.path, timeout=PATIENCE)) as connection:
+        with closing(sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)) as connection:
+            connection.execute("BEGIN")  # all that is read is of one moment: another process may be making the tables
             found = schema.version(connection)
             program = connection.execute("PRAGMA application_id").fetchone()[0]
             empty = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]

@@ -18,10 +18,11 @@ from wan22.jobs.store import Store
 database.SYNCHRONOUS = "OFF"  # no power is cut here
 claimed, worker = [], sys.argv[2]
 with Store(pathlib.Path(sys.argv[1]), check=False) as store:
-    print("ready", flush=True)
-    sys.stdin.readline()
     while claim := store.claim(worker, lease=600):
         claimed.append(claim.job.id)
+        if len(claimed) == 1:  # each has one before any goes on
+            print("ready", flush=True)
+            sys.stdin.readline()
         assert store.record(claim, {"type": "progress"}, step=1)
         assert store.complete(claim, {"by": worker})
 print(json.dumps(claimed))
