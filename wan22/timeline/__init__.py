@@ -1,0 +1,1 @@
+"""Timelines: cuts of videos and audio as JSON documents; checked, rendered, and given to editors."""
