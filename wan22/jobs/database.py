@@ -58,6 +58,7 @@ class Database:
         """
         self.path = Path(path)
         self._local = threading.local()
+        self._turn = threading.Lock()
         self._held: weakref.WeakSet[_Held] = weakref.WeakSet()
         try:
             with self._translated():
@@ -96,7 +97,9 @@ class Database:
     def _check_schema(self) -> int:
         """The schema of the file. Raises StoreError if it is not ours to write, before anything is written."""
         with closing(sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)) as connection:
-            connection.execute("BEGIN")  # all that is read is of one moment: another process may be making the tables
+            connection.execute(
+                "BEGIN"
+            )  # all that is read is of one moment: another process may be making the tables
             found = schema.version(connection)
             program = connection.execute("PRAGMA application_id").fetchone()[0]
             empty = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
@@ -136,8 +139,12 @@ class Database:
 
     @contextmanager
     def write(self) -> Generator[sqlite3.Connection]:
-        """One transaction, on the disk when it ends; undone if something is raised in it. Raises StoreError."""
-        with self._translated():
+        """One transaction, on the disk when it ends; undone if something is raised in it. Raises StoreError.
+
+        The threads of a process take turns by a lock: sqlite lets those that wait sleep for ever longer, and wake in
+        any order, so that of many some would wait for long.
+        """
+        with self._translated(), self._in_turn():
             connection = self._connection
             try:
                 connection.execute("BEGIN IMMEDIATE")
@@ -147,6 +154,15 @@ class Database:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+
+    @contextmanager
+    def _in_turn(self) -> Generator[None]:
+        if not self._turn.acquire(timeout=PATIENCE):
+            raise StoreError(f"{self.path}: {_TRY_AGAIN}.", code="locked")
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     @property
     def version(self) -> int:

@@ -15,10 +15,27 @@ _PLAIN = (
 )  # fmt: skip
 _JSON = ("request", "meta", "result", "error", "after")
 _NEEDS = "SELECT needs FROM dependency WHERE dependency.job = job.id"
-JOB = (
-    f"{', '.join(f'job.{name}' for name in _PLAIN)}, request, meta, coalesce(result, 'null'), coalesce(error, 'null'), "
-    f"iif(EXISTS ({_NEEDS}), (SELECT json_group_array(needs) FROM ({_NEEDS} ORDER BY rowid)), '[]')"
+_TEXT = {
+    "request": "request", "meta": "meta", "result": "coalesce(result, 'null')", "error": "coalesce(error, 'null')",
+    "after": f"iif(EXISTS ({_NEEDS}), (SELECT json_group_array(needs) FROM ({_NEEDS} ORDER BY rowid)), '[]')",
+}  # fmt: skip
+_REALS = ("created", "started", "ended", "trashed", "fraction", "spent")
+JOB = f"{', '.join(f'job.{name}' for name in _PLAIN)}, {', '.join(_TEXT[name] for name in _JSON)}"
+
+
+def _as_text(name: str) -> str:
+    """A column's JSON. `json_quote` cuts a number to 15 digits; with 17 it is read back as it is."""
+    if name in _REALS:
+        return f"iif(job.{name} IS NULL, 'null', printf('%!.17g', job.{name}))"
+    return _TEXT.get(name) or f"json_quote(job.{name})"
+
+
+JOB_TEXT = (
+    "'{' || "
+    + " || ',' || ".join(f"'\"{name}\":' || {_as_text(name)}" for name in (*_PLAIN, *_JSON))
+    + " || '}'"
 )
+"""A job as JSON, written by the database: for long lists, of which Python would read and write every value."""
 INPUT = "id, name, type, bytes, sha256, created, width, height, frames, fps, seconds"
 
 

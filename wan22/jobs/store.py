@@ -13,7 +13,7 @@ from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from sqlite3 import Connection
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypedDict, Unpack
 
 from wan22.errors import RequestError, choose
 from wan22.jobs import adding, claims, commands, line
@@ -35,10 +35,27 @@ from wan22.jobs.job import (
     StateError,
     checked,
 )
-from wan22.jobs.rows import INPUT, JOB, event_of, folded, input_of, job_of, jobs_of
+from wan22.jobs.rows import INPUT, JOB, JOB_TEXT, event_of, folded, input_of, job_of, jobs_of
 
 Order = Literal["desc", "asc", "queue"]
 """Newest first, oldest first, or in the order in which they are begun."""
+
+
+class Which(TypedDict, total=False):
+    """Which jobs a page has, and in which order; what is left out, or None, is not asked for.
+
+    text: words that the prompts must have, in any order, without regard to case. after: the last job of the page
+    before. trashed: those in the trash instead. parent: the children of this job. order: newest ("desc") or oldest
+    first, or as the queue.
+    """
+
+    states: Iterable[State] | None
+    text: str | None
+    kind: Kind | None
+    after: str | None
+    order: Order
+    trashed: bool
+    parent: str | None
 
 
 class Store:
@@ -120,28 +137,34 @@ class Store:
             raise NotFoundError(f"there is no job {id}")
         return job_of(rows[0])
 
-    def jobs(
-        self, *, states: Iterable[State] | None = None, text: str | None = None, kind: Kind | None = None,
-        after: str | None = None, limit: int = 100, order: Order = "desc", trashed: bool = False,
-        parent: str | None = None,
-    ) -> list[Job]:  # fmt: skip
-        """A page of jobs.
+    def jobs(self, *, limit: int = 100, **which: Unpack[Which]) -> list[Job]:
+        """A page of jobs. Raises NotFoundError for `after`."""
+        return jobs_of(self._page(JOB, limit, which))
 
-        text: words that the prompts must have, in any order, without regard to case. after: the last job of the page
-        before. trashed: those in the trash instead. parent: the children of this job. Raises NotFoundError for `after`.
-        """
+    def jobs_text(self, *, limit: int = 100, **which: Unpack[Which]) -> list[str]:
+        """As `jobs`, each job as JSON."""
+        return [row[0] for row in self._page(JOB_TEXT, limit, which)]
+
+    def _page(self, columns: str, limit: int, which: Which) -> list[tuple[Any, ...]]:
+        if unknown := which.keys() - Which.__annotations__.keys():
+            raise TypeError(f"jobs are not listed by {', '.join(sorted(unknown))}")
+        trashed = which.get("trashed", False)
         where, values = (
             ["trashed IS " + ("NOT NULL" if trashed else "NULL")],
             dict[str, Any](limit=_limit(limit)),
         )
-        if states is not None:
+        order, parent = (
+            choose("order", which.get("order", "desc"), ("desc", "asc", "queue")),
+            which.get("parent"),
+        )
+        if (states := which.get("states")) is not None:
             names = [repr(choose("state", state, STATES)) for state in states]
             # Along their numbers, a page is found without sorting all that are in a state (the plus).
             where.append(f"{'' if order == 'queue' else '+'}state IN ({', '.join(names)})")
-        for number, word in enumerate(folded(text or "").split()):
+        for number, word in enumerate(folded(which.get("text") or "").split()):
             where.append(f"instr(search, :word{number})")
             values[f"word{number}"] = word
-        if kind is not None:
+        if (kind := which.get("kind")) is not None:
             where.append(f"kind = {choose('kind', kind, KINDS)!r}")
         if parent is not None:
             where.append("parent = :parent")
@@ -150,12 +173,12 @@ class Store:
             "desc": ("-n", "n DESC"),
             "asc": ("n", "n"),
             "queue": ("(-priority, seq, n)", line.ORDER),
-        }[choose("order", order, ("desc", "asc", "queue"))]
-        if after is not None:
+        }[order]
+        if (after := which.get("after")) is not None:
             where.append(f"{place} > (SELECT {place.strip('()')} FROM job WHERE id = :after)")
             values["after"] = self.job(after).id
-        sql = f"SELECT {JOB} FROM job WHERE {' AND '.join(where)} ORDER BY {by} LIMIT :limit"
-        return jobs_of(self._db.read(sql, values))
+        sql = f"SELECT {columns} FROM job WHERE {' AND '.join(where)} ORDER BY {by} LIMIT :limit"
+        return self._db.read(sql, values)
 
     def ids(self) -> set[str]:
         """The ids of all jobs, in the trash too."""

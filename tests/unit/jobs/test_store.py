@@ -506,59 +506,7 @@ def test_a_part_of_what_is_in_the_trash_comes_back_with_it(store):
     assert len(store.jobs()) == 3
 
 
-# Lists, events, inputs, figures
-
-
-def test_pages_follow_one_another(store):
-    ids = [video(store, priority=n % 2, state="paused" if n % 3 == 0 else "queued").id for n in range(10)]
-    for order in ("desc", "asc", "queue"):
-        whole = [job.id for job in store.jobs(order=order)]
-        pages, last = [], None
-        while page := store.jobs(order=order, after=last, limit=3):
-            pages += [job.id for job in page]
-            last = page[-1].id
-        assert pages == whole and sorted(whole) == sorted(ids)
-    assert [job.id for job in store.jobs(order="asc")] == ids
-    assert len(store.jobs(states=["paused"], order="asc", after=ids[3])) == 2
-    assert store.jobs(states=[]) == [] and len(store.jobs(kind="video", limit=10**30)) == 10
-    for wrong in ({"limit": 0}, {"order": "up"}, {"states": ["gone"]}, {"kind": "film"}):
-        with pytest.raises(RequestError):
-            store.jobs(**wrong)
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [("fox", 2), ("FOX Red", 1), ("red fox", 1), ("%", 1), ("_", 0), ("여우", 1), ("Straße", 1), ("STRASSE", 1),
-     ("Ｆｏｘ", 2), ("owl fox", 0), ("", 5), ("  ", 5), ("\ud800", 0), ("' OR 1", 0), ("second", 1)],
-)  # fmt: skip
-def test_a_text_is_found_in_prompts(store, text, found):
-    for prompt in ("A red fox", "fox 100%", "여우가 달린다", "eine Straße", ["first shot", "second shot"]):
-        store.add("video", {"prompt": prompt, "negative_prompt": "owl"})
-    assert len(store.jobs(text=text)) == found
-
-
-def test_no_page_is_found_by_sorting_or_by_counting(store):
-    last = [video(store, after=()) for _ in range(3)][-1].id
-    seen = []
-    store._db._connection.set_trace_callback(seen.append)
-    store.jobs(after=last)
-    store.jobs(order="asc", states=["queued", "failed"], text="fox")
-    store.jobs(order="queue", states=["queued"], after=last)
-    store.count()
-    store.figures()
-    store.events(1)
-    store.events(1, job=last)
-    claim = store.claim("w", loaded="nano")
-    store.record(claim, {"type": "note"})
-    store._db._connection.set_trace_callback(None)
-    plans = {}
-    for sql in seen:
-        if sql.lstrip().startswith(("SELECT", "UPDATE")):
-            rows = store._db.read(f"EXPLAIN QUERY PLAN {sql}")
-            plans[sql] = " / ".join(row[3] for row in rows if row[1] == 0)  # not of what is within
-    assert len(plans) > 8
-    for sql, plan in plans.items():
-        assert "OFFSET" not in sql and "TEMP B-TREE" not in plan, (sql, plan)
+# Events, inputs, figures
 
 
 def test_events_are_numbered_over_all_jobs(store):

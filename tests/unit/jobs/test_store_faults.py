@@ -332,3 +332,20 @@ def test_a_backup_is_a_store(path, tmp_path):
     assert [each.name for each in (tmp_path / "kept").iterdir()] == ["backup.sqlite"]
     with Store(tmp_path / "kept" / "backup.sqlite") as store:
         assert store.jobs() == jobs
+
+
+def test_threads_take_turns_and_one_that_hangs_is_said(path, monkeypatch):
+    monkeypatch.setattr(database, "PATIENCE", 0.05)
+    with Store(path) as store, store._db.write():
+        errors = []
+
+        def other():
+            try:
+                store.add("video", {"prompt": "a"})
+            except StoreError as error:
+                errors.append(error.code)
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+        assert errors == ["locked"] and store.jobs() == []

@@ -384,7 +384,7 @@ def test_a_defect_says_nothing_of_the_inside(client, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("secret inside")
 
-    monkeypatch.setattr(client.app.state.store, "jobs", broken)
+    monkeypatch.setattr(client.app.state.store, "jobs_text", broken)
     answer = client.get("/v1/jobs")
     assert answer.status_code == 500 and "secret" not in answer.text
     assert answer.headers["x-content-type-options"] == "nosniff"
