@@ -19,7 +19,7 @@ from wan22 import fields
 from wan22.catalog import rows
 from wan22.jobs.operator import read_operator
 from wan22.server import native, openai_videos, problems, uploads
-from wan22.server.asked import COMMANDS, ONLY, Backlog, Checker
+from wan22.server.asked import COMMANDS, FIXED_BY_EXTENSION, ONLY, Backlog, Checker
 from wan22.server.feed import Feed
 from wan22.server.guard import Guard
 from wan22.server.metrics import Metrics
@@ -95,13 +95,26 @@ class Worker(BaseModel):
     message: str
 
 
+class Trained(BaseModel):
+    """What a model has seen: sizes (width, height), frame counts, and the pixels by which sizes grow."""
+
+    sizes: list[tuple[int, int]]
+    frames: list[int]
+    multiple: int
+
+
 class Model(BaseModel):
-    """A model that requests may name. `defaults` are what a request leaves open; null for a model of the operator's."""
+    """A model that requests may name. `defaults` are what a request leaves open; null for a model of the operator's.
+
+    `fast`: it ships the adapters that the field `fast` takes.
+    """
 
     name: str
     title: str
     tasks: list[str]
     defaults: dict[str, Any] | None
+    trained: Trained | None = None
+    fast: bool = False
 
 
 class Limits(BaseModel):
@@ -192,6 +205,12 @@ def _model(name: str) -> Model:
         title=row.title,
         tasks=list(row.tasks),
         defaults={each: getattr(said, each) for each in names},
+        trained=Trained(
+            sizes=list(row.trained.sizes),
+            frames=list(row.trained.frames),
+            multiple=row.grid[0] if row.speech is None else row.speech.side,
+        ),
+        fast=row.fast is not None,
     )
 
 
@@ -199,6 +218,9 @@ def request_schema(kind: str, checker: Checker) -> dict[str, Any]:
     """The JSON schema of a request of this kind, as this server takes it: files are ids of inputs."""
     takes = {field.name for field in fields.of_command(COMMANDS[kind])}
     schema = fields.json_schema()
+    if kind == "extend":
+        takes = takes - {*FIXED_BY_EXTENSION, "count"}
+        schema = schema | {"required": [*schema["required"], "video"]}
     properties = {name: shape for name, shape in schema["properties"].items() if name in takes}
     for name, values in (ONLY | {"model": checker.models}).items():
         properties[name] = properties[name] | {"enum": list(values)} if name in properties else {}

@@ -24,10 +24,15 @@ if TYPE_CHECKING:
     from wan22.jobs.store import Store
     from wan22.server.settings import Settings
 
-COMMANDS = {"video": fields.VIDEO, "image": fields.IMAGE}
+COMMANDS = {"video": fields.VIDEO, "image": fields.IMAGE, "extend": fields.VIDEO}
 """The command of the command line that a kind of job is."""
 ONLY = {"extend": ("rules",), "speaker": ("espeak",)}
 """What a client may say where the command line also takes addresses and folders."""
+FIXED_BY_EXTENSION = (
+    "size", "fps", "strength", "audio", "say", "task", "clips", "from_image", "best_of", "image", "last_image", "pose",
+    "voice_sample",
+)  # fmt: skip
+"""What an extension has from the video that it makes longer."""
 MAX_COUNT = 16
 _MAX_DEPTH = 8
 
@@ -56,6 +61,8 @@ class Checker:
         said = {name: value for name, value in request.items() if value is not None}
         if not str(said.get("prompt", "")).strip():
             raise _refusal(f"{where}.prompt", "prompt: say what is to be seen")
+        if kind == "extend":
+            _check_extension(said, where)
         with fields.naming(lambda field: field.name):
             try:
                 given = from_json(command, said, self._input)
@@ -117,6 +124,20 @@ class Backlog:
 
 def _refusal(param: str, message: str) -> Refusal:
     return Refusal(422, "invalid_request", " ".join(message.split()), param=param)
+
+
+def _check_extension(said: Mapping[str, Any], where: str) -> None:
+    if "video" not in said:
+        raise _refusal(f"{where}.video", "video: give the video that is to be longer")
+    if "seconds" not in said and "frames" not in said:
+        raise _refusal(f"{where}.seconds", "seconds: say how much longer the video is to be")
+    for name in FIXED_BY_EXTENSION:
+        if name in said:
+            raise _refusal(
+                f"{where}.{name}", f"{name}: an extension has size, rate and audio of the video; leave it out"
+            )
+    if said.get("count", 1) != 1:
+        raise _refusal(f"{where}.count", "count: one video is extended at a time; add a group for more")
 
 
 def _place(error: RequestError, said: Mapping[str, Any], where: str) -> str:

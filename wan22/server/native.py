@@ -40,7 +40,7 @@ Key = Annotated[
         description="With the same key and the same body, the job that was added first is returned again.",
     ),
 ]  # fmt: skip
-JobKind = Literal["video", "image"]
+JobKind = Literal["video", "image", "extend"]
 
 
 class Strict(BaseModel):
@@ -86,7 +86,7 @@ class Grid(Strict):
 class NewJob(Strict):
     """A job to be added. A group has `children` or a `grid`, and no `request`; the others have a `request`."""
 
-    kind: Literal["video", "image", "group"] = "video"
+    kind: Literal["video", "image", "extend", "group"] = "video"
     request: dict[str, Any] | None = None
     children: list[ChildOf] = Field(default=[], max_length=MAX_CHILDREN)
     grid: Grid | None = None

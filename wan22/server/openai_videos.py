@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from wan22 import fields
 from wan22.jobs.job import ENDED, Job, NotFoundError, is_id
 from wan22.server import video_jobs
+from wan22.server.asked import FIXED_BY_EXTENSION
 from wan22.server.contents import BYTES, content
 from wan22.server.forms import body_of
 from wan22.server.problems import Refusal
@@ -230,12 +231,9 @@ async def extend_video(request: Request, app: App, response: Response, key: Key 
     return answer(job, response)
 
 
-_FIXED_BY_EXTENSION = ("size", "fps", "strength", "audio", "say", "task", "clips", "from_image", "best_of")
-
-
 def _extend(app: AppState, asked: Asked, key: str | None) -> Job:
     source = _source(app, asked)
-    for name in (*_FIXED_BY_EXTENSION, "image", "last_image", "pose", "voice_sample", "input_reference"):
+    for name in (*FIXED_BY_EXTENSION, "input_reference"):
         if name in asked.request or name in asked.files:
             raise refused(
                 asked.called.get(name, name),

@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from unit.server import bombs
 from unit.server.serving import Ready, events_of, in_thread, make, serving
 
 from wan22.jobs.supervisor import Supervisor
@@ -117,7 +118,9 @@ def test_a_wrong_child_adds_nothing(client):
         ({"request": {}}, 422, "request.prompt"),
         ({"request": {"prompt": "  "}}, 422, "request.prompt"),
         ({"request": PROMPT, "kind": "group"}, 422, None),
-        ({"request": PROMPT, "kind": "extend"}, 422, "kind"),
+        ({"request": PROMPT, "kind": "measure"}, 422, "kind"),
+        ({"request": PROMPT, "kind": "extend"}, 422, "request.video"),
+        ({"request": PROMPT | {"video": "in_" + "a" * 24}, "kind": "extend"}, 422, "request.seconds"),
         ({"request": PROMPT, "children": [{"request": PROMPT}]}, 422, None),
         ({"request": PROMPT, "surprise": 1}, 422, "surprise"),
         ({"request": PROMPT, "after": ["job_" + "a" * 24]}, 422, "after"),
@@ -340,14 +343,34 @@ def test_the_supervisor_is_what_the_server_asks_for(tmp_path):
         assert 'wan22_worker_up{device="cpu",worker="cpu0"} 0.0' in client.get("/metrics").text
 
 
+def test_a_video_that_was_sent_is_made_longer(client, tmp_path):
+    source = bombs.mp4(tmp_path / "a.mp4", frames=5, side=32)
+    sent = client.post("/v1/inputs", files={"file": ("a.mp4", source.read_bytes())}).json()["id"]
+    asked = {"video": sent, "seconds": 1}
+    id = add(client, asked, kind="extend")
+    job = client.get(f"/v1/jobs/{id}").json()
+    assert job["kind"] == "extend" and job["request"] == PROMPT | asked | {"model": "nano"}
+    for more in ({"size": [64, 64]}, {"count": 2}, {"image": sent}):
+        [name] = more
+        wrong = client.post("/v1/jobs", json={"kind": "extend", "request": PROMPT | asked | more})
+        assert wrong.status_code == 422 and wrong.json()["param"] == f"request.{name}"
+
+
 def test_capabilities_say_what_a_request_may_have(client):
     said = client.get("/v1/capabilities").json()
     assert [model["name"] for model in said["models"]] == ["nano", "nano-s2v"]
-    assert said["models"][0]["defaults"]["steps"] > 0
+    nano, speaks = said["models"]
+    assert nano["defaults"]["steps"] > 0
+    assert nano["trained"] == {"sizes": [[128, 80], [96, 96], [80, 128]], "frames": [1, 17], "multiple": 16}
+    assert (nano["fast"], speaks["fast"]) == (True, False) and speaks["trained"]["multiple"] == 64
     properties = said["fields"]["video"]["properties"]
     assert properties["image"]["pattern"].startswith("^in_") and properties["extend"]["enum"] == ["rules"]
     assert not {"device", "dit", "output", "memory", "calibrate"} & set(properties)
     assert "frames" not in said["fields"]["image"]["properties"]
+    assert (
+        "video" in said["fields"]["extend"]["required"]
+        and "size" not in said["fields"]["extend"]["properties"]
+    )
     (worker,) = said["workers"]
     assert (worker["name"], worker["device"], worker["state"]) == ("cpu0", "cpu", "idle")
 
