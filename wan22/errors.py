@@ -10,6 +10,7 @@
     │   ├── MediaTypeError     of a kind that is not read: a playlist, a web page, text
     │   └── MediaSizeError     larger or longer than what is read, by its header
     ├── SpeechError            a text that could not be spoken: no program, or a server that fails
+    ├── TimelineError          a timeline's document that is wrong; `problems` lists what is
     ├── OutputError            a place that cannot be written, or has no room
     ├── ServerError            a wan22 server that is not there, or refuses; `status` is its HTTP code
     ├── JobError               a job of a server failed
@@ -62,6 +63,14 @@ class MediaSizeError(MediaError):
 
 class SpeechError(Wan22Error):
     """A text that could not be spoken: the program is not here, or the server is down, slow or wrong."""
+
+
+class TimelineError(Wan22Error):
+    """A timeline that cannot be used; `problems` are {"code", "where", "message"}, empty if it is not one at all."""
+
+    def __init__(self, message: str, problems: list[dict[str, str]] | None = None) -> None:
+        super().__init__(message)
+        self.problems = problems or []
 
 
 class OutputError(Wan22Error):
