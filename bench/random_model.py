@@ -2,10 +2,11 @@
 
     python -m bench.random_model ti2v-5B /somewhere/random-5b
     python -m bench.random_model t2v-A14B /somewhere/random-14b --one-expert
-    python -m bench.random_model ti2v-5B /somewhere/random-5b-q4.gguf --gguf
+    python -m bench.random_model ti2v-5B /somewhere/random-5b-q4 --gguf
 
 Weights are bfloat16, of about unit gain. They take as much disk as the real ones: 24 GB for ti2v-5B, 69 GB for
-t2v-A14B (41 GB with --one-expert, whose low-noise expert is the same file).
+t2v-A14B (41 GB with --one-expert, whose low-noise expert is the same file). With --gguf the transformers are GGUF files
+in Q4_K, and the other parts zeros that take no disk: enough for what a step takes, not for a video.
 """
 
 import argparse
@@ -35,17 +36,24 @@ _FILES = {
 }
 
 
-def write_model(folder: Path, row: Variant, *, one_expert: bool = False) -> Path:
-    """Write the model `row` into `folder`, which must not exist, tensor by tensor, and return it."""
+def write_model(folder: Path, row: Variant, *, one_expert: bool = False, packed: bool = False) -> Path:
+    """Write the model `row` into `folder`, which must not exist, tensor by tensor, and return it.
+
+    packed: the transformers in Q4_K, the other parts as zeros.
+    """
     folder.mkdir(parents=True)
     tokenizer = build_word_tokenizer([PROMPT], 100)
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "variant.json").write_text(json.dumps(to_json(replace(row, hub=None))))
     arches: dict[str, Arch] = {**dict.fromkeys(row.experts, row.dit), "vae": row.vae, "text": row.text}
     for part, arch in arches.items():
-        path = folder / f"{_FILES[part]}.safetensors"
+        path = folder / f"{_FILES[part]}{'.gguf' if packed and part in row.experts else '.safetensors'}"
         if one_expert and part == "low":
-            path.symlink_to(f"{_FILES['high']}.safetensors")
+            path.symlink_to(f"{_FILES['high']}{path.suffix}")
+        elif packed and part in row.experts:
+            write_gguf(path, row.dit)
+        elif packed:
+            write_zeros(path, arch)
         else:
             write_part(path, arch)
     return folder
@@ -73,6 +81,18 @@ def write_part(path: Path, arch: Arch) -> None:
         return (numbers * (gain / shape[1:].numel() ** 0.5)).view(shape)
 
     write_safetensors(path, infos, draw, {})
+
+
+def write_zeros(path: Path, arch: Arch) -> None:
+    """Write one network of these sizes as a hole: zeros in bfloat16, which take no disk where files can be sparse."""
+    header, end = {}, 0
+    for name, tensor in meta_module(arch).state_dict().items():
+        begin, end = end, end + 2 * tensor.numel()
+        header[name] = {"dtype": "BF16", "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    with path.open("xb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + end)
 
 
 def write_gguf(path: Path, arch: DiTArch) -> None:
@@ -125,13 +145,11 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--one-expert", action="store_true", help="both experts are one file")
     parser.add_argument(
-        "--gguf", action="store_true", help="one transformer as a GGUF file, instead of a folder"
+        "--gguf", action="store_true", help="transformers in Q4_K, all else zeros that take no disk"
     )
     options = parser.parse_args()
-    if options.gguf:
-        write_gguf(options.folder, VARIANTS[options.model].dit)
-        return
-    write_model(options.folder, VARIANTS[options.model], one_expert=options.one_expert)
+    row = VARIANTS[options.model]
+    write_model(options.folder, row, one_expert=options.one_expert, packed=options.gguf)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
     python -m bench.random_model ti2v-5B /somewhere/r5b
     python -m bench.streaming /somewhere/r5b --size 480x256 --frames 17
+    python -m bench.streaming /somewhere/r5b --no-text --no-decode          a step alone
 
 One line: the highest resident memory of each phase and of the whole process, and what the plan foresaw.
 """
@@ -19,9 +20,11 @@ from bench.measure import peak, reset_peak
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Make one video; bytes of resident memory by phase."""
+    import torch
+
     import wan22
     from wan22.cli.options import parse_size
-    from wan22.types import Frames, Phase, Progress, Request
+    from wan22.types import Frames, Latents, Phase, Progress, Request
 
     base = _resident()
     engine = wan22.load(options.model, device="cpu", dtype=options.dtype, memory=options.memory)
@@ -32,6 +35,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         steps=options.steps,
         guidance=options.guidance,
         seed=0,
+        prompt_embeds=torch.ones(20, engine.variant.dit.text_dim) if options.no_text else None,
     )
     phases: dict[str, int] = {}
     seconds: dict[str, float] = {}
@@ -49,6 +53,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             reset_peak()
         elif isinstance(event, Frames):
             frames += len(event.frames)
+        elif isinstance(event, Latents) and options.no_decode:
+            break
         elif isinstance(event, Progress):
             print(f"step {event.index} of {event.steps}: {event.seconds:.1f} s", file=sys.stderr, flush=True)
     close()
@@ -61,7 +67,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "phases": phases,
         "seconds": seconds,
         "files": {
-            file.name: file.stat().st_size for file in sorted(Path(options.model).glob("*.safetensors"))
+            file.name: file.stat().st_size
+            for file in sorted(Path(options.model).iterdir())
+            if file.suffix in (".safetensors", ".gguf")
         },
     }
 
@@ -82,6 +90,8 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, default=None)
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--memory", default="stream")
+    parser.add_argument("--no-text", action="store_true", help="random embeddings in place of the prompt")
+    parser.add_argument("--no-decode", action="store_true", help="stop at the latents")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     options = parser.parse_args()
     row = run(options)

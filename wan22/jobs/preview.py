@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from wan22.atomic import written
+from wan22.media.provenance import marks_of_stills
 
 if TYPE_CHECKING:
     from wan22.engine import Engine
@@ -72,7 +73,7 @@ def write_preview(frames: Tensor, path: Path, milliseconds: int) -> None:
     with written(path) as part:
         images[0].save(
             part, "WEBP", save_all=True, append_images=images[1:], duration=milliseconds, loop=0,
-            quality=_QUALITY, method=0,
+            quality=_QUALITY, method=0, **marks_of_stills(),
         )  # fmt: skip
 
 

@@ -60,8 +60,7 @@ def _sheet(cells: list[Image.Image]) -> Image.Image:
 
 
 def _save(image: Image.Image, path: Path) -> None:
-    from wan22.media.provenance import Marking, xmp
+    from wan22.media.provenance import marks_of_stills
 
-    marks = {"xmp": xmp()} if Marking.asked().on else {}
     with written(path) as part:
-        image.save(part, "WEBP", quality=_QUALITY, method=2, **marks)
+        image.save(part, "WEBP", quality=_QUALITY, method=2, **marks_of_stills())

@@ -118,6 +118,11 @@ def xmp(recipe: dict[str, Any] | None = None) -> bytes:
     ).encode("ascii")
 
 
+def marks_of_stills() -> dict[str, bytes]:
+    """What Pillow's `save` of a JPEG or WebP takes to mark a small image of what a model made, if files are marked."""
+    return {"xmp": xmp()} if Marking.asked().on else {}
+
+
 def _type_of(recipe: dict[str, Any]) -> str:
     """Made by a model; or in part, where a video of somebody else's goes on with one of ours."""
     return _IN_PART if any(part is None for part in recipe.get("joined") or ()) else _MADE

@@ -96,6 +96,8 @@ def as_refusal(error: Exception) -> Refusal:
     if isinstance(error, HTTPException):
         code = _CODES.get(error.status_code, _CODES[400])[0]
         return Refusal(error.status_code, code, _sentence(error), headers=error.headers)
+    if isinstance(error, StoreError) and error.code == "full":
+        return Refusal(507, _CODES[507][0], " ".join(str(error).split()))
     for kind, status, code in _OURS:
         if isinstance(error, kind):
             return Refusal(status, getattr(error, "code", code), " ".join(str(error).split()))

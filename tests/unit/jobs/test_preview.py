@@ -103,3 +103,14 @@ def test_stills_of_an_image_are_small(tmp_path):
     write_stills(tmp_path / "image.png", tmp_path)
     assert read_image(tmp_path / THUMBNAIL).shape == (270, 480, 3)
     assert read_image(tmp_path / SHEET).shape == (90, 160, 3)
+
+
+@pytest.mark.parametrize("asked", ["on", "off"])
+def test_stills_and_previews_are_marked_as_their_video_is(tmp_path, monkeypatch, asked):
+    monkeypatch.setenv("WAN22_PROVENANCE", asked)
+    write_image(tmp_path / "image.png", np.full((90, 160, 3), 90, np.uint8))
+    write_stills(tmp_path / "image.png", tmp_path)
+    preview.write_preview(torch.zeros(2, 8, 8, 3, dtype=torch.uint8), tmp_path / preview.FILE, 100)
+    for name in (THUMBNAIL, SHEET, preview.FILE):
+        with Image.open(tmp_path / name) as image:
+            assert (b"trainedAlgorithmicMedia" in image.info.get("xmp", b"")) == (asked == "on"), name

@@ -6,6 +6,7 @@ import pytest
 from unit.server import bombs
 from unit.server.serving import Ready, events_of, in_thread, make, serving
 
+from wan22.jobs.job import StoreError
 from wan22.jobs.supervisor import Supervisor
 
 PROMPT = {"prompt": "a red ball"}
@@ -411,3 +412,15 @@ def test_a_defect_says_nothing_of_the_inside(client, monkeypatch):
     answer = client.get("/v1/jobs")
     assert answer.status_code == 500 and "secret" not in answer.text
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_disk_that_is_full_is_507_and_what_cannot_be_written_503(client, monkeypatch):
+    for code, status in (("full", 507), ("read_only", 503), ("locked", 503)):
+
+        def broken(*_, code=code, **__):
+            raise StoreError("it is as it is", code=code)
+
+        monkeypatch.setattr(client.app.state.store, "add", broken)
+        answer = client.post("/v1/jobs", json={"request": {"prompt": "a ball"}})
+        expected = "insufficient_storage" if code == "full" else code
+        assert (answer.status_code, answer.json()["code"]) == (status, expected)
