@@ -1,6 +1,7 @@
 # wan22: from a fresh clone with Python 3.11 or newer, nothing else.
 #
 #   make video PROMPT="a red ball at sunset"            make a video with the embedded model; its path is the last line
+#   make studio                                         open the studio in a browser; Ctrl-C ends it
 #   make test                                           run the tests
 #   make test-slow                                      the tests that compile, train or kill: as many minutes again
 #   make test-kernels                                   the numerical tests again, as two older processors compute
@@ -25,11 +26,14 @@ PIP := $(VENV)/bin/python -m pip install --quiet -c constraints.txt
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: video test test-slow test-kernels check clean
+.PHONY: video studio test test-slow test-kernels check clean
 .DEFAULT_GOAL := video
 
 video: $(INSTALLED)
 	@$(VENV)/bin/wan22 generate --seed "$$SEED" $(OPTIONS) -- "$$PROMPT"
+
+studio: $(INSTALLED)
+	@$(VENV)/bin/wan22 studio $(OPTIONS)
 
 # Python may keep what it compiled: the tests start some hundred of its processes.
 test: $(INSTALLED_DEV)

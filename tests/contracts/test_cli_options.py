@@ -14,6 +14,10 @@ SAMPLING = (
     "--boundary --cache --calibration --guidance --guidance-interval --guidance-rescale --negative --schedule "
     "--seed --shift --sigmas --size --solver --steps --switch-step"
 )
+SERVE = (
+    "--allow-host --allow-origin --allow-url-inputs --data --devices --host --json --max-upload --models "
+    "--new-token --port --token-file --verbose"
+)
 FROZEN = {
     "generate": f"prompt --afresh --angle --audio --audio-start --best-of --calibrate --camera --clips --codec "
     f"--color-match --composition --restart "
@@ -41,8 +45,8 @@ FROZEN = {
     "curate": "folder --cut --json --keep-duplicates --max-brightness --max-cuts --max-motion --max-text "
     "--min-brightness --min-motion --min-sharpness --output -o",
     "caption": "folder --frames --hint --json --language --model --overwrite --server --timeout",
-    "serve": "--allow-host --allow-origin --allow-url-inputs --data --devices --host --json --max-upload --models "
-    "--new-token --port --token-file --verbose",
+    "studio": f"{SERVE} --no-browser",
+    "serve": SERVE,
     "show": "file --json",
     "measure": "file --against --fps --json --output -o",
     "drift": "file --fps --json --output --plot -o",

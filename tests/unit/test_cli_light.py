@@ -59,7 +59,7 @@ STARTS = {
     **dict.fromkeys((f"jobs {name}" for name in (
         "show", "watch", "cancel", "pause", "resume", "retry", "trash", "restore", "purge", "download")),
         f"job_{'0' * 24} --server http://127.0.0.1:1"),
-    "serve": "--models nothing", "jobs list": "--server http://127.0.0.1:1",
+    "serve": "--models nothing", "studio": "--models nothing", "jobs list": "--server http://127.0.0.1:1",
     "jobs move": f"job_{'0' * 24} --first --server http://127.0.0.1:1",
     "generate": "ball --image nowhere.png", "image": "ball --camera sideways",
 }  # fmt: skip

@@ -23,6 +23,7 @@ from wan22.cli.plan import plan
 from wan22.cli.serve import serve
 from wan22.cli.show import show
 from wan22.cli.storyboard import storyboard
+from wan22.cli.studio import studio
 from wan22.cli.train import train
 from wan22.cli.weights import convert, inspect, verify
 
@@ -42,7 +43,7 @@ COMMANDS = {
     "Make": (generate, image, storyboard, decode, vocabulary, extend),
     "Models": (models, plan, download, inspect, convert, verify),
     "Train": (train, curate, caption),
-    "Serve": (serve,),
+    "Serve": (studio, serve),
     "Look": (show, measure, drift, eval, doctor),
 }
 for panel, commands in COMMANDS.items():

@@ -6,12 +6,13 @@ typed as one `Given`. Names are frozen by tests/contracts/test_cli_options.py: p
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import math
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
@@ -22,6 +23,8 @@ from wan22.errors import OptionError, SizeError
 from wan22.fields import Field
 from wan22.production.options import Given, parse_lora, said
 from wan22.production.rerender import LoRAOption
+
+T = TypeVar("T")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line, for machines.")]
 SequenceFps = Annotated[
@@ -35,6 +38,27 @@ SequenceFps = Annotated[
 def renamed(old: str, new: str) -> None:
     """Say that an option has another name now."""
     print(f"note: {old} is called {new} now", file=sys.stderr)
+
+
+def of_group(group: type[T]) -> Callable[[Callable[[T], None]], Callable[..., None]]:
+    """Give a function whose one parameter is a dataclass `group` an option for each of its annotated fields."""
+    hints = get_type_hints(group, include_extras=True)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [
+        inspect.Parameter(row.name, keyword, default=row.default, annotation=hints[row.name])
+        for row in dataclasses.fields(group)
+    ]
+
+    def decorated(function: Callable[[T], None]) -> Callable[..., None]:
+        @wraps(function)
+        def run(**typed: Any) -> None:
+            function(group(**typed))
+
+        run.__signature__ = inspect.Signature(parameters, return_annotation=None)  # ty: ignore[missing-attribute]
+        run.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": None}
+        return run
+
+    return decorated
 
 
 def takes(command: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -1,11 +1,13 @@
-"""`wan22 serve`: a server of jobs, for this machine or for others."""
+"""`wan22 serve`: a server of jobs, for this machine or for others. Its options are those of `wan22 studio` too."""
 
 from __future__ import annotations
 
 import json as json_text
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,31 +15,37 @@ from wan22.cli import options as o
 from wan22.client import PORT
 from wan22.errors import OptionError
 
+if TYPE_CHECKING:
+    from wan22.server.settings import Settings
+
 _MB = 1_000_000
 
 
-def serve(
-    port: Annotated[int, typer.Option(metavar="P", help="The port to listen on; 0 takes a free one.")] = PORT,
+@dataclass(frozen=True)
+class Serving:
+    """How a server is run, as it is typed: a field is an option."""
+
+    port: Annotated[int, typer.Option(metavar="P", help="The port to listen on; 0 takes a free one.")] = PORT
     host: Annotated[
         str,
         typer.Option(metavar="H", help="The address to listen on. Any but this machine's own needs a token."),
-    ] = "127.0.0.1",
+    ] = "127.0.0.1"
     data: Annotated[
         Path,
         typer.Option(
             metavar="FOLDER", help="Where jobs, uploads and results are kept; made if it is not there."
         ),
-    ] = Path("wan22-data"),
+    ] = Path("wan22-data")
     devices: Annotated[
         str,
         typer.Option(
             metavar="D,D,...", help="A worker on each: auto (the fastest here), cpu, cuda:0,cuda:1."
         ),
-    ] = "auto",
+    ] = "auto"
     models: Annotated[
         str,
         typer.Option(metavar="NAME,...", help="The models that requests may name; the first is the default."),
-    ] = "nano,nano-s2v",
+    ] = "nano,nano-s2v"
     token_file: Annotated[
         Path | None,
         typer.Option(
@@ -45,63 +53,81 @@ def serve(
             help="The token that every client must say.",
             show_default="FOLDER/token, if it is there",
         ),
-    ] = None,
-    new_token: Annotated[
-        bool, typer.Option("--new-token", help="Make FOLDER/token, if it is not there.")
-    ] = False,
+    ] = None
+    new_token: Annotated[bool, typer.Option("--new-token", help="Make FOLDER/token, if it is not there.")] = (
+        False
+    )
     allow_host: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Another name that the server is called by, as behind a proxy."),
-    ] = None,
+    ] = None
     allow_origin: Annotated[
         list[str] | None,
         typer.Option(metavar="URL", help="A web page's origin that may call it, such as https://a.example."),
-    ] = None,
+    ] = None
     allow_url_inputs: Annotated[
         bool, typer.Option("--allow-url-inputs", help="Let requests name images and videos on the web.")
-    ] = False,
+    ] = False
     max_upload: Annotated[
         int, typer.Option(metavar="MB", min=1, help="The most that one request may send.")
-    ] = 512,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Log every request.")] = False,
-    json: o.Json = False,
-) -> None:
+    ] = 512
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log every request.")] = False
+    json: o.Json = False
+
+    def settings(self) -> Settings:
+        """What the server gets. Raises OptionError for what it cannot be."""
+        from wan22.server.serve import split, with_token
+        from wan22.server.settings import Settings
+
+        if not 0 <= self.port <= 65535:
+            raise OptionError(f"--port must be from 0 to 65535, not {self.port}")
+        found = Settings(
+            host=self.host, port=self.port, devices=split([self.devices]), models=_known(split([self.models])),
+            allow_hosts=split(self.allow_host or ()), allow_origins=split(self.allow_origin or ()),
+            allow_url_inputs=self.allow_url_inputs, max_upload=self.max_upload * _MB,
+        )  # fmt: skip
+        return with_token(self.data, found, file=self.token_file, new=self.new_token)
+
+    def announce(self, url: str, token: Path | None) -> None:
+        """Say where the server listens."""
+        where = self.token_file or token
+        if self.json:
+            said = {
+                "event": "serving",
+                "url": url,
+                "data": str(self.data),
+                "token": str(where) if where else None,
+            }
+            typer.echo(json_text.dumps(said))
+        else:
+            typer.echo(f"serving {self.data} at {url}" + (f"; the token is in {where}" if where else ""))
+
+
+def run(said: Serving, ready: Callable[[str, Settings], None] | None = None) -> None:
+    """Serve until a signal ends it. `ready` is called with the address and the settings, once it listens."""
+    from wan22.media.provenance import Marking
+    from wan22.server.serve import serve as serve_folder
+
+    level = logging.INFO if said.verbose else logging.WARNING
+    logging.basicConfig(format="%(asctime)s %(name)s %(message)s", level=level)
+    settings = said.settings()
+    Marking.asked().check()
+
+    def announce(url: str, token: Path | None) -> None:
+        said.announce(url, token)
+        if ready is not None:
+            ready(url, settings)
+
+    serve_folder(said.data, settings, announce)
+
+
+@o.of_group(Serving)
+def serve(said: Serving) -> None:
     """Serve jobs over HTTP: an own API, and one as OpenAI's for videos. See docs/server.md.
 
     Ends with Ctrl-C or SIGTERM: what was computed is kept, and goes on at the next start.
     """
-    from wan22.media.provenance import Marking
-    from wan22.server.serve import serve as serve_folder
-    from wan22.server.serve import split, with_token
-    from wan22.server.settings import Settings
-
-    logging.basicConfig(
-        format="%(asctime)s %(name)s %(message)s", level=logging.INFO if verbose else logging.WARNING
-    )
-    settings = Settings(
-        host=host,
-        port=port,
-        devices=split([devices]),
-        models=_known(split([models])),
-        allow_hosts=split(allow_host or ()),
-        allow_origins=split(allow_origin or ()),
-        allow_url_inputs=allow_url_inputs,
-        max_upload=max_upload * _MB,
-    )
-    if not 0 <= port <= 65535:
-        raise OptionError(f"--port must be from 0 to 65535, not {port}")
-    Marking.asked().check()
-    settings = with_token(data, settings, file=token_file, new=new_token)
-
-    def announce(url: str, token: Path | None) -> None:
-        where = token_file or token
-        if json:
-            said = {"event": "serving", "url": url, "data": str(data), "token": str(where) if where else None}
-            typer.echo(json_text.dumps(said))
-        else:
-            typer.echo(f"serving {data} at {url}" + (f"; the token is in {where}" if where else ""))
-
-    serve_folder(data, settings, announce)
+    run(said)
 
 
 def _known(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import platform
 import shutil
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import APIRouter, FastAPI, Response
@@ -18,11 +19,12 @@ from pydantic import BaseModel
 from wan22 import fields
 from wan22.catalog import rows
 from wan22.jobs.operator import read_operator
-from wan22.server import native, openai_videos, problems, uploads
+from wan22.server import native, openai_videos, problems, session, uploads
 from wan22.server.asked import COMMANDS, FIXED_BY_EXTENSION, ONLY, Backlog, Checker
 from wan22.server.feed import Feed
 from wan22.server.guard import Guard
 from wan22.server.metrics import Metrics
+from wan22.server.pages import BUILT, Pages
 from wan22.server.state import App, WorkerLike
 from wan22.version import __version__
 
@@ -32,8 +34,13 @@ if TYPE_CHECKING:
     from wan22.server.state import Workers
 
 
-def create_app(folder: Folder, settings: Settings, supervisor: Workers | None = None) -> FastAPI:
-    """Put the server of a data folder together. Raises StoreError if its store cannot be opened."""
+def create_app(
+    folder: Folder, settings: Settings, supervisor: Workers | None = None, *, built: Path = BUILT
+) -> FastAPI:
+    """Put the server of a data folder together; `built` are the studio's files.
+
+    Raises StoreError if its store cannot be opened.
+    """
     app = FastAPI(
         title="wan22", version=__version__, docs_url=None, redoc_url=None, lifespan=_lifespan,
         redirect_slashes=False,
@@ -46,8 +53,10 @@ def create_app(folder: Folder, settings: Settings, supervisor: Workers | None = 
     state.backlog = Backlog(state.store, settings.max_queued)
     state.metrics = Metrics(state)
     state.feed = Feed(state.store, limit=settings.stream_buffer, observe=state.metrics.observe)
+    state.pages = Pages(built)
     for router in _routers():
         app.include_router(router)
+    app.router.routes.append(state.pages)
     problems.install(app, [route for router in _routers() for route in router.routes])
     app.add_middleware(Guard, settings=settings, state=state)
     app.openapi = lambda: _document(app)
@@ -55,7 +64,7 @@ def create_app(folder: Folder, settings: Settings, supervisor: Workers | None = 
 
 
 def _routers() -> list[APIRouter]:
-    return [health, native.router, openai_videos.router, uploads.router]
+    return [health, session.router, native.router, openai_videos.router, uploads.router]
 
 
 @asynccontextmanager

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 
 from wan22.server.problems import OPENAI, Refusal, as_refusal, refused
+from wan22.server.session import may_read
 from wan22.server.settings import LOOPBACK_NAMES
 
 if TYPE_CHECKING:
@@ -159,8 +160,8 @@ class Guard:
         address = (scope.get("client") or ("local", 0))[0]
         if not self.asked.take(address):
             raise Refusal(429, "too_many_requests", "too many requests; ask more slowly")
-        if scope["path"] not in OPEN:
-            self._token(headers.getlist("authorization"), address)
+        if not self._is_open(scope):
+            self._token(scope["method"], headers, address)
         return self._body(scope, headers)
 
     def _host(self, said: list[str]) -> str:
@@ -186,11 +187,19 @@ class Guard:
         if not said and scope["method"] not in SAFE and site not in ("none", "same-origin"):
             raise Refusal(403, "foreign_origin", "calls from pages of other sites are not taken")
 
-    def _token(self, said: list[str], address: str) -> None:
+    def _is_open(self, scope: Scope) -> bool:
+        """What answers without a token; the pages of the studio hold nothing of anybody."""
+        pages = getattr(self.state, "pages", None)
+        return scope["path"] in OPEN or (pages is not None and pages.has(scope["path"]))
+
+    def _token(self, method: str, headers: Headers, address: str) -> None:
         if self.settings.token is None:
             return
         if self.guessed.empty(address):
             raise Refusal(429, "too_many_requests", "too many wrong tokens; wait a minute")
+        said = headers.getlist("authorization")
+        if not said and method in SAFE and may_read(headers.getlist("cookie"), self.settings.token):
+            return
         scheme, _, token = said[0].partition(" ") if len(said) == 1 else ("", "", "")
         right = hmac.compare_digest(token.strip().encode(), self.settings.token.encode())
         if scheme.lower() == "bearer" and right:

@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from wan22.jobs.folder import Folder
 from wan22.jobs.supervisor import WorkerStatus
 from wan22.server.app import create_app
+from wan22.server.pages import BUILT
 from wan22.server.serve import listen, server_config
 from wan22.server.settings import Settings
 
@@ -29,9 +30,9 @@ class Ready:
 
 
 @contextmanager
-def serving(path, supervisor=None, **settings):
+def serving(path, supervisor=None, built=BUILT, **settings):
     """A client of a new application; `client.app.state` is what it holds."""
-    app = create_app(Folder(path), replace(SETTINGS, **settings), supervisor or Ready())
+    app = create_app(Folder(path), replace(SETTINGS, **settings), supervisor or Ready(), built=built)
     with TestClient(app, base_url="http://localhost:8022", raise_server_exceptions=False) as client:
         yield client
 
