@@ -5,6 +5,8 @@
 #   make test                                           run the tests
 #   make test-slow                                      the tests that compile, train or kill: as many minutes again
 #   make test-kernels                                   the numerical tests again, as two older processors compute
+#   make studio-build                                   build the studio's pages after a change in studio/ (needs Node)
+#   make test-studio                                    the tests of its pages: in Node and in a Chromium
 #   make check                                          everything that must hold before a change is shared
 #   make clean                                          remove what these commands made, videos excepted
 #
@@ -26,7 +28,7 @@ PIP := $(VENV)/bin/python -m pip install --quiet -c constraints.txt
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: video studio test test-slow test-kernels check clean
+.PHONY: video studio test test-slow test-kernels studio-build test-studio check clean
 .DEFAULT_GOAL := video
 
 video: $(INSTALLED)
@@ -48,6 +50,18 @@ NUMERICAL := tests/parity tests/crosscheck tests/unit/conditioning $(addprefix t
 test-kernels: $(INSTALLED_DEV)
 	@OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(VENV)/bin/python -m pytest -n $(WORKERS) $(NUMERICAL)
 	@OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(VENV)/bin/python -m pytest -n $(WORKERS) $(NUMERICAL)
+
+PAGES := studio/node_modules/.package-lock.json
+
+$(PAGES): studio/package-lock.json
+	@command -v npm >/dev/null || { echo 'error: no npm here. Only changes of the pages need Node 20.19 or newer' >&2; exit 1; }
+	@cd studio && npm ci --prefer-offline --silent
+
+studio-build: $(PAGES)
+	@cd studio && npm run --silent build
+
+test-studio: $(INSTALLED_DEV) $(PAGES)
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 0 -rs tests/studio tests/contracts/test_studio_build.py
 
 check: $(INSTALLED_DEV)
 	@VENV="$(VENV)" tools/check

@@ -1,0 +1,2 @@
+export { LANGUAGES, language, load, setLanguage, startLanguage, t, type Language, type Section } from './catalogue.svelte'
+export * from './format'

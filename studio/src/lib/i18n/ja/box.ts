@@ -1,0 +1,6 @@
+import type en from '../en/box'
+
+const ja: typeof en = {
+  title: '作成',
+}
+export default ja

@@ -1,0 +1,6 @@
+import type en from '../en/queue'
+
+const ja: typeof en = {
+  title: 'キュー',
+}
+export default ja

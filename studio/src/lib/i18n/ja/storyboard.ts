@@ -1,0 +1,6 @@
+import type en from '../en/storyboard'
+
+const ja: typeof en = {
+  title: '絵コンテ',
+}
+export default ja

@@ -1,0 +1,11 @@
+/** The kit: every control of the pages. Styles come from app.css's tokens. */
+export { default as Button } from './Button.svelte'
+export { default as Dialog } from './Dialog.svelte'
+export { default as Empty } from './Empty.svelte'
+export { default as Field } from './Field.svelte'
+export { default as Menu, type MenuItem } from './Menu.svelte'
+export { default as Segmented } from './Segmented.svelte'
+export { default as Select } from './Select.svelte'
+export { default as Slider } from './Slider.svelte'
+export { default as Switch } from './Switch.svelte'
+export { default as Tabs } from './Tabs.svelte'

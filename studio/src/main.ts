@@ -1,0 +1,10 @@
+import { mount } from 'svelte'
+import App from './App.svelte'
+import { takeToken } from '$lib/session.svelte'
+import { startTheme } from '$lib/theme.svelte'
+import { startLanguage } from '$lib/i18n'
+
+takeToken()
+startTheme()
+await startLanguage()
+mount(App, { target: document.getElementById('app')! })

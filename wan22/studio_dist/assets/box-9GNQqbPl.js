@@ -1,0 +1,1 @@
+var e={title:`Create`};export{e as default};

@@ -1,0 +1,1 @@
+var e={title:`作成`};export{e as default};

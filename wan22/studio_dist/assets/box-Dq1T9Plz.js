@@ -1,0 +1,1 @@
+var e={title:`만들기`};export{e as default};

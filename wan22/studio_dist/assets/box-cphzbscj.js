@@ -1,0 +1,1 @@
+var e={title:`创作`};export{e as default};

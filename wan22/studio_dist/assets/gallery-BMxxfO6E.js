@@ -1,0 +1,1 @@
+var e={title:`갤러리`};export{e as default};

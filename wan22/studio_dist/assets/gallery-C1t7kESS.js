@@ -1,0 +1,1 @@
+var e={title:`ギャラリー`};export{e as default};

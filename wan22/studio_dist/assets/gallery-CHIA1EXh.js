@@ -1,0 +1,1 @@
+var e={title:`Gallery`};export{e as default};

@@ -1,0 +1,1 @@
+var e={title:`作品库`};export{e as default};

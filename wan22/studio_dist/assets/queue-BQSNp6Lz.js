@@ -1,0 +1,1 @@
+var e={title:`キュー`};export{e as default};

@@ -1,0 +1,1 @@
+var e={title:`队列`};export{e as default};

@@ -1,0 +1,1 @@
+var e={title:`대기열`};export{e as default};

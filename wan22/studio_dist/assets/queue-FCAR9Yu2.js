@@ -1,0 +1,1 @@
+var e={title:`Queue`};export{e as default};

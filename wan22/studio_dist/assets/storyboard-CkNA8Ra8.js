@@ -1,0 +1,1 @@
+var e={title:`分镜`};export{e as default};

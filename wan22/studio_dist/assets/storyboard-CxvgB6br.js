@@ -1,0 +1,1 @@
+var e={title:`스토리보드`};export{e as default};

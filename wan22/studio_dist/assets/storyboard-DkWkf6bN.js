@@ -1,0 +1,1 @@
+var e={title:`絵コンテ`};export{e as default};

@@ -1,0 +1,1 @@
+var e={title:`Storyboard`};export{e as default};

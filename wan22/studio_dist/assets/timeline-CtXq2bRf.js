@@ -1,0 +1,1 @@
+var e={title:`时间线`};export{e as default};

@@ -1,0 +1,1 @@
+var e={title:`タイムライン`};export{e as default};

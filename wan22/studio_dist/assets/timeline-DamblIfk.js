@@ -1,0 +1,1 @@
+var e={title:`Timeline`};export{e as default};

@@ -1,0 +1,1 @@
+var e={title:`타임라인`};export{e as default};
