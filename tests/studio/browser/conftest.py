@@ -1,0 +1,77 @@
+"""A Chromium for the studio's pages, and servers for it to look at. Skipped with a reason where something is missing.
+
+    open_page   open_page(url, "#/queue", language="ko", theme="light", motion="reduce", size=(390, 844)) -> Page
+    live        a server whose worker makes every video at once (`unit.server.live`): `live.site` is its address
+    nano        a process as of `wan22 serve`, with the embedded model
+
+A page that writes an error to its console, or whose script fails, fails its test.
+"""
+
+import shutil
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import pytest
+from studio.browser.harness import ARGUMENTS, Opened, nano_server, storage
+from unit.server.live import serving
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "studio/browser" in item.path.as_posix():
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """The browser, started once."""
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium: apt-get install chromium fonts-noto-cjk")
+    api = pytest.importorskip("playwright.sync_api", reason="pip install playwright axe-playwright-python")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium) -> "Callable[..., Opened]":
+    """Open an address; everything is closed in the end, and errors of the pages fail the test."""
+    errors: list[str] = []
+    with ExitStack() as stack:
+
+        def opened(
+            url, route="#/", *, language="en", theme="dark", motion="no-preference", size=(1440, 900), **more
+        ):
+            context = chromium.new_context(
+                viewport={"width": size[0], "height": size[1]}, reduced_motion=motion, locale=language,
+                storage_state=storage(url, language=language, theme=theme), **more,
+            )  # fmt: skip
+            stack.callback(context.close)
+            context.set_default_timeout(60_000)
+            page = context.new_page()
+            page.on("pageerror", lambda error: errors.append(str(error)))
+            page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+            page.goto(f"{url}/{route}")
+            page.locator("main h1").first.wait_for()
+            return page
+
+        yield opened
+    assert not errors, errors
+
+
+@pytest.fixture
+def live(tmp_path):
+    """A server in this process, and a worker that can be held (`live.worker.hold`) or made to fail (`break_with`)."""
+    with serving(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def nano(tmp_path):
+    """The address of a server process with the embedded model."""
+    with nano_server(tmp_path / "data") as url:
+        yield url
