@@ -140,7 +140,7 @@ class Stream(nn.Module):
         self._blocks = tuple(blocks)
         self._read, self._lane, self._keep = read, lane, keep
         self._kept: dict[int, Tensors] = {}
-        self._empty = [_tensors_of(block) for block in blocks]
+        self._empty = [tensors_of(block) for block in blocks]
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="wan22-stream")
         self._coming: tuple[int, Future[tuple[Tensors, Any]]] | None = None
         self._here: tuple[int, Any] | None = None
@@ -187,7 +187,7 @@ class Stream(nn.Module):
         if tensors is None:
             tensors = self._read(i)
             if self._keep:
-                if isinstance(self._lane, CopyLane):
+                if isinstance(self._lane, CopyLane) and self._lane.device.type == "cuda":
                     tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
                 self._kept[i] = tensors
         return self._lane.send(tensors)
@@ -248,7 +248,8 @@ def _bring(stream: ref[LayerStream], i: int, layer: nn.Module, given: object) ->
         owner.bring(i)
 
 
-def _tensors_of(block: nn.Module) -> dict[str, Tensor]:
+def tensors_of(block: nn.Module) -> dict[str, Tensor]:
+    """The parameters and buffers of a block, by their names within it."""
     return {**dict(block.named_parameters()), **dict(block.named_buffers())}
 
 

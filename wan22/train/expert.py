@@ -12,6 +12,7 @@ from wan22.train.adapt import Adapters
 from wan22.train.compiling import uncompiled
 from wan22.train.muon import Muon
 from wan22.train.recipe import OptimiserPart
+from wan22.train.streaming import FrozenBase
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum")
 _TABLES = ("modulation", "embedding.weight")
@@ -20,7 +21,8 @@ _TABLES = ("modulation", "embedding.weight")
 class Expert:
     """A network and the state of its training. `parameters` are the parameters that learn, by a name that stays.
 
-    `adapters` is what was attached to the network (train/adapt.py), if anything was.
+    `adapters` is what was attached to the network (train/adapt.py), if anything was; `base` the blocks of a base that
+    passes through the device (train/streaming.py).
     """
 
     def __init__(
@@ -30,8 +32,10 @@ class Expert:
         parameters: Mapping[str, nn.Parameter],
         settings: OptimiserPart,
         adapters: Adapters | None = None,
+        base: FrozenBase | None = None,
     ) -> None:
         self.name, self.network, self.settings, self.adapters = name, network, settings, adapters
+        self._base = base
         self.step, self.saved = 0, -1
         self.parameters = dict(parameters)
         kept = self.parameters if settings.ema_decay else {}
@@ -113,11 +117,17 @@ class Expert:
 
     def to(self, device: torch.device) -> None:
         """Bring network, average and optimiser to a device."""
+        self.release()
         self.network.to(device)
         self.average = {name: value.to(device) for name, value in self.average.items()}
         for optimiser in self.optimisers:
             for p, moments in optimiser.state.items():
                 optimiser.state[p] = {kind: value.to(device) for kind, value in moments.items()}
+
+    def release(self) -> None:
+        """Let go of the blocks of a base that passes through the device."""
+        if self._base is not None:
+            self._base.release()
 
     @contextmanager
     def for_inference(self) -> Generator[WanDiT]:

@@ -23,6 +23,7 @@ from wan22.train.expert import Expert
 from wan22.train.log import LossMeter
 from wan22.train.losses import for_training, trainable
 from wan22.train.recipe import Recipe
+from wan22.train.streaming import stream_base
 from wan22.weights.load import load_module, meta_module
 from wan22.weights.reader import open_reader
 
@@ -89,7 +90,7 @@ class Experts:
     def _deactivate(self, name: str) -> None:
         if self._rest == "disk":
             self._save(self._here[name])
-            del self._here[name]
+            self._here.pop(name).release()
         elif self._rest == "host":
             self._here[name].to(torch.device("cpu"))
         if self._device.type == "cuda" and self._rest != "device":
@@ -110,16 +111,18 @@ def builder(recipe: Recipe, model: Model, log: Callable[[str], None], *, compile
 
     def build(name: str, device: torch.device) -> Expert:
         # Eight bits are made on the host, so that the whole weights never come to a small device.
-        where = torch.device("cpu") if recipe.base_dtype == "int8" else device
+        streamed = recipe.memory.stream_base
+        where = torch.device("cpu") if recipe.base_dtype == "int8" or streamed else device
         network = for_training(_read(model.parts[name], model.variant.dit, _dtype(recipe), where), device)
         if recipe.base_dtype == "int8":
             log(f"{name:12} {freeze_int8(network)}")
-        adapters = prepare(recipe, network.to(device))
+        adapters = prepare(recipe, network if streamed else network.to(device))
+        base = stream_base(network, device) if streamed else None
         if recipe.memory.gradient_checkpointing:
             checkpoint_blocks(network)
         if compiled:
             compile_blocks(network)
-        return Expert(name, network, trainable(network), recipe.optimiser.of(name), adapters)
+        return Expert(name, network, trainable(network), recipe.optimiser.of(name), adapters, base)
 
     return build
 

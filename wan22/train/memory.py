@@ -52,6 +52,7 @@ class StepSpec:
     experts: int
     device: str
     per_token: bool
+    streamed: bool = False
 
     @property
     def adapts(self) -> bool:
@@ -113,7 +114,7 @@ class MemoryEstimate:
         experts = "" if spec.experts == 1 else f", {spec.experts} experts"
         kept = "block inputs and one block" if spec.checkpointing else f"{spec.arch.layers} blocks"
         return {
-            "weights": f"held in {spec.base}{experts}",
+            "weights": f"held in {spec.base}{', two blocks at a time' if spec.streamed else ''}{experts}",
             "copies": "of the weights, in bf16",
             "gradients": f"of {spec.trainable / 1e6:.1f} M parameters",
             "moments": f"of {spec.optimiser}{experts}",
@@ -136,13 +137,14 @@ def estimate(  # noqa: PLR0913 - what decides about memory, each by name
     ema: bool = False,
     experts: int = 1,
     device: str = "cuda",
+    streamed: bool = False,
 ) -> MemoryEstimate:
     """Return the memory that one training step takes on its device.
 
     `tokens` are those of one clip, with what stands beside them; `trainable` the numbers of one expert that learn: as
     many as the transformer has, or fewer under a LoRA. `experts` is how many of them are on the device at once.
     `device` "cpu" trains with attention written out (train/flow_matching.py), whose scores are kept; on it and on "mps"
-    the host is the device. Raises OptionError for what cannot be.
+    the host is the device. `streamed`: the frozen blocks come from the host. Raises OptionError for what cannot be.
     """
     arch = what.dit if isinstance(what, Variant) else what
     choose("optimiser", optimiser, ("adamw", "muon"))
@@ -157,7 +159,7 @@ def estimate(  # noqa: PLR0913 - what decides about memory, each by name
     return estimate_of(
         StepSpec(
             arch, batch, tokens, trainable, optimiser, dtype, base, checkpointing, ema, experts,
-            torch.device(device).type, per_token or arch.speech is not None,
+            torch.device(device).type, per_token or arch.speech is not None, streamed,
         )
     )  # fmt: skip
 
@@ -166,7 +168,8 @@ def estimate_of(spec: StepSpec) -> MemoryEstimate:
     """The memory of a spec that is known to be possible."""
     has = numbers(spec.arch)
     learned = spec.trainable
-    kept = _kept(replace(spec, optimiser="", ema=False, experts=1))  # found once for all of these
+    # Found once for all of these.
+    kept = _kept(replace(spec, optimiser="", ema=False, experts=1, streamed=False))
     # Autocast keeps the copy of a weight that learns until it ends; that of a frozen one lives as long as its block's
     # activations.
     whole = not (spec.checkpointing and spec.adapts)
@@ -177,7 +180,7 @@ def estimate_of(spec: StepSpec) -> MemoryEstimate:
         "muon": _FLOAT * (learned if spec.adapts else has["all"] + has["tables"]),
     }[spec.optimiser]
     return MemoryEstimate(
-        weights=spec.experts * (_held(spec.arch, spec.base) + factors),
+        weights=spec.experts * (_held(spec.arch, spec.base, spec.streamed) + factors),
         copies=copies,
         gradients=_FLOAT * learned,
         moments=spec.experts * moments,
@@ -218,12 +221,14 @@ def numbers(arch: DiTArch) -> Mapping[str, int]:
 
 
 @lru_cache(maxsize=16)
-def _held(arch: DiTArch, base: str) -> int:
-    """Bytes of the weights of an expert."""
+def _held(arch: DiTArch, base: str, streamed: bool = False) -> int:
+    """Bytes of the weights of an expert on the device: of all blocks, or of two."""
     network = meta_module(arch)
     shrunk = {f"{name}.weight" for name, module in network.named_modules() if type(module) is Linear}
     total = 0
     for name, p in network.named_parameters():
+        if streamed and name.startswith("blocks.") and int(name.split(".")[1]) > 1:
+            continue
         if base == "fp32" or any(part in name for part in FLOAT32):
             total += _FLOAT * p.numel()
         elif base == "int8" and name in shrunk:

@@ -50,6 +50,8 @@ def _savings(spec: StepSpec) -> dict[str, StepSpec]:
         ways['memory.base_dtype = "bf16"'] = replace(spec, base="bf16")
     if spec.adapts and spec.base != "int8":
         ways['memory.base_dtype = "int8"'] = replace(spec, base="int8")
+    if spec.adapts and spec.checkpointing and spec.device == "cuda" and not spec.streamed:
+        ways["memory.stream_base = true"] = replace(spec, streamed=True)
     if spec.ema:
         ways["optimiser.ema_decay = 0"] = replace(spec, ema=False)
     if spec.optimiser == "adamw" and not spec.adapts:

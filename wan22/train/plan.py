@@ -114,16 +114,18 @@ def make_plan(recipe: Recipe, device: str = "auto", log: Log | None = None) -> P
             f"optimiser.batch_size = {recipe.optimiser.batch_size} is more than the {clips} clips that there are; "
             f"take at most {clips}, and optimiser.gradient_accumulation for more"
         )
-    compiling = decide(
-        recipe.memory.compile,
-        steps=sum(steps.values()) * recipe.optimiser.gradient_accumulation,
-        shapes=len(looked.buckets),
-        device=where,
-    )
+    compiling = _compiling(recipe, sum(steps.values()), len(looked.buckets), where)
     need, trainable = _need(recipe, model, where, looked)
     free = free_memory(where)
     check_memory(need, free)
     return Plan(recipe, model, task, where, ranges, steps, looked, trainable, need, free, compiling)
+
+
+def _compiling(recipe: Recipe, steps: int, shapes: int, device: torch.device) -> Compiling:
+    if recipe.memory.stream_base:
+        return Compiling(False, "memory.stream_base = true: what passes through the device is not compiled")
+    steps *= recipe.optimiser.gradient_accumulation
+    return decide(recipe.memory.compile, steps=steps, shapes=shapes, device=device)
 
 
 def _check_places(recipe: Recipe) -> None:
@@ -258,6 +260,7 @@ def _need(recipe: Recipe, model: Model, device: torch.device, looked: Survey) ->
         ema=optimiser.ema_decay > 0,
         experts=len(trained_experts(recipe, model.variant)) if together else 1,
         device=device.type,
+        streamed=memory.stream_base and device.type == "cuda",
     )
     return need, learned
 

@@ -186,7 +186,8 @@ class MemoryPart:
     """Precision and place. `dtype` is what products are computed in; `base_dtype` is how the base weights are held
     (None: bf16 under an adapter, else fp32). The experts take turns of `steps_per_expert_turn` steps, and the inactive
     one is offloaded to the host's memory (true) or the disk, or stays on the device (false). `compile` compiles the
-    blocks, "auto" where a run is long enough for it.
+    blocks, "auto" where a run is long enough for it. `stream_base`: under an adapter, the frozen blocks rest on the
+    host and come to the device one after the other.
     """
 
     dtype: str = rule("bf16", known=("bf16", "fp32"))
@@ -195,6 +196,7 @@ class MemoryPart:
     offload_inactive_expert: bool | str = rule("host", known=("device", "host", "disk", True, False))
     steps_per_expert_turn: int = rule(100, low=1)
     compile: bool | str = rule("auto", known=("auto", True, False))
+    stream_base: bool = False
 
     @property
     def inactive_expert(self) -> str:
@@ -333,6 +335,19 @@ def _check_precision(recipe: Recipe) -> None:
             f'memory.base_dtype = "{recipe.base_dtype}" is for adapters: full training needs "fp32", since the small '
             "changes of a step are lost in fewer bits. Add an [adapter] section, or leave memory.base_dtype out"
         )
+    if recipe.memory.stream_base:
+        if recipe.adapter is None:
+            raise OptionError(
+                "memory.stream_base is for a base that is frozen: add an [adapter] section, or leave it out"
+            )
+        if not recipe.memory.gradient_checkpointing:
+            raise OptionError(
+                "memory.stream_base = true needs memory.gradient_checkpointing = true: blocks are computed twice"
+            )
+        if recipe.memory.compile is True:
+            raise OptionError(
+                "memory.stream_base = true and memory.compile = true exclude one another; leave one out"
+            )
     if recipe.memory.dtype == "fp32" and recipe.base_dtype == "bf16":
         raise OptionError(
             'memory.dtype = "fp32" needs memory.base_dtype = "fp32": products of bfloat16 weights are no float32 ones'

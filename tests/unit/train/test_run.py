@@ -444,6 +444,7 @@ def test_a_lora_pair_knows_which_is_which(base, tmp_path, dialect):
     MemoryPart(dtype="bf16", base_dtype="bf16", offload_inactive_expert="disk", steps_per_expert_turn=2),
     MemoryPart("bf16", "int8", True, offload_inactive_expert="host", steps_per_expert_turn=2),
     MemoryPart(dtype="fp32", base_dtype="int8", offload_inactive_expert="device", steps_per_expert_turn=2),
+    MemoryPart("bf16", "int8", True, offload_inactive_expert="host", steps_per_expert_turn=2, stream_base=True),
 ])  # fmt: skip
 def test_adapters_on_a_small_base_go_on_at_the_same_bits_and_leave_the_base_alone(base, tmp_path, memory):
     part = ValidationPart(every=5, prompts=("a red ball",), steps=2)

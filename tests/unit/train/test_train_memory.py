@@ -182,7 +182,11 @@ def test_it_is_said_when_nothing_is_enough():
 
 
 def test_a_remedy_is_one_that_the_recipe_takes():
-    need = estimate(SMALL, batch=1, tokens=64, trainable=1000, base="int8", checkpointing=True)
+    how = {"batch": 1, "tokens": 64, "trainable": 1000, "base": "int8", "checkpointing": True}
+    need = estimate(SMALL, **how)
+    with pytest.raises(DeviceError, match=r"memory.stream_base = true \(.* GB\), and even that does not fit"):
+        check_memory(need, 1000)
+    need = estimate(SMALL, **how, streamed=True)
     with pytest.raises(DeviceError, match="Nothing helps but a larger device"):
         check_memory(need, 1000)
 
@@ -206,3 +210,11 @@ def test_the_estimate_of_a_variant_is_that_of_its_transformer():
     assert (
         a14b().parts == estimate(replace(A14B.dit), batch=1, tokens=32760, trainable=LORA, base="bf16").parts
     )
+
+
+def test_a_streamed_base_takes_two_blocks_on_the_device():
+    whole = a14b(trainable=10**6, base="bf16", checkpointing=True)
+    streamed = a14b(trainable=10**6, base="bf16", checkpointing=True, streamed=True)
+    assert whole.weights > 28e9 and 1.5e9 < streamed.weights < 2.5e9
+    assert streamed.total - streamed.weights == whole.total - whole.weights
+    assert any("two blocks at a time" in line for line in streamed.lines())
