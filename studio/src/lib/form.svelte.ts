@@ -1,16 +1,18 @@
-/** What the box's form holds. The box owns this file; other screens call `fillForm` alone. */
+/** How other screens fill the box: with a request, which may name inputs of the server by their ids. */
 
 import { go } from './router.svelte'
 
 export interface Fill {
-  kind?: 'video' | 'image'
+  kind?: 'video' | 'image' | 'extend'
+  /** Fields of a job's request. Without `prompt`, the words of the form stay. */
   request: Record<string, unknown>
+  /** Where it comes from, as people call it. */
   note?: string
 }
 
 export const form = $state<{ fill: Fill | null; n: number }>({ fill: null, n: 0 })
 
-/** Replace the form's content, and show the box. */
+/** Fill the form, and show the box. What was in it can be had back there. */
 export function fillForm(fill: Fill): void {
   form.fill = fill
   form.n += 1
