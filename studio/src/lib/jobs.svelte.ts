@@ -1,8 +1,8 @@
 /** The jobs that have not ended or ended lately, kept up to date by the server's events. */
 
 import { SvelteMap } from 'svelte/reactivity'
-import { api, ok, type Job } from './api'
-import { onConnection, onEvent, startEvents, type Connection, type ServerEvent } from './events'
+import { api, ask, ok, type Job } from './api'
+import { onConnection, onEvent, parseEvents, startEvents, type Connection, type ServerEvent } from './events'
 
 /** What a running job said last. `left`: seconds; `preview`: its number, 0 before the first. */
 export interface Live {
@@ -101,7 +101,31 @@ function take(event: ServerEvent): void {
   }
 }
 
-async function fill(): Promise<void> {
+const QUIET = 400 // milliseconds without an event, after which those of the past are over
+
+/** What a job that runs already has said: its events from the first on. */
+async function catchUp(id: string): Promise<void> {
+  const stop = new AbortController()
+  let live = FRESH
+  try {
+    const answer = await ask(`/v1/jobs/${id}/events`, { signal: stop.signal })
+    const reader = answer.body!.getReader()
+    const decoder = new TextDecoder()
+    for (let text = ''; ; ) {
+      const quiet = setTimeout(() => stop.abort(), QUIET)
+      const { done, value } = await reader.read()
+      clearTimeout(quiet)
+      if (done) break
+      text = parseEvents(text + decoder.decode(value, { stream: true }), (event) => (live = after(live, event.data)))
+    }
+  } catch {
+    // cut off by us, or the server is away: what was read counts
+  }
+  if (jobs.get(id)?.state === 'running' && (lives.get(id)?.step ?? 0) <= live.step) lives.set(id, live)
+}
+
+/** Ask for all that is open or ended lately; after a move the server may have renumbered what waits. */
+export async function reload(): Promise<void> {
   const [open, ended] = await Promise.all([
     ok(api.GET('/v1/jobs', { params: { query: { state: [...OPEN], limit: 1000, order: 'queue' } } })),
     ok(api.GET('/v1/jobs', { params: { query: { state: ['completed', 'failed', 'cancelled'], limit: ENDED_SHOWN } } })),
@@ -110,6 +134,7 @@ async function fill(): Promise<void> {
   for (const job of [...open.data, ...ended.data]) keep(job as Job)
   for (const [id, job] of jobs) if (isOpen(job) && !found.has(id)) refresh(id)
   connection.loaded = true
+  for (const job of open.data) if (job.state === 'running' && job.kind !== 'group' && !lives.has(job.id)) void catchUp(job.id)
 }
 
 /** Begin to follow the server; once for the page. */
@@ -117,7 +142,7 @@ export function startJobs(): void {
   onEvent(take)
   onConnection((state) => {
     connection.now = state
-    if (state === 'open') fill().catch(() => (connection.now = 'lost'))
+    if (state === 'open') reload().catch(() => (connection.now = 'lost'))
   })
   void startEvents()
 }

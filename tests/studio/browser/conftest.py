@@ -2,6 +2,7 @@
 
     open_page   open_page(url, "#/queue", language="ko", theme="light", motion="reduce", size=(390, 844)) -> Page
     live        a server whose worker makes every video at once (`unit.server.live`): `live.site` is its address
+    idle        the same without a worker: the test plays it (`idle.store.claim`, `idle.preview`, `idle.finish`)
     nano        a process as of `wan22 serve`, with the embedded model
 
 A page that writes an error to its console, or whose script fails, fails its test.
@@ -10,9 +11,10 @@ A page that writes an error to its console, or whose script fails, fails its tes
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
-from studio.browser.harness import ARGUMENTS, Opened, nano_server, storage
+from studio.browser.harness import ARGUMENTS, Opened, nano_server, preview, storage
 from unit.server.live import serving
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -67,6 +69,14 @@ def open_page(chromium) -> "Callable[..., Opened]":
 def live(tmp_path):
     """A server in this process, and a worker that can be held (`live.worker.hold`) or made to fail (`break_with`)."""
     with serving(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def idle(tmp_path):
+    """A server in this process, whose jobs only the test works on."""
+    with serving(tmp_path, works=False) as server:
+        server.preview, server.finish = partial(preview, server), server.worker.finish
         yield server
 
 

@@ -59,6 +59,10 @@ class Worker:
             self.store.fail(claim, *self.break_with)
             self.break_with = None
             return
+        self.finish(claim)
+
+    def finish(self, claim) -> None:
+        """Complete a job with a small video and its stills."""
         place = self.folder.job(claim.job.id)
         place.mkdir(exist_ok=True)
         video = small_video(place / "video.mp4")

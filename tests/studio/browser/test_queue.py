@@ -1,0 +1,118 @@
+"""The queue as people use it: progress, order, pause, cancel and undo, errors in words."""
+
+from studio.browser.harness import LANGUAGES, site, violations
+
+STEP = {"type": "progress", "steps": 8, "expert": "high", "sigma": 0.5, "clip": 1, "clips": 1, "seconds": 1.0}
+
+
+def add(live, prompt, **more):
+    return live.http.post("/jobs", json={"request": {"prompt": prompt, "seed": 1}, **more}).json()["id"]
+
+
+def claimed(live, id):
+    """The job in the hands of a worker that the test plays."""
+    claim = live.store.claim("gpu0")
+    assert claim.job.id == id
+    return claim
+
+
+def settled(page, *titles):
+    page.wait_for_function(
+        "wanted => JSON.stringify([...document.querySelectorAll('[aria-labelledby=queue-waiting] .title')]"
+        ".map(each => each.innerText)) === JSON.stringify(wanted)",
+        arg=list(titles),
+    )
+
+
+def test_the_progress_of_a_job_is_shown_as_it_comes_and_after_a_reload(idle, open_page):
+    id = add(idle, "a red ball rolls left")
+    page = open_page(site(idle.url), "#/queue")
+    settled(page, "a red ball rolls left")
+    claim = claimed(idle, id)
+    page.get_by_text("Starting").wait_for()
+    idle.store.record(claim, {"type": "phase", "name": "load", "detail": ""})
+    page.get_by_text("Loading the model").wait_for()
+    idle.preview(claim)
+    idle.store.record(claim, STEP | {"step": 3, "left": 65.0, "fraction": 0.33}, step=3)
+    page.get_by_text("Step 3 of 8").wait_for()
+    for _ in range(2):
+        card = page.locator(f'[data-job="{id}"]')
+        assert (
+            "1:05 left" in card.inner_text()
+            and "High noise" in card.inner_text()
+            and "33%" in card.inner_text()
+        )
+        page.wait_for_function("document.querySelector('img[alt=\"Preview so far\"]').naturalWidth > 0")
+        assert card.get_by_role("progressbar").get_attribute("aria-valuenow") == "33"
+        page.reload()
+        page.get_by_text("Step 3 of 8").wait_for()
+    idle.finish(claim)
+    page.get_by_role("heading", name="Ended lately").wait_for()
+    page.get_by_text("Nothing").wait_for(state="detached")
+
+
+def test_jobs_are_reordered_by_keys_by_the_menu_and_by_dragging(idle, open_page):
+    ids = [add(idle, name) for name in ("one", "two", "three", "four")]
+    page = open_page(site(idle.url), "#/queue")
+    settled(page, "one", "two", "three", "four")
+    page.get_by_role("button", name="four", exact=True).focus()
+    page.keyboard.press("Alt+ArrowUp")
+    settled(page, "one", "two", "four", "three")
+    page.keyboard.press("Alt+ArrowUp")
+    settled(page, "one", "four", "two", "three")
+    page.keyboard.press("Alt+Home")
+    settled(page, "four", "one", "two", "three")
+    page.locator(f'[data-job="{ids[0]}"]').get_by_role("button", name="More actions").click()
+    page.get_by_role("menuitem", name="Make last").click()
+    settled(page, "four", "two", "three", "one")
+    page.locator(f'[data-job="{ids[2]}"] .grip').drag_to(page.locator(f'[data-job="{ids[3]}"]'))
+    settled(page, "three", "four", "two", "one")
+    page.get_by_role("button", name="one", exact=True).focus()
+    page.keyboard.press("+")
+    settled(page, "one", "three", "four", "two")
+    assert idle.http.get("/jobs?order=queue").json()["data"][0]["id"] == ids[0]
+
+
+def test_a_job_is_paused_resumed_cancelled_and_had_back(idle, open_page):
+    id = add(idle, "a blue cube")
+    page = open_page(site(idle.url), "#/queue")
+    row = page.locator(f'[data-job="{id}"]')
+    row.get_by_role("button", name="Pause").click()
+    row.get_by_text("Paused").wait_for()
+    assert idle.store.job(id).state == "paused"
+    row.get_by_role("button", name="Resume").click()
+    row.get_by_role("button", name="Pause").wait_for()
+    row.locator(".title").focus()
+    page.keyboard.press("x")
+    row.get_by_text("Cancelled").wait_for()
+    page.get_by_role("button", name="Undo").click()
+    settled(page, "a blue cube")
+    assert idle.store.job(id).state == "queued"
+
+
+def test_an_error_is_said_in_words_with_one_thing_to_do(idle, open_page):
+    id = add(idle, "a very large video")
+    page = open_page(site(idle.url), "#/queue")
+    settled(page, "a very large video")
+    idle.store.fail(claimed(idle, id), "decode_failed", "CUDA error 7 in stage 3")
+    row = page.locator(f'[data-job="{id}"]')
+    row.get_by_text("could not be decoded").wait_for()
+    assert not row.get_by_text("CUDA error 7").is_visible()
+    row.get_by_text("Details").click()
+    row.get_by_text("CUDA error 7").wait_for()
+    assert violations(page) == []
+    row.get_by_role("button", name="Try again").click()
+    settled(page, "a very large video")
+
+
+def test_the_queue_has_no_violation_in_four_languages_and_both_themes(idle, open_page):
+    for name in ("one", "two"):
+        add(idle, name)
+    idle.store.record(idle.store.claim("gpu0"), STEP | {"step": 1, "left": 5.0, "fraction": 0.1}, step=1)
+    for language, theme in zip(LANGUAGES, ("dark", "light", "dark", "light"), strict=True):
+        page = open_page(site(idle.url), "#/queue", language=language, theme=theme, motion="reduce")
+        page.locator('[role="progressbar"]').wait_for()
+        assert violations(page) == []
+        page.locator(".row button[aria-haspopup]").click()
+        page.get_by_role("menu").wait_for()
+        assert violations(page) == []

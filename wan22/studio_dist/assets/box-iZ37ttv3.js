@@ -1,1 +1,0 @@
-import{M as e,P as t,Q as n,X as r,f as i,k as a,lt as o,mt as s,o as c,pt as l,q as u,ut as d}from"./i18n-D7HLDh9_.js";import"./legacy-BTPsXy1m.js";var f=t(`<div class="screen"><div class="bar"><h1> </h1></div> <div class="body"></div></div>`);function p(t,p){d(p,!1),i();var m=f(),h=r(m),g=r(h),_=n(g,!0);s(h),l(2),s(m),u(()=>a(_,c.box.title)),e(t,m),o()}export{p as default};

@@ -1,1 +1,0 @@
-import{ft as e}from"./i18n-D7HLDh9_.js";e();

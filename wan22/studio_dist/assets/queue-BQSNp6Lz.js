@@ -1,1 +1,0 @@
-var e={title:`キュー`};export{e as default};

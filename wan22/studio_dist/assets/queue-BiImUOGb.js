@@ -1,1 +1,0 @@
-var e={title:`队列`};export{e as default};

@@ -1,1 +1,0 @@
-var e={title:`대기열`};export{e as default};

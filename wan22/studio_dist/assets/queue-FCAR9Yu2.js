@@ -1,1 +1,0 @@
-var e={title:`Queue`};export{e as default};
