@@ -344,21 +344,23 @@ def _cut(pieces: Iterator[np.ndarray], first: int, last: int) -> Iterator[np.nda
             return
 
 
-def resampled(pieces: Iterator[np.ndarray], old: int, new: int) -> Iterator[np.ndarray]:
-    """Resample float32 pieces (n, 1) in one stream; n samples become ceil(n x new / old)."""
+def resampled(pieces: Iterator[np.ndarray], old: int, new: int, layout: str = "mono") -> Iterator[np.ndarray]:
+    """Resample float32 pieces (n, channels of `layout`) in one stream; n samples become ceil(n x new / old)."""
     if old == new:
         yield from pieces
         return
-    convert = av.AudioResampler(format="flt", layout="mono", rate=new, options=RESAMPLER)
+    convert = av.AudioResampler(format="flt", layout=layout, rate=new, options=RESAMPLER)
+    channels = av.AudioLayout(layout).nb_channels
     read = written = 0
 
     def through(samples: np.ndarray) -> Iterator[np.ndarray]:
         nonlocal read
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.T), format="flt", layout="mono")
+        packed = np.ascontiguousarray(samples, np.float32).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
         frame.sample_rate, frame.pts, frame.time_base = old, read, Fraction(1, old)
         read += len(samples)
         for part in convert.resample(frame):
-            yield part.to_ndarray().T
+            yield part.to_ndarray().reshape(-1, channels)
 
     for piece in pieces:
         for part in through(piece):
@@ -366,7 +368,7 @@ def resampled(pieces: Iterator[np.ndarray], old: int, new: int) -> Iterator[np.n
             yield part
     # Silence pushes the last samples out of the filter; its own flush drops audio shorter than the filter.
     total = -(-read * new // old)
-    for part in through(np.zeros((2 * _KERNEL * max(1, -(-old // new)), 1), np.float32)):
+    for part in through(np.zeros((2 * _KERNEL * max(1, -(-old // new)), channels), np.float32)):
         kept = part[: total - written]
         written += len(kept)
         yield kept

@@ -96,6 +96,8 @@ class Encoding:
     rate: Fraction
     size: tuple[int, int]
     """Width, height."""
+    deep: bool = False
+    """10 bits a channel, where the codec's usual pixels have 8."""
 
     @classmethod
     def of(
@@ -152,6 +154,8 @@ class Encoder:
         row = CODECS[encoding.codec]
         width, height = encoding.size
         pixels = row.odd if width % 2 or height % 2 else row.even
+        if encoding.deep and not pixels.endswith("10le"):
+            pixels += "10le"
         self._rate, self._count = encoding.rate, 0
         self._convert = _Palette(encoding.size, self._rate) if encoding.kind == "gif" else _Yuv(pixels)
         options = _encoder_options(row, encoding.quality)

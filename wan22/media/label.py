@@ -9,23 +9,17 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from wan22.errors import OptionError
+from wan22.media.fonts import font_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from wan22.types import Event
 
-__all__ = ["FAMILIES", "check_label", "labelled", "labelled_events"]
-
-FAMILIES = (
-    "DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Source Han Sans SC",
-    "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Microsoft YaHei", "PingFang SC", "Hiragino Sans", "Malgun Gothic",
-    "Arial Unicode MS",
-)  # fmt: skip
-"""Fonts that are looked for on this machine, in order; the first comes with matplotlib."""
+__all__ = ["check_label", "labelled", "labelled_events"]
 
 _LONGEST = 80  # letters
 _PART = 24  # of the frame's shorter side, for the height of a letter
@@ -41,7 +35,7 @@ def check_label(text: str, size: tuple[int, int] | None = None) -> None:
         shown = repr(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
         raise OptionError(f"a label is one line of 1 to {_LONGEST} letters, not {shown}")
     if size is None:
-        _font(text, _SMALLEST)
+        font_for(text, _SMALLEST, "label")
     else:
         _patch(text, size)
 
@@ -77,7 +71,7 @@ def _patch(text: str, size: tuple[int, int]) -> np.ndarray:
     width, height = size
     points = max(_SMALLEST, round(min(size) / _PART))
     while points >= _LEGIBLE:
-        font = _font(text, points)
+        font = font_for(text, points, "label")
         left, top, right, bottom = font.getbbox(text)
         beside = max(2, points // 3)
         wide, high = round(right - left) + 2 * beside, round(bottom - top) + 2 * beside
@@ -87,30 +81,3 @@ def _patch(text: str, size: tuple[int, int]) -> np.ndarray:
             return np.asarray(strip)
         points -= 1
     raise OptionError(f"the label {text!r} cannot be read in frames of {width}x{height}. Shorten it.")
-
-
-def _font(text: str, points: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own font, or for letters beyond ASCII the first of this machine that has them all."""
-    if text.isascii():
-        return ImageFont.load_default(points)
-    return ImageFont.truetype(_font_file(text), points)
-
-
-@lru_cache(maxsize=16)
-def _font_file(text: str) -> str:
-    from matplotlib import font_manager
-
-    wanted, known = {ord(letter) for letter in text if not letter.isspace()}, set[int]()
-    for name in FAMILIES:
-        try:
-            path = font_manager.findfont(name, fallback_to_default=False)
-        except ValueError:  # the family is not here
-            continue
-        letters = font_manager.get_font(path).get_charmap().keys()
-        if wanted <= letters:
-            return str(path)
-        known |= wanted & letters
-    missing = "".join(sorted(map(chr, wanted - known))) or text
-    raise OptionError(
-        f"no font of this machine has the letters {missing} of the label. Install one that has, such as Noto Sans CJK."
-    )

@@ -176,13 +176,17 @@ def estimate_bytes(size: tuple[int, int], frames: int, path: PathLike) -> int:
     return _OVERHEAD + int(size[0] * size[1] * frames * per_pixel)
 
 
-def check_output(path: PathLike, *, bytes_needed: int, overwrite: bool = True) -> None:
+def check_output(
+    path: PathLike, *, bytes_needed: int, overwrite: bool = True, kind: str | None = None
+) -> None:
     """Make sure, before any expensive work, that `bytes_needed` can be written to `path`.
+
+    `kind` is what will be written, where `target_kind` does not tell it.
 
     Raises OutputError if the format is unknown, the folder is not there and cannot be made, is not writable,
     the disk has no room, or (unless `overwrite`) the file exists.
     """
-    kind = target_kind(path)
+    kind = kind or target_kind(path)
     target = Path(path)
     folder = split_sequence(path)[0] if kind == SEQUENCE else target.parent
     there = next(parent for parent in (folder, *folder.absolute().parents) if os.path.lexists(parent))

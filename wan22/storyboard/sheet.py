@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wan22.media.label import FAMILIES
+from wan22.media.fonts import FAMILIES
 from wan22.storyboard.board import Board, Card, together
 
 if TYPE_CHECKING:

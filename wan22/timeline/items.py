@@ -42,7 +42,7 @@ __all__ = [
     "Source",
     "Style",
 ]
-__all__ += ["Timeline", "Title", "Track", "Transition", "whole_frames"]
+__all__ += ["Style", "Timeline", "Title", "Track", "Transition", "whole_frames"]
 
 VERSION = 1
 
@@ -127,13 +127,33 @@ class Transition:
     duration = 0
 
 
+@dataclass(frozen=True)
+class Span:
+    """A clip in its place: it begins at frame `at`, between the dissolves `before` and `after` it, if there are any."""
+
+    clip: Clip
+    at: int
+    before: Transition | None
+    after: Transition | None
+
+    @property
+    def first(self) -> int:
+        """The first frame at which anything of it is seen or audible: that of the dissolve before it."""
+        return self.at - (self.before.in_offset if self.before else 0)
+
+    @property
+    def last(self) -> int:
+        """The frame at which nothing of it is seen or audible any more."""
+        return self.at + self.clip.duration + (self.after.out_offset if self.after else 0)
+
+
 Item = Clip | Gap | Transition
 _ITEM = Union({"clip": Clip, "gap": Gap, "transition": Transition})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Duck:
-    """A track that falls by `by_db` while the track `under` is heard."""
+    """A track that falls by `by_db` while the track `under` is audible."""
 
     under: str = part(TEXT)
     by_db: float = part(NUMBER)
@@ -161,6 +181,19 @@ class Track:
             found.append((at, item))
             at += item.duration
         return found
+
+    def spans(self) -> list[Span]:
+        """The clips in their places."""
+        around = (None, *self.items, None)
+        return [
+            Span(
+                item,
+                at,
+                *(each if isinstance(each, Transition) else None for each in (around[i], around[i + 2])),
+            )
+            for i, (at, item) in enumerate(self.placed())
+            if isinstance(item, Clip)
+        ]
 
     @property
     def length(self) -> int:

@@ -6,7 +6,7 @@ import pytest
 from unit.fake_engine import engine, everything, run  # noqa: F401 - fixtures
 
 from wan22.errors import OptionError
-from wan22.media import label
+from wan22.media import fonts
 from wan22.media.image import read_image
 from wan22.media.label import check_label, labelled
 from wan22.media.recipe import frames_hash, read_recipe
@@ -78,11 +78,11 @@ def test_other_letters_are_drawn_by_a_font_that_has_them(monkeypatch):
     check_label("KI-erzeugt für Ödön", (320, 180))
     made = labelled(plain(0), "создано ИИ")
     assert (made != plain(0)).any()
-    monkeypatch.setattr(label, "FAMILIES", ("DejaVu Sans", "no such family"))
-    label._font_file.cache_clear()
+    monkeypatch.setattr(fonts, "FAMILIES", ("DejaVu Sans", "no such family"))
+    fonts._font_file.cache_clear()
     with pytest.raises(OptionError, match="no font of this machine has the letters 생성"):
         check_label("AI 생성")
-    label._font_file.cache_clear()
+    fonts._font_file.cache_clear()
 
 
 def corner(frame):
@@ -184,3 +184,20 @@ def test_the_server_may_be_asked_for_it():
     assert fields.json_schema()["properties"]["label"]["type"] == "string"
     assert as_work(from_json("generate", {"prompt": "p", "label": "made"}, str)).label == "made"
     assert not {"provenance", "certificate"} & set(fields.json_schema()["properties"])
+
+
+def test_a_font_that_was_installed_since_the_list_was_made_is_found(monkeypatch):
+    from matplotlib import font_manager
+
+    manager = font_manager.fontManager
+    there = [entry for entry in manager.ttflist if entry.name == "STIXGeneral"]
+    monkeypatch.setattr(manager, "ttflist", [entry for entry in manager.ttflist if entry not in there])
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [entry.fname for entry in there])
+    monkeypatch.setattr(fonts, "FAMILIES", ("STIXGeneral",))
+    fonts._font_file.cache_clear()
+    fonts._added.cache_clear()
+    try:
+        check_label("Ödön, ψ")
+    finally:
+        fonts._font_file.cache_clear()
+        fonts._added.cache_clear()
