@@ -7,7 +7,7 @@ from __future__ import annotations
 import json as jsonlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 SUFFIX = ".drift"
 _MOVED = 0.1  # image widths, or growth; beyond, the scene itself may be another one
-_PIECE = 16
 _KEYS = {"axes", "seams", "seconds", "travel", "growth"}  # of a file of drift
 
 
@@ -101,33 +100,26 @@ def remarks(found: Drift) -> list[str]:
 
 
 def _measure(file: str, fps: float | None, log: Callable[[WorkProgress], None]) -> Drift:
+    from wan22.production.measured import measured_drift
+
+    return measured_drift(file, fps, seen=_counted(log))
+
+
+def _counted(log: Callable[[WorkProgress], None]) -> Callable[[int, int], None]:
+    """Frames that are read, as progress."""
     from wan22.clock import StepCounter
-    from wan22.director.drift import MIN_SECONDS, DriftMeter
-    from wan22.media.file_types import IMAGES, file_type
-    from wan22.media.sequence import is_sequence
-    from wan22.media.video import probe, stream_clip
 
-    info = probe(file, fps)
-    if info.frames == 1 and not is_sequence(file) and file_type(file) in IMAGES:
-        raise MediaError(f"{file} is an image; drift is measured on a video.")
-    if info.seconds < MIN_SECONDS - 0.5 / info.fps:
-        raise MediaError(f"{file} lasts {info.seconds:.2f} s; drift is measured from {MIN_SECONDS:g} s on.")
-    meter = DriftMeter(info.fps, borders=_borders(file, info.frames))
-    counter = StepCounter(info.frames, "frame", log)
-    for piece in stream_clip(file, _PIECE):
-        meter.add(piece)
-        counter.step(len(piece))
-    return meter.result()
+    counter: list[StepCounter] = []
+    seen = 0
 
+    def count(done: int, total: int) -> None:
+        nonlocal seen
+        if not counter:
+            counter.append(StepCounter(total, "frame", log))
+        counter[0].step(done - seen)
+        seen = done
 
-def _borders(file: str, frames: int) -> list[int]:
-    """First frames of the clips after the first, from the recipe; none if it has no such entry."""
-    from wan22.media.recipe import read_recipe
-
-    starts: Any = (read_recipe(file) or {}).get("clips", [])
-    if not isinstance(starts, list) or any(type(start) is not int for start in starts):
-        raise MediaError(f"{file}: the recipe's clips must be a list of frame numbers, not {starts!r}.")
-    return [start for start in starts if 0 < start < frames]
+    return count
 
 
 def _numbers_place(asked: str | None, default: str) -> tuple[str, Existing]:

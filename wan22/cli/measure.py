@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from wan22.director.reading import Measurement
     from wan22.director.shot import ShotSpec
     from wan22.media.output_paths import Existing
-    from wan22.types import Clip
 
-_ROWS = 360  # of the frames that are kept and drawn
 _FILES = (".json", ".toml", ".yaml", ".yml")  # no prompt ends so
 _SHOT = '{"subject": "a red ball", "camera": ["static"]}'
 
@@ -49,10 +47,11 @@ def measure(
     """
     from wan22.director.judge import judge, score
     from wan22.director.measure import measure as look
+    from wan22.production.measured import read_small
 
     plot = None if output is None else plot_place(output, f"{file.rstrip('/')}.measure.png", "--output")
     asked = _asked(against, file)
-    clip = _read(file, fps)
+    clip = read_small(file, fps)
     found = look(clip.frames, clip.fps)
     verdicts = judge(found, asked) if asked is not None else []
     files = []
@@ -124,20 +123,6 @@ def _typed(against: str) -> ShotSpec | str:
     from wan22.director.shot import ShotSpec
 
     return ShotSpec.from_json(parse_object(text, "--against", OptionError))
-
-
-def _read(file: str, fps: float | None) -> Clip:
-    """The video, scaled down while it is read: a long one in high definition does not fit into memory."""
-    import numpy as np
-
-    from wan22.director.measure import MIN_FRAMES, shrunk
-    from wan22.media.video import probe, stream_clip
-    from wan22.types import Clip
-
-    info = probe(file, fps)
-    if info.frames < MIN_FRAMES:
-        raise MediaError(f"{file} has {info.frames} frames; a video is measured from {MIN_FRAMES} frames on")
-    return Clip(np.concatenate([shrunk(piece, _ROWS) for piece in stream_clip(file, 16)]), info.fps)
 
 
 def plot_place(asked: str | None, default: str, option: str) -> tuple[str, Existing]:

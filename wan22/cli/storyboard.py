@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,6 +27,7 @@ from wan22.production.events import Quiet
 from wan22.production.options import machine as machine_of
 from wan22.production.options import marking as marking_of
 from wan22.production.publish import Target
+from wan22.production.scripts import asked_of, overridden, seed_of
 from wan22.production.work import Machine, present
 
 if TYPE_CHECKING:
@@ -35,11 +36,6 @@ if TYPE_CHECKING:
     from wan22.catalog import Variant
     from wan22.engine import Engine
     from wan22.storyboard.script import Scene, Script
-
-_HOW = (
-    "solver", "shift", "schedule", "sigmas", "boundary", "switch_step", "guidance", "guidance_rescale",
-    "guidance_interval", "cache",
-)  # fmt: skip
 
 
 @o.takes(STORYBOARD)
@@ -121,10 +117,7 @@ def _told(path: Path, given: o.Given) -> Script:
     """The script with what the command line says instead; its model lies beside it first, as its images do."""
     from wan22.storyboard.script import read_script
 
-    told = _overridden(
-        read_script(_text(path), path.name),
-        **{name: given[name] for name in ("model", "size", "fps", "negative", "steps", "seed")},
-    )
+    told = overridden(read_script(_text(path), path.name), given)
     if given["model"] is not None:
         return replace(told, model_at="")  # it is of the command line
     if told.model is not None and (path.parent / told.model).exists():
@@ -143,14 +136,6 @@ def _text(path: Path) -> str:
     from wan22.storyboard.reading import LIMIT
 
     return read_text(path, MediaError, limit=4 * LIMIT)
-
-
-def _overridden(script: Script, **given: Any) -> Script:
-    """The script with what the command line says instead."""
-    changed = replace(script, **present(given))
-    if given.get("seed") is not None:  # one seed for all shots, also those that have their own
-        changed = replace(changed, scenes=tuple(replace(scene, seed=None) for scene in changed.scenes))
-    return changed
 
 
 def _row(script: Script, machine: Machine, *, absent: bool = False) -> Variant:
@@ -190,7 +175,7 @@ def _check_plan(script: Script, machine: Machine, shots: list[production.Shot], 
 
 def _show_plan(script: Script, show: report.Report) -> None:
     for scene in script.scenes:
-        seed = script.seed if scene.seed is None else scene.seed
+        seed = seed_of(script, scene)
         entry = {"shot": scene.number, "prompt": scene.prompt, "asked": scene.spec.to_json(), "seed": seed}
         more = present({"seconds": scene.seconds, "image": scene.image})
         about = [f"seed {seed}"]
@@ -203,17 +188,12 @@ def _shots(script: Script, given: o.Given, beside: Path) -> list[production.Shot
     """Each scene as a request. Raises MediaError, naming file, line and shot, for an image that cannot be read."""
     from wan22.types import Request
 
-    settings = present({name: given[name] for name in _HOW})
-    common = present(
-        {"size": script.size, "fps": script.fps, "steps": script.steps, "negative": script.negative}
-    )
-    shots = []
-    for scene in script.scenes:
-        seed = script.seed if scene.seed is None else scene.seed
-        own = present({"seconds": scene.seconds, "image": _image(scene, beside)})
-        request = Request(prompt=scene.prompt, seed=seed, **common, **settings, **own)
-        shots.append(production.Shot(scene, request))
-    return shots
+    return [
+        production.Shot(
+            scene, Request(**asked_of(script, scene, given), **present({"image": _image(scene, beside)}))
+        )
+        for scene in script.scenes
+    ]
 
 
 def _image(scene: Scene, beside: Path) -> np.ndarray | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from sqlite3 import Connection
 from typing import Any
 
 from wan22.errors import RequestError, choose
+from wan22.jobs import metadata
 from wan22.jobs.job import (
     ENDED,
     KINDS,
@@ -58,6 +59,8 @@ class New:
     after: tuple[str, ...] = ()
     state: State = "queued"
     meta: dict[str, Any] = field(default_factory=dict)
+    more: bool = False
+    """It may be one more of a group that has ended."""
 
     def body(self) -> list[Any]:
         """What tells this job from another that came with the same key."""
@@ -78,14 +81,38 @@ def add(c: Connection, new: New, children: Sequence[Child] = (), *, key: Key | N
     if found is not None:
         return found
     id = _insert(c, new, key)
+    _insert_children(c, replace(new, parent=id), children)
+    change(c, [], groups=[id] if new.parent is None else [id, new.parent])
+    return id
+
+
+def add_children(c: Connection, group: str, children: Sequence[Child], *, key: Key | None = None) -> None:
+    """Add jobs to a group, also to one that has ended, which goes on then; nothing, if the key was used for them.
+
+    Raises StateError for what is no group, or in the trash.
+    """
+    if key is not None and _by_key(c, key) is not None:
+        return
+    kind, state, _, trashed = _look(c, group, "the group")
+    if kind != "group" or trashed is not None:
+        what = "in the trash: restore it first" if kind == "group" else f"of kind {kind}, not a group"
+        raise StateError(f"job {group} is {what}")
+    priority = c.execute("SELECT priority FROM job WHERE id = ?", (group,)).fetchone()[0]
+    _insert_children(
+        c, New("group", {}, priority, group, state="paused" if state == "paused" else "queued"), children, key
+    )
+    change(c, [], groups=[group])
+
+
+def _insert_children(c: Connection, of: New, children: Sequence[Child], key: Key | None = None) -> None:
+    """Insert jobs of a group, with its priority and state; the first has the key."""
     ids: list[str] = []
     for each in children:
         if any(not 0 <= place < len(ids) for place in each.after):
             raise RequestError(f"job {len(ids)} of a group can come only after jobs before it in the list")
         after = tuple(ids[place] for place in each.after)
-        ids.append(_insert(c, New(each.kind, each.request, new.priority, id, after, new.state, each.meta)))
-    change(c, [], groups=[id] if new.parent is None else [id, new.parent])
-    return id
+        child = New(each.kind, each.request, of.priority, of.parent, after, of.state, each.meta, more=True)
+        ids.append(_insert(c, child, None if ids else key))
 
 
 def _by_key(c: Connection, key: Key) -> str | None:
@@ -117,11 +144,13 @@ def _insert(c: Connection, new: New, key: Key | None = None) -> str:
            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(seq), 0) + ? FROM job), ?, ?, ?)""",
         (
             id, new.kind, state, as_json(new.request, "the request"), as_json(new.meta, "meta"),
-            model if isinstance(model, str) else None, searchable(new.request), time.time(),
+            model if isinstance(model, str) else None, searchable(new.request, new.meta), time.time(),
             check_priority(new.priority), GAP, new.parent, key and key.text, key and key.body,
         ),
     )  # fmt: skip
     c.executemany("INSERT INTO dependency (job, needs) VALUES (?, ?)", [(id, each) for each in after])
+    if new.meta:
+        metadata.index(c, id, new.meta)
     say(c, id, {"type": "state", "state": state})
     return id
 
@@ -139,7 +168,7 @@ def _look(c: Connection, id: str, what: str) -> tuple[str, State, str | None, fl
 def _check_parent(c: Connection, new: New) -> tuple[State, list[str]]:
     """The state of the parent, and what it waits for itself."""
     kind, state, parent, _ = _look(c, str(new.parent), "parent")
-    if state in ENDED or (state == "running" and kind != "group"):
+    if (state in ENDED and not (new.more and kind == "group")) or (state == "running" and kind != "group"):
         raise StateError(f"job {new.parent} is {state}: it can get no more children. Add a new group.")
     above = [new.parent]
     while parent is not None:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from sqlite3 import Connection
 from typing import Any, NamedTuple
 
-from wan22.jobs import commands, line
+from wan22.jobs import commands, line, metadata
 from wan22.jobs import transitions as to
-from wan22.jobs.job import Claim, Signal, State
+from wan22.jobs.job import Claim, Kind, NotFoundError, Signal, State, measured_job
 from wan22.jobs.rows import as_json
 from wan22.jobs.uptime import boot, uptime
 
@@ -32,9 +34,9 @@ class Held(NamedTuple):
     parent: str | None
 
 
-def anything() -> Query:
-    """Whether there is anything to claim, or to take back."""
-    sql = f"SELECT 1 FROM job WHERE ({line.CLAIMABLE}) UNION ALL SELECT 1 FROM job WHERE {to.EXPIRED} LIMIT 1"
+def anything(kinds: Sequence[Kind]) -> Query:
+    """Whether there is anything to claim, of these kinds, or to take back."""
+    sql = f"SELECT 1 FROM job WHERE ({line.claimable(kinds)}) UNION ALL SELECT 1 FROM job WHERE {to.EXPIRED} LIMIT 1"
     return sql, {"boot": boot(), "now": uptime()}
 
 
@@ -49,11 +51,13 @@ def _held(c: Connection, claim: Claim) -> Held | None:
     return None if row is None else Held(*row)
 
 
-def claim(c: Connection, worker: str, loaded: str | None, lease: float, most: int) -> Claim | None:
+def claim(
+    c: Connection, worker: str, loaded: str | None, lease: float, most: int, kinds: Sequence[Kind]
+) -> Claim | None:  # fmt: skip
     values = {"boot": boot(), "now": uptime()}
     for (id,) in c.execute(f"SELECT id FROM job WHERE {to.EXPIRED} ORDER BY {line.ORDER}", values).fetchall():
         to.give_back(c, id, most)
-    id = line.choose_next(c, loaded)
+    id = line.choose_next(c, loaded, kinds)
     if id is None:
         return None
     token = secrets.token_hex(16)
@@ -112,7 +116,15 @@ def complete(c: Connection, claim: Claim, result: dict[str, Any]) -> bool:
         (as_json(result, "the result"), claim.job.id),
     )
     to.to_state(c, claim.job.id, "completed")
+    if claim.job.kind == "measure":
+        _keep_measured(c, claim, result)
     return True
+
+
+def _keep_measured(c: Connection, claim: Claim, result: dict[str, Any]) -> None:
+    """Put what was measured into the meta of the job that was, unless it is gone meanwhile."""
+    with suppress(NotFoundError):
+        metadata.change(c, commands.job(c, measured_job(claim.job)), {"measured": result["measured"]})
 
 
 def fail(c: Connection, claim: Claim, error: dict[str, Any], most: int) -> bool:

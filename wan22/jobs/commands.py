@@ -127,6 +127,7 @@ def purge(c: Connection, id: str) -> list[str]:
     for each in ids:
         c.execute("DELETE FROM event WHERE job = ?", (each,))
         c.execute("DELETE FROM dependency WHERE job = ? OR needs = ?", (each, each))
+        c.execute("DELETE FROM board WHERE job = ?", (each,))
         c.execute("DELETE FROM job WHERE id = ?", (each,))
         to.say(c, each, {"type": "purged"})
     if what.parent is not None:

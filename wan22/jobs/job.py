@@ -14,21 +14,26 @@ State = Literal["queued", "running", "paused", "completed", "failed", "cancelled
 STATES: tuple[State, ...] = ("queued", "running", "paused", "completed", "failed", "cancelled")
 ENDED: frozenset[State] = frozenset({"completed", "failed", "cancelled"})
 
-Kind = Literal["video", "image", "extend", "group"]
-KINDS: tuple[Kind, ...] = ("video", "image", "extend", "group")
-"""`video` and `image` are made as by `wan22 generate` and `wan22 image`; `extend` goes on with a video; a `group` makes
-nothing itself and is complete when its children are."""
+Kind = Literal["video", "image", "extend", "render", "measure", "group"]
+DEVICE_KINDS: tuple[Kind, ...] = ("video", "image", "extend")
+"""`video` and `image` are made as by `wan22 generate` and `wan22 image`; `extend` goes on with a video. They need a
+model."""
+MEDIA_KINDS: tuple[Kind, ...] = ("render", "measure")
+"""`render` puts a timeline together; `measure` looks at what a job made. They need no model."""
+KINDS: tuple[Kind, ...] = (*DEVICE_KINDS, *MEDIA_KINDS, "group")
+"""A `group` makes nothing itself and is complete when its children are."""
 
 Signal = Literal["run", "cancel", "pause", "lost"]
 """What a worker is to do with the job it works on. `lost`: the job is no longer its own."""
 
 
+_CALLED = {"job": "job", "in": "input", "doc": "document"}
 _ALPHABET = string.ascii_lowercase + string.digits
-_ID = re.compile(r"(job|in)_[a-z0-9]{24}", re.ASCII)
+_ID = re.compile(r"(job|in|doc)_[a-z0-9]{24}", re.ASCII)
 
 
 def new_id(kind: str) -> str:
-    """A new id: `job_` or `in_` ("job", "in") and 24 of [a-z0-9]."""
+    """A new id: `job_`, `in_` or `doc_` ("job", "in", "doc") and 24 of [a-z0-9]."""
     number, digits = secrets.randbelow(len(_ALPHABET) ** 24), ""
     for _ in range(24):
         number, digit = divmod(number, len(_ALPHABET))
@@ -37,7 +42,7 @@ def new_id(kind: str) -> str:
 
 
 def is_id(text: object, kind: str) -> bool:
-    """Whether this can be the id of a job ("job") or an input ("in")."""
+    """Whether this can be the id of a job ("job"), an input ("in") or a document ("doc")."""
     return isinstance(text, str) and text.startswith(f"{kind}_") and _ID.fullmatch(text) is not None
 
 
@@ -57,11 +62,15 @@ class StoreError(Wan22Error):
 
 
 class NotFoundError(RequestError):
-    """There is no job or input of that id."""
+    """There is no job, input or document of that id."""
 
 
 class StateError(RequestError):
     """A job cannot do that in its state."""
+
+
+class RevisionError(RequestError):
+    """A document was changed by another since it was read."""
 
 
 class KeyConflictError(RequestError):
@@ -71,7 +80,7 @@ class KeyConflictError(RequestError):
 def checked(id: str, kind: str) -> str:
     """The id, if it can be one. Raises NotFoundError, so that nothing else comes to files and the database."""
     if not is_id(id, kind):
-        raise NotFoundError(f"there is no {'job' if kind == 'job' else 'input'} {id!r}")
+        raise NotFoundError(f"there is no {_CALLED[kind]} {id!r}")
     return id
 
 
@@ -107,6 +116,11 @@ class Job:
     signal: Signal = "run"
     result: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
+
+
+def measured_job(measure: Job) -> str:
+    """The id of the job that a job of kind `measure` measures: as its request says, or the one before it."""
+    return measure.request.get("job") or measure.after[0]
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from sqlite3 import Connection
 
+from wan22.errors import choose
 from wan22.jobs.adding import GAP
-from wan22.jobs.job import StateError
+from wan22.jobs.job import DEVICE_KINDS, KINDS, MEDIA_KINDS, Kind, StateError
 from wan22.jobs.uptime import uptime
 
 PATIENCE = 60.0  # seconds for which a job is passed over by those whose model is loaded
@@ -19,20 +21,31 @@ CLAIMABLE = """state = 'queued' AND kind != 'group'
     AND NOT EXISTS (SELECT 1 FROM job AS child WHERE child.parent = job.id AND child.state != 'completed')"""
 
 
-def choose_next(c: Connection, loaded: str | None) -> str | None:
-    """The job to begin: the first of the queue, or one of its equals whose model is loaded.
+def claimable(kinds: Sequence[Kind]) -> str:
+    """The condition, in SQL, of a job of these kinds that can begin; of no kinds in particular without any."""
+    names = [repr(choose("kind", kind, KINDS)) for kind in kinds]
+    return f"{CLAIMABLE} AND kind IN ({', '.join(names)})" if names else CLAIMABLE
+
+
+def of_its_sort(kind: Kind) -> tuple[Kind, ...]:
+    """The kinds that wait for the same workers as this one."""
+    return MEDIA_KINDS if kind in MEDIA_KINDS else DEVICE_KINDS
+
+
+def choose_next(c: Connection, loaded: str | None, kinds: Sequence[Kind]) -> str | None:
+    """The job to begin: the first of the queue of these kinds, or one of its equals whose model is loaded.
 
     The first is passed over for PATIENCE seconds at most, counted from the first time.
     """
-    columns = "id, model, priority, passed"
-    first = c.execute(f"SELECT {columns} FROM job WHERE {CLAIMABLE} ORDER BY {ORDER} LIMIT 1").fetchone()
+    columns, can_begin = "id, model, priority, passed", claimable(kinds)
+    first = c.execute(f"SELECT {columns} FROM job WHERE {can_begin} ORDER BY {ORDER} LIMIT 1").fetchone()
     if first is None:
         return None
     id, model, priority, passed = first
     if loaded is None or model == loaded or (passed is not None and not 0 <= uptime() - passed < PATIENCE):
         return id
     preferred = c.execute(
-        f"SELECT id FROM job WHERE {CLAIMABLE} AND priority = ? AND model = ? ORDER BY {ORDER} LIMIT 1",
+        f"SELECT id FROM job WHERE {can_begin} AND priority = ? AND model = ? ORDER BY {ORDER} LIMIT 1",
         (priority, loaded),
     ).fetchone()
     if preferred is None:

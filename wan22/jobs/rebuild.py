@@ -22,15 +22,16 @@ from typing import Any
 
 from wan22.atomic import put, sync, temporary_folder
 from wan22.errors import MediaError, Wan22Error
-from wan22.jobs import schema
+from wan22.jobs import metadata, schema
 from wan22.jobs.database import Database
+from wan22.jobs.documents import DOCUMENT_KINDS
 from wan22.jobs.folder import DESCRIPTION, RESULT, Folder
 from wan22.jobs.job import ENDED, KINDS, STATES, Job, StoreError, is_id
 from wan22.jobs.rows import as_json, searchable
 from wan22.jobs.transitions import change
 from wan22.media.file_types import AUDIO, IMAGES, audio_file_type, file_type
 
-_TABLES = ("job", "dependency", "event", "input", "total")
+_TABLES = ("job", "dependency", "board", "event", "input", "document", "total")
 _JSON = ("request", "meta", "result", "error", "data")
 _CONTAINERS = {
     "mov": "video/mp4",
@@ -96,6 +97,7 @@ def _tie(c: sqlite3.Connection) -> None:
     c.execute(
         "DELETE FROM dependency WHERE job NOT IN (SELECT id FROM job) OR needs NOT IN (SELECT id FROM job)"
     )
+    c.execute("DELETE FROM board WHERE job NOT IN (SELECT id FROM job)")
     groups = [row[0] for row in c.execute("SELECT id FROM job WHERE kind = 'group'")]
     change(c, [], groups=groups)
 
@@ -163,6 +165,8 @@ def _is_sound(table: str, values: dict[str, Any]) -> bool:
                 json.loads(values[name])
         if table == "job":
             return is_id(values["id"], "job") and values["state"] in STATES and values["kind"] in KINDS
+        if table == "document":
+            return is_id(values["id"], "doc") and values["kind"] in DOCUMENT_KINDS
         return table != "input" or is_id(values["id"], "in")
     except (KeyError, TypeError, ValueError):
         return False
@@ -208,7 +212,7 @@ def _insert(c: sqlite3.Connection, job: Job, known: set[str]) -> None:
     values = {
         "id": job.id, "kind": job.kind, "state": job.state, "request": as_json(job.request, "it"),
         "meta": as_json(job.meta, "it"), "model": model if isinstance(model, str) else None,
-        "search": searchable(job.request), "created": job.created, "started": job.started, "ended": job.ended,
+        "search": searchable(job.request, job.meta), "created": job.created, "started": job.started, "ended": job.ended,
         "trashed": job.trashed, "priority": job.priority, "seq": job.seq,
         "parent": job.parent if job.parent in known else None, "step": job.step, "fraction": job.fraction,
         "spent": job.spent, "result": None if job.result is None else as_json(job.result, "it"),
@@ -220,6 +224,7 @@ def _insert(c: sqlite3.Connection, job: Job, known: set[str]) -> None:
     )
     needs = [(job.id, each) for each in job.after if each in known]
     c.executemany("INSERT INTO dependency (job, needs) VALUES (?, ?)", needs)
+    metadata.index(c, job.id, job.meta)
 
 
 def _inputs(c: sqlite3.Connection, folder: Folder) -> int:

@@ -19,6 +19,8 @@ _TEXT = {
     "request": "request", "meta": "meta", "result": "coalesce(result, 'null')", "error": "coalesce(error, 'null')",
     "after": f"iif(EXISTS ({_NEEDS}), (SELECT json_group_array(needs) FROM ({_NEEDS} ORDER BY rowid)), '[]')",
 }  # fmt: skip
+_LONG, _LEFT_OUT = "('render', 'group')", "'$.document', '$.script', '$.shots'"
+"""Parts of requests that lists go without: timelines and scripts."""
 _REALS = ("created", "started", "ended", "trashed", "fraction", "spent")
 JOB = f"{', '.join(f'job.{name}' for name in _PLAIN)}, {', '.join(_TEXT[name] for name in _JSON)}"
 
@@ -27,6 +29,8 @@ def _as_text(name: str) -> str:
     """A column's JSON. `json_quote` cuts a number to 15 digits; with 17 it is read back as it is."""
     if name in _REALS:
         return f"iif(job.{name} IS NULL, 'null', printf('%!.17g', job.{name}))"
+    if name == "request":
+        return f"iif(kind IN {_LONG}, json_remove(request, {_LEFT_OUT}), request)"
     return _TEXT.get(name) or f"json_quote(job.{name})"
 
 
@@ -35,7 +39,8 @@ JOB_TEXT = (
     + " || ',' || ".join(f"'\"{name}\":' || {_as_text(name)}" for name in (*_PLAIN, *_JSON))
     + " || '}'"
 )
-"""A job as JSON, written by the database: for long lists, of which Python would read and write every value."""
+"""A job as JSON, written by the database: for long lists, of which Python would read and write every value. Timelines
+and scripts, which requests of renders and storyboards hold, are left out."""
 INPUT = "id, name, type, bytes, sha256, created, width, height, frames, fps, seconds"
 
 
@@ -81,9 +86,9 @@ def folded(text: str) -> str:
     return unicodedata.normalize("NFKC", text).casefold().encode("utf-8", "replace").decode()
 
 
-def searchable(request: dict[str, Any]) -> str:
-    """What a text is looked for in: the prompts of a request."""
-    return folded("\n".join(_texts(request.get("prompt"))))
+def searchable(request: dict[str, Any], meta: dict[str, Any]) -> str:
+    """What a text is looked for in: the prompts of a request, and the name of the job."""
+    return folded("\n".join([*_texts(request.get("prompt")), *_texts(meta.get("name"))]))
 
 
 def _texts(value: Any) -> list[str]:

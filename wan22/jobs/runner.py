@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import hashlib
-import mimetypes
 import resource
 import sys
 import time
@@ -18,6 +16,7 @@ from wan22.errors import OptionError, OutputError, RequestError, Wan22Error, cho
 from wan22.fields import IMAGE, VIDEO
 from wan22.jobs.operator import Operator, read_operator
 from wan22.jobs.progress import Reporter
+from wan22.jobs.results import described
 from wan22.jobs.stills import write_stills
 from wan22.production.extend import extend
 from wan22.production.options import as_work, from_json
@@ -34,10 +33,6 @@ if TYPE_CHECKING:
 _COMMANDS = {"video": VIDEO, "image": IMAGE, "extend": VIDEO}
 _DEFAULT = "nano"
 """The model of a request that names none."""
-
-_STILLS = (".png", ".jpg", ".webp")
-
-mimetypes.add_type("image/webp", ".webp")
 
 
 def open_production(folder: Folder, device: str) -> Production:
@@ -86,8 +81,8 @@ class Production:
         task.stepping = False
         stills = write_stills(Path(reporter.path), task.work)
         return {
-            "files": [_described(path) for path in _files(Path(reporter.path), work)],
-            "stills": [_described(task.work / name) for name in stills],
+            "files": [described(path) for path in _files(Path(reporter.path), work)],
+            "stills": [described(task.work / name) for name in stills],
             "recipe": reporter.recipe,
             "seconds": round(time.monotonic() - began, 3),
             "phases": reporter.end(),
@@ -222,25 +217,6 @@ def _suffix(work: Work) -> str:
 def _files(path: Path, work: Work) -> list[Path]:
     """The video, and the other takes if they are kept."""
     return [path, *(sorted(path.parent.glob(f"{path.stem}-take-*{path.suffix}")) if work.takes.keep else ())]
-
-
-def _described(path: Path) -> dict[str, Any]:
-    from wan22.media.video import probe
-
-    info, still = probe(path), path.suffix in _STILLS
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {
-        "name": path.name,
-        "type": mimetypes.guess_type(path.name)[0] or "application/octet-stream",
-        "bytes": path.stat().st_size,
-        "sha256": digest,
-        "width": info.width,
-        "height": info.height,
-        "frames": info.frames,
-        "fps": None if still else info.fps,
-        "seconds": None if still else info.seconds,
-    }
 
 
 def _reset_peak(device: str) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import sqlite3
 
+from wan22.jobs.rows import folded
+
 APPLICATION = 0x77616E32  # "wan2": `application_id` of our files
 
 _FIRST = """
@@ -80,7 +82,32 @@ CREATE TABLE input (
 CREATE TABLE total (name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+_SECOND = """
+ALTER TABLE job ADD COLUMN rating INTEGER;  -- of meta, as are the boards and the name in `search`
+CREATE INDEX job_rating ON job (rating) WHERE rating IS NOT NULL;
+CREATE TABLE board (
+    name TEXT NOT NULL,
+    job TEXT NOT NULL,
+    UNIQUE (name, job)
+);
+CREATE INDEX board_job ON board (job);
+CREATE TABLE document (
+    n INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    data TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    created REAL NOT NULL,
+    changed REAL NOT NULL,
+    trashed REAL
+);
+CREATE INDEX document_changed ON document (changed, n);
+UPDATE job SET search = search || char(10) || folded(json_extract(meta, '$.name'))
+    WHERE json_type(meta, '$.name') = 'text';
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SECOND)
 """What makes schema i + 1 of schema i; schema 0 is an empty file."""
 
 
@@ -95,6 +122,7 @@ def version(connection: sqlite3.Connection) -> int:
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Take the steps that are missing, within the transaction of the caller."""
+    connection.create_function("folded", 1, folded, deterministic=True)
     for number, script in enumerate(MIGRATIONS[version(connection) :], version(connection) + 1):
         for statement in _statements(script):
             connection.execute(statement)

@@ -8,7 +8,7 @@ Every call is one transaction, and on the disk when it returns. Any call can rai
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from sqlite3 import Connection
@@ -16,9 +16,10 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypedDict, Unpack
 
 from wan22.errors import RequestError, choose
-from wan22.jobs import adding, claims, commands, line
+from wan22.jobs import adding, claims, commands, line, metadata
 from wan22.jobs import transitions as to
 from wan22.jobs.database import Database
+from wan22.jobs.documents import Documents
 from wan22.jobs.job import (
     KINDS,
     STATES,
@@ -44,9 +45,9 @@ Order = Literal["desc", "asc", "queue"]
 class Which(TypedDict, total=False):
     """Which jobs a page has, and in which order; what is left out, or None, is not asked for.
 
-    text: words that the prompts must have, in any order, without regard to case. after: the last job of the page
-    before. trashed: those in the trash instead. parent: the children of this job. order: newest ("desc") or oldest
-    first, or as the queue.
+    text: words that prompts and name must have, in any order, without regard to case. after: the last job of the page
+    before. trashed: those in the trash instead. parent: the children of this job. board: those on it. rating: those of
+    so much or more. order: newest ("desc") or oldest first, or as the queue.
     """
 
     states: Iterable[State] | None
@@ -56,6 +57,8 @@ class Which(TypedDict, total=False):
     order: Order
     trashed: bool
     parent: str | None
+    board: str | None
+    rating: int | None
 
 
 class Store:
@@ -68,6 +71,7 @@ class Store:
         """
         self._db = Database(path, check=check)
         self._attempts = attempts
+        self.documents = Documents(self._db)
 
     def close(self) -> None:
         self._db.close()
@@ -123,6 +127,17 @@ class Store:
         with self._db.write() as c:
             return commands.job(c, adding.add(c, new, children, key=adding.Key.of(key, content)))
 
+    def add_children(
+        self, group: str, children: Sequence[Child], *, key: str | None = None, body: object = None
+    ) -> Job:
+        """Add jobs to a group, also to one that has ended, which goes on then; return the group.
+
+        key: of idempotency; with the same key and `body` nothing is added again. Raises NotFoundError, StateError.
+        """
+        with self._db.write() as c:
+            adding.add_children(c, checked(group, "job"), children, key=adding.Key.of(key, body))
+            return commands.job(c, group)
+
     def with_key(self, key: str) -> Job | None:
         """The job that came with an idempotency key."""
         rows = self._db.read(
@@ -169,6 +184,12 @@ class Store:
         if parent is not None:
             where.append("parent = :parent")
             values["parent"] = checked(parent, "job")
+        if (board := which.get("board")) is not None:
+            where.append("id IN (SELECT job FROM board WHERE name = :board)")
+            values["board"] = board
+        if (rating := which.get("rating")) is not None:
+            where.append("rating >= :rating")
+            values["rating"] = rating
         place, by = {
             "desc": ("-n", "n DESC"),
             "asc": ("n", "n"),
@@ -200,13 +221,17 @@ class Store:
         return Figures(self.count(), max([0.0, *waiting]), totals)
 
     def position(self, id: str) -> int | None:
-        """How many jobs are before this one in the queue; 0 is next. None if it is not queued, or a group."""
+        """How many jobs are before this one, of those for the same workers; 0 is next.
+
+        None if it is not queued, or a group.
+        """
         job = self.job(id)
         if job.state != "queued" or job.kind == "group":
             return None
+        kinds = ", ".join(map(repr, line.of_its_sort(job.kind)))
         sql = (
             "SELECT count(*) FROM job, (SELECT priority AS p, seq AS s, n AS m FROM job WHERE id = ?) "
-            "WHERE state = 'queued' AND kind != 'group' AND (-priority, seq, n) < (-p, s, m)"
+            f"WHERE state = 'queued' AND kind IN ({kinds}) AND (-priority, seq, n) < (-p, s, m)"
         )
         return int(self._db.read(sql, (id,))[0][0])
 
@@ -257,6 +282,16 @@ class Store:
         with self._db.write() as c:
             commands.prioritise(c, id, priority)
             return commands.job(c, id)
+
+    def change_meta(self, id: str, changes: Mapping[str, Any]) -> Job:
+        """Change entries of a job's `meta`, in any state; None removes one. Raises NotFoundError."""
+        with self._db.write() as c:
+            metadata.change(c, commands.job(c, id), changes)
+            return commands.job(c, id)
+
+    def boards(self) -> list[tuple[str, int]]:
+        """The names of boards, in their order, and how many jobs each has, without the trash."""
+        return metadata.boards(self._db)
 
     def _do(self, command: Callable[[Connection, str], None], id: str) -> Job:
         with self._db.write() as c:
@@ -329,16 +364,19 @@ class Store:
 
     # For workers
 
-    def claim(self, worker: str, *, loaded: str | None = None, lease: float = 10.0) -> Claim | None:
+    def claim(
+        self, worker: str, *, loaded: str | None = None, lease: float = 10.0, kinds: Sequence[Kind] = ()
+    ) -> Claim | None:
         """Take the next job for `lease` seconds; None if there is none.
 
         loaded: the `model` that the worker has in memory; a job of the same priority that wants it may go first.
+        kinds: those that the worker makes; all without.
         Jobs whose lease is over are taken back; ask every second or so, for nothing is written when one ends.
         """
-        if not self._db.read(*claims.anything()):
+        if not self._db.read(*claims.anything(kinds)):
             return None
         with self._db.write() as c:
-            return claims.claim(c, worker, loaded, lease, self._attempts)
+            return claims.claim(c, worker, loaded, lease, self._attempts, kinds)
 
     def heartbeat(self, claim: Claim) -> Signal:
         """Renew the lease, and say what the worker is to do. Nothing is written while most of the lease is left."""

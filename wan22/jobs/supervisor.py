@@ -1,4 +1,7 @@
-"""Worker processes: one for each device, started again when they end, killed when they hang. It imports no torch."""
+"""Worker processes: one for each device, and one that needs none; started again when they end, killed when they hang.
+
+It imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,9 @@ from typing import IO, Any, Literal
 from wan22.errors import OptionError
 
 WorkerState = Literal["starting", "idle", "running", "failing", "stopped"]
+
+MEDIA_NAME = "media"
+_NICE = 10  # of the worker that needs no device: those of devices go first
 
 _LOOK = 0.1  # seconds between two looks at the workers
 _PAUSES = (0.1, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -82,13 +88,19 @@ class Supervisor:
         devices: Sequence[str],
         *,
         runner: str | None = None,
+        media: str | None = None,
         patience: Patience = Patience(),
         log: Callable[[str], None] | None = None,
     ) -> None:
+        """One worker for each device, with `runner`, and, with `media` as its runner, one that needs no device."""
         self._log = log or (lambda text: print(text, file=sys.stderr, flush=True))  # noqa: T201
         self._workers = [
             _Worker(name, device, Path(data).absolute(), runner, patience, self._log)
             for name, device in zip(worker_names(devices), devices, strict=True)
+        ]
+        self._media = [
+            _Worker(MEDIA_NAME, "cpu", Path(data).absolute(), each, patience, self._log, nice=_NICE)
+            for each in ([] if media is None else [media])
         ]
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
@@ -101,23 +113,32 @@ class Supervisor:
         self._over.set()
         if self._thread.ident is not None:
             self._thread.join()
-        for worker in self._workers:
+        for worker in self._all:
             worker.terminate()
         until = time.monotonic() + timeout
-        return all([worker.end(until) for worker in self._workers])
+        return all([worker.end(until) for worker in self._all])
+
+    @property
+    def _all(self) -> list[_Worker]:
+        return [*self._workers, *self._media]
 
     def status(self) -> list[WorkerStatus]:
-        """Each worker as it is now."""
+        """The worker of each device as it is now."""
         return [worker.status() for worker in self._workers]
 
     @property
+    def media(self) -> WorkerStatus | None:
+        """The worker that needs no device, as it is now; None if there is none."""
+        return next((worker.status() for worker in self._media), None)
+
+    @property
     def ready(self) -> bool:
-        """Whether a worker can take a job, or has one."""
+        """Whether the worker of a device can take a job, or has one."""
         return any(status.up for status in self.status())
 
     def _watch(self) -> None:
         while True:
-            for worker in self._workers:
+            for worker in self._all:
                 worker.look()
             if self._over.wait(_LOOK):
                 return
@@ -133,6 +154,7 @@ class _Worker:
     runner: str | None
     patience: Patience
     log: Callable[[str], None]
+    nice: int = 0
     process: subprocess.Popen[str] | None = None
     state: WorkerState = "starting"
     message: str = ""
@@ -162,7 +184,7 @@ class _Worker:
     def _start(self) -> None:
         command = [sys.executable, "-m", "wan22.jobs.worker", "--supervised"]
         command += ["--data", str(self.data), "--name", self.name, "--device", self.device]
-        command += ["--lease", str(self.patience.lease)]
+        command += ["--lease", str(self.patience.lease), "--nice", str(self.nice)]
         command += [] if self.runner is None else ["--runner", self.runner]
         self.errors.clear()
         self.is_well = False

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 from wan22.errors import OptionError
 from wan22.jobs.folder import Folder
-from wan22.jobs.job import Job
+from wan22.jobs.job import DEVICE_KINDS, Job, Kind
 
 Asked = Literal["cancel", "pause", "lost", "shutdown"]
 """Why a job is to stop. `lost`: another worker has it; `shutdown`: this worker is to end."""
@@ -50,7 +50,10 @@ class Task:
 
 
 class Runner(Protocol):
-    """Makes jobs, one at a time, and may keep a model between them."""
+    """Makes jobs, one at a time, and may keep a model between them.
+
+    It may have `kinds`, those of the jobs that it makes; without, it makes all that need a device.
+    """
 
     @property
     def loaded(self) -> str | None:
@@ -69,6 +72,11 @@ class Runner(Protocol):
         ...
 
 
+def kinds_of(runner: Runner) -> tuple[Kind, ...]:
+    """The kinds of jobs that a runner makes."""
+    return getattr(runner, "kinds", DEVICE_KINDS)
+
+
 def open_runner(name: str, folder: Folder, device: str) -> Runner:
     """Call `module:function` with the data folder and the device. Raises what it raises if the device cannot work."""
     module, _, function = name.partition(":")
@@ -78,3 +86,5 @@ def open_runner(name: str, folder: Folder, device: str) -> Runner:
 
 
 DEFAULT = "wan22.jobs.runner:open_production"
+MEDIA = "wan22.jobs.media:open_media"
+"""The runner of the worker that puts timelines together and measures videos."""

@@ -32,7 +32,7 @@ from wan22.jobs.folder import RESULT, Folder
 from wan22.jobs.job import Claim, StoreError
 from wan22.jobs.place import WorkerLock
 from wan22.jobs.store import Store
-from wan22.jobs.task import DEFAULT, Runner, Task, open_runner
+from wan22.jobs.task import DEFAULT, Runner, Task, kinds_of, open_runner
 from wan22.jobs.watch import Interrupts, Watch, Watched, report_state
 
 CANNOT_WORK = 3
@@ -53,7 +53,9 @@ _BROKEN = ("internal_error", "out_of_memory", "decode_failed", "unsupported_devi
 
 @dataclass(frozen=True)
 class Settings:
-    """data: the data folder. name: of this worker, the same after a restart. lease: seconds."""
+    """data: the data folder. name: of this worker, the same after a restart. lease: seconds. nice: how much it lets
+    other processes go first, 0 to 19.
+    """
 
     data: Path
     name: str
@@ -61,6 +63,7 @@ class Settings:
     runner: str = DEFAULT
     lease: float = LEASE
     supervised: bool = False
+    nice: int = 0
 
 
 class Worker:
@@ -92,7 +95,9 @@ class Worker:
 
     def _claim(self) -> Claim | None:
         try:
-            return self._store.claim(self._name, loaded=self._runner.loaded, lease=self._lease)
+            return self._store.claim(
+                self._name, loaded=self._runner.loaded, lease=self._lease, kinds=kinds_of(self._runner)
+            )
         except StoreError as error:
             _say(f"no job can be claimed: {error}")
             time.sleep(1.0)
@@ -242,6 +247,7 @@ def _say(text: str) -> None:
 
 def run(settings: Settings) -> int:
     """Work as `settings` say until SIGTERM; return the exit code."""
+    os.nice(settings.nice)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until there is a job that must be given back
     try:
         folder = Folder(settings.data)
@@ -297,6 +303,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     late = "after which the job of a dead worker is another's"
     parser.add_argument("--lease", type=float, default=LEASE, metavar="SECONDS", help=late)
     parser.add_argument("--supervised", action="store_true", help="a supervisor started it")
+    polite = "how much it lets other processes go first, 0 to 19"
+    parser.add_argument("--nice", type=int, choices=range(20), default=0, metavar="N", help=polite)
     return run(Settings(**vars(parser.parse_args(arguments))))
 
 

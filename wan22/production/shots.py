@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,9 +59,14 @@ def judged(frames: np.ndarray, fps: float, spec: ShotSpec) -> Verdicts:
 
 def unmeasured(frames: np.ndarray) -> str:
     """Why frames (T, H, W, 3) cannot be measured; "" if they can."""
-    if len(frames) < _FEWEST:
+    return why_unmeasured(len(frames), frames.shape[1:3])
+
+
+def why_unmeasured(frames: int, sides: Iterable[int]) -> str:
+    """Why a video of so many frames and of these sides in pixels cannot be measured; "" if it can."""
+    if frames < _FEWEST:
         return f"too short to be measured: {_FEWEST} frames are needed"
-    if min(frames.shape[1:3]) < _LEAST_SIDE:
+    if min(sides) < _LEAST_SIDE:
         return f"too small to be measured: {_LEAST_SIDE} pixels a side are needed"
     return ""
 

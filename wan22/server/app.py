@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from wan22 import fields
 from wan22.catalog import rows
 from wan22.jobs.operator import read_operator
-from wan22.server import native, openai_videos, problems, session, uploads
+from wan22.server import native, openai_videos, problems, session, studio, uploads
 from wan22.server.asked import COMMANDS, FIXED_BY_EXTENSION, ONLY, Backlog, Checker
 from wan22.server.feed import Feed
 from wan22.server.guard import Guard
@@ -64,7 +64,7 @@ def create_app(
 
 
 def _routers() -> list[APIRouter]:
-    return [health, session.router, native.router, openai_videos.router, uploads.router]
+    return [health, session.router, native.router, openai_videos.router, uploads.router, *studio.ROUTERS]
 
 
 @asynccontextmanager
@@ -145,13 +145,16 @@ class Versions(BaseModel):
 
 
 class Capabilities(BaseModel):
-    """What this server can do. `fields`: JSON schemas of the `request` of a job, by kind."""
+    """What this server can do. `fields`: JSON schemas of the `request` of a job, by kind. `workers`: of devices;
+    `media_worker` renders and measures.
+    """
 
     models: list[Model]
     loras: list[str]
     fields: dict[str, dict[str, Any]]
     limits: Limits
     workers: list[Worker]
+    media_worker: Worker | None
     url_inputs: bool
     free_bytes: int
     versions: Versions
@@ -193,6 +196,7 @@ def capabilities(app: App) -> Capabilities:
             queued=settings.max_queued, page=native.MAX_PAGE,
         ),
         workers=[] if app.supervisor is None else [_worker(each) for each in app.supervisor.status()],
+        media_worker=_worker(media) if (media := getattr(app.supervisor, "media", None)) else None,
         url_inputs=settings.allow_url_inputs,
         free_bytes=shutil.disk_usage(app.folder.path).free,
         versions=Versions(wan22=__version__, api=1, python=platform.python_version()),

@@ -79,6 +79,10 @@ class Checker:
         """Refuse a text that cannot be stored. Raises Refusal."""
         _check_json(value, where)
 
+    def check_json(self, value: Any, where: str, depth: int = _MAX_DEPTH) -> None:
+        """Refuse what cannot be stored, or is nested more deeply than `depth`. Raises Refusal."""
+        _check_json(value, where, _MAX_DEPTH - depth)
+
     def _input(self, id: str) -> str:
         return str(self.folder.input(self.store.input(id).id))
 

@@ -35,6 +35,8 @@ _METHODS = {name: name for name in ("GET", "HEAD", "POST", "DELETE", "OPTIONS", 
 SAFE = ("GET", "HEAD", "OPTIONS")
 OPEN = ("/healthz", "/readyz")
 """What answers without a token: a supervisor or a balancer asks it."""
+DOCUMENTS = ("/v1/documents", "/v1/storyboards")
+"""What takes timelines and scripts: JSON up to a limit of their own."""
 WITH_FILES = (OPENAI, "/v1/inputs")
 """What takes uploads: bodies up to the larger limit, and forms."""
 
@@ -221,12 +223,17 @@ class Guard:
         ):
             raise Refusal(400, "bad_length", "the length of the body is said in two ways, or is no number")
         files = any(scope["path"] == path or scope["path"].startswith(f"{path}/") for path in WITH_FILES)
-        limit = self.settings.max_upload if files else self.settings.max_body
+        limit = self.settings.max_upload if files else self._plain_limit(scope["path"])
         if lengths and int(lengths[0]) > limit:
             raise _too_large(limit)
         if scope["method"] not in SAFE and (coded or (lengths and int(lengths[0]) > 0)):
             _check_type(headers, files)
         return limit
+
+    def _plain_limit(self, path: str) -> int:
+        """The most bytes of a body without files."""
+        large = any(path == each or path.startswith(f"{each}/") for each in DOCUMENTS)
+        return max(self.settings.max_body, self.settings.max_document) if large else self.settings.max_body
 
     @staticmethod
     def _limited(receive: Receive, limit: int) -> Receive:

@@ -185,7 +185,11 @@ class JobQuery(Strict):
 
     state: list[State] | None = Field(default=None, max_length=6, description="Only in these states.")
     kind: Kind | None = Field(default=None, description="Only of this kind.")
-    text: str | None = Field(default=None, max_length=500, description="Only with these words in the prompt.")
+    text: str | None = Field(
+        default=None, max_length=500, description="Only with these words in prompt or name."
+    )
+    board: str | None = Field(default=None, min_length=1, max_length=100, description="Only on this board.")
+    rating: int | None = Field(default=None, ge=0, le=5, description="Only those rated so much or more.")
     parent: str | None = Field(default=None, pattern=ID, description="Only the jobs of this group.")
     trashed: bool = Field(default=False, description="What is in the trash, instead of what is not.")
     after: str | None = Field(default=None, pattern=ID, description="`next` of the page before.")

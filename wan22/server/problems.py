@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from wan22.errors import Wan22Error
-from wan22.jobs.job import KeyConflictError, NotFoundError, StateError, StoreError
+from wan22.jobs.job import KeyConflictError, NotFoundError, RevisionError, StateError, StoreError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -33,11 +33,13 @@ _CODES: dict[int, tuple[str, str]] = {  # the code of an error that has none of 
     404: ("not_found", "invalid_request_error"),
     405: ("method_not_allowed", "invalid_request_error"),
     409: ("conflict", "invalid_request_error"),
+    412: ("changed_meanwhile", "invalid_request_error"),
     413: ("too_large", "invalid_request_error"),
     415: ("unsupported_media_type", "invalid_request_error"),
     416: ("range_not_satisfiable", "invalid_request_error"),
     422: ("invalid_request", "invalid_request_error"),
     431: ("headers_too_large", "invalid_request_error"),
+    428: ("revision_required", "invalid_request_error"),
     429: ("too_many_requests", "rate_limit_error"),
     500: ("internal_error", "server_error"),
     503: ("unavailable", "server_error"),
@@ -46,6 +48,7 @@ _CODES: dict[int, tuple[str, str]] = {  # the code of an error that has none of 
 _OURS: tuple[tuple[type[Wan22Error], int, str], ...] = (
     (NotFoundError, 404, "not_found"),
     (StateError, 409, "wrong_state"),
+    (RevisionError, 412, "changed_meanwhile"),
     (KeyConflictError, 422, "idempotency_key_reused"),
     (StoreError, 503, "store_unavailable"),
     (Wan22Error, 422, "invalid_request"),
@@ -63,9 +66,11 @@ class Refusal(HTTPException):
         *,
         param: str | None = None,
         headers: Mapping[str, str] | None = None,
+        errors: Sequence[Mapping[str, str]] = (),
     ) -> None:
+        """errors: all that is wrong, where there may be several: {"code", "where", "message"}."""
         super().__init__(status, detail, dict(headers or {}))
-        self.code, self.param = code, param
+        self.code, self.param, self.errors = code, param, errors
 
 
 def refused(path: str, refusal: Refusal) -> Response:
@@ -84,6 +89,8 @@ def refused(path: str, refusal: Refusal) -> Response:
     }  # fmt: skip
     if refusal.param is not None:
         problem["param"] = refusal.param
+    if refusal.errors:
+        problem["errors"] = [dict(each) for each in refusal.errors]
     return JSONResponse(problem, refusal.status_code, headers, media_type=PROBLEM_JSON)
 
 
@@ -155,6 +162,15 @@ _PROBLEM = {
         "detail": {"type": "string", "description": "What is wrong, and what would work."},
         "code": {"type": "string", "description": "For programs; does not change."},
         "param": {"type": "string", "description": "The field or parameter that is meant."},
+        "errors": {
+            "type": "array",
+            "description": "All that is wrong, where there may be several.",
+            "items": {
+                "type": "object",
+                "required": ["code", "where", "message"],
+                "properties": {name: {"type": "string"} for name in ("code", "where", "message")},
+            },
+        },
     },
 }
 _ENVELOPE = {

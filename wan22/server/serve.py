@@ -24,6 +24,7 @@ import uvicorn
 from wan22.errors import OptionError, OutputError
 from wan22.jobs.folder import Folder
 from wan22.jobs.supervisor import Supervisor
+from wan22.jobs.task import MEDIA
 from wan22.server.app import create_app
 from wan22.server.guard import is_loopback, strong
 
@@ -45,7 +46,7 @@ def serve(data: Path, settings: Settings, announce: Callable[[str, Path | None],
     """
     folder = Folder(data)
     with folder.lock(), contextlib.closing(listen(settings.host, settings.port)) as listener:
-        supervisor = Supervisor(folder.path, settings.devices, runner=settings.runner)
+        supervisor = Supervisor(folder.path, settings.devices, runner=settings.runner, media=MEDIA)
         app = create_app(folder, settings, supervisor)
         for place in folder.sweep(app.state.store):
             _LOG.warning("%s was of no job, and is kept there", place)

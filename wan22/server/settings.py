@@ -14,13 +14,13 @@ MIB = 1 << 20
 class Settings:
     """How one server is run.
 
-    host, port: where it listens; port 0 takes a free one. devices: a worker each; "auto" is the fastest here.
-    models: those that a request may name; the first is the default. runner: MODULE:FUNCTION that makes the jobs; None
-    for wan22's own. token: what every client must say, or None (only on loopback). allow_hosts, allow_origins: more
-    names that it is called by, and pages that may call it. max_upload, max_body: bytes of a request with files, and of
-    another. max_queued: jobs that wait at once. rate, burst: requests a second of one client in the long run, and at
-    once. drain_seconds: how long the end may take. max_streams: open event streams. stream_buffer: events that wait
-    for one slow stream before it is closed.
+    host, port: where it listens; port 0 takes a free one. devices: a worker each; "auto" is the fastest here. models:
+    those that a request may name; the first is the default. runner: MODULE:FUNCTION that makes the jobs; None for
+    wan22's own. token: what every client must say, or None (only on loopback). allow_hosts, allow_origins: more names
+    that it is called by, and pages that may call it. max_upload, max_body: bytes of a request with files, and of
+    another; max_document: of a timeline or a storyboard. max_queued: jobs that wait at once. rate, burst: requests a
+    second of one client in the long run, and at once. drain_seconds: how long the end may take. max_streams: open
+    event streams. stream_buffer: events that wait for one slow stream before it is closed.
     """
 
     host: str = "127.0.0.1"
@@ -34,6 +34,7 @@ class Settings:
     allow_url_inputs: bool = False
     max_upload: int = 512 * MIB
     max_body: int = MIB
+    max_document: int = 4 * MIB
     max_queued: int = 100_000
     rate: float = 1000.0
     burst: float = 4000.0

@@ -29,6 +29,19 @@ def post(path, body, *headers, host="localhost", kind=JSON):
     return raw("POST", path, f"Content-Length: {len(body)}", *kinds, *headers, host=host, body=body)
 
 
+def sent(method, path, body, *headers):
+    body = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return raw(method, path, f"Content-Length: {len(body)}", JSON, *headers, body=body)
+
+
+def cut(media):
+    """A timeline of one clip."""
+    source = {"frames": 9, "rate": [24, 1], "size": [64, 48]}
+    clip = {"id": "c", "type": "clip", "media": media, "in": 0, "out": 9, "duration": 9, "source": source}
+    track = {"id": "v", "kind": "video", "items": [clip]}
+    return {"wan22_timeline": 1, "rate": [24, 1], "size": [64, 48], "tracks": [track]}
+
+
 def job(*headers, **request):
     return post("/v1/jobs", {"request": {"prompt": "a"} | request}, *headers)
 
@@ -165,6 +178,41 @@ OPEN = {  # of a server without a token, on this machine alone
     "a part of a model": (job(dit="/etc/passwd"), {422}),
     "the operator's matter": (job(device="cuda:7"), {422}),
     "name of a prototype": (job(__proto__={"a": 1}), {422}),
+    "a rating of nobody's job": (sent("PATCH", f"/v1/jobs/{ID}", {"rating": 5}), GONE),
+    "the state of a job said": (sent("PATCH", f"/v1/jobs/{ID}", {"state": "completed"}), {422}),
+    "a result of a job said": (sent("PATCH", f"/v1/jobs/{ID}", {"measured": {}}), {422}),
+    "a note that is half a letter": (sent("PATCH", f"/v1/jobs/{ID}", b'{"note":"\\ud800"}'), BAD | {422}),
+    "a board with SQL": (get("/v1/jobs?board=%27%3B--%00"), {200, 422}),
+    "nobody's video measured": (post(f"/v1/jobs/{ID}/measure", {}), GONE),
+    "a file above measured": (post(f"/v1/jobs/{ID}/measure", {"file": "../../token"}), WRONG),
+    "a measured path": (post(f"/v1/jobs/{ID}/measure", {"path": "/etc/passwd"}), {422}),
+    "a job of the inside": (post("/v1/jobs", {"kind": "measure", "request": {"job": ID}}), {422}),
+    "a document of nobody": (get("/v1/documents/doc_" + "a" * 24), GONE),
+    "a document that is a job": (get(f"/v1/documents/{ID}"), WRONG),
+    "a document above": (get("/v1/documents/..%2f..%2ftoken"), GONE),
+    "a timeline of a path": (post("/v1/documents", {"data": cut({"path": "/etc/passwd"})}), {422}),
+    "a timeline of an address": (post("/v1/documents", {"data": cut({"url": "http://169.254.169.254/"})}), {422}),
+    "a timeline that is none": (post("/v1/documents", {"data": {"wan22_timeline": 1}}), {422}),
+    "a deep timeline": (post("/v1/documents", b'{"data":' + b'{"a":' * 5000 + b"1" + b"}" * 5001), BAD | {422}),
+    "a large document": (post("/v1/documents", b" " * (5 << 20)), {413}),
+    "a document as text": (post("/v1/documents", b"data=1", kind="Content-Type: text/plain"), {415}),
+    "a document over nobody's": (sent("PUT", "/v1/documents/doc_" + "a" * 24, {"data": {}}, 'If-Match: "1"'), GONE),
+    "a revision of SQL": (sent("PUT", "/v1/documents/doc_" + "a" * 24, {"data": {}}, "If-Match: '--"), GONE),
+    "documents deleted": (raw("DELETE", "/v1/documents"), {405}),
+    "a script with a path": (post("/v1/storyboards", {"script": "Shot 1: a ball\nImage: /etc/passwd"}), {422}),
+    "a script with a model of a path": (post("/v1/storyboards", {"script": "Model: /etc\n\nShot 1: a"}), {422}),
+    "a script with YAML's objects": (
+        post("/v1/storyboards", {"script": "!!python/object/apply:os.system [a]", "options": {"format": "yaml"}}),
+        {422},
+    ),
+    "a script of many shots": (post("/v1/storyboards", {"script": "Shot 1: a\n\n" * 2000}), {422}),
+    "a script with the operator's matter": (
+        post("/v1/storyboards", {"script": "Shot 1: a", "options": {"dit": "/etc"}}), {422}
+    ),
+    "nobody's storyboard": (get(f"/v1/storyboards/{ID}"), GONE),
+    "nobody's storyboard again": (post(f"/v1/storyboards/{ID}/again", {"failing": True}), GONE),
+    "the cut of nobody's storyboard": (post(f"/v1/storyboards/{ID}/timeline", {}), GONE),
+    "boards changed": (sent("PATCH", "/v1/boards", {}), {405}),
 }  # fmt: skip
 CLOSED = {  # of a server with a token
     "no token": (get("/v1/jobs"), {401}),

@@ -396,7 +396,7 @@ def test_a_queue_that_is_full_says_so(tmp_path):
 def test_a_method_that_a_path_does_not_know_is_told_those_it_does(client):
     for path, methods in (
         ("/v1/jobs", "GET, POST"),
-        (f"/v1/jobs/{add(client)}", "DELETE, GET"),
+        (f"/v1/jobs/{add(client)}", "DELETE, GET, PATCH"),
         ("/healthz", "GET"),
     ):
         answer = client.put(path)

@@ -1,0 +1,7 @@
+"""What the studio asks beside jobs: what is said of jobs, and what is made of what they made."""
+
+from __future__ import annotations
+
+from wan22.server import boards, documents, measuring, storyboards
+
+ROUTERS = [each.router for each in (boards, documents, measuring, storyboards)]
