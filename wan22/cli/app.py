@@ -20,6 +20,7 @@ from wan22.cli.jobs import jobs
 from wan22.cli.measure import measure
 from wan22.cli.models import download, models
 from wan22.cli.plan import plan
+from wan22.cli.render import render
 from wan22.cli.serve import serve
 from wan22.cli.show import show
 from wan22.cli.storyboard import storyboard
@@ -41,6 +42,7 @@ app = typer.Typer(
 
 COMMANDS = {
     "Make": (generate, image, storyboard, decode, vocabulary, extend),
+    "Edit": (render,),
     "Models": (models, plan, download, inspect, convert, verify),
     "Train": (train, curate, caption),
     "Serve": (studio, serve),
