@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Protocol
 
 from wan22.director.brief import Brief
 from wan22.director.rules import RuleExtender
 from wan22.director.vocabulary import language_of, said_in
 from wan22.errors import OptionError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["Brief", "Extended", "Extender", "RuleExtender", "extend", "open_extender"]
 

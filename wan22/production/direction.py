@@ -75,7 +75,7 @@ def directed(
 
     notes: dict[str, Any] = {}
     if terms := direction.terms():
-        before, prompt = prompt, _each(prompt, lambda text: add_terms(text, terms))
+        before, prompt = prompt, each_text(prompt, lambda text: add_terms(text, terms))
         shots = [parse(text).to_json() for _, text in _pieces(prompt)]
         notes["directed"] = {
             "before": before,
@@ -119,21 +119,26 @@ def extended(
     image: str | None,
     language: str | None = None,
     restart: bool = False,
+    task: str | None = None,
 ) -> dict[str, Any]:
     """Extend every text of a prompt; the recipe's entry. A model's answer is remembered, as a spoken text is.
 
-    So a video that is made again, or goes on after an interruption, has the same prompt. `restart` asks again.
+    So a video that is made again, or goes on after an interruption, has the same prompt. `restart` asks again. `task`
+    is i2v where an image begins the video, also one that is not here.
     """
     from wan22.director.extend import extend
-    from wan22.media.image import read_image
 
-    pixels = None if image is None else read_image(image)
+    pixels = None
+    if image is not None:
+        from wan22.media.image import read_image
+
+        pixels = read_image(image)
 
     def made(text: str) -> dict[str, Any]:
         file = _memory(engine.describe(), text, seed, language, pixels)
         if not restart and (kept := _kept_answer(file)) is not None:
             return kept
-        entry = extend(text, engine, language=language, seed=seed, image=pixels).to_json()
+        entry = extend(text, engine, language=language, seed=seed, image=pixels, task=task).to_json()
         if entry["engine"] != "rules":  # those are the same anyway
             _write(file, json.dumps(entry, ensure_ascii=False))
         return entry
@@ -143,7 +148,7 @@ def extended(
     return {
         **entries[0],
         "before": prompt,
-        "after": _each(prompt, lambda _: next(after)["after"]),
+        "after": each_text(prompt, lambda _: next(after)["after"]),
         "lost": list(dict.fromkeys(key for entry in entries for key in entry["lost"])),
     }
 
@@ -185,7 +190,7 @@ def _pieces(prompt: str) -> tuple[tuple[float, str], ...]:
     return parse_prompt(prompt)
 
 
-def _each(prompt: str, change: Callable[[str], str]) -> str:
+def each_text(prompt: str, change: Callable[[str], str]) -> str:
     """Change every text of a prompt that changes on the way."""
     pieces = _pieces(prompt)
     if len(pieces) == 1:

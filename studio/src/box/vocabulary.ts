@@ -11,7 +11,7 @@ export interface Term {
   /** What stands in a prompt, by language. */
   prompt: Record<string, string>
   /** Below the page's address. */
-  picture?: string | null
+  image?: string | null
 }
 
 export interface Axis {

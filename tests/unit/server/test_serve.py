@@ -26,10 +26,12 @@ import wan22.cli.app
 from wan22.jobs.folder import Folder
 from wan22.server import serve
 from wan22.server.app import create_app
+from wan22.server.direction import Extension, extend_prompt
 from wan22.server.settings import Settings
 app = create_app(Folder(Path(sys.argv[1])), Settings())
 app.openapi()
 app.state.checker.check("video", {"prompt": "a ball", "steps": 3})
+extend_prompt(Extension(prompt="a fox"), app.state)
 print(sorted({"torch", "numpy", "av", "PIL", "transformers"} & set(sys.modules)))
 """
 
