@@ -21,13 +21,13 @@ MAX_PROMPT = 8000
 class TermView(BaseModel):
     """An answer on an axis. `names` by language, for people; `prompt` by language, what stands in a prompt.
 
-    `picture`: where the studio's files show it, below the page's address.
+    `image`: where the studio's files show it, below the page's address.
     """
 
     key: str
     names: dict[str, str]
     prompt: dict[str, str]
-    picture: str
+    image: str
 
 
 class AxisView(BaseModel):
@@ -50,7 +50,7 @@ class Vocabulary(BaseModel):
     excludes: list[list[str]]
 
 
-def picture(term: Term) -> str:
+def image_of(term: Term) -> str:
     """Where the picture of a term lies among the studio's files."""
     return f"terms/{term.axis}/{term.key}.webp"
 
@@ -75,7 +75,7 @@ def show_vocabulary(response: Response) -> Vocabulary:
                 terms=[
                     TermView(
                         key=term.key, names=_names(term), prompt={"en": term.en, "zh": term.zh},
-                        picture=picture(term),
+                        image=image_of(term),
                     )
                     for term in axis.terms
                 ],

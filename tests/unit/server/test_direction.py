@@ -9,7 +9,7 @@ from unit.server.serving import serving
 
 from tools.term_pictures import BY_LABEL, DRAWN, HEIGHT, MOST, ROOT, WIDTH, draw, packed
 from wan22.director.terms import AXES, LANGUAGES, TERMS
-from wan22.server.direction import picture
+from wan22.server.direction import image_of
 
 SCRIPTS = {"zh": r"[\u3400-\u9fff]", "ko": r"[\uac00-\ud7af]", "ja": r"[\u3040-\u30ff\u3400-\u9fff]"}
 
@@ -46,7 +46,7 @@ def test_the_option_of_an_axis_is_a_field_of_a_request(client):
 def test_every_term_has_a_small_picture_of_its_own(axis):
     seen = {}
     for term in axis.terms:
-        place = ROOT.parent / picture(term)
+        place = ROOT.parent / image_of(term)
         content = place.read_bytes()
         assert len(content) <= MOST and content not in seen, (term.key, seen.get(content))
         seen[content] = term.key
@@ -62,7 +62,7 @@ def draw_count(term):
 
 def test_there_is_no_picture_of_what_is_no_term():
     there = {place.relative_to(ROOT).as_posix() for place in ROOT.rglob("*") if place.is_file()}
-    assert there == {f"{Path(picture(term)).parent.name}/{term.key}.webp" for term in TERMS}
+    assert there == {f"{Path(image_of(term)).parent.name}/{term.key}.webp" for term in TERMS}
     assert set(DRAWN) == {term.key for term in TERMS} and BY_LABEL < set(DRAWN)
 
 
