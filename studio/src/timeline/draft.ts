@@ -87,14 +87,15 @@ export class Lane {
   /** The track again, with gaps and transitions. */
   close(): Track {
     this.spots.sort((a, b) => a.at - b.at)
-    const gaps = new Map(placed(this.track).flatMap(({ item, at }) => (item.type === 'gap' ? [[at, item]] : [])))
+    const { items: was } = this.track // a gap is the one before the clip that follows it
+    const gaps = new Map(was.flatMap((item, index) => (item.type === 'gap' ? [[was[index + 1]?.id, item]] : [])))
     const items: Item[] = []
     let at = 0
     let taken = 0 // frames of the clip before that its own first transition has
     for (const [index, spot] of this.spots.entries()) {
       if (spot.at < at) throw new EditError('room')
       if (spot.at > at) {
-        const old = gaps.get(at)
+        const old = gaps.get(spot.clip.id)
         items.push({ ...(old ?? { id: newId('g'), type: 'gap' as const }), duration: spot.at - at })
       }
       const before = this.spots[index - 1]

@@ -1,0 +1,122 @@
+/** Making within the timeline: into a gap, after a clip, a clip again. What is made comes into its place when it is complete.
+ *
+ * What is under way stands in the document (`meta.making`), so that it is not lost with the page. */
+
+import type { Job } from '$lib/api'
+import type { Document } from './document'
+import * as model from './model'
+import { type Item, frameInput, jobs, ofJob, sourceOf } from './server'
+import { sourceFrame } from './spans'
+import { seconds } from './time'
+
+/** A job and what becomes of its video: it fills a gap, follows a clip, or takes a clip's place. */
+export interface Making {
+  readonly job: string
+  readonly how: 'gap' | 'extend' | 'retake'
+  /** The id of the gap or clip. */
+  readonly into: string
+}
+
+export function makingOf(document: Document): readonly Making[] {
+  const all = document.meta['making']
+  return Array.isArray(all) ? (all as Making[]) : []
+}
+
+export function withMaking(document: Document, all: readonly Making[]): Document {
+  return model.changeSettings(document, { meta: { ...document.meta, making: all } })
+}
+
+export interface Wish {
+  how: Making['how']
+  into: string
+  prompt: string
+  seconds: number
+  model: string
+  seed: number | null
+  /** Draft: the model's adapters for few steps. */
+  fast: boolean
+}
+
+/** The frames that what is made begins and ends with: of the clips around it, or of the clip that it replaces. */
+export function ends(
+  document: Document,
+  how: Making['how'],
+  into: string,
+): { first: [model.Clip, number] | null; last: [model.Clip, number] | null; frames: number } {
+  const { rate } = document
+  const lastOf = (clip: model.Clip): [model.Clip, number] => [clip, sourceFrame(clip, clip.duration - 1, rate)]
+  const firstOf = (clip: model.Clip): [model.Clip, number] => [clip, sourceFrame(clip, 0, rate)]
+  if (how === 'gap') {
+    const gap = model.findGap(document, into)
+    if (!gap) throw new model.EditError('missing')
+    return { first: gap.before && lastOf(gap.before), last: gap.after && firstOf(gap.after), frames: gap.item.duration }
+  }
+  const found = model.findClip(document, into)
+  if (!found) throw new model.EditError('missing')
+  if (how === 'extend') return { first: lastOf(found.item), last: null, frames: Math.round((2 * rate[0]) / rate[1]) }
+  return { first: firstOf(found.item), last: lastOf(found.item), frames: found.item.duration }
+}
+
+/** Ask for a video. Stills and videos alike give their frames as images. */
+export async function make(document: Document, wish: Wish): Promise<Making> {
+  const { first, last } = ends(document, wish.how, wish.into)
+  const image = first && (await frameInput(first[0].media, first[1]))
+  const last_image = last && (await frameInput(last[0].media, last[1]))
+  const request = {
+    prompt: wish.prompt,
+    seconds: wish.seconds,
+    ...(wish.model && { model: wish.model }),
+    ...(image && { image }),
+    ...(last_image && { last_image }),
+    ...(wish.seed !== null && { seed: wish.seed }),
+    ...(wish.fast && { fast: true }),
+  }
+  const job = await jobs.add(request, wish.prompt)
+  return { job: job.id, how: wish.how, into: wish.into }
+}
+
+/** Put what was made where it belongs; where that is gone, at the end of the first track that is free. */
+export function arrive(document: Document, making: Making, job: Job): Document {
+  const rest = withMaking(
+    document,
+    makingOf(document).filter((each) => each.job !== making.job),
+  )
+  const item = ofJob(job)[0]
+  if (!item) return rest
+  try {
+    return arrived(rest, making, item)
+  } catch (error) {
+    if (!(error instanceof model.EditError)) throw error
+    const free = rest.tracks.find((track) => track.kind === 'video' && !track.locked)
+    return free ? model.append(rest, free.id, [clipOf(rest, item)]) : rest
+  }
+}
+
+function clipOf(document: Document, item: Item): model.Clip {
+  return model.newClip(item.media, sourceOf(item, document.rate, false), document.rate, { name: item.name, recipe: item.recipe })
+}
+
+function arrived(document: Document, making: Making, item: Item): Document {
+  const clip = clipOf(document, item)
+  const found = model.findClip(document, making.into)
+  if (making.how === 'gap') {
+    const gap = model.findGap(document, making.into)
+    if (!gap) throw new model.EditError('missing')
+    // The first frame is that of the clip before, so it is left out where there are frames enough.
+    const spare = clip.source.frames > 2 && gap.before ? 1 : 0
+    const whole = model.newClip(item.media, clip.source, document.rate, { name: item.name, recipe: item.recipe, in: spare })
+    return model.overwrite(document, gap.track.id, gap.at, [model.fitted(whole, gap.item.duration, document.rate)])
+  }
+  if (!found) throw new model.EditError('missing')
+  if (making.how === 'retake') return model.replaceMedia(document, making.into, item.media, clip.source)
+  const next = model.newClip(item.media, clip.source, document.rate, {
+    name: item.name,
+    recipe: item.recipe,
+    in: clip.source.frames > 1 ? 1 : 0,
+  })
+  return model.insert(document, found.track.id, found.at + found.item.duration, [next])
+}
+
+export function lengthOf(document: Document, frames: number): number {
+  return Math.round(seconds(frames, document.rate) * 100) / 100
+}
