@@ -1,6 +1,6 @@
 /** What the box knows: the form, files on their way, the server's models and words, the plan, the jobs that are shown. */
 
-import { ApiError, api, ask, ok, type Capabilities, type Job } from '$lib/api'
+import { ApiError, api, ask, ok, type Capabilities, type Input, type Job } from '$lib/api'
 import type { Fill } from '$lib/form.svelte'
 import { bytes, t } from '$lib/i18n'
 import { jobs, keep } from '$lib/jobs.svelte'
@@ -10,7 +10,7 @@ import { formOf, type Recipe } from '../../box/recipe'
 import { inFull, jobOf, requestOf, type NewJob, type Server } from '../../box/request'
 import { addItem, chooseTask, missing, modelFor, taskOf, type Role } from '../../box/task'
 import { itemOf, itemsOf, recipeOfInput, sendFile } from '../../box/upload'
-import { NO_WORDS, type Vocabulary } from '../../box/vocabulary'
+import { NO_WORDS, chosen, type Vocabulary } from '../../box/vocabulary'
 
 export interface Upload {
   key: number
@@ -25,7 +25,7 @@ export interface Filled {
   from: string
   before: Form
   /** The file itself, to be used in place of its recipe. */
-  input: Parameters<typeof itemOf>[0] | null
+  input: Input | null
 }
 
 export interface Plan {
@@ -39,7 +39,6 @@ export interface Plan {
 export interface Extension {
   before: string
   after: string
-  terms: { axis: string; key: string; added: boolean }[]
 }
 
 const FORM = 'wan22.form'
@@ -47,6 +46,11 @@ const SHOWN = 'wan22.shown'
 const PLAN_AFTER = 350
 
 const stored = (key: string): string | null => (typeof localStorage === 'undefined' ? null : localStorage.getItem(key))
+
+async function post<T>(path: string, body: object): Promise<T> {
+  const answer = await ask(path, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) })
+  return (await answer.json()) as T
+}
 
 class Box {
   form: Form = $state.raw(readForm(stored(FORM)))
@@ -58,8 +62,8 @@ class Box {
   filled: Filled | null = $state.raw(null)
   extension: Extension | null = $state.raw(null)
   extending = $state(false)
-  /** What the prompt was before it was extended, to take that back. */
-  unextended: { before: string; after: string } | null = $state.raw(null)
+  /** What was before the prompt was extended, to take that back. */
+  unextended: { before: Form; after: string } | null = $state.raw(null)
   plan: Plan | null = $state.raw(null)
   planning = $state(false)
   refused: string | null = $state(null)
@@ -201,20 +205,17 @@ class Box {
 
   // The prompt
 
+  /** Ask for the prompt with what it lacks. The terms that were chosen are put into it, so that none contradicts them. */
   async extend(): Promise<void> {
     const before = this.form.prompt
     if (before.trim() === '' || this.extending) return
     this.extending = true
     try {
+      const terms = chosen(this.words.axes, this.form.direction).terms.map((each) => each.term.key)
       const image = this.task === 'i2v' || this.task === 'extend'
-      const answer = await ask('/v1/prompts/extend', {
-        method: 'POST',
-        headers: { 'Content-Type': 'application/json' },
-        body: JSON.stringify({ prompt: before, ...(image ? { image: true } : {}) }),
-      })
-      const { prompt, changed, terms } = (await answer.json()) as { prompt: string; changed: boolean; terms: Extension['terms'] }
+      const { prompt, changed } = await post<{ prompt: string; changed: boolean }>('/v1/prompts/extend', { prompt: before, terms, image })
       if (!changed) toast(t.box.nothingToExtend)
-      else this.extension = { before, after: prompt, terms }
+      else this.extension = { before, after: prompt }
     } catch (error) {
       complain(error)
     } finally {
@@ -222,16 +223,20 @@ class Box {
     }
   }
 
+  /** The terms that were chosen stand in the words now. */
   acceptExtension(): void {
     if (!this.extension) return
-    const { before, after } = this.extension
-    this.change({ prompt: after })
-    this.unextended = { before, after }
+    const { after } = this.extension
+    this.unextended = { before: this.form, after }
+    const { others } = chosen(this.words.axes, this.form.direction)
+    const direction: Form['direction'] = {}
+    for (const { field, word } of others) (direction[field] ??= []).push(word)
+    this.change({ prompt: after, direction })
     this.extension = null
   }
 
   undoExtension(): void {
-    if (this.unextended) this.change({ prompt: this.unextended.before })
+    if (this.unextended) this.change({ prompt: this.unextended.before.prompt, direction: this.unextended.before.direction })
     this.unextended = null
   }
 
@@ -251,8 +256,7 @@ class Box {
     const body = { kind, request: { ...request, prompt: String(request.prompt).trim() || '.' } }
     this.#timer = setTimeout(async () => {
       try {
-        const answer = await ask('/v1/plan', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) })
-        const plan = (await answer.json()) as Plan
+        const plan = await post<Plan>('/v1/plan', body)
         if (n === this.#asked) [this.plan, this.refused] = [plan, null]
       } catch (error) {
         if (n !== this.#asked) return
@@ -344,10 +348,7 @@ class Box {
 
   async #fromJob(job: Job, what: { file: string; frame?: string }, kind: Fill['kind']): Promise<void> {
     try {
-      const answer = await ask('/v1/inputs/from-job', {
-        method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ job: job.id, ...what }),
-      })
-      const { id, name } = (await answer.json()) as { id: string; name: string }
+      const { id, name } = await post<Input>('/v1/inputs/from-job', { job: job.id, ...what })
       await this.fill({ kind, request: { [kind === 'extend' ? 'video' : 'image']: id }, note: name })
     } catch (error) {
       complain(error)

@@ -61,11 +61,10 @@ export default {
   model: 'Model',
   auto: 'Automatic',
   direction: 'Direction',
-  directionHelp: 'Terms that the model was trained on. They are added to your words.',
   chosenTerms: 'Chosen terms',
   removeTerm: (name: string) => `Remove ${name}`,
-  /** Fields of several axes. */
-  fieldsOfTerms: { light: 'light', tone: 'tone' } as Record<string, string>,
+  /** Fields of the request that take terms. */
+  fieldsOfTerms: { style: 'Style', time: 'Time', light: 'Light', tone: 'Tone', shot_size: 'Shot size', angle: 'Angle', lens: 'Lens', composition: 'Composition', camera: 'Camera' } as Record<string, string>,
   several: 'Several can be chosen',
   one: 'One can be chosen',
   withoutMeaning: 'This server does not know the term.',
@@ -76,7 +75,6 @@ export default {
   },
   own: 'Model’s own',
   ownImage: 'As the image',
-  custom: 'Custom',
   width: 'Width',
   height: 'Height',
   length: 'Length',
@@ -146,7 +144,6 @@ export default {
   planTime: (time: string) => `about ${time}`,
   planMemory: (memory: string) => `${memory} of memory`,
   planDoesNotFit: 'This does not fit on the server.',
-  noPlan: 'No estimate',
 
   before: 'Your words',
   after: 'Extended',
@@ -185,7 +182,6 @@ export default {
   image: 'Generated image',
   finishFull: 'Finish in full quality',
   vary: 'Vary',
-  varyHelp: 'The same words with another seed',
   goOn: 'Extend',
   useFirst: 'Last frame as first frame',
   useWords: 'Use these settings',
@@ -197,5 +193,4 @@ export default {
   readyN: (n: number) => `${n} videos are ready`,
   failed: 'The video could not be made',
   started: 'The video is being made',
-  took: (time: string) => `made in ${time}`,
 }

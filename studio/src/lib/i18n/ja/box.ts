@@ -63,10 +63,9 @@ const ja: typeof en = {
   model: 'モデル',
   auto: '自動',
   direction: '演出',
-  directionHelp: 'モデルが学習した用語です。プロンプトに加えられます。',
   chosenTerms: '選んだ用語',
   removeTerm: (name) => `${name} を外す`,
-  fieldsOfTerms: { light: '照明', tone: '色調' },
+  fieldsOfTerms: { style: 'スタイル', time: '時間帯', light: '照明', tone: '色調', shot_size: 'ショットサイズ', angle: 'アングル', lens: 'レンズ', composition: '構図', camera: 'カメラワーク' },
   several: '複数選べます',
   one: '一つだけ',
   withoutMeaning: 'このサーバーが知らない用語です。',
@@ -75,7 +74,6 @@ const ja: typeof en = {
   shapes: { '16:9': 'YouTube、テレビ、映画', '9:16': 'ショート、リール、TikTok', '1:1': '正方形の投稿', '4:5': '縦長の投稿' },
   own: 'モデルの既定',
   ownImage: '画像に合わせる',
-  custom: 'カスタム',
   width: '幅',
   height: '高さ',
   length: '長さ',
@@ -145,7 +143,6 @@ const ja: typeof en = {
   planTime: (time) => `約 ${time}`,
   planMemory: (memory) => `メモリ ${memory}`,
   planDoesNotFit: 'このサーバーのメモリでは作れません。',
-  noPlan: '見積もりなし',
 
   before: '元の言葉',
   after: '拡張後',
@@ -184,7 +181,6 @@ const ja: typeof en = {
   image: '生成された画像',
   finishFull: '最高画質で仕上げる',
   vary: '別のシードで',
-  varyHelp: '同じ言葉、別のシード',
   goOn: '続きを作る',
   useFirst: '最後のフレームを最初のフレームに',
   useWords: 'この設定を使う',
@@ -196,6 +192,5 @@ const ja: typeof en = {
   readyN: (n) => `${n} 本の映像ができました`,
   failed: '映像を作れませんでした',
   started: '映像の生成を始めました',
-  took: (time) => `所要時間 ${time}`,
 }
 export default ja

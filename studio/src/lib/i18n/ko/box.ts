@@ -63,10 +63,9 @@ const ko: typeof en = {
   model: '모델',
   auto: '자동',
   direction: '연출',
-  directionHelp: '모델이 학습한 용어입니다. 프롬프트에 더해집니다.',
   chosenTerms: '고른 용어',
   removeTerm: (name) => `${name} 빼기`,
-  fieldsOfTerms: { light: '조명', tone: '색감' },
+  fieldsOfTerms: { style: '스타일', time: '시간대', light: '조명', tone: '색감', shot_size: '샷 크기', angle: '앵글', lens: '렌즈', composition: '구도', camera: '카메라 무빙' },
   several: '여러 개 선택 가능',
   one: '하나만 선택',
   withoutMeaning: '이 서버가 모르는 용어입니다.',
@@ -75,7 +74,6 @@ const ko: typeof en = {
   shapes: { '16:9': '유튜브, TV, 영화', '9:16': '쇼츠, 릴스, 틱톡', '1:1': '정사각 게시물', '4:5': '세로 게시물' },
   own: '모델 기본',
   ownImage: '이미지와 같게',
-  custom: '직접 입력',
   width: '가로',
   height: '세로',
   length: '길이',
@@ -145,7 +143,6 @@ const ko: typeof en = {
   planTime: (time) => `약 ${time}`,
   planMemory: (memory) => `메모리 ${memory}`,
   planDoesNotFit: '이 서버의 메모리로는 만들 수 없습니다.',
-  noPlan: '예상할 수 없음',
 
   before: '내가 쓴 글',
   after: '보강한 글',
@@ -184,7 +181,6 @@ const ko: typeof en = {
   image: '생성된 이미지',
   finishFull: '최고 품질로 마무리',
   vary: '다른 시드로',
-  varyHelp: '같은 글, 다른 시드',
   goOn: '이어 만들기',
   useFirst: '마지막 프레임을 첫 프레임으로',
   useWords: '이 설정 불러오기',
@@ -196,6 +192,5 @@ const ko: typeof en = {
   readyN: (n) => `영상 ${n}개가 완성되었습니다`,
   failed: '영상을 만들지 못했습니다',
   started: '영상을 만들기 시작했습니다',
-  took: (time) => `${time} 걸림`,
 }
 export default ko

@@ -62,10 +62,9 @@ const zh: typeof en = {
   model: '模型',
   auto: '自动',
   direction: '镜头语言',
-  directionHelp: '模型训练时学过的术语，会加进提示词。',
   chosenTerms: '已选术语',
   removeTerm: (name) => `移除 ${name}`,
-  fieldsOfTerms: { light: '布光', tone: '影调' },
+  fieldsOfTerms: { style: '风格', time: '时间', light: '布光', tone: '影调', shot_size: '景别', angle: '角度', lens: '镜头', composition: '构图', camera: '运镜' },
   several: '可多选',
   one: '单选',
   withoutMeaning: '服务器不认识这个术语。',
@@ -74,7 +73,6 @@ const zh: typeof en = {
   shapes: { '16:9': '横屏：B站、电视、电影', '9:16': '竖屏：抖音、快手、Shorts', '1:1': '方形图文', '4:5': '竖版图文' },
   own: '模型默认',
   ownImage: '与图片一致',
-  custom: '自定义',
   width: '宽',
   height: '高',
   length: '时长',
@@ -143,7 +141,6 @@ const zh: typeof en = {
   planTime: (time) => `约 ${time}`,
   planMemory: (memory) => `内存 ${memory}`,
   planDoesNotFit: '服务器的内存不够。',
-  noPlan: '无法预估',
 
   before: '原文',
   after: '扩写后',
@@ -182,7 +179,6 @@ const zh: typeof en = {
   image: '生成的图片',
   finishFull: '完整画质生成终版',
   vary: '换个种子',
-  varyHelp: '同样的文字，另一个种子',
   goOn: '续写',
   useFirst: '把尾帧用作首帧',
   useWords: '使用这些设置',
@@ -194,6 +190,5 @@ const zh: typeof en = {
   readyN: (n) => `${n} 条视频已生成`,
   failed: '视频生成失败',
   started: '开始生成视频',
-  took: (time) => `用时 ${time}`,
 }
 export default zh
