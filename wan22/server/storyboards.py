@@ -157,24 +157,44 @@ def _last_take(app: AppState, id: str, number: int) -> int:
 
 
 class Cut(Strict):
-    """How the cut of a storyboard is called."""
+    """How the cut of a storyboard is called, and the order of its shots."""
 
     name: str | None = Field(default=None, max_length=200)
+    order: list[Annotated[int, Field(strict=True, ge=1)]] | None = Field(
+        default=None, max_length=1000, description="Numbers of shots; without, as in the script."
+    )
+
+    @model_validator(mode="after")
+    def _once(self) -> Cut:
+        if self.order is not None and len(set(self.order)) != len(self.order):
+            raise ValueError("order names a shot twice")
+        return self
 
 
 @router.post("/storyboards/{id}/timeline", status_code=201, summary="A storyboard as a timeline")
 def cut_board(id: Id, app: App, response: Response, asked: Cut | None = None) -> DocumentView:
-    """Keep a new timeline: a clip for each shot, in order, with its takes; a gap where no take is complete."""
+    """Keep a new timeline: a clip for each shot, in order, with its takes; a gap where no take is complete.
+
+    Shots that `order` leaves out stand at its end.
+    """
     group = _group(app, id)
     board = _view(app, group)
     name = (asked.name if asked else None) or board.name
     app.checker.check_text(name, "name")
-    data = cut_of(name, [_shown(app, shot) for shot in board.shots], {"storyboard": id})
+    shots = _in_order(board.shots, asked.order if asked and asked.order else [])
+    data = cut_of(name, [_shown(app, shot) for shot in shots], {"storyboard": id})
     if data is None:
         raise Refusal(409, "no_result", f"no shot of storyboard {id} is complete yet")
     made = app.store.documents.add("timeline", name, data)
     response.headers["Location"] = f"/v1/documents/{made.id}"
     return shown(made, response)
+
+
+def _in_order(shots: list[ShotView], order: list[int]) -> list[ShotView]:
+    if unknown := sorted(set(order) - {shot.shot for shot in shots}):
+        raise Refusal(422, "invalid_request", f"order: there is no shot {unknown[0]}", param="order")
+    places = {number: place for place, number in enumerate(order)}
+    return sorted(shots, key=lambda shot: (places.get(shot.shot, len(places)), shot.shot))
 
 
 def _shown(app: AppState, shot: ShotView) -> Shown:

@@ -166,6 +166,21 @@ def test_the_cut_has_a_clip_for_each_shot(client):
     assert client.get(f"/v1/documents/{made['id']}").json()["data"] == made["data"]
 
 
+def test_a_cut_has_the_order_that_was_asked(client):
+    id = board(client)["id"]
+    work(client)
+    cut = f"/v1/storyboards/{id}/timeline"
+    for order, names in (
+        ([2], ["shot 2", "shot 1"]),
+        ([2, 1], ["shot 2", "shot 1"]),
+        ([], ["shot 1", "shot 2"]),
+    ):
+        items = client.post(cut, json={"order": order}).json()["data"]["tracks"][0]["items"]
+        assert [item["name"] for item in items] == names
+    for order in ([3], [1, 1], [0], ["1"]):
+        assert client.post(cut, json={"order": order}).status_code == 422
+
+
 def test_a_key_makes_one_board(client):
     first, second = board(client, key="k"), board(client, key="k")
     assert first["id"] == second["id"] and client.app.state.store.count()["queued"] == 4
