@@ -16,7 +16,7 @@ const SERVER: Server = {
   ],
   fields: { video: SCHEMA, extend: SCHEMA, image: SCHEMA },
 }
-const recipe = (request: Record<string, unknown>, more: Partial<Recipe> = {}): Recipe => ({ from: 'wan22', request, unknown: {}, notes: [], ...more })
+const recipe = (request: Record<string, unknown>, more: Partial<Recipe> = {}): Recipe => ({ from: 'wan22', kind: 'video', request, unknown: {}, notes: [], ...more })
 
 describe('a recipe fills a form', () => {
   test('every field in its place', () => {
@@ -49,7 +49,7 @@ describe('a recipe fills a form', () => {
   test('a task whose files are not there is not chosen; that of an image is', () => {
     expect(taskOf(formOf(recipe({ prompt: 'a', task: 'i2v' }), SERVER))).toBe('t2v')
     expect(taskOf(formOf(recipe({ prompt: 'a', task: 't2i' }), SERVER))).toBe('t2i')
-    expect(taskOf(formOf(recipe({ prompt: 'a' }), SERVER, [], 'image'))).toBe('t2i')
+    expect(taskOf(formOf(recipe({ prompt: 'a' }, { kind: 'image' }), SERVER))).toBe('t2i')
     expect(formOf(recipe({ prompt: 'a', task: 't2v' }), SERVER).task).toBeNull()
   })
 })

@@ -12,6 +12,8 @@ import { DIRECTION } from './vocabulary'
 /** The answer of GET /v1/inputs/{id}/recipe and /v1/jobs/{id}/recipe. */
 export interface Recipe {
   from: string
+  /** The kind of job that makes it: video, image or extend. */
+  kind: string
   request: Record<string, unknown>
   unknown: Record<string, unknown>
   notes: string[]
@@ -20,12 +22,9 @@ export interface Recipe {
 const FILES: readonly Role[] = ['image', 'last_image', 'video', 'audio', 'pose', 'voice_sample']
 const ID = /^in_[a-z0-9]{24}$/
 
-/**
- * A form as the recipe says it. `inputs` are what is known of files that it names by id; `task` overrides the inferred
- * one only where they differ.
- */
-export function formOf(recipe: Recipe, server: Server, inputs: readonly Item[] = [], kind: string = 'video'): Form {
-  const { request } = recipe
+/** A form as the recipe says it. `inputs` are what is known of the files that it names by id. */
+export function formOf(recipe: Recipe, server: Server, inputs: readonly Item[] = []): Form {
+  const { request, kind } = recipe
   const left: Record<string, unknown> = { ...recipe.unknown }
   let form = emptyForm()
   const take = (partial: Partial<Record<keyof Form, unknown>>, name: string) => {

@@ -142,7 +142,7 @@ class Box {
       const item = itemOf(sent)
       if (item === null) throw new Error(t.box.wrongFile(file.name))
       const recipe = role === null && item.media !== 'audio' ? await recipeOfInput(sent.id) : null
-      if (recipe) await this.fillFrom(recipe, file.name, item.media === 'image' ? 'image' : 'video', sent)
+      if (recipe) await this.fillFrom(recipe, file.name, sent)
       else this.set(addItem(this.form, { ...item, role }))
     } catch (error) {
       if (error instanceof ApiError && error.code === 'aborted') return
@@ -163,10 +163,10 @@ class Box {
 
   // Recipes
 
-  async fillFrom(recipe: Recipe, name: string, kind: string, input: Filled['input'] = null): Promise<void> {
+  async fillFrom(recipe: Recipe, name: string, input: Filled['input'] = null): Promise<void> {
     const ids = Object.values(recipe.request).filter((value): value is string => typeof value === 'string' && /^in_[a-z0-9]{24}$/.test(value))
     const before = this.form
-    const form = formOf(recipe, this.server, await itemsOf(ids), kind)
+    const form = formOf(recipe, this.server, await itemsOf(ids))
     this.set({ ...form, count: before.count })
     this.filled = { name, from: recipe.from, before, input }
     announce(t.box.filledFrom(name))
@@ -174,11 +174,11 @@ class Box {
 
   /** What another screen asked for. Without words of its own, it is added to what is in the form. */
   async fill({ request, kind = 'video', note = '' }: Fill): Promise<void> {
-    const recipe: Recipe = { from: 'wan22', request, unknown: {}, notes: [] }
-    if (typeof request.prompt === 'string') return this.fillFrom(recipe, note, kind)
+    const recipe: Recipe = { from: 'wan22', kind, request, unknown: {}, notes: [] }
+    if (typeof request.prompt === 'string') return this.fillFrom(recipe, note)
     const before = this.form
     const ids = Object.values(request).filter((value): value is string => typeof value === 'string')
-    const asked = formOf(recipe, this.server, await itemsOf(ids), kind)
+    const asked = formOf(recipe, this.server, await itemsOf(ids))
     let form: Form = { ...before, task: kind === 'extend' ? 'extend' : null }
     for (const item of asked.items) {
       const others = form.items.map((each) => (each.role === item.role ? { ...each, role: null } : each))

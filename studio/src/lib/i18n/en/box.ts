@@ -52,7 +52,7 @@ export default {
   gone: (name: string) => `${name} is no longer on the server. Add it again.`,
 
   filledFrom: (name: string) => `Filled from ${name}`,
-  recipeOf: { wan22: 'wan22', comfyui: 'ComfyUI' } as Record<string, string>,
+  recipeOf: { wan22: 'wan22', comfyui: 'ComfyUI', a1111: 'A1111', wan2gp: 'Wan2GP' } as Record<string, string>,
   useFile: 'Use the file itself',
   notUnderstood: (n: number) => (n === 1 ? '1 value was not understood' : `${n} values were not understood`),
   notes: 'Notes',

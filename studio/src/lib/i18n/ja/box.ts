@@ -54,7 +54,7 @@ const ja: typeof en = {
   gone: (name) => `${name} はサーバーにもうありません。追加し直してください。`,
 
   filledFrom: (name) => `${name} の設定を読み込みました`,
-  recipeOf: { wan22: 'wan22', comfyui: 'ComfyUI' },
+  recipeOf: { wan22: 'wan22', comfyui: 'ComfyUI', a1111: 'A1111', wan2gp: 'Wan2GP' },
   useFile: 'ファイルそのものを使う',
   notUnderstood: (n) => `解釈できなかった値 ${n} 件`,
   notes: '備考',

@@ -54,7 +54,7 @@ const ko: typeof en = {
   gone: (name) => `${name}: 서버에 더 이상 없습니다. 다시 추가해 주세요.`,
 
   filledFrom: (name) => `${name}의 설정을 불러왔습니다`,
-  recipeOf: { wan22: 'wan22', comfyui: 'ComfyUI' },
+  recipeOf: { wan22: 'wan22', comfyui: 'ComfyUI', a1111: 'A1111', wan2gp: 'Wan2GP' },
   useFile: '파일 자체를 쓰기',
   notUnderstood: (n) => `해석하지 못한 값 ${n}개`,
   notes: '참고',

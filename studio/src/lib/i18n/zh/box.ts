@@ -53,7 +53,7 @@ const zh: typeof en = {
   gone: (name) => `服务器上已没有 ${name}，请重新添加。`,
 
   filledFrom: (name) => `已从 ${name} 读取参数`,
-  recipeOf: { wan22: 'wan22', comfyui: 'ComfyUI' },
+  recipeOf: { wan22: 'wan22', comfyui: 'ComfyUI', a1111: 'A1111', wan2gp: 'Wan2GP' },
   useFile: '改为使用文件本身',
   notUnderstood: (n) => `有 ${n} 个值无法识别`,
   notes: '备注',
