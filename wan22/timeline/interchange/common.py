@@ -19,9 +19,13 @@ __all__ = [
     "Look",
     "Notes",
     "Relink",
+    "around",
+    "centred",
+    "check_rate",
     "counts_timecode",
     "exact_rate",
     "file_url",
+    "has_audio",
     "is_drop",
     "media_name",
     "named",
@@ -205,3 +209,24 @@ def around(track: Track, index: int) -> tuple[Transition | None, Transition | No
 def has_audio(clip: Clip) -> bool:
     """Whether a clip on a video track is heard."""
     return clip.source.audio and not clip.mute
+
+
+def centred(track: Track, index: int, rate: Fraction) -> int:
+    """Half the frames of a transition that is centred on its cut, for formats that know no other: as long as it is if
+    the clips around it have the frames, and the shorter of its sides at least; 0 for one that is on one side alone and
+    cannot be moved.
+    """
+    item, left, right = track.items[index], track.items[index - 1], track.items[index + 1]
+    assert isinstance(item, Transition) and isinstance(left, Clip) and isinstance(right, Clip)
+    before, after = around(track, index - 1)[0], around(track, index + 1)[1]
+    free = (
+        left.duration - ((before.in_offset + before.out_offset + 1) // 2 if before else 0),
+        right.duration - ((after.in_offset + after.out_offset + 1) // 2 if after else 0),
+    )
+    half = (item.in_offset + item.out_offset) // 2
+    while half > min(item.in_offset, item.out_offset):
+        fits = left.source.still or left.source_frame(left.duration + half - 1, rate) < left.source.frames
+        if fits and (right.source.still or right.source_frame(-half, rate) >= 0) and half <= min(free):
+            break
+        half -= 1
+    return half

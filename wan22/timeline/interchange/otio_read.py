@@ -30,14 +30,24 @@ from wan22.timeline.interchange.common import (
     whole,
 )
 from wan22.timeline.interchange.otio import AUDIO_OF, DISSOLVE, META, marker_color
-from wan22.timeline.interchange.pieces import Cut, FreshIds, Lane, Nothing, Piece, fitted, join_audio, laid
+from wan22.timeline.interchange.pieces import (
+    Cut,
+    FreshIds,
+    Lane,
+    Nothing,
+    Piece,
+    fitted,
+    join_audio,
+    laid,
+    linked,
+)
 from wan22.timeline.items import DOCUMENT, Clip, Marker, Media, Source, Timeline, Track
 from wan22.timeline.shapes import Record
 
 if TYPE_CHECKING:
     from opentimelineio import core, opentime, schema
 
-__all__ = ["from_otio", "seconds"]
+__all__ = ["from_otio", "noted", "seconds"]
 
 _SIZE = (1280, 720)
 _MOST_ITEMS = 20_000
@@ -117,7 +127,7 @@ class _Reader:
         self, sequence: schema.Timeline, relink: Relink, look: Look, notes: Notes, said: Mapping[str, Any]
     ) -> None:
         self.sequence, self.relink, self.look, self.notes = sequence, relink, look, notes
-        self.own = _own(sequence)
+        self.own = noted(sequence)
         self.said = dict(said) | {key: value for key, value in self.own.items() if key not in _NATIVE}
         self.fresh = FreshIds()
         self.fps = self._rate()
@@ -137,11 +147,10 @@ class _Reader:
             lane.gaps.clear()
             here = {each for piece in lane.pieces for each in (piece.at, piece.at + piece.clip.duration)}
             lane.cuts = [cut for cut in lane.cuts if cut.at in here]
-        return self._whole(
-            tuple(
-                self._laid(about, lane) for about, lane in tracks if lane.pieces or not self._may_join(about)
-            )
+        found = (
+            self._laid(about, lane) for about, lane in tracks if lane.pieces or not self._may_join(about)
         )
+        return self._whole(linked(tuple(found)))
 
     def _may_join(self, about: Track) -> bool:
         """Whether a track may hold the audio of videos: in a file of ours it says so."""
@@ -210,7 +219,7 @@ class _Reader:
     def _track(self, told: schema.Track) -> tuple[Track, Lane]:
         from opentimelineio import schema
 
-        own = _own(told)
+        own = noted(told)
         kind = "audio" if told.kind == schema.TrackKind.Audio else "video"
         if told.kind not in (schema.TrackKind.Audio, schema.TrackKind.Video):
             self.notes.add(f"tracks of {told.kind or 'no kind'} are not taken", told.name)
@@ -242,7 +251,7 @@ class _Reader:
             at += max(lasts, Fraction(0))
             end = whole(at * self.fps)
             if isinstance(child, schema.Gap) or end <= frame:
-                own = _own(child)
+                own = noted(child)
                 if isinstance(child, schema.Gap) and own and end > frame:
                     lane.gaps.append(Nothing(frame, end, own))
                 elif not isinstance(child, schema.Gap):
@@ -301,14 +310,14 @@ class _Reader:
         if told.transition_type not in (DISSOLVE, ""):
             self.notes.add(f"transitions of kind {told.transition_type} are dissolves", told.name)
         before, after = (whole(seconds(each) * self.fps) for each in (told.in_offset, told.out_offset))
-        return Cut(frame, max(0, before), max(0, after), _own(told))
+        return Cut(frame, max(0, before), max(0, after), noted(told))
 
     def _piece(self, told: schema.Clip, frame: int, end: int, kind: str) -> Piece | None:
         """A clip of any program; None, and a note, for what shows no media."""
         media, takes, reference = self._media(told)
         if media is None:
             return None
-        own = {key: value for key, value in _own(told).items() if key not in ("media", "takes")}
+        own = {key: value for key, value in noted(told).items() if key not in ("media", "takes")}
         source, began, level = self._source(media, reference, told, own, kind)
         speed = self._speed(told, own)
         place = told.source_range or told.trimmed_range()
@@ -369,7 +378,7 @@ class _Reader:
         """What one reference means; None for what is no media, such as a generator."""
         from opentimelineio import schema
 
-        own = _own(told).get("media")
+        own = noted(told).get("media")
         said = own if isinstance(own, dict) and all(isinstance(each, str) for each in own.values()) else None
         match told:
             case schema.ExternalReference():
@@ -405,9 +414,9 @@ class _Reader:
         """
         place = told.available_range if told is not None else None
         began = seconds(place.start_time) if place is not None else Fraction(0)
-        noted = own.get("source")
-        if isinstance(noted, dict) and not list(Record(Source).faults(noted, "")):
-            return Record(Source).read(noted), began, 2
+        kept = own.get("source")
+        if isinstance(kept, dict) and not list(Record(Source).faults(kept, "")):
+            return Record(Source).read(kept), began, 2
         if (looked := self.look(media)) is not None:
             audio = kind == "audio" or looked.audio
             return (
@@ -423,13 +432,24 @@ class _Reader:
             Source(
                 frames=max(1, frames),
                 rate=rate.as_integer_ratio(),
-                size=None if kind == "audio" else _SIZE,
+                size=None if kind == "audio" else self._said_size(told),
                 audio=kind == "audio",
                 still=kind == "video" and still.lower().endswith(_STILLS),
             ),
             began,
             1 if frames else 0,
         )
+
+    def _said_size(self, told: Any) -> tuple[int, int]:
+        """The size of a video as the file says it, or that of the image."""
+        for size in (noted(told).get("size"), self.said.get("size")):
+            if (
+                isinstance(size, list)
+                and len(size) == 2
+                and all(type(each) is int and each > 0 for each in size)
+            ):
+                return size[0], size[1]
+        return _SIZE
 
     def _markers(self) -> list[Marker]:
         """Markers of the timeline; those on clips and tracks become the timeline's, where they are seen."""
@@ -458,16 +478,16 @@ class _Reader:
         return [self._marker(told, seconds(place))]
 
     def _marker(self, told: schema.Marker, at: Fraction) -> Marker:
-        own = _own(told)
-        color, noted = (told.color or "RED").upper(), own.get("color")
-        kept = isinstance(noted, str) and marker_color(noted) == color
+        own = noted(told)
+        color, wanted = (told.color or "RED").upper(), own.get("color")
+        kept = isinstance(wanted, str) and marker_color(wanted) == color
         found: Marker = Record(Marker).read(own | {"id": self.fresh("m", own.get("id")), "at": 0})
         return replace(
             found,
             at=max(0, whole(at * self.fps)),
             duration=max(0, whole(seconds(told.marked_range.duration) * self.fps)),
             name=_named_as(told.name or told.comment, own.get("name"), ""),
-            color=str(noted) if kept else color.lower(),
+            color=str(wanted) if kept else color.lower(),
         )
 
 
@@ -476,18 +496,18 @@ def seconds(time: opentime.RationalTime) -> Fraction:
     return Fraction(time.value) / exact_rate(time.rate)
 
 
-def _named_as(shown: str | None, noted: Any, otherwise: str) -> str:
+def _named_as(shown: str | None, wanted: Any, otherwise: str) -> str:
     """The name of something that is `shown` in a file: as we noted it, if that is what we showed for it."""
-    noted = noted if isinstance(noted, str) else ""
+    name = wanted if isinstance(wanted, str) else ""
     shown = shown or ""
-    return noted if shown == printable(noted or otherwise) else shown
+    return name if shown == printable(name or otherwise) else shown
 
 
 def _unmarked(extra: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in extra.items() if key != AUDIO_OF}
 
 
-def _own(thing: Any) -> dict[str, Any]:
+def noted(thing: Any) -> dict[str, Any]:
     """What is noted of something under `metadata["wan22"]`, as plain values."""
     value = _plain(thing.metadata.get(META)) if thing is not None else None
     if isinstance(value, dict) and set(value) == {"json"} and isinstance(value["json"], str):

@@ -12,9 +12,9 @@ from fractions import Fraction
 from typing import Any
 
 from wan22.timeline.interchange.common import Notes, named, whole
-from wan22.timeline.items import Clip, Gap, Item, Transition, whole_frames
+from wan22.timeline.items import Clip, Gap, Item, Track, Transition, whole_frames
 
-__all__ = ["Cut", "FreshIds", "Lane", "Nothing", "Piece", "fitted", "join_audio", "laid"]
+__all__ = ["Cut", "FreshIds", "Lane", "Nothing", "Piece", "fitted", "join_audio", "laid", "linked"]
 
 _SLOWEST, _FASTEST = Fraction(1, 4), Fraction(4)
 
@@ -148,6 +148,21 @@ def join_audio(videos: Iterable[list[Piece]], audios: Iterable[list[Piece]], not
 def _place(piece: Piece, own: bool, of: str | None = None) -> tuple[object, ...]:
     named_as = (of or piece.of) if own else repr(sorted(piece.clip.media.items()))
     return piece.at, piece.end, piece.clip.start, named_as
+
+
+def linked(tracks: tuple[Track, ...]) -> tuple[Track, ...]:
+    """Tracks without the links that join nothing: clips of one link are two or more, on as many tracks."""
+    count: dict[str, Counter[str]] = {}
+    for track in tracks:
+        for item in track.items:
+            if isinstance(item, Clip) and item.link is not None:
+                count.setdefault(item.link, Counter())[track.id] += 1
+    joining = {link for link, of in count.items() if len(of) > 1 and max(of.values()) == 1}
+
+    def kept(item: Item) -> Item:
+        return replace(item, link=None) if isinstance(item, Clip) and item.link not in joining else item
+
+    return tuple(replace(track, items=tuple(kept(item) for item in track.items)) for track in tracks)
 
 
 def laid(lane: Lane, rate: Fraction, notes: Notes, fresh: FreshIds) -> tuple[Item, ...]:

@@ -1,0 +1,525 @@
+"""FCP7 XML (xmeml), which Premiere, Resolve, Flame and others read and write; by OpenTimelineIO's adapter.
+
+In it a clip counts in one rate, which is the timeline's here, after its speed; a dissolve is centred on its cut, or
+begins or ends there; audio is on tracks of its own, and a clip's audio is linked to its images. What the adapter does
+not write (links) is added to its XML, and what it does not understand of others' is mended before.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+from wan22.errors import MediaError
+from wan22.files import reading
+from wan22.timeline.interchange.common import (
+    Find,
+    Look,
+    Notes,
+    Relink,
+    around,
+    centred,
+    check_rate,
+    counts_timecode,
+    exact_rate,
+    file_url,
+    is_drop,
+    media_name,
+    named,
+    printable,
+)
+from wan22.timeline.interchange.features import note_lost
+from wan22.timeline.interchange.opening import checked_xml
+from wan22.timeline.interchange.otio import AUDIO_OF, DISSOLVE, META, with_audio_tracks
+from wan22.timeline.interchange.otio_read import from_otio, seconds
+from wan22.timeline.items import Clip, Gap, Timeline, Track
+
+if TYPE_CHECKING:
+    from opentimelineio import schema
+
+__all__ = ["LOST", "from_fcp7", "to_fcp7"]
+
+_NAME = "fcp_xml"  # of the adapter, and of its metadata
+_MOST_DB = 12.0  # that a level can be
+LOST = {
+    "sources of another rate": "their in points are counted in frames of the timeline",
+    "takes": "only the chosen one is written",
+    "recipes": "only the prompt is written, as a note",
+    "levels of tracks": "they are added to those of their clips",
+    "ducking": "it is not written",
+    "colors of markers": "they are not written",
+    "titles": "they are not written",
+    "captions": "they are not written; export them as srt, vtt or ass",
+    "loudness": "it is not written",
+    "rates that few programs know": "few programs take it",
+    "notes of its own": "they are not written",
+}
+"""What the format does not hold. (A rate without timecode is refused.)"""
+
+
+def to_fcp7(timeline: Timeline, find: Find, notes: Notes) -> str:
+    """A timeline as XML. Raises OutputError for a rate without timecode."""
+    from opentimelineio import adapters, opentime, schema
+
+    check_rate(timeline, "FCP7 XML")
+    rate = float(timeline.fps)
+    told = schema.Timeline(
+        name=printable(timeline.name) or "timeline",
+        global_start_time=opentime.RationalTime(timeline.start, rate),
+        metadata={_NAME: _sequence_values(timeline)},
+    )
+    writer = _Writer(timeline, find, notes)
+    tracks = with_audio_tracks(timeline)
+    for track in tracks:
+        kind = schema.TrackKind.Video if track.kind == "video" else schema.TrackKind.Audio
+        values = {"enabled": _flag(not track.muted), "locked": _flag(track.locked)}
+        one = schema.Track(name=printable(track.name or track.id), kind=kind, metadata={_NAME: values})
+        one.extend(writer.items(track))
+        told.tracks.append(one)
+    for marker in timeline.markers:
+        place = opentime.TimeRange(
+            opentime.RationalTime(marker.at, rate), opentime.RationalTime(marker.duration, rate)
+        )
+        told.tracks.markers.append(schema.Marker(name=printable(marker.name), marked_range=place))
+    note_lost(timeline, notes, LOST)
+    return _finished(adapters.write_to_string(told, _NAME), writer.ids, tracks)
+
+
+def _sequence_values(timeline: Timeline) -> dict[str, Any]:
+    width, height = map(str, timeline.size)
+    image = {"width": width, "height": height, "anamorphic": "FALSE", "pixelaspectratio": "square"}
+    audio = {"depth": "16", "samplerate": "48000"}
+    return {
+        "in": str(-1 if timeline.first is None else timeline.first),
+        "out": str(-1 if timeline.last is None else timeline.last),
+        "timecode": {"displayformat": "DF" if is_drop(timeline) else "NDF"},
+        "media": {
+            "video": {"format": {"samplecharacteristics": image | {"fielddominance": "none"}}},
+            "audio": {"numOutputChannels": "2", "format": {"samplecharacteristics": audio}},
+        },
+    }
+
+
+class _Writer:
+    def __init__(self, timeline: Timeline, find: Find, notes: Notes) -> None:
+        self.timeline, self.find, self.notes = timeline, find, notes
+        self.fps, self.rate = timeline.fps, float(timeline.fps)
+        self.ids: dict[str, str] = {}
+        """The id in the XML of every clip."""
+
+    def items(self, track: Track) -> Iterator[Any]:
+        """The items of a track as OTIO's, as the adapter wants them."""
+        from opentimelineio import schema
+
+        for index, item in enumerate(track.items):
+            if isinstance(item, Gap):
+                yield schema.Gap(source_range=self._range(0, item.duration))
+            elif isinstance(item, Clip):
+                yield from self._clip(track, index, item)
+            else:
+                half = centred(track, index, self.fps)
+                before, after = (
+                    (half, half) if item.in_offset and item.out_offset else (item.in_offset, item.out_offset)
+                )
+                right = track.items[index + 1]
+                assert isinstance(right, Clip)
+                if not before + after:
+                    self.notes.add("dissolves that cannot be centred on their cut are cuts", named(right))
+                    continue
+                if (before, after) != (item.in_offset, item.out_offset):
+                    self.notes.add("dissolves are centred on their cut", named(right))
+                yield self._transition(track.kind, before, after)
+
+    def _clip(self, track: Track, index: int, clip: Clip) -> Iterator[Any]:
+        before, after = around(track, index)
+        items = track.items
+        alone = (
+            before is None and (index == 0 or isinstance(items[index - 1], Gap)),
+            after is None and (index + 1 == len(items) or isinstance(items[index + 1], Gap)),
+        )
+        if (clip.fade_in and not alone[0]) or (clip.fade_out and not alone[1]):
+            self.notes.add("fades where other clips or dissolves are, are not written", named(clip))
+        if clip.fade_in and alone[0]:
+            yield self._transition(track.kind, 0, clip.fade_in)
+        yield self._told(track, clip)
+        if clip.fade_out and alone[1]:
+            yield self._transition(track.kind, clip.fade_out, 0)
+
+    def _told(self, track: Track, clip: Clip) -> schema.Clip:
+        from opentimelineio import schema
+
+        name = self.ids.setdefault(clip.id, f"clipitem-{len(self.ids) + 1}")
+        exact = clip.start * self.fps / Fraction(*clip.source.rate) / Fraction(*clip.speed)
+        # Rounded up, so that the frame that is seen there is the same one.
+        told = schema.Clip(
+            name=printable(named(clip)),
+            source_range=self._range(math.ceil(exact), clip.duration),
+            metadata={_NAME: {"@id": name} | self._values(track, clip), META: {"id": clip.id}},
+            media_reference=self._media(track, clip),
+        )
+        return told
+
+    def _values(self, track: Track, clip: Clip) -> dict[str, Any]:
+        values: dict[str, Any] = {"enabled": _flag(clip.enabled)}
+        if filters := list(self._filters(track, clip)):
+            values["filter"] = [{"effect": each} for each in filters]
+        if track.kind == "audio":
+            values["sourcetrack"] = {"mediatype": "audio", "trackindex": "1"}
+        prompt = (clip.recipe or {}).get("prompt")
+        if isinstance(prompt, str) and prompt:
+            values["logginginfo"] = {"lognote": printable(prompt)}
+        return values
+
+    def _filters(self, track: Track, clip: Clip) -> Iterator[dict[str, Any]]:
+        speed = Fraction(*clip.speed)
+        if speed != 1:
+            yield _effect(
+                "Time Remap", "timeremap", "motion", track.kind,
+                variablespeed="0", speed=f"{float(speed * 100):.10g}", reverse="FALSE", frameblending="FALSE",
+            )  # fmt: skip
+        if track.kind == "video" and clip.source.size and (scale := _scale(self.timeline, clip)) != 1:
+            yield _effect("Basic Motion", "basic", "motion", "video", scale=f"{float(scale * 100):.6g}")
+        gain = clip.gain_db + track.gain_db
+        if track.kind == "audio" and gain:
+            if gain > _MOST_DB:
+                self.notes.add(f"levels are at most {_MOST_DB:g} dB", named(clip))
+            level = 10 ** (min(gain, _MOST_DB) / 20)
+            yield _effect("Audio Levels", "audiolevels", "audiolevels", "audio", level=f"{level:.8g}")
+
+    def _media(self, track: Track, clip: Clip) -> schema.ExternalReference | schema.MissingReference:
+        from opentimelineio import opentime, schema
+
+        rate = Fraction(*clip.source.rate)
+        if not counts_timecode(rate):
+            rate = self.fps
+        frames = math.ceil(max(clip.source.frames, clip.end) * rate / Fraction(*clip.source.rate))
+        whole = opentime.TimeRange(
+            opentime.RationalTime(0, float(rate)), opentime.RationalTime(frames, float(rate))
+        )
+        held: dict[str, Any] = {}
+        if clip.source.size is not None:
+            width, height = map(str, clip.source.size)
+            held["video"] = {"samplecharacteristics": {"width": width, "height": height}}
+        if clip.source.audio:
+            held["audio"] = {"channelcount": "2"}
+        path = self.find(clip.media)
+        if path is None:
+            self.notes.add("media that is not there", media_name(clip.media))
+            return schema.MissingReference(
+                name=printable(media_name(clip.media)),
+                available_range=whole,
+                metadata={_NAME: {"media": held}},
+            )
+        told = schema.ExternalReference(
+            target_url=file_url(path), available_range=whole, metadata={_NAME: {"media": held}}
+        )
+        told.name = printable(path.name)
+        return told
+
+    def _transition(self, kind: str, before: int, after: int) -> schema.Transition:
+        from opentimelineio import opentime, schema
+
+        names = {
+            "video": ("Cross Dissolve", "Cross Dissolve"),
+            "audio": ("Cross Fade (+3dB)", "KGAudioTransCrossFade3dB"),
+        }
+        name, effect = names[kind]
+        values = {"name": name, "effectid": effect, "effectcategory": "Dissolve", "effecttype": "transition"}
+        return schema.Transition(
+            name=name,
+            transition_type=DISSOLVE,
+            in_offset=opentime.RationalTime(before, self.rate),
+            out_offset=opentime.RationalTime(after, self.rate),
+            metadata={_NAME: {"effect": values | {"mediatype": kind}}},
+        )
+
+    def _range(self, start: int, duration: int) -> Any:
+        from opentimelineio import opentime
+
+        return opentime.TimeRange(
+            opentime.RationalTime(start, self.rate), opentime.RationalTime(duration, self.rate)
+        )
+
+
+def _flag(value: bool) -> str:
+    return "TRUE" if value else "FALSE"
+
+
+def _effect(name: str, identity: str, category: str, kind: str, **values: str) -> dict[str, Any]:
+    parameters = [{"parameterid": key, "name": key, "value": value} for key, value in values.items()]
+    return {
+        "name": name,
+        "effectid": identity,
+        "effectcategory": category,
+        "effecttype": category,
+        "mediatype": kind,
+        "parameter": parameters,
+    }
+
+
+def _scale(timeline: Timeline, clip: Clip, fit: str | None = None) -> Fraction:
+    """How much a source is enlarged to fill the image, or to fit into it; without it, it has its own size."""
+    assert clip.source.size is not None
+    sides = [Fraction(mine, its) for mine, its in zip(timeline.size, clip.source.size, strict=True)]
+    return max(sides) if (fit or clip.fit) == "cover" else min(sides)
+
+
+def _finished(text: str, ids: Mapping[str, str], tracks: Sequence[Track]) -> str:
+    """What the adapter wrote, with links, with one rate in each clip, and with the line that programs look for."""
+    root = ElementTree.fromstring(text)
+    places: dict[str, tuple[ElementTree.Element, list[tuple[str, str]]]] = {}
+    for kind in ("video", "audio"):
+        for number, track in enumerate(root.iterfind(f".//media/{kind}/track"), 1):
+            for index, clip in enumerate(track.iterfind("clipitem"), 1):
+                for twice in clip.findall("rate")[1:]:
+                    clip.remove(twice)
+                facts = [("mediatype", kind), ("trackindex", str(number)), ("clipindex", str(index))]
+                places[clip.get("id", "")] = (clip, facts)
+    for group in _links(tracks):
+        names = [ids[each] for each in group]
+        for name in names:
+            clip, _ = places[name]
+            for other in names:
+                link = ElementTree.SubElement(clip, "link")
+                for tag, value in (("linkclipref", other), *places[other][1]):
+                    ElementTree.SubElement(link, tag).text = value
+    ElementTree.indent(root)
+    return (
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE xmeml>\n{ElementTree.tostring(root, "unicode")}\n'
+    )
+
+
+def _links(tracks: Sequence[Track]) -> list[list[str]]:
+    """The ids of clips that belong together: linked ones, and images with their own audio."""
+    groups: dict[str, list[str]] = {}
+    for track in tracks:
+        for clip in track.items:
+            if not isinstance(clip, Clip):
+                continue
+            key = f"link {clip.link}" if clip.link else f"clip {clip.extra.get(AUDIO_OF, clip.id)}"
+            groups.setdefault(key, []).append(clip.id)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def from_fcp7(data: bytes, relink: Relink, look: Look, notes: Notes) -> Timeline:
+    """A timeline from XML. Raises MediaError for what is no FCP7 XML, TimelineError if no right timeline is in it."""
+    from opentimelineio import adapters, schema
+
+    root = checked_xml(data)
+    if root.tag == "fcpxml":
+        raise MediaError("it is FCPXML of Final Cut Pro X, which is not read. Export it as FCP7 XML or OTIO.")
+    if root.tag != "xmeml":
+        raise MediaError(f"it is XML, but no FCP7 XML: it begins with <{root.tag[:40]}>, not <xmeml>.")
+    with reading("the FCP7 XML", MediaError):
+        _mended(root, notes)
+        told = adapters.read_from_string(ElementTree.tostring(root, "unicode"), _NAME)
+        if isinstance(told, schema.SerializableCollection):
+            notes.add(
+                "only the first timeline of the file is taken, without",
+                *(each.name for each in list(told)[1:]),
+            )
+            told = next(iter(told))
+        said = _Understood(told, notes).said()
+        return from_otio(told, relink, look, notes, said)
+
+
+def _mended(root: ElementTree.Element, notes: Notes) -> None:
+    """Add what the adapter needs and others leave out, and take away what it cannot read."""
+    for track in root.iter("track"):
+        last = ""
+        for item in list(track):
+            if item.tag not in ("clipitem", "generatoritem", "transitionitem"):
+                continue
+            if not _complete(item, last):
+                notes.add(
+                    "items without a place are not taken", item.findtext("name") or item.get("id") or ""
+                )
+                track.remove(item)
+                continue
+            last = item.tag
+            if item.tag == "transitionitem":
+                _default(item, "alignment", "center")
+                _default(item, "effect", None)
+            else:
+                _default(item, "in", "0")
+                if item.find("file") is None and item.find("sequence") is None:
+                    _default(item, "file", None)
+    for parent in root.iter():
+        for each in parent.findall("filter"):
+            if each.find("effect") is None:
+                parent.remove(each)
+        for each in parent.findall("marker"):
+            if each.findtext("in") is None:
+                notes.add("markers without a place are not taken", each.findtext("name") or "")
+                parent.remove(each)
+            else:
+                _default(each, "out", "-1")
+
+
+def _complete(item: ElementTree.Element, before: str) -> bool:
+    """Whether an item says where it is, or a transition before it does."""
+    start, end = item.findtext("start"), item.findtext("end")
+    if start is None or end is None:
+        return False
+    return start.strip() != "-1" or before == "transitionitem"
+
+
+def _default(parent: ElementTree.Element, tag: str, text: str | None) -> None:
+    if parent.find(tag) is None or (text is not None and not parent.findtext(tag)):
+        found = parent.find(tag)
+        found = ElementTree.SubElement(parent, tag) if found is None else found
+        found.text = text
+
+
+class _Understood:
+    """What the adapter leaves in its metadata, where `from_otio` looks for it."""
+
+    def __init__(self, told: schema.Timeline, notes: Notes) -> None:
+        self.told, self.notes = told, notes
+        self.values = told.metadata.get(_NAME, {})
+
+    def said(self) -> dict[str, Any]:
+        """What the file says of the whole document; clips and tracks are changed in place."""
+        said: dict[str, Any] = {}
+        rate = self._rate(self.values.get("rate"))
+        if rate is None:
+            raise ValueError("its sequence says no rate")
+        said["rate"] = list(rate.as_integer_ratio())
+        held = _at(self.values, "media", "video", "format", "samplecharacteristics")
+        if (size := _size(held)) is not None:
+            said["size"] = size
+        shown = _at(self.values, "timecode", "displayformat")
+        if shown in ("DF", "NDF") and rate.denominator != 1:
+            said["meta"] = {"drop_frame": shown == "DF"}
+        for key in ("in", "out"):
+            value = str(self.values.get(key, "")).strip()
+            if value.isdigit():
+                said[key] = int(value)
+        links = self._links()
+        for track in self.told.tracks:
+            values = track.metadata.get(_NAME, {})
+            track.enabled = str(values.get("enabled")).upper() != "FALSE"
+            if str(values.get("locked")).upper() == "TRUE":
+                track.metadata[META] = {"locked": True}
+            for clip in track.find_clips():
+                self._clip(clip, said.get("size"), links)
+        for marker in self.told.tracks.markers:
+            marker.comment = str(marker.metadata.get(_NAME, {}).get("comment") or "")
+        return said
+
+    @staticmethod
+    def _rate(told: Any) -> Fraction | None:
+        if not isinstance(told, Mapping) or "timebase" not in told:
+            return None
+        base = Fraction(str(told["timebase"]))
+        return base * Fraction(1000, 1001) if str(told.get("ntsc")).upper() == "TRUE" else base
+
+    def _links(self) -> dict[str, str]:
+        """For the id of every clip that is linked the one that its group is called by."""
+        groups: dict[str, str] = {}
+        for clip in self.told.find_clips():
+            values = clip.metadata.get(_NAME, {})
+            told = values.get("link")
+            links = [told] if isinstance(told, Mapping) else told if isinstance(told, Sequence) else []
+            refs = [str(each.get("linkclipref")) for each in links if isinstance(each, Mapping)]
+            names = [str(values.get("@id")), *refs]
+            if refs:
+                group = next((groups[name] for name in names if name in groups), names[0])
+                groups |= dict.fromkeys(names, group)
+        return groups
+
+    def _clip(self, clip: schema.Clip, size: Any, links: Mapping[str, str]) -> None:
+        from opentimelineio import opentime, schema
+
+        values = clip.metadata.get(_NAME, {})
+        clip.enabled = str(values.get("enabled")).upper() != "FALSE"
+        own: dict[str, Any] = {}
+        if (link := links.get(str(values.get("@id")))) is not None:
+            own["link"] = link
+        reference = clip.media_reference
+        held = _at(reference.metadata, _NAME, "media", "video", "samplecharacteristics")
+        if (its := _size(held)) is not None:
+            reference.metadata[META] = {"size": its}
+        speed = self._effects(clip, own, its, size)
+        if own:
+            clip.metadata[META] = own
+        if speed != 1:
+            clip.effects.append(schema.LinearTimeWarp(time_scalar=float(speed)))
+        place, whole = clip.source_range, reference.available_range
+        rate = exact_rate((whole or place).duration.rate)
+        began = seconds(whole.start_time) if whole is not None else Fraction(0)
+        frame = (
+            int((seconds(place.start_time) - began) * abs(speed) * rate + Fraction(1, 1000)) + began * rate
+        )
+        clip.source_range = opentime.TimeRange(
+            opentime.RationalTime(float(frame), float(rate)), place.duration
+        )
+
+    def _effects(self, clip: schema.Clip, own: dict[str, Any], its: Any, size: Any) -> Fraction:
+        """Understand the effects of a clip; those that are left are not. Returns its speed."""
+        speed, left = Fraction(1), []
+        for effect in clip.effects:
+            values = effect.metadata.get(_NAME, {})
+            name = str(values.get("effectid") or "").lower()
+            told = values.get("parameter")
+            several = [told] if isinstance(told, Mapping) else told if isinstance(told, Sequence) else []
+            named_ = {
+                str(each.get("parameterid")).lower(): each for each in several if isinstance(each, Mapping)
+            }
+            given = {key: each.get("value") for key, each in named_.items()}
+            changing = any("keyframe" in each for each in named_.values())
+            if name == "timeremap" and not changing and (number := _number(given.get("speed"))):
+                speed = Fraction(number).limit_denominator(100_000) / 100
+                if str(given.get("reverse")).upper() == "TRUE":
+                    speed = -speed
+            elif name == "audiolevels" and not changing and (level := _number(given.get("level"))):
+                own["gain_db"] = (
+                    round(max(-96.0, min(20 * math.log10(level), 24.0)), 4) if level > 0 else -96.0
+                )
+            elif name == "basic" and not changing and _still(given, its, size, own):
+                continue
+            elif name == "opacity" and not changing and _number(given.get("opacity")) == 100:
+                continue
+            else:
+                left.append(effect)
+        clip.effects[:] = left
+        return speed
+
+
+def _still(given: Mapping[str, Any], its: Any, size: Any, own: dict[str, Any]) -> bool:
+    """Whether Basic Motion does no more than a clip of ours can: enlarge it to fill the image, or to fit into it."""
+    scale = _number(given.get("scale"))
+    if any(_number(value) for key, value in given.items() if key in ("rotation",)):
+        return False
+    if scale is None or its is None or size is None:
+        return scale in (None, 100.0)
+    sides = [size[0] / its[0] * 100, size[1] / its[1] * 100]
+    for fit, wanted in (("cover", max(sides)), ("fit", min(sides))):
+        if abs(scale - wanted) <= 0.01 * wanted:
+            own["fit"] = fit
+            return True
+    return scale == 100.0
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _size(held: Any) -> list[int] | None:
+    width, height = (
+        (_number(held.get(key)) for key in ("width", "height")) if isinstance(held, Mapping) else (None, None)
+    )
+    return [int(width), int(height)] if width and height and width >= 1 and height >= 1 else None
+
+
+def _at(value: Any, *keys: str) -> Any:
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
