@@ -5,6 +5,7 @@ After the format's DTD, in words of our own: `required`, `allowed`, and a patter
 
 import re
 from fractions import Fraction
+from itertools import pairwise
 from xml.etree import ElementTree
 
 ANCHORED = "(?:audio |video |clip |title |caption |asset-clip |spine )*"
@@ -119,7 +120,7 @@ def _check_places(root):
             half = seconds(item.get("duration")) / 2
             assert seconds(item.get("offset")) + half == seconds(after.get("offset"))
         clips = [each for each in items if each.tag != "transition"]
-        for before, after in zip(clips, clips[1:], strict=False):
+        for before, after in pairwise(clips):
             assert seconds(before.get("offset")) + seconds(before.get("duration")) == seconds(
                 after.get("offset")
             )

@@ -11,8 +11,8 @@ from unit.timeline.fcpxml_dtd import check, seconds
 
 from wan22.timeline.document import read
 from wan22.timeline.interchange.common import Notes
-from wan22.timeline.interchange.features import FEATURES
 from wan22.timeline.interchange.fcpxml import LOST, to_fcpxml
+from wan22.timeline.interchange.features import FEATURES
 from wan22.timeline.items import Clip, Gap, Marker, Source, Timeline, Track, Transition, whole_frames
 
 WHOLE = json.loads(Path("tests/data/timelines/valid_whole.json").read_text())["document"]
@@ -119,7 +119,7 @@ def test_a_chain_with_a_dissolve_on_a_lane_is_a_spine_of_its_own():
 
 
 def test_rates_are_conformed_and_audio_is_switched():
-    root, notes = written(
+    root, _ = written(
         cut(
             (
                 "video",

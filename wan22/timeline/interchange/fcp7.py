@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
+from xml.etree.ElementTree import SubElement
 
 from wan22.errors import MediaError
 from wan22.files import reading
@@ -29,7 +30,9 @@ from wan22.timeline.interchange.common import (
     is_drop,
     media_name,
     named,
+    nominal,
     printable,
+    timecode,
 )
 from wan22.timeline.interchange.features import note_lost
 from wan22.timeline.interchange.opening import checked_xml
@@ -44,6 +47,7 @@ __all__ = ["LOST", "from_fcp7", "to_fcp7"]
 
 _NAME = "fcp_xml"  # of the adapter, and of its metadata
 _MOST_DB = 12.0  # that a level can be
+_KNOWN = 24.0  # a rate that the adapter can count timecode in
 LOST = {
     "sources of another rate": "their in points are counted in frames of the timeline",
     "takes": "only the chosen one is written",
@@ -68,7 +72,6 @@ def to_fcp7(timeline: Timeline, find: Find, notes: Notes) -> str:
     rate = float(timeline.fps)
     told = schema.Timeline(
         name=printable(timeline.name) or "timeline",
-        global_start_time=opentime.RationalTime(timeline.start, rate),
         metadata={_NAME: _sequence_values(timeline)},
     )
     writer = _Writer(timeline, find, notes)
@@ -85,7 +88,13 @@ def to_fcp7(timeline: Timeline, find: Find, notes: Notes) -> str:
         )
         told.tracks.markers.append(schema.Marker(name=printable(marker.name), marked_range=place))
     note_lost(timeline, notes, LOST)
-    return _finished(adapters.write_to_string(told, _NAME), writer.ids, tracks)
+    root = ElementTree.fromstring(adapters.write_to_string(told, _NAME))
+    _timed(root, timeline, writer.files)
+    _linked(root, writer.ids, tracks)
+    ElementTree.indent(root)
+    return (
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE xmeml>\n{ElementTree.tostring(root, "unicode")}\n'
+    )
 
 
 def _sequence_values(timeline: Timeline) -> dict[str, Any]:
@@ -95,7 +104,6 @@ def _sequence_values(timeline: Timeline) -> dict[str, Any]:
     return {
         "in": str(-1 if timeline.first is None else timeline.first),
         "out": str(-1 if timeline.last is None else timeline.last),
-        "timecode": {"displayformat": "DF" if is_drop(timeline) else "NDF"},
         "media": {
             "video": {"format": {"samplecharacteristics": image | {"fielddominance": "none"}}},
             "audio": {"numOutputChannels": "2", "format": {"samplecharacteristics": audio}},
@@ -109,6 +117,8 @@ class _Writer:
         self.fps, self.rate = timeline.fps, float(timeline.fps)
         self.ids: dict[str, str] = {}
         """The id in the XML of every clip."""
+        self.files: dict[str, tuple[Fraction, int]] = {}
+        """The rate and length of every file, by its address; the adapter knows the rates of SMPTE timecode alone."""
 
     def items(self, track: Track) -> Iterator[Any]:
         """The items of a track as OTIO's, as the adapter wants them."""
@@ -196,9 +206,7 @@ class _Writer:
         if not counts_timecode(rate):
             rate = self.fps
         frames = math.ceil(max(clip.source.frames, clip.end) * rate / Fraction(*clip.source.rate))
-        whole = opentime.TimeRange(
-            opentime.RationalTime(0, float(rate)), opentime.RationalTime(frames, float(rate))
-        )
+        whole = opentime.TimeRange(opentime.RationalTime(0, _KNOWN), opentime.RationalTime(frames, _KNOWN))
         held: dict[str, Any] = {}
         if clip.source.size is not None:
             width, height = map(str, clip.source.size)
@@ -206,17 +214,16 @@ class _Writer:
         if clip.source.audio:
             held["audio"] = {"channelcount": "2"}
         path = self.find(clip.media)
+        about: dict[str, Any] = {"available_range": whole, "metadata": {_NAME: {"media": held}}}
         if path is None:
             self.notes.add("media that is not there", media_name(clip.media))
-            return schema.MissingReference(
-                name=printable(media_name(clip.media)),
-                available_range=whole,
-                metadata={_NAME: {"media": held}},
-            )
-        told = schema.ExternalReference(
-            target_url=file_url(path), available_range=whole, metadata={_NAME: {"media": held}}
-        )
-        told.name = printable(path.name)
+            told = schema.MissingReference(name=printable(media_name(clip.media)), **about)
+        else:
+            told = schema.ExternalReference(target_url=file_url(path), **about)
+            told.name = printable(path.name)
+        key = file_url(path) if path is not None else told.name
+        other = self.files.get(key, (rate, frames))  # several clips may know of one file: the longest counts
+        self.files[key] = max((rate, frames), other, key=lambda each: each[1] / each[0])
         return told
 
     def _transition(self, kind: str, before: int, after: int) -> schema.Transition:
@@ -267,15 +274,41 @@ def _scale(timeline: Timeline, clip: Clip, fit: str | None = None) -> Fraction:
     return max(sides) if (fit or clip.fit) == "cover" else min(sides)
 
 
-def _finished(text: str, ids: Mapping[str, str], tracks: Sequence[Track]) -> str:
-    """What the adapter wrote, with links, with one rate in each clip, and with the line that programs look for."""
-    root = ElementTree.fromstring(text)
+def _timed(root: ElementTree.Element, timeline: Timeline, files: Mapping[str, tuple[Fraction, int]]) -> None:
+    """Write the true rates and lengths of files, and the timeline's first timecode; leave one rate in each clip."""
+    for file in root.iter("file"):
+        known = files.get(file.findtext("pathurl") or file.findtext("name") or "")
+        if known is not None:
+            for told in file.findall(".//rate"):
+                _set_rate(told, known[0])
+            for told in file.findall("duration"):
+                told.text = str(known[1])
+    for clip in root.iter("clipitem"):
+        for twice in clip.findall("rate")[1:]:
+            clip.remove(twice)
+    sequence = root.find(".//sequence")
+    assert sequence is not None
+    for told in sequence.findall("rate"):  # an empty one has another
+        _set_rate(told, timeline.fps)
+    code, drop = SubElement(sequence, "timecode"), is_drop(timeline)
+    _set_rate(SubElement(code, "rate"), timeline.fps)
+    SubElement(code, "string").text = timecode(timeline.start, timeline.fps, drop)
+    SubElement(code, "frame").text = str(timeline.start)
+    SubElement(code, "displayformat").text = "DF" if drop else "NDF"
+
+
+def _set_rate(told: ElementTree.Element, rate: Fraction) -> None:
+    told.clear()
+    SubElement(told, "timebase").text = str(nominal(rate))
+    SubElement(told, "ntsc").text = _flag(rate.denominator != 1)
+
+
+def _linked(root: ElementTree.Element, ids: Mapping[str, str], tracks: Sequence[Track]) -> None:
+    """Write the links of clips, which the adapter leaves out."""
     places: dict[str, tuple[ElementTree.Element, list[tuple[str, str]]]] = {}
     for kind in ("video", "audio"):
         for number, track in enumerate(root.iterfind(f".//media/{kind}/track"), 1):
             for index, clip in enumerate(track.iterfind("clipitem"), 1):
-                for twice in clip.findall("rate")[1:]:
-                    clip.remove(twice)
                 facts = [("mediatype", kind), ("trackindex", str(number)), ("clipindex", str(index))]
                 places[clip.get("id", "")] = (clip, facts)
     for group in _links(tracks):
@@ -283,13 +316,9 @@ def _finished(text: str, ids: Mapping[str, str], tracks: Sequence[Track]) -> str
         for name in names:
             clip, _ = places[name]
             for other in names:
-                link = ElementTree.SubElement(clip, "link")
+                link = SubElement(clip, "link")
                 for tag, value in (("linkclipref", other), *places[other][1]):
-                    ElementTree.SubElement(link, tag).text = value
-    ElementTree.indent(root)
-    return (
-        f'<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE xmeml>\n{ElementTree.tostring(root, "unicode")}\n'
-    )
+                    SubElement(link, tag).text = value
 
 
 def _links(tracks: Sequence[Track]) -> list[list[str]]:
@@ -317,11 +346,11 @@ def from_fcp7(data: bytes, relink: Relink, look: Look, notes: Notes) -> Timeline
         _mended(root, notes)
         told = adapters.read_from_string(ElementTree.tostring(root, "unicode"), _NAME)
         if isinstance(told, schema.SerializableCollection):
+            several = list(told)
+            told = next((each for each in several if each.find_clips()), several[0])
             notes.add(
-                "only the first timeline of the file is taken, without",
-                *(each.name for each in list(told)[1:]),
+                "only one timeline of the file is taken, without", *(e.name for e in several if e is not told)
             )
-            told = next(iter(told))
         said = _Understood(told, notes).said()
         return from_otio(told, relink, look, notes, said)
 
@@ -345,7 +374,8 @@ def _mended(root: ElementTree.Element, notes: Notes) -> None:
                 _default(item, "effect", None)
             else:
                 _default(item, "in", "0")
-                if item.find("file") is None and item.find("sequence") is None:
+                shown = item.find("effect[effecttype='generator']") if item.tag == "generatoritem" else None
+                if shown is None and item.find("file") is None and item.find("sequence") is None:
                     _default(item, "file", None)
     for parent in root.iter():
         for each in parent.findall("filter"):
@@ -370,7 +400,7 @@ def _complete(item: ElementTree.Element, before: str) -> bool:
 def _default(parent: ElementTree.Element, tag: str, text: str | None) -> None:
     if parent.find(tag) is None or (text is not None and not parent.findtext(tag)):
         found = parent.find(tag)
-        found = ElementTree.SubElement(parent, tag) if found is None else found
+        found = SubElement(parent, tag) if found is None else found
         found.text = text
 
 
