@@ -34,8 +34,10 @@ FROZEN = {
     "decode": f"latents --codec --json --no-overwrite --output --overwrite --quality -o {PROVENANCE} {MACHINE} {PARTS}",
     "vocabulary": "axis --json --language",
     "extend": "prompt --engine --image --json --language --seed",
+    "timeline": "files --dissolve --fps --json --media --no-overwrite --output --overwrite --size -o",
     "render": f"file --captions --format --json --loudness --no-overwrite --output --overwrite --quality --size -o "
     f"{PROVENANCE}",
+    "export": "file --format --json --no-overwrite --output --overwrite -o",
     "models": "name --json",
     "plan": "model --device --dtype --frames --gpu --guidance --json --memory --quantize --ram --seconds --size "
     "--steps --table --task --vae-dtype --vram",

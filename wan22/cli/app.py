@@ -13,6 +13,7 @@ from wan22.cli.direct import extend, vocabulary
 from wan22.cli.doctor import doctor
 from wan22.cli.drift import drift
 from wan22.cli.eval import eval
+from wan22.cli.export import export
 from wan22.cli.generate import decode, generate
 from wan22.cli.help import GroupedCommand, GroupedCommands
 from wan22.cli.image import image
@@ -25,6 +26,7 @@ from wan22.cli.serve import serve
 from wan22.cli.show import show
 from wan22.cli.storyboard import storyboard
 from wan22.cli.studio import studio
+from wan22.cli.timeline import timeline
 from wan22.cli.train import train
 from wan22.cli.weights import convert, inspect, verify
 
@@ -42,7 +44,7 @@ app = typer.Typer(
 
 COMMANDS = {
     "Make": (generate, image, storyboard, decode, vocabulary, extend),
-    "Edit": (render,),
+    "Edit": (timeline, render, export),
     "Models": (models, plan, download, inspect, convert, verify),
     "Train": (train, curate, caption),
     "Serve": (studio, serve),

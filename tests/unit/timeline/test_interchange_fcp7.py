@@ -13,7 +13,8 @@ from unit.timeline.documents import timelines
 from wan22.errors import MediaError, TimelineError
 from wan22.timeline.document import check, dump, read
 from wan22.timeline.interchange.common import Notes
-from wan22.timeline.interchange.fcp7 import LOST, from_fcp7, to_fcp7
+from wan22.timeline.interchange.fcp7 import LOST, to_fcp7
+from wan22.timeline.interchange.fcp7_read import from_fcp7
 from wan22.timeline.interchange.features import FEATURES
 from wan22.timeline.items import Clip, Gap, Transition
 

@@ -19,9 +19,11 @@ from wan22.files import TEXT_LIMIT, read_bytes, reading
 from wan22.timeline.interchange import edl, fcp7, fcpxml
 from wan22.timeline.interchange.captions import CAPTIONS, languages, write_captions
 from wan22.timeline.interchange.common import Find, Imported, Look, Notes, Relink
+from wan22.timeline.interchange.fcp7_read import from_fcp7
 from wan22.timeline.interchange.opening import XML_LIMIT, Bundle, Keep, parse_otio
 from wan22.timeline.interchange.otio import to_otio
-from wan22.timeline.interchange.otio_read import from_otio, noted
+from wan22.timeline.interchange.otio_read import from_otio
+from wan22.timeline.interchange.otio_values import noted
 from wan22.timeline.items import Media, Timeline
 
 __all__ = ["FORMATS", "Exported", "export_timeline", "format_of", "import_timeline"]
@@ -153,24 +155,31 @@ def import_timeline(path: Path, relink: Relink, look: Look, keep: Keep | None = 
     """
     notes = Notes()
     suffix = path.suffix.lower()
-    if suffix == ".otioz":
-        with Bundle(path) as bundle:
-            kept: dict[str, Media | None] = {}
+    with reading(path, MediaError):
+        if suffix == ".otioz":
+            timeline = _from_bundle(path, relink, look, keep, notes)
+        elif suffix == ".otio":
+            timeline = from_otio(
+                parse_otio(read_bytes(path, MediaError, limit=TEXT_LIMIT)), relink, look, notes
+            )
+        elif suffix == ".xml":
+            timeline = from_fcp7(read_bytes(path, MediaError, limit=XML_LIMIT), relink, look, notes)
+        else:
+            raise MediaError(
+                f"{path} is no .otio, .otioz or .xml (FCP7), which are read. Export one of these."
+            )
+    return Imported(timeline, notes.lines())
 
-            def bundled(url: str, said: Media | None) -> Media | None:
-                if (found := relink(url, said)) is not None or keep is None:
-                    return found
-                if url not in kept:
-                    kept[url] = bundle.taken(url, keep)
-                return kept[url]
 
-            timeline = from_otio(parse_otio(bundle.content()), bundled, look, notes)
-            return Imported(timeline, notes.lines())
-    if suffix == ".otio":
-        timeline = from_otio(parse_otio(read_bytes(path, MediaError, limit=TEXT_LIMIT)), relink, look, notes)
-        return Imported(timeline, notes.lines())
-    if suffix == ".xml":
-        with reading(path, MediaError):
-            timeline = fcp7.from_fcp7(read_bytes(path, MediaError, limit=XML_LIMIT), relink, look, notes)
-        return Imported(timeline, notes.lines())
-    raise MediaError(f"{path} is no .otio, .otioz or .xml (FCP7), which are read. Export one of these.")
+def _from_bundle(path: Path, relink: Relink, look: Look, keep: Keep | None, notes: Notes) -> Timeline:
+    with Bundle(path) as bundle:
+        kept: dict[str, Media | None] = {}
+
+        def bundled(url: str, said: Media | None) -> Media | None:
+            if (found := relink(url, said)) is not None or keep is None:
+                return found
+            if url not in kept:
+                kept[url] = bundle.taken(url, keep)
+            return kept[url]
+
+        return from_otio(parse_otio(bundle.content()), bundled, look, notes)

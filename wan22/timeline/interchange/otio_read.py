@@ -7,16 +7,14 @@ that is right, and media is reached only through the caller's `Relink`.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from wan22.errors import TimelineError
-from wan22.files import parse_json
 from wan22.timeline.document import check, dump
 from wan22.timeline.interchange.common import (
     Look,
@@ -26,10 +24,17 @@ from wan22.timeline.interchange.common import (
     media_name,
     named,
     path_of,
-    printable,
     whole,
 )
 from wan22.timeline.interchange.otio import AUDIO_OF, DISSOLVE, META, marker_color
+from wan22.timeline.interchange.otio_values import (
+    named_as,
+    noted,
+    seconds,
+    sequence_of,
+    unmarked,
+    without_metadata,
+)
 from wan22.timeline.interchange.pieces import (
     Cut,
     FreshIds,
@@ -45,9 +50,9 @@ from wan22.timeline.items import DOCUMENT, Clip, Marker, Media, Source, Timeline
 from wan22.timeline.shapes import Record
 
 if TYPE_CHECKING:
-    from opentimelineio import core, opentime, schema
+    from opentimelineio import core, schema
 
-__all__ = ["from_otio", "noted", "seconds"]
+__all__ = ["from_otio"]
 
 _SIZE = (1280, 720)
 _MOST_ITEMS = 20_000
@@ -63,7 +68,7 @@ def from_otio(
 
     Raises TimelineError if there is none in it, or no right one can be made of it.
     """
-    sequence = _sequence(root, notes)
+    sequence = sequence_of(root, notes)
     ours = META in sequence.metadata or any(META in each.metadata for each in sequence.find_children())
     mine = Notes()
     with suppress(*_WRONG if ours else ()):
@@ -77,49 +82,7 @@ def from_otio(
                 f"no timeline can be made of it: {wrong[0].message}", [problem.as_json() for problem in wrong]
             )
     notes.add("what wan22 noted in the file does not fit the rest, and is left aside")
-    return from_otio(_without_metadata(sequence), relink, look, notes, said)
-
-
-def _sequence(root: Any, notes: Notes) -> schema.Timeline:
-    """The timeline in what was read: the first one of several."""
-    from opentimelineio import schema
-
-    match root:
-        case schema.Timeline():
-            return root
-        case schema.SerializableCollection():
-            several = [each for each in root if isinstance(each, schema.Timeline)]
-            if several[1:]:
-                notes.add(
-                    "only the first timeline of the file is taken, without", *(t.name for t in several[1:])
-                )
-            if several:
-                return several[0]
-        case schema.Stack():
-            found = schema.Timeline(name=root.name)
-            found.tracks = root
-            return found
-        case schema.Track():
-            found = schema.Timeline(name=root.name)
-            found.tracks.append(root)
-            return found
-    raise TimelineError(f"there is no timeline in it, but {type(root).__name__}")
-
-
-def _without_metadata(sequence: schema.Timeline) -> schema.Timeline:
-    from opentimelineio import adapters
-
-    told = json.loads(sequence.to_json_string())
-    stack = [told]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, dict):
-            if isinstance(value.get("metadata"), dict):
-                value["metadata"].pop(META, None)
-            stack += value.values()
-        elif isinstance(value, list):
-            stack += value
-    return adapters.read_from_string(json.dumps(told), "otio_json")
+    return from_otio(without_metadata(sequence), relink, look, notes, said)
 
 
 class _Reader:
@@ -159,10 +122,10 @@ class _Reader:
     def _laid(self, about: Track, lane: Lane) -> Track:
         for piece in lane.pieces:
             name = self.fresh("c", piece.clip.id)
-            piece.clip = replace(piece.clip, id=name, extra=_unmarked(piece.clip.extra))
+            piece.clip = replace(piece.clip, id=name, extra=unmarked(piece.clip.extra))
         items = laid(lane, self.fps, self.notes, self.fresh)
         name = self.fresh(about.kind[0], about.id)
-        return replace(about, id=name, extra=_unmarked(about.extra), items=items)
+        return replace(about, id=name, extra=unmarked(about.extra), items=items)
 
     def _whole(self, tracks: tuple[Track, ...]) -> Timeline:
         start = self.sequence.global_start_time
@@ -173,7 +136,7 @@ class _Reader:
         )
         return replace(
             base,
-            name=_named_as(self.sequence.name, self.own.get("name"), ""),
+            name=named_as(self.sequence.name, self.own.get("name"), ""),
             start=max(0, whole(seconds(start) * self.fps)) if start is not None else 0,
             tracks=tracks,
             markers=tuple(self._markers()),
@@ -220,21 +183,21 @@ class _Reader:
         from opentimelineio import schema
 
         own = noted(told)
-        kind = "audio" if told.kind == schema.TrackKind.Audio else "video"
         if told.kind not in (schema.TrackKind.Audio, schema.TrackKind.Video):
             self.notes.add(f"tracks of {told.kind or 'no kind'} are not taken", told.name)
             told = schema.Track(kind=schema.TrackKind.Audio)
+        kind = "audio" if told.kind == schema.TrackKind.Audio else "video"
         about: Track = Record(Track).read(
-            {"id": own.get("id") or self.fresh(kind[0]), "name": told.name or "", "kind": kind, "items": []}
+            {"id": own.get("id") or "", "name": told.name or "", "kind": kind, "items": []}
             | {key: value for key, value in own.items() if key not in ("items", "kind", "id")}
         )
         about = replace(about, muted=not told.enabled)
-        about = replace(about, name=_named_as(told.name, own.get("name"), about.id))
+        about = replace(about, name=named_as(told.name, own.get("name"), about.id))
         self._note_effects(told, told.name)
         return about, self._lane(told, kind)
 
     def _lane(self, told: schema.Track, kind: str) -> Lane:
-        from opentimelineio import schema
+        from opentimelineio import exceptions, schema
 
         lane = Lane()
         at = Fraction(0)
@@ -245,7 +208,7 @@ class _Reader:
                 continue
             try:
                 lasts = seconds(child.trimmed_range().duration)
-            except (NotImplementedError, ValueError) as error:
+            except (exceptions.OTIOError, NotImplementedError, ValueError) as error:
                 self.notes.add(f"items without a length are not taken ({error})"[:120], child.name)
                 continue
             at += max(lasts, Fraction(0))
@@ -323,7 +286,7 @@ class _Reader:
         place = told.source_range or told.trimmed_range()
         base = {"id": own.get("id") or "", "name": told.name or "", "in": 0, "out": 1, "duration": 1}
         clip: Clip = Record(Clip).read(base | own | {"media": media, "source": Record(Source).dump(source)})
-        name = _named_as(told.name, own.get("name"), media_name(media))
+        name = named_as(told.name, own.get("name"), media_name(media))
         start = max(0, whole((seconds(place.start_time) - began) * Fraction(*source.rate)))
         clip = replace(
             clip,
@@ -384,8 +347,9 @@ class _Reader:
             case schema.ExternalReference():
                 url = told.target_url or ""
             case schema.ImageSequenceReference():
-                digits = f"%0{told.frame_zero_padding}d"
-                url = f"{told.target_url_base}{told.name_prefix}{digits}{told.name_suffix}"
+                digits = f"%0{told.frame_zero_padding}d"  # of a path: in an address it would be a code
+                folder = path_of(told.target_url_base or "") or ""
+                url = f"{folder}{told.name_prefix}{digits}{told.name_suffix}"
             case schema.GeneratorReference():
                 if note:
                     kind = told.generator_kind or told.name or "of no kind"
@@ -465,11 +429,13 @@ class _Reader:
         return found
 
     def _on_clip(self, told: schema.Marker, clip: schema.Clip) -> list[Marker]:
+        from opentimelineio import exceptions
+
         begins = told.marked_range.start_time
         try:
             seen = clip.trimmed_range().contains(begins)
             place = clip.transformed_time(begins, self.sequence.tracks)
-        except (ValueError, NotImplementedError):
+        except (exceptions.OTIOError, ValueError, NotImplementedError):
             seen, place = False, begins
         if not seen:
             self.notes.add("markers outside what is seen of a clip are not taken", told.name or clip.name)
@@ -486,42 +452,6 @@ class _Reader:
             found,
             at=max(0, whole(at * self.fps)),
             duration=max(0, whole(seconds(told.marked_range.duration) * self.fps)),
-            name=_named_as(told.name or told.comment, own.get("name"), ""),
+            name=named_as(told.name or told.comment, own.get("name"), ""),
             color=str(wanted) if kept else color.lower(),
         )
-
-
-def seconds(time: opentime.RationalTime) -> Fraction:
-    """A time of OTIO's in seconds."""
-    return Fraction(time.value) / exact_rate(time.rate)
-
-
-def _named_as(shown: str | None, wanted: Any, otherwise: str) -> str:
-    """The name of something that is `shown` in a file: as we noted it, if that is what we showed for it."""
-    name = wanted if isinstance(wanted, str) else ""
-    shown = shown or ""
-    return name if shown == printable(name or otherwise) else shown
-
-
-def _unmarked(extra: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in extra.items() if key != AUDIO_OF}
-
-
-def noted(thing: Any) -> dict[str, Any]:
-    """What is noted of something under `metadata["wan22"]`, as plain values."""
-    value = _plain(thing.metadata.get(META)) if thing is not None else None
-    if isinstance(value, dict) and set(value) == {"json"} and isinstance(value["json"], str):
-        value = parse_json(value["json"], "metadata", TimelineError)
-    return value if isinstance(value, dict) else {}
-
-
-def _plain(value: Any) -> Any:
-    """Values of OTIO's as Python's; None for its own objects."""
-    match value:
-        case None | bool() | int() | float() | str():
-            return value
-        case Mapping():
-            return {str(key): _plain(each) for key, each in value.items()}
-        case Sequence():
-            return [_plain(each) for each in value]
-    return None

@@ -147,7 +147,7 @@ def join_audio(videos: Iterable[list[Piece]], audios: Iterable[list[Piece]], not
 
 def _place(piece: Piece, own: bool, of: str | None = None) -> tuple[object, ...]:
     named_as = (of or piece.of) if own else repr(sorted(piece.clip.media.items()))
-    return piece.at, piece.end, piece.clip.start, named_as
+    return piece.at, piece.end, piece.clip.start, Fraction(*piece.clip.speed), named_as
 
 
 def linked(tracks: tuple[Track, ...]) -> tuple[Track, ...]:
