@@ -25,15 +25,15 @@ _FACES = {"ja": 0, "ko": 1, "zh": 2, "zh-tw": 3, "zh-hk": 4}
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
-def font_for(text: str, points: int, what: str = "text", language: str = "") -> Font:
+def font_for(text: str, points: int, what: str = "text", language: str = "", *, bold: bool = False) -> Font:
     """A font with every letter of `text`, `points` pixels high; `what` the text is, for the message.
 
-    Characters that languages draw differently are drawn as `language` does, where the font has them so.
+    `bold`, where there is such a font. Characters that languages draw differently are drawn as `language` does, where the font has them so.
     Raises OptionError that names the letters which no font of this machine has.
     """
-    if text.isascii():
+    if text.isascii() and not bold:
         return ImageFont.load_default(points)
-    file = _font_file(frozenset(text), what)
+    file = _font_file(frozenset(text), what, "bold" if bold else "normal")
     face = 0
     if Path(file).name.startswith("NotoSansCJK") and file.endswith(".ttc"):
         code = language.lower()
@@ -42,11 +42,11 @@ def font_for(text: str, points: int, what: str = "text", language: str = "") -> 
 
 
 @lru_cache(maxsize=64)
-def _font_file(letters: frozenset[str], what: str) -> str:
+def _font_file(letters: frozenset[str], what: str, weight: str) -> str:
     wanted = {ord(letter) for letter in letters if not letter.isspace()}
-    file, known = _search(wanted)
+    file, known = _search(wanted, weight)
     if not file and _added():
-        file, known = _search(wanted)
+        file, known = _search(wanted, weight)
     if file:
         return file
     missing = "".join(sorted(map(chr, wanted - known))) or "".join(sorted(letters))
@@ -55,14 +55,15 @@ def _font_file(letters: frozenset[str], what: str) -> str:
     )
 
 
-def _search(wanted: set[int]) -> tuple[str, set[int]]:
+def _search(wanted: set[int], weight: str) -> tuple[str, set[int]]:
     """The file of the first font with all letters, or "", and the letters that the others have."""
     from matplotlib import font_manager
 
     known = set[int]()
     for name in FAMILIES:
         try:
-            path = font_manager.findfont(name, fallback_to_default=False)
+            asked = font_manager.FontProperties(family=[name], weight=weight)
+            path = font_manager.findfont(asked, fallback_to_default=False)
         except ValueError:  # the family is not here
             continue
         there = font_manager.get_font(path).get_charmap().keys()

@@ -101,13 +101,12 @@ def _drawn(text: str, size: tuple[int, int], style: _Look) -> Patch:
     width, height = size
     points = style.points
     while points >= _LEAST:
-        font = font_for(text, points, style.what, style.language)
+        font = font_for(text, points, style.what, style.language, bold=style.bold)
         edge = max(1, round(points * style.edge)) if style.edge else 0
-        weight = max(1, points // 24) if style.bold else 0
         beside = max(2, points // 3) if style.background else edge + 1
         draw = ImageDraw.Draw(Image.new("RGBA", (1, 1)))
         layout = {"font": font, "spacing": points * _SPACING, "align": "center"}
-        left, top, right, bottom = draw.multiline_textbbox((0, 0), text, stroke_width=edge + weight, **layout)
+        left, top, right, bottom = draw.multiline_textbbox((0, 0), text, stroke_width=edge, **layout)
         wide, high = round(right - left) + 2 * beside, round(bottom - top) + 2 * beside
         if wide <= width * _WIDTH and high <= height * (1 - 2 * _EDGE):
             break
@@ -123,11 +122,7 @@ def _drawn(text: str, size: tuple[int, int], style: _Look) -> Patch:
         "RGBA", (wide, high), ImageColor.getrgb(style.background) if style.background else clear
     )
     draw = ImageDraw.Draw(image)
-    if edge:
-        draw.multiline_text(
-            at, text, fill=(0, 0, 0, 255), stroke_width=edge, stroke_fill=(0, 0, 0, 255), **layout
-        )
-    draw.multiline_text(at, text, fill=ink, stroke_width=weight, stroke_fill=ink, **layout)
+    draw.multiline_text(at, text, fill=ink, stroke_width=edge, stroke_fill=(0, 0, 0, 255), **layout)
     y = {"upper": height * _EDGE, "lower": height * (1 - _EDGE) - high, "center": (height - high) / 2}
     return Patch(np.array(image), (width - wide) // 2, round(y[style.place]))
 

@@ -82,6 +82,13 @@ def test_a_long_text_is_drawn_smaller_and_one_that_cannot_be_read_is_refused(tmp
         render(cut(titles=[title("W" * 400)]), tmp_path / "o.mp4", files_beside(tmp_path))
 
 
+def test_the_dark_edge_of_a_caption_lies_around_each_line():
+    image = drawn(cut(captions=[caption("H\nH")]), language="en")
+    bright, dark = (np.flatnonzero(mask.any((1, 2))) for mask in (image > 200, image < 20))
+    above, below = bright.min() - dark.min(), dark.max() - bright.max()
+    assert above >= 1 and abs(above - below) <= 1
+
+
 def test_captions_are_burnt_in_only_on_request_and_in_one_language(tmp_path):
     video(tmp_path / "a.mp4", size=SIZE, colour=(80, 80, 80))
     document = cut(captions=[caption("Hello\nthere", 0, 12), caption("Hallo", 0, 12, "de")])
