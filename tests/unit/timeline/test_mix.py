@@ -22,6 +22,7 @@ from unit.timeline.media import (
 )
 
 from wan22.errors import MediaError
+from wan22.media.audio import AudioReader
 from wan22.timeline.loudness import Meter, limited
 from wan22.timeline.mix import BLOCK, mixed, sample_at
 from wan22.timeline.render import Rendering, render
@@ -99,6 +100,24 @@ def test_the_sound_of_a_video_is_heard_with_its_images(folder, tmp_path):
     muted = timeline(track("v", shown | {"mute": True}))
     assert not heard(muted, tmp_path).any()
     assert not heard(timeline(track("v", shown, muted=True)), tmp_path).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [("a.mp4", "h264"), ("b.mp4", "hevc"), ("c.mp4", "av1"), ("d.mov", "prores"), ("e.webm", "webm")],
+)
+def test_audio_lies_at_its_sample_in_every_container(folder, tmp_path, name, form):
+    video(tmp_path / "long.mp4", frames=60)
+    sound(tmp_path / "two.wav", clicks(3, 24_000, 72_000))
+    cut = timeline(
+        track("v", clip("c", "long.mp4", 0, 60, frames=60)),
+        track("a", audio_clip("d", "two.wav", 0, 60, frames=72), kind="audio"),
+    )
+    rendered(cut, tmp_path / name, format=form)
+    reader = AudioReader(tmp_path / name)
+    samples = np.abs(np.concatenate(list(reader.pieces(mono=True))))[:, 0]
+    assert reader.lead == 0 and abs(len(samples) - 60 * FRAME) <= 48
+    assert [int(half.argmax()) for half in np.split(samples[:96_000], 2)] == [24_000, 24_000]
 
 
 def test_levels_and_fades(folder):
