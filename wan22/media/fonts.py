@@ -26,9 +26,9 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def font_for(text: str, points: int, what: str = "text", language: str = "", *, bold: bool = False) -> Font:
-    """A font with every letter of `text`, `points` pixels high; `what` the text is, for the message.
+    """A font with every letter of `text`, `points` pixels high, `bold` where there is one; `what` is for the message.
 
-    `bold`, where there is such a font. Characters that languages draw differently are drawn as `language` does, where the font has them so.
+    Characters that languages draw differently are drawn as `language` does, where the font has them so.
     Raises OptionError that names the letters which no font of this machine has.
     """
     if text.isascii() and not bold:
