@@ -203,6 +203,7 @@ FLAME = """<!DOCTYPE xmeml><xmeml version="5"><project><name>p</name><children><
  <media><video><track>
   <clipitem><name>missing</name><start>0</start><end>20</end><rate><timebase>24</timebase><ntsc>TRUE</ntsc></rate></clipitem>
   <clipitem><name>nowhere</name><start>-1</start><end>40</end><file id="x"/></clipitem>
+  <clipitem><name>endless</name><start>22</start><end>-1</end><file id="x"/></clipitem>
   <clipitem><name>odd</name><start>30</start><end>50</end><in>0</in><out>16</out>
    <rate><timebase>24</timebase><ntsc>TRUE</ntsc></rate>
    <file id="f"><name>odd.mp4</name><pathurl>file:///odd.mp4</pathurl><duration>81</duration>
@@ -215,7 +216,11 @@ def test_a_file_with_holes_is_mended_and_says_so():
     found, notes = taken(FLAME)
     assert found.rate == (24000, 1001) and found.name == "first"
     said = "\n".join(notes)
-    assert "without a place" in said and "only one timeline" in said and "missing" in said
+    assert (
+        "items without a place are not taken: nowhere, endless" in said
+        and "only one timeline" in said
+        and "missing" in said
+    )
     missing, gap, odd = found.tracks[0].items
     assert (missing.media, missing.duration, gap.duration, odd.duration) == ({"path": "missing"}, 20, 10, 20)
     assert odd.source.rate == (16, 1) and odd.end - odd.start in (13, 14)

@@ -305,6 +305,20 @@ def test_frames_of_the_timeline_that_are_no_whole_source_frames_stay_in_their_pl
     ]
 
 
+def test_audio_of_many_clips_is_joined_and_too_many_are_refused(tmp_path, monkeypatch):
+    document = foreign("a.mp4")
+    clip = document["tracks"]["children"][0]["children"][0]
+    clips = [{**clip, "name": str(number)} for number in range(60)]
+    document["tracks"]["children"] = [
+        {"OTIO_SCHEMA": "Track.1", "kind": kind, "children": clips} for kind in ("Video", "Audio", "Audio")
+    ]
+    found = imported(document, tmp_path).timeline
+    assert len(found.tracks) == 1 and all(not clip.mute for _, _, clip in found.clips())
+    monkeypatch.setattr("wan22.timeline.interchange.otio_read.MOST_ITEMS", 150)
+    with pytest.raises(TimelineError, match="at most 150 are read"):
+        imported(document, tmp_path)
+
+
 DEEP = '{"a":' * 3000 + "1" + "}" * 3000
 WRONG = {
     "their.otio": ["", "{", "[]", '{"OTIO_SCHEMA": "Clip.1"}', "{}", DEEP, '{"OTIO_SCHEMA": "Nothing.9"}',

@@ -62,12 +62,11 @@ class Notes:
     """What could not be taken along; equal notes are gathered, with the names that they are about."""
 
     def __init__(self) -> None:
-        self._names: dict[str, list[str]] = {}
+        self._names: dict[str, dict[str, None]] = {}
 
     def add(self, what: str, *names: str) -> None:
         """Note `what`, of things with these names."""
-        known = self._names.setdefault(what, [])
-        known += [name for name in names if name not in known]
+        self._names.setdefault(what, {}).update(dict.fromkeys(names))
 
     def take(self, others: Notes) -> None:
         """Add those of `others`."""
@@ -77,7 +76,7 @@ class Notes:
     def lines(self) -> tuple[str, ...]:
         """A sentence each: "fades at a cut are not kept: ball, cube and 3 more"."""
         return tuple(
-            what if not names else f"{what}: {', '.join(names[:_SHOWN])}{_more(len(names))}"
+            what if not names else f"{what}: {', '.join(list(names)[:_SHOWN])}{_more(len(names))}"
             for what, names in self._names.items()
         )
 
@@ -96,7 +95,7 @@ def exact_rate(rate: float) -> Fraction:
     if abs(rate - ntsc) < 0.006:
         return ntsc
     near = Fraction(rate).limit_denominator(1001)
-    return near if abs(float(near) - rate) < 1e-9 * rate else Fraction(rate)
+    return near if abs(float(near) - rate) < 1e-9 * rate else Fraction(rate).limit_denominator(100_000)
 
 
 def nominal(rate: Fraction) -> int:

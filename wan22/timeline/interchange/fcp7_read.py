@@ -55,17 +55,14 @@ def from_fcp7(data: bytes, relink: Relink, look: Look, notes: Notes) -> Timeline
 def _mended(root: ElementTree.Element, notes: Notes) -> None:
     """Add what the adapter needs and others leave out, and take away what it cannot read."""
     for track in root.iter("track"):
-        last = ""
-        for item in list(track):
-            if item.tag not in ("clipitem", "generatoritem", "transitionitem"):
-                continue
-            if not _complete(item, last):
+        items = [item for item in track if item.tag in ("clipitem", "generatoritem", "transitionitem")]
+        for before, item, after in zip([None, *items], items, [*items[1:], None], strict=False):
+            if not _complete(item, before, after):
                 notes.add(
                     "items without a place are not taken", item.findtext("name") or item.get("id") or ""
                 )
                 track.remove(item)
                 continue
-            last = item.tag
             if item.tag == "transitionitem":
                 _default(item, "alignment", "center")
                 _default(item, "effect", None)
@@ -86,12 +83,15 @@ def _mended(root: ElementTree.Element, notes: Notes) -> None:
                 _default(each, "out", "-1")
 
 
-def _complete(item: ElementTree.Element, before: str) -> bool:
-    """Whether an item says where it is, or a transition before it does."""
-    start, end = item.findtext("start"), item.findtext("end")
-    if start is None or end is None:
-        return False
-    return start.strip() != "-1" or before == "transitionitem"
+def _complete(
+    item: ElementTree.Element, before: ElementTree.Element | None, after: ElementTree.Element | None
+) -> bool:
+    """Whether an item says where it begins and ends, or the transitions beside it do."""
+    for tag, beside in (("start", before), ("end", after)):
+        said = item.findtext(tag)
+        if said is None or (said.strip() == "-1" and (beside is None or beside.tag != "transitionitem")):
+            return False
+    return True
 
 
 def _default(parent: ElementTree.Element, tag: str, text: str | None) -> None:

@@ -10,6 +10,7 @@ is that after its `timeMap`. The elements and their order are those of the forma
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import TypeVar
@@ -356,7 +357,7 @@ class _Writer:
 
     def _hang(self, hosts: Sequence[tuple[int, Element]], at: int, element: Element) -> None:
         """Put something that begins at frame `at` into what is on the spine there, in its time."""
-        place, host = next(each for each in reversed(hosts) if each[0] <= at)
+        place, host = hosts[bisect_right(hosts, at, key=lambda each: each[0]) - 1]
         inside = _seconds(host.get("start", "0s")) + (at - place) / self.fps
         element.set("start" if element.tag == "marker" else "offset", _moment(inside))
         host.append(element)

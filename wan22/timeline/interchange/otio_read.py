@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 __all__ = ["from_otio"]
 
 _SIZE = (1280, 720)
-_MOST_ITEMS = 20_000
+MOST_ITEMS = 10_000
 _STILLS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 _NATIVE = ("tracks", "markers", "name", "start")  # of the whole document; OTIO has them itself
 _WRONG = (TimelineError, ValueError, TypeError, KeyError, AttributeError, OverflowError)
@@ -69,7 +69,10 @@ def from_otio(
     Raises TimelineError if there is none in it, or no right one can be made of it.
     """
     sequence = sequence_of(root, notes)
-    ours = META in sequence.metadata or any(META in each.metadata for each in sequence.find_children())
+    inside = sequence.find_children()
+    if len(inside) > MOST_ITEMS:
+        raise TimelineError(f"there are {len(inside):,} items in it; at most {MOST_ITEMS:,} are read")
+    ours = META in sequence.metadata or any(META in each.metadata for each in inside)
     mine = Notes()
     with suppress(*_WRONG if ours else ()):
         found = _Reader(sequence, relink, look, mine, said or {}).timeline()
@@ -94,7 +97,6 @@ class _Reader:
         self.said = dict(said) | {key: value for key, value in self.own.items() if key not in _NATIVE}
         self.fresh = FreshIds()
         self.fps = self._rate()
-        self.items = 0
 
     def timeline(self) -> Timeline:
         """All of it."""
@@ -241,9 +243,6 @@ class _Reader:
                 found += self._flat(child, told.kind)
             else:
                 found.append(child)
-            self.items += 1
-            if len(found) > _MOST_ITEMS or self.items > _MOST_ITEMS:
-                raise TimelineError(f"there are more than {_MOST_ITEMS:,} items in it")
         return found
 
     def _flat(self, nested: schema.Stack | schema.Track, kind: str) -> list[Any]:

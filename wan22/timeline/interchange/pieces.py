@@ -5,7 +5,7 @@ Other programs trim by frames of the timeline, and have the audio of a video on 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -126,10 +126,12 @@ def join_audio(videos: Iterable[list[Piece]], audios: Iterable[list[Piece]], not
     It is the same piece of the same media at the same place. In a file of ours (`own`) it is only what is marked, and
     a video that has lost it is muted; in another one a video is heard only if its audio is there.
     """
-    heard: dict[tuple[object, ...], list[tuple[list[Piece], Piece]]] = {}
-    for track in audios:
+    heard: dict[tuple[object, ...], list[Piece]] = {}
+    tracks = list(audios)
+    for track in tracks:
         for piece in track:
-            heard.setdefault(_place(piece, own), []).append((track, piece))
+            heard.setdefault(_place(piece, own), []).append(piece)
+    joined: set[int] = set()
     for track in videos:
         for piece in track:
             found = heard.pop(_place(piece, own, of=piece.clip.id), [])
@@ -138,11 +140,12 @@ def join_audio(videos: Iterable[list[Piece]], audios: Iterable[list[Piece]], not
                 continue
             if own and not found:
                 notes.add("videos whose audio was moved or left out are muted", named(piece.clip))
-            for where, audio in found:
-                where.remove(audio)
-            gain = found[0][1].clip.gain_db if found and not own else piece.clip.gain_db
+            joined |= {id(audio) for audio in found}
+            gain = found[0].clip.gain_db if found and not own else piece.clip.gain_db
             source = replace(source, audio=True) if found else source
             piece.clip = replace(piece.clip, mute=not found, gain_db=gain, source=source)
+    for track in tracks:
+        track[:] = [piece for piece in track if id(piece) not in joined]
 
 
 def _place(piece: Piece, own: bool, of: str | None = None) -> tuple[object, ...]:
@@ -185,28 +188,32 @@ def laid(lane: Lane, rate: Fraction, notes: Notes, fresh: FreshIds) -> tuple[Ite
         else:
             notes.add(f"transitions beside no clip are not taken: at frame {cut.at}")
     items: list[Item] = []
+    gaps = deque(lane.gaps)
     at = 0
     for piece in pieces:
         if piece.at > at:
-            items += _gaps(lane, at, piece.at, fresh)
+            items += _gaps(gaps, at, piece.at, fresh)
         elif cut := dissolves.get(piece.at):
             items.append(_transition(cut, fresh))
         items.append(piece.clip)
         at = piece.at + piece.clip.duration
     end = max((gap.end for gap in lane.gaps), default=at)
-    return (*items, *_gaps(lane, at, end, fresh))
+    return (*items, *_gaps(gaps, at, end, fresh))
 
 
-def _gaps(lane: Lane, start: int, end: int, fresh: FreshIds) -> Iterator[Gap]:
-    """Nothing from one frame to another: our own gaps where there were some."""
-    for gap in [*(each for each in lane.gaps if start <= each.at and each.end <= end), None]:
-        until = gap.at if gap is not None else end
-        if until > start:
-            yield Gap(id=fresh("g"), duration=until - start)
-        if gap is not None and gap.at >= start:
-            extra = {key: value for key, value in gap.own.items() if key not in ("id", "type", "duration")}
-            yield Gap(id=fresh("g", gap.own.get("id")), duration=gap.end - gap.at, extra=extra)
-            start = gap.end
+def _gaps(gaps: deque[Nothing], start: int, end: int, fresh: FreshIds) -> Iterator[Gap]:
+    """Nothing from one frame to another: our own gaps where there were some, which are taken from those to come."""
+    while gaps and gaps[0].at < end:
+        gap = gaps.popleft()
+        if gap.at < start or gap.end > end:
+            continue
+        if gap.at > start:
+            yield Gap(id=fresh("g"), duration=gap.at - start)
+        extra = {key: value for key, value in gap.own.items() if key not in ("id", "type", "duration")}
+        yield Gap(id=fresh("g", gap.own.get("id")), duration=gap.end - gap.at, extra=extra)
+        start = gap.end
+    if end > start:
+        yield Gap(id=fresh("g"), duration=end - start)
 
 
 def _transition(cut: Cut, fresh: FreshIds) -> Transition:
