@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from wan22.errors import OptionError, RequestError
+from wan22.errors import OptionError, OutputError, RequestError
 from wan22.files import PathLike
 from wan22.media import output_paths
 from wan22.media.provenance import Marking
@@ -114,13 +114,11 @@ def render(
     """
     settings = settings or Settings()
     form = format_of(target, settings.format)
+    _check_asked(form, settings)
     size = _size(timeline, form, settings)
     first, last = timeline.first or 0, min(timeline.length, timeline.last or timeline.length)
     if last <= first:
         raise RequestError(f"the timeline {timeline.name!r} has no frame to render, from {first} to {last}.")
-    asked = settings.loudness
-    if asked is not None and not LOUDNESS[0] <= asked <= LOUDNESS[1]:
-        raise OptionError(f"a loudness is {LOUDNESS[0]:g} to {LOUDNESS[1]:g} LUFS, not {asked:g}")
     texts = Texts(timeline, size, _language(timeline, settings.captions))
     rate = timeline.fps
     needed, kind = int((last - first) / rate * SAMPLE_RATE * 6), "wav"
@@ -132,7 +130,24 @@ def render(
     output_paths.check_output(target, bytes_needed=needed, overwrite=overwrite, kind=kind)
     (settings.marking or Marking.asked()).check()
     sources = Sources(timeline, resolve)
+    if any(output_paths.same_file(target, path) for path in sources.paths):
+        raise OutputError(f"{target} is one of the timeline's own media. Choose another name.")
     return _rendered(_Job(timeline, target, sources, texts, form, settings, first, last))
+
+
+def _check_asked(form: Format, settings: Settings) -> None:
+    """Raise OptionError for a setting that is impossible, or says nothing of this format."""
+    asked = settings.loudness
+    if asked is not None and not LOUDNESS[0] <= asked <= LOUDNESS[1]:
+        raise OptionError(f"a loudness is {LOUDNESS[0]:g} to {LOUDNESS[1]:g} LUFS, not {asked:g}")
+    unsaid = {
+        "loudness": asked is not None and not form.audio,
+        "captions": settings.captions is not None and not form.codec,
+        "size": settings.size is not None and not form.codec,
+    }
+    for name, said in unsaid.items():
+        if said:
+            raise OptionError(f"{name} says nothing of {form.what}. Leave it out, or choose another format.")
 
 
 def _rendered(job: _Job) -> Iterator[Rendering | Rendered]:
@@ -236,7 +251,7 @@ def _recipe(job: _Job) -> dict[str, Any]:
     }
     try:
         dump_recipe(recipe)
-    except output_paths.OutputError:
+    except OutputError:
         recipe[KEY] = {"name": job.timeline.name, "frames": job.total, "longer_than": RECIPE_LIMIT}
     return recipe
 

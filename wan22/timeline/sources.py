@@ -92,6 +92,11 @@ class Sources:
         return self._paths[clip.id]
 
     @property
+    def paths(self) -> set[Path]:
+        """Where all media lies."""
+        return set(self._paths.values())
+
+    @property
     def notices(self) -> list[str]:
         """What is changed of the videos while they are read."""
         return [notice for source in self._looked.values() for notice in source.info.notices]

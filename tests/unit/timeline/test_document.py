@@ -1,6 +1,7 @@
 """The document of a timeline: the cases shared with the studio, and what comes back from `dump`."""
 
 import json
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -125,3 +126,9 @@ def test_nothing_makes_the_check_fail(value):
         inner[place[-1]] = value
         assert isinstance(check(document), list)
     assert isinstance(check(value), list)
+
+
+def test_the_documented_example_is_right():
+    page = Path("docs/timeline.md").read_text()
+    (example,) = re.findall(r"^```json\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert read(json.loads(example)).length == 150

@@ -284,12 +284,20 @@ def test_only_the_clips_that_are_seen_are_open(folder, tmp_path, monkeypatch):
     assert len(seen) == 120 and max(most) == 2 and not opened
 
 
-def test_an_iterator_that_is_closed_leaves_nothing(folder, tmp_path):
-    cut = timeline(track("v", clip("c", "a.mp4", 0, 30)))
-    steps = render(cut, tmp_path / "cut.mp4", files_beside(folder))
+@pytest.mark.parametrize("name", ["cut.mp4", "cut.webm", "cut.gif", "images/", "cut.wav"])
+def test_an_iterator_that_is_closed_leaves_nothing(folder, tmp_path, name):
+    cut = timeline(track("v", clip("c", "a.mp4", 0, 30, source=HEARD)))
+    steps = render(cut, f"{tmp_path}/{name}", files_beside(folder))
     assert next(steps) == Rendering("render", 1, 30)
     steps.close()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_timelines_own_media_is_never_replaced(folder, tmp_path):
+    video(tmp_path / "mine.mp4")
+    cut = timeline(track("v", clip("c", "mine.mp4", 0, 3)))
+    with pytest.raises(OutputError, match="own media"):
+        render(cut, tmp_path / "mine.mp4", files_beside(tmp_path), Settings(existing="replace"))
 
 
 def test_media_that_is_missing_or_damaged_is_said_at_once_and_names_the_clip(folder, tmp_path):
@@ -349,6 +357,9 @@ def test_nothing_of_the_users_is_replaced_unasked(folder, tmp_path):
         ("cut.mp4", {"captions": "burn"}, OptionError, "no captions"),
         ("cut.mp4", {"captions": "de"}, OptionError, "burn"),
         ("cut.mp4", {"loudness": 3.0}, OptionError, "LUFS"),
+        ("cut.gif", {"loudness": -16.0}, OptionError, "loudness says nothing"),
+        ("cut.wav", {"size": "9:16"}, OptionError, "size says nothing"),
+        ("cut.wav", {"captions": "burn"}, OptionError, "captions says nothing"),
     ],
 )
 def test_what_cannot_be_delivered_is_refused(folder, tmp_path, name, asked, error, said):
