@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from functools import partial
 
 import pytest
-from studio.browser.harness import ARGUMENTS, Opened, nano_server, preview, storage
+from studio.browser.harness import ARGUMENTS, Opened, holds, nano_server, preview, storage
 from unit.server.live import serving
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -61,6 +61,7 @@ def open_page(chromium) -> "Callable[..., Opened]":
             stack.callback(context.close)
             context.set_default_timeout(60_000)
             page = context.new_page()
+            page.wait_for_function = partial(holds, page)
             page.on("pageerror", lambda error: errors.append(str(error)))
             page.on("console", lambda said: errors.append(said.text) if _is_error(said) else None)
             page.goto(f"{url}/{route}")

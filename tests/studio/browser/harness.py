@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import sqlite3
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ ARGUMENTS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --autoplay-policy=no-user-gesture-required"
 ).split()
+_PAUSE = 25  # milliseconds
 LANGUAGES = ("en", "ko", "ja", "zh")
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
@@ -63,11 +65,20 @@ def _address(process) -> str:
     raise AssertionError("the server ended before it listened")
 
 
+def holds(page: Opened, script: str, *, arg: Any = None, timeout: float = 120_000) -> None:
+    """Wait until a script is true. Playwright's own wait lets the page evaluate text, which its policy forbids."""
+    for _ in range(round(timeout / _PAUSE)):
+        if page.evaluate(script, arg):
+            return
+        page.wait_for_timeout(_PAUSE)
+    raise AssertionError(f"{script} did not come true")
+
+
 def violations(page: Opened) -> list[str]:
     """What axe finds against WCAG 2.2 AA on the page as it is now, one line each."""
     from axe_playwright_python.sync_playwright import Axe
 
-    page.wait_for_function("document.getAnimations().every(each => each.playState !== 'running')")
+    holds(page, "document.getAnimations().every(each => each.playState !== 'running')")
     found = Axe().run(page, options={"runOnly": RULES}).response["violations"]
     return [
         f"{rule['id']}: {node['html'][:160]} {node['any'][0]['message'] if node['any'] else ''}"
@@ -98,3 +109,29 @@ def preview(server: Any, claim: Any) -> None:
     place.mkdir(exist_ok=True)
     Image.new("RGB", (64, 40), "#8a5a20").save(place / "preview.webp")
     server.store.record(claim, {"type": "preview", "file": "preview.webp", "n": 1})
+
+
+def finished(server: Any, prompt: str, **request: Any) -> str:
+    """The id of a job that is complete."""
+    job = server.store.add("video", {"prompt": prompt, "seed": 1, "model": "nano", **request})
+    claim = server.store.claim("gpu0")
+    assert claim.job.id == job.id
+    server.finish(claim)
+    return job.id
+
+
+def copies(server: Any, id: str, count: int) -> None:
+    """Copy the row of a job `count` times, as "video N": by the API each of so many would be written by itself."""
+    with closing(sqlite3.connect(server.folder.path / "jobs.sqlite", isolation_level=None)) as database:
+        names = [row[1] for row in database.execute("PRAGMA table_info(job)")]
+        kept = ", ".join(
+            name for name in names if name not in ("n", "id", "key", "request", "search", "result")
+        )
+        database.execute(
+            f"""INSERT INTO job (id, request, search, result, {kept})
+                WITH RECURSIVE number (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM number WHERE i + 1 < ?)
+                SELECT 'job_' || printf('%024d', i), json_object('prompt', 'video ' || i), 'video ' || i,
+                       json_set(result, '$.stills', json('[]')), {kept}
+                FROM number, job WHERE job.id = ? ORDER BY i""",
+            (count, id),
+        )

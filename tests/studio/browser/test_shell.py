@@ -1,7 +1,7 @@
 """The shell of the pages: screens, languages, themes, keys, and the token."""
 
 import pytest
-from studio.browser.harness import LANGUAGES, site, violations
+from studio.browser.harness import LANGUAGES, holds, site, violations
 from unit.server.live import serving
 
 from wan22.server.settings import Settings
@@ -85,6 +85,6 @@ def test_the_token_is_taken_out_of_the_address_and_asked_for_where_it_is_missing
             page.get_by_label("Token", exact=True).fill(TOKEN)
             page.get_by_role("button", name="Unlock").click()
             page.get_by_role("dialog").wait_for(state="detached")
-            page.wait_for_function("fetch('/v1/jobs').then(answer => answer.status === 200)")
+            holds(page, "fetch('/v1/jobs').then(answer => answer.status === 200)")
         finally:
             context.close()

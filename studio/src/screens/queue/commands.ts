@@ -44,7 +44,7 @@ export async function trash(job: Job): Promise<void> {
 /** Its request in the box, to be changed. */
 export function edit(job: Job): void {
   const kind = job.kind === 'image' || job.kind === 'extend' ? job.kind : 'video'
-  fillForm({ kind: kind as 'video', request: job.request })
+  fillForm({ kind, request: job.request })
 }
 
 /** Another place among those that wait, whose order is `order`. */

@@ -1,1 +1,0 @@
-var e={title:`Create`};export{e as default};

@@ -1,1 +1,0 @@
-import{I as e,N as t,Q as n,R as r,h as i,ht as a,l as o,mt as s,rt as c,tt as l,vt as u,yt as d}from"./i18n-D5lsZg5a.js";import"./legacy-BlbvIi3g.js";var f=r(`<div class="screen"><div class="bar"><h1> </h1></div> <div class="body"></div></div>`);function p(r,p){a(p,!1),i();var m=f(),h=l(m),g=l(h),_=c(g,!0);d(h),u(2),d(m),n(()=>t(_,o.box.title)),e(r,m),s()}export{p as default};

@@ -1,1 +1,0 @@
-var e={title:`作成`};export{e as default};

@@ -1,1 +1,0 @@
-var e={title:`만들기`};export{e as default};

@@ -1,1 +1,0 @@
-var e={title:`创作`};export{e as default};

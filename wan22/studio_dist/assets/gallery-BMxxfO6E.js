@@ -1,1 +1,0 @@
-var e={title:`갤러리`};export{e as default};

@@ -1,1 +1,0 @@
-var e={title:`ギャラリー`};export{e as default};

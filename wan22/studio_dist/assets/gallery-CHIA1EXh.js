@@ -1,1 +1,0 @@
-var e={title:`Gallery`};export{e as default};

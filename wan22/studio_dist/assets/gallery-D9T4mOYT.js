@@ -1,1 +1,0 @@
-var e={title:`作品库`};export{e as default};

@@ -1,1 +1,0 @@
-var e={title:`分镜`};export{e as default};

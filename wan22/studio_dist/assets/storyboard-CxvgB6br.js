@@ -1,1 +1,0 @@
-var e={title:`스토리보드`};export{e as default};

@@ -1,1 +1,0 @@
-var e={title:`絵コンテ`};export{e as default};

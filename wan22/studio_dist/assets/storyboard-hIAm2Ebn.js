@@ -1,1 +1,0 @@
-var e={title:`Storyboard`};export{e as default};

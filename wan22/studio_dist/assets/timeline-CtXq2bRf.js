@@ -1,1 +1,0 @@
-var e={title:`时间线`};export{e as default};

@@ -1,1 +1,0 @@
-var e={title:`タイムライン`};export{e as default};

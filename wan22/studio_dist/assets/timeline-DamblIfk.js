@@ -1,1 +1,0 @@
-var e={title:`Timeline`};export{e as default};

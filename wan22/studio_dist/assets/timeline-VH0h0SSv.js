@@ -1,1 +1,0 @@
-var e={title:`타임라인`};export{e as default};
