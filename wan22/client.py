@@ -124,6 +124,18 @@ class Client:
         """Do something with a job: cancel, pause, resume, retry, move, trash, restore. Returns the job."""
         return self._say(f"{_path(id)}/{action}", body)
 
+    def add_board(self, body: Mapping[str, Any], key: str) -> dict[str, Any]:
+        """Ask for a storyboard, `{"script", "options"}`; the same `key` again is the same one."""
+        return self._say("/v1/storyboards", body, **{"Idempotency-Key": key})
+
+    def board(self, id: str) -> dict[str, Any]:
+        """Return a storyboard: its shots with their takes."""
+        return self._ask("GET", _path(id, "storyboards"))
+
+    def make_board_again(self, id: str, shots: list[int], key: str) -> dict[str, Any]:
+        """Ask for a new take of each of these shots. Returns the storyboard."""
+        return self._say(f"{_path(id, 'storyboards')}/again", {"shots": shots}, **{"Idempotency-Key": key})
+
     def purge(self, id: str) -> None:
         """Delete a job and its files for good."""
         with self._open("DELETE", _path(id)):
@@ -429,13 +441,13 @@ def _in_quotes(name: str) -> str:
     return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def _path(id: str) -> str:
-    """The path of a job. Raises OptionError for what is no id."""
+def _path(id: str, what: str = "jobs") -> str:
+    """The path of a job, or of another thing that is one. Raises OptionError for what is no id."""
     if not re.fullmatch(r"job_[a-z0-9]{24}", id):
         raise OptionError(
             f"{id!r} is no id of a job; `wan22 jobs list` shows them: job_ and 24 letters or digits"
         )
-    return f"/v1/jobs/{id}"
+    return f"/v1/{what}/{id}"
 
 
 def _quoted(name: str) -> str:

@@ -61,7 +61,7 @@ def make(given: Given, kind: str) -> None:
     target = None if given["detach"] else _target(given)
     with report.choose(given["json"]) as show:
         with _of_another_version(client.capabilities()):
-            request = to_json(given, partial(_upload, client, show))
+            request = to_json(given, partial(upload, client, show))
             job = _add(client, kind, request, show)
         if target is None:
             show.result({"id": job["id"], "server": client.url}, [job["id"]])
@@ -73,8 +73,8 @@ def make(given: Given, kind: str) -> None:
             fetch(client, ended, target if len(parts) == 1 else turn_of(target, turn), show)
 
 
-def _for_server(given: Given) -> Given:
-    """What was typed, if a server can be asked for it, and with the codec that the file's name says."""
+def check_for_server(given: Given) -> None:
+    """Raise OptionError for options that are not for a client of a server to say."""
     rows = [
         row for row in fields.of_command(given.command) if "http" not in row.where and row.name not in _HERE
     ]
@@ -84,6 +84,11 @@ def _for_server(given: Given) -> Given:
             f"{', '.join(wrong)}: not for a client of a server to say; its operator does, or the work is done here. "
             "Leave out that, or --server"
         )
+
+
+def _for_server(given: Given) -> Given:
+    """What was typed, if a server can be asked for it, and with the codec that the file's name says."""
+    check_for_server(given)
     if given["prompt"] is None:
         raise OptionError("there is no prompt: give one, such as 'a red ball rolls left at sunset'")
     if given["detach"] and given["output"] is not None:
@@ -126,7 +131,8 @@ def _target(given: Given) -> Target:
     return target
 
 
-def _upload(client: Client, show: Report, path: str) -> str:
+def upload(client: Client, show: Report, path: str) -> str:
+    """Send a file; return the id of the input that it is there."""
     from wan22.types import Phase
 
     show.event(Phase("upload", Path(path).name))
@@ -274,7 +280,7 @@ def target_of_job(job: Mapping[str, Any], output: str | None, *, overwrite: bool
     from wan22.media.output_paths import place
     from wan22.production.publish import Target
 
-    suffix = Path(_files(job)[0]["name"]).suffix
+    suffix = Path(files_of(job)[0]["name"]).suffix
     asked = job["request"]
     default = f"out/{slug(str(asked.get('prompt', '')))}-{asked.get('seed') or 0}{suffix}"
     path, existing = place(output, default, overwrite=overwrite, still=suffix == ".png")
@@ -295,15 +301,15 @@ def fetch(client: Client, job: Mapping[str, Any], target: Target, show: Report) 
 
     Raises OutputError if there is no place, ServerError if there is no file.
     """
-    best, *others = _files(job)
-    path = _fetch(client, job["id"], best, target, show)
+    best, *others = files_of(job)
+    path = fetch_file(client, job["id"], best, target, show)
     for file in others:
         tag = Path(file["name"]).stem.removeprefix(f"{Path(best['name']).stem}-")
-        show.note(f"kept {_fetch(client, job['id'], file, target.tagged(tag), show)}")
+        show.note(f"kept {fetch_file(client, job['id'], file, target.tagged(tag), show)}")
     show.made(path, job["result"].get("recipe") or {})
 
 
-def _files(job: Mapping[str, Any]) -> list[dict[str, Any]]:
+def files_of(job: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The files of a job's result, with what the server says of each."""
     said_of = (job.get("result") or {}).get("files") or ()
     files = [each if isinstance(each, dict) else {"name": each} for each in said_of]
@@ -312,7 +318,7 @@ def _files(job: Mapping[str, Any]) -> list[dict[str, Any]]:
     return files
 
 
-def _fetch(client: Client, id: str, file: Mapping[str, Any], target: Target, show: Report) -> str:
+def fetch_file(client: Client, id: str, file: Mapping[str, Any], target: Target, show: Report) -> str:
     """Fetch one file whole, and return where it lies."""
     from wan22.atomic import temporary_file
     from wan22.media.output_paths import check_output, publish_file

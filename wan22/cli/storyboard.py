@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wan22.catalog import NANO
+from wan22.catalog import ALIASES, NANO, rows
 from wan22.cli import options as o
-from wan22.cli import report
+from wan22.cli import remote, report
 from wan22.errors import (
     CheckpointError,
     MediaError,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from wan22.catalog import Variant
     from wan22.engine import Engine
+    from wan22.storyboard.board import Board
     from wan22.storyboard.script import Scene, Script
 
 
@@ -76,6 +77,13 @@ def storyboard(
     else is there then.
     """
     path = Path(script)
+    if remote.is_remote(given):
+        if plan or from_stills or still_model is not None:
+            raise OptionError(
+                "--plan, --from-stills and --still-model are for work that is done here; leave out --server"
+            )
+        _make_remote(path, given, _folder(output, path.stem), retry, joined=join or film)
+        return
     told = _told(path, given)
     machine = machine_of(given)
     machine = replace(machine, model=told.model or (None if machine.whole else NANO))
@@ -106,9 +114,40 @@ def storyboard(
             marks.label,
         )
         board = make_board(told, shots, studio, stem=path.stem, joined=join or film)
-        for line in board.lines():
-            show.note(line)
-        show.made(str(folder / "board.html"), board.as_json())
+        _show(board, folder, show)
+    if board.failed:
+        raise typer.Exit(1)
+
+
+def _show(board: Board, folder: Path, show: report.Report) -> None:
+    for line in board.lines():
+        show.note(line)
+    show.made(str(folder / "board.html"), board.as_json())
+
+
+def _make_remote(path: Path, given: o.Given, folder: Path, retry: int, *, joined: bool) -> None:
+    """Let a server make the videos, and the board of them here."""
+    from wan22.cli.remote_board import RemoteStudio, board_request
+    from wan22.storyboard.script import read_script
+
+    text = _text(path)
+    told = overridden(read_script(text, path.name), given)
+    shots = _shots(told, given, path.parent)
+    client = remote.open_client(given["server"], given["token_file"])
+    with report.choose(given["json"]) as show:
+        request = board_request(client, given, told, text, path, show)
+        model = told.model or str(client.capabilities()["models"][0]["name"])
+        row = rows().get(ALIASES.get(model, model))
+        marking = marking_of(given)
+        Target(str(folder), marking=marking).check_marks(show)
+        studio = RemoteStudio(client, folder, Quiet(show), show, request, model, row, retry, marking=marking)
+        if given["detach"]:
+            id = studio.begin()
+            show.result({"id": id, "server": client.url}, [id])
+            return
+        show.note(f"{studio.begin()} on {client.url}")
+        board = make_board(told, shots, studio, stem=path.stem, joined=joined)
+        _show(board, folder, show)
     if board.failed:
         raise typer.Exit(1)
 

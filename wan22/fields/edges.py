@@ -216,7 +216,7 @@ FIELDS: tuple[Field, ...] = (
         group="Where",
         metavar="URL",
         where=CLI,
-        commands=(VIDEO, IMAGE),
+        commands=(VIDEO, IMAGE, STORYBOARD),
         choices="server",
         foreign=("host", "remote", "url", "endpoint"),
     ),
@@ -227,7 +227,7 @@ FIELDS: tuple[Field, ...] = (
         kind="file",
         metavar="FILE",
         where=CLI,
-        commands=(VIDEO, IMAGE),
+        commands=(VIDEO, IMAGE, STORYBOARD),
     ),
     Field(
         name="detach",
@@ -236,7 +236,7 @@ FIELDS: tuple[Field, ...] = (
         kind="flag",
         default=False,
         where=CLI,
-        commands=(VIDEO, IMAGE),
+        commands=(VIDEO, IMAGE, STORYBOARD),
         foreign=("no-wait", "background", "d"),
     ),
     Field(

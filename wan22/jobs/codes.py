@@ -16,6 +16,7 @@ from wan22.errors import (
     OutputError,
     RequestError,
     SpeechError,
+    TimelineError,
     out_of_memory,
 )
 from wan22.jobs.job import StoreError
@@ -48,6 +49,7 @@ _KINDS: tuple[tuple[type[Exception], str], ...] = (
     (ExtendError, "extension_failed"),
     (SpeechError, "speech_failed"),
     (MediaError, "unreadable_input"),
+    (TimelineError, "invalid_request"),
     (RequestError, "invalid_request"),
     (OutputError, "output_failed"),
 )

@@ -36,6 +36,10 @@ class Media:
             from wan22.jobs.measuring import measure_job
 
             return measure_job(task)
+        if task.job.kind == "render":
+            from wan22.jobs.rendering import render_job
+
+            return render_job(task)
         raise RequestError(f"a job of kind {task.job.kind!r} is not made by this worker")
 
     def drop(self) -> None:

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wan22.errors import MediaError, OutputError, Wan22Error, out_of_memory
+from wan22.errors import MediaError, OutputError, ServerError, Wan22Error, out_of_memory
 from wan22.production.join import check_join, join
-from wan22.production.shots import LOOKED_ROWS, Shot, Studio, Take, digest, unmeasured
+from wan22.production.shots import LOOKED_ROWS, Maker, Shot, Take, digest, unmeasured
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,9 +24,7 @@ _BOARD = ("board.json", "board.html", "board.pdf")
 _LOOKED_AT = 5  # frames of a shot for its portrait; the first, middle and last are on the board
 
 
-def make_board(
-    script: Script, shots: list[Shot], studio: Studio, *, stem: str, joined: bool = False
-) -> Board:
+def make_board(script: Script, shots: list[Shot], studio: Maker, *, stem: str, joined: bool = False) -> Board:
     """Make the shots of a script and their board into the studio's folder; `joined`, also one video of all of them.
 
     `stem` is the board's title if the script has none. Raises a Wan22Error, before any shot is made, for what cannot
@@ -37,7 +35,7 @@ def make_board(
     names = [*_BOARD, *(f"{_name(shot.scene)}{end}" for shot in shots for end in (".mp4", ".png"))]
     check_own(studio.folder, names)
     canvases = studio.check(shots)
-    if joined:
+    if joined and canvases:
         check_join(shots, canvases, studio.folder / JOINED)
     studio.clear()
     board = _make(script, shots, studio, stem)
@@ -47,7 +45,7 @@ def make_board(
     return board
 
 
-def _make(script: Script, shots: list[Shot], studio: Studio, stem: str) -> Board:
+def _make(script: Script, shots: list[Shot], studio: Maker, stem: str) -> Board:
     """Make all shots; the board is written after each, so that it shows what is there at any moment.
 
     A shot that cannot be made does not stop the others; if none can, the last reason is raised.
@@ -59,8 +57,8 @@ def _make(script: Script, shots: list[Shot], studio: Studio, stem: str) -> Board
     for shot in shots:
         try:
             take, takes = studio.make(shot)
-        except OutputError:
-            raise  # there is no room for the others either
+        except (OutputError, ServerError):
+            raise  # there is no room for the others either, or nobody who makes them
         except Exception as error:
             if not (isinstance(error, Wan22Error) or out_of_memory(error)) or (
                 shot is shots[-1] and not cards
@@ -86,14 +84,14 @@ def _board(
     cards: list[Card],
     continuity: Continuity,
     not_made: dict[int, str],
-    studio: Studio,
+    studio: Maker,
     stem: str,
 ) -> Board:
     from wan22.storyboard.board import Board
 
     return Board(
         title=script.title or stem.replace("-", " ").replace("_", " "),
-        model=studio.engine.name,
+        model=studio.model,
         subject=script.subject,
         style=script.style,
         shots=len(script.scenes),
@@ -110,7 +108,7 @@ def _write_values(board: Board, folder: Path) -> None:
         part.write_text(json.dumps(board.as_json(), ensure_ascii=False, indent=1) + "\n", "utf-8")
 
 
-def _joined(board: Board, studio: Studio) -> Board:
+def _joined(board: Board, studio: Maker) -> Board:
     """The board with its shots joined; without, and a word on why, if some could not be made."""
     if board.not_made:
         studio.events.note(f"{JOINED} is not made: shots are missing")
@@ -123,7 +121,7 @@ def _joined(board: Board, studio: Studio) -> Board:
     return board
 
 
-def _card(shot: Shot, take: Take, takes: int, studio: Studio) -> tuple[Card, Portrait]:
+def _card(shot: Shot, take: Take, takes: int, studio: Maker) -> tuple[Card, Portrait]:
     """Put the take in its place, and look at it."""
     import numpy as np
 
@@ -172,7 +170,7 @@ def _put(source: Path, target: Path) -> None:
         shutil.copyfile(source, part)
 
 
-def _put_still(take: Take, first: np.ndarray, studio: Studio, name: str) -> None:
+def _put_still(take: Take, first: np.ndarray, studio: Maker, name: str) -> None:
     """The shot's image: what its video was made from, labelled, or else its first frame, with the video's recipe."""
     from wan22.media.image import read_image, save
     from wan22.media.label import labelled

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from wan22.atomic import swept
 from wan22.errors import MediaError, RequestError, Wan22Error
@@ -111,6 +111,25 @@ class Shot:
     request: Request
 
 
+class Maker(Protocol):
+    """Who makes the takes of a board: `Studio` here, or a server."""
+
+    folder: Path
+    label: str | None
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def events(self) -> EventSink: ...
+    def check(self, shots: list[Shot]) -> list[Canvas]:
+        """The sizes of the shots; empty where they are not known before they are made."""
+        ...
+
+    def clear(self) -> None: ...
+    def target(self, path: Path) -> Target: ...
+    def make(self, shot: Shot) -> tuple[Take, int]: ...
+
+
 @dataclass(frozen=True)
 class Studio:
     """Who makes the takes, and where. `stills` makes an image of each shot first, with which its video begins."""
@@ -125,6 +144,11 @@ class Studio:
     marking: Marking | None = None
     label: str | None = None
     made: list[Path] = field(default_factory=list)
+
+    @property
+    def model(self) -> str:
+        """The name of the model that makes the videos."""
+        return self.engine.name
 
     def check(self, shots: list[Shot]) -> list[Canvas]:
         """Return the sizes of the shots. Raises a RequestError that names the first shot that cannot be made,

@@ -7,7 +7,7 @@ there, 428 without. A timeline that is wrong is refused with all that is wrong i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Response
@@ -208,12 +208,27 @@ def check_timeline(data: Mapping[str, Any], param: str = "data") -> None:
             for where, media in media_of(data)
             if "path" in media
         ]
+    refuse_timeline(errors, param)
+
+
+def refuse_timeline(errors: Sequence[Mapping[str, str]], param: str = "data") -> None:
+    """Refuse a timeline (422) if anything is wrong with it."""
     if errors:
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         raise Refusal(
             422, "invalid_timeline", f"the timeline is wrong: {errors[0]['message']}{more}", param=param,
             errors=errors[:_MOST_ERRORS],
         )  # fmt: skip
+
+
+def timeline_document(app: AppState, id: str) -> Document:
+    """A timeline by its id. Raises Refusal for another document, and for one in the trash."""
+    document = app.store.documents.get(id)
+    if document.kind != "timeline":
+        raise Refusal(409, "wrong_kind", f"document {id} is a {document.kind}, not a timeline")
+    if document.trashed is not None:
+        raise Refusal(409, "wrong_state", f"document {id} is in the trash: restore it first")
+    return document
 
 
 def media_of(data: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:

@@ -37,7 +37,7 @@ OPEN = ("/healthz", "/readyz")
 """What answers without a token: a supervisor or a balancer asks it."""
 DOCUMENTS = ("/v1/documents", "/v1/storyboards")
 """What takes timelines and scripts: JSON up to a limit of their own."""
-WITH_FILES = (OPENAI, "/v1/inputs")
+WITH_FILES = (OPENAI, "/v1/inputs", "/v1/documents/import")
 """What takes uploads: bodies up to the larger limit, and forms."""
 
 _VERSIONS = ("1.0", "1.1")

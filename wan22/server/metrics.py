@@ -126,9 +126,17 @@ class _Looked(Collector):
         restarts = CounterMetricFamily(
             "wan22_worker_restarts", "How often a worker was started again.", labels=["worker", "device"]
         )
-        for each in [] if self._state.supervisor is None else self._state.supervisor.status():
+        for each in _workers(self._state.supervisor):
             workers.add_metric([each.name, each.device], float(each.state in UP))
             restarts.add_metric([each.name, each.device], each.restarts)
         yield workers
         yield restarts
         yield GaugeMetricFamily("wan22_streams", "Open streams of events.", value=len(self._state.feed))
+
+
+def _workers(supervisor: Any) -> list[Any]:
+    """The workers of devices, and the one that needs none."""
+    if supervisor is None:
+        return []
+    media = getattr(supervisor, "media", None)
+    return [*supervisor.status(), *([] if media is None else [media])]

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from wan22.server import boards, direction, documents, measuring, storyboards
+from wan22.server import boards, direction, documents, measuring, renders, storyboards
 
-ROUTERS = [each.router for each in (boards, direction, documents, measuring, storyboards)]
+ROUTERS = [each.router for each in (boards, direction, documents, measuring, renders, storyboards)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from wan22.timeline.items import whole_frames
+from wan22.timeline.items import Source, whole_frames
 
 _GAP_SECONDS = 2
 _WHOLE = 1001  # the largest denominator of a rate: 24000/1001
@@ -47,6 +47,15 @@ def cut_of(name: str, shots: Sequence[Shown], meta: Mapping[str, Any]) -> dict[s
 
 def _rate(row: Mapping[str, Any]) -> Fraction:
     return Fraction(row["fps"]).limit_denominator(_WHOLE)
+
+
+def source_of(row: Mapping[str, Any]) -> Source:
+    """What a result says of a video, as the source of a clip."""
+    rate = _rate(row)
+    return Source(
+        frames=row["frames"], rate=(rate.numerator, rate.denominator), size=(row["width"], row["height"]),
+        audio=bool(row.get("audio")),
+    )  # fmt: skip
 
 
 def _clip(number: int, shot: Shown, rate: Fraction) -> dict[str, Any]:
