@@ -29,7 +29,7 @@ FROZEN = {
     f"--light --lora --no-overwrite --output --overwrite --server --shot-size --style --time --token-file --tone -o "
     f"{PROVENANCE} {MACHINE} {PARTS} {SAMPLING} {DENOISING}",
     "storyboard": f"script --film --fps --from-stills --join --json --label --lora --output --plan --quality --retry "
-    f"--still-model -o "
+    f"--detach --server --still-model --token-file -o "
     f"{PROVENANCE} {MACHINE} {PARTS} {SAMPLING} {DENOISING}",
     "decode": f"latents --codec --json --no-overwrite --output --overwrite --quality -o {PROVENANCE} {MACHINE} {PARTS}",
     "vocabulary": "axis --json --language",
