@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field, StrictBool, model_validator
 
-from wan22.jobs.job import ENDED, Job, NotFoundError, State
+from wan22.jobs.job import ENDED, Child, Job, NotFoundError, State
 from wan22.server.board_requests import MAX_TAKES, NewBoard, children_of, read_board, takes_of
 from wan22.server.documents import DocumentView, shown
 from wan22.server.native import MAX_CHILDREN, Id, Key, Strict, files_of
@@ -114,20 +114,25 @@ class Again(Strict):
 def make_again(id: Id, asked: Again, app: App, key: Key = None) -> BoardView:
     """Add takes, with the next seeds, to shots that are not locked."""
     group = _group(app, id)
-    if key is None or app.store.with_key(key) is None:
-        board, shots = _view(app, group), {shot["shot"]: shot for shot in group.request["shots"]}
-        children: list[Any] = []
-        for number in _wanted(board, asked):
-            last = _last_take(app, id, number)
-            children += takes_of(shots[number], range(last + 1, last + 1 + asked.takes), len(children))
-        if len(children) > 2 * MAX_CHILDREN:
-            raise Refusal(
-                422, "invalid_request", f"takes: at most {MAX_CHILDREN} takes at once", param="takes"
-            )
-        if children:
-            app.backlog.take(len(children))
-            app.store.add_children(id, children, key=key, body=[id, asked.model_dump()])
+    known = key is not None and app.store.with_key(key) is not None
+    children = [] if known else _more_takes(app, group, asked)
+    if children or known:  # a key that is known is held against what came with it
+        app.backlog.take(len(children))
+        app.store.add_children(id, children, key=key, body=[id, asked.model_dump()])
     return _view(app, app.store.job(id))
+
+
+def _more_takes(app: AppState, group: Job, asked: Again) -> list[Child]:
+    """The jobs of new takes. Raises Refusal."""
+    shots = {shot["shot"]: shot for shot in group.request["shots"]}
+    wanted = _wanted(_view(app, group), asked)
+    if len(wanted) * asked.takes > MAX_CHILDREN:
+        raise Refusal(422, "invalid_request", f"takes: at most {MAX_CHILDREN} takes at once", param="takes")
+    last, children = _last_takes(app, group.id), list[Child]()
+    for number in wanted:
+        first = last.get(number, 0) + 1
+        children += takes_of(shots[number], range(first, first + asked.takes), len(children))
+    return children
 
 
 def _wanted(board: BoardView, asked: Again) -> list[int]:
@@ -145,15 +150,14 @@ def _wanted(board: BoardView, asked: Again) -> list[int]:
     return list(dict.fromkeys(asked.shots))
 
 
-def _last_take(app: AppState, id: str, number: int) -> int:
-    """The greatest number of a shot's takes, of those in the trash too: a seed is not used twice."""
-    takes = [
-        job.meta["take"]
-        for trashed in (False, True)
-        for job in app.store.jobs(parent=id, kind="video", trashed=trashed, limit=_ALL)
-        if job.meta.get("shot") == number
-    ]
-    return max(takes, default=0)
+def _last_takes(app: AppState, id: str) -> dict[int, int]:
+    """The greatest number of each shot's takes, of those in the trash too: a seed is not used twice."""
+    found: dict[int, int] = {}
+    for trashed in (False, True):
+        for job in app.store.jobs(parent=id, kind="video", trashed=trashed, limit=_ALL):
+            shot = job.meta.get("shot", 0)
+            found[shot] = max(found.get(shot, 0), job.meta.get("take", 1))
+    return found
 
 
 class Cut(Strict):

@@ -111,6 +111,8 @@ def test_scores_choose_and_failing_shots_are_made_again(client):
         f"/v1/storyboards/{id}/again", json={"failing": True}, headers={"Idempotency-Key": "k"}
     )
     assert same.json() == again.json()
+    other = client.post(f"/v1/storyboards/{id}/again", json={"shots": [1]}, headers={"Idempotency-Key": "k"})
+    assert other.status_code == 422 and other.json()["code"] == "idempotency_key_reused"
     first, second = again.json()["shots"]
     assert len(first["takes"]) == 1 and [take["seed"] for take in second["takes"]] == [7, 8]
     assert second["failing"] is True  # the best that is there
