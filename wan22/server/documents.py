@@ -196,7 +196,10 @@ def check_document(app: AppState, kind: DocumentKind, data: dict[str, Any]) -> N
 
 
 def check_timeline(data: Mapping[str, Any], param: str = "data") -> None:
-    """Refuse a timeline that is wrong, or names a path: over HTTP, media are jobs' files and inputs."""
+    """Refuse a timeline that is wrong, or names a path: over HTTP, media are jobs' files and inputs.
+
+    A bare name is a media that is missing: it is never opened.
+    """
     errors = [problem.as_json() for problem in check(data)]
     if not errors:
         errors = [
@@ -206,9 +209,13 @@ def check_timeline(data: Mapping[str, Any], param: str = "data") -> None:
                 "message": f"{where}: a path is not taken here; send the file as an input",
             }
             for where, media in media_of(data)
-            if "path" in media
+            if not _is_name(media.get("path", "missing"))
         ]
     refuse_timeline(errors, param)
+
+
+def _is_name(path: str) -> bool:
+    return path not in (".", "..") and not set(path) & set("/\\:\0")
 
 
 def refuse_timeline(errors: Sequence[Mapping[str, str]], param: str = "data") -> None:

@@ -111,6 +111,8 @@ def _missing(app: AppState, media: Mapping[str, str], jobs: dict[str, Job | None
         except NotFoundError as error:
             return str(error)
         return ""
+    if "path" in media:
+        return f"{media['path']!r} is missing; send it as an input, and link the clip to it"
     id = media["job"]
     if id not in jobs:
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from wan22.server import boards, direction, documents, measuring, renders, storyboards
+from wan22.server import boards, direction, documents, interchange, measuring, renders, storyboards
 
-ROUTERS = [each.router for each in (boards, direction, documents, measuring, renders, storyboards)]
+ROUTERS = [
+    each.router for each in (interchange, boards, direction, documents, measuring, renders, storyboards)
+]

@@ -34,6 +34,23 @@ def sent(method, path, body, *headers):
     return raw(method, path, f"Content-Length: {len(body)}", JSON, *headers, body=body)
 
 
+LAUGHS = (
+    b'<!DOCTYPE a [<!ENTITY b "'
+    + b"c" * 1000
+    + b'">'
+    + b"".join(b'<!ENTITY b%d "%b">' % (n, b"&b%d;" % (n - 1) * 10 if n else b"&b;" * 10) for n in range(9))
+    + b"]><xmeml>&b8;</xmeml>"
+)
+ENTITY = b'<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><xmeml version="4">&b;</xmeml>'
+
+
+def form(name, content):
+    """A file that is sent for import."""
+    body = f'--b\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'.encode()
+    body += content + b"\r\n--b--\r\n"
+    return post("/v1/documents/import", body, kind="Content-Type: multipart/form-data; boundary=b")
+
+
 def cut(media):
     """A timeline of one clip."""
     source = {"frames": 9, "rate": [24, 1], "size": [64, 48]}
@@ -201,6 +218,15 @@ OPEN = {  # of a server without a token, on this machine alone
     "nobody's timeline rendered": (post("/v1/documents/doc_" + "a" * 24 + "/render", {}), GONE),
     "a timeline rendered to a path": (post("/v1/documents/doc_" + "a" * 24 + "/render", {"output": "/tmp/x"}), {422}),
     "a render of the inside": (post("/v1/jobs", {"kind": "render", "request": {"document": {}}}), {422}),
+    "an export of nobody's": (get("/v1/documents/doc_" + "a" * 24 + "/export?format=otio"), GONE),
+    "an export to a path": (get("/v1/documents/doc_" + "a" * 24 + "/export?format=../../x"), {422}),
+    "an import of an address": (post("/v1/documents/import", {"file": "file:///etc/passwd"}), BAD),
+    "an import that is no form": (post("/v1/documents/import", b"<xmeml/>", kind="Content-Type: text/xml"), {415}),
+    "a billion laughs": (form("cut.xml", LAUGHS), {422}),
+    "an entity that is a file": (form("cut.xml", ENTITY), {422}),
+    "a bundle that leads elsewhere": (form("cut.otioz", b"PK\x05\x06" + b"\0" * 18), {422}),
+    "an import above": (form("../../token.otio", b"{}"), {422}),
+    "an import of a program": (form("cut.py", b"import os"), {415}),
     "documents deleted": (raw("DELETE", "/v1/documents"), {405}),
     "a script with a path": (post("/v1/storyboards", {"script": "Shot 1: a ball\nImage: /etc/passwd"}), {422}),
     "a script with a model of a path": (post("/v1/storyboards", {"script": "Model: /etc\n\nShot 1: a"}), {422}),
