@@ -190,7 +190,7 @@ def test_a_file_of_premiere_is_understood():
     assert first.source.frames == 300 and not first.mute and first.gain_db == pytest.approx(-6, abs=0.01)
     assert (dissolve.in_offset, dissolve.out_offset) == (5, 5)
     assert (slow.speed, slow.enabled, slow.start, slow.end, slow.duration) == ((1, 2), False, 20, 50, 60)
-    assert slow.mute and slow.link is None, "it has no audio in the file"
+    assert not slow.source.audio and slow.link is None, "it has no audio in the file"
     gap, music = audio.items
     assert (gap.duration, music.duration, music.media) == (120, 60, {"path": "music.wav"})
     assert [(m.at, m.duration, m.name) for m in found.markers] == [(30, 0, "look"), (60, 6, "only a comment")]

@@ -12,6 +12,7 @@ from wan22.timeline.document import dump, read
 from wan22.timeline.interchange import edl, fcp7, fcpxml, otio
 from wan22.timeline.interchange.export import FORMATS, export_timeline, format_of, import_timeline
 from wan22.timeline.interchange.features import FEATURES
+from wan22.timeline.items import Source
 
 WHOLE = json.loads(Path("tests/data/timelines/valid_whole.json").read_text())["document"]
 
@@ -125,7 +126,11 @@ def test_media_within_the_folder_is_found_by_any_address(url, tmp_path):
     )
     found = imported(foreign(address), tmp_path)
     ((_, _, clip),) = found.timeline.clips()
-    assert clip.media == {"path": "in/a b.mp4"} and (clip.start, clip.end, clip.mute) == (0, 48, True)
+    assert clip.media == {"path": "in/a b.mp4"} and (clip.start, clip.end, clip.source.audio) == (
+        0,
+        48,
+        False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -265,7 +270,9 @@ def test_files_of_resolve_and_others_say_what_was_not_taken(tmp_path):
         12,
         "inner",
     )
-    assert first.mute and len(timeline.tracks) == 2, "audio of another range is no audio of the video"
+    assert not first.source.audio and len(timeline.tracks) == 2, (
+        "audio of another range is no audio of the video"
+    )
     assert [(m.name, m.color, m.at) for m in timeline.markers] == [("fix", "blue", 10)]
     for what in (
         "Resolve Effect",
@@ -287,6 +294,15 @@ def test_audio_that_goes_with_a_video_becomes_its_own(tmp_path):
     found = imported(document, tmp_path).timeline
     ((_, _, clip),) = found.clips()
     assert clip.source.audio and not clip.mute and len(found.tracks) == 1
+
+
+def test_a_video_whose_audio_is_not_in_the_file_is_muted(tmp_path):
+    held = Source(frames=100, rate=(24, 1), size=(64, 48), audio=True)
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    (tmp_path / "their.otio").write_text(json.dumps(foreign("a.mp4")))
+    found = import_timeline(tmp_path / "their.otio", Folders([tmp_path], tmp_path), lambda media: held)
+    ((_, _, clip),) = found.timeline.clips()
+    assert clip.mute and clip.source == held
 
 
 def test_frames_of_the_timeline_that_are_no_whole_source_frames_stay_in_their_place(tmp_path):

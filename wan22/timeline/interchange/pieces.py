@@ -143,7 +143,7 @@ def join_audio(videos: Iterable[list[Piece]], audios: Iterable[list[Piece]], not
             joined |= {id(audio) for audio in found}
             gain = found[0].clip.gain_db if found and not own else piece.clip.gain_db
             source = replace(source, audio=True) if found else source
-            piece.clip = replace(piece.clip, mute=not found, gain_db=gain, source=source)
+            piece.clip = replace(piece.clip, mute=source.audio and not found, gain_db=gain, source=source)
     for track in tracks:
         track[:] = [piece for piece in track if id(piece) not in joined]
 
