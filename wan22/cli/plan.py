@@ -13,10 +13,10 @@ from wan22.cli import report
 from wan22.cli.catalogue import gigabytes
 from wan22.clock import duration
 from wan22.errors import choose
+from wan22.production import planned
+from wan22.production.planned import model_of
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from wan22.catalog import Variant
     from wan22.memory.hardware import Hardware
     from wan22.memory.plan import Plan
@@ -119,57 +119,22 @@ def request_of(
     **rest: Any,
 ) -> Request:
     """A request of that kind, with an image, a clip and audio that stand for any."""
-    import numpy as np
-
-    from wan22.types import Audio, Clip, Request
+    from wan22.types import Request
 
     task = _first(row) if task is None else choose("task", task, TASKS)
     width, height = size or row.defaults.size
-    image = np.zeros((height, width, 3), np.uint8)
+    image = planned.still(width, height)
     told: dict[str, Any] = {
         "t2v": {},
         "i2v": {"image": image},
-        "v2v": {"video": Clip(_still(image, frames or row.defaults.frames), row.defaults.fps)},
-        "s2v": {"image": image, "audio": Audio(_silence(seconds or _SECONDS_OF_AUDIO), 16_000)},
+        "v2v": {"video": planned.clip(width, height, frames or row.defaults.frames, row.defaults.fps)},
+        "s2v": {"image": image, "audio": planned.silence(seconds or _SECONDS_OF_AUDIO)},
     }[task]
     return Request(prompt="a " * 60, size=size, frames=frames, seconds=seconds, **told, **rest)
 
 
 def _first(row: Variant) -> str:
     return "s2v" if row.speech is not None else "i2v" if row.image_required else "t2v"
-
-
-def _still(image: np.ndarray, frames: int) -> np.ndarray:
-    import numpy as np
-
-    return np.broadcast_to(image, (frames, *image.shape))
-
-
-def _silence(seconds: float) -> np.ndarray:
-    import numpy as np
-
-    return np.zeros(round(seconds * 16_000), np.float32)
-
-
-def model_of(
-    row: Variant, dtype: str, device: str, vae_dtype: str = "float32", quantize: str = "none"
-) -> Model:
-    """A model as a plan sees it, in the dtypes that the engine would take."""
-    import torch
-
-    from wan22.assembly import SMALL
-    from wan22.cli.catalogue import weigh
-    from wan22.memory.device import pick_dtype, pick_vae_dtype
-    from wan22.memory.precision import QUANTIZE, pick_compute_dtype
-    from wan22.planning import AUDIO_BYTES, Model, quantised
-
-    kind = choose("kind of quantised weights", quantize, QUANTIZE).removesuffix("-weights")
-    pixels = pick_vae_dtype(vae_dtype)
-    precision = pick_dtype(dtype, torch.device(device), small=weigh(row).parameters <= SMALL)
-    compute = pick_compute_dtype("auto", precision, torch.device(device))
-    networks = {} if kind == "none" and compute == precision else quantised(row, precision, compute, kind)
-    audio = AUDIO_BYTES if row.speech is not None and row.speech.audio else 0
-    return Model(row, compute, pixels, audio, networks)
 
 
 def _hardware(gpu: str | None, vram: str | None, ram: str | None, device: str) -> Hardware:

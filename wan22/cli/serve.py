@@ -71,6 +71,20 @@ class Serving:
     max_upload: Annotated[
         int, typer.Option(metavar="MB", min=1, help="The most that one request may send.")
     ] = 512
+    speech_server: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="A speech server in place of espeak.", show_default="espeak"),
+    ] = None
+    audio_server: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="A server that makes music and effects.", show_default="none"),
+    ] = None
+    audio_workflow: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="With it the audio server is a ComfyUI: the workflow that it runs."
+        ),
+    ] = None
     verbose: Annotated[bool, typer.Option("--verbose", help="Log every request.")] = False
     json: o.Json = False
 
@@ -85,8 +99,23 @@ class Serving:
             host=self.host, port=self.port, devices=split([self.devices]), models=_known(split([self.models])),
             allow_hosts=split(self.allow_host or ()), allow_origins=split(self.allow_origin or ()),
             allow_url_inputs=self.allow_url_inputs, max_upload=self.max_upload * _MB,
+            speech_server=self.speech_server, audio_server=self.audio_server, audio_workflow=self.audio_workflow,
         )  # fmt: skip
+        self._check_servers()
         return with_token(self.data, found, file=self.token_file, new=self.new_token)
+
+    def _check_servers(self) -> None:
+        """Raise OptionError for the address of another server, or a workflow, that is none."""
+        if self.audio_workflow is not None and self.audio_server is None:
+            raise OptionError("--audio-workflow is for the server that --audio-server names; give both")
+        if self.audio_server is not None:
+            from wan22.media.audio_server import open_audio_server
+
+            open_audio_server(self.audio_server, self.audio_workflow)
+        if self.speech_server is not None:
+            from wan22.media.say import ServerSynthesizer
+
+            ServerSynthesizer(self.speech_server)
 
     def announce(self, url: str, token: Path | None) -> None:
         """Say where the server listens."""

@@ -5,6 +5,7 @@
     DATA/token                the server's token, for its owner alone
     DATA/inputs/INPUT         an upload that was checked
     DATA/jobs/JOB/            everything of one job: job.json, result files, previews, journal/
+    DATA/derived/ID/          what was made of an input's or a job's file for people: peaks, small images
     DATA/orphans/             folders of jobs that the store does not know; nothing here is ever deleted
 
 No name in it comes from a client.
@@ -62,6 +63,15 @@ class Folder:
         """The file of an input."""
         return self._inside("inputs", id, "in")
 
+    def derived(self, id: str) -> Path:
+        """The folder of what was made of a file of a job or an input, to be made again where it is missing."""
+        return self.path / "derived" / checked(id, "in" if id.startswith("in_") else "job")
+
+    def forget_input(self, id: str) -> None:
+        """Delete the file of an input that the store has forgotten, and what was made of it."""
+        self.input(id).unlink(missing_ok=True)
+        shutil.rmtree(self.derived(id), ignore_errors=True)
+
     def journal(self, id: str) -> Path:
         """The folder of what was already computed of a job."""
         return self.job(id) / "journal"
@@ -116,6 +126,7 @@ class Folder:
         """Delete the folders of jobs that were purged."""
         for id in ids:
             shutil.rmtree(self.job(id), ignore_errors=True)
+            shutil.rmtree(self.derived(id), ignore_errors=True)
 
     def open_store(self, *, check: bool = True) -> Store:
         """Open the folder's store, or make it in a new folder. Raises StoreError, also where a store is missing."""
@@ -143,7 +154,15 @@ class Folder:
                         swept(folder)
                 elif is_id(entry.name, kind):
                     moved.append(self._set_aside(entry))
+        known = store.ids() | store.input_ids()
+        for entry in self._derived():
+            if entry.name not in known:
+                shutil.rmtree(entry, ignore_errors=True)
         return moved
+
+    def _derived(self) -> list[Path]:
+        folder = self.path / "derived"
+        return list(folder.iterdir()) if folder.is_dir() else []
 
     def _set_aside(self, entry: Path) -> Path:
         target = self.path / "orphans" / entry.name

@@ -151,10 +151,7 @@ def make(work: Work, events: EventSink, journal: Path | None = None, *, load: Lo
         raise OptionError(
             f"there is no prompt: give one, such as 'a red ball rolls left at sunset', or {called('source')} FILE"
         )
-    if "strength" in work.given and "video" not in work.files:
-        raise OptionError(
-            f"{called('strength')} says how far a clip is changed; give the clip with {called('video')}"
-        )
+    check_strength(work)
     target = target_of(work)
     check_place(target, (1, 1), 1)
     target.check_marks(events)
@@ -198,6 +195,14 @@ def make(work: Work, events: EventSink, journal: Path | None = None, *, load: Lo
                 made = deliver(generate(now), place, events)
             if work.source is not None and turn == 0:
                 events.compared(work.source, rerender.differences(work.recipe, made))
+
+
+def check_strength(work: Work) -> None:
+    """Raise OptionError for a strength without the video that it would change."""
+    if "strength" in work.given and "video" not in work.files:
+        raise OptionError(
+            f"{called('strength')} says how far a clip is changed; give the clip with {called('video')}"
+        )
 
 
 def with_direction(work: Work, events: EventSink) -> tuple[Work, dict[str, Any]]:

@@ -23,6 +23,7 @@ from wan22.server import native, openai_videos, problems, session, studio, uploa
 from wan22.server.asked import COMMANDS, FIXED_BY_EXTENSION, ONLY, Backlog, Checker
 from wan22.server.feed import Feed
 from wan22.server.guard import Guard
+from wan22.server.helper import Helper
 from wan22.server.metrics import Metrics
 from wan22.server.pages import BUILT, Pages
 from wan22.server.state import App, WorkerLike
@@ -53,7 +54,7 @@ def create_app(
     state.backlog = Backlog(state.store, settings.max_queued)
     state.metrics = Metrics(state)
     state.feed = Feed(state.store, limit=settings.stream_buffer, observe=state.metrics.observe)
-    state.pages = Pages(built)
+    state.pages, state.helper = Pages(built), Helper()
     for router in _routers():
         app.include_router(router)
     app.router.routes.append(state.pages)
@@ -74,6 +75,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
         yield
     finally:
         app.state.feed.stop()
+        app.state.helper.stop()
         app.state.store.close()
 
 

@@ -126,6 +126,11 @@ class Backlog:
             self._room -= jobs
 
 
+def refusal_of(message: str, said: Mapping[str, Any], where: str = "request") -> Refusal:
+    """What a request is refused with that a model cannot do; the message names the field first."""
+    return _refusal(_place(message, said, where), message)
+
+
 def _refusal(param: str, message: str) -> Refusal:
     return Refusal(422, "invalid_request", " ".join(message.split()), param=param)
 
@@ -144,7 +149,7 @@ def _check_extension(said: Mapping[str, Any], where: str) -> None:
         raise _refusal(f"{where}.count", "count: one video is extended at a time; add a group for more")
 
 
-def _place(error: RequestError, said: Mapping[str, Any], where: str) -> str:
+def _place(error: RequestError | str, said: Mapping[str, Any], where: str) -> str:
     """The field that an error speaks of, which it names first."""
     words = str(error).replace("'", " ").split()[:4]
     named = next((word.rstrip(":,") for word in words if word.rstrip(":,") in said), None)

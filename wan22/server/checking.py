@@ -1,8 +1,9 @@
-"""Look at a file that a stranger sent, in a process of its own with little memory: `python -m wan22.server.checking`.
+"""Look at a file that a stranger sent, in a process of its own with little memory:
+`python -m wan22.server.checking TASK FILE`. The task is to look at it, or to take something out (extracting.py).
 
 What it is comes from its content, never from its name. Size, frames and length come from its header and are held to the
 limits before anything is decoded; then a little of it is decoded. One JSON object goes to stdout: what it is, or an
-`error` with its `code`: "media_type", "media_size" or "media_damaged".
+`error` with its `code`: "media_type", "media_size", "media_damaged", or "option" for what is asked of it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -17,12 +19,11 @@ from typing import Any
 
 from av.stream import Disposition
 
-from wan22.errors import MediaError, MediaSizeError, MediaTypeError, OutputError
+from wan22.errors import MediaError, MediaSizeError, MediaTypeError, OptionError, OutputError
 from wan22.files import check_file
 from wan22.media import video
 from wan22.media.audio import AudioReader
 from wan22.media.file_types import AUDIO, IMAGES, audio_file_type, file_type
-from wan22.media.image import save
 from wan22.media.opening import check_sides, open_clip, open_image, video_stream
 
 MAX_IMAGE_PIXELS = 40_000_000
@@ -33,7 +34,7 @@ MAX_AUDIO_SECONDS = 3600.0
 
 MEMORY = 384 << 20
 """Bytes of address space beyond what the process has when its libraries are loaded."""
-CPU_SECONDS = 30
+CPU_SECONDS = 60
 
 _TRIED_PIXELS, _TRIED_FRAMES, _TRIED_SECONDS = 64_000_000, 24, 2.0  # of what is decoded
 
@@ -144,14 +145,6 @@ def _audio(path: Path, media_type: str) -> dict[str, Any]:
     return {"type": media_type, "seconds": seconds}
 
 
-def save_first_frame(path: Path, place: Path) -> None:
-    """Write the first frame of a video, or an image, as PNG to `place`."""
-    source = video.look(path)
-    for _, frame in source.frames_from(0.0):
-        save(place, source.rgb(frame, source.size), "png", None)
-        return
-
-
 def bound(written: int) -> None:
     """Limit this process: address space, processor time, and the bytes of a file that it writes."""
     with suppress(ImportError):  # Windows knows no such limits
@@ -190,18 +183,27 @@ def _code(error: Exception) -> str:
 
 
 def main() -> None:
-    """Check one file and print what it is."""
+    """Do one task with one file, and print what came of it."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("task", choices=("look", "frame", "recipe", "peaks", "stills"))
     parser.add_argument("path", type=Path)
-    parser.add_argument("first_frame", type=Path, nargs="?", help="where the first frame is written, as PNG")
+    parser.add_argument("place", type=Path, nargs="?", help="where images are written")
+    parser.add_argument("which", nargs="?", default="first", help="of the frames: first, last or a number")
     asked = parser.parse_args()
-    bound(0 if asked.first_frame is None else 128 << 20)
+    from wan22.server import extracting
+
+    tasks: dict[str, Callable[[], dict[str, Any]]] = {
+        "look": lambda: look(asked.path),
+        "frame": lambda: look(asked.path) | extracting.frame(asked.path, asked.place, asked.which),
+        "recipe": lambda: extracting.recipe(asked.path),
+        "peaks": lambda: extracting.peaks(asked.path),
+        "stills": lambda: extracting.stills(asked.path, asked.place),
+    }
+    bound(0 if asked.place is None else 128 << 20)
     try:
-        found = look(asked.path)
-        if asked.first_frame is not None:
-            if found["type"].startswith("audio/"):
-                raise MediaTypeError(f"{asked.path} is audio and has no frame. Give a video or an image.")
-            save_first_frame(asked.path, asked.first_frame)
+        found = tasks[asked.task]()
+    except OptionError as error:
+        found = {"error": str(error), "code": "option"}
     except (MediaError, OutputError, MemoryError) as error:
         found = {"error": str(error) or "it asks for more memory than there is", "code": _code(error)}
     sys.stdout.write(json.dumps(found | {"peak": peak()}) + "\n")

@@ -20,6 +20,7 @@ from starlette.responses import FileResponse
 from wan22.errors import MediaError, TimelineError, Wan22Error
 from wan22.jobs.job import Input, NotFoundError
 from wan22.jobs.rendering import media_file
+from wan22.server.child import in_turn
 from wan22.server.documents import (
     DocumentId,
     DocumentView,
@@ -34,7 +35,7 @@ from wan22.server.guard import is_loopback
 from wan22.server.native import files_of
 from wan22.server.problems import Refusal
 from wan22.server.state import App, AppState
-from wan22.server.uploads import discard, in_turn, keep
+from wan22.server.uploads import discard, keep
 from wan22.storyboard.cut import source_of
 from wan22.timeline.document import dump, read
 from wan22.timeline.interchange.export import FORMATS, export_timeline, import_timeline

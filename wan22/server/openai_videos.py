@@ -17,11 +17,12 @@ from wan22 import fields
 from wan22.jobs.job import ENDED, Job, NotFoundError, is_id
 from wan22.server import video_jobs
 from wan22.server.asked import FIXED_BY_EXTENSION
+from wan22.server.child import in_turn
 from wan22.server.contents import BYTES, content
 from wan22.server.forms import body_of
 from wan22.server.problems import Refusal
 from wan22.server.state import App, AppState
-from wan22.server.uploads import CHARACTER, in_turn
+from wan22.server.uploads import CHARACTER
 from wan22.server.video_fields import DOCUMENTED, OTHER_NAMES, Asked, Reference, read, refused
 from wan22.server.video_jobs import CHARACTER_ID, KINDS, Wanted, completed, inherited, live, size_of
 from wan22.server.video_views import (

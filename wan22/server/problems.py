@@ -42,6 +42,8 @@ _CODES: dict[int, tuple[str, str]] = {  # the code of an error that has none of 
     428: ("revision_required", "invalid_request_error"),
     429: ("too_many_requests", "rate_limit_error"),
     500: ("internal_error", "server_error"),
+    501: ("not_offered", "server_error"),
+    502: ("upstream_failed", "server_error"),
     503: ("unavailable", "server_error"),
     507: ("insufficient_storage", "server_error"),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from wan22.client import PORT
 
@@ -20,7 +21,9 @@ class Settings:
     that it is called by, and pages that may call it. max_upload, max_body: bytes of a request with files, and of
     another; max_document: of a timeline or a storyboard. max_queued: jobs that wait at once. rate, burst: requests a
     second of one client in the long run, and at once. drain_seconds: how long the end may take. max_streams: open
-    event streams. stream_buffer: events that wait for one slow stream before it is closed.
+    event streams. stream_buffer: events that wait for one slow stream before it is closed. speech_server,
+    audio_server: addresses of servers that speak, and that make music and effects, the latter by audio_workflow if it
+    is a ComfyUI; None: espeak speaks, and nothing makes these.
     """
 
     host: str = "127.0.0.1"
@@ -41,3 +44,6 @@ class Settings:
     max_streams: int = 2000
     stream_buffer: int = 1000
     drain_seconds: float = 20.0
+    speech_server: str | None = None
+    audio_server: str | None = None
+    audio_workflow: Path | None = None

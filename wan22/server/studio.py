@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
-from wan22.server import boards, direction, documents, interchange, measuring, renders, storyboards
+from wan22.server import (
+    audio,
+    boards,
+    direction,
+    documents,
+    interchange,
+    materials,
+    measuring,
+    plans,
+    recipes,
+    renders,
+    storyboards,
+)
 
 ROUTERS = [
-    each.router for each in (interchange, boards, direction, documents, measuring, renders, storyboards)
-]
+    each.router
+    for each in (
+        interchange, audio, boards, direction, documents, materials, measuring, plans, recipes, renders, storyboards
+    )
+]  # fmt: skip

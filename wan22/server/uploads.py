@@ -5,23 +5,16 @@ A name of a client is shown to people and never becomes a path.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import json
 import os
 import shutil
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path as FilePath
 from typing import Annotated, Any, BinaryIO, TypeVar
-from weakref import WeakKeyDictionary
 
-from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel
 from starlette.datastructures import UploadFile
@@ -29,6 +22,7 @@ from starlette.datastructures import UploadFile
 from wan22.atomic import put, temporary_file
 from wan22.errors import OutputError
 from wan22.jobs.job import Input, Job, NotFoundError, StateError, new_id
+from wan22.server.child import ask, in_turn
 from wan22.server.contents import content
 from wan22.server.forms import body_of
 from wan22.server.problems import Refusal
@@ -39,52 +33,32 @@ T = TypeVar("T")
 CHARACTER = "@"
 """What the name of an input begins with that is a character: the first frame of a video, by a name."""
 
-_STATUS = {"media_type": 415, "media_size": 413, "media_damaged": 422}
-_CODES = {
-    "media_type": "unsupported_media_type", "media_size": "media_too_large", "media_damaged": "unreadable_media",
-}  # fmt: skip
-_CHECKS = threading.BoundedSemaphore(2)  # processes at once
-_CHECK_SECONDS = 90.0
 _PIECE = 1 << 20
 _SPARE = 64 << 20  # bytes that stay free on the disk
-_KEPT_ENVIRONMENT = (
-    "PATH",
-    "PYTHONPATH",
-    "PYTHONHOME",
-    "VIRTUAL_ENV",
-    "LANG",
-    "LC_ALL",
-    "TMPDIR",
-    "SYSTEMROOT",
-)
-
-
-_WAITING: WeakKeyDictionary[asyncio.AbstractEventLoop, CapacityLimiter] = WeakKeyDictionary()
-_MOST_WAITING = 8
-
-
-async def in_turn(function: Callable[[], T]) -> T:
-    """Run what may wait for a check of a file in one of a few threads of its own; others are answered meanwhile."""
-    limiter = _WAITING.setdefault(asyncio.get_running_loop(), CapacityLimiter(_MOST_WAITING))
-    return await to_thread.run_sync(function, limiter=limiter)
 
 
 def keep(app: AppState, stream: BinaryIO, name: str) -> Input:
     """Copy what a client sent to the data folder, check it, and note it. Raises Refusal for what is not kept."""
-    return _kept(app, stream, shown(name), frame=False)
+    return _kept(app, stream, shown(name))
 
 
-def keep_first_frame(app: AppState, stream: BinaryIO, name: str, shown_as: str) -> Input:
-    """As `keep`, of the first frame of a video or an image, as PNG."""
-    return _kept(app, stream, shown(name), frame=True, shown_as=shown_as)
+def keep_frame(app: AppState, stream: BinaryIO, name: str, shown_as: str, which: str = "first") -> Input:
+    """As `keep`, of a frame of a video or an image, as PNG: the "first", the "last", or that of a number from 0."""
+    return _kept(app, stream, shown(name), frame=which, shown_as=shown_as)
 
 
-def keep_result(app: AppState, job: Job) -> Input:
-    """The video that a job made as an input; it stays when the job is deleted. No second copy is written."""
+def keep_result(app: AppState, job: Job, name: str | None = None) -> Input:
+    """A file that a job made, the first if none is named, as an input; it stays when the job is deleted.
+
+    No second copy is written. Raises Refusal: 409 if the job has made none, 404 if none is called so.
+    """
     files = (job.result or {}).get("files") or []
     if not files:
         raise Refusal(409, "no_result", f"job {job.id} has made no file")
-    said, id = files[0], new_id("in")
+    said = next((each for each in files if name in (None, each["name"])), None)
+    if said is None:
+        raise Refusal(404, "not_found", f"job {job.id} has no file of this name")
+    id = new_id("in")
     place = app.folder.input(id)
     with _room_made(place):
         _linked(app.folder.job(job.id) / said["name"], place)
@@ -102,7 +76,7 @@ def discard(app: AppState, ids: Iterable[str]) -> None:
             app.store.delete_input(id)
         except (NotFoundError, StateError):
             continue
-        app.folder.input(id).unlink(missing_ok=True)
+        app.folder.forget_input(id)
 
 
 def shown(name: str) -> str:
@@ -126,16 +100,18 @@ class _room_made:
             ) from error
 
 
-def _kept(app: AppState, stream: BinaryIO, name: str, *, frame: bool, shown_as: str | None = None) -> Input:
+def _kept(
+    app: AppState, stream: BinaryIO, name: str, *, frame: str | None = None, shown_as: str | None = None
+) -> Input:
     id = new_id("in")
     place = app.folder.input(id)
     with _room_made(place), temporary_file(place) as part:
         found = _copied(app, stream, part)
-        if not frame:
-            said = look(part, name)
+        if frame is None:
+            said = ask("look", part, name)
         else:
             with temporary_file(place) as image:
-                of = look(part, name, image)
+                of = ask("frame", part, name, place=image, which=frame)
                 found = _measured(image)
                 image.replace(part)
             said = {"type": "image/png", "width": of["width"], "height": of["height"]}
@@ -181,43 +157,6 @@ def _linked(source: FilePath, place: FilePath) -> None:
         shutil.copyfile(source, place)
 
 
-def look(path: FilePath, name: str, frame: FilePath | None = None) -> dict[str, Any]:
-    """What a file is, by `wan22.server.checking`: fields of Input. `frame`: write its first frame there.
-
-    Raises Refusal: 415 for what is no media, 413 for what is too large, 422 for damage.
-    """
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "wan22.server.checking",
-        str(path),
-        *([str(frame)] if frame else []),
-    ]
-    environment = {key: os.environ[key] for key in _KEPT_ENVIRONMENT if key in os.environ}
-    with _CHECKS:
-        try:
-            done = subprocess.run(
-                command, capture_output=True, check=False, timeout=_CHECK_SECONDS, stdin=subprocess.DEVNULL,
-                env=environment | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            raise Refusal(
-                413, "media_too_large", f"{name} takes too long to read. Cut or scale it first."
-            ) from None
-    try:
-        found = json.loads(done.stdout)
-    except ValueError:
-        raise Refusal(
-            422, "unreadable_media", f"{name} ends the program that reads it. Export it again."
-        ) from None
-    found.pop("peak", None)
-    if "error" in found:
-        code = found["code"]
-        raise Refusal(_STATUS[code], _CODES[code], found["error"].replace(str(path), name))
-    return found
-
-
 # The paths of inputs
 
 router = APIRouter(prefix="/v1", tags=["inputs"])
@@ -248,7 +187,8 @@ class InputPage(BaseModel):
     next: str | None
 
 
-def _view(row: Input) -> InputView:
+def shown_input(row: Input) -> InputView:
+    """An input as it is answered."""
     return InputView.model_construct(**vars(row))
 
 
@@ -279,7 +219,7 @@ async def add_input(request: Request, app: App, response: Response) -> InputView
             )
         row = await in_turn(partial(keep, app, file.file, file.filename or ""))
     response.headers["Location"] = f"/v1/inputs/{row.id}"
-    return _view(row)
+    return shown_input(row)
 
 
 @router.get("/inputs", summary="List inputs")
@@ -296,14 +236,14 @@ def list_inputs(
     except NotFoundError as error:
         raise Refusal(422, "invalid_request", str(error), param="after") from None
     return InputPage.model_construct(
-        data=[_view(row) for row in found], next=found[-1].id if len(found) == limit else None
+        data=[shown_input(row) for row in found], next=found[-1].id if len(found) == limit else None
     )
 
 
 @router.get("/inputs/{id}", summary="Show an input")
 def show_input(id: InputId, app: App) -> InputView:
     """What is known of a file that was sent."""
-    return _view(app.store.input(id))
+    return shown_input(app.store.input(id))
 
 
 _CONTENT: dict[int | str, dict[str, Any]] = {
@@ -328,4 +268,4 @@ def input_content(id: InputId, request: Request, app: App) -> Response:
 def delete_input(id: InputId, app: App) -> None:
     """Delete a file that was sent; 409 while a job that has not ended needs it."""
     app.store.delete_input(id)
-    app.folder.input(id).unlink(missing_ok=True)
+    app.folder.forget_input(id)

@@ -15,7 +15,7 @@ from wan22.catalog import ALIASES, rows
 from wan22.jobs.job import Input, Job, NotFoundError, is_id
 from wan22.server.fetching import is_url, open_url
 from wan22.server.problems import Refusal
-from wan22.server.uploads import CHARACTER, discard, keep, keep_first_frame, keep_result
+from wan22.server.uploads import CHARACTER, discard, keep, keep_frame, keep_result
 from wan22.server.video_fields import Asked, Reference, random_seed, refused
 
 if TYPE_CHECKING:
@@ -199,11 +199,11 @@ def add_character(app: AppState, name: str, reference: Reference) -> Input:
         row = found(app, reference, made)
         try:
             with app.folder.input(row.id).open("rb") as stream:
-                return keep_first_frame(app, stream, row.name, f"{CHARACTER}{name}")
+                return keep_frame(app, stream, row.name, f"{CHARACTER}{name}")
         finally:
             discard(app, made)
     stream, shown = opened(app, reference)
-    return keep_first_frame(app, stream, shown, f"{CHARACTER}{name}")
+    return keep_frame(app, stream, shown, f"{CHARACTER}{name}")
 
 
 def characters(app: AppState) -> Iterator[Input]:

@@ -20,7 +20,7 @@ MOST = 512 << 20
 
 def check(path, *more):
     done = subprocess.run(
-        [sys.executable, "-m", "wan22.server.checking", str(path), *map(str, more)],
+        [sys.executable, "-m", "wan22.server.checking", "look", str(path), *map(str, more)],
         capture_output=True,
         text=True,
         timeout=120,
