@@ -7,4 +7,7 @@ import { startLanguage } from '$lib/i18n'
 takeToken()
 startTheme()
 await startLanguage()
-mount(App, { target: document.getElementById('app')! })
+
+const target = document.getElementById('app')!
+target.replaceChildren() // the mark that stood there meanwhile
+mount(App, { target })

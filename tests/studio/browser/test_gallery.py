@@ -29,7 +29,7 @@ def test_ten_thousand_items_are_a_page_of_few_nodes_and_the_last_is_one_key_away
     page.wait_for_function("document.activeElement.getAttribute('aria-label') === 'the oldest of all'")
     assert cards(page).count() < 200
     page.get_by_placeholder("Search").fill("video 777")
-    shown(page, 11)
+    shown(page, 19)
 
 
 def test_a_video_is_found_rated_put_on_a_board_and_trashed_and_had_back(three, open_page):

@@ -1,1 +1,0 @@
-import"./x-DyTuJF0W.js";import"./Dialog-C3H0B1oN.js";import"./Tabs-ByWihdgS.js";import"./Menu-BmjppA8h.js";import"./Slider-DcWV9t7X.js";import"./Switch-Beur2kcb.js";
