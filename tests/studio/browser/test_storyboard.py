@@ -58,15 +58,15 @@ def test_a_script_becomes_shots_and_a_cut(idle, open_page):
     make(page)
     work(idle, failing=(1,))
     first, second = page.locator(".shot").all()
-    first.get_by_text("Not as asked").wait_for()
-    second.get_by_text("As asked").wait_for()
+    first.locator(".verdict", has_text="Not as asked").wait_for()
+    second.locator(".verdict", has_text="As asked").wait_for()
     first.locator(".axes .failed", has_text="Time of day").wait_for()
     assert violations(page) == []
 
     page.get_by_role("button", name="Make the failing shot again").click()
     first.locator(".takes button").nth(1).wait_for()
     work(idle)
-    first.get_by_text("As asked").wait_for()
+    first.locator(".verdict", has_text="As asked").wait_for()
     board = board_of(idle.url)
     assert [len(shot["takes"]) for shot in board["shots"]] == [2, 1] and board["failing"] == []
     first.get_by_role("button", name="Choose take 1").click()
