@@ -140,7 +140,9 @@ def test_terms_are_chosen_by_their_pictures_and_sent(live, open_page):
     page.keyboard.press("Escape")
     page.get_by_role("button", name="ショットサイズ").click()
     page.locator(".popover").get_by_role("button", name="クローズアップ", exact=True).click()
-    page.locator(".popover").get_by_role("button", name="ワイドショット", exact=True).click()  # one answer: in its place
+    page.locator(".popover").get_by_role(
+        "button", name="ワイドショット", exact=True
+    ).click()  # one answer: in its place
     page.keyboard.press("Escape")
     assert page.locator(".taken .chip").all_inner_texts() == ["ワイドショット", "ドリーイン"]
     write(page, "赤いボール")
