@@ -64,7 +64,7 @@ describe('random edits', () => {
           }
         }
       }),
-      { numRuns: 120, seed: 18 },
+      { numRuns: 100, seed: 18 },
     )
     expect(made).toBeGreaterThan(2000)
   }, 240_000)
@@ -151,6 +151,7 @@ describe('edits', () => {
   it('a blade changes nothing that is seen, also at 16 frames a second on a timeline of 24', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 269 }), (at) => {
+        fc.pre(at % 90 !== 0) // where there is a cut already
         const base = sample([24, 1], [16, 1])
         const document = model.blade(base, at, [base.tracks[0]!.id])
         const total = (each: Document) => model.trackLength(each.tracks[0]!)

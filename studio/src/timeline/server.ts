@@ -1,6 +1,6 @@
 /** The server's paths that the timeline needs: documents, media, what is made for it. Throws ApiError. */
 
-import { ApiError, ask, inputFile, jobFile, type Input, type Job } from '$lib/api'
+import { ask, inputFile, jobFile, type Input, type Job } from '$lib/api'
 import type { Document, Media, Rational, Source } from './document'
 
 async function json<T>(path: string, init: RequestInit = {}, body?: unknown): Promise<T> {
@@ -112,7 +112,7 @@ export function ofJob(job: Job): Item[] {
       said.slice(0, 120),
       job.ended ?? job.created,
       file,
-      job.request as Record<string, unknown>,
+      (job.kind as string) === 'render' ? null : (job.request as Record<string, unknown>), // of a render: its whole timeline
     ),
   )
 }
@@ -148,6 +148,12 @@ export function urlOf(media: Media): string {
   return 'input' in media ? inputFile(media.input) : ''
 }
 
+/** One small image of a video or an image. */
+export function thumbnailOf(media: Media): string {
+  if ('job' in media) return jobFile(media.job, 'thumbnail.webp')
+  return 'input' in media ? `/v1/inputs/${media.input}/thumbnail` : ''
+}
+
 /** Up to 25 frames of a video in one image, five in a row. */
 export function sheetOf(media: Media): string {
   if ('job' in media) return jobFile(media.job, 'spritesheet.webp')
@@ -155,20 +161,11 @@ export function sheetOf(media: Media): string {
 }
 
 /** The least and the greatest of each stretch of a sound, -1 to 1; null where it has none. */
-export async function peaksOf(media: Media, points = 1000): Promise<[number, number][] | null> {
-  const query =
-    'job' in media
-      ? `/v1/jobs/${media.job}/peaks?points=${points}&file=${media.file}`
-      : 'input' in media
-        ? `/v1/inputs/${media.input}/peaks?points=${points}`
-        : ''
-  try {
-    const found = await json<{ min?: number[]; max?: number[]; peaks?: [number, number][] }>(query)
-    return found.peaks ?? found.min?.map((low, at) => [low, found.max?.[at] ?? -low]) ?? null
-  } catch (error) {
-    if (error instanceof ApiError && [404, 409, 415, 422].includes(error.status)) return null
-    throw error
-  }
+export async function peaksOf(media: Media): Promise<[number, number][] | null> {
+  const path = 'job' in media ? `/v1/jobs/${media.job}/peaks?file=${media.file}` : 'input' in media ? `/v1/inputs/${media.input}/peaks` : null
+  if (path === null) return null
+  const { peaks } = await json<{ peaks: [number, number][] }>(path)
+  return peaks.length ? peaks : null
 }
 
 /** A frame of a result or of a file that was sent, as an input: for the first or last image of what is made. */
