@@ -18,9 +18,9 @@ from wan22.types import Audio
 MOST = 512 << 20
 
 
-def check(path, *more):
+def check(path, *more, task="look"):
     done = subprocess.run(
-        [sys.executable, "-m", "wan22.server.checking", "look", str(path), *map(str, more)],
+        [sys.executable, "-m", "wan22.server.checking", task, str(path), *map(str, more)],
         capture_output=True,
         text=True,
         timeout=120,
@@ -53,11 +53,11 @@ def test_what_media_is(tmp_path):
 
 
 def test_the_first_frame_of_a_video(tmp_path):
-    found = check(mp4(tmp_path / "a.mp4", 3, 64), tmp_path / "frame.png")
+    found = check(mp4(tmp_path / "a.mp4", 3, 64), tmp_path / "frame.png", task="frame")
     assert found["type"] == "video/mp4"
     with Image.open(tmp_path / "frame.png") as image:
         assert image.size == (64, 64)
-    said = check(tone(tmp_path / "a.wav", 1), tmp_path / "no.png")
+    said = check(tone(tmp_path / "a.wav", 1), tmp_path / "no.png", task="frame")
     assert said["code"] == "media_type"
     assert not (tmp_path / "no.png").exists()
 
