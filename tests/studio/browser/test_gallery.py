@@ -130,6 +130,8 @@ def test_two_are_compared_in_step(three, open_page):
     page.wait_for_function(
         "new Set([...document.querySelectorAll('video')].map(each => each.currentTime)).size === 1"
     )
+    look = "getComputedStyle(document.querySelector('video').parentElement)"
+    assert page.evaluate(f"[{look}.opacity, parseFloat({look}.height) > 200]") == ["1", True]
     page.get_by_role("slider", name="Slider").focus()
     page.keyboard.press("Home")
     assert "inset(0" in page.locator("video").nth(1).evaluate("node => node.style.clipPath")
