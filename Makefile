@@ -42,7 +42,7 @@ test: $(INSTALLED_DEV)
 	@PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) -m "not slow"
 
 test-slow: $(INSTALLED_DEV)
-	@PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) -m slow
+	@PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) -m slow --ignore tests/studio
 
 # What a green run says of this processor it need not say of another: PyTorch picks its kernels by what it finds.
 NUMERICAL := tests/parity tests/crosscheck tests/unit/conditioning $(addprefix tests/unit/test_,ops.py vae.py dit.py sampling.py engine.py engine_long.py engine_speech.py)

@@ -56,7 +56,9 @@ STARTS = {
     "models": "nothing", "plan": "nothing", "download": "nano", "inspect": "nothing", "verify": "empty",
     "train": "broken.toml", "curate": "folder", "caption": "folder --server http://localhost:1", "show": "empty",
     "measure": "empty", "drift": "empty",
-    "render": "broken.toml -o cut.mp4", "eval": "broken.toml", "data survey": "folder",
+    "render": "broken.toml -o cut.mp4",
+    "export": "broken.toml -o cut.otio", "timeline": "nowhere.mp4 -o cut.json",
+    "eval": "broken.toml", "data survey": "folder",
     **dict.fromkeys((f"jobs {name}" for name in (
         "show", "watch", "cancel", "pause", "resume", "retry", "trash", "restore", "purge", "download")),
         f"job_{'0' * 24} --server http://127.0.0.1:1"),

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from wan22.errors import MediaError
 from wan22.jobs.folder import RESULT
 from wan22.jobs.results import described
-from wan22.jobs.stills import write_stills
 
 if TYPE_CHECKING:
     from wan22.jobs.folder import Folder
@@ -110,6 +109,8 @@ def _followed(task: Task, events: Iterator[Rendering | Rendered]) -> Rendered:
 
 def _stills(target: Path, work: Path, suffix: str) -> tuple[str, ...]:
     """Small images of what was made; of numbered images, of the middle one."""
+    from wan22.jobs.stills import write_stills
+
     if suffix == ".wav":
         return ()
     if suffix == "/":

@@ -9,13 +9,11 @@ from fastapi import APIRouter, Response
 from pydantic import Field
 
 from wan22.jobs.job import Job, NotFoundError
-from wan22.media.encoding import QUALITIES
 from wan22.server.documents import DocumentId, check_timeline, media_of, refuse_timeline, timeline_document
 from wan22.server.native import JobView, Key, Strict, files_of, view
 from wan22.server.problems import Refusal
 from wan22.server.state import App, AppState
 from wan22.timeline.document import read
-from wan22.timeline.formats import FORMATS, size_of
 from wan22.timeline.items import Timeline
 from wan22.timeline.rules import LOUDNESS
 
@@ -23,7 +21,6 @@ router = APIRouter(prefix="/v1", tags=["documents"])
 
 Format = Literal["h264", "hevc", "av1", "prores", "webm", "gif", "png", "wav"]
 Quality = Literal["high", "good", "draft"]
-assert set(Format.__args__) == set(FORMATS) and set(Quality.__args__) == set(QUALITIES)
 
 
 class Render(Strict):
@@ -72,6 +69,8 @@ def render_document(
 
 def _check(timeline: Timeline, asked: Render) -> None:
     """Refuse what rendering would refuse. Raises Refusal, OptionError."""
+    from wan22.timeline.formats import size_of  # with libraries that a server without renders does without
+
     first, last = timeline.first or 0, min(timeline.length, timeline.last or timeline.length)
     if last <= first:
         raise Refusal(422, "invalid_request", f"the timeline has no frame to render, from {first} to {last}")

@@ -68,7 +68,7 @@ def test_from_words_to_a_video_by_keyboard_alone_and_back_from_its_recipe(nano, 
 
     page.locator("#box-words").fill("something else")
     drop(page, ("ball.mp4", "video/mp4", video.read_bytes()))
-    page.get_by_text("Filled from ball.mp4").wait_for()
+    page.get_by_role("form").get_by_text("Filled from ball.mp4").wait_for()
     assert page.locator("#box-words").input_value() == WORDS
     page.get_by_role("button", name=f"Seed: {job['request']['seed']}").wait_for()
     page.get_by_role("button", name="Draft", pressed=True).wait_for()

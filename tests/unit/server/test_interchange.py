@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 from unit.server.serving import serving
-from unit.server.test_documents import CUT
+from unit.server.test_kept_documents import CUT
 
 from wan22.jobs.folder import RESULT
 from wan22.media.video import VideoWriter

@@ -1,10 +1,15 @@
 """Rendering a timeline, as its client asks for it."""
 
 import copy
+from typing import get_args
 
 import pytest
 from unit.server.serving import make, serving
-from unit.server.test_documents import CUT
+from unit.server.test_kept_documents import CUT
+
+from wan22.media.encoding import QUALITIES
+from wan22.server import renders
+from wan22.timeline.formats import FORMATS
 
 
 @pytest.fixture
@@ -117,3 +122,7 @@ def test_what_is_no_timeline_is_not_rendered(client):
     nothing = client.post("/v1/documents", json={"data": data})
     if nothing.status_code == 201:
         assert "no frame" in render(client, nothing.json(), status=422)["detail"]
+
+
+def test_formats_and_qualities_are_those_of_renders():
+    assert set(get_args(renders.Format)) == set(FORMATS) and set(get_args(renders.Quality)) == set(QUALITIES)
