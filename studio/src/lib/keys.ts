@@ -59,6 +59,7 @@ const SHOWN: Record<string, string> = {
 /** A key as people read it: the caps to draw, one list for each press. */
 export function caps(keys: string): string[][] {
   return keys.split(' ').map((press) =>
-    press.split('+').map((key) => SHOWN[key] ?? key.replace(/^(Key|Digit)/, '').replace(/^./, (first) => first.toUpperCase())),
+    // A plus is a key of its own, too: Shift++.
+    press.split(/(?<=.)\+(?=.)/).map((key) => SHOWN[key] ?? key.replace(/^(Key|Digit)/, '').replace(/^./, (first) => first.toUpperCase())),
   )
 }

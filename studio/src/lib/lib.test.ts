@@ -26,6 +26,8 @@ test('times are read as on a clock', () => {
 test('keys are shown as caps, press by press', () => {
   expect(caps('g KeyQ')).toEqual([['G'], ['Q']])
   expect(caps('Shift+ArrowLeft')).toEqual([['Shift', '←']])
+  expect(caps('+')).toEqual([['+']])
+  expect(caps('Shift++')).toEqual([['Shift', '+']])
 })
 
 test('a job in progress keeps what it said before', () => {

@@ -28,6 +28,7 @@ def test_every_screen_is_reached_by_its_link_and_by_its_key(live, open_page):
         page.wait_for_function(
             "route => document.querySelector('nav [aria-current]').getAttribute('href') === route", arg=route
         )
+        page.locator("main h1").wait_for()
         assert name in SCREENS and page.locator("main h1").count() == 1
 
 

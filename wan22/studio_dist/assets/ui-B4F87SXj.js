@@ -1,1 +1,0 @@
-import"./x-BFGfp-22.js";import"./Dialog-udDkcj4r.js";import"./Tabs-DcLx_cVE.js";import"./Menu-Dhf2fEAv.js";import"./Slider-DUVtXGrx.js";import"./Switch-DQg6kBq2.js";
