@@ -63,6 +63,7 @@ def test_a_timeline_becomes_a_file_with_all_its_frames(folder, store, format, na
     id = render(store, timeline(made(folder, store)), format)
     with worker(folder.path, name="media", runner=MEDIA, lease=10):
         done = until(lambda: (it := store.job(id)).state != "queued" and it.ended and it)
+        until(lambda: not any(folder.job(id).glob("work-*")))  # removed when the job is complete
     assert done.state == "completed", done.error
     (file,) = done.result["files"]
     path = folder.job(id) / name
