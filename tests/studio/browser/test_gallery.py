@@ -146,6 +146,8 @@ def test_vary_fills_the_box_with_the_request_and_without_its_seed(three, open_pa
     page.wait_for_function(
         "[...document.querySelectorAll('textarea')].some(each => each.value === 'a blue ball rolls left')"
     )
+    page.get_by_role("button", name="Seed: Random").wait_for()
+    assert page.get_by_role("button", name="Seed: 1").count() == 0
 
 
 def test_asked_and_measured_are_side_by_side_with_a_plot_of_the_drift(three, open_page):
