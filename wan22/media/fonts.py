@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Set
 from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
@@ -10,7 +11,7 @@ from PIL import ImageFont
 
 from wan22.errors import OptionError
 
-__all__ = ["FAMILIES", "font_for"]
+__all__ = ["FAMILIES", "add_new", "faces", "font_for"]
 
 FAMILIES = (
     "DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Source Han Sans SC",
@@ -45,7 +46,7 @@ def font_for(text: str, points: int, what: str = "text", language: str = "", *, 
 def _font_file(letters: frozenset[str], what: str, weight: str) -> str:
     wanted = {ord(letter) for letter in letters if not letter.isspace()}
     file, known = _search(wanted, weight)
-    if not file and _added():
+    if not file and add_new():
         file, known = _search(wanted, weight)
     if file:
         return file
@@ -57,24 +58,32 @@ def _font_file(letters: frozenset[str], what: str, weight: str) -> str:
 
 def _search(wanted: set[int], weight: str) -> tuple[str, set[int]]:
     """The file of the first font with all letters, or "", and the letters that the others have."""
-    from matplotlib import font_manager
-
     known = set[int]()
-    for name in FAMILIES:
-        try:
-            asked = font_manager.FontProperties(family=[name], weight=weight)
-            path = font_manager.findfont(asked, fallback_to_default=False)
-        except ValueError:  # the family is not here
-            continue
-        there = font_manager.get_font(path).get_charmap().keys()
+    for _, path, there in faces(weight):
         if wanted <= there:
-            return str(path), known
+            return path, known
         known |= wanted & there
     return "", known
 
 
+def faces(weight: str) -> Iterator[tuple[str, str, Set[int]]]:
+    """The families that are here: name, file of that weight, and its letters.
+
+    A family has several files, and the thin ones often lack signs that the others have.
+    """
+    from matplotlib import font_manager
+
+    for name in FAMILIES:
+        asked = font_manager.FontProperties(family=[name], weight=weight)
+        try:
+            path = font_manager.findfont(asked, fallback_to_default=False)
+        except ValueError:  # the family is not here
+            continue
+        yield name, str(path), font_manager.get_font(path).get_charmap().keys()
+
+
 @cache
-def _added() -> bool:
+def add_new() -> bool:
     """Add the fonts that were installed since matplotlib made its list, once; whether there were any."""
     from matplotlib import font_manager
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 import textwrap
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wan22.media.fonts import FAMILIES
+from wan22.media.fonts import add_new, faces
 from wan22.storyboard.board import Board, Card, together
 
 if TYPE_CHECKING:
@@ -204,16 +203,6 @@ def _boxed(text: str, faces: _Faces) -> str:
 
 @cache
 def _faces(weight: str) -> _Faces:
-    """The families that are here, and the letters of the face that matplotlib draws with; the first comes with it.
-
-    A family has several files, and the thin ones often lack signs that the others have.
-    """
-    from matplotlib import font_manager
-
-    found = []
-    for name in FAMILIES:
-        properties = font_manager.FontProperties(family=[name], weight=weight)
-        with suppress(ValueError):  # the family is not here
-            path = font_manager.findfont(properties, fallback_to_default=False)
-            found.append((name, frozenset(font_manager.get_font(path).get_charmap())))
-    return tuple(found)
+    """The families that are here, and the letters of the face that matplotlib draws with; the first comes with it."""
+    add_new()
+    return tuple((name, frozenset(letters)) for name, _, letters in faces(weight))

@@ -195,9 +195,10 @@ def test_a_font_that_was_installed_since_the_list_was_made_is_found(monkeypatch)
     monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [entry.fname for entry in there])
     monkeypatch.setattr(fonts, "FAMILIES", ("STIXGeneral",))
     fonts._font_file.cache_clear()
-    fonts._added.cache_clear()
+    fonts.add_new.cache_clear()
     try:
         check_label("Ödön, ψ")
+        assert [name for name, *_ in fonts.faces("normal")] == ["STIXGeneral"]
     finally:
         fonts._font_file.cache_clear()
-        fonts._added.cache_clear()
+        fonts.add_new.cache_clear()
