@@ -5,6 +5,7 @@
     │   ├── SizeError          a width, height or number of frames
     │   ├── OptionError        an unknown or impossible option; lists the known ones
     │   ├── DeviceError        a device or dtype that is not here
+    │   │   └── ParallelError  several devices that cannot work together as was asked
     │   └── ExtendError        a prompt that an engine could not extend
     ├── MediaError             an image, clip or audio that cannot be read
     │   ├── MediaTypeError     of a kind that is not read: a playlist, a web page, text
@@ -43,6 +44,10 @@ class OptionError(RequestError):
 
 class DeviceError(RequestError):
     """A device or dtype that this machine does not have."""
+
+
+class ParallelError(DeviceError):
+    """Several devices, or ranks, that cannot work together as was asked."""
 
 
 class ExtendError(RequestError):

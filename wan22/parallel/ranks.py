@@ -1,0 +1,195 @@
+"""A group of ranks as one of them sees it: the few collectives that this project uses, and the bytes that they send.
+
+Tensors travel as bytes, so that every dtype does; shares may be uneven, down to nothing. `gather`, `exchange` and
+`shift` have gradients, each the exact adjoint of what it does: a loss that all ranks compute in the same way counts
+once per rank, so the mean of the parameters' gradients over all ranks is that of one process.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections import Counter
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from wan22.errors import ParallelError
+
+Shape = Sequence[int]
+
+_gather_bytes = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+
+
+def share(length: int, size: int, rank: int) -> slice:
+    """Which of `length` things a rank of `size` has: contiguous, and the shares differ by at most one."""
+    return slice(length * rank // size, length * (rank + 1) // size)
+
+
+def shares(length: int, size: int) -> list[int]:
+    """How many of `length` things each rank has."""
+    bounds = [length * rank // size for rank in range(size + 1)]
+    return [end - begin for begin, end in pairwise(bounds)]
+
+
+class Ranks:
+    """A group of ranks: `rank` of `size`, this one's `device`, and `traffic`, bytes that it sent by kind of collective.
+
+    Every rank of the group must make the same calls in the same order. `group` is a process group of torch.distributed,
+    None for all ranks.
+    """
+
+    def __init__(self, group: dist.ProcessGroup | None, device: torch.device) -> None:
+        self.group, self.device = group, device
+        self.rank, self.size = dist.get_rank(group), dist.get_world_size(group)
+        self.traffic: Counter[str] = Counter()
+
+    def gather(self, x: Tensor, dim: int, sizes: Sequence[int] | None = None) -> Tensor:
+        """Every rank's x along an axis, in the order of ranks. sizes: how long each is there, if they differ."""
+        dim %= x.ndim
+        sizes = [x.shape[dim]] * self.size if sizes is None else list(sizes)
+        if len(sizes) != self.size or sizes[self.rank] != x.shape[dim]:
+            raise ValueError(f"rank {self.rank} of {self.size} gathers {tuple(x.shape)} at {dim} as {sizes}")
+        return _Gather.apply(x, self, dim, sizes)
+
+    def exchange(
+        self, parts: Sequence[Tensor], shapes: Sequence[Shape], kind: str = "exchange"
+    ) -> list[Tensor]:
+        """All to all: part i goes to rank i, and of rank i comes a tensor of shape i, of the parts' dtype."""
+        if len(parts) != self.size or len(shapes) != self.size:
+            raise ValueError(f"{self.size} ranks exchange {len(parts)} parts for {len(shapes)}")
+        return list(_Exchange.apply(self, kind, [tuple(shape) for shape in shapes], *parts))
+
+    def shift(self, tensors: Sequence[Tensor], like: Sequence[Shape]) -> list[Tensor]:
+        """To the next rank of the ring, and from the one before, whose tensors have the shapes `like`."""
+        after, before = (self.rank + 1) % self.size, (self.rank - 1) % self.size
+        return [
+            self._to({after: tensor}, {before: shape}, "shift")[before]
+            for tensor, shape in zip(tensors, like, strict=True)
+        ]
+
+    def halo(self, x: Tensor, dim: int, above: int, below: int) -> tuple[Tensor | None, Tensor | None]:
+        """The last `above` rows (along an axis) of the rank before and the first `below` of the one after; None at the
+        ends. A rank with fewer rows than its neighbour needs is an error.
+        """
+        dim %= x.ndim
+        length, last = x.shape[dim], self.size - 1
+        needed = max(above if self.rank < last else 0, below if self.rank else 0)
+        if length < needed:
+            raise ParallelError(f"rank {self.rank} has {length} rows, and its neighbours need {needed}")
+        shape = [(*x.shape[:dim], rows, *x.shape[dim + 1 :]) for rows in (above, below)]
+        give: dict[int, Tensor] = {}
+        take: dict[int, Shape] = {}
+        if self.rank:
+            give[self.rank - 1], take[self.rank - 1] = x.narrow(dim, 0, below), shape[0]
+        if self.rank < last:
+            give[self.rank + 1], take[self.rank + 1] = x.narrow(dim, length - above, above), shape[1]
+        found = self._to(give, take, "halo")
+        return found.get(self.rank - 1), found.get(self.rank + 1)
+
+    def _to(self, give: dict[int, Tensor], take: dict[int, Shape], kind: str) -> dict[int, Tensor]:
+        """An exchange with some ranks only."""
+        some = next(iter(give.values()), None)
+        nothing = torch.empty(0, device=self.device) if some is None else some.new_empty(0)
+        ranks = range(self.size)
+        found = self.exchange([give.get(i, nothing) for i in ranks], [take.get(i, (0,)) for i in ranks], kind)
+        return {i: found[i] for i in take}
+
+    def mean(self, x: Tensor, count: int) -> Tensor:
+        """The mean over all ranks' numbers, of which this one has `count` whose mean is `x`, a tensor without axes.
+
+        The same bits on every rank. Without gradient.
+        """
+        mine = torch.stack([x.detach().double() if count else x.new_zeros((), dtype=torch.float64)])
+        both = self.gather(torch.cat([mine * count, mine.new_full((1,), count)])[None], 0)
+        total = both.sum(0)
+        return (total[0] / total[1]).to(x.dtype)
+
+    def broadcast(self, value: object) -> Any:
+        """Rank 0's value, of any kind that can be pickled, on every rank; its tensors come on the CPU."""
+        written = b""
+        if self.rank == 0:
+            buffer = io.BytesIO()
+            torch.save(value, buffer)
+            written = buffer.getvalue()
+            self.traffic["broadcast"] += len(written) * (self.size - 1)
+        length = torch.tensor([len(written)], device=self.device)
+        dist.broadcast(length, group=self.group, group_src=0)
+        data = torch.empty(int(length), dtype=torch.uint8, device=self.device)
+        if self.rank == 0:
+            data.copy_(torch.frombuffer(bytearray(written), dtype=torch.uint8))
+        dist.broadcast(data, group=self.group, group_src=0)
+        if self.rank == 0:
+            return value
+        # It comes from our own process, over a group that only our own ranks are in.
+        return torch.load(io.BytesIO(data.cpu().numpy().tobytes()), map_location="cpu", weights_only=False)
+
+    def _gather(self, x: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+        """Every rank sends as many bytes as the longest has: a collective of unequal parts is not known everywhere."""
+        rows, longest = x.movedim(dim, 0), max(sizes)
+        rest = rows.shape[1:]
+        mine, width = _bytes(rows), math.prod(rest) * x.element_size()
+        if mine.numel() < longest * width:
+            mine = torch.cat([mine, mine.new_empty(longest * width - mine.numel())])
+        found = mine.new_empty(self.size * longest * width)
+        _gather_bytes(found, mine, group=self.group)
+        self.traffic["gather"] += mine.numel() * (self.size - 1)
+        if len(set(sizes)) > 1:
+            found = torch.cat(
+                [part[: n * width] for part, n in zip(found.view(self.size, -1), sizes, strict=True)]
+            )
+        return found.view(x.dtype).view(sum(sizes), *rest).movedim(0, dim)
+
+    def _exchange(self, parts: Sequence[Tensor], shapes: Sequence[Shape], kind: str) -> list[Tensor]:
+        dtype = parts[0].dtype
+        size = dtype.itemsize
+        give = [part.numel() * size for part in parts]
+        take = [math.prod(shape) * size for shape in shapes]
+        mine = torch.cat([_bytes(part) for part in parts])
+        found = mine.new_empty(sum(take))
+        dist.all_to_all_single(found, mine, take, give, group=self.group)
+        self.traffic[kind] += sum(give) - give[self.rank]
+        ends = list(accumulate(take, initial=0))
+        # Each part begins at a whole number of its own elements, for all are of one dtype.
+        return [
+            found[begin:end].view(dtype).view(tuple(shape))
+            for (begin, end), shape in zip(pairwise(ends), shapes, strict=True)
+        ]
+
+
+def _bytes(x: Tensor) -> Tensor:
+    flat = x.contiguous().view(-1)
+    return flat.as_strided(flat.shape, (1,)).view(torch.uint8)  # that of one number may have any stride
+
+
+class _Gather(torch.autograd.Function):
+    """Its adjoint sums what all ranks found for this one's part."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, ranks: Ranks, dim: int, sizes: list[int]) -> Tensor:
+        ctx.ranks, ctx.dim, ctx.sizes, ctx.shape = ranks, dim, sizes, x.shape
+        return ranks._gather(x, dim, sizes)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        parts = grads[0].split(ctx.sizes, ctx.dim)
+        found = ctx.ranks._exchange(parts, [ctx.shape] * ctx.ranks.size, "exchange")
+        return torch.stack(found).sum(0), None, None, None
+
+
+class _Exchange(torch.autograd.Function):
+    """Its adjoint is the exchange back."""
+
+    @staticmethod
+    def forward(ctx: Any, ranks: Ranks, kind: str, shapes: list[Shape], *parts: Tensor) -> tuple[Tensor, ...]:
+        ctx.ranks, ctx.kind, ctx.shapes = ranks, kind, [part.shape for part in parts]
+        ctx.took = shapes
+        return tuple(ranks._exchange(parts, shapes, kind))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        return None, None, None, *ctx.ranks._exchange(grads, ctx.shapes, ctx.kind)
