@@ -17,10 +17,9 @@ from types import FrameType
 from typing import Any
 
 from wan22.jobs.job import Claim, StoreError
-from wan22.jobs.store import Store
+from wan22.jobs.queue import Queue
 from wan22.jobs.task import Asked, Task
 
-_LOOK = 0.1  # seconds between two looks at the row
 _GRACE = 0.2  # seconds for which an event may come by itself
 _AGAIN = 2.0  # seconds after which an interrupt that had no effect is repeated
 BEAT = 1.0
@@ -81,13 +80,17 @@ class Watched:
 
 
 class Watch(threading.Thread):
-    """The thread. `report` takes what the supervisor is to know; `main` is the thread that works."""
+    """The thread. `report` takes what the supervisor is to know; `main` is the thread that works; `every` is the
+    seconds between two looks at the row.
+    """
 
-    def __init__(self, store: Store, report: Callable[[dict[str, Any]], None], main: int) -> None:
+    def __init__(
+        self, queue: Queue, report: Callable[[dict[str, Any]], None], main: int, *, every: float = 0.1
+    ) -> None:
         super().__init__(name="watch", daemon=True)
         self.leaving = False  # no Event: a handler of signals may not wait for its lock
         self.state: dict[str, Any] = {"state": "starting"}
-        self._store, self._report, self._main = store, report, main
+        self._queue, self._report, self._main, self._every = queue, report, main, every
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._job: Watched | None = None
@@ -105,7 +108,7 @@ class Watch(threading.Thread):
                 self._job = None
 
     def run(self) -> None:
-        while not self._over.wait(_LOOK):
+        while not self._over.wait(self._every):
             self._beat()
             with self._lock:
                 if self._job is not None:
@@ -145,7 +148,7 @@ class Watch(threading.Thread):
     def _asked(self, job: Watched) -> Asked | None:
         """Renew the lease; why the job is to stop, if it is."""
         try:
-            said = self._store.heartbeat(job.claim)
+            said = self._queue.heartbeat(job.claim)
         except StoreError:
             said = "run"  # the disk is full, or the store is held: the next look says more
         if said == "run":

@@ -11,26 +11,24 @@ does.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import shutil
 import signal
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wan22.atomic import put, swept, write_text
-from wan22.errors import Cancelled, OutputError, Wan22Error
+from wan22.errors import Cancelled, Wan22Error
+from wan22.jobs.attempt import JobFiles, LocalFiles, sweep
 from wan22.jobs.codes import explain, was_importing, was_interrupted
-from wan22.jobs.folder import RESULT, Folder
+from wan22.jobs.folder import Folder
 from wan22.jobs.job import Claim, StoreError
 from wan22.jobs.place import WorkerLock
+from wan22.jobs.queue import Queue
 from wan22.jobs.store import Store
 from wan22.jobs.task import DEFAULT, Runner, Task, kinds_of, open_runner
 from wan22.jobs.watch import Interrupts, Watch, Watched, report_state
@@ -43,10 +41,10 @@ RENEW = 4
 
 LEASE = 10.0
 _LEFT_ALONE = 60.0  # seconds for the last step of a worker whose supervisor is gone
-_POLL = 0.05  # seconds between two looks for a change
+POLL = 0.05
+"""Seconds between two looks for a change, where that is cheap."""
+
 _EXPIRES = 0.5  # seconds between two looks for leases that are over, which change nothing
-_WORK = "work-"  # before the token, in the name of the folder of an attempt
-_ERROR = "error.txt"
 _BROKEN = ("internal_error", "out_of_memory", "decode_failed", "unsupported_device", "damaged_model")
 """Codes after which the engine is opened anew."""
 
@@ -67,24 +65,29 @@ class Settings:
 
 
 class Worker:
-    """Claims jobs and makes them until `watch.leaving`."""
+    """Claims jobs of a queue and makes them until `watch.leaving`. It is made in the thread that works, the main one.
 
-    def __init__(self, settings: Settings, folder: Folder, store: Store, runner: Runner) -> None:
-        self._name, self._lease = settings.name, settings.lease
-        self._folder, self._store, self._runner = folder, store, runner
+    report: takes what the supervisor is to know. poll: seconds between two looks at the queue for a change.
+    """
+
+    def __init__(
+        self, name: str, folder: Folder, queue: Queue, files: JobFiles, runner: Runner, *,
+        lease: float = LEASE, poll: float = POLL, report: Callable[[dict[str, Any]], None] = lambda state: None,
+    ) -> None:  # fmt: skip
+        self._name, self._lease, self._poll = name, lease, poll
+        self._folder, self._queue, self._files, self._runner = folder, queue, files, runner
         self.interrupts = Interrupts()
         self.renew = False  # whether a new process is to go on
-        report = report_state if settings.supervised else _nobody
-        self.watch = Watch(store, report, threading.get_ident())
+        self.watch = Watch(queue, report, threading.get_ident(), every=2 * poll)
 
     def serve(self) -> None:
         """Work until the end is asked for."""
-        self._store.recover(self._name)
+        self._queue.recover(self._name)
         self.watch.state = {"state": "idle"}
         self.watch.start()
         try:
             while not self.watch.leaving:
-                seen = self._store.version
+                seen = self._queue.version
                 claim = self._claim()
                 if claim is None:
                     self._wait(seen)
@@ -95,7 +98,7 @@ class Worker:
 
     def _claim(self) -> Claim | None:
         try:
-            return self._store.claim(
+            return self._queue.claim(
                 self._name, loaded=self._runner.loaded, lease=self._lease, kinds=kinds_of(self._runner)
             )
         except StoreError as error:
@@ -105,28 +108,26 @@ class Worker:
 
     def _wait(self, seen: int) -> None:
         until = time.monotonic() + _EXPIRES
-        while time.monotonic() < until and self._store.version == seen and not self.watch.leaving:
-            time.sleep(_POLL)
+        while time.monotonic() < until and self._queue.version == seen and not self.watch.leaving:
+            time.sleep(self._poll)
 
     def _make(self, claim: Claim) -> None:
-        place = self._folder.job(claim.job.id)
-        work = place / f"{_WORK}{claim.token}"
-        task = Task(claim.job, self._folder, work, self._recorder(claim))
+        task = Task(claim.job, self._folder, Path(), self._recorder(claim))
         job = Watched(claim, task)
         try:
             with self.watch.over(job):
                 try:
                     with self.interrupts.open():
-                        _prepare(place, work)
-                        self._folder.describe(claim.job)
+                        task.work = self._files.begin(claim)
                         result = self._runner.run(task)
                         with self.interrupts.held():
-                            self._publish(task, result)
+                            task.check()
+                            self._files.publish(claim, result)
                 except KeyboardInterrupt:
                     self.interrupts.close()
                     raise
-            self._end(job, lambda: self._store.complete(claim, result))
-            _clear(place)
+            self._end(job, lambda: self._queue.complete(claim, result))
+            self._files.clear(claim)
         except KeyboardInterrupt as error:
             self._stopped(job, error)
         except Exception as error:
@@ -138,31 +139,21 @@ class Worker:
     def _recorder(self, claim: Claim) -> Callable[[dict[str, Any], int | None], None]:
         def record(data: dict[str, Any], step: int | None) -> None:
             with self.interrupts.held():
-                self._store.record(claim, data, step=step)  # False: the next look says why
+                self._files.keep(claim)
+                self._queue.record(claim, data, step=step)  # False: the next look says why
 
         return record
-
-    def _publish(self, task: Task, result: dict[str, Any]) -> None:
-        """Give the files their names in the job's folder, with what is said of them, unless another worker has it."""
-        task.check()
-        place = self._folder.job(task.job.id)
-        try:
-            for file in (*result["files"], *result.get("stills", ())):
-                put(task.work / file["name"], place / file["name"])
-            write_text(place / RESULT, json.dumps(result))
-        except OSError as error:
-            raise OutputError(f"{place} cannot be written: {error.strerror}") from error
 
     def _stopped(self, job: Watched, error: BaseException) -> None:
         """The job was asked to stop, and did."""
         asked = job.task.asked
-        self._end(job, lambda: self._store.release(job.claim, signal=None if asked == "shutdown" else asked))
+        self._files.leave(job.claim)
+        self._end(job, lambda: self._queue.release(job.claim, signal=None if asked == "shutdown" else asked))
         if job.interrupted:
             self._runner.drop()
         if was_importing(error):
             _say("stopped while a library was imported: a new process goes on")
             self.renew = self.watch.leaving = True
-        _remove_empty(job.task.work)
 
     def _failed(self, job: Watched, error: Exception) -> None:
         code, message = explain(error)
@@ -175,14 +166,14 @@ class Worker:
             traceback.clear_frames(error.__traceback__)  # which hold tensors
             self._runner.drop()
         _say(f"job {job.claim.job.id} failed: {code}: {message}")
-        self._end(job, lambda: self._store.fail(job.claim, code, message))
-        _remove_empty(job.task.work)
+        self._files.leave(job.claim)
+        self._end(job, lambda: self._queue.fail(job.claim, code, message))
 
     def _keep(self, job: Watched, error: Exception) -> None:
         """Put the traceback where a person finds it."""
         text = "".join(traceback.format_exception(error))
         try:
-            write_text(self._folder.job(job.claim.job.id) / _ERROR, text)
+            self._files.explain(job.claim, text)
         except Wan22Error:
             _say(text)
 
@@ -190,55 +181,14 @@ class Worker:
         """Write how a job ended; where the store cannot be written, again and again, as long as it is ours."""
         while True:
             try:
-                if not write() and self._store.heartbeat(job.claim) != "lost":
-                    self._store.release(job.claim)  # it was to stop when it was complete
+                if not write() and self._queue.heartbeat(job.claim) != "lost":
+                    self._queue.release(job.claim)  # it was to stop when it was complete
                 return
             except StoreError as error:
                 _say(f"job {job.claim.job.id}: its end cannot be stored: {error}")
             if self.watch.leaving:
                 return  # the lease ends, and another worker goes on from the journal
             time.sleep(1.0)
-
-
-def _prepare(place: Path, work: Path) -> None:
-    """Make the folder of this attempt, with what the one before left: a copy, for that one may still be at it."""
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        swept(place)
-        former = sorted(place.glob(f"{_WORK}*"), key=lambda path: path.stat().st_mtime)
-        if former:
-            shutil.copytree(former[-1], work, ignore=shutil.ignore_patterns("*.part", "*.old"))
-            for folder in former:
-                shutil.rmtree(folder, ignore_errors=True)
-        else:
-            work.mkdir()
-    except OSError as error:
-        raise OutputError(f"{place} cannot be written: {error.strerror}") from error
-
-
-def _remove_empty(work: Path) -> None:
-    with suppress(OSError):
-        work.rmdir()
-
-
-def _clear(place: Path) -> None:
-    """Remove what was only needed to make the job; last what `sweep` looks for, if this process dies meanwhile."""
-    for folder in (place / "journal", *place.glob(f"{_WORK}*")):
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def sweep(folder: Folder, store: Store) -> None:
-    """Remove what a worker that died after a job was complete had no time to remove."""
-    for path in (folder.path / "jobs").glob(f"*/{_WORK}*"):
-        try:
-            if store.job(path.parent.name).state == "completed":
-                _clear(path.parent)
-        except Wan22Error:
-            continue  # the store does not know it: not ours to remove
-
-
-def _nobody(state: dict[str, Any]) -> None:
-    del state
 
 
 def _say(text: str) -> None:
@@ -269,7 +219,8 @@ def _run(settings: Settings, folder: Folder, store: Store) -> int:
             _say(traceback.format_exc())
         return _cannot(settings, explain(error)[1])
     sweep(folder, store)
-    worker = Worker(settings, folder, store, runner)
+    report = {"report": report_state} if settings.supervised else {}
+    worker = Worker(settings.name, folder, store, LocalFiles(folder), runner, lease=settings.lease, **report)
     signal.signal(signal.SIGINT, worker.interrupts.handle)
     signal.signal(signal.SIGTERM, lambda *_: setattr(worker.watch, "leaving", True))
     if settings.supervised:

@@ -132,8 +132,9 @@ def test_the_worker_that_needs_no_device_imports_no_torch(folder, store):
         "from wan22.jobs.folder import Folder\n"
         "from wan22.jobs.media import open_media\n"
         f"folder = Folder(pathlib.Path({str(folder.path)!r})); store = folder.open_store()\n"
-        "settings = worker.Settings(folder.path, 'media', 'cpu')\n"
-        "made = worker.Worker(settings, folder, store, open_media(folder, 'cpu'))\n"
+        "from wan22.jobs.attempt import LocalFiles\n"
+        "runner = open_media(folder, 'cpu')\n"
+        "made = worker.Worker('media', folder, store, LocalFiles(folder), runner)\n"
         "claim = made._claim(); made._make(claim)\n"
         f"print(store.job({id!r}).state, [name for name in sys.modules if name.split('.')[0] == 'torch'])\n"
     )

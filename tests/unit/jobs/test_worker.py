@@ -7,7 +7,7 @@ import pytest
 from unit.jobs.processes import LONG, ended, stepped, until, worker
 
 from bench.toy_jobs import undisturbed
-from wan22.jobs import worker as worker_module
+from wan22.jobs import attempt
 from wan22.jobs.codes import CODES
 from wan22.jobs.folder import Folder
 
@@ -161,11 +161,11 @@ def test_what_a_worker_had_no_time_to_remove_goes_with_the_next_start(folder, st
     for name in ("journal", f"work-{claim.token}"):
         (place / name).mkdir(parents=True)
     with monkeypatch.context() as patch:
-        patch.setattr(worker_module.shutil, "rmtree", only_once(worker_module.shutil.rmtree))
+        patch.setattr(attempt.shutil, "rmtree", only_once(attempt.shutil.rmtree))
         with pytest.raises(KeyboardInterrupt):
-            worker_module._clear(place)
+            attempt._clear(place)
     assert len(list(place.iterdir())) == 1
-    worker_module.sweep(folder, store)
+    attempt.sweep(folder, store)
     assert list(place.iterdir()) == []
 
 
