@@ -14,17 +14,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wan22.models.vae import History
+from wan22.models.vae import History, Neighbours
 
 
 class HostHistory(History):
     """A `History` whose frames rest on the host. Close it when the video is done, or given up.
 
-    streams: `torch.cuda`, or what stands for it; None is what the device has.
+    streams: `torch.cuda`, or what stands for it; None is what the device has. neighbours: as of `History`.
     """
 
-    def __init__(self, device: torch.device, streams: Any = None) -> None:
-        super().__init__()
+    def __init__(
+        self, device: torch.device, streams: Any = None, neighbours: Neighbours | None = None
+    ) -> None:
+        super().__init__(neighbours)
         self._device = device
         self._cuda = streams or (torch.cuda if device.type == "cuda" else _NoStreams())
         self._out, self._back = self._cuda.Stream(device), self._cuda.Stream(device)

@@ -11,11 +11,14 @@ worked on at once is a matter of memory alone:
 
 `run` leads frames through a chain of layers, depth first: what one latent frame becomes leaves the network before
 the next one enters, and no layer holds more than its history. So memory does not grow with the length of the video.
+
+A frame may lie with several who work in step, each with some of its rows: then every x here is a share of that height,
+and `Neighbours` give the few layers that look beyond it what they need.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -30,14 +33,29 @@ from wan22.ops.fused import norm_silu
 from wan22.ops.norm import channel_norm
 
 
+@runtime_checkable
+class Neighbours(Protocol):
+    """Those who have the other rows of every frame. All of them call these equally often, in the same order."""
+
+    def around(self, x: Float[Tensor, "b c t h w"], above: int, below: int) -> Float[Tensor, "b c t _ w"]:
+        """x with so many rows of what lies above and below it; they are zeros where the frame ends."""
+        ...
+
+    def all(self, x: Tensor, dim: int) -> Tensor:
+        """Everyone's x, from the top down, joined along `dim`: its rows, or its positions row by row."""
+        ...
+
+
 class History:
     """The frames (b, c, 1, h, w) that each layer still needs of its past, the oldest first.
 
     A video that is encoded or decoded part by part has one, and every part changes it. A subclass may keep the frames
-    elsewhere (memory/history.py).
+    elsewhere (memory/history.py). `neighbours`: of a video of which only some rows are here; the past of a layer has
+    the rows around it that the layer looks at.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, neighbours: Neighbours | None = None) -> None:
+        self.neighbours = neighbours
         self._pieces: dict[nn.Module, list[Any]] = {}
 
     def past(self, layer: nn.Module) -> Sequence[Tensor] | None:
@@ -89,9 +107,17 @@ class CausalConv3d(nn.Conv3d):
         """Convolve frames that follow those of the history, or a whole video."""
         if history is None or self.kernel_size[0] == 1:
             return causal_conv3d(x, self.weight, self.bias)
-        y = causal_conv3d(x, self.weight, self.bias, history.past(self) or ())
+        x, halo = _around(x, history, 1, 1)
+        y = causal_conv3d(x, self.weight, self.bias, history.past(self) or (), halo=halo)
         history.append(self, x, keep=2)
         return y
+
+
+def _around(x: Tensor, history: History | None, above: int, below: int) -> tuple[Tensor, bool]:
+    """x with rows of its neighbours, and whether it has any."""
+    if history is None or history.neighbours is None:
+        return x, False
+    return history.neighbours.around(x, above, below), True
 
 
 class ChannelNorm(nn.Module):
@@ -141,8 +167,11 @@ class AttentionBlock(nn.Module):
         frames = rearrange(x, "b c t h w -> (b t) c h w")
         qkv = self.to_qkv(self.norm(frames))
         # Contiguous, because the fast kernels of CUDA refuse other strides than 1 along the channels.
-        q, k, v = rearrange(qkv, "f (three c) h w -> three f (h w) 1 c", three=3).contiguous()
-        y = attend(q, k, v)
+        qkv = rearrange(qkv, "f (three c) h w -> three f (h w) 1 c", three=3).contiguous()
+        q, kv = qkv[0], qkv[1:]
+        if history is not None and history.neighbours is not None:
+            kv = history.neighbours.all(kv, dim=2)
+        y = attend(q, kv[0], kv[1])
         y = self.proj(rearrange(y, "f (h w) 1 c -> f c h w", h=h, w=w))
         return x + rearrange(y, "(b t) c h w -> b c t h w", b=b)
 
@@ -157,7 +186,8 @@ class Downsample(nn.Module):
 
     def forward(self, x: Tensor, history: History | None) -> Tensor:
         b = x.shape[0]
-        frames = F.pad(rearrange(x, "b c t h w -> (b t) c h w"), (0, 1, 0, 1))
+        x, halo = _around(x, history, 0, 1)
+        frames = F.pad(rearrange(x, "b c t h w -> (b t) c h w"), (0, 1, 0, 0 if halo else 1))
         y = rearrange(self.resample["1"](frames), "(b t) c h w -> b c t h w", b=b)
         return y if self.time_conv is None else self._halve_time(y, history)
 
@@ -186,7 +216,8 @@ class Upsample(nn.Module):
             x = self._double_time(x, history)
         b = x.shape[0]
         conv = self.resample["1"]
-        y = doubled_conv2d(rearrange(x, "b c t h w -> (b t) c h w"), conv.weight, conv.bias)
+        x, halo = _around(x, history, 1, 1)
+        y = doubled_conv2d(rearrange(x, "b c t h w -> (b t) c h w"), conv.weight, conv.bias, halo=halo)
         return rearrange(y, "(b t) c h w -> b c t h w", b=b)
 
     def _double_time(self, x: Tensor, history: History | None) -> Tensor:
@@ -349,7 +380,8 @@ class WanVAE(nn.Module):
     makes sizes fit). Encoding is deterministic: the mean of the posterior (spec: vae, section 1).
 
     `chunk` is how many frames a layer sees at once; None is all, which is faster for small videos and has a gradient.
-    It does not change the result beyond rounding. `history` is where the past rests meanwhile: a new `History`.
+    It does not change the result beyond rounding. `history` is where the past rests meanwhile: a new `History`. With
+    neighbours in it, what is given and returned are some rows of a video: whole latents.
     """
 
     def __init__(self, arch: VAEArch) -> None:
@@ -420,7 +452,7 @@ class WanVAE(nn.Module):
     @staticmethod
     def _history(chunk: int | None, history: History | None) -> History | None:
         """A whole video needs none."""
-        return None if chunk is None else history or History()
+        return History() if history is None and chunk is not None else history
 
     def normalise(self, z: Tensor) -> Tensor:
         """Subtract the mean and multiply by the reciprocal of std, in float32."""
