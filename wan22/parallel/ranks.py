@@ -47,6 +47,22 @@ class Ranks:
         self.group, self.device = group, device
         self.rank, self.size = dist.get_rank(group), dist.get_world_size(group)
         self.traffic: Counter[str] = Counter()
+        self._divided: dict[int, Ranks] = {self.size: self}
+
+    def divided(self, count: int) -> Ranks:
+        """The neighbours of which this rank is one, `count` to a group, which divides all. All ranks there are must ask
+        alike, and `traffic` is theirs together.
+        """
+        if count not in self._divided:
+            ranks, begin = dist.get_process_group_ranks(self.group), self.rank - self.rank % count
+            mine = None
+            for first in range(0, self.size, count):
+                group = dist.new_group(ranks[first : first + count])
+                mine = group if first == begin else mine
+            assert isinstance(mine, dist.ProcessGroup)
+            self._divided[count] = Ranks(mine, self.device)
+            self._divided[count].traffic = self.traffic
+        return self._divided[count]
 
     def gather(self, x: Tensor, dim: int, sizes: Sequence[int] | None = None) -> Tensor:
         """Every rank's x along an axis, in the order of ranks. sizes: how long each is there, if they differ."""
