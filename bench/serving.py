@@ -26,6 +26,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import psutil
 
@@ -191,9 +192,11 @@ def answers(server: Server) -> None:
     before = process.cpu_times().user
     for _ in range(9):
         begun = time.perf_counter()
-        assert len(server.ask(f"/v1/jobs?limit={JOBS}")[1]["data"]) == JOBS
+        with urlopen(f"http://127.0.0.1:{server.port}/v1/jobs?limit={JOBS}") as answer:
+            page = answer.read()
         times.append(time.perf_counter() - begun)
-    show(f"list of {JOBS:,} jobs", times)
+        assert len(json.loads(page)["data"]) == JOBS
+    show(f"list of {JOBS:,} jobs, to its last byte", times)
     print(f"{'its CPU time in the server':52} {1000 * (process.cpu_times().user - before) / 9:.0f} ms")
     show("list of 100 of them", [_timed(lambda: server.ask("/v1/jobs")) for _ in range(20)])
 

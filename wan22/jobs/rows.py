@@ -21,12 +21,19 @@ _TEXT = {
 }  # fmt: skip
 _LONG, _LEFT_OUT = "('render', 'group')", "'$.document', '$.script', '$.shots'"
 """Parts of requests that lists go without: timelines and scripts."""
-_REALS = ("created", "started", "ended", "trashed", "fraction", "spent")
+_REALS = ("started", "ended", "trashed")
+_FORMATS = {
+    **dict.fromkeys(("id", "kind", "state", "signal"), '"%s"'),
+    **dict.fromkeys(("priority", "seq", "attempts", "step"), "%d"),
+    **dict.fromkeys(("created", "fraction", "spent"), "%!.17g"),
+}
+"""How columns are written that are never null, and whose words need no escapes. With 17 digits a number is read back
+as it is."""
 JOB = f"{', '.join(f'job.{name}' for name in _PLAIN)}, {', '.join(_TEXT[name] for name in _JSON)}"
 
 
 def _as_text(name: str) -> str:
-    """A column's JSON. `json_quote` cuts a number to 15 digits; with 17 it is read back as it is."""
+    """A column's JSON, which may be null. `json_quote` cuts a number to 15 digits."""
     if name in _REALS:
         return f"iif(job.{name} IS NULL, 'null', printf('%!.17g', job.{name}))"
     if name == "request":
@@ -35,9 +42,9 @@ def _as_text(name: str) -> str:
 
 
 JOB_TEXT = (
-    "'{' || "
-    + " || ',' || ".join(f"'\"{name}\":' || {_as_text(name)}" for name in (*_PLAIN, *_JSON))
-    + " || '}'"
+    "printf('{"
+    + ",".join(f'"{name}":{_FORMATS.get(name, "%s")}' for name in (*_PLAIN, *_JSON))
+    + f"}}', {', '.join(f'job.{name}' if name in _FORMATS else _as_text(name) for name in (*_PLAIN, *_JSON))})"
 )
 """A job as JSON, written by the database: for long lists, of which Python would read and write every value. Timelines
 and scripts, which requests of renders and storyboards hold, are left out."""

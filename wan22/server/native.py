@@ -13,7 +13,7 @@ from itertools import product
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 from starlette.concurrency import run_in_threadpool
 
 from wan22.jobs.job import Child, Job, Kind, NotFoundError, State
@@ -145,8 +145,11 @@ def view(job: Job, position: int | None = None) -> JobView:
     return JobView(**vars(job), position=position)
 
 
-@router.post("/jobs", status_code=201, summary="Add a job")
-def add_job(new: NewJob, app: App, response: Response, key: Key = None) -> JobView:
+_VIEW = TypeAdapter(JobView)
+
+
+@router.post("/jobs", status_code=201, summary="Add a job", response_model=JobView)
+def add_job(new: NewJob, app: App, key: Key = None) -> Response:
     """Add a job, or a group of jobs; it is stored durably when this answers."""
     app.backlog.take(len(new.children) or 1)
     meta = {} if new.name is None else {"name": new.name}
@@ -165,8 +168,9 @@ def add_job(new: NewJob, app: App, response: Response, key: Key = None) -> JobVi
             job = app.store.add(new.kind, asked, after=new.after, **more)
     except NotFoundError as error:  # of `after`: the body is wrong, not the path
         raise Refusal(422, "invalid_request", str(error), param="after") from None
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    return view(job)
+    # A finished response: a model would be checked again, by another thread.
+    headers = {"Location": f"/v1/jobs/{job.id}"}
+    return Response(_VIEW.dump_json(view(job)), 201, headers, "application/json")
 
 
 def _children(new: NewJob, app: AppState) -> Iterator[Child]:

@@ -78,6 +78,9 @@ class Pages(Route):
     def _file(self, path: str) -> Path | None:
         place = self._root / (path[1:] or INDEX)
         try:
+            top = place.relative_to(self._root).parts[:1]
+            if not self._root.joinpath(*top).exists():  # all that a call of the API asks of the system
+                return None
             found = place.resolve(strict=True)
             inside = found.is_relative_to(self._root) and not place.name.endswith(".gz")
             return found if inside and stat.S_ISREG(found.stat().st_mode) else None

@@ -61,8 +61,8 @@ class AppState(Protocol):
     draining: bool
 
 
-def state_of(request: Request) -> AppState:
-    """The state of the application that a request came to."""
+async def state_of(request: Request) -> AppState:
+    """The state of the application that a request came to. Not to be given to a thread: that would cost more."""
     return request.app.state
 
 
