@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.unit.tiny import tiny_speech_variant, tiny_variant
 from wan22.assembly import FLOAT32
 from wan22.catalog import VARIANTS
-from wan22.memory import workload
-from wan22.memory.meter import Counts, extrapolated, metered
+from wan22.memory import effects, workload
+from wan22.memory.meter import Counts, Meter, extrapolated, metered
 from wan22.memory.scheme import CHUNK_TOKENS
 from wan22.memory.workload import Forward
 from wan22.models.dit import NoiseLevels
@@ -122,6 +122,60 @@ def test_a_few_layers_stand_for_all(device):
         assert told.total_flops == whole.total_flops
         assert (told.kernels, told.syncs, told.traffic) == (whole.kernels, whole.syncs, whole.traffic)
         assert told.peak == pytest.approx(whole.peak, rel=0.02)
+
+
+def work_of_many_kinds(meter):
+    """Products, sums of several dtypes, views, writes in place, operators made of others."""
+    x = meter.empty(2, 6, 8, 8)
+    y = torch.nn.functional.conv2d(x, meter.empty(4, 6, 3, 3), padding=1).transpose(1, 3)
+    z = torch.nn.functional.silu(y.reshape(2, -1)).view(2, 8, 32)
+    z[:, 2:4] = z[:, 4:6].contiguous() + 1
+    q, k, v = z.unsqueeze(1).chunk(3, dim=-1)[0], *meter.empty(2, 1, 2, 8, 11).unbind(2)
+    z = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+    counted = meter.empty(3, dtype=torch.int64)
+    return [
+        x,
+        y,
+        z.flatten(2).mul_(2),
+        counted + 1,
+        counted + 1.0,
+        counted + True,
+        z.to(torch.float16),
+        z.to(z.dtype),
+    ]
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_what_was_counted_once_counts_the_same_again_and_is_not_run(device, monkeypatch):
+    def seen():
+        with metered(device) as meter:
+            made = work_of_many_kinds(meter)
+            told = [(tuple(t.shape), t.stride(), t.storage_offset(), t.dtype, type(t)) for t in made]
+        return meter.counts, meter.counts.largest, told
+
+    monkeypatch.setattr(effects, "_EFFECTS", {})
+    first = seen()
+    monkeypatch.setattr("wan22.memory.meter.recall", lambda key: None)
+    assert seen() == first
+    monkeypatch.undo()
+    seen()
+    run = []
+    count = Meter._count
+    monkeypatch.setattr(
+        Meter, "_count", lambda self, func, *rest: run.append(func) or count(self, func, *rest)
+    )
+    assert seen() == first
+    assert {func._schema.name for func in run} == {"aten::empty"}
+
+
+def test_few_effects_are_remembered(monkeypatch):
+    monkeypatch.setattr(effects, "_EFFECTS", {})
+    monkeypatch.setattr(effects, "_MOST", 5)
+    with metered("cuda") as meter:
+        for size in range(1, 20):
+            meter.empty(size).neg()
+            assert 1 <= len(effects._EFFECTS) <= 5
+    assert meter.counts.kernels == 19
 
 
 @pytest.mark.parametrize("device", ["cuda", "cpu"])

@@ -16,20 +16,20 @@ Bytes everywhere. What no operator shows is not counted: the context of a device
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from wan22.memory.effects import Effect, Work, described, key_of, made_again, recall, remember
+from wan22.memory.sizes import Sizes, call, run_sizes, storage_of, tensors_of
 from wan22.ops.rope import rotation
-
-Work = tuple[str, torch.dtype]
-"""A kind of product ("matmul", "attention", "conv") and the dtype it is made in."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,18 @@ class Counts:
 def extrapolated(fewer: Counts, more: Counts, times: float) -> Counts:
     """Counts of a network in which the step from `fewer` to `more` layers is taken `times`: layers are alike."""
     return fewer.plus(more, times).plus(fewer, -times)
+
+
+_SUMS = {
+    "_peak": 0,
+    "_largest": (),
+    "_flops": {},
+    "_kernels": 0.0,
+    "_traffic": 0.0,
+    "_syncs": 0.0,
+    "_times": 1.0,
+}
+"""What a Meter adds up, and how often what is done now is done; as they are at first."""
 
 
 class Meter(TorchDispatchMode):
@@ -155,7 +167,55 @@ class Meter(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        """Count an operator. What one did before with such tensors it does again, and is not run for it."""
         kwargs = kwargs or {}
+        given: list[Tensor] = []
+        key = key_of(func, args, kwargs, given)
+        if key is None:
+            return self._count(func, args, kwargs)
+        for tensor in given:
+            self._see(tensor, "given")
+        effect = recall(key)
+        if effect is None:
+            return self._observe(key, func, args, kwargs, given)
+        self._add(effect, self._now, self._known.values())
+        return made_again(effect.made, given, self._hold)
+
+    def _observe(self, key: Any, func: Any, args: Any, kwargs: dict[str, Any], given: list[Tensor]) -> Any:
+        """Count an operator, and remember what it did."""
+        now, known = self._now, len(self._known)
+        before = {name: getattr(self, name) for name in _SUMS}
+        vars(self).update(_SUMS, _flops={}, _peak=now)
+        try:
+            out = self._count(func, args, kwargs)
+            effect = Effect(
+                self._peak - now,
+                self._largest[known:],
+                self._flops,
+                self._kernels,
+                self._traffic,
+                self._syncs,
+                described(out, given, self._known),
+            )
+        finally:
+            vars(self).update(before)
+        self._add(effect, now, islice(self._known.values(), known))
+        remember(key, effect)
+        return out
+
+    def _add(self, effect: Effect, now: int, alive: Iterable[tuple[int, str]]) -> None:
+        """Add what an operator does to what was counted; before it so many bytes were alive."""
+        times = self._times
+        self._kernels += times * effect.kernels
+        self._traffic += times * effect.traffic
+        self._syncs += times * effect.syncs
+        for work, flops in effect.flops.items():
+            self._flops[work] = self._flops.get(work, 0) + times * flops
+        if now + effect.peak > self._peak:
+            self._peak, self._largest = now + effect.peak, (*alive, *effect.largest)
+
+    def _count(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Count an operator by running it."""
         name = func._schema.name
         whole = _WHOLE.get(name) if self.device.type == "meta" else None
         if whole is None and _is_composite(func):
@@ -165,7 +225,7 @@ class Meter(TorchDispatchMode):
                 return out
         if name == "aten::_local_scalar_dense" and isinstance(args[0], Sizes) | args[0].is_meta:
             return self._scalar(args[0])
-        inputs = [t for t in _tensors((*args, *kwargs.values())) if t.device == self.device]
+        inputs = [t for t in tensors_of((*args, *kwargs.values())) if t.device == self.device]
         for tensor in inputs:
             self._see(tensor, "given")
         scratch = 0
@@ -175,9 +235,9 @@ class Meter(TorchDispatchMode):
             out = (
                 self._run(func, name, args, kwargs)
                 if self.device.type == "meta"
-                else _run_sizes(func, args, kwargs)
+                else run_sizes(func, args, kwargs)
             )
-        outputs = [t for t in _tensors((out,)) if t.device == self.device]
+        outputs = [t for t in tensors_of((out,)) if t.device == self.device]
         for tensor in outputs:
             self._see(tensor, name)
         self._peak_at(scratch, name)
@@ -197,7 +257,7 @@ class Meter(TorchDispatchMode):
                 return args[0]
             if crossed and there.type == "cpu":
                 return torch.zeros(source.shape, dtype=kwargs.get("dtype") or source.dtype)
-        return _call(func, name, args, kwargs)
+        return call(func, name, args, kwargs)
 
     def _scalar(self, tensor: Tensor) -> float:
         if self.scalar is None:
@@ -207,12 +267,15 @@ class Meter(TorchDispatchMode):
 
     def _see(self, tensor: Tensor, name: str) -> None:
         """Count the memory of a tensor once, from now until its last view is gone."""
-        storage = _storage(tensor)
+        storage = storage_of(tensor)
+        if storage._cdata not in self._known:
+            size = 0 if self._uncounted else storage.nbytes()
+            label = f"{name.removeprefix('aten::')} {tuple(tensor.shape)} {_short(tensor.dtype)}"
+            self._hold(storage, size, label)
+
+    def _hold(self, storage: Any, size: int, label: str) -> None:
         key = storage._cdata
-        if key in self._known:
-            return
-        size = 0 if self._uncounted else storage.nbytes()
-        self._known[key] = size, f"{name.removeprefix('aten::')} {tuple(tensor.shape)} {_short(tensor.dtype)}"
+        self._known[key] = size, label
         self._now += size
         weakref.finalize(storage, self._gone, key)
 
@@ -244,106 +307,6 @@ class Meter(TorchDispatchMode):
             self._traffic += self._times * sum(_touched(t) for t in (*inputs, *outputs))
 
 
-class Sizes(Tensor):
-    """A tensor of the CPU without memory: sizes and strides, with the tensor of the meta device that stands for it."""
-
-    meta: Tensor
-    __torch_function__ = torch._C._disabled_torch_function_impl
-
-    @staticmethod
-    def __new__(cls: type[Sizes], meta: Tensor) -> Sizes:
-        # A view of a tensor that was made outside inference mode must be no inference tensor either.
-        with torch.inference_mode(False):
-            made = Tensor._make_wrapper_subclass(
-                cls,
-                meta.shape,
-                strides=meta.stride(),
-                storage_offset=meta.storage_offset(),
-                dtype=meta.dtype,
-                device="cpu",
-            )
-        made.meta = meta
-        return made
-
-    @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        raise RuntimeError(f"{func} on a tensor without memory; it has no numbers")
-
-
-def _call(func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run an operator on the meta device. For the commonest ones PyTorch does that in Python, with a compiler's care,
-    which takes a millisecond each; of plain tensors of one floating dtype their result is plain.
-    """
-    if name in _IN_PLACE:
-        return args[0]
-    plain = _PLAIN.get(name)
-    if plain is None or kwargs.keys() - {"dtype"}:
-        return func(*args, **kwargs)
-    tensors = list(_tensors(args))
-    first = tensors[0]
-    if not first.is_floating_point() or any(t.dtype != first.dtype or not t.is_contiguous() for t in tensors):
-        return func(*args, **kwargs)
-    return first.new_empty(plain(tensors, *args[1:]), dtype=kwargs.get("dtype") or first.dtype)
-
-
-def _joined(tensors: list[Tensor], axis: int = 0) -> list[int]:
-    shape = list(tensors[0].shape)
-    shape[axis] = sum(t.shape[axis] for t in tensors)
-    return shape
-
-
-def _normed(tensors: list[Tensor], order: float = 2, axes: Any = None, keepdim: bool = False) -> list[int]:
-    whole = list(tensors[0].shape)
-    gone = {axis % len(whole) for axis in (range(len(whole)) if axes is None else axes)}
-    return [1 if i in gone else side for i, side in enumerate(whole) if keepdim or i not in gone]
-
-
-def _broadcast(tensors: list[Tensor], *_: Any) -> torch.Size:
-    shapes = [t.shape for t in tensors]
-    if all(shape == shapes[0] for shape in shapes):
-        return shapes[0]
-    longest = max(map(len, shapes))
-    padded = [(1,) * (longest - len(shape)) + tuple(shape) for shape in shapes]
-    return torch.Size(max(sides) if 0 not in sides else 0 for sides in zip(*padded, strict=True))
-
-
-_SMALL = 64
-"""Elements up to which a tensor that is made of numbers has them, so that they can be read back."""
-
-
-def _run_sizes(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run an operator of the CPU on what stands for its tensors, or as it is on a few numbers."""
-    given: dict[int, Tensor] = {}
-    inputs = list(_tensors((*args, *kwargs.values())))
-    if inputs and not any(isinstance(t, Sizes) or t.numel() > _SMALL for t in inputs):
-        return func(*args, **kwargs)
-    inside = {name: _stand_in(value, given) for name, value in kwargs.items()}
-    if any(argument.name == "device" for argument in func._schema.arguments):
-        inside["device"] = torch.device("meta")
-    out = _sizes(_call(func, func._schema.name, _stand_in(args, given), inside), given)
-    if not inputs and isinstance(out, Sizes) and out.numel() <= _SMALL and "empty" not in func._schema.name:
-        return func(*args, **kwargs)
-    return out
-
-
-def _stand_in(value: Any, given: dict[int, Tensor]) -> Any:
-    if isinstance(value, Tensor):
-        meta = value.meta if isinstance(value, Sizes) else value.to("meta")
-        given[id(meta)] = value
-        return meta
-    return type(value)(_stand_in(v, given) for v in value) if isinstance(value, list | tuple) else value
-
-
-def _sizes(value: Any, given: Mapping[int, Tensor]) -> Any:
-    if isinstance(value, Tensor):
-        return given[id(value)] if id(value) in given else Sizes(value)
-    return type(value)(_sizes(v, given) for v in value) if isinstance(value, list | tuple) else value
-
-
-def _storage(tensor: Tensor) -> Any:
-    return (tensor.meta if isinstance(tensor, Sizes) else tensor).untyped_storage()
-
-
 @contextmanager
 def metered(device: str, scalar: float | None = None) -> Generator[Meter]:
     """Count what is done within: on `device` "cuda" (or any other accelerator), or on the "cpu". See `Meter`.
@@ -359,17 +322,9 @@ def metered(device: str, scalar: float | None = None) -> Generator[Meter]:
         rotation.cache_clear()
 
 
-def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, list | tuple):
-            yield from _tensors(value)
-
-
 def _touched(tensor: Tensor) -> int:
     """Bytes that a kernel reads or writes of a tensor; what is repeated is read once."""
-    return min(tensor.numel() * tensor.element_size(), _storage(tensor).nbytes())
+    return min(tensor.numel() * tensor.element_size(), storage_of(tensor).nbytes())
 
 
 def _short(dtype: torch.dtype) -> str:
@@ -422,21 +377,6 @@ def _rms_norm_whole(x: Tensor, *_: Any, **__: Any) -> tuple[tuple[Tensor, Tensor
 
 _WHOLE = {"aten::scaled_dot_product_attention": _attention_whole, "aten::_fused_rms_norm": _rms_norm_whole}
 """Operators that PyTorch would take apart on the meta device, and accelerators have as one kernel."""
-
-_POINTWISE = {
-    f"aten::{name}"
-    for name in (
-        "add", "sub", "mul", "div", "addcmul", "silu", "gelu", "neg", "tanh", "exp", "pow", "reciprocal", "rsqrt",
-        "sigmoid", "clamp", "clamp_min", "_to_copy", "clone",
-    )
-}  # fmt: skip
-_IN_PLACE = {f"{name}_" for name in _POINTWISE}
-_PLAIN: dict[str, Callable[..., Any]] = {
-    **dict.fromkeys(_POINTWISE, _broadcast),
-    "aten::cat": _joined,
-    "aten::linalg_vector_norm": _normed,
-}
-"""The shape of what contiguous tensors give."""
 
 _MATRIX_AT = {"mm": 0, "bmm": 0, "addmm": 1, "baddbmm": 1, "_linear_pointwise": 0}
 """Where among the arguments of a product of matrices its left factor stands."""
