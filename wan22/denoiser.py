@@ -44,6 +44,14 @@ def _given(embeds: Tensor, device: torch.device) -> Context:
     return Context(rows.to(device), length)
 
 
+def guided(job: Job, level: Level, *, audio: bool) -> bool:
+    """Whether both branches of guidance work at a level; one that audio drives needs no other up to 1, as in the
+    release.
+    """
+    scale = job.scale(job.expert(level))
+    return job.walk.is_guided(level) and scale != 1 and not (audio and scale < 1)
+
+
 class Call(NamedTuple):
     """A call of the expert in charge: the sample and its level."""
 
@@ -184,11 +192,8 @@ class Denoiser:
         return network.read_text([text.rows for text in texts], [text.length for text in texts])
 
     def _unguided(self, level: Level) -> bool:
-        """Whether the prompt's branch works alone; one that audio drives needs no other up to 1, as in the release."""
-        scale = self.job.scale(self.name)
-        if not self.guided or not self.job.walk.is_guided(level):
-            return True
-        return scale == 1 or (self.condition.speech is not None and scale < 1)
+        """Whether the prompt's branch works alone."""
+        return not self.guided or not guided(self.job, level, audio=self.condition.speech is not None)
 
     def _encode_audio(self, network: nn.Module, group: tuple[int, ...]) -> ExtraTokens | None:
         """What stands beside the noisy tokens; the branch without the prompt has no audio."""

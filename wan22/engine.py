@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ from wan22.conditioning.color_match import match_clip
 from wan22.conditioning.image import ImageCondition, channels, cover, frames, to_pixels
 from wan22.conditioning.speech import AudioFeatures, SpeechClips, hidden_states
 from wan22.conditioning.text import Context, Tokenizer
-from wan22.denoiser import Denoiser, contexts
+from wan22.denoiser import Denoiser, contexts, guided
 from wan22.denoising import Calls, of_clip, walk
 from wan22.errors import CheckpointError, DecodeError, DeviceError, OptionError
 from wan22.library import Parts, open_model
@@ -39,7 +39,11 @@ from wan22.memory.fallback import Fallback
 from wan22.memory.hardware import HOST_SHARE
 from wan22.memory.placement import Load, Placement
 from wan22.memory.plan import Plan
-from wan22.planning import Model, Planner, at_first
+from wan22.parallel.group import Group, Team
+from wan22.parallel.layout import Layout
+from wan22.parallel.lead import Together, lead, serve
+from wan22.parallel.mesh import Mesh
+from wan22.planning import Model, Planner, alone, at_first
 from wan22.request import Job, resolve
 from wan22.sampling import add_noise, draw_noise
 from wan22.sampling.calibration import Recorder
@@ -92,6 +96,7 @@ class Engine:
         self._tokenizer, self._placement = tokenizer, placement
         self._fallback = Fallback(placement)
         self.planner = Planner(Model(variant, self.dtype), placement, tokenizer)
+        self.ranks: Mesh | None = None  # how the next video is divided
         self._texts: OrderedDict[tuple[str, int], Tensor] = OrderedDict()
 
     def use_loras(self, loras: Sequence[LoRA | str | os.PathLike[str]]) -> None:
@@ -114,6 +119,10 @@ class Engine:
                 self._placement.reread(expert, replace(read, lend=partial(merging, mine)) if mine else read)
         self._merged = fitted
 
+    def _work_with(self, others: Together) -> None:
+        """Be one of the ranks of each video from now on."""
+        self.ranks, self.planner.agree, self._fallback.again = others.mesh, others.agree, False
+
     def show(self, part: str, load: Load) -> None:
         """Take a part ("high", "vae" ...) from `load(device)` from now on, for example a network in training."""
         self._placement.reread(part, load)
@@ -129,6 +138,11 @@ class Engine:
     def plan(self, request: Request) -> Plan:
         """What a request will take on this machine, as it is now. Raises RequestError as `check` does."""
         return self.planner.plan(resolve(request, self.variant))
+
+    def is_guided(self, request: Request) -> bool:
+        """Whether the branch without the prompt is computed at any step. Raises RequestError as `check` does."""
+        job = resolve(request, self.variant)
+        return any(guided(job, level, audio=self.variant.speech is not None) for level in job.schedule)
 
     def recipe(self, request: Request) -> dict[str, Any]:
         """Return every setting of a request, resolved, with the model and the machine, as JSON values.
@@ -387,6 +401,7 @@ class Engine:
             "model": self.name,
             "weights": self.weights,
             **self.options,
+            **({} if self.ranks is None else self.ranks.layout.recipe()),
             **({"loras": self.loras.recipe()} if self.loras.uses else {}),
             **({"fast": self.fast.recipe()} if job.request.fast else {}),
             **job.as_recipe(),
@@ -414,6 +429,9 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
     calibration: str | os.PathLike[str] | None = None,
     loras: Sequence[LoRA | str | os.PathLike[str]] = (),
     given: Mapping[str, Callable[[], Reader]] = MappingProxyType({}),
+    gpus: int | None = None,
+    parallel: str | Layout | None = None,
+    ranks: Together | None = None,
 ) -> Engine:
     """Open a model and return its engine. Weights are read when they are first needed; nothing is downloaded.
 
@@ -435,15 +453,26 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
     calibration: a file that `wan22 generate --calibrate` wrote, for step caches.
     loras: LoRA files, folders with a file for each expert, or `LoRA` values.
     given: functions that open readers of parts, in place of the model's files.
+    gpus: the number of devices of this machine that make each video together, a process each; they can also be named:
+        device="cuda:0+cuda:1". Under torchrun, the number of its processes: where rank is not 0, `load` serves rank 0
+        and ends the process with it.
+    parallel: how these divide the work, such as "guidance=2,context=4"; None chooses for each video.
+    ranks: the others, if this is one of the ranks.
 
-    Raises OptionError for an impossible argument, DeviceError for a device or memory plan that this machine has not,
-    CheckpointError for files that are missing, damaged or of another model.
+    Raises OptionError for an impossible argument, DeviceError for a device or memory plan that this machine has not
+    (ParallelError for several that cannot work together), CheckpointError for files that are missing, damaged or of
+    another model.
     """
-    where = pick_device(device)
+    said = dict(locals())
+    team = Team.of(device, gpus, parallel) if ranks is None else None
+    where = pick_device(device if team is None else team.device)
     found = open_model(model if model is not None or parts else NANO, parts, task)
     if calibration is not None:
         found = replace(found, variant=assembly.calibrated(found.variant, calibration))
     fitted = fit(loras, found.variant.experts, found.variant.dit, found.name)
+    if team is not None:
+        return cast("Engine", lead(team, said, "wan22.engine:follow", load))
+    agree = alone if ranks is None else ranks.agree
     how = assembly.choose_numerics(
         found, where, dtype, compute_dtype, vae_dtype, quantize, attention, compiled=compile
     )
@@ -452,12 +481,14 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
     skeletons = {part: one.skeleton() for part, one in read.items()}
     loaders, audio = assembly.loaders(found, read, where)
     sizes = {part: skeleton.nbytes for part, skeleton in skeletons.items()} | audio
-    host = sum(sizes.values()) <= HOST_SHARE * free_memory(torch.device("cpu"))
+    host = agree(lambda: sum(sizes.values()) <= HOST_SHARE * free_memory(torch.device("cpu")))
     engine = Engine(
         found.name,
         found.variant,
         tokenizer=assembly.open_tokenizer(found.tokenizer),
-        placement=Placement(loaders, at_first(sizes, where, memory, host=host), where, host_room=host),
+        placement=Placement(
+            loaders, agree(lambda: at_first(sizes, where, memory, host=host)), where, host_room=host
+        ),
         dtype=how.dtype,
         weights={part: assembly.source_fingerprint(source[part]) for part in loaders},
         experts={part: read[part] for part in found.variant.experts},
@@ -477,7 +508,14 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
         **({"calibration": assembly.digest(calibration)} if calibration is not None else {}),
     }
     engine._use(fitted)
+    if ranks is not None:
+        engine._work_with(ranks)
     return engine
+
+
+def follow(group: Group) -> None:
+    """Be a rank of a group until its leader ends it."""
+    serve(group, load)
 
 
 def _device_name(device: torch.device) -> str:

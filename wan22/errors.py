@@ -47,7 +47,9 @@ class DeviceError(RequestError):
 
 
 class ParallelError(DeviceError):
-    """Several devices, or ranks, that cannot work together as was asked."""
+    """Several devices, or ranks, that cannot work together as was asked. `lost`: one was gone without a word."""
+
+    lost = False
 
 
 class ExtendError(RequestError):

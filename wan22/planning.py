@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from itertools import pairwise
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -39,6 +40,8 @@ from wan22.ops.stored import form_for
 from wan22.request import Job, resolve
 from wan22.types import Request
 
+T = TypeVar("T")
+Agree = Callable[[Callable[[], Any]], Any]
 Arch = DiTArch | VAEArch | UMT5Arch
 
 AUDIO_BYTES = 4 * 315_472_545
@@ -420,14 +423,23 @@ SHORT = 0.5
 """The share of a CPU's free memory from which on memory is short."""
 
 
+def alone(find: Callable[[], T]) -> T:
+    """What `find` finds: where no other rank has to find the same."""
+    return find()
+
+
 @dataclass
 class Planner:
-    """Plans the videos of one model as it is placed on this machine; `memory` is what was asked of it."""
+    """Plans the videos of one model as it is placed on this machine; `memory` is what was asked of it.
+
+    agree: calls a function that looks at this machine, and returns what all ranks are to take for it.
+    """
 
     model: Model
     placement: Placement
     tokenizer: Tokenizer
     memory: str = "auto"
+    agree: Agree = alone
 
     def configure(
         self,
@@ -456,16 +468,23 @@ class Planner:
 
         Raises DeviceError, before anything is loaded, if no way fits, with the smallest change that would.
         """
+        said, schemes, short = self.agree(lambda: self._arrangement(job))
+        self.placement.arrange(schemes)
+        if short:
+            keep_no_freed_memory()
+        return said
+
+    def _arrangement(self, job: Job) -> tuple[str, dict[str, Scheme], bool]:
+        """The plan in short, how parts are to be kept, and whether memory is short."""
         if self._is_small(job):
-            return ""
+            return "", {}, False
         made = self.plan(job)
         if self.memory == "auto" or made.worst.weights > made.hardware.free:
             refuse(made)
-        if self.memory == "auto":
-            self.placement.arrange({p: made.schemes[p] for p in self.placement.parts if p in made.schemes})
-        if self.placement.device.type == "cpu" and made.peak > SHORT * made.hardware.room:
-            keep_no_freed_memory()
-        return f"plan: {in_short(made)}"
+        parts = self.placement.parts if self.memory == "auto" else ()
+        schemes = {part: made.schemes[part] for part in parts if part in made.schemes}
+        short = self.placement.device.type == "cpu" and made.peak > SHORT * made.hardware.room
+        return f"plan: {in_short(made)}", schemes, short
 
     def _is_small(self, job: Job) -> bool:
         weights = sum(size.whole for size in self.model.sizes(self.placement.device.type).values())

@@ -18,10 +18,13 @@ T = TypeVar("T")
 
 
 class Fallback:
-    """Makes calls that may exhaust the device. `notices` are for the person; `said` empties them."""
+    """Makes calls that may exhaust the device. `notices` are for the person; `said` empties them.
+
+    again: whether a call that failed is made once more; not where others make it in step.
+    """
 
     def __init__(self, placement: Placement) -> None:
-        self._placement = placement
+        self._placement, self.again = placement, True
         self.notices: list[str] = []
 
     def said(self) -> Events:
@@ -66,7 +69,7 @@ class Fallback:
 
     def _shrink(self, part: str, said: str, *, again: bool) -> None:
         place, before = self._placement, self._placement.scheme(part)
-        if again or not place.shrink(part):
+        if again or not self.again or not place.shrink(part):
             raise DeviceError(
                 f"{place.device} ran out of memory in the part {part!r} ({before}): {said}. Ask for fewer frames or a "
                 "smaller size, quantise the weights, or free memory of other programs; `wan22 plan` says what fits"

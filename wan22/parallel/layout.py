@@ -44,6 +44,10 @@ class Layout:
         """Ranks that share the heads."""
         return self.context // self.ring
 
+    def recipe(self) -> dict[str, int | str]:
+        """As a recipe says it."""
+        return {"gpus": self.ranks, "parallel": str(self)}
+
     def __str__(self) -> str:
         return ",".join(f"{part.name}={getattr(self, part.name)}" for part in fields(self))
 
