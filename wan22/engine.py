@@ -43,6 +43,7 @@ from wan22.parallel.group import Group, Team
 from wan22.parallel.layout import Layout
 from wan22.parallel.lead import Together, lead, serve
 from wan22.parallel.mesh import Mesh
+from wan22.parallel.rows import RowSplit
 from wan22.planning import Model, Planner, alone, at_first
 from wan22.request import Job, resolve
 from wan22.sampling import add_noise, draw_noise
@@ -305,7 +306,8 @@ class Engine:
         return self._fallback.run("vae", lambda: self._codec().encode(self.vae(), video))
 
     def _codec(self) -> Codec:
-        return Codec(self.device, host_history=self._placement.scheme("vae").host_history)
+        rows = None if self.ranks is None else RowSplit(self.ranks.world)
+        return Codec(self.device, host_history=self._placement.scheme("vae").host_history, rows=rows)
 
     def _decode(self, latents: Tensor) -> Iterator[Tensor]:
         return self._fallback.stream("vae", lambda: self._codec().decode(self.vae(), latents))

@@ -18,8 +18,8 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -46,6 +46,7 @@ _IDLE = timedelta(days=365)  # a rank that waits for its leader's next word
 _LOOK = 0.05
 _LAST_WORDS = 10.0  # seconds in which a rank that failed says why
 _FAREWELL = 5.0  # seconds in which a follower ends by itself
+_INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 _LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 _NETWORK = ("gloo", "nccl", "connection closed by peer", "connection reset", "broken pipe", "socket")
 
@@ -78,6 +79,7 @@ class Group:
         self._exchanges = 0
         self._meshes: dict[Layout, Mesh] = {}
         self._threads = torch.get_num_threads()
+        self._environ: dict[str, str | None] = {}
         self._over = threading.Event()
         self._meet(device)
 
@@ -120,6 +122,11 @@ class Group:
         place = local_device(device, mine)
         return cls(dist.PrefixStore("wan22", store), mine.rank, mine.size, place, arrival=arrival)
 
+    @property
+    def pids(self) -> list[int]:
+        """The processes that were started here, in the order of ranks."""
+        return [follower.process.pid for follower in self._followers]
+
     def _meet(self, device: torch.device | str) -> None:
         """Wait for all ranks, check that they fit together, and connect them."""
         mine = {"error": device} if isinstance(device, str) else facts(device)
@@ -132,38 +139,24 @@ class Group:
             torch.cuda.set_device(self.device)
         elif self.again:
             torch.set_num_threads(max(1, self._threads // self.size) if self.rank == 0 else self._threads)
-        with self._loopback():
-            dist.init_process_group(
-                "cuda:nccl,cpu:gloo" if cuda else "gloo",
-                store=dist.PrefixStore("ranks", self._store),
-                rank=self.rank,
-                world_size=self.size,
-                device_id=self.device if cuda else None,
-            )
-            self.control = Ranks(dist.new_group(backend="gloo", timeout=_IDLE), torch.device("cpu"))
+        if self.again:  # connections stay on this machine, also those that are made later
+            self._environ = {name: os.environ.get(name) for name in _INTERFACES}
+            os.environ.update(dict.fromkeys(_INTERFACES, _LOOPBACK))
+        dist.init_process_group(
+            "cuda:nccl,cpu:gloo" if cuda else "gloo",
+            store=dist.PrefixStore("ranks", self._store),
+            rank=self.rank,
+            world_size=self.size,
+            device_id=self.device if cuda else None,
+        )
+        self.control = Ranks(dist.new_group(backend="gloo", timeout=_IDLE), torch.device("cpu"))
         if cuda and self.rank == 0:
             threading.Thread(target=self._watch, name="ranks", daemon=True).start()
-
-    @contextmanager
-    def _loopback(self) -> Generator[None]:
-        """Connections that are made meanwhile stay on this machine, if all ranks are here."""
-        names = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME") if self.again else ()
-        before = {name: os.environ.get(name) for name in names}
-        os.environ.update(dict.fromkeys(names, _LOOPBACK))
-        try:
-            yield
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
 
     def mesh(self, layout: Layout) -> Mesh:
         """The groups of a layout, made once; every rank must ask for the same."""
         if layout not in self._meshes:
-            with self._loopback():
-                self._meshes[layout] = Mesh.make(layout, self.device)
+            self._meshes[layout] = Mesh.make(layout, self.device)
         return self._meshes[layout]
 
     def exchange(self, value: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -251,6 +244,11 @@ class Group:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             torch.set_num_threads(self._threads)
+        for name, value in self._environ.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _where(error: BaseException) -> str:

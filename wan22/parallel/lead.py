@@ -213,7 +213,7 @@ class _Held:
 
 _OF_THE_LEADER = (
     "name", "variant", "device", "dtype", "compute_dtype", "weights", "notices", "options", "loras", "fast", "planner",
-    "check", "plan", "recipe",
+    "check", "plan", "is_guided",
 )  # fmt: skip
 """What an engine knows by itself; the rest is a call on all ranks, or refused."""
 
@@ -294,6 +294,11 @@ class Led:
                 "step caches are measured on one device, which sees all tokens; leave gpus out"
             )
 
+    @property
+    def pids(self) -> list[int]:
+        """The processes that follow, on this machine."""
+        return [] if self._held.session is None else self._held.session.group.pids
+
     def close(self) -> None:
         """End the followers, and let go of the weights here. The next call starts anew, where that can be."""
         self._held.end()
@@ -334,6 +339,10 @@ class Led:
         """As `Engine.decode_latents`."""
         session = self._open()
         return self._events(session, "decode_latents", (tensors, recipe), None, self._any(session))
+
+    def recipe(self, request: Request) -> dict[str, Any]:
+        """As `Engine.recipe`."""
+        return {**self._shown.recipe(request), **self.layout(request).recipe()}
 
     def layout(self, request: Request) -> Layout:
         """How a video is divided: as was asked, or as sends least. Raises ParallelError if it cannot be so."""
