@@ -7,7 +7,7 @@ from wan22.cli.app import program
 COMMANDS = program().commands
 
 PROVENANCE = "--certificate --no-provenance --provenance"
-MACHINE = "--device --compute-dtype --dtype --memory --quantize --model --vae-dtype"
+MACHINE = "--device --gpus --parallel --compute-dtype --dtype --memory --quantize --model --vae-dtype"
 PARTS = "--dit --high --low --text --tokenizer --vae"
 DENOISING = "--attention --compile"
 SAMPLING = (

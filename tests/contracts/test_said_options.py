@@ -19,6 +19,8 @@ OTHERS = {
     "media/say.py": {"--voices", "--stdin", "--stdout"},  # espeak-ng's
     "stage/voice.py": {"--voices", "--stdout"},  # espeak-ng's
     "pipeline/loading.py": {"--revision", "--cache-dir"},  # hf download's
+    "parallel/places.py": {"--nproc-per-node"},  # torchrun's
+    "parallel/group.py": {"--master-port"},  # torchrun's
     "train/data/report.py": {"--line", "--soft"},  # colours of a style sheet
 }
 """Words of other programs, and whose they are."""

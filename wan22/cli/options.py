@@ -17,6 +17,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import typer
 
 from wan22 import fields
+from wan22.cli import ranks
 from wan22.cli.catalogue import own
 from wan22.cli.complete import completion
 from wan22.errors import OptionError, SizeError
@@ -73,8 +74,11 @@ def takes(command: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
         @wraps(function)
         def run(**typed: Any) -> None:
-            given = Given(command, {row.name: _value(row, typed) for row in rows})
-            function(given, **{one.name: typed[one.name] for one in mine})
+            given: Given | None = Given(command, {row.name: _value(row, typed) for row in rows})
+            if command != fields.TRAIN:
+                given = ranks.placed(given)
+            if given is not None:
+                function(given, **{one.name: typed[one.name] for one in mine})
 
         parameters = [*mine]
         for row in rows:

@@ -39,7 +39,8 @@ class Serving:
     devices: Annotated[
         str,
         typer.Option(
-            metavar="D,D,...", help="A worker on each: auto (the fastest here), cpu, cuda:0,cuda:1."
+            metavar="D,D,...",
+            help="A worker on each: auto (the fastest here), cpu, cuda:0,cuda:1. One on two: cuda:0+cuda:1.",
         ),
     ] = "auto"
     models: Annotated[

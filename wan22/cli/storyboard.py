@@ -93,6 +93,8 @@ def storyboard(
         return
     if still_model is not None and not from_stills:
         raise OptionError("--still-model says who makes the images of --from-stills; give both")
+    if still_model is not None and (given["gpus"] or 1) > 1:
+        raise OptionError("--still-model is a second model, and several devices keep one; leave out --gpus")
     folder = _folder(output, path.stem)
     marks = Target(str(folder), given["quality"], marking=marking_of(given), label=given["label"] or None)
     with report.choose(given["json"]) as show:

@@ -13,14 +13,14 @@ from typing import Any
 
 from wan22.errors import OptionError
 from wan22.fields.choices import CHOICES
-from wan22.fields.engine import OPTIONS, PARTS, REPEATED
+from wan22.fields.engine import DIVISION, OPTIONS, PARTS, REPEATED
 from wan22.fields.field import DECODE, GROUPS, IMAGE, STORYBOARD, TRAIN, VIDEO, Field, Group, Kind, Rule
 from wan22.fields.naming import called, naming
 from wan22.fields.table import FIELDS
 from wan22.fields.video import MAX_FPS, MAX_FRAMES, MAX_SEED, MAX_SIDE, MAX_STEPS
 
 __all__ = [
-    "BY_NAME", "CHOICES", "DECODE", "FIELDS", "GROUPS", "IMAGE", "MAX_FPS", "MAX_FRAMES", "MAX_SEED",
+    "BY_NAME", "CHOICES", "DECODE", "DIVISION", "FIELDS", "GROUPS", "IMAGE", "MAX_FPS", "MAX_FRAMES", "MAX_SEED",
     "MAX_SIDE", "MAX_STEPS", "NOT_TYPED", "OPTIONS", "PARTS", "RENAMED", "REPEATED", "STORYBOARD", "TRAIN", "VIDEO",
     "Field", "Group", "Kind", "Rule", "called", "check", "from_recipe", "in_recipe", "json_schema", "naming",
     "of_command", "renewed",

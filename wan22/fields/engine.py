@@ -5,7 +5,7 @@ The last is said by who has the machine: a server takes the name of a model alon
 
 from typing import Any
 
-from wan22.fields.field import CLI, DECODE, MAKERS, TRAIN, Field
+from wan22.fields.field import CLI, DECODE, MAKERS, TRAIN, Field, Rule
 
 
 def _part(name: str, help: str, shown_default: str = "") -> Field:
@@ -32,12 +32,16 @@ PARTS = ("high", "low", "dit", "vae", "text", "tokenizer")
 """The parts of a model that can be named by file; a field each."""
 
 OPTIONS = (
-    "device", "dtype", "compute_dtype", "quantize", "vae_dtype", "memory", "attention", "compile", "calibration",
+    "device", "gpus", "parallel", "dtype", "compute_dtype", "quantize", "vae_dtype", "memory", "attention", "compile",
+    "calibration",
 )  # fmt: skip
 """The keywords of `wan22.load` that say how the engine works; a field each."""
 
 REPEATED = ("dtype", "quantize", "vae_dtype", "attention")
 """Those that change numbers: a recipe says them, and `--from` repeats them."""
+
+DIVISION = ("gpus", "parallel")
+"""How many devices make a video, and how. `--from` repeats it, unless it is said where the video is made."""
 
 FIELDS: tuple[Field, ...] = (
     Field(
@@ -73,6 +77,28 @@ FIELDS: tuple[Field, ...] = (
         metavar="D",
         shown_default="auto, the fastest here",
         foreign=("device-id", "gpu", "cuda"),
+    ),
+    Field(
+        name="gpus",
+        help="So many devices make each video together (docs/scaling.md).",
+        group="Memory",
+        kind="integer",
+        metavar="N",
+        rule=Rule(says="a whole number from 1", low=1),
+        shown_default="1; under torchrun all",
+        where=CLI,
+        commands=(*MAKERS, DECODE),
+        foreign=("num-gpus", "n-gpu", "ngpu", "num-processes"),
+    ),
+    Field(
+        name="parallel",
+        help="How they divide the work: guidance=2,context=4,ring=2.",
+        group="Memory",
+        metavar="LAYOUT",
+        shown_default="what sends least",
+        where=CLI,
+        commands=(*MAKERS, DECODE),
+        foreign=("ulysses-size", "ulysses-degree", "ring-size", "ring-degree", "cfg-size", "sequence-parallel"),
     ),
     _option(
         "dtype",

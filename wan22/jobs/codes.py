@@ -14,6 +14,7 @@ from wan22.errors import (
     MediaError,
     MissingModelError,
     OutputError,
+    ParallelError,
     RequestError,
     SpeechError,
     TimelineError,
@@ -98,6 +99,11 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def was_interrupted(error: BaseException) -> bool:
     """Whether an interrupt is the cause, which libraries may have made another error of."""
     return any(isinstance(link, KeyboardInterrupt) for link in _chain(error))
+
+
+def was_lost(error: BaseException) -> bool:
+    """Whether one of several devices that worked together was gone, as a worker may be."""
+    return any(isinstance(link, ParallelError) and link.lost for link in _chain(error))
 
 
 def was_importing(error: BaseException) -> bool:

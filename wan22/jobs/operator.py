@@ -41,7 +41,7 @@ def read_operator(folder: Path) -> Operator:
             check_value(Mapping[str, str], said.get(name, {}), name)
         check_value(Mapping[str, object], said.get("engine", {}), "engine")
         for name in said.get("engine", {}):
-            choose("option of the engine", name, tuple(o for o in OPTIONS if o != "device"))
+            choose("option of the engine", name, tuple(o for o in OPTIONS if o not in ("device", "gpus")))
     except (TypeError, ValueError, OptionError) as error:
         raise OptionError(f"{path}: {error}") from None
     return Operator(said.get("models", {}), said.get("loras", {}), said.get("engine", {}))

@@ -36,10 +36,15 @@ _DEFAULT = "nano"
 
 
 def open_production(folder: Folder, device: str) -> Production:
-    """The runner of a device. Raises DeviceError if it is not here, OptionError for a wrong operator.json."""
-    from wan22.memory.device import pick_device
+    """The runner of a device, or of several that work together, "cuda:0+cuda:1".
 
-    return Production(folder, str(pick_device(device)), read_operator(folder.path))
+    Raises DeviceError if one is not here, OptionError for a wrong operator.json.
+    """
+    from wan22.memory.device import pick_device
+    from wan22.parallel.places import devices_of
+
+    places = devices_of(device, None) or [str(pick_device(device))]
+    return Production(folder, "+".join(places), read_operator(folder.path))
 
 
 class Production:
@@ -142,7 +147,10 @@ class _Kept:
         return found.name, sorted(found.parts.items()), found.tokenizer, sorted(machine.engine.items())
 
     def drop(self) -> None:
+        close = getattr(self._engine, "close", None)  # of several devices
         self._key = self._engine = None
+        if close is not None:
+            close()
         gc.collect()
         import torch
 
@@ -220,6 +228,7 @@ def _files(path: Path, work: Work) -> list[Path]:
 
 
 def _reset_peak(device: str) -> None:
+    device = device.partition("+")[0]
     if device.startswith("cuda"):
         import torch
 
@@ -227,7 +236,10 @@ def _reset_peak(device: str) -> None:
 
 
 def _peak(device: str) -> int:
-    """Bytes: of the accelerator at this job's worst moment; without one, of this process since it began."""
+    """Bytes: of the accelerator at this job's worst moment; without one, of this process since it began. Of several
+    devices, the first.
+    """
+    device = device.partition("+")[0]
     if device.startswith("cuda"):
         import torch
 

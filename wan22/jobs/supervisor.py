@@ -64,7 +64,8 @@ class Patience:
 
 
 def worker_names(devices: Sequence[str]) -> list[str]:
-    """A name for each device, the same at every start: cuda:1 is gpu1, a second `cpu` is cpu1.
+    """A name for each device, the same at every start: cuda:1 is gpu1, a second `cpu` is cpu1; several that work
+    together, cuda:2+cuda:3, have the name of the first.
 
     Raises OptionError if there is no device.
     """
@@ -72,7 +73,7 @@ def worker_names(devices: Sequence[str]) -> list[str]:
         raise OptionError("name one device or more, such as cpu, or cuda:0 and cuda:1")
     names: list[str] = []
     for device in devices:
-        kind, _, number = device.partition(":")
+        kind, _, number = device.partition("+")[0].partition(":")
         base = "gpu" if kind in ("cuda", "auto") else kind
         free = (f"{base}{n}" for n in range(int(number) if number.isdigit() else 0, 10_000))
         names.append(next(name for name in free if name not in names))

@@ -24,7 +24,7 @@ from typing import Any
 
 from wan22.errors import Cancelled, Wan22Error
 from wan22.jobs.attempt import JobFiles, LocalFiles, sweep
-from wan22.jobs.codes import explain, was_importing, was_interrupted
+from wan22.jobs.codes import explain, was_importing, was_interrupted, was_lost
 from wan22.jobs.folder import Folder
 from wan22.jobs.job import Claim, StoreError
 from wan22.jobs.place import WorkerLock
@@ -165,6 +165,11 @@ class Worker:
         if code in _BROKEN:
             traceback.clear_frames(error.__traceback__)  # which hold tensors
             self._runner.drop()
+        if was_lost(error):  # as if this process had died
+            _say(f"job {job.claim.job.id} goes back to the queue: {message}")
+            self._files.leave(job.claim)
+            self._queue.recover(self._name)
+            return
         _say(f"job {job.claim.job.id} failed: {code}: {message}")
         self._files.leave(job.claim)
         self._end(job, lambda: self._queue.fail(job.claim, code, message))

@@ -405,10 +405,10 @@ def follow() -> None:
     rank, places = said["rank"], said["places"]
     store = dist.FileStore(str(folder / "store"), len(places))
     serve = getattr(import_module(module), function)
-    obey(lambda: Group(store, rank, len(places), torch.device(places[rank]), folder=folder), serve)
+    run_follower(lambda: Group(store, rank, len(places), torch.device(places[rank]), folder=folder), serve)
 
 
-def obey(enter: Callable[[], Group], serve: Callable[[Group], None]) -> None:
+def run_follower(enter: Callable[[], Group], serve: Callable[[Group], None]) -> None:
     """Serve the leader of the group that `enter` gives, and end the process: with 0 when the leader says so."""
     try:
         group = enter()

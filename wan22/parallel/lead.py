@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from torch import Tensor
 
 from wan22.errors import DecodeError, ParallelError
-from wan22.parallel.group import Group, Team, is_lost, obey
+from wan22.parallel.group import Group, Team, is_lost, run_follower
 from wan22.parallel.layout import Layout
 from wan22.parallel.mesh import Mesh
 from wan22.parallel.places import check_equal
@@ -82,7 +82,7 @@ class Control:
         """Say a word to all followers."""
         self._ranks.broadcast(on_host(word))
 
-    def hear(self) -> Any:
+    def receive(self) -> Any:
         """The leader's next word."""
         return self._ranks.broadcast(None)
 
@@ -92,7 +92,7 @@ class Control:
             found = find()
             self.say(Value(found))
             return found
-        word = self.hear()
+        word = self.receive()
         if not isinstance(word, Value):
             raise ParallelError(f"the ranks are out of step: a value is waited for, and {word} comes")
         return word.value
@@ -153,7 +153,7 @@ def serve(group: Group, load: Load) -> None:
         except StopIteration:
             return
 
-    while not isinstance(word := control.hear(), End):
+    while not isinstance(word := control.receive(), End):
         match word:
             case Call(number, method, arguments, layout):
                 engine.ranks = group.mesh(layout)
@@ -427,7 +427,7 @@ def lead(team: Team, said: Mapping[str, Any], program: str, load: Load) -> Led:
     said: the arguments of `load`. program: MODULE:FUNCTION, which serves a group by `load`. Raises ParallelError.
     """
     if team.follows:
-        obey(team.begin(program), lambda group: serve(group, load))
+        run_follower(team.begin(program), lambda group: serve(group, load))
         raise SystemExit(0)
     if said["given"]:
         raise ParallelError(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from wan22.engine import Engine
     from wan22.types import ClipDone, Events, Request
 
-OF_THE_MACHINE = ("wan22", "torch", "device", "threads")
+OF_THE_MACHINE = ("wan22", "torch", "device", "threads", "gpus", "parallel")
 """What a recipe says that does not make another video: an interrupted one may go on with another."""
 
 _SYNC_SECONDS = 1.0

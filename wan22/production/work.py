@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wan22.errors import CheckpointError, OptionError, OutputError
-from wan22.fields import REPEATED, called
+from wan22.errors import CheckpointError, OptionError, OutputError, ParallelError
+from wan22.fields import DIVISION, REPEATED, called
 from wan22.production import rerender
 from wan22.production.audio import AudioOptions, AudioTrack, of_video
 from wan22.production.calibration import calibrating, check_calibration
@@ -66,12 +66,12 @@ class Machine:
     def _load(self, recipe: dict[str, Any]) -> Engine:
         from wan22.engine import load
 
-        assemble = partial(
-            load,
-            parts=self.parts,
-            task=self.task,
-            **{name: recipe[name] for name in REPEATED if recipe.get(name) is not None} | self.engine,
-        )
+        here = self.engine.keys() & {"device", "gpus"}
+        names = REPEATED if here else (*REPEATED, *DIVISION)
+        repeated = {name: recipe[name] for name in names if recipe.get(name) is not None} | self.engine
+        if "gpus" in repeated.keys() - self.engine.keys():
+            _check_division(**{name: repeated.get(name) for name in DIVISION})
+        assemble = partial(load, parts=self.parts, task=self.task, **repeated)
         if self.model or self.whole or not recipe:
             return assemble(self.model)
         name = rerender.model_of(recipe)
@@ -81,6 +81,16 @@ class Machine:
             raise type(error)(
                 f"made with the model {name!r}; name it with {called('model')}: {error}"
             ) from error
+
+
+def _check_division(gpus: Any, parallel: Any) -> None:
+    """Raise ParallelError if a recipe asks for devices that are not here."""
+    from wan22.parallel.group import Team
+
+    try:
+        Team.of("auto", gpus, parallel)
+    except ParallelError as error:
+        raise ParallelError(f"made on {gpus} devices: {error}. {called('gpus')} 1 makes it on one") from error
 
 
 def use_loras(engine: Engine, loras: Sequence[rerender.LoRAOption]) -> None:

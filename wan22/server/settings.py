@@ -15,15 +15,15 @@ MIB = 1 << 20
 class Settings:
     """How one server is run.
 
-    host, port: where it listens; port 0 takes a free one. devices: a worker each; "auto" is the fastest here. models:
-    those that a request may name; the first is the default. runner: MODULE:FUNCTION that makes the jobs; None for
-    wan22's own. token: what every client must say, or None (only on loopback). allow_hosts, allow_origins: more names
-    that it is called by, and pages that may call it. max_upload, max_body: bytes of a request with files, and of
-    another; max_document: of a timeline or a storyboard. max_queued: jobs that wait at once. rate, burst: requests a
-    second of one client in the long run, and at once. drain_seconds: how long the end may take. max_streams: open
-    event streams. stream_buffer: events that wait for one slow stream before it is closed. speech_server,
-    audio_server: addresses of servers that speak, and that make music and effects, the latter by audio_workflow if it
-    is a ComfyUI; None: espeak speaks, and nothing makes these.
+    host, port: where it listens; port 0 takes a free one. devices: a worker each; "auto" is the fastest here,
+    "cuda:0+cuda:1" two that work together. models: those that a request may name; the first is the default. runner:
+    MODULE:FUNCTION that makes the jobs; None for wan22's own. token: what every client must say, or None (only on
+    loopback). allow_hosts, allow_origins: more names that it is called by, and pages that may call it. max_upload,
+    max_body: bytes of a request with files, and of another; max_document: of a timeline or a storyboard. max_queued:
+    jobs that wait at once. rate, burst: requests a second of one client in the long run, and at once. drain_seconds:
+    how long the end may take. max_streams: open event streams. stream_buffer: events that wait for one slow stream
+    before it is closed. speech_server, audio_server: addresses of servers that speak, and that make music and effects,
+    the latter by audio_workflow if it is a ComfyUI; None: espeak speaks, and nothing makes these.
     """
 
     host: str = "127.0.0.1"
