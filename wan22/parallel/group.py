@@ -113,14 +113,9 @@ class Group:
                 "this process is alone: RANK and WORLD_SIZE, which torchrun sets, are not there"
             )
         _check_free()
-        where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
-        try:
-            limit = timedelta(seconds=arrival)
-            store, _, _ = next(dist.rendezvous("env://", mine.rank, mine.size, timeout=limit))
-        except (dist.DistError, RuntimeError, ValueError) as error:
-            raise ParallelError(_no_store(where, mine, error, arrival)) from error
+        store = _store_of(mine, arrival)
         place = local_device(device, mine)
-        return cls(dist.PrefixStore("wan22", store), mine.rank, mine.size, place, arrival=arrival)
+        return cls(store, mine.rank, mine.size, place, arrival=arrival)
 
     @property
     def pids(self) -> list[int]:
@@ -269,6 +264,26 @@ def is_lost(error: BaseException) -> bool:
             return True
         link = link.__cause__
     return False
+
+
+def _store_of(mine: World, arrival: float) -> dist.Store:
+    """Where the ranks that torchrun or its like started meet. Raises ParallelError if this one cannot get there."""
+    address, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT", "")
+    where = f"{address}:{port}"
+    if not address or not port.isdigit():
+        raise ParallelError(
+            f"the ranks meet at MASTER_ADDR and MASTER_PORT, an address and a port, not at {where}"
+        )
+    kept = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # by torchrun itself
+    try:
+        store = dist.TCPStore(
+            address, int(port), mine.size, not kept and mine.rank == 0, timedelta(seconds=arrival),
+            wait_for_workers=False, multi_tenant=True,
+        )  # fmt: skip
+    except (dist.DistError, RuntimeError, ValueError) as error:
+        raise ParallelError(_no_store(where, mine, error, arrival)) from error
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return dist.PrefixStore(f"wan22-{attempt}", store)
 
 
 def _no_store(where: str, mine: World, error: Exception, arrival: float) -> str:
