@@ -3,10 +3,12 @@
 It knows no steps and no solver: it is told which level comes.
 """
 
-from collections.abc import Iterable, Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +26,9 @@ from wan22.sampling.cache import CACHES, StepCache
 from wan22.sampling.calibration import Recorder
 from wan22.sampling.denoise import Denoise
 from wan22.types import Events, Level, Phase, Reply
+
+if TYPE_CHECKING:
+    from wan22.parallel.divided import Divided
 
 BATCH_TOKENS = 4096
 """Tokens up to which both branches of guidance are one batch."""
@@ -52,12 +57,43 @@ def guided(job: Job, level: Level, *, audio: bool) -> bool:
     return job.walk.is_guided(level) and scale != 1 and not (audio and scale < 1)
 
 
+Group = tuple[int, ...]
+"""Branches of guidance that are computed in one call: the prompt's is 0, the other 1."""
+
+
 class Call(NamedTuple):
     """A call of the expert in charge: the sample and its level."""
 
     expert: str
     x: Tensor
     level: Level
+
+
+class Undivided:
+    """This process does all of a call. `parallel/divided.py` has the one of several."""
+
+    def call(self, network: nn.Module) -> Callable[..., Tensor]:
+        """What is called like the network, and returns the velocity of all tokens."""
+        return network
+
+    def groups(self, groups: list[Group]) -> list[Group]:
+        """Of all branches of guidance, in the groups that are computed at once, those of this process."""
+        return groups
+
+    def join(self, velocities: Tensor) -> Tensor:
+        """The velocities of both branches, from those of this process."""
+        return velocities
+
+    def mean(self, x: Tensor) -> Tensor:
+        """The mean of numbers of all tokens, from those of this process."""
+        return x.mean()
+
+    def agree(self, skip: bool) -> bool:
+        """What all processes decide, from the decision of this one."""
+        return skip
+
+
+UNDIVIDED = Undivided()
 
 
 class Denoiser:
@@ -71,9 +107,10 @@ class Denoiser:
         condition: ClipCondition,
         fallback: Fallback,
         recorder: Recorder | None = None,
+        divided: Undivided | Divided = UNDIVIDED,
     ) -> None:
         self.placement, self.job, self.texts, self.condition = placement, job, texts, condition
-        self.fallback = fallback
+        self.fallback, self.divided = fallback, divided
         known = condition.image
         self.channels = None if known.channels is None else known.channels[None].to(placement.device)
         # On the device: the frames that are not known, and which noise level each token has.
@@ -159,19 +196,20 @@ class Denoiser:
         self.texts = (new[0], new[1])
         self.name = ""  # the expert at work reads them when it arrives anew
 
-    def _read(self, level: Level) -> Iterable["_Branch"]:
+    def _read(self, level: Level) -> Iterable[_Branch]:
         """Both branches of guidance in a batch, or one after the other, or the prompt's alone without guidance. They
         are read when guidance begins or ends.
         """
         groups = [(0,)] if self._unguided(level) else [(0,), (1,)]
-        if len(groups) == 2 and self.job.canvas.tokens <= BATCH_TOKENS:
-            groups = [(0, 1)]
-        if groups != list(self.branches):
-            self.branches = {group: self.branches.get(group) or self._branch(group) for group in groups}
+        mine = self.divided.groups(groups)
+        if len(mine) == 2 and self.job.canvas.tokens <= BATCH_TOKENS:
+            mine = [(0, 1)]
+        if mine != list(self.branches):
+            self.branches = {group: self.branches.get(group) or self._branch(group) for group in mine}
             self.cache = self._new_cache()
         return self.branches.values()
 
-    def _branch(self, group: tuple[int, ...]) -> "_Branch":
+    def _branch(self, group: tuple[int, ...]) -> _Branch:
         assert self.network is not None
         return _Branch(group, self._read_text(self.network, group), self._encode_audio(self.network, group))
 
@@ -184,8 +222,9 @@ class Denoiser:
             self.recorder.arrive(self.name, modulation())
             return self.recorder
         assert choice is not None
-        rule = CACHES[choice.name].rule(modulation, self.job.variant.calibration.get(self.name))
-        return StepCache(choice, rule, schedule)
+        calibration = self.job.variant.calibration.get(self.name)
+        rule = CACHES[choice.name].rule(modulation, calibration, self.divided.mean)
+        return StepCache(choice, rule, schedule, self.divided.agree)
 
     def _read_text(self, network: nn.Module, group: tuple[int, ...]) -> TextMemory:
         texts = [self.texts[i] for i in group]
@@ -226,6 +265,8 @@ class Denoiser:
         if self.cache is not None:
             self.cache.begin(level)
         velocities = torch.cat([self._velocities(x, levels, branch) for branch in branches])
+        if not self._unguided(level):
+            velocities = self.divided.join(velocities)
         told = velocity_to_x0(x, velocities[0], level)
         if len(velocities) == 1:
             return told
@@ -241,12 +282,14 @@ class Denoiser:
         narrowed[:, self._drawn] = rescale(guided[:, self._drawn], told[:, self._drawn], self.job.rescale)
         return narrowed
 
-    def _velocities(self, x: Tensor, levels: NoiseLevels, branch: "_Branch") -> Tensor:
+    def _velocities(self, x: Tensor, levels: NoiseLevels, branch: _Branch) -> Tensor:
         n = len(branch.group)
         known = None if self.channels is None else self.channels.expand(n, -1, -1, -1, -1)
         levels = NoiseLevels(levels.values.expand(n, -1), levels.index)
         around = None if self.cache is None else partial(self.cache.around, branch.group)
-        return self.network(x.expand(n, *x.shape), levels, branch.text, known, branch.extra_tokens, around)
+        assert self.network is not None
+        call = self.divided.call(self.network)
+        return call(x.expand(n, *x.shape), levels, branch.text, known, branch.extra_tokens, around)
 
     def _levels(self, level: Level) -> NoiseLevels:
         now = torch.tensor([[level.timestep]], dtype=torch.float32)

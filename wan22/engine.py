@@ -30,7 +30,7 @@ from wan22.conditioning.color_match import match_clip
 from wan22.conditioning.image import ImageCondition, channels, cover, frames, to_pixels
 from wan22.conditioning.speech import AudioFeatures, SpeechClips, hidden_states
 from wan22.conditioning.text import Context, Tokenizer
-from wan22.denoiser import Denoiser, contexts, guided
+from wan22.denoiser import Denoiser, Undivided, contexts, guided
 from wan22.denoising import Calls, of_clip, walk
 from wan22.errors import CheckpointError, DecodeError, DeviceError, OptionError
 from wan22.library import Parts, open_model
@@ -39,6 +39,7 @@ from wan22.memory.fallback import Fallback
 from wan22.memory.hardware import HOST_SHARE
 from wan22.memory.placement import Load, Placement
 from wan22.memory.plan import Plan
+from wan22.parallel.divided import Divided
 from wan22.parallel.group import Group, Team
 from wan22.parallel.layout import Layout
 from wan22.parallel.lead import Together, lead, serve
@@ -394,7 +395,8 @@ class Engine:
     ) -> Calls:
         """The networks of a clip; an expert is brought in when its turn comes."""
         prompts = contexts(job, clip, texts, self.device)
-        experts = Denoiser(self._placement, job, prompts, condition, self._fallback, self.recorder)
+        mine = Undivided() if self.ranks is None else Divided(self.ranks)
+        experts = Denoiser(self._placement, job, prompts, condition, self._fallback, self.recorder, mine)
         return Calls(experts, journal, clip)
 
     def _recipe(self, job: Job) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from wan22.models.linear import Linear
-from wan22.ops.attention import Attention
+from wan22.ops.attention import Across, Attention, Local, Part
 from wan22.ops.fused import Rows, add_norm_modulate, gated_add, gated_add_norm, norm_modulate, norm_rotate
 from wan22.ops.rope import Rotation
 
@@ -75,18 +75,20 @@ class SelfAttention(nn.Module):
         self.q, self.k, self.v, self.o = (Linear(dim, dim) for _ in range(4))
         self.norm_q, self.norm_k = Gain(dim, eps), Gain(dim, eps)
 
-    def forward(self, x: Tensor, table: Rotation, attention: Attention) -> Tensor:
-        return self.ask(x, table, *self.read(x, table), attention)
+    def forward(self, x: Tensor, table: Rotation, across: Across, part: Part) -> Tensor:
+        return self.ask(x, table, across.keys(*self.read(x, table)), across, part)
 
     def read(self, x: Tensor, table: Rotation) -> tuple[Float[Tensor, "b l n e"], Float[Tensor, "b l n e"]]:
         """Keys and values of tokens at the positions `table`."""
         k, v = (rearrange(part(x), "b l (n e) -> b l n e", n=self.heads) for part in (self.k, self.v))
         return self.norm_k(k, table), v
 
-    def ask(self, x: Tensor, table: Rotation, k: Tensor, v: Tensor, attention: Attention) -> Tensor:
-        """What tokens at the positions `table` find among keys and values."""
+    def ask(
+        self, x: Tensor, table: Rotation, keys: tuple[Tensor, Tensor], across: Across, part: Part
+    ) -> Tensor:
+        """What a part of the tokens, at the positions `table`, finds among keys and values."""
         q = self.norm_q(rearrange(self.q(x), "b l (n e) -> b l n e", n=self.heads), table)
-        return self.o(attention(q, k, v).flatten(2))
+        return self.o(across.ask(q, keys, part).flatten(2))
 
 
 class CrossAttention(nn.Module):
@@ -133,26 +135,28 @@ class Block(nn.Module):
         attention: Attention,
         chunk: int | None = None,
         stream: torch.dtype | None = None,
+        across: Across | None = None,
     ) -> Float[Tensor, "b l d"]:
-        """The stream after this block, in float32.
+        """The stream after this block, in float32. `attention` is that of the tokens here to what is here; `across`,
+        if not all tokens are here, that of them to all.
 
         With `chunk`, the keys and values of all tokens are made first, then all else for at most so many tokens at a
         time: the same numbers in a fraction of the memory. With `stream`, x is float32 and may be overwritten; its
         numbers are of that dtype. Both are for where no gradient is asked.
         """
         m = time.plus(self.modulation)
-        parts = slices(x.shape[1], chunk)
+        across = Local(attention) if across is None else across
+        parts = across.parts(x.shape[1], chunk)
         if len(parts) == 1:
             out = None if stream is None else x
-            return self._rest(
-                x, self.self_attn(self._normed(x, m, stream), table, attention), m, memory, attention, out
-            )
+            y = self.self_attn(self._normed(x, m, stream), table, across, parts[0])
+            return self._rest(x, y, m, memory, attention, out)
         if stream is None:
             x, stream = x.to(torch.float32, copy=True), x.dtype
-        k, v = self._read(x, m, table, parts, stream)
+        keys = across.keys(*self._read(x, m, table, [part.tokens for part in parts], stream))
         for part in parts:
-            own, of, at = x[:, part], m.of(part), _positions(table, part)
-            y = self.self_attn.ask(self._normed(own, of, stream), at, k, v, attention)
+            own, of, at = x[:, part.tokens], m.of(part.tokens), _positions(table, part.tokens)
+            y = self.self_attn.ask(self._normed(own, of, stream), at, keys, across, part)
             self._rest(own, y, of, memory, attention, own)
         return x
 
@@ -187,13 +191,6 @@ class Block(nn.Module):
         x, h = add_norm_modulate(x, y, shift2, scale2, self.eps, self.ffn[0].dtype, out)
         del y
         return gated_add(x, self.ffn(h), gate2, out)
-
-
-def slices(length: int, most: int | None) -> list[slice]:
-    """Parts of at most `most` that make up a length, all about equally long; one part without `most`."""
-    count = 1 if most is None else -(-length // most)
-    step = -(-length // count)
-    return [slice(begin, min(begin + step, length)) for begin in range(0, length, step)]
 
 
 def _positions(table: Rotation, tokens: slice) -> Rotation:

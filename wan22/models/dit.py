@@ -17,7 +17,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from einops import rearrange
@@ -25,9 +25,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from wan22.arch import DiTArch
-from wan22.models.block import Block, Memory, TimeRows, slices
+from wan22.models.block import Block, Memory, TimeRows
 from wan22.models.linear import Linear, Linear32
-from wan22.ops.attention import Attention, attend, padding_bias
+from wan22.ops.attention import Across, Attention, attend, padding_bias, slices
 from wan22.ops.fused import norm_modulate
 from wan22.ops.linear import linear
 from wan22.ops.rope import Rotation, rotation
@@ -61,6 +61,10 @@ class NoiseLevels:
         values, index = timesteps.unique(return_inverse=True)
         return cls(values[None], index)
 
+    def of(self, tokens: slice) -> "NoiseLevels":
+        """Those of some of the tokens."""
+        return self if self.index is None else NoiseLevels(self.values, self.index[tokens])
+
     def followed_by_clean(self, tokens: int, clean: int, device: torch.device) -> "NoiseLevels":
         """The same for the first `tokens`, and level zero for `clean` more that stand behind them on `device`."""
         values = torch.cat([self.values, torch.zeros_like(self.values[:, :1])], dim=1)
@@ -71,10 +75,18 @@ class NoiseLevels:
 TextMemory = tuple[Memory, ...]
 """What each block knows of the text, one entry per block."""
 
-Tap = Callable[[Float[Tensor, "b l d"], int | None], Float[Tensor, "b l d"]]
-"""What happens to the video's own tokens after a block, for about so many at a time; in place where no gradient is
-asked.
-"""
+
+@runtime_checkable
+class Tap(Protocol):
+    """What happens to the video's own tokens after a block."""
+
+    def __call__(
+        self, x: Float[Tensor, "b l d"], chunk: int | None = None, first: int = 0
+    ) -> Float[Tensor, "b l d"]:
+        """Change neighbouring tokens of the video, of which the first is number `first`. Where no gradient is asked
+        it is done in place, about `chunk` at a time.
+        """
+        ...
 
 
 Walk = Generator[Float[Tensor, "b l d"]]
@@ -95,6 +107,16 @@ class ExtraTokens(NamedTuple):
     tokens: Float[Tensor, "b m d"]
     table: Rotation
     taps: Mapping[int, Tap]
+
+
+class Share(NamedTuple):
+    """Some of the tokens: of a video's own, and of those behind them."""
+
+    own: slice
+    extra: slice
+
+
+ALL = Share(slice(None), slice(None))
 
 
 def sinusoid(timesteps: Float[Tensor, "*rest"], width: int) -> Float[Tensor, "*rest width"]:
@@ -118,10 +140,11 @@ class PatchEmbedding(nn.Module):
         self.bias = nn.Parameter(torch.zeros(dim))
         nn.init.xavier_uniform_(self.weight.flatten(1))
 
-    def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b l d"]:
+    def forward(self, x: Float[Tensor, "b c t h w"], tokens: slice = slice(None)) -> Float[Tensor, "b l d"]:
+        """All tokens, or some of them."""
         pt, ph, pw = self.patch
         patches = rearrange(x, "b c (t i) (h j) (w k) -> b (t h w) (c i j k)", i=pt, j=ph, k=pw)
-        return linear(patches.to(self.weight.dtype), self.weight.flatten(1), self.bias)
+        return linear(patches[:, tokens].to(self.weight.dtype), self.weight.flatten(1), self.bias)
 
 
 class Head(nn.Module):
@@ -180,15 +203,13 @@ class WanDiT(nn.Module):
         """
         grid = self.grid(x)
         own = math.prod(grid)
-        table, taps = rotation(grid, self.arch.dim // self.arch.heads, x.device), {}
-        if extra_tokens is not None:
-            table, taps = _joined(table, extra_tokens.table), extra_tokens.taps
-            levels = levels.followed_by_clean(own, extra_tokens.tokens.shape[1], x.device)
+        table, levels = self.places(grid, levels, extra_tokens)
         embedded, projected = self.read_time(levels)
+        taps = {} if extra_tokens is None else extra_tokens.taps
         # The first tokens are nobody's but the walk's: it lets go of them after its first block.
-        walk = self.walk(self._tokens(x, channels, extra_tokens), projected, text, table, taps, own)
-        tokens = _last(walk) if around is None else around(walk, own)
-        return self.fold(self.head(tokens[:, :own], embedded.of(slice(own)), self._chunk), grid)
+        walk = self.walk(self.embed(x, channels, extra_tokens), projected, text, table, taps, own)
+        tokens = last(walk) if around is None else around(walk, own)
+        return self.fold(self.project(tokens, embedded, own), grid)
 
     @torch.no_grad()
     def init_weights(self) -> None:
@@ -213,17 +234,38 @@ class WanDiT(nn.Module):
         t, h, w = x.shape[2:]
         return t // PATCH[0], h // PATCH[1], w // PATCH[2]
 
-    def embed(self, x: Tensor, channels: Tensor | None = None) -> Float[Tensor, "b l d"]:
-        """Latents to tokens, noisy channels first."""
-        return self.patch_embedding(x if channels is None else torch.cat([x, channels.to(x.dtype)], dim=1))
-
-    def _tokens(
-        self, x: Tensor, channels: Tensor | None, extra_tokens: ExtraTokens | None
+    def embed(
+        self,
+        x: Tensor,
+        channels: Tensor | None = None,
+        extra_tokens: ExtraTokens | None = None,
+        share: Share = ALL,
     ) -> Float[Tensor, "b l d"]:
-        tokens = self.embed(x, channels)
+        """Latents to tokens, noisy channels first, and the extra tokens behind them; of both, a share or all."""
+        both = x if channels is None else torch.cat([x, channels.to(x.dtype)], dim=1)
+        tokens = self.patch_embedding(both, share.own)
         if extra_tokens is None:
             return tokens
-        return torch.cat([tokens + extra_tokens.added, extra_tokens.tokens], dim=1)
+        added = extra_tokens.added
+        added = added[:, share.own] if added.shape[1] > 1 else added
+        return torch.cat([tokens + added, extra_tokens.tokens[:, share.extra]], dim=1)
+
+    def places(
+        self,
+        grid: tuple[int, int, int],
+        levels: NoiseLevels,
+        extra_tokens: ExtraTokens | None,
+        share: Share = ALL,
+    ) -> tuple[Rotation, NoiseLevels]:
+        """The positions and noise levels of the tokens that `embed` gives, from the levels of all noisy ones."""
+        own, device = math.prod(grid), self.head.modulation.device
+        table = rotation(grid, self.arch.dim // self.arch.heads, device)
+        if extra_tokens is None:
+            return _some(table, share.own), levels.of(share.own)
+        clean = len(range(extra_tokens.tokens.shape[1])[share.extra])
+        noisy = len(range(own)[share.own])
+        table = _joined(_some(table, share.own), _some(extra_tokens.table, share.extra))
+        return table, levels.of(share.own).followed_by_clean(noisy, clean, device)
 
     @property
     def _chunk(self) -> int | None:
@@ -237,9 +279,10 @@ class WanDiT(nn.Module):
         table: Rotation,
         taps: Mapping[int, Tap],
         own: int,
+        across: Across | None = None,
     ) -> Float[Tensor, "b l d"]:
-        """All blocks, in order; after block i, tap i changes the first `own` tokens."""
-        return _last(self.walk(tokens, time, text, table, taps, own))
+        """All blocks, in order; after block i, tap i changes the first `own` tokens. `across`: see `Block`."""
+        return last(self.walk(tokens, time, text, table, taps, own, across))
 
     def walk(
         self,
@@ -249,6 +292,7 @@ class WanDiT(nn.Module):
         table: Rotation,
         taps: Mapping[int, Tap],
         own: int,
+        across: Across | None = None,
     ) -> Walk:
         """As `trunk`, block by block: yields the tokens as they are given, and after each block.
 
@@ -259,13 +303,17 @@ class WanDiT(nn.Module):
         if not torch.is_grad_enabled():
             stream, tokens = tokens.dtype, tokens.to(torch.float32, copy=True)
         for i, (block, memory) in enumerate(zip(self.blocks, text, strict=True)):
-            tokens = block(tokens, time, table, memory, self.attention, self._chunk, stream)
+            tokens = block(tokens, time, table, memory, self.attention, self._chunk, stream, across)
             if i in taps:
                 changed = taps[i](tokens[:, :own], self._chunk)
                 if torch.is_grad_enabled():
                     tokens = torch.cat([changed, tokens[:, own:]], dim=1)
             stream = None if torch.is_grad_enabled() else tokens.dtype
             yield tokens
+
+    def project(self, tokens: Float[Tensor, "b l d"], time: TimeRows, own: int) -> Float[Tensor, "b own p"]:
+        """The head, of the first `own` tokens."""
+        return self.head(tokens[:, :own], time.of(slice(own)), self._chunk)
 
     def fold(self, y: Float[Tensor, "b l p"], grid: tuple[int, int, int]) -> Float[Tensor, "b o t h w"]:
         """Tokens to latents; the channel is the fastest axis of a token's output."""
@@ -315,10 +363,15 @@ def _merge_padding(
     return text, bias.to(text.device, non_blocking=True)
 
 
-def _last(walk: Walk) -> Tensor:
+def last(walk: Walk) -> Float[Tensor, "b l d"]:
+    """The tokens after all blocks."""
     next(walk)  # nobody keeps the tokens before the blocks
     return deque(walk, maxlen=1).pop()
 
 
 def _joined(first: Rotation, second: Rotation) -> Rotation:
     return torch.cat([first[0], second[0]]), torch.cat([first[1], second[1]])
+
+
+def _some(table: Rotation, tokens: slice) -> Rotation:
+    return table[0][tokens], table[1][tokens]

@@ -8,6 +8,7 @@ chosen blocks, each latent frame its own. None of it depends on the noise: `read
 Parameters bear the official names (spec: speech_to_video, section 2), the misspelt one included.
 """
 
+import math
 from functools import partial
 from typing import NamedTuple
 
@@ -19,10 +20,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from wan22.arch import DiTArch, SpeechArch
-from wan22.models.block import CrossAttention, Memory, slices
+from wan22.models.block import CrossAttention, Memory
 from wan22.models.dit import ExtraTokens, PatchEmbedding, WanDiT
 from wan22.models.linear import Linear
-from wan22.ops.attention import Attention, attend
+from wan22.ops.attention import Attention, attend, slices
 from wan22.ops.linear import linear
 from wan22.ops.norm import layer_norm
 from wan22.ops.rope import angles, grid_positions
@@ -145,19 +146,27 @@ class Injector(nn.Module):
         i: int,
         memory: AudioMemory,
         attention: Attention,
+        tokens: int,
         x: Float[Tensor, "b l d"],
         chunk: int | None = None,
+        first: int = 0,
     ) -> Float[Tensor, "b l d"]:
-        """Add to the video's tokens what tap i reads of the audio: to x itself where no gradient is asked, and then
-        for as many frames at a time as `chunk` tokens are.
+        """Add to the video's tokens, `tokens` of each frame, what tap i reads of the audio: to x itself where no
+        gradient is asked, and then for as many frames at a time as `chunk` tokens are. x begins with token `first` of
+        the video.
         """
-        frames = rearrange(x, "b (t p) d -> b t p d", t=memory.shift.shape[1])
-        if torch.is_grad_enabled():
-            return (frames + self._speech(i, memory, attention, frames)).flatten(1, 2)
-        few = None if chunk is None else max(1, chunk // frames.shape[2])
-        for part in slices(frames.shape[1], few):
-            frames[:, part] += self._speech(i, memory.of(part), attention, frames[:, part])
-        return x
+        if not x.shape[1]:
+            return x
+        few = None if chunk is None or torch.is_grad_enabled() else max(1, chunk // tokens)
+        found = []
+        for part, frames in _by_frame(first, x.shape[1], tokens, few):
+            own = rearrange(x[:, part], "b (t p) d -> b t p d", t=frames.stop - frames.start)
+            said = self._speech(i, memory.of(frames), attention, own)
+            if torch.is_grad_enabled():
+                found.append((own + said).flatten(1, 2))
+            else:
+                own += said
+        return torch.cat(found, dim=1) if torch.is_grad_enabled() else x
 
     def _speech(
         self, i: int, memory: AudioMemory, attention: Attention, frames: Float[Tensor, "b t p d"]
@@ -165,6 +174,23 @@ class Injector(nn.Module):
         y = layer_norm(frames, eps=1e-5) * memory.scale + memory.shift
         k, v = memory.k.flatten(0, 1), memory.v.flatten(0, 1)
         return self.injector[i](y.flatten(0, 1), Memory(k, v, None), attention).view_as(frames)
+
+
+def _by_frame(first: int, length: int, tokens: int, few: int | None) -> list[tuple[slice, slice]]:
+    """Cut `length` tokens, which begin with token `first` of a video of so many a frame, where frames do: parts of one
+    frame, or of whole ones, at most `few`; and the frames of each part.
+    """
+    end = first + length
+    begin, after = -(-first // tokens), end // tokens  # whole frames
+    if begin > after:  # within one frame
+        return [(slice(0, length), slice(after, after + 1))]
+    parts = [(first, begin * tokens, slice(begin - 1, begin))]
+    parts += [
+        ((begin + s.start) * tokens, (begin + s.stop) * tokens, slice(begin + s.start, begin + s.stop))
+        for s in slices(after - begin, few)
+    ]
+    parts += [(after * tokens, end, slice(after, after + 1))]
+    return [(slice(a - first, b - first), frames) for a, b, frames in parts if b > a]
 
 
 class FramePacker(nn.Module):
@@ -255,15 +281,19 @@ class SpeechDiT(WanDiT):
         cos, sin = angles(torch.cat(positions), self.arch.dim // self.arch.heads)
         device = reference.device
         return ExtraTokens(
-            noisy, torch.cat(tokens, dim=1), (cos.to(device), sin.to(device)), self._taps(audio)
+            noisy,
+            torch.cat(tokens, dim=1),
+            (cos.to(device), sin.to(device)),
+            self._taps(audio, math.prod(self.grid(reference))),
         )
 
-    def _taps(self, audio: Tensor) -> dict[int, partial]:
+    def _taps(self, audio: Tensor, tokens: int) -> dict[int, partial]:
+        """tokens: of the video, in a frame."""
         local, whole = self._encode_audio(audio)
         taps = {}
         for i, block in enumerate(self.speech.inject):
             memory = self.audio_injector.read(i, local, whole)
-            taps[block] = partial(self.audio_injector.tap, i, memory, self.attention)
+            taps[block] = partial(self.audio_injector.tap, i, memory, self.attention, tokens)
         return taps
 
     def _encode_audio(self, audio: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -83,10 +84,12 @@ def blocked(
     k: Float[Tensor, "b s n e"],
     v: Float[Tensor, "b s n e"],
     bias: Float[Tensor, "b 1 1 s"] | None = None,
+    lse: Float[Tensor, "b l n"] | None = None,
 ) -> Float[Tensor, "b l n e"]:
     """Written out, a head and a block of queries at a time: for CPUs, whose fused kernel is slow.
 
-    Scores and softmax are float32, the weights of the values are rounded to v's dtype; no gradient.
+    Scores and softmax are float32, the weights of the values are rounded to v's dtype; no gradient. `lse` is written:
+    the logarithm of the sum of the exponentials of the scores.
     """
     out = torch.empty_like(q)
     rows = max(_SCORES // k.shape[1], 64)
@@ -99,8 +102,99 @@ def blocked(
                 scores = linear(q[b, part, n].float() * q.shape[-1] ** -0.5, keys)
                 if bias is not None:
                     scores += bias[b, 0, 0]
+                if lse is not None:
+                    lse[b, part, n] = scores.logsumexp(-1)
                 out[b, part, n] = linear(scores.softmax(dim=-1).to(v.dtype), values)
     return out
+
+
+def with_lse(
+    q: Float[Tensor, "b l n e"], k: Float[Tensor, "b s n e"], v: Float[Tensor, "b s n e"]
+) -> tuple[Float[Tensor, "b l n e"], Float[Tensor, "b l n"]]:
+    """Attention to some of the keys, and the logarithm of the sum of the exponentials of their scores, in float32: by
+    it `merged` puts the answers of several such parts together.
+
+    On accelerators a kernel of PyTorch's, on CPUs as `blocked`; where a gradient is asked written out, for the gradient
+    passes through the logarithm too.
+    """
+    if torch.is_grad_enabled():
+        scores = torch.einsum("blne,bsne->bnls", q.float() * q.shape[-1] ** -0.5, k.float())
+        lse = scores.logsumexp(-1)
+        weights = (scores - lse[..., None]).exp().to(v.dtype)
+        return torch.einsum("bnls,bsne->blne", weights, v), lse.transpose(1, 2)
+    if q.device.type == "cpu":
+        lse = q.new_empty(q.shape[:3], dtype=torch.float32)
+        return blocked(q, k, v, lse=lse), lse
+    heads = [a.transpose(1, 2) for a in (q, k, v)]
+    if q.dtype in HALF and q.shape[-1] % 8 == 0 and q.shape[-1] <= 256:
+        out, lse, *_ = torch.ops.aten._scaled_dot_product_flash_attention(*heads)
+    else:
+        out, lse, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(*heads, None, True)
+    return out.transpose(1, 2), lse[..., : q.shape[1]].transpose(1, 2)
+
+
+def merged(
+    one: tuple[Float[Tensor, "b l n e"], Float[Tensor, "b l n"]],
+    other: tuple[Float[Tensor, "b l n e"], Float[Tensor, "b l n"]],
+) -> tuple[Float[Tensor, "b l n e"], Float[Tensor, "b l n"]]:
+    """Attention to the keys of both, of two results of `with_lse`; in float32."""
+    lse = torch.logaddexp(one[1], other[1])
+    parts = [out.float() * (part - lse).exp()[..., None] for out, part in (one, other)]
+    return parts[0] + parts[1], lse
+
+
+class Part(NamedTuple):
+    """Some of the tokens of a process, and `lengths`: how many tokens of every process are asked for with them."""
+
+    tokens: slice
+    lengths: tuple[int, ...] = ()
+
+
+@runtime_checkable
+class Across(Protocol):
+    """Self-attention of the tokens of a process to all tokens, wherever they are.
+
+    Every process must call its methods equally often, with parts of the same number.
+    """
+
+    def parts(self, length: int, chunk: int | None) -> list[Part]:
+        """Of `length` tokens, parts of at most `chunk` where that is possible."""
+        ...
+
+    def keys(self, k: Float[Tensor, "b l n e"], v: Float[Tensor, "b l n e"]) -> tuple[Tensor, Tensor]:
+        """Keys and values of this process's tokens to those that `ask` needs: once a block."""
+        ...
+
+    def ask(
+        self, q: Float[Tensor, "b l n e"], keys: tuple[Tensor, Tensor], part: Part
+    ) -> Float[Tensor, "b l n e"]:
+        """What the tokens of a part find: once for each part."""
+        ...
+
+
+class Local(NamedTuple):
+    """All tokens are here."""
+
+    attention: Attention
+
+    def parts(self, length: int, chunk: int | None) -> list[Part]:
+        """As `slices` cuts."""
+        return [Part(tokens) for tokens in slices(length, chunk)]
+
+    def keys(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """The same."""
+        return k, v
+
+    def ask(self, q: Tensor, keys: tuple[Tensor, Tensor], part: Part) -> Tensor:
+        """By the kernel."""
+        return self.attention(q, *keys)
+
+
+def slices(length: int, most: int | None) -> list[slice]:
+    """Parts of at most `most` that make up a length, all about equally long; one part without `most`."""
+    count = 1 if most is None else max(-(-length // most), 1)
+    step = max(-(-length // count), 1)
+    return [slice(begin, min(begin + step, length)) for begin in range(0, length, step)] or [slice(0, 0)]
 
 
 def attend(

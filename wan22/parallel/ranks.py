@@ -1,8 +1,8 @@
 """A group of ranks as one of them sees it: the few collectives that this project uses, and the bytes that they send.
 
-Tensors travel as bytes, so that every dtype does; shares may be uneven, down to nothing. `gather`, `exchange` and
-`shift` have gradients, each the exact adjoint of what it does: a loss that all ranks compute in the same way counts
-once per rank, so the mean of the parameters' gradients over all ranks is that of one process.
+Tensors travel as bytes, so that every dtype does; shares may be uneven, down to nothing. `gather`, `exchange`,
+`swap` and `shift` have gradients, each the exact adjoint of what it does: a loss that all ranks compute alike
+counts once per rank, so the mean of the parameters' gradients over all ranks is that of one process.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import io
 import math
 from collections import Counter
-from collections.abc import Sequence
-from itertools import accumulate, pairwise
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -21,6 +21,8 @@ from torch import Tensor
 from wan22.errors import ParallelError
 
 Shape = Sequence[int]
+Trade = tuple[int, Sequence[int], int, Sequence[int]]
+"""An axis and its parts, and the axis that is got for it, and its parts."""
 
 _gather_bytes = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 
@@ -80,13 +82,40 @@ class Ranks:
             raise ValueError(f"{self.size} ranks exchange {len(parts)} parts for {len(shapes)}")
         return list(_Exchange.apply(self, kind, [tuple(shape) for shape in shapes], *parts))
 
+    def swap(self, x: Tensor, split: int, splits: Sequence[int], join: int, joins: Sequence[int]) -> Tensor:
+        """All to all that trades one axis for another: of the axis `split` part i goes to rank i, as long as `splits`
+        says, and what comes is put together along the axis `join`, of rank i `joins[i]` long.
+
+        (b, l of this rank, n, e) becomes (b, l, n of this rank, e) by `swap(x, 2, heads, 1, lengths)`, and back by
+        `swap(y, 1, lengths, 2, heads)`.
+        """
+        split, join = split % x.ndim, join % x.ndim
+        if sum(splits) != x.shape[split] or joins[self.rank] != x.shape[join]:
+            raise ValueError(
+                f"rank {self.rank} swaps {tuple(x.shape)} at {split} as {splits}, at {join} as {joins}"
+            )
+        return x if self.size == 1 else _Swap.apply(x, self, (split, tuple(splits), join, tuple(joins)))
+
     def shift(self, tensors: Sequence[Tensor], like: Sequence[Shape]) -> list[Tensor]:
         """To the next rank of the ring, and from the one before, whose tensors have the shapes `like`."""
+        return self.shift_ahead(tensors, like)()
+
+    def shift_ahead(self, tensors: Sequence[Tensor], like: Sequence[Shape]) -> Callable[[], list[Tensor]]:
+        """Begin a `shift`, which goes on while the device works; what is returned waits for it. The tensors must stay
+        as they are meanwhile. Where a gradient is asked it has ended already.
+        """
         after, before = (self.rank + 1) % self.size, (self.rank - 1) % self.size
-        return [
-            self._to({after: tensor}, {before: shape}, "shift")[before]
-            for tensor, shape in zip(tensors, like, strict=True)
-        ]
+        if torch.is_grad_enabled():
+            pairs = zip(tensors, like, strict=True)
+            found = [self._to({after: x}, {before: shape}, "shift")[before] for x, shape in pairs]
+            return lambda: found
+        ends = []
+        for tensor, shape in zip(tensors, like, strict=True):
+            nothing = tensor.new_empty(0)
+            parts = [tensor if i == after else nothing for i in range(self.size)]
+            shapes = [tuple(shape) if i == before else (0,) for i in range(self.size)]
+            ends.append(self._exchange(parts, shapes, "shift"))
+        return lambda: [end()[before] for end in ends]
 
     def halo(self, x: Tensor, dim: int, above: int, below: int) -> tuple[Tensor | None, Tensor | None]:
         """The last `above` rows (along an axis) of the rank before and the first `below` of the one after; None at the
@@ -160,21 +189,43 @@ class Ranks:
             )
         return found.view(x.dtype).view(sum(sizes), *rest).movedim(0, dim)
 
-    def _exchange(self, parts: Sequence[Tensor], shapes: Sequence[Shape], kind: str) -> list[Tensor]:
+    def _exchange(
+        self, parts: Sequence[Tensor], shapes: Sequence[Shape], kind: str
+    ) -> Callable[[], list[Tensor]]:
+        """Begin an exchange; what is returned waits for it."""
+        end = self._send(parts, [math.prod(shape) for shape in shapes], kind)
+
+        def finish() -> list[Tensor]:
+            pieces = end().split([math.prod(shape) for shape in shapes])
+            return [piece.view(tuple(shape)) for piece, shape in zip(pieces, shapes, strict=True)]
+
+        return finish
+
+    def _swap(self, x: Tensor, trade: Trade) -> Tensor:
+        split, splits, join, joins = trade
+        rest = [splits[self.rank] if axis == split else side for axis, side in enumerate(x.shape)]
+        del rest[join]
+        parts = [part.movedim(join, 0) for part in x.split(splits, split)]
+        end = self._send(parts, [rows * math.prod(rest) for rows in joins], "exchange")
+        return end().view(sum(joins), *rest).movedim(0, join)
+
+    def _send(self, parts: Sequence[Tensor], counts: Sequence[int], kind: str) -> Callable[[], Tensor]:
+        """Begin to send part i to rank i; what is returned waits for so many numbers of each rank, in a row."""
         dtype = parts[0].dtype
-        size = dtype.itemsize
-        give = [part.numel() * size for part in parts]
-        take = [math.prod(shape) * size for shape in shapes]
+        give = [part.numel() * dtype.itemsize for part in parts]
+        take = [count * dtype.itemsize for count in counts]
         mine = torch.cat([_bytes(part) for part in parts])
         found = mine.new_empty(sum(take))
-        dist.all_to_all_single(found, mine, take, give, group=self.group)
+        work = dist.all_to_all_single(found, mine, take, give, group=self.group, async_op=True)
         self.traffic[kind] += sum(give) - give[self.rank]
-        ends = list(accumulate(take, initial=0))
-        # Each part begins at a whole number of its own elements, for all are of one dtype.
-        return [
-            found[begin:end].view(dtype).view(tuple(shape))
-            for (begin, end), shape in zip(pairwise(ends), shapes, strict=True)
-        ]
+
+        def finish() -> Tensor:
+            nonlocal mine
+            work.wait()
+            del mine  # it was read until now
+            return found.view(dtype)
+
+        return finish
 
 
 def _bytes(x: Tensor) -> Tensor:
@@ -193,7 +244,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         parts = grads[0].split(ctx.sizes, ctx.dim)
-        found = ctx.ranks._exchange(parts, [ctx.shape] * ctx.ranks.size, "exchange")
+        found = ctx.ranks._exchange(parts, [ctx.shape] * ctx.ranks.size, "exchange")()
         return torch.stack(found).sum(0), None, None, None
 
 
@@ -203,9 +254,22 @@ class _Exchange(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, ranks: Ranks, kind: str, shapes: list[Shape], *parts: Tensor) -> tuple[Tensor, ...]:
         ctx.ranks, ctx.kind, ctx.shapes = ranks, kind, [part.shape for part in parts]
-        ctx.took = shapes
-        return tuple(ranks._exchange(parts, shapes, kind))
+        return tuple(ranks._exchange(parts, shapes, kind)())
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        return None, None, None, *ctx.ranks._exchange(grads, ctx.shapes, ctx.kind)
+        return None, None, None, *ctx.ranks._exchange(grads, ctx.shapes, ctx.kind)()
+
+
+class _Swap(torch.autograd.Function):
+    """Its adjoint is the swap back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, ranks: Ranks, trade: Trade) -> Tensor:
+        ctx.ranks, ctx.trade = ranks, trade
+        return ranks._swap(x, trade)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        split, splits, join, joins = ctx.trade
+        return ctx.ranks._swap(grads[0], (join, joins, split, splits)), None, None

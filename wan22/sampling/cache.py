@@ -41,6 +41,10 @@ Walk = Generator[Float[Tensor, "b l d"]]
 """The tokens before the first block and after each; a block runs when what follows it is asked for."""
 
 
+Mean = Callable[[Tensor], Tensor]
+"""The mean of all tokens' numbers, from those of the tokens that are here."""
+
+
 class Rule(Protocol):
     """How much has changed since the blocks last ran. `head` blocks always run, to be looked at."""
 
@@ -60,13 +64,14 @@ class FirstBlock:
 
     head = 1
 
-    def __init__(self) -> None:
+    def __init__(self, mean: Mean = Tensor.mean) -> None:
+        self._mean = mean
         self._kept: Tensor | None = None
 
     def change(self, level: Level, grown: Tensor | None) -> float:
         """One number from the device: the only synchronisation of the step."""
         assert grown is not None
-        return math.inf if self._kept is None else float(relative(grown, self._kept))
+        return math.inf if self._kept is None else float(relative(grown, self._kept, self._mean))
 
     def ran(self, level: Level, grown: Tensor | None) -> None:
         """Keep what the first block added."""
@@ -124,9 +129,9 @@ class MagCache:
         self._kept, self._error = self._magnitude(level.timestep), 0.0
 
 
-def relative(now: Tensor, before: Tensor) -> Tensor:
+def relative(now: Tensor, before: Tensor, mean: Mean = Tensor.mean) -> Tensor:
     """The mean absolute difference of two tensors, relative to the mean magnitude of the second."""
-    return (now - before).float().abs().mean() / before.float().abs().mean()
+    return mean((now - before).float().abs()) / mean(before.float().abs())
 
 
 def _no_rule_without(calibration: Calibration | None) -> Calibration:
@@ -150,20 +155,20 @@ class Kind(NamedTuple):
 
     threshold: float
     retained: float
-    rule: Callable[[Modulation, Calibration | None], Rule]
+    rule: Callable[[Modulation, Calibration | None, Mean], Rule]
 
 
 CACHES: dict[str, Kind] = {
-    "first-block": Kind(0.1, 0.0, lambda modulation, calibration: FirstBlock()),
+    "first-block": Kind(0.1, 0.0, lambda modulation, calibration, mean: FirstBlock(mean)),
     "teacache": Kind(
         0.2,
         0.0,
-        lambda modulation, found: TeaCache(modulation(), found.teacache if found is not None else ()),
+        lambda modulation, found, mean: TeaCache(modulation(), found.teacache if found is not None else ()),
     ),
     "magcache": Kind(
         0.06,
         0.2,
-        lambda modulation, calibration: MagCache(partial(_magnitude, _no_rule_without(calibration))),
+        lambda modulation, calibration, mean: MagCache(partial(_magnitude, _no_rule_without(calibration))),
     ),
 }
 """The retained share of magcache is its paper's."""
@@ -201,10 +206,15 @@ def read_cache(text: object) -> CacheChoice:
 
 
 class StepCache:
-    """The cache of one expert in one clip: what its blocks last added, for each branch of guidance."""
+    """The cache of one expert in one clip: what its blocks last added, for each branch of guidance.
 
-    def __init__(self, choice: CacheChoice, rule: Rule, schedule: Schedule) -> None:
-        self._choice, self._rule, self._schedule = choice, rule, schedule
+    agree: of several processes that share the work, all must decide alike: what they decide, from this one's decision.
+    """
+
+    def __init__(
+        self, choice: CacheChoice, rule: Rule, schedule: Schedule, agree: Callable[[bool], bool] = bool
+    ) -> None:
+        self._choice, self._rule, self._schedule, self._agree = choice, rule, schedule, agree
         self._retained = math.ceil(CACHES[choice.name].retained * len(schedule))
         self._added: dict[Hashable, Tensor] = {}
         self._level: Level | None = None
@@ -255,14 +265,14 @@ class StepCache:
     def _decide(self, grown: Tensor | None) -> bool:
         assert self._level is not None
         must = not self._added or self._skips == MAX_SKIPS or self._always(float(self._level.sigma))
-        if (
-            must or not self._rule.change(self._level, grown) < self._choice.threshold
-        ):  # also what is not finite
+        # What is not finite is no small change.
+        skip = not must and self._agree(self._rule.change(self._level, grown) < self._choice.threshold)
+        if skip:
+            self._skips += 1
+        else:
             self._rule.ran(self._level, grown)
             self._skips = 0
-            return False
-        self._skips += 1
-        return True
+        return skip
 
     def _always(self, sigma: float) -> bool:
         sigmas = self._schedule.sigmas
