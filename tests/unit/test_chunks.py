@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from wan22.arch import DiTArch, SpeechArch
 from wan22.assembly import FLOAT32
 from wan22.models import linear as linear_module
-from wan22.ops.attention import slices
 from wan22.models.dit import NoiseLevels, WanDiT
 from wan22.models.speech import SpeechDiT
+from wan22.ops.attention import slices
 
 GRID = (4, 3, 5)
 TOKENS = 60

@@ -84,10 +84,8 @@ class Ulysses:
         return self.ranks.swap(x, 2, self.heads, 1, lengths)
 
 
-class Apart:
+def apart(across: Ulysses) -> Ulysses:
     """The same for blocks that are compiled: collectives are left to Python, as attention is."""
-
-    def __init__(self, across: Ulysses) -> None:
-        self.parts = torch.compiler.disable(across.parts)
-        self.keys = torch.compiler.disable(across.keys)
-        self.ask = torch.compiler.disable(across.ask)
+    for name in ("parts", "keys", "ask"):
+        setattr(across, name, torch.compiler.disable(getattr(across, name)))
+    return across

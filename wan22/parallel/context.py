@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from wan22.models.dit import Around, ExtraTokens, NoiseLevels, Share, TextMemory, WanDiT, last
 from wan22.ops.attention import Across
-from wan22.parallel.attention import Apart, Ring, Ulysses
+from wan22.parallel.attention import Ring, Ulysses, apart
 from wan22.parallel.mesh import Mesh
 from wan22.parallel.ranks import share, shares
 
@@ -69,7 +69,7 @@ class ContextParallel:
             attention = Ring(ring, [sum(place) for place in places])
         heads = self.network.arch.heads
         across = Ulysses(ulysses, heads, places[ring.rank], attention, everywhere=max(lengths))
-        return Apart(across) if _is_compiled(self.network.blocks[0]) else across
+        return apart(across) if _is_compiled(self.network.blocks[0]) else across
 
 
 def _is_compiled(block: nn.Module) -> bool:
