@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 os.environ["WAN22_PROVENANCE"] = "off"  # a signature is random and takes time; its own tests turn it on
+os.fsync = lambda handle: None  # no test takes the power away; waiting for a slow disk took a quarter of their time
 
 ROOT = Path(__file__).parent
 NETWORKS = (

@@ -82,6 +82,7 @@ def arguments(name: str, rest: list[str], models: dict[str, Path]) -> list[str]:
     return [name, *rest, *SMALL[name], "--model", str(models["text"])]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_plots")
 def test_the_commands_of_the_readme_run(place, monkeypatch, capsys):
     failed, ran = [], set()

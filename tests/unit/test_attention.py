@@ -110,6 +110,7 @@ def test_a_kernel_that_is_not_here_fails_and_is_not_replaced():
         attention.forced("EFFICIENT_ATTENTION", q, k, v)
 
 
+@pytest.mark.slow
 def test_flex_is_compiled_and_computes_the_same(monkeypatch):
     whole, seen = torch.compile, []
 

@@ -91,7 +91,7 @@ def test_a_step_cache_goes_on_as_it_was(tmp_path, cache, interval):
     whole = list(engine.generate(request))
     reused = [e.reused for e in whole if isinstance(e, Progress)]
     assert any(reused)
-    for after in range(1, 9):
+    for after in (1, 2, 4, 7, 8):
         kept = journal(engine, tmp_path / f"{after}", request)
         stopped(engine, request, kept, after)
         rest = list(engine.generate(request, None, kept))

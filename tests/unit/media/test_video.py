@@ -207,6 +207,7 @@ def killed(path, codec, fatal):
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", FATAL)
 def test_a_killed_video_goes_on_as_if_nothing_had_been(tmp_path, moment):
     digest = whole(tmp_path / "once.mp4", "h264")

@@ -153,6 +153,7 @@ def test_what_cannot_be_made_is_refused_as_a_request_is(client, request_, param)
     assert said.json()["code"] == "invalid_request" and said.json()["param"].startswith(param.split(".")[0])
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_not_seen_by_a_client(client):
     assert plan(client, frames=9).status_code == 200
     helper = client.app.state.helper

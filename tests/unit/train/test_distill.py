@@ -93,6 +93,7 @@ def test_a_trajectory_is_the_teachers_own_way_to_its_video(teacher, tmp_path):
     torch.testing.assert_close(data.text(0), engine.encode_text([PROMPTS[0]])[0])
 
 
+@pytest.mark.slow
 def test_a_recording_goes_on_where_it_was_stopped(made, teacher, tmp_path):
     shutil.copytree(made / "trajectories", tmp_path / "some")
     for i in (1, 4):
@@ -128,6 +129,7 @@ def test_prompts_are_needed(teacher, tmp_path):
         distill(load(teacher, device="cpu"), [], RECIPE, tmp_path, log=quiet)
 
 
+@pytest.mark.slow
 def test_the_student_learns(teacher, made, tmp_path):
     recipe = replace(
         RECIPE,
@@ -143,6 +145,7 @@ def test_the_student_learns(teacher, made, tmp_path):
     assert losses[-1] < 0.8 * losses[0]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_at_the_same_bits(teacher, made, tmp_path):
     engine = load(teacher, device="cpu")
     turns = 0

@@ -305,6 +305,7 @@ def prompts_with_images(folder):
     )
 
 
+@pytest.mark.slow
 def test_a_recipe_gives_videos_numbers_a_table_and_a_plot(folder, model, capsys):
     pytest.importorskip("matplotlib")
     prompts_with_images(folder)
