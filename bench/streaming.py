@@ -4,18 +4,25 @@
     python -m bench.streaming /somewhere/r5b --size 480x256 --frames 17
     python -m bench.streaming /somewhere/r5b --no-text --no-decode          a step alone
 
-One line: the highest resident memory of each phase and of the whole process, and what the plan foresaw.
+The highest resident memory of each phase and of the whole process, and what the plan foresaw for its tensors. While it
+denoises, weights come to the device; that belongs to the denoising.
 """
+
+from __future__ import annotations
 
 import argparse
 import json
 import os
 import sys
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.measure import peak, reset_peak
+
+if TYPE_CHECKING:
+    from wan22.types import Event
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -24,7 +31,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
     import wan22
     from wan22.cli.options import parse_size
-    from wan22.types import Frames, Latents, Phase, Progress, Request
+    from wan22.types import Request
 
     base = _resident()
     engine = wan22.load(options.model, device="cpu", dtype=options.dtype, memory=options.memory)
@@ -37,27 +44,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         seed=0,
         prompt_embeds=torch.ones(20, engine.variant.dit.text_dim) if options.no_text else None,
     )
-    phases: dict[str, int] = {}
-    seconds: dict[str, float] = {}
-    phase, start, frames = "load", time.perf_counter(), 0
-
-    def close() -> None:
-        phases[phase] = max(phases.get(phase, 0), peak())
-        seconds[phase] = round(seconds.get(phase, 0.0) + time.perf_counter() - start, 1)
-
-    for event in engine.generate(request):
-        if isinstance(event, Phase):
-            close()
-            print(f"{phase}: {phases[phase] / 1e9:.2f} GB, {seconds[phase]} s", file=sys.stderr, flush=True)
-            phase, start = event.name, time.perf_counter()
-            reset_peak()
-        elif isinstance(event, Frames):
-            frames += len(event.frames)
-        elif isinstance(event, Latents) and options.no_decode:
-            break
-        elif isinstance(event, Progress):
-            print(f"step {event.index} of {event.steps}: {event.seconds:.1f} s", file=sys.stderr, flush=True)
-    close()
+    foreseen = engine.plan(request)
+    frames = engine.check(request).frames
+    phases, seconds = measured(engine.generate(request), decode=not options.no_decode)
     return {
         "model": Path(options.model).name,
         "size": options.size,
@@ -66,12 +55,41 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "peak": max(phases.values()),
         "phases": phases,
         "seconds": seconds,
+        "foreseen": {stage.name: stage.peak for stage in foreseen.stages},
         "files": {
             file.name: file.stat().st_size
             for file in sorted(Path(options.model).iterdir())
             if file.suffix in (".safetensors", ".gguf")
         },
     }
+
+
+def measured(
+    events: Iterable[Event], *, decode: bool = True, clock: Callable[[], float] = time.perf_counter
+) -> tuple[dict[str, int], dict[str, float]]:
+    """Bytes of resident memory at most, and seconds, of each phase of a video; before the first it is opened."""
+    from wan22.types import Latents, Phase, Progress
+
+    phases: dict[str, int] = {}
+    seconds: dict[str, float] = {}
+    phase, start = "open", clock()
+
+    def close() -> None:
+        phases[phase] = max(phases.get(phase, 0), peak())
+        seconds[phase] = round(seconds.get(phase, 0.0) + clock() - start, 1)
+        print(f"{phase}: {phases[phase] / 1e9:.2f} GB, {seconds[phase]} s", file=sys.stderr, flush=True)
+
+    for event in events:
+        if isinstance(event, Phase) and event.name != "load":  # an expert is loaded within the denoising
+            close()
+            phase, start = event.name, clock()
+            reset_peak()
+        elif isinstance(event, Latents) and not decode:
+            break
+        elif isinstance(event, Progress):
+            print(f"step {event.index} of {event.steps}: {event.seconds:.1f} s", file=sys.stderr, flush=True)
+    close()
+    return phases, seconds
 
 
 def _resident() -> int:
@@ -101,6 +119,10 @@ def main() -> None:
     print(
         f"{row['model']} {row['size']}x{row['frames']}: peak {row['peak'] / 1e9:.2f} GB, "
         f"of which Python and PyTorch {row['base'] / 1e9:.2f}"
+    )
+    print(
+        "  the plan foresaw "
+        + ", ".join(f"{name} {size / 1e9:.2f} GB" for name, size in row["foreseen"].items())
     )
     for name, size in row["phases"].items():
         print(f"  {name:10} {size / 1e9:6.2f} GB  {row['seconds'][name]:7.1f} s")

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 os.environ["WAN22_PROVENANCE"] = "off"  # a signature is random and takes time; its own tests turn it on
-os.fsync = lambda handle: None  # no test takes the power away; waiting for a slow disk took a quarter of their time
+# No test takes the power away. Waiting for a slow disk took a quarter of their time.
+os.fsync = lambda handle: None
 
 ROOT = Path(__file__).parent
 NETWORKS = (

@@ -4,11 +4,17 @@
 import json
 
 import pytest
+import torch
 from unit.fake_engine import engine, run  # noqa: F401 - fixtures
 
 from wan22 import library
 from wan22.catalog import VARIANTS
 from wan22.cli.catalogue import dit_parameters, weigh
+from wan22.cli.plan import request_of
+from wan22.memory.hardware import GB, Hardware
+from wan22.planning import in_short, plan_job
+from wan22.production.planned import model_of
+from wan22.request import resolve
 
 
 def test_parameters_are_counted_as_released():
@@ -79,8 +85,29 @@ def test_modelscope_without_its_package_names_the_extra(run, monkeypatch, tmp_pa
     assert code == 2 and "pip install modelscope" in err
 
 
+def test_doctor_says_what_the_plan_says(run, monkeypatch):
+    row = VARIANTS["ti2v-5B"]
+    monkeypatch.setattr("wan22.cli.doctor.rows", lambda: {row.name: row})
+    found = {}
+    for gb in (200, 24, 1):
+        machine = Hardware(
+            "a card", "cuda", gb * GB, 64 * GB, {torch.bfloat16: 1e14, torch.float32: 5e13}, 1e12
+        )
+        monkeypatch.setattr("wan22.memory.hardware.here", lambda device, m=machine: m)
+        code, out, _ = run("doctor", "--no-test", "--json")
+        assert code == 0
+        (model,) = json.loads(out)["models"]
+        made = plan_job(resolve(request_of(row), row), model_of(row, "auto", "cuda"), machine)
+        assert made.fits == (gb > 1) and model["device"] == "cuda"
+        found[gb] = model["fits"]
+        assert found[gb] == in_short(made) if made.fits else made.worst.name in found[gb]
+    assert found[200].endswith("on the device") and found[24] != found[200]
+    assert found[1].startswith("no: ") and "`wan22 plan ti2v-5B` says what would fit" in found[1]
+
+
 def test_doctor_tests_the_machine(engine, run, monkeypatch):
     monkeypatch.setattr(library, "cached", lambda row: None)
+    monkeypatch.setattr("wan22.cli.doctor.rows", lambda: {name: VARIANTS[name] for name in ("t2v-A14B",)})
     code, out, _ = run("doctor")
     assert code == 0
     for words in (

@@ -8,15 +8,20 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wan22.catalog import rows
 from wan22.cli import options as o
 from wan22.cli import report
-from wan22.cli.catalogue import gigabytes, weigh
+from wan22.cli.catalogue import gigabytes
 from wan22.cli.models import here_in_words, locate
+from wan22.cli.plan import request_of
+from wan22.production.planned import model_of
+
+if TYPE_CHECKING:
+    from wan22.memory.plan import Plan
 
 
 def doctor(
@@ -30,9 +35,12 @@ def doctor(
     Versions, devices, memory, disk, which models are here and fit. Exit code 1 if the self-test fails.
     """
     show = report.answer(json)
-    machine, models = examine_machine(), examine_models()
-    if not json:  # it is read while the test goes on
-        show.result({}, (*_machine(machine), *_models(models)))
+    machine = examine_machine()
+    if not json:  # it is read while plans are made
+        show.result({}, _machine(machine))
+    models = examine_models()
+    if not json:  # and this while the test goes on
+        show.result({}, _models(models))
     outcome = self_test() if test else None
     lines = ("", f"self-test    {outcome['summary']}") if outcome else ()
     show.result({"machine": machine, "models": models, "self_test": outcome}, lines)
@@ -69,30 +77,32 @@ def examine_machine() -> dict[str, Any]:
 
 
 def examine_models() -> list[dict[str, Any]]:
-    """Every model: where it is, and how it fits into the best device of this machine."""
-    import psutil
-    import torch
+    """Every model: where it is, and how a video of its own size fits into the best device of this machine."""
+    from wan22.memory.device import pick_device
+    from wan22.memory.hardware import here
+    from wan22.planning import plan_job
+    from wan22.request import resolve
 
-    from wan22.memory.device import devices, free_memory
-
-    best = devices()[0]
-    free, host = free_memory(torch.device(best)), psutil.virtual_memory().available
+    hardware = here(pick_device("auto"))
     found = []
     for name, row in rows().items():
-        place, need = locate(row), weigh(row)
-        fit = fits(need.together, need.in_turn, free, host, best)
-        found.append({"name": name, "here": here_in_words(place), "device": best, "fits": fit})
+        made = plan_job(resolve(request_of(row), row), model_of(row, "auto", hardware.device), hardware)
+        place = here_in_words(locate(row))
+        found.append({"name": name, "here": place, "device": hardware.device, "fits": fits(name, made)})
     return found
 
 
-def fits(together: int, in_turn: int, free: int, host: int, device: str) -> str:
-    """Say how a model fits into `free` bytes of a device, with `host` bytes of memory beside it."""
-    if together <= free:
-        return "all at once"
-    if in_turn > free:
-        return "block by block, if at all: `wan22 plan` says more"
-    waits = "in memory" if device != "cpu" and together <= host else "on disk"
-    return f"one network at a time, the others wait {waits}"
+def fits(name: str, made: Plan) -> str:
+    """A plan in a line: how the parts are kept and what that takes; or what does not fit."""
+    from wan22.planning import in_short
+
+    if made.fits:
+        return in_short(made)
+    if made.peak > made.hardware.room:
+        what = f"{made.worst.name} takes {gigabytes(made.peak)}, and {gigabytes(made.hardware.room)} are free"
+    else:
+        what = f"{gigabytes(made.host)} wait on the host, and {gigabytes(made.hardware.host)} are free there"
+    return f"no: {what}; `wan22 plan {name}` says what would fit"
 
 
 def self_test() -> dict[str, Any]:

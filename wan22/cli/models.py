@@ -138,7 +138,8 @@ def _table(found: dict[str, tuple[Variant, Place]]) -> Iterator[str]:
     for line in lines:
         yield "  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
     yield ""
-    yield "Memory: an estimate in bfloat16 at the model's own size, with one network at a time to all at once."
+    yield "Memory: roughly, in bfloat16 at the model's own size, with one network at a time to all at once."
+    yield "`wan22 plan NAME` counts what a video takes here, or on a card; `wan22 doctor` that of every model."
     yield "`wan22 models NAME` shows every default; `wan22 download NAME` gets a model."
 
 

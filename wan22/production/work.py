@@ -145,18 +145,7 @@ def make(work: Work, events: EventSink, journal: Path | None = None, *, load: Lo
     """
     typed = {*work.files, *(("audio",) if work.audio != AudioOptions() else ())}
     if work.source is not None:
-        found = rerender.follow(work.source, work.given, work.files, work.audio, work.loras)
-        work = replace(
-            work,
-            recipe=found.recipe,
-            given=found.given,
-            files=found.files,
-            audio=found.audio,
-            loras=found.loras,
-            label=found.recipe.get("label") if work.label is None else work.label,
-        )
-        for note in found.notes:
-            events.note(note)
+        work = _followed(work, work.source, events)
     if "prompt" not in work.given:
         raise OptionError(
             f"there is no prompt: give one, such as 'a red ball rolls left at sunset', or {called('source')} FILE"
@@ -182,29 +171,38 @@ def make(work: Work, events: EventSink, journal: Path | None = None, *, load: Lo
     notes |= _of_audio(track) | ({"audio": {"kept": True}} if kept_audio else {}) | told
     deliver = partial(publish, size=canvas.out, fps=canvas.fps, notes=notes, audio=kept_audio)
     generate = journaled(engine, journal, events.note)
+
+    def video(now: Request, place: Target) -> dict[str, Any]:
+        if (number := work.takes.number) is not None:
+            return best_takes(number, generate, now, place, events, deliver=deliver, keep=work.takes.keep)
+        if canvas.clips > 1 or request.audio is not None:
+            long = LongWork(place, canvas, track, notes, work.restart, journal)
+            return publish_long(engine, now, long, events)
+        return deliver(generate(now), place, events)
+
     with calibrating(engine, work.calibrate, events):
         for turn in range(work.count):
             place = turn_of(target, turn) if work.count > 1 else target
             check_place(place, canvas.out, canvas.frames * (work.count - turn))
-            now = replace(request, seed=request.seed + turn)
-            if work.takes.number is not None:
-                made = best_takes(
-                    work.takes.number,
-                    generate,
-                    now,
-                    place,
-                    events,
-                    deliver=deliver,
-                    keep=work.takes.keep,
-                )
-            elif canvas.clips > 1 or request.audio is not None:
-                made = publish_long(
-                    engine, now, LongWork(place, canvas, track, notes, work.restart, journal), events
-                )
-            else:
-                made = deliver(generate(now), place, events)
+            made = video(replace(request, seed=request.seed + turn), place)
             if work.source is not None and turn == 0:
                 events.compared(work.source, rerender.differences(work.recipe, made))
+
+
+def _followed(work: Work, source: str, events: EventSink) -> Work:
+    """The work with what the recipe of `source` says where nothing else is said."""
+    found = rerender.follow(source, work.given, work.files, work.audio, work.loras)
+    for note in found.notes:
+        events.note(note)
+    return replace(
+        work,
+        recipe=found.recipe,
+        given=found.given,
+        files=found.files,
+        audio=found.audio,
+        loras=found.loras,
+        label=found.recipe.get("label") if work.label is None else work.label,
+    )
 
 
 def check_strength(work: Work) -> None:
