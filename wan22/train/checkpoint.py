@@ -7,6 +7,7 @@ notice, for the one before. Randomness needs no keeping: it is a function of the
 import json
 import os
 import re
+import shutil
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,14 +31,15 @@ KEPT = 2
 
 _FREE = (
     "log.every", "log.tensorboard", "memory.offload_inactive_expert", "memory.steps_per_expert_turn",
-    "memory.compile", "save", "output", "data.cache",
+    "memory.compile", "save", "output", "data.cache", "parallel.context",
 )  # fmt: skip
 """Settings that change no number of what is learned (compiling: the rounding of some); and all of [validation]."""
 
 _WRITTEN = ("log.jsonl", "checkpoints", "lora", "model", "validation", "tensorboard")
 """What a run writes beside run.json."""
 
-_NAME = re.compile(r"(?P<expert>[a-z]+)-(?P<step>\d{8})\.safetensors")
+_NAME = re.compile(r"(?P<expert>[a-z]+)-(?P<step>\d{8})(\.safetensors)?")
+"""A file of one process, or a folder of several (sharded.py)."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Checkpoint:
     step: int
     tensors: dict[str, Tensor]
     notes: dict[str, Any]
+    names: tuple[str, ...] = ()
 
 
 def save(
@@ -71,31 +74,44 @@ def save(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_safetensors(path, infos, lambda name: tensors[name].detach().cpu(), metadata)
-    except (OutputError, OSError) as error:
-        good = steps_of(folder, expert)
-        left = f"the last good one is of step {good[-1]}" if good else "there is none yet"
-        why = (
-            error
-            if isinstance(error, OutputError)
-            else f"{path} cannot be written: {error.strerror or error}"
-        )
-        raise OutputError(
-            f"the checkpoint of step {step} was not saved: {why}. Of the expert {expert!r} {left}; make room, and the "
-            "same command goes on from there"
-        ) from error
-    _let_go(folder, expert)
+    except OutputError as error:
+        raise unsaved(folder, expert, step, str(error)) from error
+    except OSError as error:
+        raise unsaved(folder, expert, step, f"{path} cannot be written: {error.strerror or error}") from error
+    let_go(folder, expert)
     return path
 
 
-def _let_go(folder: Path, expert: str) -> None:
+def unsaved(folder: Path, expert: str, step: int, why: str) -> OutputError:
+    """The error of a checkpoint that could not be written."""
+    good = steps_of(folder, expert)
+    left = f"the last good one is of step {good[-1]}" if good else "there is none yet"
+    return OutputError(
+        f"the checkpoint of step {step} was not saved: {why}. Of the expert {expert!r} {left}; make room, and the "
+        "same command goes on from there"
+    )
+
+
+def let_go(folder: Path, expert: str) -> None:
+    """Remove all checkpoints of an expert but the last two."""
     for old in steps_of(folder, expert)[:-KEPT]:
-        (folder / f"{expert}-{old:08d}.safetensors").unlink(missing_ok=True)
+        _remove(folder, expert, old)
+
+
+def _remove(folder: Path, expert: str, step: int) -> None:
+    folder_of(folder, expert, step).with_suffix(".safetensors").unlink(missing_ok=True)
+    shutil.rmtree(folder_of(folder, expert, step), ignore_errors=True)
+
+
+def folder_of(folder: Path, expert: str, step: int) -> Path:
+    """Where several ranks write a checkpoint."""
+    return folder / f"{expert}-{step:08d}"
 
 
 def steps_of(folder: Path, expert: str) -> list[int]:
     """The steps of which there are checkpoints, rising."""
-    found = [_NAME.fullmatch(path.name) for path in folder.glob(f"{expert}-*.safetensors")]
-    return sorted(int(match["step"]) for match in found if match and match["expert"] == expert)
+    found = [_NAME.fullmatch(path.name) for path in folder.glob(f"{expert}-*")]
+    return sorted({int(match["step"]) for match in found if match and match["expert"] == expert})
 
 
 def newest(folder: Path, expert: str, log: Callable[[str], None]) -> Checkpoint | None:
@@ -108,15 +124,15 @@ def newest(folder: Path, expert: str, log: Callable[[str], None]) -> Checkpoint 
     swept(folder)
     steps = steps_of(folder, expert)
     for step in reversed(steps):
-        path = folder / f"{expert}-{step:08d}.safetensors"
+        path = folder_of(folder, expert, step)
         try:
-            whole = _read(path, expert, step)
+            whole = (_read_folder if path.is_dir() else _read)(path, expert, step)
         except CheckpointError as error:
             log(f"the checkpoint {error} Going back to the one before")
             continue
         for damaged in (other for other in steps if other > step):
-            (folder / f"{expert}-{damaged:08d}.safetensors").unlink()
-        _let_go(folder, expert)  # what an end between writing and letting go left
+            _remove(folder, expert, damaged)
+        let_go(folder, expert)  # what an end between writing and letting go left
         return whole
     if steps:
         raise CheckpointError(
@@ -125,8 +141,9 @@ def newest(folder: Path, expert: str, log: Callable[[str], None]) -> Checkpoint 
     return None
 
 
-def _read(path: Path, expert: str, step: int) -> Checkpoint:
+def _read(folder: Path, expert: str, step: int) -> Checkpoint:
     """Read a checkpoint; CheckpointError if it is damaged, or of another expert or step."""
+    path = folder.with_suffix(".safetensors")
     with reading(path.name, CheckpointError, "is damaged"):
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
@@ -137,7 +154,18 @@ def _read(path: Path, expert: str, step: int) -> Checkpoint:
             raise ValueError(f"its checksums are wrong{f', first that of {wrong[0]}' if wrong else ''}")
         if not isinstance(notes, dict) or (metadata["expert"], metadata["step"]) != (expert, str(step)):
             raise ValueError("it is of another expert or step")
-    return Checkpoint(path, step, tensors, notes)
+    return Checkpoint(path, step, tensors, notes, tuple(tensors))
+
+
+def _read_folder(folder: Path, expert: str, step: int) -> Checkpoint:
+    """Read a checkpoint that several ranks wrote, as `_read`."""
+    from wan22.train import sharded
+
+    with reading(folder.name, CheckpointError, "is damaged"):
+        said = sharded.state(folder)
+        if (said["expert"], said["step"]) != (expert, step):
+            raise ValueError("it is of another expert or step")
+        return Checkpoint(folder, step, sharded.read_whole(folder), said["notes"], said["names"])
 
 
 def _checksum(tensor: Tensor) -> int:

@@ -1,6 +1,6 @@
 """One expert in training: what learns, its optimiser, its moving average, its step. It knows no data and no noise."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -13,6 +13,7 @@ from wan22.train.compiling import uncompiled
 from wan22.train.muon import Muon
 from wan22.train.recipe import OptimiserPart
 from wan22.train.streaming import FrozenBase
+from wan22.train.world import ALONE, World
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum")
 _TABLES = ("modulation", "embedding.weight")
@@ -33,14 +34,15 @@ class Expert:
         settings: OptimiserPart,
         adapters: Adapters | None = None,
         base: FrozenBase | None = None,
+        world: World = ALONE,
     ) -> None:
         self.name, self.network, self.settings, self.adapters = name, network, settings, adapters
-        self._base = base
+        self._base, self._world = base, world
         self.step, self.saved = 0, -1
         self.parameters = dict(parameters)
         kept = self.parameters if settings.ema_decay else {}
         self.average = {name: p.detach().clone() for name, p in kept.items()}
-        self.optimisers = _optimisers(self.parameters, settings)
+        self.optimisers = _optimisers(self.parameters, settings, self._world)
 
     @property
     def done(self) -> bool:
@@ -48,19 +50,17 @@ class Expert:
 
     def advance(self) -> float:
         """Take one step along the gradients and return their norm. Raises OptionError if it is not finite."""
-        norm = float(
-            nn.utils.get_total_norm([p.grad for p in self.parameters.values() if p.grad is not None])
-        )
+        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
+        norm = float(self._world.whole(nn.utils.get_total_norm(gradients)))
         if not norm < float("inf"):
             raise OptionError(
                 f"the gradient of step {self.step} of the expert {self.name!r} is not finite; lower "
                 f"optimiser.learning_rate (it is {self.settings.learning_rate:g}) and begin anew, or from a copy of "
                 "the last checkpoint"
             )
-        if self.settings.max_grad_norm:
-            nn.utils.clip_grads_with_norm_(
-                self.parameters.values(), self.settings.max_grad_norm, torch.tensor(norm)
-            )
+        most = self.settings.max_grad_norm
+        if most and norm > most:
+            torch._foreach_mul_(gradients, most / norm)
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = self.settings.learning_rate_at(self.step)
@@ -82,6 +82,16 @@ class Expert:
             for optimiser in self.optimisers:
                 tensors |= {f"{kind}/{name}": value for kind, value in optimiser.state.get(p, {}).items()}
         return tensors | {f"average/{name}": value for name, value in self.average.items()}
+
+    def blank(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """Tensors to be filled for `load`, of those of a checkpoint that are its own: placed as its parameters are."""
+        tensors = {}
+        for name in names:
+            kind, _, of = name.partition("/")
+            if of in self.parameters:
+                p = self.parameters[of].detach()
+                tensors[name] = p.new_zeros(()) if kind == "step" else torch.empty_like(p)
+        return tensors
 
     def load(self, tensors: Mapping[str, Tensor], step: int) -> None:
         """Take over what `tensors` gave. Raises CheckpointError if it is of other parameters."""
@@ -132,6 +142,7 @@ class Expert:
     @contextmanager
     def for_inference(self) -> Generator[WanDiT]:
         """The network as it would be handed out: with the moving average, if there is one, and not in training."""
+        self._world.reshard(self.network)
         self._exchange()
         self.network.eval()
         try:
@@ -139,17 +150,21 @@ class Expert:
                 yield self.network
         finally:
             self.network.train()
+            self._world.reshard(self.network)
             self._exchange()
 
+    @torch.no_grad()
     def _exchange(self) -> None:
-        """Let parameters and average change places; no number is copied."""
+        """Let parameters and average change places, one tensor at a time."""
         for name, value in self.average.items():
             p = self.parameters[name]
-            p.data, self.average[name] = value, p.data
+            before = p.detach().clone()
+            p.copy_(value)
+            value.copy_(before)
 
 
 def _optimisers(
-    parameters: Mapping[str, nn.Parameter], settings: OptimiserPart
+    parameters: Mapping[str, nn.Parameter], settings: OptimiserPart, world: World
 ) -> list[torch.optim.Optimizer]:
     def is_matrix(name: str, p: Tensor) -> bool:
         return p.ndim > 1 and not name.endswith(_TABLES)
@@ -157,7 +172,9 @@ def _optimisers(
     muon = settings.name == "muon"
     matrices = [p for name, p in parameters.items() if muon and is_matrix(name, p)]
     rest = [p for name, p in parameters.items() if not (muon and is_matrix(name, p))]
-    made: list[torch.optim.Optimizer] = [Muon(matrices, lr=settings.learning_rate)] if matrices else []
+    made: list[torch.optim.Optimizer] = []
+    if matrices:
+        made.append(Muon(matrices, lr=settings.learning_rate, whole=world.whole, part=world.part))
     if rest:
         decay = settings.weight_decay
         made.append(

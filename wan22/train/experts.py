@@ -16,7 +16,6 @@ from wan22.errors import CheckpointError
 from wan22.files import reading
 from wan22.library import Model
 from wan22.models.dit import WanDiT
-from wan22.train import checkpoint
 from wan22.train.adapt import Adapters, attach, checkpoint_blocks, freeze_int8
 from wan22.train.compiling import compile_blocks
 from wan22.train.expert import Expert
@@ -24,6 +23,7 @@ from wan22.train.log import LossMeter
 from wan22.train.losses import for_training, trainable
 from wan22.train.recipe import Recipe
 from wan22.train.streaming import stream_base
+from wan22.train.world import ALONE, World
 from wan22.weights.load import load_module, meta_module
 from wan22.weights.reader import open_reader
 
@@ -43,15 +43,16 @@ class Experts:
         *,
         rest: str,
         log: Callable[[str], None],
+        world: World = ALONE,
     ) -> None:
         self._build, self._folder, self._device = build, folder, device
-        self._rest, self._log = rest, log
+        self._rest, self._log, self._world = rest, log, world
         self._here: dict[str, Expert] = {}
         self._at_work = ""
         self.steps = dict.fromkeys(experts, 0)
         self.meters = {expert: LossMeter() for expert in experts}
         for expert in experts:
-            found = checkpoint.newest(folder, expert, log)
+            found = world.newest(folder, expert, log)
             if found is not None:
                 self.steps[expert] = found.step
                 with reading(found.path, CheckpointError, "is damaged", f"Remove {folder} to begin anew."):
@@ -66,9 +67,9 @@ class Experts:
         self._at_work = ""
         if name not in self._here:
             expert = self._build(name, self._device)
-            found = checkpoint.newest(self._folder, name, self._log)
+            found = self._world.newest(self._folder, name, self._log)
             if found is not None:
-                expert.load(found.tensors, found.step)
+                self._world.load(expert, found)
             self._here[name] = expert
         elif self._rest == "host":
             self._here[name].to(self._device)
@@ -84,7 +85,7 @@ class Experts:
         if expert.step in (expert.saved, 0):
             return
         notes = self.meters[expert.name].notes()
-        checkpoint.save(self._folder, expert.name, expert.step, expert.tensors(), notes)
+        self._world.save(self._folder, expert.name, expert.step, expert.tensors(), notes)
         expert.saved = expert.step
 
     def _deactivate(self, name: str) -> None:
@@ -106,23 +107,27 @@ def next_expert(steps: Mapping[str, int], *, total: Mapping[str, int], steps_per
     return min(waiting, key=lambda name: steps[name] // steps_per_turn, default=None)
 
 
-def builder(recipe: Recipe, model: Model, log: Callable[[str], None], *, compiled: bool = False) -> Build:
+def builder(
+    recipe: Recipe, model: Model, log: Callable[[str], None], *, compiled: bool = False, world: World = ALONE
+) -> Build:
     """How the experts of a recipe are made: weights, precision, adapters, checkpointing, compiling."""
 
     def build(name: str, device: torch.device) -> Expert:
-        # Eight bits are made on the host, so that the whole weights never come to a small device.
+        # Eight bits and shards are made on the host, so that the whole weights never come to a small device.
         streamed = recipe.memory.stream_base
-        where = torch.device("cpu") if recipe.base_dtype == "int8" or streamed else device
+        through = recipe.base_dtype == "int8" or streamed or world.gathers
+        where = torch.device("cpu") if through else device
         network = for_training(_read(model.parts[name], model.variant.dit, _dtype(recipe), where), device)
         if recipe.base_dtype == "int8":
             log(f"{name:12} {freeze_int8(network)}")
-        adapters = prepare(recipe, network if streamed else network.to(device))
+        adapters = prepare(recipe, network)
         base = stream_base(network, device) if streamed else None
         if recipe.memory.gradient_checkpointing:
             checkpoint_blocks(network)
         if compiled:
             compile_blocks(network)
-        return Expert(name, network, trainable(network), recipe.optimiser.of(name), adapters, base)
+        world.place(network, device)
+        return Expert(name, network, trainable(network), recipe.optimiser.of(name), adapters, base, world)
 
     return build
 

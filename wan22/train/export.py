@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from wan22.library import Model
 from wan22.train.checkpoint import write_json
 from wan22.train.experts import Experts
 from wan22.train.recipe import Recipe
+from wan22.train.world import ALONE, World
 from wan22.version import __version__
 from wan22.weights.dtypes import DTYPE_NAMES
 from wan22.weights.lora.write import write_lora
@@ -50,7 +52,7 @@ def _is_exported(path: Path) -> bool:
         return False
 
 
-def write_loras(recipe: Recipe, model: Model, experts: Experts, folder: Path) -> Path:
+def write_loras(recipe: Recipe, model: Model, experts: Experts, folder: Path, world: World = ALONE) -> Path:
     """Write a LoRA for each expert into `folder/lora`, which is a pair if there are two, and return that folder.
 
     Raises OutputError.
@@ -58,44 +60,64 @@ def write_loras(recipe: Recipe, model: Model, experts: Experts, folder: Path) ->
     part = recipe.adapter
     assert part is not None
     target = folder / "lora"
-    with exported(target) as whole:
+    with world.leading(lambda: exported(target), target) as whole:
         for name in experts.steps:
             expert = experts.activate(name)
             assert expert.adapters is not None
             with expert.for_inference():
-                write_lora(
-                    whole / f"{_NAMES[name]}.safetensors",
-                    expert.adapters.factors(),
-                    alpha=float(part.rank if part.alpha is None else part.alpha),
-                    expert=name if name in ("high", "low") else None,
-                    dialect=part.dialect,
-                    metadata=_metadata(recipe, model, expert.step),
+                factors = {
+                    layer: (world.whole(down), world.whole(up))
+                    for layer, (down, up) in expert.adapters.factors().items()
+                }
+                world.first(
+                    partial(
+                        write_lora,
+                        whole / f"{_NAMES[name]}.safetensors",
+                        factors,
+                        alpha=float(part.rank if part.alpha is None else part.alpha),
+                        expert=name if name in ("high", "low") else None,
+                        dialect=part.dialect,
+                        metadata=_metadata(recipe, model, expert.step),
+                    )
                 )
     return target
 
 
-def write_model(recipe: Recipe, model: Model, experts: Experts, folder: Path) -> Path:
+def write_model(recipe: Recipe, model: Model, experts: Experts, folder: Path, world: World = ALONE) -> Path:
     """Write the experts' weights, in bfloat16, into `folder/model`, and return that folder: a model that `wan22
     generate --model` takes, whose other parts are those of the model it was made from.
 
     Raises OutputError.
     """
     target = folder / "model"
-    with exported(target) as whole:
+    with world.leading(lambda: exported(target), target) as whole:
         for name in experts.steps:
             expert = experts.activate(name)
             with expert.for_inference() as network:
-                _write_network(whole, name, network, _metadata(recipe, model, expert.step))
-        write_json(whole / "variant.json", _row(model, experts, folder.name, target.resolve()))
+                _write_network(whole, name, network, _metadata(recipe, model, expert.step), world)
+        world.first(
+            lambda: write_json(whole / "variant.json", _row(model, experts, folder.name, target.resolve()))
+        )
     return target
 
 
-def _write_network(folder: Path, name: str, network: nn.Module, metadata: dict[str, str]) -> None:
+def _write_network(
+    folder: Path, name: str, network: nn.Module, metadata: dict[str, str], world: World
+) -> None:
+    """Write a network tensor by tensor: of one that lies on several devices, no more than a tensor is whole."""
     tensors = network.state_dict()
     half = DTYPE_NAMES[torch.bfloat16]
     infos = {key: TensorInfo(tuple(t.shape), half, 2 * t.numel()) for key, t in tensors.items()}
     file = f"{_NAMES[name]}_model.safetensors" if name != "dit" else f"{_NAMES[name]}.safetensors"
-    write_safetensors(folder / file, infos, lambda key: tensors[key].detach().cpu(), metadata)
+
+    def read(key: str) -> torch.Tensor:
+        return world.whole(tensors[key].detach()).cpu()
+
+    if world.leads:
+        write_safetensors(folder / file, infos, read, metadata)
+    else:
+        for key in infos:
+            read(key)
 
 
 def _row(model: Model, experts: Experts, name: str, base: Path) -> dict[str, Any]:

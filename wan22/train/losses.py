@@ -21,6 +21,7 @@ from wan22.models.speech import AudioEncoder, SpeechDiT
 from wan22.ops.attention import sdpa
 from wan22.train.flow_matching import eager_attention, velocity_error
 from wan22.train.recipe import ImagePart, Recipe, SpeechPart
+from wan22.train.world import WHOLE, Portion
 
 
 class Row(Protocol):
@@ -46,6 +47,9 @@ class Batch:
     """Videos (b, c, t, h, w) and what conditions the network: contexts, channels (b, y, t, h, w), whether the first
     latent frame is known, and what the last one is if it is known (b, c, h, w); or reference (b, c, 1, h, w), audio
     (b, states, a, T) and past (b, c, m, h, w). `weights` (b, 1, 1, h, w) say how much the error counts where.
+
+    `clips` are the numbers of these in a batch of `size`, if others have the rest; `draws` is each clip's randomness,
+    the same whoever has it.
     """
 
     videos: Tensor
@@ -57,6 +61,18 @@ class Batch:
     motion: Tensor | None = None
     last: Tensor | None = None
     weights: Tensor | None = None
+    clips: range = range(0)
+    size: int = 0
+    draws: tuple[torch.Generator, ...] = ()
+
+    def noise(self) -> Tensor:
+        """Draw noise like the videos, each clip's from its own randomness."""
+        return torch.stack(
+            [
+                torch.randn(video.shape, generator=draw)
+                for video, draw in zip(self.videos, self.draws, strict=True)
+            ]
+        )
 
 
 def task_of(asked: str | None, variant: Variant) -> str:
@@ -72,23 +88,44 @@ def task_of(asked: str | None, variant: Variant) -> str:
     return task
 
 
-def draw_batch(data: Rows, recipe: Recipe, task: str, empty: Tensor, generator: torch.Generator) -> Batch:
-    """Draw clips of one bucket, each bucket as often as its share of the clips; `empty` is the context of no text."""
+def draw_batch(
+    data: Rows,
+    recipe: Recipe,
+    task: str,
+    empty: Tensor,
+    generator: torch.Generator,
+    portion: Portion = WHOLE,
+) -> Batch:
+    """Draw clips of one bucket, each bucket as often as its share of the clips; `empty` is the context of no text.
+
+    Of the batch, only the clips of `portion` are read. What is drawn is the same for all portions.
+    """
     buckets = [rows for rows in data.buckets.values() if rows]
     shares = torch.tensor([len(rows) for rows in buckets], dtype=torch.float64)
     bucket = buckets[int(torch.multinomial(shares, 1, generator=generator))]
-    order = torch.randperm(len(bucket), generator=generator).tolist()
-    rows = _alike(data, (bucket[i] for i in order), recipe.optimiser.batch_size)
-    silent = torch.rand(len(rows), generator=generator) < recipe.data.caption_dropout
-    texts = [empty if quiet else row.text.float() for row, quiet in zip(rows, silent.tolist(), strict=True)]
+    order = [bucket[i] for i in torch.randperm(len(bucket), generator=generator).tolist()]
+    chosen = _alike(data, order, recipe.optimiser.batch_size) if task == "s2v" else order
+    chosen = chosen[: recipe.optimiser.batch_size]
+    dropped = torch.rand(len(chosen), generator=generator) < recipe.data.caption_dropout
     first, last = _known(recipe.images, task, float(torch.rand(1, generator=generator)))
+    seeds = torch.randint(2**62, (len(chosen),), generator=generator).tolist()
+    own, _ = portion.clips(len(chosen))
+    draws = tuple(torch.Generator().manual_seed(seeds[i]) for i in own)
+    rows, silent = [data.row(chosen[i]) for i in own], dropped[own.start : own.stop]
+    texts = [empty if quiet else row.text.float() for row, quiet in zip(rows, silent.tolist(), strict=True)]
     moves = rows[0].latents.shape[1] > 1
     videos, audio, motion = torch.stack([row.latents.float() for row in rows]), _stacked(rows, "audio"), None
     weights, speech = None, recipe.speech or SpeechPart()
     if task == "s2v":
         weights = motion_weights(videos, speech.motion_weight_threshold, speech.motion_weight_max)
         motion = _stacked(rows, "motion")
-        motion = None if motion is None else add_motion_noise(motion, speech.motion_noise, generator)
+        if motion is not None:
+            motion = torch.cat(
+                [
+                    add_motion_noise(past[None], speech.motion_noise, draw)
+                    for past, draw in zip(motion, draws, strict=True)
+                ]
+            )
     return Batch(
         videos=videos,
         texts=texts,
@@ -99,6 +136,9 @@ def draw_batch(data: Rows, recipe: Recipe, task: str, empty: Tensor, generator: 
         motion=motion,
         last=_stacked(rows, "last") if last and moves else None,
         weights=weights,
+        clips=own,
+        size=len(chosen),
+        draws=draws,
     )
 
 
@@ -127,16 +167,17 @@ def add_motion_noise(motion: Tensor, most: float, generator: torch.Generator) ->
     return motion + amount * torch.randn(motion.shape, generator=generator)
 
 
-def _alike(data: Rows, order: Iterable[int], size: int) -> list[Row]:
+def _alike(data: Rows, order: Iterable[int], size: int) -> list[int]:
     """The first `size` clips with the same conditions as the first one: clips with a past, or without."""
-    rows: list[Row] = []
+    alike, wanted = [], None
     for i in order:
-        row = data.row(i)
-        if not rows or row.extra.keys() == rows[0].extra.keys():
-            rows.append(row)
-        if len(rows) == size:
+        has = data.row(i).extra.keys()
+        wanted = has if wanted is None else wanted
+        if has == wanted:
+            alike.append(i)
+        if len(alike) == size:
             break
-    return rows
+    return alike
 
 
 def _stacked(rows: list[Row], name: str) -> Tensor | None:

@@ -26,6 +26,7 @@ from wan22.train.memory_advice import check_memory
 from wan22.train.noise_ranges import NoiseRange, noise_ranges, steps_of, trained_experts
 from wan22.train.recipe import Recipe
 from wan22.train.validate import check_requests, requests
+from wan22.train.world import portions
 from wan22.weights.fingerprint import fingerprint
 from wan22.weights.load import meta_module
 
@@ -92,12 +93,13 @@ class Plan:
         }
 
 
-def make_plan(recipe: Recipe, device: str = "auto", log: Log | None = None) -> Plan:
+def make_plan(recipe: Recipe, device: str = "auto", log: Log | None = None, *, shares: int = 1) -> Plan:
     """Look at everything that a recipe names, and refuse what cannot be, before anything expensive.
 
-    Raises a Wan22Error that names the setting.
+    A step is divided into `shares`. Raises a Wan22Error that names the setting.
     """
     _check_places(recipe)
+    portions(shares, 0, recipe.optimiser.batch_size, recipe.optimiser.gradient_accumulation)
     where = pick_device(device)
     model = open_model(*model_of(recipe))
     task = task_of(recipe.model.task, model.variant)

@@ -10,7 +10,8 @@ what was interrupted ends, on a CPU and not compiled, at the very bits of what w
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from wan22.train.noise_ranges import generator
 from wan22.train.plan import Plan, facts, make_plan, model_of
 from wan22.train.recipe import Recipe
 from wan22.train.validate import requests, show
+from wan22.train.world import ALONE, Portion, World
 
 Stop = Callable[[], bool]
 
@@ -50,55 +52,70 @@ def train(
     minutes: float | None = None,
     log: Log,
     stop: Stop = lambda: False,
+    world: World = ALONE,
 ) -> Outcome:
     """Train, or go on, until all steps are done, `minutes` have passed, or `stop` says so between steps.
+
+    `world` are the processes that train together, each of which calls this; the default is this one alone.
 
     Raises a Wan22Error: before the work for what cannot be or is trained by another process, and OutputError if the
     disk is full (the last checkpoints stay whole).
     """
-    plan = make_plan(recipe, device, log)
+    plan = plan_of(recipe, device, log, world)
     for line in plan.lines():
         log(line)
     folder = recipe.path(recipe.output)
-    with locked(folder / "run.lock", f"trains in {folder}"):
-        claim(folder, recipe, facts(plan))
-        return _train(plan, folder, minutes=minutes, log=log, stop=stop)
+    with ExitStack() as held:
+        world.first(lambda: held.enter_context(locked(folder / "run.lock", f"trains in {folder}")))
+        world.first(lambda: claim(folder, recipe, facts(plan)))
+        return _train(plan, folder, world, minutes=minutes, log=log, stop=lambda: world.any(stop()))
 
 
-def _train(plan: Plan, folder: Path, *, minutes: float | None, log: Log, stop: Stop) -> Outcome:
+def plan_of(recipe: Recipe, device: str, log: Log, world: World) -> Plan:
+    """The plan for this process's device: the leader looks at model and clips for all."""
+    where = world.device(device)
+    plan = world.first(lambda: make_plan(recipe, str(where), log, shares=world.shares))
+    return replace(plan, device=where)
+
+
+def _train(plan: Plan, folder: Path, world: World, *, minutes: float | None, log: Log, stop: Stop) -> Outcome:
     from wan22.engine import load
     from wan22.train.data import prepare as encode
 
     recipe = plan.recipe
     journal = MetricsLog(folder, tensorboard=recipe.log.tensorboard)
-    log(f"report       {write_report(plan.survey, folder)}")
+    log(f"report       {world.first(lambda: write_report(plan.survey, folder))}")
     # Its parts rest on the disk: while the experts learn, nothing else is in memory.
     name, parts = model_of(recipe)
     engine = load(name, parts=parts, device=str(plan.device), memory="disk")
     asked = requests(recipe, plan.model.variant)
     cache = recipe.path(recipe.data.cache) if recipe.data.cache else folder / "cache"
-    data = encode(plan.survey, engine, cache, task=plan.task, ends=recipe.images.ends, log=log)
+    data = world.first(
+        lambda: encode(plan.survey, engine, cache, task=plan.task, ends=recipe.images.ends, log=log)
+    )
     engine.release()
     experts = Experts(
         tuple(plan.noise_ranges),
-        builder(recipe, plan.model, log, compiled=plan.compiling.on),
+        builder(recipe, plan.model, log, compiled=plan.compiling.on, world=world),
         folder / "checkpoints",
         plan.device,
         rest=recipe.memory.inactive_expert,
         log=log,
+        world=world,
     )
-    journal.resume(experts.steps)
+    world.first(lambda: journal.resume(experts.steps))
     if any(experts.steps.values()):
         log("going on     " + ", ".join(f"{name} at step {step}" for name, step in experts.steps.items()))
     videos = _Videos(
-        lambda name: show(engine, experts, asked, folder / "validation" / name, stop=stop), recipe
+        lambda name: show(engine, experts, asked, folder / "validation" / name, stop=stop, world=world),
+        recipe,
     )
-    loop = Loop(plan, experts, data, data.empty.float(), journal, log)
+    loop = Loop(plan, experts, data, data.empty.float(), journal, log, world)
     try:
         end = loop.run(videos, stop=stop, until=None if minutes is None else time.monotonic() + minutes * 60)
     finally:
         journal.close()
-    made = export(plan, experts, folder) if end == "done" else None
+    made = export(plan, experts, folder, world) if end == "done" else None
     return Outcome(end, dict(experts.steps), made)
 
 
@@ -122,10 +139,19 @@ class Loop:
     """The steps of all experts, in turns."""
 
     def __init__(
-        self, plan: Plan, experts: Experts, data: Rows, empty: torch.Tensor, journal: MetricsLog, log: Log
+        self,
+        plan: Plan,
+        experts: Experts,
+        data: Rows,
+        empty: torch.Tensor,
+        journal: MetricsLog,
+        log: Log,
+        world: World,
     ) -> None:
         self._plan, self._experts, self._data, self._empty = plan, experts, data, empty
-        self._journal, self._log = journal, log
+        self._journal, self._log, self._world = journal, log, world
+        optimiser = plan.recipe.optimiser
+        self._portions = world.portions(optimiser.batch_size, optimiser.gradient_accumulation)
 
     def run(self, videos: _Videos, *, stop: Stop, until: float | None) -> str:
         """Take steps; return why it ended ("done", "stopped", "time"). All that was learned is saved then.
@@ -146,7 +172,7 @@ class Loop:
             experts.steps[name] = expert.step
             if expert.step % recipe.save == 0:
                 experts.save()
-            if until is not None and time.monotonic() > until:
+            if self._world.agreed(until is not None and time.monotonic() > until):
                 end = "time"
                 break
         experts.save()
@@ -156,42 +182,47 @@ class Loop:
 
     def _step(self, expert: Expert) -> None:
         began = time.monotonic()
-        recipe, tally = self._plan.recipe, self._experts.meters[expert.name]
-        for part in range(recipe.optimiser.gradient_accumulation):
-            sigmas, errors = self._errors(expert, part)
-            loss = errors.mean()
-            if not bool(torch.isfinite(loss)):
+        recipe, tally, world = self._plan.recipe, self._experts.meters[expert.name], self._world
+        for portion in self._portions:
+            sigmas, errors, size = self._errors(expert, portion)
+            counts = portion.clips(size)[1]
+            seen, off = world.gathered(sigmas, errors, counts)
+            if not bool(torch.isfinite(off).all()):
                 raise OptionError(
-                    f"the loss of step {expert.step} of the expert {expert.name!r} is {loss.item()}; lower "
+                    f"the loss of step {expert.step} of the expert {expert.name!r} is {off.mean().item()}; lower "
                     f"optimiser.learning_rate (it is {recipe.optimiser.learning_rate:g})"
                 )
-            (loss / recipe.optimiser.gradient_accumulation).backward()
-            tally.add(sigmas, errors.detach().cpu())
+            world.synchronise(expert.network, portion is self._portions[-1])
+            # The processes' gradients are averaged; together they are that of the mean over all clips of the step.
+            weight = counts * world.shares / (size * recipe.optimiser.gradient_accumulation)
+            (errors.sum() * weight).backward()
+            tally.add(seen, off)
         rate = expert.settings.learning_rate_at(expert.step)
         tally.norm += expert.advance()
         tally.steps += 1
         tally.seconds += time.monotonic() - began
         if expert.step % recipe.log.every == 0:
-            line = self._journal.write(expert.name, expert.step, tally, rate)
+            line = world.first(lambda: self._journal.write(expert.name, expert.step, tally, rate))
             self._experts.meters[expert.name] = LossMeter()
             self._log(_progress(line, self._plan.steps, self._experts.steps | {expert.name: expert.step}))
 
-    def _errors(self, expert: Expert, part: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _errors(self, expert: Expert, portion: Portion) -> tuple[torch.Tensor, torch.Tensor, int]:
+        """Noise levels and errors of a portion of a batch, and how many clips the batch has."""
         plan, recipe = self._plan, self._plan.recipe
-        draw = generator(recipe.seed, expert.name, expert.step, part)
-        batch: Batch = draw_batch(self._data, recipe, plan.task, self._empty, draw)
+        draw = generator(recipe.seed, expert.name, expert.step, portion.batch)
+        batch: Batch = draw_batch(self._data, recipe, plan.task, self._empty, draw, portion)
         if plan.compiling.on:
             batch = padded(batch, plan.model.variant.dit.text_len)
         # All is drawn on the CPU, so that a seed means the same on every device.
-        sigmas = plan.noise_ranges[expert.name].draw(len(batch.videos), draw)
-        noise = torch.randn(batch.videos.shape, generator=draw)
-        device = plan.device
+        clips = slice(batch.clips.start, batch.clips.stop)
+        sigmas = plan.noise_ranges[expert.name].draw(batch.size, draw)[clips]
+        noise, device = batch.noise(), plan.device
         half = recipe.memory.dtype == "bf16"
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
             errors = velocity_errors(
                 expert.network, move(batch, device), plan.model.variant, sigmas.to(device), noise.to(device)
             )
-        return sigmas, errors
+        return sigmas, errors, batch.size
 
 
 def _progress(line: Mapping[str, Any], total: Mapping[str, int], done: Mapping[str, int]) -> WorkProgress:
@@ -210,10 +241,10 @@ def _progress(line: Mapping[str, Any], total: Mapping[str, int], done: Mapping[s
     )
 
 
-def export(plan: Plan, experts: Experts, folder: Path) -> Path:
+def export(plan: Plan, experts: Experts, folder: Path, world: World = ALONE) -> Path:
     """Write what was learned: a LoRA for each expert (a pair knows which is which), or a model's folder."""
     from wan22.train.export import write_loras, write_model
 
     return (write_model if plan.recipe.adapter is None else write_loras)(
-        plan.recipe, plan.model, experts, folder
+        plan.recipe, plan.model, experts, folder, world
     )

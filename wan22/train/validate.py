@@ -16,7 +16,8 @@ from wan22.media.writer import VideoWriter
 from wan22.request import AUDIO_RATE, resolve
 from wan22.train.experts import Experts
 from wan22.train.recipe import Recipe
-from wan22.types import Finished, Frames, Request
+from wan22.train.world import ALONE, World
+from wan22.types import Finished, Frames, Latents, Request
 
 
 def requests(recipe: Recipe, variant: Variant) -> list[Request]:
@@ -49,20 +50,26 @@ def requests(recipe: Recipe, variant: Variant) -> list[Request]:
 
 
 def show(
-    engine: Engine, experts: Experts, asked: list[Request], folder: Path, *, stop: Callable[[], bool]
+    engine: Engine,
+    experts: Experts,
+    asked: list[Request],
+    folder: Path,
+    *,
+    stop: Callable[[], bool],
+    world: World = ALONE,
 ) -> list[Path]:
     """Make the videos of a moment in `folder` and return their files; fewer if `stop` says so meanwhile.
 
     The expert at work afterwards is the one that the last video needed last; the caller wakes whom it wants.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    world.first(lambda: folder.mkdir(parents=True, exist_ok=True))
     made = []
     with _lent(engine, experts):
         for i, request in enumerate(asked):
             path = folder / f"{i:02}.mp4"
-            if path.is_file():
+            if world.agreed(path.is_file()):
                 continue  # made before the run was stopped; it is the same video
-            if not _video(engine, request, path, stop):
+            if not world.agreed((_video if world.leads else _follow)(engine, request, path, stop)):
                 break
             made.append(path)
     return made
@@ -71,15 +78,23 @@ def show(
 def _video(engine: Engine, request: Request, path: Path, stop: Callable[[], bool]) -> bool:
     canvas = engine.check(request)
     with VideoWriter(path, fps=canvas.fps, size=canvas.out) as writer:
+        sampling = True
         for event in engine.generate(request):
-            if stop():
+            if sampling and stop():
                 writer.abort()
                 return False
-            if isinstance(event, Frames):
+            if isinstance(event, Latents):
+                sampling = False  # nobody else decodes: from here on there is nobody to be asked
+            elif isinstance(event, Frames):
                 writer.add(event.frames)
             elif isinstance(event, Finished):
                 writer.close(event.recipe)
     return True
+
+
+def _follow(engine: Engine, request: Request, path: Path, stop: Callable[[], bool]) -> bool:
+    """Take part in the steps of a video that the leader makes."""
+    return not any(stop() or isinstance(event, Latents) for event in engine.generate(request))
 
 
 @contextmanager
