@@ -15,8 +15,8 @@ SAMPLING = (
     "--seed --shift --sigmas --size --solver --steps --switch-step"
 )
 SERVE = (
-    "--allow-host --allow-origin --allow-url-inputs --audio-server --audio-workflow --data --devices --host --json "
-    "--max-upload --models --new-token --port --speech-server --token-file --verbose"
+    "--allow-host --allow-origin --allow-url-inputs --audio-server --audio-workflow --data --devices --fleet "
+    "--fleet-shared --host --json --max-upload --models --new-token --port --speech-server --token-file --verbose"
 )
 FROZEN = {
     "generate": f"prompt --afresh --angle --audio --audio-start --best-of --calibrate --camera --clips --codec "

@@ -20,12 +20,13 @@ OTHERS = {
     "stage/voice.py": {"--voices", "--stdout"},  # espeak-ng's
     "pipeline/loading.py": {"--revision", "--cache-dir"},  # hf download's
     "parallel/places.py": {"--nproc-per-node"},  # torchrun's
+    "fleet/cluster.py": {"--address"},  # ray start's
     "parallel/group.py": {"--master-port"},  # torchrun's
     "train/data/report.py": {"--line", "--soft"},  # colours of a style sheet
 }
 """Words of other programs, and whose they are."""
 
-PROGRAMS = ("nano", "stage", "jobs")
+PROGRAMS = ("nano", "stage", "jobs", "fleet")
 """Packages with programs of their own: `python -m wan22.nano`, `python -m wan22.jobs.worker`."""
 
 

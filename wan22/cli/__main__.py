@@ -69,7 +69,7 @@ def _run(arguments: list[str]) -> int:
     from wan22.cli.app import program
 
     try:
-        code = program()(args=arguments, prog_name="wan22", standalone_mode=False)
+        code = program()(args=_completed(arguments), prog_name="wan22", standalone_mode=False)
     except typer.Abort:
         code = CANCELLED
     except SystemExit as end:  # how typer ends when nobody reads any more
@@ -85,6 +85,17 @@ def _run(arguments: list[str]) -> int:
     if code == CANCELLED:  # typer swallows the KeyboardInterrupt itself
         raise KeyboardInterrupt
     return code if isinstance(code, int) else 0
+
+
+def _completed(arguments: list[str]) -> list[str]:
+    """The arguments, with the value of an option that may stand alone, which typer does not know of."""
+    if "--fleet" not in arguments or arguments[0] not in ("serve", "studio"):
+        return arguments
+    from wan22.cli.serve import HERE
+
+    after = arguments.index("--fleet") + 1
+    alone = after == len(arguments) or arguments[after].startswith("-")
+    return [*arguments[:after], *([HERE] if alone else []), *arguments[after:]]
 
 
 def _explain(error: Exception, arguments: list[str]) -> tuple[str, int]:

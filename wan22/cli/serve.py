@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from wan22.server.settings import Settings
 
 _MB = 1_000_000
+HERE = "local"
+"""What `--fleet` without an address stands for."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,19 @@ class Serving:
             help="A worker on each: auto (the fastest here), cpu, cuda:0,cuda:1. One on two: cuda:0+cuda:1.",
         ),
     ] = "auto"
+    fleet: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Workers on the machines of this Ray cluster, or without an address on a Ray that is started here; "
+            "--devices are of each machine. See docs/scaling.md.",
+            show_default="none",
+        ),
+    ] = None
+    fleet_shared: Annotated[
+        bool,
+        typer.Option("--fleet-shared", help="Every machine of the fleet sees --data under the same path."),
+    ] = False
     models: Annotated[
         str,
         typer.Option(metavar="NAME,...", help="The models that requests may name; the first is the default."),
@@ -99,11 +114,24 @@ class Serving:
         found = Settings(
             host=self.host, port=self.port, devices=split([self.devices]), models=_known(split([self.models])),
             allow_hosts=split(self.allow_host or ()), allow_origins=split(self.allow_origin or ()),
+            fleet=self._fleet(), fleet_shared=self.fleet_shared,
             allow_url_inputs=self.allow_url_inputs, max_upload=self.max_upload * _MB,
             speech_server=self.speech_server, audio_server=self.audio_server, audio_workflow=self.audio_workflow,
         )  # fmt: skip
         self._check_servers()
         return with_token(self.data, found, file=self.token_file, new=self.new_token)
+
+    def _fleet(self) -> str | None:
+        """The address of the cluster, "" for one that is started here, None without."""
+        if self.fleet is None:
+            if self.fleet_shared:
+                raise OptionError("--fleet-shared is for the machines that --fleet names; give both")
+            return None
+        from wan22.fleet.cluster import check_address
+
+        address = "" if self.fleet == HERE else self.fleet
+        check_address(address)
+        return address
 
     def _check_servers(self) -> None:
         """Raise OptionError for the address of another server, or a workflow, that is none."""

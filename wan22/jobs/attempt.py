@@ -72,7 +72,9 @@ class LocalFiles:
         work = place / f"{WORK}{claim.token}"
         try:
             for file in (*result["files"], *result.get("stills", ())):
-                put(work / file["name"], place / file["name"])
+                part, target = work / file["name"], place / file["name"]
+                if part.exists() or not target.exists():  # else it was published, and the answer was lost
+                    put(part, target)
             write_text(place / RESULT, json.dumps(result))
         except OSError as error:
             raise OutputError(f"{place} cannot be written: {error.strerror}") from error
@@ -94,12 +96,16 @@ def _prepare(place: Path, work: Path) -> None:
         place.mkdir(parents=True, exist_ok=True)
         swept(place)
         former = sorted(place.glob(f"{WORK}*"), key=lambda path: path.stat().st_mtime)
+        former = [
+            path for path in former if path != work
+        ]  # it is there if this was begun, and ended half way
         if former:
+            shutil.rmtree(work, ignore_errors=True)
             shutil.copytree(former[-1], work, ignore=shutil.ignore_patterns("*.part", "*.old"))
             for folder in former:
                 shutil.rmtree(folder, ignore_errors=True)
         else:
-            work.mkdir()
+            work.mkdir(exist_ok=True)
     except OSError as error:
         raise OutputError(f"{place} cannot be written: {error.strerror}") from error
 

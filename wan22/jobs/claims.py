@@ -52,12 +52,13 @@ def _held(c: Connection, claim: Claim) -> Held | None:
 
 
 def claim(
-    c: Connection, worker: str, loaded: str | None, lease: float, most: int, kinds: Sequence[Kind]
+    c: Connection, worker: str, loaded: str | None, lease: float, most: int, kinds: Sequence[Kind],
+    may: line.May = line.anyone,
 ) -> Claim | None:  # fmt: skip
     values = {"boot": boot(), "now": uptime()}
     for (id,) in c.execute(f"SELECT id FROM job WHERE {to.EXPIRED} ORDER BY {line.ORDER}", values).fetchall():
         to.give_back(c, id, most)
-    id = line.choose_next(c, loaded, kinds)
+    id = line.choose_next(c, loaded, kinds, may)
     if id is None:
         return None
     token = secrets.token_hex(16)

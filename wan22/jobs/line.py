@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from sqlite3 import Connection
+from collections.abc import Callable, Sequence
+from sqlite3 import Connection, Cursor
+from typing import Any
 
 from wan22.errors import choose
 from wan22.jobs.adding import GAP
@@ -32,26 +33,38 @@ def of_its_sort(kind: Kind) -> tuple[Kind, ...]:
     return MEDIA_KINDS if kind in MEDIA_KINDS else DEVICE_KINDS
 
 
-def choose_next(c: Connection, loaded: str | None, kinds: Sequence[Kind]) -> str | None:
+May = Callable[[str, str | None], bool]
+"""Whether a worker may have a job, by its id and its model. It is asked within a transaction: it answers at once."""
+
+
+def anyone(id: str, model: str | None) -> bool:
+    """Every worker may have every job."""
+    del id, model
+    return True
+
+
+def choose_next(c: Connection, loaded: str | None, kinds: Sequence[Kind], may: May = anyone) -> str | None:
     """The job to begin: the first of the queue of these kinds, or one of its equals whose model is loaded.
 
     The first is passed over for PATIENCE seconds at most, counted from the first time.
     """
-    columns, can_begin = "id, model, priority, passed", claimable(kinds)
-    first = c.execute(f"SELECT {columns} FROM job WHERE {can_begin} ORDER BY {ORDER} LIMIT 1").fetchone()
+    sql = f"SELECT id, model, priority, passed FROM job WHERE {claimable(kinds)}"
+    first = _first(c.execute(f"{sql} ORDER BY {ORDER}"), may)
     if first is None:
         return None
     id, model, priority, passed = first
     if loaded is None or model == loaded or (passed is not None and not 0 <= uptime() - passed < PATIENCE):
         return id
-    preferred = c.execute(
-        f"SELECT id FROM job WHERE {can_begin} AND priority = ? AND model = ? ORDER BY {ORDER} LIMIT 1",
-        (priority, loaded),
-    ).fetchone()
+    equals = c.execute(f"{sql} AND priority = ? AND model = ? ORDER BY {ORDER}", (priority, loaded))
+    preferred = _first(equals, may)
     if preferred is None:
         return id
     c.execute("UPDATE job SET passed = coalesce(passed, ?) WHERE id = ?", (uptime(), id))
     return preferred[0]
+
+
+def _first(rows: Cursor, may: May) -> tuple[Any, ...] | None:
+    return next((row for row in rows if may(row[0], row[1])), None)
 
 
 def waiting(c: Connection, id: str) -> list[str]:

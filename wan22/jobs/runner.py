@@ -25,8 +25,10 @@ from wan22.production.work import Machine, Work, make, use_loras
 if TYPE_CHECKING:
     from wan22.engine import Engine
     from wan22.jobs.folder import Folder
+    from wan22.jobs.job import Job
     from wan22.jobs.preview import Preview
     from wan22.jobs.task import Task
+    from wan22.memory.hardware import Hardware
     from wan22.production.rerender import LoRAOption
     from wan22.types import Progress
 
@@ -54,6 +56,7 @@ class Production:
         self._folder, self._device, self._operator = folder, device, operator
         self._engines = _Kept()
         self._model: str | None = None
+        self._hardware: Hardware | None = None
 
     @property
     def loaded(self) -> str | None:
@@ -94,9 +97,34 @@ class Production:
             "peak_memory": _peak(self._device),
         }
 
-    def _work(self, task: Task) -> Work:
+    def why_not(self, job: Job, media: dict[str, dict[str, Any]]) -> str:
+        """Why this device cannot hold a job, by its plan; what cannot be planned says why when it is made.
+
+        Devices that work together share the weights, which a plan of one does not know: they take every job.
+        """
+        from wan22.memory.device import pick_device
+        from wan22.memory.hardware import here
+        from wan22.planning import in_short
+        from wan22.production.planned import Media, extended, plan_of
+
+        if "+" in self._device:
+            return ""
+        if self._hardware is None:  # before a model is loaded, which goes when another is wanted
+            self._hardware = here(pick_device(self._device))
+        try:
+            with fields.naming(lambda field: field.name):
+                work, known = self._given(job), {name: Media(**each) for name, each in media.items()}
+                if job.kind == "extend":
+                    work, known = extended(work, known)
+                model = work.machine.model
+                made = plan_of(work, known, model, self._device, self._operator.engine, self._hardware)
+        except Wan22Error:
+            return ""
+        return "" if made.fits else in_short(made)
+
+    def _given(self, job: Job) -> Work:
         """The job's request as a piece of work. Raises RequestError for what no client may ask."""
-        job, folder = task.job, self._folder
+        folder = self._folder
         if job.kind not in _COMMANDS:
             raise RequestError(f"a job of kind {job.kind!r} is not made by this worker")
         given = from_json(_COMMANDS[job.kind], job.request, lambda id: str(folder.input(id)))
@@ -106,15 +134,16 @@ class Production:
         work = as_work(given)
         if work.count != 1:
             raise RequestError(f"count is {work.count}; a job makes one: ask for a group of jobs")
-        machine = replace(
-            work.machine,
-            model=_model(work.machine.model, self._operator.models),
-            engine={**self._operator.engine, "device": self._device},
-        )
+        model = _model(work.machine.model, self._operator.models)
+        return replace(work, machine=replace(work.machine, model=model))
+
+    def _work(self, task: Task) -> Work:
+        """As `_given`, on this device, into the folder of the attempt."""
+        work = self._given(task.job)
         return replace(
             work,
-            output=str(task.work / f"{'image' if job.kind == 'image' else 'video'}{_suffix(work)}"),
-            machine=machine,
+            output=str(task.work / f"{'image' if task.job.kind == 'image' else 'video'}{_suffix(work)}"),
+            machine=replace(work.machine, engine={**self._operator.engine, "device": self._device}),
             loras=tuple(_named_lora(lora, self._operator.loras) for lora in work.loras),
         )
 

@@ -314,6 +314,11 @@ class Store:
             self._db.read("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'event'")[0][0]
         )
 
+    def note(self, id: str, text: str) -> None:
+        """Say something of a job to those who wait for it, whoever has it. Raises NotFoundError."""
+        with self._db.write() as c:
+            to.say(c, commands.job(c, id).id, {"type": "note", "text": text})
+
     # Inputs
 
     def add_input(self, id: str, row: Input) -> Input:
@@ -365,18 +370,19 @@ class Store:
     # For workers
 
     def claim(
-        self, worker: str, *, loaded: str | None = None, lease: float = 10.0, kinds: Sequence[Kind] = ()
-    ) -> Claim | None:
+        self, worker: str, *, loaded: str | None = None, lease: float = 10.0, kinds: Sequence[Kind] = (),
+        may: line.May = line.anyone,
+    ) -> Claim | None:  # fmt: skip
         """Take the next job for `lease` seconds; None if there is none.
 
         loaded: the `model` that the worker has in memory; a job of the same priority that wants it may go first.
-        kinds: those that the worker makes; all without.
+        kinds: those that the worker makes; all without. may: whether it may have a job; the first of those is taken.
         Jobs whose lease is over are taken back; ask every second or so, for nothing is written when one ends.
         """
         if not self._db.read(*claims.anything(kinds)):
             return None
         with self._db.write() as c:
-            return claims.claim(c, worker, loaded, lease, self._attempts, kinds)
+            return claims.claim(c, worker, loaded, lease, self._attempts, kinds, may)
 
     def heartbeat(self, claim: Claim) -> Signal:
         """Renew the lease, and say what the worker is to do. Nothing is written while most of the lease is left."""

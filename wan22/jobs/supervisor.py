@@ -22,11 +22,11 @@ from wan22.errors import OptionError
 
 WorkerState = Literal["starting", "idle", "running", "failing", "stopped"]
 
-MEDIA_NAME = "media"
+MEDIA_NAME, FLEET_NAME = "media", "fleet"
 _NICE = 10  # of the worker that needs no device: those of devices go first
 
 _LOOK = 0.1  # seconds between two looks at the workers
-_PAUSES = (0.1, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+PAUSES = (0.1, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """Seconds before a worker is started again, by how often it ended soon after its start, without a step."""
 _SILENCE = 5.0  # seconds without a line that an ending worker has at least
 _SOON = 60.0  # seconds; a worker that lived longer begins anew with the first pause
@@ -49,6 +49,23 @@ class WorkerStatus:
     def up(self) -> bool:
         """Whether it can take a job, or has one."""
         return self.state in ("idle", "running")
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Workers on the machines of a Ray cluster, which a process of its own keeps (wan22/fleet/manager.py).
+
+    address: HOST:PORT, or "" to start Ray on this machine. shared: the data folder is seen by every machine.
+    """
+
+    address: str = ""
+    devices: tuple[str, ...] = ("auto",)
+    shared: bool = False
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What the process is told."""
+        return ("--fleet", self.address, *(("--fleet-shared",) if self.shared else ()))
 
 
 @dataclass(frozen=True)
@@ -90,15 +107,27 @@ class Supervisor:
         *,
         runner: str | None = None,
         media: str | None = None,
+        fleet: Fleet | None = None,
         patience: Patience = Patience(),
         log: Callable[[str], None] | None = None,
     ) -> None:
-        """One worker for each device, with `runner`, and, with `media` as its runner, one that needs no device."""
+        """One worker for each device, with `runner`, those of a fleet, and, with `media` as its runner, one that needs
+        no device.
+        """
         self._log = log or (lambda text: print(text, file=sys.stderr, flush=True))  # noqa: T201
         self._workers = [
             _Worker(name, device, Path(data).absolute(), runner, patience, self._log)
-            for name, device in zip(worker_names(devices), devices, strict=True)
+            for name, device in zip(
+                worker_names(devices) if devices or fleet is None else (), devices, strict=True
+            )
         ]
+        if fleet is not None:
+            self._workers.append(
+                _Worker(
+                    FLEET_NAME, ",".join(fleet.devices), Path(data).absolute(), runner, patience, self._log,
+                    module="wan22.fleet.manager", options=fleet.options,
+                )
+            )  # fmt: skip
         self._media = [
             _Worker(MEDIA_NAME, "cpu", Path(data).absolute(), each, patience, self._log, nice=_NICE)
             for each in ([] if media is None else [media])
@@ -125,7 +154,7 @@ class Supervisor:
 
     def status(self) -> list[WorkerStatus]:
         """The worker of each device as it is now."""
-        return [worker.status() for worker in self._workers]
+        return [status for worker in self._workers for status in worker.statuses()]
 
     @property
     def media(self) -> WorkerStatus | None:
@@ -156,6 +185,8 @@ class _Worker:
     patience: Patience
     log: Callable[[str], None]
     nice: int = 0
+    module: str = "wan22.jobs.worker"
+    options: tuple[str, ...] = ()
     process: subprocess.Popen[str] | None = None
     state: WorkerState = "starting"
     message: str = ""
@@ -183,7 +214,7 @@ class _Worker:
             self.process.kill()
 
     def _start(self) -> None:
-        command = [sys.executable, "-m", "wan22.jobs.worker", "--supervised"]
+        command = [sys.executable, "-m", self.module, "--supervised", *self.options]
         command += ["--data", str(self.data), "--name", self.name, "--device", self.device]
         command += ["--lease", str(self.patience.lease), "--nice", str(self.nice)]
         command += [] if self.runner is None else ["--runner", self.runner]
@@ -264,7 +295,7 @@ class _Worker:
 
     def _wait(self) -> None:
         self.process = None
-        self.not_before = time.monotonic() + _PAUSES[min(self.soon, len(_PAUSES)) - 1 if self.soon else 0]
+        self.not_before = time.monotonic() + PAUSES[min(self.soon, len(PAUSES)) - 1 if self.soon else 0]
 
     def _hangs(self, now: float) -> str:
         """Why the process is to be killed, if it is."""
@@ -308,6 +339,11 @@ class _Worker:
             for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
                 if stream is not None:
                     stream.close()
+
+    def statuses(self) -> list[WorkerStatus]:
+        """The workers that this process is, or keeps; itself as long as it keeps none."""
+        rows = self.said.get("workers") if self.state == "idle" else None
+        return [WorkerStatus(**row) for row in rows] if rows else [self.status()]
 
     def status(self) -> WorkerStatus:
         process = self.process

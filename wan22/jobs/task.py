@@ -52,7 +52,8 @@ class Task:
 class Runner(Protocol):
     """Makes jobs, one at a time, and may keep a model between them.
 
-    It may have `kinds`, those of the jobs that it makes; without, it makes all that need a device.
+    It may have `kinds`, those of the jobs that it makes; without, it makes all that need a device. It may have
+    `why_not(job, media)`: see below.
     """
 
     @property
@@ -75,6 +76,15 @@ class Runner(Protocol):
 def kinds_of(runner: Runner) -> tuple[Kind, ...]:
     """The kinds of jobs that a runner makes."""
     return getattr(runner, "kinds", DEVICE_KINDS)
+
+
+def why_not(runner: Runner, job: Job, media: dict[str, dict[str, Any]]) -> str:
+    """Why the runner's device cannot hold a job; "" if it can, or the runner does not know.
+
+    media: of the job's files, by field, what is known of them.
+    """
+    ask = getattr(runner, "why_not", None)
+    return "" if ask is None else ask(job, media)
 
 
 def open_runner(name: str, folder: Folder, device: str) -> Runner:

@@ -44,6 +44,7 @@ _LEFT_ALONE = 60.0  # seconds for the last step of a worker whose supervisor is 
 POLL = 0.05
 """Seconds between two looks for a change, where that is cheap."""
 
+_AGAIN = 1.0  # seconds before a store that could not be used is tried again
 _EXPIRES = 0.5  # seconds between two looks for leases that are over, which change nothing
 _BROKEN = ("internal_error", "out_of_memory", "decode_failed", "unsupported_device", "damaged_model")
 """Codes after which the engine is opened anew."""
@@ -103,7 +104,7 @@ class Worker:
             )
         except StoreError as error:
             _say(f"no job can be claimed: {error}")
-            time.sleep(1.0)
+            time.sleep(_AGAIN)
             return None
 
     def _wait(self, seen: int) -> None:
@@ -193,7 +194,7 @@ class Worker:
                 _say(f"job {job.claim.job.id}: its end cannot be stored: {error}")
             if self.watch.leaving:
                 return  # the lease ends, and another worker goes on from the journal
-            time.sleep(1.0)
+            time.sleep(_AGAIN)
 
 
 def _say(text: str) -> None:
@@ -229,7 +230,7 @@ def _run(settings: Settings, folder: Folder, store: Store) -> int:
     signal.signal(signal.SIGINT, worker.interrupts.handle)
     signal.signal(signal.SIGTERM, lambda *_: setattr(worker.watch, "leaving", True))
     if settings.supervised:
-        threading.Thread(target=_until_end_of_input, daemon=True).start()
+        threading.Thread(target=until_end_of_input, daemon=True).start()
     worker.serve()
     return RENEW if worker.renew else 0
 
@@ -241,7 +242,7 @@ def _cannot(settings: Settings, message: str) -> int:
     return CANNOT_WORK
 
 
-def _until_end_of_input() -> None:
+def until_end_of_input() -> None:
     """End this process when the supervisor is gone: in order, or, if it hangs, without its last step."""
     while os.read(sys.stdin.fileno(), 1024):
         pass

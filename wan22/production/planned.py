@@ -18,6 +18,7 @@ from wan22.errors import choose
 if TYPE_CHECKING:
     import numpy as np
 
+    from wan22.memory.hardware import Hardware
     from wan22.memory.plan import Plan
     from wan22.planning import Model
     from wan22.production.work import Work
@@ -125,9 +126,11 @@ def _heard(work: Work, media: Mapping[str, Media]) -> float | None:
 
 
 def plan_of(
-    work: Work, media: Mapping[str, Media], name: str, device: str, engine: Mapping[str, Any]
-) -> Plan:
-    """The plan of a piece of work on a device of this machine.
+    work: Work, media: Mapping[str, Media], name: str, device: str, engine: Mapping[str, Any],
+    hardware: Hardware | None = None,
+) -> Plan:  # fmt: skip
+    """The plan of a piece of work on a device of this machine; `hardware` is what it has when no model is loaded, and
+    by default what it has now.
 
     name: a model of the catalogue, or its folder. engine: keywords of `wan22.load`. Raises RequestError for a request
     that the model cannot do, and what `wan22.library.open_model` raises.
@@ -138,7 +141,7 @@ def plan_of(
     from wan22.request import resolve
 
     row = row_of(name)
-    hardware = here(pick_device(device))
+    hardware = hardware or here(pick_device(device))
     request = request_of(work, media, row)
     options = {key: engine[key] for key in ("vae_dtype", "quantize", "compute_dtype") if engine.get(key)}
     known = _model(name, str(engine.get("dtype") or "auto"), hardware.device, tuple(sorted(options.items())))

@@ -8,10 +8,11 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from wan22.jobs.media_known import media_of
 from wan22.server.asked import COMMANDS, refusal_of
 from wan22.server.native import JobKind, Strict
 from wan22.server.problems import Refusal
-from wan22.server.state import App, AppState
+from wan22.server.state import App
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
 
@@ -66,7 +67,7 @@ def plan_job(asked: Asked, app: App) -> PlanView:
         {
             "command": COMMANDS[asked.kind],
             "request": checked,
-            "media": _media(app, checked),
+            "media": media_of(app.store, checked),
             "extends": asked.kind == "extend",
             "model": operator.models.get(name, name),
             "device": app.settings.devices[0].partition("+")[0],
@@ -96,14 +97,3 @@ def plan_job(asked: Asked, app: App) -> PlanView:
             for stage in answer["stages"]
         ],
     )  # fmt: skip
-
-
-def _media(app: AppState, request: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What is known of the files of a request, by field."""
-    found = {}
-    for name in ("image", "last_image", "video", "pose", "audio"):
-        if isinstance(id := request.get(name), str):
-            row = app.store.input(id)
-            known = {key: getattr(row, key) for key in ("width", "height", "frames", "fps", "seconds")}
-            found[name] = {key: value for key, value in known.items() if value is not None}
-    return found

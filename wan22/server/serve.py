@@ -23,7 +23,7 @@ import uvicorn
 
 from wan22.errors import OptionError, OutputError
 from wan22.jobs.folder import Folder
-from wan22.jobs.supervisor import Supervisor
+from wan22.jobs.supervisor import Fleet, Supervisor
 from wan22.jobs.task import MEDIA
 from wan22.server.app import create_app
 from wan22.server.guard import is_loopback, strong
@@ -46,7 +46,7 @@ def serve(data: Path, settings: Settings, announce: Callable[[str, Path | None],
     """
     folder = Folder(data)
     with folder.lock(), contextlib.closing(listen(settings.host, settings.port)) as listener:
-        supervisor = Supervisor(folder.path, settings.devices, runner=settings.runner, media=MEDIA)
+        supervisor = _supervisor(folder, settings)
         app = create_app(folder, settings, supervisor)
         for place in folder.sweep(app.state.store):
             _LOG.warning("%s was of no job, and is kept there", place)
@@ -58,6 +58,14 @@ def serve(data: Path, settings: Settings, announce: Callable[[str, Path | None],
             _Server(app, supervisor, settings, lambda: announce(url, token)).run([listener])
         finally:
             supervisor.stop(settings.drain_seconds)
+
+
+def _supervisor(folder: Folder, settings: Settings) -> Supervisor:
+    """The workers: of this machine's devices, or of a fleet's."""
+    fleet, devices = None, settings.devices
+    if settings.fleet is not None:
+        fleet, devices = Fleet(settings.fleet, settings.devices, settings.fleet_shared), ()
+    return Supervisor(folder.path, devices, runner=settings.runner, media=MEDIA, fleet=fleet)
 
 
 def with_token(data: Path, settings: Settings, *, file: Path | None = None, new: bool = False) -> Settings:

@@ -23,7 +23,9 @@ class Settings:
     jobs that wait at once. rate, burst: requests a second of one client in the long run, and at once. drain_seconds:
     how long the end may take. max_streams: open event streams. stream_buffer: events that wait for one slow stream
     before it is closed. speech_server, audio_server: addresses of servers that speak, and that make music and effects,
-    the latter by audio_workflow if it is a ComfyUI; None: espeak speaks, and nothing makes these.
+    the latter by audio_workflow if it is a ComfyUI; None: espeak speaks, and nothing makes these. fleet: HOST:PORT of a
+    Ray cluster whose machines have the devices, "" for a Ray that is started here, None without; fleet_shared: they all
+    see the data folder.
     """
 
     host: str = "127.0.0.1"
@@ -47,3 +49,5 @@ class Settings:
     speech_server: str | None = None
     audio_server: str | None = None
     audio_workflow: Path | None = None
+    fleet: str | None = None
+    fleet_shared: bool = False
