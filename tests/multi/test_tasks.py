@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 import torch
 from launch import run
-from unit.tiny import WORDS, write_tiny, write_tiny_speech
+from safetensors.torch import save_file
+from unit.loras import pairs
+from unit.tiny import WORDS, tiny_variant, write_tiny, write_tiny_speech
 
 from wan22.engine import load
 from wan22.parallel.layout import Layout
 from wan22.parallel.lead import Together
 from wan22.parallel.mesh import Mesh
 from wan22.types import Audio, Clip, Frames, Progress, Request
+from wan22.weights.lora import LoRA
 
 IMAGE = (np.indices((32, 48, 3)).sum(0) * 3).astype(np.uint8)
 SMALL = Request(prompt=WORDS[0], frames=5, steps=2)
@@ -106,6 +109,19 @@ def test_speech(models):
 )
 def test_ways_to_keep_weights(models, options):
     check(run(2, compared, models["known"], ["text"], LAYOUTS, {"dtype": "float32", **options}))
+
+
+@pytest.mark.slow
+def test_a_lora(models, tmp_path):
+    arch = tiny_variant(layers=2).dit
+    names = [f"blocks.{i}.self_attn.{part}.weight" for i in range(2) for part in "qv"]
+    tensors = {}
+    for name, (down, up) in pairs(names, arch=arch).items():
+        stem = f"diffusion_model.{name.removesuffix('.weight')}"
+        tensors |= {f"{stem}.lora_A.weight": down, f"{stem}.lora_B.weight": up}
+    save_file(tensors, tmp_path / "lora.safetensors")
+    loras = [LoRA(tmp_path / "lora.safetensors", 0.5, "low")]
+    check(run(2, compared, models["known"], ["text"], LAYOUTS, {"dtype": "float32", "loras": loras}))
 
 
 @pytest.mark.slow
