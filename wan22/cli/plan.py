@@ -30,56 +30,60 @@ TASKS = ("t2v", "i2v", "v2v", "s2v")
 _SECONDS_OF_AUDIO = 5.0
 
 
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="NAME|PATH", help="A catalogue name, also of a model that is not here.")
+]
+TaskOption = Annotated[
+    str | None, typer.Option(metavar="T", help="t2v, i2v, v2v or s2v. [default: the model's first]")
+]
+SizeOption = Annotated[str | None, typer.Option(metavar="WxH", help="Pixels. [default: the model's own]")]
+FramesOption = Annotated[int | None, typer.Option(metavar="N", help="Frames. [default: the model's own]")]
+SecondsOption = Annotated[float | None, typer.Option(metavar="S", help="Duration, in place of --frames.")]
+StepsOption = Annotated[int | None, typer.Option(metavar="N", help="Steps. [default: the model's own]")]
+GuidanceOption = Annotated[str | None, typer.Option(metavar="G", help="A number, or LOW,HIGH; 1 is without.")]
+DtypeOption = Annotated[str, typer.Option(metavar="T", help="float32, bfloat16, float16, or auto.")]
+VaeDtypeOption = Annotated[
+    str, typer.Option("--vae-dtype", metavar="T", help="Of the VAE: float32 or bfloat16.")
+]
+QuantizeOption = Annotated[
+    str, typer.Option(metavar="KIND", help="fp8, int8 or int4, or none: what matrices are kept in.")
+]
+MemoryOption = Annotated[str, typer.Option(metavar="PLAN", help="device, host, disk, stream, or auto.")]
+GpuOption = Annotated[str | None, typer.Option(metavar="NAME", help="A card, such as 'RTX 4060'.")]
+VramOption = Annotated[str | None, typer.Option(metavar="SIZE", help="Free memory of the card, such as 8GB.")]
+RamOption = Annotated[
+    str | None, typer.Option(metavar="SIZE", help="Free memory of the host. [default: what is free here]")
+]
+DeviceOption = Annotated[
+    str, typer.Option(metavar="D", help="A device of this machine, if no card is named.")
+]
+TableOption = Annotated[bool, typer.Option("--table", help="A table of cards from 8 to 80 GB, in Markdown.")]
+
+
 def plan(
-    model: Annotated[
-        str, typer.Argument(metavar="NAME|PATH", help="A catalogue name, also of a model that is not here.")
-    ] = NANO,
-    task: Annotated[
-        str | None, typer.Option(metavar="T", help="t2v, i2v, v2v or s2v. [default: the model's first]")
-    ] = None,
-    size: Annotated[
-        str | None, typer.Option(metavar="WxH", help="Pixels. [default: the model's own]")
-    ] = None,
-    frames: Annotated[
-        int | None, typer.Option(metavar="N", help="Frames. [default: the model's own]")
-    ] = None,
-    seconds: Annotated[
-        float | None, typer.Option(metavar="S", help="Duration, in place of --frames.")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(metavar="N", help="Steps. [default: the model's own]")] = None,
-    guidance: Annotated[
-        str | None, typer.Option(metavar="G", help="A number, or LOW,HIGH; 1 is without.")
-    ] = None,
-    dtype: Annotated[str, typer.Option(metavar="T", help="float32, bfloat16, float16, or auto.")] = "auto",
-    vae_dtype: Annotated[
-        str, typer.Option("--vae-dtype", metavar="T", help="Of the VAE: float32 or bfloat16.")
-    ] = "float32",
-    quantize: Annotated[
-        str, typer.Option(metavar="KIND", help="fp8, int8 or int4, or none: what matrices are kept in.")
-    ] = "none",
-    memory: Annotated[
-        str, typer.Option(metavar="PLAN", help="device, host, disk, stream, or auto.")
-    ] = "auto",
-    gpu: Annotated[str | None, typer.Option(metavar="NAME", help="A card, such as 'RTX 4060'.")] = None,
-    vram: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Free memory of the card, such as 8GB.")
-    ] = None,
-    ram: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Free memory of the host. [default: what is free here]")
-    ] = None,
-    device: Annotated[
-        str, typer.Option(metavar="D", help="A device of this machine, if no card is named.")
-    ] = "auto",
-    table: Annotated[
-        bool, typer.Option("--table", help="A table of cards from 8 to 80 GB, in Markdown.")
-    ] = False,
+    model: ModelArgument = NANO,
+    task: TaskOption = None,
+    size: SizeOption = None,
+    frames: FramesOption = None,
+    seconds: SecondsOption = None,
+    steps: StepsOption = None,
+    guidance: GuidanceOption = None,
+    dtype: DtypeOption = "auto",
+    vae_dtype: VaeDtypeOption = "float32",
+    quantize: QuantizeOption = "none",
+    memory: MemoryOption = "auto",
+    gpu: GpuOption = None,
+    vram: VramOption = None,
+    ram: RamOption = None,
+    device: DeviceOption = "auto",
+    table: TableOption = False,
     json: o.Json = False,
 ) -> None:
     """Say what a video would take: memory, how the model is kept, and time.
 
     It is computed from the networks themselves, without weights; times are estimates. See docs/memory.md. Exit code 1
     if it does not fit.
-    """  # fmt: skip
+    """
     show = report.answer(json)
     row = _row(model)
     asked = request_of(

@@ -16,58 +16,78 @@ if TYPE_CHECKING:
     from wan22.timeline.render import Rendered, Rendering
 
 
+FileArgument = Annotated[
+    str,
+    typer.Argument(metavar="TIMELINE", help="A timeline's document, such as cut.json.", show_default=False),
+]
+OutputOption = Annotated[
+    str,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="A name such as cut.mp4; a folder ending in / for images.",
+        show_default=False,
+    ),
+]
+FormOption = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="NAME",
+        help="h264, hevc, av1 (mp4), prores (mov), webm, gif, png (images), wav (audio alone). "
+        "[default: what the name says; h264 for .mp4]",
+    ),
+]
+SizeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="W:H|WxH", help="A shape (16:9, 9:16, 1:1, 4:5) or pixels. [default: the timeline's]"
+    ),
+]
+CaptionsOption = Annotated[
+    str | None,
+    typer.Option(metavar="burn[:LANG]", help="Draw captions into the frames: the first language, or LANG."),
+]
+LoudnessOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="LUFS", help="Bring the audio to this loudness (EBU R128). [default: the timeline's]"
+    ),
+]
+QualityOption = Annotated[str, typer.Option(metavar="NAME", help="high, good or draft.")]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite/--no-overwrite", help="Replace a file of the name that -o gives.")
+]
+ProvenanceOption = Annotated[
+    bool,
+    typer.Option(
+        "--provenance/--no-provenance",
+        help="Mark and sign the file as made by a model, if a clip was (docs/provenance.md).",
+    ),
+]
+CertificateOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Sign with this certificate. [default: $WAN22_CERTIFICATE, or a self-made one]",
+    ),
+]
+
+
 def render(
-    file: Annotated[
-        str, typer.Argument(metavar="TIMELINE", help="A timeline's document, such as cut.json.", show_default=False)
-    ],
-    output: Annotated[
-        str,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="A name such as cut.mp4; a folder ending in / for images.",
-            show_default=False,
-        ),
-    ],
-    form: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            metavar="NAME",
-            help="h264, hevc, av1 (mp4), prores (mov), webm, gif, png (images), wav (audio alone). "
-            "[default: what the name says; h264 for .mp4]",
-        ),
-    ] = None,
-    size: Annotated[
-        str | None,
-        typer.Option(metavar="W:H|WxH", help="A shape (16:9, 9:16, 1:1, 4:5) or pixels. [default: the timeline's]"),
-    ] = None,
-    captions: Annotated[
-        str | None,
-        typer.Option(metavar="burn[:LANG]", help="Draw captions into the frames: the first language, or LANG."),
-    ] = None,
-    loudness: Annotated[
-        float | None,
-        typer.Option(metavar="LUFS", help="Bring the audio to this loudness (EBU R128). [default: the timeline's]"),
-    ] = None,
-    quality: Annotated[str, typer.Option(metavar="NAME", help="high, good or draft.")] = "high",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite/--no-overwrite", help="Replace a file of the name that -o gives.")
-    ] = False,
-    provenance: Annotated[
-        bool,
-        typer.Option(
-            "--provenance/--no-provenance",
-            help="Mark and sign the file as made by a model, if a clip was (docs/provenance.md).",
-        ),
-    ] = True,
-    certificate: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Sign with this certificate. [default: $WAN22_CERTIFICATE, or a self-made one]",
-        ),
-    ] = None,
+    file: FileArgument,
+    output: OutputOption,
+    form: FormOption = None,
+    size: SizeOption = None,
+    captions: CaptionsOption = None,
+    loudness: LoudnessOption = None,
+    quality: QualityOption = "high",
+    overwrite: OverwriteOption = False,
+    provenance: ProvenanceOption = True,
+    certificate: CertificateOption = None,
     json: o.Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Render a timeline to a video, images or audio.
 
     Cuts, dissolves, fades, speed, tracks, titles, levels and ducking (docs/timeline.md). Paths in the document are

@@ -39,36 +39,46 @@ if TYPE_CHECKING:
     from wan22.storyboard.script import Scene, Script
 
 
+ScriptArgument = Annotated[
+    str,
+    typer.Argument(
+        help="Text with a shot in each paragraph, or YAML (.yaml). See docs/storyboard.md.",
+        show_default=False,
+    ),
+]
+OutputOption = Annotated[
+    str | None,
+    typer.Option("--output", "-o", metavar="FOLDER", help="Where everything goes. [default: out/SCRIPT]"),
+]
+PlanOption = Annotated[bool, typer.Option("--plan", help="Print the prompts, and make nothing.")]
+RetryOption = Annotated[
+    int, typer.Option(metavar="N", min=0, max=100, help="Make a shot that fails again, up to N times.")
+]
+FromStillsOption = Annotated[
+    bool, typer.Option("--from-stills", help="Make an image of each shot, and its video from that.")
+]
+StillModelOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME|PATH", help="What makes those images. [default: the video's model]"),
+]
+JoinOption = Annotated[
+    bool,
+    typer.Option("--join", help="Join the shots into one video, FOLDER/video.mp4.", show_default=False),
+]
+FilmOption = Annotated[bool, typer.Option("--film", hidden=True, help="Another name of --join.")]
+
+
 @o.takes(STORYBOARD)
 def storyboard(
     given: o.Given,
-    script: Annotated[
-        str,
-        typer.Argument(
-            help="Text with a shot in each paragraph, or YAML (.yaml). See docs/storyboard.md.",
-            show_default=False,
-        ),
-    ],
-    output: Annotated[
-        str | None,
-        typer.Option("--output", "-o", metavar="FOLDER", help="Where everything goes. [default: out/SCRIPT]"),
-    ] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Print the prompts, and make nothing.")] = False,
-    retry: Annotated[
-        int, typer.Option(metavar="N", min=0, max=100, help="Make a shot that fails again, up to N times.")
-    ] = 0,
-    from_stills: Annotated[
-        bool, typer.Option("--from-stills", help="Make an image of each shot, and its video from that.")
-    ] = False,
-    still_model: Annotated[
-        str | None,
-        typer.Option(metavar="NAME|PATH", help="What makes those images. [default: the video's model]"),
-    ] = None,
-    join: Annotated[
-        bool,
-        typer.Option("--join", help="Join the shots into one video, FOLDER/video.mp4.", show_default=False),
-    ] = False,
-    film: Annotated[bool, typer.Option("--film", hidden=True, help="Another name of --join.")] = False,
+    script: ScriptArgument,
+    output: OutputOption = None,
+    plan: PlanOption = False,
+    retry: RetryOption = 0,
+    from_stills: FromStillsOption = False,
+    still_model: StillModelOption = None,
+    join: JoinOption = False,
+    film: FilmOption = False,
 ) -> None:
     """Make the shots of a script, judge them, and put them on a board.
 
