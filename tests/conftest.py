@@ -6,11 +6,16 @@ from pathlib import Path
 
 import jaxtyping
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image, PngImagePlugin
 
 os.environ["WAN22_PROVENANCE"] = "off"  # a signature is random and takes time; its own tests turn it on
 # No test takes the power away. Waiting for a slow disk took a quarter of their time.
 os.fsync = lambda handle: None
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 ROOT = Path(__file__).parent
 NETWORKS = (

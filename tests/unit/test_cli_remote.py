@@ -386,5 +386,5 @@ def test_a_server_that_ends_is_one_line_and_one_that_ends_meanwhile_is_waited_fo
     thread = threading.Thread(target=end, daemon=True)
     thread.start()
     out, err = run(capsys, "generate", "a ball", "-o", "x.mp4", "--server", server.url)
-    thread.join(30)
+    thread.join(120)
     assert out == ["x.mp4"] and f"{server.url} answers again" in err

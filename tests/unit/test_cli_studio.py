@@ -83,7 +83,7 @@ def test_the_browser_opens_once_the_server_listens(tmp_path, monkeypatch, capsys
     if options:
         assert browser.seen == []
     else:
-        assert browser.there.wait(30) and browser.seen == ["http://127.0.0.1:4567/"]
+        assert browser.there.wait(120) and browser.seen == ["http://127.0.0.1:4567/"]
 
 
 def test_a_browser_of_the_terminal_is_not_opened(monkeypatch):

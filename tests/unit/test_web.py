@@ -31,7 +31,7 @@ def answering(content):
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}", asked
         listener.shutdown(socket.SHUT_RDWR)
-    thread.join(5)
+    thread.join(120)
 
 
 def ask(server, body=None, **options):

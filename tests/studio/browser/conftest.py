@@ -59,7 +59,7 @@ def open_page(chromium) -> "Callable[..., Opened]":
                 storage_state=storage(url, language=language, theme=theme), **more,
             )  # fmt: skip
             stack.callback(context.close)
-            context.set_default_timeout(60_000)
+            context.set_default_timeout(120_000)
             page = context.new_page()
             page.wait_for_function = partial(holds, page)
             page.on("pageerror", lambda error: errors.append(str(error)))

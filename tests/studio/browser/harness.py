@@ -51,7 +51,7 @@ def nano_server(data: Path, *options: str):
     finally:
         process.terminate()
         try:
-            process.wait(30)
+            process.wait(120)
         except subprocess.TimeoutExpired:
             process.kill()
         process.communicate()

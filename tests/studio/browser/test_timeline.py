@@ -179,7 +179,7 @@ def test_two_tabs_lose_nothing(server, chromium, open_page, sources):
     # Not by `open_page`: the browser itself writes the answer 412 to the console.
     with closing(chromium.new_context(locale="en", viewport={"width": 1440, "height": 900})) as context:
         first = context.new_page()
-        first.set_default_timeout(60_000)
+        first.set_default_timeout(120_000)
         first.goto(f"{url}/#/timeline")
         id = cut(first, sources[:1])
         _both_change(first, open_page, url, id)

@@ -113,10 +113,10 @@ def serving(
             worker.over.wait(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
         url = f"http://127.0.0.1:{port}/v1"
-        with httpx2.Client(base_url=url, timeout=60) as http:
+        with httpx2.Client(base_url=url, timeout=120) as http:
             yield Live(url, folder, store, worker, app, http)
     finally:
         worker.over.set()
         server.should_exit = True
         for thread in threads:
-            thread.join(20)
+            thread.join(120)

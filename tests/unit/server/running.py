@@ -92,4 +92,4 @@ def running(folder, **settings):
         here.over.set()
         here.server.should_exit = True
         for thread in threads:
-            thread.join(30)
+            thread.join(120)

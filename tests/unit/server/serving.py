@@ -50,7 +50,7 @@ def listening(path, supervisor=None, **settings):
     finally:
         app.state.feed.end()
         server.should_exit = True
-        thread.join(60)
+        thread.join(120)
         assert not thread.is_alive()
 
 

@@ -330,7 +330,7 @@ def servers(tmp_path_factory):
 
 def answer(port, sent):
     """Status, headers and body of the answer to bytes."""
-    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=120) as connection:
         try:
             connection.sendall(sent)
         except OSError:  # it was refused before all was sent

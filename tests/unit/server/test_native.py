@@ -284,15 +284,15 @@ def test_events_of_a_job_come_from_the_first_to_the_end(client):
 
     def wait(step):
         begun.set()
-        go_on.wait(60)
+        go_on.wait(120)
 
     worker = in_thread(lambda: finish(client, wait=wait))
-    begun.wait(60)
+    begun.wait(120)
     in_thread(go_on.set)
     with client.stream("GET", f"/v1/jobs/{id}/events") as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
         seen = events_of(stream.iter_lines())
-    worker.join(60)
+    worker.join(120)
     assert [data.get("state") for _, kind, data in seen if kind == "state"] == [
         "queued",
         "running",

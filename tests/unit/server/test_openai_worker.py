@@ -32,7 +32,7 @@ def server(tmp_path_factory):
             yield live
         finally:
             worker.terminate()
-            assert worker.wait(60) == 0
+            assert worker.wait(120) == 0
 
 
 def test_a_real_video_its_remix_and_its_extension(server, tmp_path):

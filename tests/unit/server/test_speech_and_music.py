@@ -60,7 +60,7 @@ def standing_in(answers):
     finally:
         server.shutdown()
         server.server_close()
-        thread.join(20)
+        thread.join(120)
 
 
 def said(value):

@@ -65,7 +65,7 @@ def server():
 
 
 def captioner(server, **how):
-    return server_captioner(server.url, "captioner", timeout=5, **how)
+    return server_captioner(server.url, "captioner", timeout=120, **how)
 
 
 def images_of(body):
