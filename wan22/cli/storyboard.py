@@ -65,7 +65,7 @@ JoinOption = Annotated[
     bool,
     typer.Option("--join", help="Join the shots into one video, FOLDER/video.mp4.", show_default=False),
 ]
-FilmOption = Annotated[bool, typer.Option("--film", hidden=True, help="Another name of --join.")]
+OldJoinOption = Annotated[bool, typer.Option("--film", hidden=True, help="Another name of --join.")]
 
 
 @o.takes(STORYBOARD)
@@ -78,7 +78,7 @@ def storyboard(
     from_stills: FromStillsOption = False,
     still_model: StillModelOption = None,
     join: JoinOption = False,
-    film: FilmOption = False,
+    film: OldJoinOption = False,
 ) -> None:
     """Make the shots of a script, judge them, and put them on a board.
 
