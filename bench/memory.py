@@ -29,7 +29,7 @@ from wan22.memory.scheme import Scheme
 from wan22.memory.workload import Forward
 from wan22.models.dit import NoiseLevels, WanDiT
 from wan22.models.meta import meta_module
-from wan22.planning import PartDtype, _decode, _encode, part_size
+from wan22.planning import PartDtype, _encode, decoding, part_size
 
 CPU = torch.device("cpu")
 DIT = DiTArch(16, 16, 768, 3072, heads=6, layers=5, text_dim=256, text_len=64)

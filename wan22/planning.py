@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import nn
@@ -141,7 +141,7 @@ def plan_job(
 
     Raises OptionError for an unknown memory plan.
     """
-    stages = list(stages_of(job, model, hardware.device, tokens or _tokens(job)))
+    stages = list(stages_of(job, model, hardware.device, tokens or tokens_of(job)))
     return plan(stages, model.sizes(hardware.device), hardware, memory)
 
 
@@ -155,7 +155,7 @@ def advised(made: Plan, request: Request, model: Model, memory: str = "auto") ->
             job = resolve(changed, other.variant)
         except RequestError:
             continue
-        stages = list(stages_of(job, other, hardware.device, _tokens(job)))
+        stages = list(stages_of(job, other, hardware.device, tokens_of(job)))
         stages.sort(key=lambda stage: stage.name != worst)  # what did not fit is asked first
         sizes = other.sizes(hardware.device)
         if possible(stages, sizes, hardware) and plan(stages, sizes, hardware, how).fits:
@@ -195,7 +195,7 @@ def _smaller_sizes(canvas: Canvas, variant: Variant) -> list[tuple[int, int]]:
     ]
 
 
-def _tokens(job: Job) -> int:
+def tokens_of(job: Job) -> int:
     """About how many tokens the longest text has: a third as many as bytes."""
     texts = [*(text for _, text in job.prompts), job.negative or ""]
     return min(job.text_length, max(len(text.encode()) for text in texts) // 3 + 2)
@@ -212,7 +212,7 @@ def stages_of(job: Job, model: Model, device: str, tokens: int) -> Iterator[Stag
     yield from _conditions(job, model, device)
     yield from _experts(job, model, device, tokens)
     arch, dtype = model.part("vae")
-    yield Stage("decode", "vae", partial(_decode, arch, _decoded(job), dtype, device), job.canvas.clips)
+    yield Stage("decode", "vae", partial(decoding, arch, decoded(job), dtype, device), job.canvas.clips)
 
 
 def _conditions(job: Job, model: Model, device: str) -> Iterator[Stage]:
@@ -249,8 +249,17 @@ def _encoded(job: Job) -> Iterator[tuple[int, int]]:
         yield canvas.drawn_frames, 1
 
 
-def _experts(job: Job, model: Model, device: str, tokens: int) -> Iterator[Stage]:
-    """Each transformer that works at some level."""
+class Expert(NamedTuple):
+    """A transformer that works at some level: its steps in all clips, one call of it, and whether without guidance."""
+
+    name: str
+    steps: int
+    call: workload.Forward
+    alone: bool
+
+
+def experts_of(job: Job, tokens: int) -> Iterator[Expert]:
+    """Each transformer that works at some level. tokens: of the longest text."""
     canvas, row = job.canvas, job.variant
     for expert in row.experts:
         steps = sum(job.expert(level) == expert for level in job.schedule)
@@ -267,12 +276,17 @@ def _experts(job: Job, model: Model, device: str, tokens: int) -> Iterator[Stage
             kept=0 if alone or both else 1,
             levels=2 if known else 1,
         )
-        arch, dtype = model.part(expert)
-        calls = steps * canvas.clips * (1 if alone or both else 2)
-        beside = _dequantised(model.networks.get(expert), device)
+        yield Expert(expert, steps * canvas.clips, call, alone)
+
+
+def _experts(job: Job, model: Model, device: str, tokens: int) -> Iterator[Stage]:
+    for name, steps, call, alone in experts_of(job, tokens):
+        arch, dtype = model.part(name)
+        calls = steps * (1 if alone or call.batch > 1 else 2)
+        beside = _dequantised(model.networks.get(name), device)
         if isinstance(dtype, PartDtype):
-            beside += cached(job, row.dit, dtype("patch_embedding.weight"), 1 if alone else 2)
-        yield Stage(expert, expert, partial(_forward, arch, call, dtype, device, beside), calls)
+            beside += cached(job, job.variant.dit, dtype("patch_embedding.weight"), 1 if alone else 2)
+        yield Stage(name, name, partial(_forward, arch, call, dtype, device, beside), calls)
 
 
 def cached(job: Job, arch: DiTArch, dtype: torch.dtype, branches: int) -> int:
@@ -301,7 +315,7 @@ def _making(layer: StoredLinear, device: str) -> int:
     return meter.counts.peak
 
 
-def _decoded(job: Job) -> tuple[int, int, int]:
+def decoded(job: Job) -> tuple[int, int, int]:
     """The latents that are decoded at once: a clip's own, behind those of its past if audio drives it."""
     t, h, w = job.canvas.latent
     if job.variant.speech is not None:
@@ -323,7 +337,7 @@ def _forward(
     return replace(counts, peak=counts.peak + beside)
 
 
-def _decode(
+def decoding(
     arch: VAEArch, latent: tuple[int, int, int], dtype: torch.dtype, device: str, scheme: Scheme
 ) -> Counts:
     """A VAE decoding latents (t, h, w), as `codec.py` does it; each part of the pixels is let go."""

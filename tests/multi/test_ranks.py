@@ -180,7 +180,8 @@ def test_a_layout_is_picked_by_what_the_ranks_and_heads_allow():
     assert Layout.pick(8, 40) == Layout(2, 4, 1)
     assert Layout.pick(8, 40, guided=False) == Layout(1, 8, 1)
     assert Layout.pick(3, 40) == Layout(1, 3, 1)
-    assert Layout.pick(64, 24) == Layout(2, 32, 2)
+    assert Layout.pick(64, 40) == Layout(2, 32, 4)  # 5 heads each, where 32 ranks would have 2 or 1
+    assert Layout.pick(64, 24) == Layout(2, 32, 4)
     assert Layout.pick(1, 2) == Layout()
     Layout.pick(10, 2, guided=False).check(10, 2)
     with pytest.raises(ParallelError, match="at least one rank, not 0"):

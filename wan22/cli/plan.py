@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from wan22.memory.hardware import Hardware
     from wan22.memory.plan import Plan
     from wan22.planning import Model
+    from wan22.scaling import Scaled
     from wan22.types import Request
 
 CARDS = ((8, 16), (12, 32), (16, 32), (24, 64), (32, 64), (48, 128), (80, 256))
@@ -57,6 +58,15 @@ RamOption = Annotated[
 DeviceOption = Annotated[
     str, typer.Option(metavar="D", help="A device of this machine, if no card is named.")
 ]
+GpusOption = Annotated[
+    int | None, typer.Option(metavar="N", help="Say what so many devices take that make it together.")
+]
+ParallelOption = Annotated[
+    str | None, typer.Option(metavar="L", help="How they divide it: guidance=2,context=4. [default: chosen]")
+]
+LinkOption = Annotated[
+    str, typer.Option(metavar="LINK", help="What connects them: nvlink, pcie5, 400g and others.")
+]
 TableOption = Annotated[bool, typer.Option("--table", help="A table of cards from 8 to 80 GB, in Markdown.")]
 
 
@@ -77,6 +87,9 @@ def plan(
     ram: RamOption = None,
     device: DeviceOption = "auto",
     table: TableOption = False,
+    gpus: GpusOption = None,
+    parallel: ParallelOption = None,
+    link: LinkOption = "nvlink",
     json: o.Json = False,
 ) -> None:
     """Say what a video would take: memory, how the model is kept, and time.
@@ -99,12 +112,43 @@ def plan(
     from wan22.planning import advised, plan_job
     from wan22.request import resolve
 
+    if gpus is not None and gpu is None and vram is None:
+        gpu = _card_of_ranks(device)
     hardware = _hardware(gpu, vram, ram, device)
     known = model_of(row, dtype, hardware.device, vae_dtype, quantize)
     made = advised(plan_job(resolve(asked, row), known, hardware, memory), asked, known, memory)
-    show.result({"model": row.name, **made.as_json()}, lines(made))
+    many = None if gpus is None else _on_many(asked, known, hardware, gpus, parallel, link)
+    more = {} if many is None else {"many": many.as_json()}
+    shown = [*lines(made), *([] if many is None else ["", *many.lines()])]
+    show.result({"model": row.name, **made.as_json(), **more}, shown)
     if not made.fits:
         raise typer.Exit(1)
+
+
+def _card_of_ranks(device: str) -> str | None:
+    """The card that stands for those of a machine without any."""
+    from wan22.memory.device import pick_device
+
+    return None if pick_device(device).type == "cuda" else "H200"
+
+
+def _on_many(
+    asked: Request, known: Model, hardware: Hardware, gpus: int, parallel: str | None, link: str
+) -> Scaled:
+    """On several devices. Raises ParallelError for a layout that cannot be, OptionError for an unknown link."""
+    from wan22.parallel.layout import Layout
+    from wan22.parallel.links import LINKS
+    from wan22.planning import experts_of, tokens_of
+    from wan22.request import resolve
+    from wan22.scaling import scaled
+
+    job = resolve(asked, known.variant)
+    way = LINKS[choose("link", link, tuple(LINKS))]
+    guided = not all(expert.alone for expert in experts_of(job, tokens_of(job)))
+    heads = known.variant.dit.heads
+    layout = Layout.pick(gpus, heads, guided=guided) if parallel is None else Layout.parse(parallel)
+    layout.check(gpus, heads)
+    return scaled(job, known, hardware, layout, way)
 
 
 def _row(name: str) -> Variant:

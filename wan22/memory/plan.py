@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from wan22.errors import DeviceError, choose
+from wan22.memory.effects import Work
 from wan22.memory.hardware import HOST_SHARE, Hardware
 from wan22.memory.meter import Counts
 from wan22.memory.scheme import CHOICES, LADDER, Scheme, ordered
@@ -231,12 +232,8 @@ def _time(
     counts: Counts, calls: int, size: PartSize, scheme: Scheme, hardware: Hardware
 ) -> tuple[float, float]:
     """Seconds of all calls, and the share of them that the arithmetic alone takes at the rate on paper."""
-    slowest = min(hardware.flops.values())
-    products = {work: flops / hardware.flops.get(work[1], slowest) for work, flops in counts.flops.items()}
-    ideal = calls * sum(products.values())
-    busy = sum(seconds / EFFICIENCY[kind] for (kind, _), seconds in products.items())
-    busy += counts.traffic / (hardware.bandwidth * EFFICIENCY["traffic"])
-    busy = calls * max(busy, counts.kernels * _LAUNCH)
+    ideal = calls * sum(_on_paper(counts, hardware).values())
+    busy = calls * busy_seconds(counts, hardware)
     way = min(hardware.link, hardware.disk if scheme.rest == "disk" else hardware.link)
     if scheme.rest == "device" and not scheme.stream:
         seconds = busy
@@ -245,6 +242,25 @@ def _time(
     else:
         seconds = busy + size.whole / way
     return seconds, ideal / seconds if seconds else 0.0
+
+
+def _on_paper(counts: Counts, hardware: Hardware) -> dict[Work, float]:
+    """Seconds of each kind of product at the rate on paper."""
+    slowest = min(hardware.flops.values())
+    return {work: flops / hardware.flops.get(work[1], slowest) for work, flops in counts.flops.items()}
+
+
+def product_seconds(counts: Counts, hardware: Hardware, kind: str) -> float:
+    """What products of a kind take."""
+    found = _on_paper(counts, hardware)
+    return sum(seconds for work, seconds in found.items() if work[0] == kind) / EFFICIENCY[kind]
+
+
+def busy_seconds(counts: Counts, hardware: Hardware) -> float:
+    """What one call takes of a device whose weights are there."""
+    busy = sum(product_seconds(counts, hardware, kind) for kind in {kind for kind, _ in counts.flops})
+    busy += counts.traffic / (hardware.bandwidth * EFFICIENCY["traffic"])
+    return max(busy, counts.kernels * _LAUNCH)
 
 
 def refuse(made: Plan) -> None:

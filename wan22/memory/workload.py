@@ -18,6 +18,7 @@ from wan22.models.meta import meta_module
 from wan22.ops import attention as backends
 
 DtypeOf = Callable[[str], torch.dtype]
+Around = Callable[[WanDiT], Callable[..., Tensor]]
 _STEADY = 3
 """Latent frames after which every further one of a stream costs the same."""
 
@@ -34,6 +35,11 @@ class Forward:
     kept: int = 0
     levels: int = 1
     chunk: int | None = None
+
+
+def alone(call: Forward) -> Forward:
+    """The call of one branch of guidance, where another device has the other."""
+    return replace(call, batch=1, kept=0)
 
 
 @lru_cache(maxsize=64)
@@ -53,17 +59,21 @@ def text(arch: UMT5Arch, tokens: int, dtype: torch.dtype, device: str) -> Counts
 
 
 @lru_cache(maxsize=64)
-def forward(arch: DiTArch, call: Forward, dtype: torch.dtype | DtypeOf, device: str) -> Counts:
-    """One call of a transformer, beside its weights and what it keeps of the prompts."""
+def forward(
+    arch: DiTArch, call: Forward, dtype: torch.dtype | DtypeOf, device: str, around: Around | None = None
+) -> Counts:
+    """One call of a transformer, beside its weights and what it keeps of the prompts. around: what is called in
+    place of the network, made of it.
+    """
     speech = arch.speech
 
     @lru_cache(maxsize=4)
     def at(layers: int, taps: int) -> Counts:
         told = None if speech is None else replace(speech, inject=tuple(range(taps)))
-        return _forward(replace(arch, layers=layers, speech=told), call, dtype, device)
+        return _forward(replace(arch, layers=layers, speech=told), call, dtype, device, around)
 
     if arch.layers <= 3:
-        return _forward(arch, call, dtype, device)
+        return _forward(arch, call, dtype, device, around)
     counts = extrapolated(at(2, 0), at(3, 0), arch.layers - 2)
     return (
         counts
@@ -79,7 +89,9 @@ def of_frames(at: Callable[[int], Counts], frames: int) -> Counts:
     )
 
 
-def _forward(arch: DiTArch, call: Forward, dtype: torch.dtype | DtypeOf, device: str) -> Counts:
+def _forward(
+    arch: DiTArch, call: Forward, dtype: torch.dtype | DtypeOf, device: str, around: Around | None = None
+) -> Counts:
     network = meta_module(arch)
     with metered(device) as meter:
         meter.place(network, dtype)
@@ -98,7 +110,7 @@ def _forward(arch: DiTArch, call: Forward, dtype: torch.dtype | DtypeOf, device:
         beside = meter.empty(call.batch, known, *call.grid) if known else None
         levels = NoiseLevels(torch.zeros(call.batch, call.levels), _index(meter, call))
         meter.restart()
-        network(x, levels, prompts[0], beside, told)
+        (network if around is None else around(network))(x, levels, prompts[0], beside, told)
     return meter.counts
 
 

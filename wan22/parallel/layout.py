@@ -72,15 +72,16 @@ class Layout:
 
     @classmethod
     def pick(cls, ranks: int, heads: int, *, guided: bool = True) -> Layout:
-        """The layout of so many ranks that sends least: both branches of guidance apart if there are two, then heads
-        shared, and a ring only where there are more ranks than heads.
+        """The layout of so many ranks that is fastest on equal links: both branches of guidance apart if there are two,
+        then heads shared, and a ring only where heads would be shared too unevenly, or are fewer than the ranks.
         """
         if ranks < 1:
             raise ParallelError(f"there must be at least one rank, not {ranks}")
         guidance = 2 if guided and ranks % 2 == 0 else 1
         context = ranks // guidance
-        ring = next(n for n in range(1, context + 1) if context % n == 0 and context // n <= heads)
-        return cls(guidance, context, ring)
+        rings = [n for n in range(1, context + 1) if context % n == 0 and context // n <= heads]
+        even = (n for n in rings if -(-heads // (context // n)) * (context // n) <= 1.1 * heads)
+        return cls(guidance, context, next(even))
 
     def check(self, ranks: int, heads: int | None = None) -> None:
         """Raise ParallelError if it does not take exactly `ranks` processes, or shares more heads than a model has."""

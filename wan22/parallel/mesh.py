@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -52,6 +53,11 @@ class Mesh:
             ring=along(place.movedim(1, 2).flatten(0, 1)),
             control=along(place.view(1, -1), torch.device("cpu"), _control()),
         )
+
+    def sent(self) -> tuple[Counter[str], Counter[str]]:
+        """Bytes that this rank sent by kind of collective, but for control; and how many collectives."""
+        groups = (self.world, self.guidance, self.context, self.ulysses, self.ring)
+        return sum((g.traffic for g in groups), Counter()), sum((g.calls for g in groups), Counter())
 
 
 def _control() -> str:

@@ -39,7 +39,8 @@ def shares(length: int, size: int) -> list[int]:
 
 
 class Ranks:
-    """A group of ranks: `rank` of `size`, this one's `device`, and `traffic`, bytes that it sent by kind of collective.
+    """A group of ranks: `rank` of `size`, this one's `device`, and by kind of collective `traffic`, bytes that it
+    sent, and `calls`.
 
     Every rank of the group must make the same calls in the same order. `group` is a process group of torch.distributed,
     None for all ranks.
@@ -49,6 +50,7 @@ class Ranks:
         self.group, self.device = group, device
         self.rank, self.size = dist.get_rank(group), dist.get_world_size(group)
         self.traffic: Counter[str] = Counter()
+        self.calls: Counter[str] = Counter()
         self._divided: dict[int, Ranks] = {self.size: self}
 
     def divided(self, count: int) -> Ranks:
@@ -182,6 +184,7 @@ class Ranks:
             mine = torch.cat([mine, mine.new_empty(longest * width - mine.numel())])
         found = mine.new_empty(self.size * longest * width)
         _gather_bytes(found, mine, group=self.group)
+        self.calls["gather"] += 1
         self.traffic["gather"] += mine.numel() * (self.size - 1)
         if len(set(sizes)) > 1:
             found = torch.cat(
@@ -217,6 +220,7 @@ class Ranks:
         mine = torch.cat([_bytes(part) for part in parts])
         found = mine.new_empty(sum(take))
         work = dist.all_to_all_single(found, mine, take, give, group=self.group, async_op=True)
+        self.calls[kind] += 1
         self.traffic[kind] += sum(give) - give[self.rank]
 
         def finish() -> Tensor:
