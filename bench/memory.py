@@ -83,7 +83,7 @@ def vae(
     arch = {"2.1": VAE_21, "2.2": VAE_22}[arch_of]
     t, h, w = latent
     video = 1 + (t - 1) * arch.stride_time, h * arch.stride_space, w * arch.stride_space
-    counts: Counts = (_encode if encode else _decode)(
+    counts: Counts = (_encode if encode else decoding)(
         arch, video if encode else latent, dtype, "cpu", Scheme("device")
     )
     codec = Codec(CPU, host_history=False)

@@ -6,6 +6,7 @@ torch's fake process group answers every collective at once. What a rank sends i
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -49,11 +50,13 @@ def fake(layout: Layout, rank: int) -> Generator[Mesh]:
         raise ParallelError(
             "ranks are counted in a process that is none itself; run `wan22 plan` without torchrun"
         )
+    hook = sys.excepthook  # torch puts the rank before every error from now on
     dist.init_process_group("fake", store=FakeStore(), rank=rank, world_size=layout.ranks)
     try:
         yield Mesh.make(layout, torch.device("meta"))
     finally:
         dist.destroy_process_group()
+        sys.excepthook = hook
 
 
 def decode(

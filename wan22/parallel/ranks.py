@@ -65,7 +65,7 @@ class Ranks:
                 mine = group if first == begin else mine
             assert isinstance(mine, dist.ProcessGroup)
             self._divided[count] = Ranks(mine, self.device)
-            self._divided[count].traffic = self.traffic
+            self._divided[count].traffic, self._divided[count].calls = self.traffic, self.calls
         return self._divided[count]
 
     def gather(self, x: Tensor, dim: int, sizes: Sequence[int] | None = None) -> Tensor:
