@@ -39,8 +39,8 @@ FROZEN = {
     f"{PROVENANCE}",
     "export": "file --format --json --no-overwrite --output --overwrite -o",
     "models": "name --json",
-    "plan": "model --device --dtype --frames --gpu --gpus --guidance --json --link --memory --parallel --quantize --ram --seconds --size "
-    "--steps --table --task --vae-dtype --vram",
+    "plan": "model --device --dtype --frames --gpu --gpus --guidance --json --link --memory --parallel --quantize "
+    "--ram --seconds --size --steps --table --task --vae-dtype --vram",
     "download": "name --from --json --to",
     "inspect": "path --json",
     "convert": "source target --dtype --json --to",

@@ -43,7 +43,9 @@ def counted(layout: Layout, rank: int) -> dict[str, tuple[dict, dict]]:
     for name in (*NAMES, "deep"):
         network, told = case("dit_t2v" if name == "deep" else name)
         arch = replace(network.arch, layers=DEEP) if name == "deep" else network.arch
-        one = count.forward(arch, workload.Forward(tuple(told["x"].shape[2:]), prompt=4), torch.float32, layout, rank)
+        one = count.forward(
+            arch, workload.Forward(tuple(told["x"].shape[2:]), prompt=4), torch.float32, layout, rank
+        )
         found[name] = dict(one.traffic), dict(one.calls)
     return found
 
