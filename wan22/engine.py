@@ -10,7 +10,6 @@ next step and leaves nothing behind. It writes no file; the edges do.
 """
 
 import os
-from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -46,6 +45,7 @@ from wan22.parallel.lead import Together, lead, serve
 from wan22.parallel.mesh import Mesh
 from wan22.parallel.rows import RowSplit
 from wan22.planning import Model, Planner, alone, at_first
+from wan22.prompts import Prompts
 from wan22.request import Job, resolve
 from wan22.sampling import add_noise, draw_noise
 from wan22.sampling.calibration import Recorder
@@ -64,10 +64,6 @@ from wan22.types import (
 from wan22.version import __version__
 from wan22.weights.lora import Fitted, LoRA, fit, merging
 from wan22.weights.reader import Reader
-
-_REMEMBERED_TEXTS = 16
-_TEXTS = "texts"
-"""The entry of a journal with the encoded prompts."""
 
 
 class Engine:
@@ -99,7 +95,7 @@ class Engine:
         self._fallback = Fallback(placement)
         self.planner = Planner(Model(variant, self.dtype), placement, tokenizer)
         self.ranks: Mesh | None = None  # how the next video is divided
-        self._texts: OrderedDict[tuple[str, int], Tensor] = OrderedDict()
+        self._prompts = Prompts(tokenizer, placement, self._fallback)
 
     def use_loras(self, loras: Sequence[LoRA | str | os.PathLike[str]]) -> None:
         """Use these LoRAs instead of the present ones; an empty list removes all. The experts are read again.
@@ -124,6 +120,7 @@ class Engine:
     def _work_with(self, others: Together) -> None:
         """Be one of the ranks of each video from now on."""
         self.ranks, self.planner.agree, self._fallback.again = others.mesh, others.agree, False
+        self.planner.beside = others.beside
 
     def show(self, part: str, load: Load) -> None:
         """Take a part ("high", "vae" ...) from `load(device)` from now on, for example a network in training."""
@@ -174,7 +171,7 @@ class Engine:
         if said := self.planner.arrange(job):
             yield Notice(said)
         yield from self._notices(job)
-        texts = yield from self._encode_texts(job, journal)
+        texts = yield from self._prompts.of(job, journal)
         recipe = self._recipe(job)
         clock = Clock(len(job.schedule), job.canvas.clips)
         if job.canvas.clips == 1 and request.audio is None:
@@ -278,20 +275,7 @@ class Engine:
         length: the maximal number of tokens; None is the model's own. Each prompt is encoded alone, so its result does
         not depend on the others.
         """
-        length = self.variant.dit.text_len if length is None else length
-        for text in dict.fromkeys(texts):
-            if (text, length) not in self._texts:
-                ids, mask = self._tokenizer.encode([text], length)
-                self._texts[text, length] = self._fallback.run("text", partial(self._contexts, ids, mask))
-        found = [self._texts[text, length] for text in texts]
-        while len(self._texts) > _REMEMBERED_TEXTS:
-            self._texts.popitem(last=False)
-        return found
-
-    def _contexts(self, ids: Tensor, mask: Tensor) -> Tensor:
-        encoder = self._placement.bring("text")
-        with torch.inference_mode():
-            return encoder.contexts(ids.to(self.device), mask)[0]
+        return self._prompts.encode(texts, self.variant.dit.text_len if length is None else length)
 
     def vae(self) -> nn.Module:
         """Return the VAE on the device."""
@@ -321,26 +305,6 @@ class Engine:
         unread = self._tokenizer.notices(texts, job.text_length, self.name)
         for text in (*self.notices, *self.loras.notices, *job.notices, *unread):
             yield Notice(text)
-
-    def _encode_texts(
-        self, job: Job, journal: Journal | None
-    ) -> Generator[Event, Reply | None, dict[str, Context]]:
-        """Encode every text of the video for which the request has no tensor, or take them from the journal."""
-        given = job.request.prompt_embeds, job.request.negative_prompt_embeds
-        texts = [] if given[0] is not None else [text for _, text in job.prompts]
-        texts = list(dict.fromkeys(texts if given[1] is not None else [*texts, job.negative]))
-        if not texts:
-            return {}
-        yield Phase("text", "" if self._placement.is_here("text") else "loading the text encoder")
-        kept = None if journal is None else journal.read(_TEXTS)
-        if kept is not None:
-            rows = [kept[f"{i}"].to(self.device) for i in range(len(texts))]
-        else:
-            rows = self.encode_text(texts, job.text_length)
-            yield from self._fallback.said()
-            if journal is not None:
-                journal.write(_TEXTS, {f"{i}": row for i, row in enumerate(rows)})
-        return {text: Context(row, job.text_length) for text, row in zip(texts, rows, strict=True)}
 
     def _noise(self, job: Job, clip: int) -> Tensor:
         """Where a clip starts."""
@@ -485,7 +449,8 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
     skeletons = {part: one.skeleton() for part, one in read.items()}
     loaders, audio = assembly.loaders(found, read, where)
     sizes = {part: skeleton.nbytes for part, skeleton in skeletons.items()} | audio
-    host = agree(lambda: sum(sizes.values()) <= HOST_SHARE * free_memory(torch.device("cpu")))
+    beside = 1 if ranks is None else ranks.beside
+    host = agree(lambda: beside * sum(sizes.values()) <= HOST_SHARE * free_memory(torch.device("cpu")))
     engine = Engine(
         found.name,
         found.variant,

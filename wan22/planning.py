@@ -446,7 +446,8 @@ def alone(find: Callable[[], T]) -> T:
 class Planner:
     """Plans the videos of one model as it is placed on this machine; `memory` is what was asked of it.
 
-    agree: calls a function that looks at this machine, and returns what all ranks are to take for it.
+    agree: calls a function that looks at this machine, and returns what all ranks are to take for it. beside: how many
+    of them share its memory.
     """
 
     model: Model
@@ -454,6 +455,7 @@ class Planner:
     tokenizer: Tokenizer
     memory: str = "auto"
     agree: Agree = alone
+    beside: int = 1
 
     def configure(
         self,
@@ -471,7 +473,7 @@ class Planner:
 
     def plan(self, job: Job) -> Plan:
         """The plan of a job here and now, with the advice that belongs to it."""
-        hardware = here(self.placement.device, ours=self.placement.resident)
+        hardware = here(self.placement.device, ours=self.placement.resident).shared(self.beside)
         texts = [*(text for _, text in job.prompts), job.negative]
         tokens = max(int(self.tokenizer.encode([text], job.text_length)[1].sum()) for text in texts)
         made = plan_job(job, self.model, hardware, self.memory, tokens)

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from contextlib import closing, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from unit.tiny import write_tiny
 from wan22.engine import load
 from wan22.errors import DeviceError, OptionError, ParallelError
 from wan22.media.recipe import read_recipe
+from wan22.memory.hardware import GB, of_memory
 from wan22.parallel import places
 from wan22.parallel.group import Group, Team
 from wan22.parallel.layout import Layout
@@ -114,6 +116,13 @@ def test_other_files_of_a_part_are_refused():
 def test_a_layout_of_another_number_is_refused_before_anything_is_started(gpus, parallel, says):
     with pytest.raises(ParallelError, match=says):
         Team.of("cpu", gpus, parallel)
+
+
+def test_processes_share_the_memory_of_their_machine():
+    card = of_memory(80 * GB, 400 * GB)
+    assert (card.shared(8).host, card.shared(8).free) == (50 * GB, card.free)
+    cpu = replace(card, device="cpu")
+    assert (cpu.shared(2).free, cpu.shared(1)) == (card.free // 2, cpu)
 
 
 def test_a_layout_says_how_many_devices_there_are():

@@ -174,3 +174,7 @@ def test_a_rank_that_is_killed_ends_all_with_one_error_and_the_next_video_begins
         os.kill(before[0], 0)
     assert equal(made, REQUEST)
     assert made.two.pids != before
+    events = made.two.generate(REQUEST)
+    next(events)
+    made.two.close()
+    events.close()  # there is nobody left to tell

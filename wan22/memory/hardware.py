@@ -50,6 +50,11 @@ class Hardware:
         """Bytes of the device that tensors may take."""
         return max(0, self.free - (CONTEXT if self.device == "cuda" else 0))
 
+    def shared(self, processes: int) -> Hardware:
+        """What each of so many processes on this machine has of it; one has all. A card is of one process."""
+        host = self.host // processes
+        return replace(self, host=host, free=self.free if self.device == "cuda" else self.free // processes)
+
 
 @dataclass(frozen=True)
 class Card:

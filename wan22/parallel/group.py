@@ -142,7 +142,6 @@ class Group:
             store=dist.PrefixStore("ranks", self._store),
             rank=self.rank,
             world_size=self.size,
-            device_id=self.device if cuda else None,
         )
         self.control = Ranks(dist.new_group(backend="gloo", timeout=_IDLE), torch.device("cpu"))
         if cuda and self.rank == 0:

@@ -118,10 +118,13 @@ class SharedJournal:
 
 @dataclass(frozen=True)
 class Together:
-    """What a rank's engine gets of the others. agree: calls a function on rank 0, and returns its result on all."""
+    """What a rank's engine gets of the others. agree: calls a function on rank 0, and returns its result on all.
+    beside: how many ranks share the memory of a machine.
+    """
 
     mesh: Mesh
     agree: Callable[[Callable[[], Any]], Any]
+    beside: int = 1
 
 
 Load = Callable[..., "Engine"]
@@ -134,7 +137,9 @@ _OF_ONE_RANK = ("device", "gpus", "parallel", "ranks")
 def open_engine(group: Group, control: Control, said: Mapping[str, Any], load: Load) -> Engine:
     """The engine of this rank. Raises ParallelError if the files are not the same everywhere."""
     mesh = group.mesh(Layout(context=group.size))
-    engine = load(**said, device=str(group.device), ranks=Together(mesh, control.agree))
+    engine = load(
+        **said, device=str(group.device), ranks=Together(mesh, control.agree, -(-group.size // group.hosts))
+    )
     check_equal("the weights of", group.exchange(engine.weights))
     engine.notices = control.agree(lambda: engine.notices)
     return engine
@@ -397,9 +402,10 @@ class Led:
             try:
                 reply = yield event
             except GeneratorExit:
-                with self._together(session):
-                    session.control.say(Stop(number))
-                    events.close()
+                if self._held.session is session:  # else it was ended meanwhile
+                    with self._together(session):
+                        session.control.say(Stop(number))
+                events.close()
                 raise
             with self._together(session):
                 session.control.say(Go(number, type(event).__name__, reply))
