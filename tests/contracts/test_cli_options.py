@@ -45,7 +45,7 @@ FROZEN = {
     "inspect": "path --json",
     "convert": "source target --dtype --json --to",
     "verify": "path --hashes --json --no-hashes",
-    "train": f"recipe --check --device --json --minutes --steps {PARTS}",
+    "train": f"recipe --check --device --gpus --json --minutes --steps {PARTS}",
     "curate": "folder --cut --json --keep-duplicates --max-brightness --max-cuts --max-motion --max-text "
     "--min-brightness --min-motion --min-sharpness --output -o",
     "caption": "folder --frames --hint --json --language --model --overwrite --server --timeout",

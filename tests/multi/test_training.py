@@ -1,16 +1,19 @@
 """Training on several ranks equals training in one process, and goes on from its checkpoints on another number."""
 
 import json
+import wave
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from launch import run
 from safetensors.torch import load_file
-from unit.tiny import write_tiny
+from unit.tiny import write_tiny, write_tiny_speech
 from unit.train.media import write_clip
 
+from wan22.cli.__main__ import main
 from wan22.train import checkpoint
 from wan22.train.recipe import (
     AdapterPart,
@@ -19,6 +22,7 @@ from wan22.train.recipe import (
     MemoryPart,
     ModelPart,
     OptimiserPart,
+    ParallelPart,
     Recipe,
     ValidationPart,
 )
@@ -55,11 +59,11 @@ def base(tmp_path_factory):
     )
 
 
-def on_a_rank(rank, recipe, stop_at=None, context=1):
+def on_a_rank(rank, recipe, stop_at=None):
     from wan22.parallel.ranks import Ranks
     from wan22.train.distributed import DistributedWorld
 
-    world = DistributedWorld(Ranks(None, torch.device("cpu")), torch.device("cpu"), context)
+    world = DistributedWorld(Ranks(None, torch.device("cpu")), torch.device("cpu"), recipe.parallel)
     steps = iter(range(10**6))
     outcome = train(
         recipe,
@@ -146,6 +150,10 @@ RECIPES = {
         gradient_checkpointing=True,
         offload_inactive_expert="disk",
     ),
+    "two that share the tokens of a clip": lambda base: replace(base, parallel=ParallelPart(context=2)),
+    "gradients after each batch": lambda base: with_(
+        replace(base, parallel=ParallelPart(gradient_sync="each")), "memory", gradient_checkpointing=True
+    ),
     "videos on the way": lambda base: replace(
         base, validation=ValidationPart(every=10, prompts=("a red ball",), steps=2)
     ),
@@ -167,6 +175,42 @@ def test_every_way_of_training_is_the_same_on_two_ranks(base, tmp_path, name):
         mine, theirs = load_file(tmp_path / "two" / "lora" / one.name), load_file(one)
         assert mine.keys() == theirs.keys() and len(mine) > 10
         assert all(mine[k].shape == theirs[k].shape for k in mine)
+
+
+@pytest.mark.slow
+def test_four_ranks_divide_the_clips_by_two_and_the_tokens_by_two(base, whole, tmp_path):
+    recipe = with_(replace(base, parallel=ParallelPart(context=2)), "memory", gradient_checkpointing=True)
+    run(4, on_a_rank, to(recipe, tmp_path))
+    alike(tmp_path, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("context", [1, 2])
+def test_speech_is_learned_by_two_ranks_as_by_one(tmp_path, context):
+    write_tiny_speech(tmp_path / "model")
+    write_clip(
+        tmp_path / "clips/a.mp4", frames=40, width=64, height=64
+    )  # five pieces, of which one has no past
+    with wave.open(str(tmp_path / "clips/a.wav"), "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        file.writeframes((np.sin(np.arange(5 * 16000) / 12) * 9000).astype(np.int16).tobytes())
+    (tmp_path / "clips/metadata.csv").write_text("video,prompt,input_audio\na.mp4,a red ball,a.wav\n")
+    recipe = Recipe(
+        model=ModelPart(name="model"),
+        data=DataPart(sources=("clips",), size=(64, 64), frames=(8,), fps=8.0, cache="cache"),
+        optimiser=OptimiserPart(steps=2 * STEPS, learning_rate=1e-3, warmup=1, batch_size=2),
+        output="one",
+        memory=MemoryPart(dtype="fp32", compile=False),
+        log=LogPart(every=1),
+        folder=tmp_path,
+        parallel=ParallelPart(context=context),
+    )
+    alone(replace(recipe, parallel=ParallelPart()))
+    run(2, on_a_rank, to(recipe, tmp_path / "two"))
+    mine, theirs = losses(tmp_path / "two"), losses(tmp_path / "one")
+    assert mine.keys() == theirs.keys() and len(mine) == 2 * STEPS
+    for key, (loss, norm, _) in mine.items():
+        assert (loss, norm) == pytest.approx(theirs[key][:2], rel=1e-3), key
 
 
 @pytest.mark.slow
@@ -192,3 +236,39 @@ def test_ranks_go_on_from_the_checkpoint_of_one_process_and_from_the_one_before_
     shard.write_bytes(shard.read_bytes()[:-9] + bytes(9))
     assert run(2, on_a_rank, recipe)[0] == ("done", {"high": STEPS, "low": STEPS})
     alike(tmp_path, whole)
+
+
+def test_the_command_trains_on_two_devices_and_says_it_once(base, tmp_path, capfd):
+    for name in ("model", "clips"):
+        (tmp_path / name).symlink_to(base.folder / name)
+    text = """
+output = "run"
+[model]
+name = "model"
+[data]
+sources = "clips"
+size = [48, 32]
+frames = 5
+fps = 8
+[optimiser]
+steps = 2
+warmup = 0
+gradient_accumulation = 2
+[memory]
+compile = false
+"""
+    (tmp_path / "r.toml").write_text(text)
+    assert main(["train", str(tmp_path / "r.toml"), "--device", "cpu", "--gpus", "2"]) == 0
+    said = capfd.readouterr()
+    assert said.out.splitlines() == [str(tmp_path / "run" / "model")]
+    assert (
+        said.err.count("devices      2, which hold 1/2 of weights and moments each; 1 x 1 of the clips") == 1
+    )
+    assert sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir()) == [
+        "high-00000002",
+        "low-00000002",
+    ]
+    (tmp_path / "r.toml").write_text(text.replace("gradient_accumulation = 2", ""))
+    assert main(["train", str(tmp_path / "r.toml"), "--device", "cpu", "--gpus", "2"]) != 0
+    said = capfd.readouterr()
+    assert said.err.count("cannot be divided by 2 shares of a step") == 1 and not said.out

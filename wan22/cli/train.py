@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Generator
@@ -19,6 +20,7 @@ from wan22.errors import OptionError
 from wan22.fields import TRAIN
 
 if TYPE_CHECKING:
+    from wan22.parallel.group import Team
     from wan22.train.recipe import Recipe
 
 CANCELLED = 130
@@ -48,6 +50,14 @@ def train(
         ),
     ] = None,
     device: Annotated[str, typer.Option(metavar="D", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    gpus: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="So many devices train together (docs/scaling.md). [default: 1; under torchrun all]",
+            show_default=False,
+        ),
+    ] = None,
     json: o.Json = False,
 ) -> None:
     """Train both experts on your own videos, by a recipe.
@@ -58,6 +68,13 @@ def train(
     """
     from wan22.train.recipe import read_recipe
 
+    team = _team(device, gpus)
+    if team is not None and team.follows:
+        from wan22.parallel.group import run_follower
+        from wan22.train.together import follow
+
+        run_follower(team.begin(""), follow)
+        return
     if minutes is not None and not minutes > 0:
         raise OptionError(f"--minutes {minutes:g} should be more than 0")
     with report.choose(json) as show:
@@ -66,11 +83,17 @@ def train(
         from wan22.train.run import train as run
 
         if check:
-            plan = make_plan(read, device, show.log)
+            ranks, place = (1, device) if team is None else (team.size, team.places[0])
+            plan = make_plan(read, place, show.log, ranks=ranks)
             show.result(plan.as_json(), plan.lines())
             return
         with _asked_to_stop(show) as stop:
-            outcome = run(read, device=device, minutes=minutes, log=show.log, stop=stop)
+            if team is None:
+                outcome = run(read, device=device, minutes=minutes, log=show.log, stop=stop)
+            else:
+                from wan22.train.together import train_together
+
+                outcome = train_together(team, read, minutes=minutes, log=show.log, stop=stop)
         if outcome.made is None:
             done = ", ".join(f"{name} {step}" for name, step in outcome.steps.items())
             show.note(f"saved at step {done}; the same command goes on")
@@ -79,6 +102,17 @@ def train(
         show.result(values, () if made is None else (made,))
     if outcome.end == "stopped":
         raise typer.Exit(CANCELLED)
+
+
+def _team(device: str, gpus: int | None) -> Team | None:
+    """The devices that are asked for, or that torchrun made; None: one alone."""
+    if gpus is None and "+" not in device and os.environ.get("WORLD_SIZE", "1") == "1":
+        return None
+    from wan22.parallel.group import Team
+    from wan22.parallel.places import world
+
+    made = world()
+    return Team.of(device, made.size if gpus is None and made is not None else gpus, None)
 
 
 def _with_files(recipe: Recipe, parts: dict[str, str]) -> Recipe:

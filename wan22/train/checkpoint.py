@@ -32,6 +32,7 @@ KEPT = 2
 _FREE = (
     "log.every", "log.tensorboard", "memory.offload_inactive_expert", "memory.steps_per_expert_turn",
     "memory.compile", "save", "output", "data.cache", "parallel.context",
+    "parallel.gradient_sync",
 )  # fmt: skip
 """Settings that change no number of what is learned (compiling: the rounding of some); and all of [validation]."""
 

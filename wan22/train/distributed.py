@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+import torch.distributed as dist
 from safetensors import safe_open
 from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
@@ -24,9 +25,15 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from wan22.errors import CheckpointError, OutputError, Wan22Error
 from wan22.files import reading
+from wan22.models.block import CrossAttention
+from wan22.models.speech import AudioEncoder, Scale
+from wan22.parallel.context import ContextParallel
+from wan22.parallel.layout import Layout
+from wan22.parallel.mesh import Mesh
 from wan22.parallel.ranks import Ranks
 from wan22.train import checkpoint, sharded
-from wan22.train.world import World
+from wan22.train.recipe import ParallelPart
+from wan22.train.world import World, shares_of
 
 if TYPE_CHECKING:
     from wan22.models.dit import WanDiT
@@ -34,7 +41,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_VERBS = ("embed", "read_time", "read_text", "read_speech")
+_VERBS = ("embed", "read_time", "read_text", "read_speech", "project")
 """What is called of a network beside its forward pass: its own weights are brought together for these."""
 
 
@@ -43,12 +50,14 @@ class DistributedWorld(World):
 
     gathers = True
 
-    def __init__(self, control: Ranks, device: torch.device, context: int = 1) -> None:
+    def __init__(self, control: Ranks, device: torch.device, parallel: ParallelPart | None = None) -> None:
         self._control, self._device = control, device
+        self._parallel = parallel or ParallelPart()
         self.rank, self.size = control.rank, control.size
-        self.shares, self.share = self.size // context, self.rank // context
-        self._context = context
+        context = self._parallel.context
+        self.shares, self.share = shares_of(self.size, context, heads=self.size), self.rank // context
         self._mesh = init_device_mesh(device.type, (self.size,))
+        self._tokens = _context(self.size, context, device) if context > 1 else None
 
     def device(self, asked: str) -> torch.device:
         """The device that this rank has."""
@@ -83,16 +92,24 @@ class DistributedWorld(World):
 
     def gathered(self, sigmas: Tensor, errors: Tensor, counts: bool) -> tuple[Tensor, Tensor]:
         """Noise levels and errors of all ranks' clips, in the order of the batch."""
-        counts = counts and self.rank % self._context == 0
+        counts = counts and self.rank % self._parallel.context == 0
         mine = torch.stack([sigmas.cpu(), errors.detach().cpu()], dim=1)[: len(sigmas) if counts else 0]
         sizes = self._control.gather(torch.tensor([len(mine)]), 0).tolist()
         seen, off = self._control.gather(mine, 0, sizes).unbind(1)
         return seen, off
 
     def place(self, network: WanDiT, device: torch.device) -> None:
-        """Shard a network over all ranks in place: each block, in it what reads the text, and what is left."""
+        """Shard a network over all ranks in place: what reads text and audio, each block, and what is left.
+
+        Text and audio are read before the blocks, and their gradients come after those of the blocks: what makes them
+        has its weights brought together for itself.
+        """
+        for module in list(network.modules()):
+            if isinstance(module, CrossAttention):
+                self._shard(module, ("read",))
+            elif isinstance(module, Scale | AudioEncoder):
+                self._shard(module)
         for block in network.blocks:
-            self._shard(block.cross_attn, ("read",))
             self._shard(block)
         self._shard(network, _VERBS)
         # What is made while weights first come together must not belong to an inference, which may come first.
@@ -103,6 +120,10 @@ class DistributedWorld(World):
         # Nothing is written over the outputs of these methods.
         warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor", UserWarning)
 
+    def call(self, network: WanDiT) -> Callable[..., Tensor]:
+        """The network, or, if several ranks share the tokens of a clip, what does that."""
+        return network if self._tokens is None else ContextParallel(network, self._tokens)
+
     def _shard(self, module: torch.nn.Module, verbs: tuple[str, ...] = ()) -> None:
         fully_shard(module, mesh=self._mesh)
         for verb in verbs:
@@ -110,9 +131,9 @@ class DistributedWorld(World):
                 register_fsdp_forward_method(module, verb)
 
     def synchronise(self, network: WanDiT, last: bool) -> None:
-        """Let gradients be put together after the last backward pass of a step only."""
+        """Let gradients be put together after this backward pass, or only after the last one of a step."""
         assert isinstance(network, FSDPModule)
-        network.set_requires_gradient_sync(last)
+        network.set_requires_gradient_sync(last or self._parallel.gradient_sync == "each")
 
     def reshard(self, network: WanDiT) -> None:
         """Let every rank have its shards only, so that what changes them is seen."""
@@ -161,3 +182,20 @@ class DistributedWorld(World):
                 with safe_open(found.path, "pt") as file:
                     tensors = {name: self.part(file.get_tensor(name), like) for name, like in tensors.items()}
         expert.load(tensors, found.step)
+
+
+def _context(size: int, context: int, device: torch.device) -> Mesh:
+    """The ranks that share the tokens of this one's clips: neighbours, of which each has some heads."""
+    rank = dist.get_rank()
+    groups = [dist.new_group(list(range(first, first + context))) for first in range(0, size, context)]
+    alone = [dist.new_group([one]) for one in range(size)]
+    together, single = Ranks(groups[rank // context], device), Ranks(alone[rank], device)
+    return Mesh(
+        Layout(context=context),
+        world=together,
+        guidance=single,
+        context=together,
+        ulysses=together,
+        ring=single,
+        control=together,
+    )

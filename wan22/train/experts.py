@@ -17,10 +17,12 @@ from wan22.files import reading
 from wan22.library import Model
 from wan22.models.dit import WanDiT
 from wan22.train.adapt import Adapters, attach, checkpoint_blocks, freeze_int8
+from wan22.train.begin import begin, beginning
 from wan22.train.compiling import compile_blocks
 from wan22.train.expert import Expert
 from wan22.train.log import LossMeter
 from wan22.train.losses import for_training, trainable
+from wan22.train.noise_ranges import trained_experts
 from wan22.train.recipe import Recipe
 from wan22.train.streaming import stream_base
 from wan22.train.world import ALONE, World
@@ -112,15 +114,20 @@ def builder(
 ) -> Build:
     """How the experts of a recipe are made: weights, precision, adapters, checkpointing, compiling."""
 
+    found = beginning(recipe, trained_experts(recipe, model.variant))
+
     def build(name: str, device: torch.device) -> Expert:
         # Eight bits and shards are made on the host, so that the whole weights never come to a small device.
         streamed = recipe.memory.stream_base
         through = recipe.base_dtype == "int8" or streamed or world.gathers
         where = torch.device("cpu") if through else device
         network = for_training(_read(model.parts[name], model.variant.dit, _dtype(recipe), where), device)
+        if found is not None and not found.lora:
+            log(f"{name:12} {found.take_over(name, network)} tensors of {found.files[name]}")
         if recipe.base_dtype == "int8":
             log(f"{name:12} {freeze_int8(network)}")
         adapters = prepare(recipe, network)
+        begin(found, name, recipe, adapters)
         base = stream_base(network, device) if streamed else None
         if recipe.memory.gradient_checkpointing:
             checkpoint_blocks(network)

@@ -193,10 +193,17 @@ def move(batch: Batch, device: torch.device) -> Batch:
     return replace(batch, texts=[text.to(device) for text in batch.texts], **moved)
 
 
-def velocity_errors(network: WanDiT, batch: Batch, variant: Variant, sigmas: Tensor, noise: Tensor) -> Tensor:
+def velocity_errors(
+    network: WanDiT,
+    batch: Batch,
+    variant: Variant,
+    sigmas: Tensor,
+    noise: Tensor,
+    call: Callable[..., Tensor] | None = None,
+) -> Tensor:
     """The mean squared error of the velocity of every clip, weighed if the batch says so, float32 (b,).
 
-    sigmas (b,), noise as the videos.
+    sigmas (b,), noise as the videos. `call` is called in place of the network, where several share a clip's tokens.
     A latent frame that is known, the first or the last, is given clean at noise level zero and has no error.
     """
     known = None
@@ -210,7 +217,7 @@ def velocity_errors(network: WanDiT, batch: Batch, variant: Variant, sigmas: Ten
     extra = _extra_tokens(network, batch)
 
     def velocity_of(x: Tensor, levels: NoiseLevels) -> Tensor:
-        return network(x, levels, text, channels, extra)
+        return (call or network)(x, levels, text, channels, extra)
 
     errors = velocity_error(velocity_of, batch.videos, known, batch.last, sigmas, noise).square()
     weighed = errors if batch.weights is None else batch.weights * errors

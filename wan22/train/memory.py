@@ -53,6 +53,8 @@ class StepSpec:
     device: str
     per_token: bool
     streamed: bool = False
+    ranks: int = 1
+    gathered: bool = False
 
     @property
     def adapts(self) -> bool:
@@ -112,9 +114,12 @@ class MemoryEstimate:
     def _why(self, name: str) -> str:
         spec = self.spec
         experts = "" if spec.experts == 1 else f", {spec.experts} experts"
+        shared = "" if spec.ranks == 1 else f", 1/{spec.ranks} of it and two blocks"
+        if spec.ranks > 1 and spec.base == "int8":
+            shared = ", all of it"
         kept = "block inputs and one block" if spec.checkpointing else f"{spec.arch.layers} blocks"
         return {
-            "weights": f"held in {spec.base}{', two blocks at a time' if spec.streamed else ''}{experts}",
+            "weights": f"held in {spec.base}{', two blocks at a time' if spec.streamed else ''}{shared}{experts}",
             "copies": "of the weights, in bf16",
             "gradients": f"of {spec.trainable / 1e6:.1f} M parameters",
             "moments": f"of {spec.optimiser}{experts}",
@@ -138,13 +143,17 @@ def estimate(  # noqa: PLR0913 - what decides about memory, each by name
     experts: int = 1,
     device: str = "cuda",
     streamed: bool = False,
+    ranks: int = 1,
+    gathered: bool = False,
 ) -> MemoryEstimate:
     """Return the memory that one training step takes on its device.
 
     `tokens` are those of one clip, with what stands beside them; `trainable` the numbers of one expert that learn: as
     many as the transformer has, or fewer under a LoRA. `experts` is how many of them are on the device at once.
     `device` "cpu" trains with attention written out (train/flow_matching.py), whose scores are kept; on it and on "mps"
-    the host is the device. `streamed`: the frozen blocks come from the host. Raises OptionError for what cannot be.
+    the host is the device. `streamed`: the frozen blocks come from the host. `ranks` devices hold a share each of what
+    is kept of parameters, and all of a block when its turn comes; `gathered`: each keeps all gradients until the last
+    batch of a step. batch and tokens are those of one device. Raises OptionError for what cannot be.
     """
     arch = what.dit if isinstance(what, Variant) else what
     choose("optimiser", optimiser, ("adamw", "muon"))
@@ -159,7 +168,7 @@ def estimate(  # noqa: PLR0913 - what decides about memory, each by name
     return estimate_of(
         StepSpec(
             arch, batch, tokens, trainable, optimiser, dtype, base, checkpointing, ema, experts,
-            torch.device(device).type, per_token or arch.speech is not None, streamed,
+            torch.device(device).type, per_token or arch.speech is not None, streamed, ranks, gathered,
         )
     )  # fmt: skip
 
@@ -169,26 +178,36 @@ def estimate_of(spec: StepSpec) -> MemoryEstimate:
     has = numbers(spec.arch)
     learned = spec.trainable
     # Found once for all of these.
-    kept = _kept(replace(spec, optimiser="", ema=False, experts=1, streamed=False))
+    kept = _kept(replace(spec, optimiser="", ema=False, experts=1, streamed=False, ranks=1, gathered=False))
     # Autocast keeps the copy of a weight that learns until it ends; that of a frozen one lives as long as its block's
     # activations.
-    whole = not (spec.checkpointing and spec.adapts)
+    whole = not (spec.checkpointing and (spec.adapts or spec.ranks > 1))
     copies = _HALF * has["matrices"] * (spec.arch.layers if whole else 1) if spec.mixed else 0
     factors = _FLOAT * learned if spec.adapts else 0
     moments = {
         "adamw": 2 * _FLOAT * learned,
         "muon": _FLOAT * (learned if spec.adapts else has["all"] + has["tables"]),
     }[spec.optimiser]
+    held = _held(spec.arch, spec.base, spec.streamed)
+    # Bytes in eight bits are no parameters, and not sharded. Two blocks are whole at a time, and what is in none.
+    shards, here = (factors, held) if spec.base == "int8" else (held + factors, 0)
+    here += 0 if spec.ranks == 1 or spec.base == "int8" else _held(spec.arch, spec.base, streamed=True)
+    block = 0 if spec.ranks == 1 else _FLOAT * learned // spec.arch.layers
+    gradients = _FLOAT * learned if spec.gathered else _share(_FLOAT * learned, spec.ranks) + block
     return MemoryEstimate(
-        weights=spec.experts * (_held(spec.arch, spec.base, spec.streamed) + factors),
+        weights=spec.experts * (_share(shards, spec.ranks) + here),
         copies=copies,
-        gradients=_FLOAT * learned,
-        moments=spec.experts * moments,
-        average=spec.experts * _FLOAT * learned * spec.ema,
+        gradients=gradients,
+        moments=spec.experts * _share(moments, spec.ranks),
+        average=spec.experts * _share(_FLOAT * learned * spec.ema, spec.ranks),
         activations=kept,
         work=_work(spec),
         spec=spec,
     )
+
+
+def _share(size: int, ranks: int) -> int:
+    return -(-size // ranks)
 
 
 def _work(spec: StepSpec) -> int:
@@ -278,7 +297,7 @@ def _taps(spec: StepSpec, x: Tensor, attention: Attention) -> int:
     injector = _prepared(Injector(spec.arch, 1), spec)
     tokens = torch.empty(spec.batch, 1, speech.audio_tokens + 1, spec.arch.dim, requires_grad=not spec.adapts)
     with _counted((injector, x)) as inside:
-        injector.tap(0, injector.read(0, tokens, tokens[:, :, 0]), attention, x)
+        injector.tap(0, injector.read(0, tokens, tokens[:, :, 0]), attention, spec.tokens, x)
     return len(speech.inject) * (x.nbytes + sum(inside.values()))
 
 

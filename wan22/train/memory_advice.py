@@ -42,15 +42,17 @@ def _savings(spec: StepSpec) -> dict[str, StepSpec]:
         ways[f"optimiser.batch_size = 1 with optimiser.gradient_accumulation = {spec.batch}"] = replace(
             spec, batch=1
         )
+    if spec.ranks > 1 and spec.gathered:
+        ways['parallel.gradient_sync = "each"'] = replace(spec, gathered=False)
     if spec.experts > 1:
         ways[f'memory.offload_inactive_expert = "{spec.resting}"'] = replace(spec, experts=1)
     if spec.dtype == "fp32" and spec.base == "fp32":
         ways['memory.dtype = "bf16"'] = replace(spec, dtype="bf16")
     if spec.adapts and spec.mixed:
         ways['memory.base_dtype = "bf16"'] = replace(spec, base="bf16")
-    if spec.adapts and spec.base != "int8":
+    if spec.adapts and spec.base != "int8" and spec.ranks == 1:
         ways['memory.base_dtype = "int8"'] = replace(spec, base="int8")
-    if spec.adapts and spec.checkpointing and spec.device == "cuda" and not spec.streamed:
+    if spec.adapts and spec.checkpointing and spec.device == "cuda" and not spec.streamed and spec.ranks == 1:
         ways["memory.stream_base = true"] = replace(spec, streamed=True)
     if spec.ema:
         ways["optimiser.ema_decay = 0"] = replace(spec, ema=False)

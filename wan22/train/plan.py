@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from wan22.errors import OptionError, OutputError
 from wan22.library import Model, open_model
 from wan22.media.output_paths import check_output
 from wan22.memory.device import free_memory, pick_device
+from wan22.train.begin import begin, beginning
 from wan22.train.compiling import Compiling, decide
 from wan22.train.data import DataPlan, Survey, Window, survey
 from wan22.train.data.plan import size_names
@@ -26,7 +28,7 @@ from wan22.train.memory_advice import check_memory
 from wan22.train.noise_ranges import NoiseRange, noise_ranges, steps_of, trained_experts
 from wan22.train.recipe import Recipe
 from wan22.train.validate import check_requests, requests
-from wan22.train.world import portions
+from wan22.train.world import portions, shares_of
 from wan22.weights.fingerprint import fingerprint
 from wan22.weights.load import meta_module
 
@@ -46,6 +48,8 @@ class Plan:
     need: MemoryEstimate
     free: int
     compiling: Compiling
+    ranks: int = 1
+    shares: int = 1
 
     def lines(self) -> list[str]:
         """The plan for a terminal."""
@@ -58,6 +62,8 @@ class Plan:
             f"steps        {_steps(self.steps)}, {optimiser.batch_size} x {optimiser.gradient_accumulation} clips a "
             f"step, {optimiser.name} at {optimiser.learning_rate:g}, {optimiser.decay}",
         ]
+        if self.ranks > 1:
+            lines.append(f"devices      {self._devices()}")
         lines.append(f"compiled     {self.compiling}")
         if len(self.noise_ranges) > 1:
             lines.append(
@@ -78,12 +84,24 @@ class Plan:
                 lines.append(f"bucket       {name} has {len(rows)} clips: its batches are of {len(rows)}")
         return [*lines, *self.survey.table()]
 
+    def _devices(self) -> str:
+        """How the devices divide the work."""
+        optimiser, context = self.recipe.optimiser, self.recipe.parallel.context
+        first = portions(self.shares, 0, optimiser.batch_size, optimiser.gradient_accumulation)
+        clips = optimiser.batch_size // first[0].of
+        tokens = f", {context} share the tokens of a clip" if context > 1 else ""
+        return (
+            f"{self.ranks}, which hold 1/{self.ranks} of weights and moments each; {len(first)} x {clips} of the clips "
+            f"of a step each{tokens}"
+        )
+
     def as_json(self) -> dict[str, Any]:
         """The plan as JSON values; bytes of memory."""
         return {
             "model": self.model.name,
             "task": self.task,
             "device": str(self.device),
+            "devices": self.ranks,
             "experts": {name: vars(side) for name, side in self.noise_ranges.items()},
             "steps": dict(self.steps),
             "trainable": self.trainable,
@@ -93,19 +111,26 @@ class Plan:
         }
 
 
-def make_plan(recipe: Recipe, device: str = "auto", log: Log | None = None, *, shares: int = 1) -> Plan:
+def make_plan(recipe: Recipe, device: str = "auto", log: Log | None = None, *, ranks: int = 1) -> Plan:
     """Look at everything that a recipe names, and refuse what cannot be, before anything expensive.
 
-    A step is divided into `shares`. Raises a Wan22Error that names the setting.
+    So many `ranks` train together. Raises a Wan22Error that names the setting.
     """
     _check_places(recipe)
-    portions(shares, 0, recipe.optimiser.batch_size, recipe.optimiser.gradient_accumulation)
+    optimiser = recipe.optimiser
     where = pick_device(device)
     model = open_model(*model_of(recipe))
+    shares = shares_of(ranks, recipe.parallel.context, model.variant.dit.heads)
+    portions(shares, 0, optimiser.batch_size, optimiser.gradient_accumulation)
+    if ranks > 1 and recipe.memory.stream_base:
+        raise OptionError(
+            f"memory.stream_base is for one device: of a base on {ranks}, each holds 1/{ranks}. Leave it out"
+        )
     task = task_of(recipe.model.task, model.variant)
     _check_sections(recipe, task)
     ranges, steps = noise_ranges(recipe, model.variant), steps_of(recipe, model.variant)
     _check_size(recipe, model)
+    _check_beginning(recipe, model)
     check_requests(requests(recipe, model.variant), model.variant)
     looked = survey(_data_plan(recipe, model.variant), log)
     _check_windows(looked, model)
@@ -117,10 +142,12 @@ def make_plan(recipe: Recipe, device: str = "auto", log: Log | None = None, *, s
             f"take at most {clips}, and optimiser.gradient_accumulation for more"
         )
     compiling = _compiling(recipe, sum(steps.values()), len(looked.buckets), where)
-    need, trainable = _need(recipe, model, where, looked)
+    need, trainable = _need(recipe, model, where, looked, ranks)
     free = free_memory(where)
     check_memory(need, free)
-    return Plan(recipe, model, task, where, ranges, steps, looked, trainable, need, free, compiling)
+    return Plan(
+        recipe, model, task, where, ranges, steps, looked, trainable, need, free, compiling, ranks, shares
+    )
 
 
 def _compiling(recipe: Recipe, steps: int, shapes: int, device: torch.device) -> Compiling:
@@ -205,6 +232,16 @@ def _check_size(recipe: Recipe, model: Model) -> None:
             raise OptionError(f"data.frames = {frames}: the frames of a clip of {model.name} {rule}")
 
 
+def _check_beginning(recipe: Recipe, model: Model) -> None:
+    """Raise a CheckpointError, KeysError or OptionError if the recipe cannot begin from what it begins from."""
+    found = beginning(recipe, trained_experts(recipe, model.variant))
+    for name in () if found is None else found.files:
+        network = meta_module(model.variant.dit)
+        if not found.lora:
+            found.take_over(name, network)
+        begin(found, name, recipe, prepare(recipe, network))
+
+
 def _check_sections(recipe: Recipe, task: str) -> None:
     """Raise OptionError for settings of another task than the one that is learned."""
     for name, part, of in (("image", recipe.image, "ti2v"), ("speech", recipe.speech, "s2v")):
@@ -240,20 +277,22 @@ def _check_windows(looked: Survey, model: Model) -> None:
             )
 
 
-def _need(recipe: Recipe, model: Model, device: torch.device, looked: Survey) -> tuple[MemoryEstimate, int]:
+def _need(
+    recipe: Recipe, model: Model, device: torch.device, looked: Survey, ranks: int
+) -> tuple[MemoryEstimate, int]:
     """The memory that training takes on the device, and how many parameters of an expert learn."""
     network = meta_module(model.variant.dit)
     prepare(recipe, network)
     learned = count(trainable(network).values())
-    optimiser, memory = recipe.optimiser, recipe.memory
+    optimiser, memory, context = recipe.optimiser, recipe.memory, recipe.parallel.context
     # On the CPU, and on an accelerator that shares its memory, the host is the device.
     together = memory.inactive_expert == "device" or (
         memory.inactive_expert == "host" and device.type != "cuda"
     )
     need = estimate(
         model.variant,
-        batch=optimiser.batch_size,
-        tokens=max(_tokens(window, model.variant) for window in looked.windows),
+        batch=math.ceil(optimiser.batch_size / math.gcd(optimiser.batch_size, ranks // context)),
+        tokens=math.ceil(max(_tokens(window, model.variant) for window in looked.windows) / context),
         trainable=learned,
         optimiser=optimiser.name,
         dtype=memory.dtype,
@@ -263,6 +302,8 @@ def _need(recipe: Recipe, model: Model, device: torch.device, looked: Survey) ->
         experts=len(trained_experts(recipe, model.variant)) if together else 1,
         device=device.type,
         streamed=memory.stream_base and device.type == "cuda",
+        ranks=ranks,
+        gathered=optimiser.gradient_accumulation > 1 and recipe.parallel.gradient_sync == "last",
     )
     return need, learned
 
@@ -289,4 +330,7 @@ def facts(plan: Plan) -> dict[str, Any]:
     ]
     digest = hashlib.sha256(json.dumps(clips, ensure_ascii=False).encode()).hexdigest()[:16]
     weights = {expert: fingerprint(plan.model.parts[expert]) for expert in plan.noise_ranges}
-    return {"task": plan.task, "data": f"{len(clips)} clips, {digest}", "weights": weights}
+    said = {"task": plan.task, "data": f"{len(clips)} clips, {digest}", "weights": weights}
+    if (found := beginning(plan.recipe, tuple(plan.noise_ranges))) is not None:
+        said["begin_from"] = {expert: fingerprint(path) for expert, path in found.files.items()}
+    return said

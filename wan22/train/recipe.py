@@ -206,6 +206,16 @@ class MemoryPart:
 
 
 @dataclass(frozen=True)
+class ParallelPart:
+    """On several devices: how many share the tokens of a clip (`context`), and whether the gradients of all batches of
+    a step are put together after the "last", or after "each", which keeps less in memory.
+    """
+
+    context: int = rule(1, low=1)
+    gradient_sync: str = rule("last", known=("last", "each"))
+
+
+@dataclass(frozen=True)
 class ValidationPart:
     """Videos that are made every so many steps (0: never), a prompt each; `images` and `audio` are files for each,
     where the model takes them. `steps` None is the model's own.
@@ -230,6 +240,7 @@ class LogPart:
 @dataclass(frozen=True)
 class Recipe:
     """All that makes a run. `save` is the number of steps between checkpoints; without `adapter` everything is trained.
+    `begin_from` is another recipe, or its output, whose result this one begins from (begin.py).
 
     `folder` is where the file lies: paths in it are meant from there.
     """
@@ -238,6 +249,7 @@ class Recipe:
     data: DataPart
     optimiser: OptimiserPart
     output: str
+    begin_from: str | None = None
     adapter: AdapterPart | None = None
     image: ImagePart | None = None
     speech: SpeechPart | None = None
@@ -245,6 +257,7 @@ class Recipe:
     memory: MemoryPart = field(default_factory=MemoryPart)
     validation: ValidationPart = field(default_factory=ValidationPart)
     log: LogPart = field(default_factory=LogPart)
+    parallel: ParallelPart = field(default_factory=ParallelPart)
     seed: int = rule(0, low=0, high=2**63 - 1)
     save: int = rule(250, low=1)
     folder: Path = field(default=Path(), metadata={"inner": True})

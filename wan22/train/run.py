@@ -74,7 +74,7 @@ def train(
 def plan_of(recipe: Recipe, device: str, log: Log, world: World) -> Plan:
     """The plan for this process's device: the leader looks at model and clips for all."""
     where = world.device(device)
-    plan = world.first(lambda: make_plan(recipe, str(where), log, shares=world.shares))
+    plan = world.first(lambda: make_plan(recipe, str(where), log, ranks=world.size))
     return replace(plan, device=where)
 
 
@@ -218,9 +218,16 @@ class Loop:
         sigmas = plan.noise_ranges[expert.name].draw(batch.size, draw)[clips]
         noise, device = batch.noise(), plan.device
         half = recipe.memory.dtype == "bf16"
-        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+        # Kept copies would be of weights that are here for the moment of a block.
+        kept = not self._world.gathers
+        with torch.autocast(device.type, torch.bfloat16, enabled=half, cache_enabled=kept):
             errors = velocity_errors(
-                expert.network, move(batch, device), plan.model.variant, sigmas.to(device), noise.to(device)
+                expert.network,
+                move(batch, device),
+                plan.model.variant,
+                sigmas.to(device),
+                noise.to(device),
+                self._world.call(expert.network),
             )
         return sigmas, errors, batch.size
 

@@ -68,6 +68,24 @@ def portions(shares: int, share: int, batch_size: int, batches: int) -> list[Por
     return [Portion(first + share // of, share % of, of) for first in range(0, batches, together)]
 
 
+def shares_of(ranks: int, context: int, heads: int) -> int:
+    """Into how many shares `ranks` divide a step, of which each has `context` that share the tokens of a clip.
+
+    Raises OptionError if that cannot be, for a network with so many heads.
+    """
+    able = [n for n in range(1, min(ranks, heads) + 1) if ranks % n == 0]
+    if context in able:
+        return ranks // context
+    why = (
+        f"does not divide {ranks} devices"
+        if ranks % context
+        else f"is more than the {heads} heads of the model"
+    )
+    if ranks == 1:
+        why = f"is for several devices, such as --gpus {context}, and there is one"
+    raise OptionError(f"parallel.context = {context} {why}; take {_either(able)}")
+
+
 def _either(counts: list[int]) -> str:
     return " or ".join(str(count) for count in counts)
 
@@ -121,6 +139,10 @@ class World:
     def place(self, network: WanDiT, device: torch.device) -> None:
         """Bring a network to the device in place, ready to be called; of several, to all of them together."""
         network.to(device)
+
+    def call(self, network: WanDiT) -> Callable[..., Tensor]:
+        """What is called like a network that was placed: itself, or what lets several share the tokens of a clip."""
+        return network
 
     def synchronise(self, network: WanDiT, last: bool) -> None:
         """Say before a backward pass whether gradients are put together after it: after the last one of a step."""

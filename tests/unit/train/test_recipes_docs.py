@@ -14,6 +14,7 @@ from wan22.train.losses import count, trainable
 from wan22.train.memory import estimate
 from wan22.train.noise_ranges import noise_ranges, steps_of
 from wan22.train.recipe import Recipe, parse_recipe, read_recipe
+from wan22.train.world import portions, shares_of
 from wan22.weights.load import meta_module
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -69,3 +70,16 @@ def test_every_setting_of_a_recipe_and_no_other_is_in_the_table():
         kinds = [kind for kind in get_args(hint) or (hint,) if is_dataclass(kind)]
         settings |= {f"{name}.{each.name}" for kind in kinds for each in fields(kind)} if kinds else {name}
     assert named == settings - {"folder"}
+
+
+def test_the_stages_of_the_docs_begin_from_one_another_and_divide_over_eight_devices():
+    before = None
+    for path in sorted((DOCS / "recipes" / "stages").glob("*.toml")):
+        recipe = read_recipe(path)
+        variant = VARIANTS[recipe.model.name]
+        assert recipe.begin_from == before and steps_of(recipe, variant)
+        shares = shares_of(8, recipe.parallel.context, variant.dit.heads)
+        portions(shares, 0, recipe.optimiser.batch_size, recipe.optimiser.gradient_accumulation)
+        assert recipe.data.size[0] % 16 == recipe.data.size[1] % 16 == 0
+        before = path.name
+    assert before == "4-speech.toml"

@@ -15,7 +15,7 @@ from wan22.models.dit import NoiseLevels, WanDiT
 from wan22.ops.attention import sdpa
 from wan22.train.adapt import attach, checkpoint_blocks, freeze_int8
 from wan22.train.losses import for_training, trainable
-from wan22.train.memory import CAUTION, estimate
+from wan22.train.memory import CAUTION, estimate, numbers
 from wan22.train.memory_advice import check_memory
 
 pytestmark = pytest.mark.slow
@@ -218,3 +218,33 @@ def test_a_streamed_base_takes_two_blocks_on_the_device():
     assert whole.weights > 28e9 and 1.5e9 < streamed.weights < 2.5e9
     assert streamed.total - streamed.weights == whole.total - whole.weights
     assert any("two blocks at a time" in line for line in streamed.lines())
+
+
+def test_several_devices_hold_a_share_each_and_whole_gradients_only_if_they_are_put_together_late():
+    arch = VARIANTS["t2v-A14B"].dit
+    everything = numbers(arch)["all"]
+
+    def need(ranks, **how):
+        return estimate(
+            VARIANTS["t2v-A14B"],
+            batch=1,
+            tokens=8000,
+            trainable=everything,
+            checkpointing=True,
+            ranks=ranks,
+            **how,
+        )
+
+    one, eight, late = need(1), need(8), need(8, gathered=True)
+    assert eight.moments == -(-one.moments // 8) and eight.activations == one.activations
+    assert (
+        one.weights / 8 < eight.weights < one.weights / 4
+        and one.gradients / 8 < eight.gradients < one.gradients / 5
+    )
+    assert late.gradients == one.gradients and late.weights == eight.weights
+    assert "1/8 of it and two blocks" in "\n".join(eight.lines())
+    with pytest.raises(DeviceError, match=r'What helps most: .*parallel\.gradient_sync = "each"'):
+        check_memory(late, late.total - 10**9)
+    small = estimate(VARIANTS["t2v-A14B"], batch=1, tokens=8000, trainable=10**7, base="int8", ranks=4)
+    alone = estimate(VARIANTS["t2v-A14B"], batch=1, tokens=8000, trainable=10**7, base="int8")
+    assert 0 < alone.weights - small.weights < 4 * 10**7  # only the factors are shared
