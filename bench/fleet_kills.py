@@ -72,10 +72,10 @@ class Cluster:
         command += ["--num-cpus", "1", "--num-gpus", "0", "--object-store-memory", str(_STORE)]
         command += ["--node-ip-address", "127.0.0.1"]
         command += ["--include-dashboard", "false"] if "--head" in how else []
-        log = (self._place / f"node-{len(getattr(self, 'nodes', ()))}.log").open("wb")
-        return subprocess.Popen(
-            command, env=os.environ | self.environment, stdout=log, stderr=log, start_new_session=True
-        )
+        with (self._place / f"node-{len(getattr(self, 'nodes', ()))}.log").open("wb") as log:
+            return subprocess.Popen(
+                command, env=os.environ | self.environment, stdout=log, stderr=log, start_new_session=True
+            )
 
     def _answers(self) -> bool:
         if self.nodes[0].poll() is not None:
@@ -142,8 +142,8 @@ class Server(job_kills.Server):
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        log = (self.folder.path.parent / f"{self.folder.path.name}.log").open("ab")
-        return subprocess.Popen(self._command, env=os.environ | self._cluster.environment, stderr=log)
+        with (self.folder.path.parent / f"{self.folder.path.name}.log").open("ab") as log:
+            return subprocess.Popen(self._command, env=os.environ | self._cluster.environment, stderr=log)
 
     def manager(self) -> list[int]:
         return [

@@ -55,16 +55,13 @@ def connect(address: str, data: Path) -> None:
     try:
         ray.init(**how)
     except Exception as error:  # Ray raises errors of many kinds, of Python's and its own
-        where = f"the Ray cluster at {address} cannot be joined" if address else "Ray cannot be started here"
-        text = " ".join(str(error).split())
-        hint = (
-            ". Its token belongs into a file that $RAY_AUTH_TOKEN_PATH names"
-            if "auth" in text.lower() or "token" in text.lower()
-            else f". This machine must be part of it: ray start --address {address}"
-            if address
-            else ""
-        )
-        raise DeviceError(f"{where}: {text[:400]}{hint}") from error
+        text = " ".join(str(error).split())[:400].rstrip(".")
+        if not address:
+            raise DeviceError(f"Ray cannot be started here: {text}") from error
+        raise DeviceError(
+            f"the Ray cluster at {address} cannot be joined: {text}. This machine must be part of it (ray start "
+            f"--address {address}), with the cluster's token in a file that $RAY_AUTH_TOKEN_PATH names"
+        ) from error
 
 
 def _own_token(data: Path) -> Path:

@@ -120,9 +120,9 @@ class Manager:
 
     def run(self) -> None:
         """Work until `leaving`."""
-        import ray
-
         cluster.connect(self._settings.address, self._settings.data)
+        import ray  # after the environment is set: Ray reads it when it is imported
+
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "leaving", True))  # Ray has put its own there
         try:
             self._coordinator = cluster.coordinator_actor(self._settings.data)

@@ -41,18 +41,9 @@ def test_what_a_node_was_making_goes_on_when_it_leaves(cluster, tmp_path):
 
 def test_a_cluster_that_cannot_be_joined_is_one_line(tmp_path):
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "wan22.fleet.manager",
-            "--data",
-            tmp_path / "data",
-            "--fleet",
-            "127.0.0.1:1",
-            "--supervised",
-        ],
+        [sys.executable, "-m", "wan22.fleet.manager", "--data", tmp_path / "data", "--fleet", "127.0.0.1:1"],
         cwd=ROOT, env=environment() | {"RAY_AUTH_TOKEN": "a" * 64, "RAY_gcs_rpc_server_connect_timeout_s": "2"},
-        stdin=subprocess.PIPE, capture_output=True, text=True, timeout=LONG, check=False,
+        capture_output=True, text=True, timeout=LONG, check=False,
     )  # fmt: skip
     assert done.returncode == 3
     said = json.loads(done.stdout.splitlines()[-1])
