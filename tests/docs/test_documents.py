@@ -17,6 +17,7 @@ from unit.server.running import running
 from unit.tiny import tiny_variant, write_tiny, write_tiny_speech
 
 import wan22
+from wan22.cli.__main__ import completed
 from wan22.cli.app import program
 from wan22.client import URL
 from wan22.media.audio import write_audio
@@ -64,7 +65,7 @@ def words(line: str) -> list[str]:
 
 @pytest.mark.parametrize("line", commands("wan22"))
 def test_a_documented_command_is_read(line):
-    name, *rest = words(line)
+    name, *rest = completed(words(line))
     command = COMMANDS[name]
     while hasattr(command, "commands") and rest[0] in command.commands:
         command, rest = command.commands[rest[0]], rest[1:]

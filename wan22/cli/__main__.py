@@ -69,7 +69,7 @@ def _run(arguments: list[str]) -> int:
     from wan22.cli.app import program
 
     try:
-        code = program()(args=_completed(arguments), prog_name="wan22", standalone_mode=False)
+        code = program()(args=completed(arguments), prog_name="wan22", standalone_mode=False)
     except typer.Abort:
         code = CANCELLED
     except SystemExit as end:  # how typer ends when nobody reads any more
@@ -87,7 +87,7 @@ def _run(arguments: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _completed(arguments: list[str]) -> list[str]:
+def completed(arguments: list[str]) -> list[str]:
     """The arguments, with the value of an option that may stand alone, which typer does not know of."""
     if "--fleet" not in arguments or arguments[0] not in ("serve", "studio"):
         return arguments
