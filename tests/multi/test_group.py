@@ -25,6 +25,7 @@ from wan22.parallel.group import Group, Team
 from wan22.parallel.layout import Layout
 from wan22.parallel.lead import Led, on_host, picked
 from wan22.parallel.places import check_equal, check_facts, devices_of
+from wan22.production.work import Machine
 from wan22.types import Reply, Request
 
 REQUEST = Request(prompt="a red ball rolls left at sunset", frames=5, steps=3)
@@ -160,6 +161,39 @@ def test_a_mistake_of_the_users_starts_no_process(tmp_path, monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", None)
     with pytest.raises(OptionError, match="no-such-model"):
         load("no-such-model", device="cpu", gpus=2)
+
+
+RECIPE = {"model": "nano", "dtype": "float32", "gpus": 2, "parallel": "guidance=2,context=1,ring=1"}
+
+
+@pytest.mark.parametrize(
+    ("said", "taken"),
+    [
+        ({}, (2, "guidance=2,context=1,ring=1")),
+        ({"parallel": "context=4"}, (None, "context=4")),
+        ({"gpus": 1}, (1, None)),
+        ({"device": "cpu"}, (None, None)),
+        ({"device": "cuda:0+cuda:1"}, (None, None)),
+    ],
+)
+def test_a_recipe_is_repeated_unless_it_is_said_where(two_cards, monkeypatch, said, taken):
+    asked = {}
+    monkeypatch.setattr("wan22.engine.load", lambda model, **told: asked.update(told))
+    Machine(engine=said).load(RECIPE)
+    assert (asked.get("gpus"), asked.get("parallel")) == taken
+    assert asked["dtype"] == "float32"
+
+
+def test_a_recipe_of_more_devices_than_are_here_says_what_works(two_cards):
+    with pytest.raises(ParallelError, match=r"made on 8 devices: .* has 2 .* 1 makes it on one"):
+        Machine().load(RECIPE | {"gpus": 8, "parallel": "guidance=2,context=4,ring=1"})
+
+
+@pytest.mark.parametrize("recipe", [{"gpus": "2; rm"}, {"gpus": 2, "parallel": ["context"]}, {"gpus": 10**9}])
+def test_a_recipe_of_a_stranger_starts_nothing(two_cards, monkeypatch, recipe):
+    monkeypatch.setattr(subprocess, "Popen", None)
+    with pytest.raises(ParallelError):
+        Machine().load({"model": "nano", **recipe})
 
 
 @pytest.fixture

@@ -317,7 +317,7 @@ class Team:
     @classmethod
     def of(cls, device: str, gpus: int | None, parallel: str | Layout | None) -> Team | None:
         """The team that `load` is asked for by these; None: one device works alone. Raises ParallelError."""
-        layout = Layout.parse(parallel) if isinstance(parallel, str) else parallel
+        layout = parallel if isinstance(parallel, Layout | None) else Layout.parse(parallel)
         mine = world() if gpus is not None else None
         if mine is not None and gpus != 1:
             if gpus != mine.size:

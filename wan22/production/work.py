@@ -66,7 +66,7 @@ class Machine:
     def _load(self, recipe: dict[str, Any]) -> Engine:
         from wan22.engine import load
 
-        here = self.engine.keys() & {"device", "gpus"}
+        here = self.engine.keys() & {"device", *DIVISION}
         names = REPEATED if here else (*REPEATED, *DIVISION)
         repeated = {name: recipe[name] for name in names if recipe.get(name) is not None} | self.engine
         if "gpus" in repeated.keys() - self.engine.keys():
