@@ -99,13 +99,15 @@ export function addTrack(document: Document, kind: TrackKind): Document {
   })
 }
 
-/** Remove a track and what is on it. The last video track stays. */
+/** Remove a track and what is on it. The last video track stays, and so does one that a locked track ducks under. */
 export function removeTrack(document: Document, id: string): Document {
   return edit(document, (draft) => {
     const { track } = draft.lane(id)
     if (track.kind === 'video' && document.tracks.filter((each) => each.kind === 'video').length === 1)
       throw new EditError('last')
     const tracks = document.tracks.filter((each) => each.id !== id)
+    const ducked = tracks.find((each) => each.locked && each.duck?.under === id)
+    if (ducked) throw new EditError('locked', ducked.name)
     draft.rest = { ...draft.rest, tracks: tracks.map((each) => (each.duck?.under === id ? { ...each, duck: null } : each)) }
   })
 }

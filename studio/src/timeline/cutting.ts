@@ -7,10 +7,10 @@
  *
  * **Links.** Linked clips are trimmed, moved, cut and removed together. */
 
-import { type Clip, type Document, newId } from './document'
+import { type Clip, type Document, mediaKey, newId } from './document'
 import { type Draft, type Lane, type Spot, edit } from './draft'
 import { EditError } from './errors'
-import { durationOn, findClip, findGap, withLinked } from './layout'
+import { durationOn, findClip, findGap, findTrack, withLinked } from './layout'
 import { type Edge, atSpeed, cutNear, exactly, nearest, resized, spare, speedIsRight, stepOf, timed } from './spans'
 
 type Ids = Iterable<string>
@@ -315,26 +315,47 @@ export function setSpeed(document: Document, id: string, speed: readonly [number
   })
 }
 
-/** Put another source into a clip: as long as it was, or as long as the source is. What was there is a take. */
-export function replaceMedia(document: Document, id: string, media: Clip['media'], source: Clip['source']): Document {
+/** Put another source into a clip: as long as it was, or as long as the source is. What was there is a take, and where its
+ * range began is kept (`starts`): choosing it again shows the same frames. `recipe`: how the new one was made; `from`: the first
+ * frame of it that is used, else the one at the time of the old one. */
+export function replaceMedia(
+  document: Document,
+  id: string,
+  media: Clip['media'],
+  source: Clip['source'],
+  { recipe = null, from }: { recipe?: Clip['recipe']; from?: number } = {},
+): Document {
   return edit(document, (draft) => {
     const { spot } = draft.find(id)
     const old = spot.clip
-    const takes = [old.media, ...old.takes].filter(
-      (each, index, all) =>
-        JSON.stringify(each) !== JSON.stringify(media) &&
-        all.findIndex((one) => JSON.stringify(one) === JSON.stringify(each)) === index,
-    )
-    const bare: Clip = { ...old, media, source, takes }
+    const all = new Map([old.media, ...old.takes].map((each) => [mediaKey(each), each]))
+    for (const [key, each] of all) if (key === mediaKey(media) || 'path' in each) all.delete(key) // what is missing is no take
+    const starts = { ...old.starts, [mediaKey(old.media)]: old.in }
+    const bare: Clip = { ...old, media, source, recipe, takes: [...all.values()], starts }
     const count = Math.max(
       1,
       Math.min(source.still ? old.duration : source.frames, Math.round(old.duration * stepOf(bare, draft.rate))),
     )
     const seconds = (old.in * old.source.rate[1]) / old.source.rate[0]
-    const wished = Math.round((seconds * source.rate[0]) / source.rate[1])
+    const wished = from ?? starts[mediaKey(media)] ?? Math.round((seconds * source.rate[0]) / source.rate[1])
     const start = source.still ? 0 : Math.min(wished, source.frames - count)
     spot.clip = settled({ ...bare, in: start, out: start + count }, old.duration, draft)
   })
+}
+
+/** Make the frames between two of a clip (and of what is linked to it) a clip of their own, and say which it is.
+ * The cuts go to the nearest frames that leave the speeds as they are. */
+export function isolate(document: Document, id: string, from: number, to: number): { document: Document; id: string } {
+  const cut = (now: Document, frame: number): { document: Document; right: string } | null => {
+    const found = findClip(now, id)
+    if (!found) throw new EditError('missing', id)
+    if (frame <= found.at || frame >= found.at + found.item.duration) return null
+    const next = blade(now, frame, [found.track.id])
+    return { document: next, right: findTrack(next, found.track.id)!.items[findClip(next, id)!.index + 1]!.id }
+  }
+  const shorter = cut(document, to)?.document ?? document
+  const rest = cut(shorter, from)
+  return rest ? { document: rest.document, id: rest.right } : { document: shorter, id }
 }
 
 /** As long as before if the speed need change by no more than a frame, else as long as it comes to. */

@@ -36,6 +36,8 @@ export interface Clip {
   readonly enabled: boolean
   readonly recipe: Record<string, unknown> | null
   readonly takes: readonly Media[]
+  /** The first frame that was used of each media that the clip has shown, by `mediaKey`. */
+  readonly starts?: Readonly<Record<string, number>>
 }
 
 export interface Gap {
@@ -198,4 +200,9 @@ export function sameMedia(a: Media, b: Media): boolean {
 export function mediaKey(media: Media): string {
   if ('job' in media) return `job:${media.job}/${media.file}`
   return 'input' in media ? `input:${media.input}` : `path:${media.path}`
+}
+
+/** The name of the file that a media is, as far as it says one. */
+export function fileOf(media: Media): string {
+  return 'path' in media ? media.path : 'job' in media ? media.file : media.input
 }

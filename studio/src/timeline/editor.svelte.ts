@@ -116,6 +116,18 @@ export class Editor {
     return here?.item.type === 'clip' ? model.findClip(this.document, here.item.id) : null
   }
 
+  /** What a retake replaces: the selected clip, or the one at the in point; and what of it lies between in and out. */
+  get retake(): { into: string; range: readonly [number, number] | null } | null {
+    const { in: from, out: to } = this.document
+    const track = this.target('video')
+    const here = track && model.itemAt(track, from ?? (to === null ? this.playhead : to - 1))
+    const found = this.clips.find((each) => each.track.kind === 'video') ?? (here && model.findClip(this.document, here.item.id))
+    if (!found) return null
+    const { at, item } = found
+    const range = [Math.max(at, from ?? at), Math.min(at + item.duration, to ?? Infinity)] as const
+    return { into: item.id, range: range[1] - range[0] < 1 || range[1] - range[0] === item.duration ? null : range }
+  }
+
   /** The track that new clips of a kind go to: the one aimed at, or the first that is not locked. */
   target(kind: Track['kind']): Track | null {
     const all = this.document.tracks.filter((track) => track.kind === kind && !track.locked)

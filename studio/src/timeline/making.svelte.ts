@@ -26,9 +26,14 @@ export function withMaking(document: Document, all: readonly Making[]): Document
   return model.changeSettings(document, { meta: { ...document.meta, making: all } })
 }
 
-export interface Wish {
+/** Where something is made; `range`: only these frames of the clip, counted on the timeline. */
+export interface Place {
   how: Making['how']
   into: string
+  range?: readonly [number, number] | null
+}
+
+export interface Wish extends Place {
   prompt: string
   seconds: number
   model: string
@@ -37,12 +42,20 @@ export interface Wish {
   fast: boolean
 }
 
+/** The document in which the place is a clip or gap of its own, and that one's id. */
+function ready(document: Document, { into, range }: Place): { document: Document; into: string } {
+  if (!range) return { document, into }
+  const apart = model.isolate(document, into, ...range)
+  return { document: apart.document, into: apart.id }
+}
+
 /** The frames that what is made begins and ends with: of the clips around it, or of the clip that it replaces. */
 export function ends(
-  document: Document,
-  how: Making['how'],
-  into: string,
+  now: Document,
+  place: Place,
 ): { first: [model.Clip, number] | null; last: [model.Clip, number] | null; frames: number } {
+  const { document, into } = ready(now, place)
+  const { how } = place
   const { rate } = document
   const lastOf = (clip: model.Clip): [model.Clip, number] => [clip, sourceFrame(clip, clip.duration - 1, rate)]
   const firstOf = (clip: model.Clip): [model.Clip, number] => [clip, sourceFrame(clip, 0, rate)]
@@ -57,9 +70,9 @@ export function ends(
   return { first: firstOf(found.item), last: lastOf(found.item), frames: found.item.duration }
 }
 
-/** Ask for a video. Stills and videos alike give their frames as images. */
-export async function make(document: Document, wish: Wish): Promise<Making> {
-  const { first, last } = ends(document, wish.how, wish.into)
+/** Ask for a video, and return its job. Stills and videos alike give their frames as images. */
+export async function make(document: Document, wish: Wish): Promise<string> {
+  const { first, last } = ends(document, wish)
   const image = first && (await frameInput(first[0].media, first[1]))
   const last_image = last && (await frameInput(last[0].media, last[1]))
   const request = {
@@ -71,8 +84,13 @@ export async function make(document: Document, wish: Wish): Promise<Making> {
     ...(wish.seed !== null && { seed: wish.seed }),
     ...(wish.fast && { fast: true }),
   }
-  const job = await jobs.add(request, wish.prompt)
-  return { job: job.id, how: wish.how, into: wish.into }
+  return (await jobs.add(request, wish.prompt)).id
+}
+
+/** The document in which a job is being made for a place: one step, a range of a clip being cut out in it. */
+export function begun(now: Document, place: Place, job: string): Document {
+  const { document, into } = ready(now, place)
+  return withMaking(document, [...makingOf(document), { job, how: place.how, into }])
 }
 
 /** Put what was made where it belongs; where that is gone, at the end of the first track that is free. */
@@ -108,7 +126,7 @@ function arrived(document: Document, making: Making, item: Item): Document {
     return model.overwrite(document, gap.track.id, gap.at, [model.fitted(whole, gap.item.duration, document.rate)])
   }
   if (!found) throw new model.EditError('missing')
-  if (making.how === 'retake') return model.replaceMedia(document, making.into, item.media, clip.source)
+  if (making.how === 'retake') return model.replaceMedia(document, making.into, item.media, clip.source, { recipe: item.recipe, from: 0 })
   const next = model.newClip(item.media, clip.source, document.rate, {
     name: item.name,
     recipe: item.recipe,

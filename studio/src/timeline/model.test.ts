@@ -207,6 +207,32 @@ describe('edits', () => {
     expect(named(other, 'two').takes).toEqual([{ job: 'job_two', file: 'video.mp4' }])
   })
 
+  it('a range of a clip becomes a clip of its own, whose retake keeps the place, and whose old take shows what it showed', () => {
+    const base = same()
+    const two = named(base, 'two')
+    const at = placeOf(base, 'two')
+    const { document, id } = model.isolate(base, two.id, at + 20, at + 44)
+    expect(ids(document, 0)).toEqual(['one60', 'two20', 'two24', 'two16', 'three60'])
+    const range = model.findClip(document, id)!
+    expect([range.at, range.item.in, range.item.out]).toEqual([at + 20, two.in + 20, two.in + 44])
+    const fresh = { frames: 25, rate: [24, 1] as const, size: [64, 64] as const, audio: false }
+    const again = model.replaceMedia(document, id, { input: 'in_1' }, fresh, { recipe: { prompt: 'new' }, from: 0 })
+    expect(ids(again, 0)).toEqual(ids(document, 0))
+    expect(model.findClip(again, id)!.item).toMatchObject({ in: 0, out: 24, takes: [two.media], recipe: { prompt: 'new' } })
+    const back = model.replaceMedia(again, id, two.media, two.source)
+    expect(model.findClip(back, id)!.item).toMatchObject({ in: two.in + 20, out: two.in + 44, takes: [{ input: 'in_1' }] })
+    // To the clip's own ends nothing is cut, and what is linked is cut along.
+    expect(model.isolate(base, two.id, 0, 999)).toEqual({ document: base, id: two.id })
+    const free = model.lift(base, [named(base, 'voice').id])
+    const linked = model.detachSound(free, two.id, base.tracks[1]!.id)
+    const apart = model.isolate(linked, two.id, at + 20, at + 44)
+    expect(ids(apart.document, 1)).toEqual(['gap60', 'two20', 'two24', 'two16'])
+    const links = [...model.clips(apart.document)].filter(({ item }) => item.name === 'two').map(({ item }) => item.link)
+    expect(links.every(Boolean)).toBe(true)
+    expect(links.slice(0, 3)).toEqual(links.slice(3))
+    expect(code(() => model.isolate(base, 'none', 0, 9))).toBe('missing')
+  })
+
   it('moves across tracks of one kind only', () => {
     const base = model.addTrack(same(), 'video')
     const upper = base.tracks[1]!

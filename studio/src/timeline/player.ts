@@ -108,7 +108,7 @@ export class Player {
 
   /** Bring the element of a clip to where it must be. */
   private prepare({ clip, at, frame }: Seen, exact: number): void {
-    if (clip.source.still) return
+    if (clip.source.still || 'path' in clip.media) return
     const { video } = this.slotOf(clip)
     const { pace, document } = this.editor
     if (pace > 0) {

@@ -107,6 +107,7 @@ export function apply(document: Document, { op, a, b, by, flag }: Step): Documen
     () => model.removeTransition(document, transition),
     () => model.change(document, [clip], flag ? { fade_in: b % 40 } : { fade_out: b % 40, mute: true }),
     () => model.change(document, [clip], { enabled: flag, gain_db: (b % 30) - 10 }),
+    () => model.isolate(document, clip, a % 300, (a % 300) + 1 + (b % 50)).document,
     () => model.replaceMedia(document, clip, { input: `in_${a}` }, fresh.source),
     () => model.detachSound(document, clip, pick(audio, b)?.id ?? 'none'),
     () => model.link(document, [clip, other]),

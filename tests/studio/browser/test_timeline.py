@@ -1,33 +1,18 @@
 """The timeline: three shots with a dissolve and a sound, cut by keys and by mouse, saved, exported, rendered."""
 
 import json
-import wave
 from contextlib import closing
 
 import av
 import httpx2
-import numpy as np
 import pytest
 from studio.browser.harness import LANGUAGES, nano_server, site, violations
-from unit.server.live import FPS, small_video
-
-SIZE, FRAMES = (96, 64), 24
-SHOTS = ("dawn", "noon", "dusk")
-
+from studio.browser.timelines import FRAMES, SIZE, cells, cut, document, settled, sources_in, starting
+from unit.server.live import FPS
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
-    """Three videos of 24 frames, each frame brighter than the one before, and a sound."""
-    folder = tmp_path_factory.mktemp("sources")
-    videos = [small_video(folder / f"{name}.mp4", FRAMES, SIZE) for name in SHOTS]
-    sound = folder / "sea.wav"
-    with closing(wave.open(str(sound), "wb")) as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16000)
-        tone = 9000 * np.sin(2 * np.pi * 220 * np.arange(16000 * 6) / 16000)
-        file.writeframes(tone.astype("<i2").tobytes())
-    return [*videos, sound]
+    return sources_in(tmp_path_factory.mktemp("sources"))
 
 
 @pytest.fixture(scope="module")
@@ -35,22 +20,6 @@ def server(tmp_path_factory):
     """The address of one server process for all tests of this file."""
     with nano_server(tmp_path_factory.mktemp("server")) as url:
         yield url
-
-
-def cells(page):
-    """The names of what is on the tracks, as they are read out, in order."""
-    return page.get_by_role("gridcell").evaluate_all(
-        "all => all.map(each => each.getAttribute('aria-label'))"
-    )
-
-
-def starting(page, word):
-    return [name for name in cells(page) if name.startswith(word)]
-
-
-def settled(page):
-    """Wait until the server has the document."""
-    page.locator(".bar").get_by_text("Saved", exact=True).wait_for()
 
 
 def stands_at(page, frame):
@@ -66,21 +35,6 @@ def brightness(page):
         "() => document.querySelector('.picture canvas').getContext('2d').getImageData(1, 1, 1, 1).data[0]"
     )
     return page.evaluate(script)
-
-
-def cut(page, sources):
-    """A new timeline with the shots one after another and the sound; returns the id of its document."""
-    page.get_by_role("button", name="New timeline").first.click()
-    page.locator(".bin input[type=file]").set_input_files([str(path) for path in sources])
-    for path in sources:
-        page.locator(".bin button.item", has_text=path.name).first.press("Enter")
-        page.get_by_role("gridcell", name=path.name).wait_for()
-    settled(page)
-    return page.evaluate("location.hash.split('/').pop()")
-
-
-def document(url, id):
-    return httpx2.get(f"{url}/v1/documents/{id}").json()["data"]
 
 
 def length(data):

@@ -61,11 +61,11 @@ class Worker:
             return
         self.finish(claim)
 
-    def finish(self, claim) -> None:
+    def finish(self, claim, frames: int = FRAMES) -> None:
         """Complete a job with a small video and its stills."""
         place = self.folder.job(claim.job.id)
         place.mkdir(exist_ok=True)
-        video = small_video(place / "video.mp4")
+        video = small_video(place / "video.mp4", frames)
         stills = []
         for name in ("thumbnail.webp", "spritesheet.webp"):
             Image.new("RGB", (8, 4)).save(place / name)

@@ -13,6 +13,7 @@ export interface Doing {
   addTitle: () => void
   addCaption: () => void
   sound: () => void
+  retake: () => void
   export: () => void
   save: () => void
 }
@@ -65,6 +66,7 @@ export function actionsOf(editor: Editor, doing: Doing): Action[] {
     { keys: 't', label: () => words().title, run: doing.addTitle },
     { keys: 'Shift+t', label: () => words().caption, run: doing.addCaption },
     { keys: 'a', label: () => words().sound, run: doing.sound },
+    { keys: 'Shift+r', label: () => words().retake, run: doing.retake },
     { keys: 's', label: () => words().snap, run: () => (editor.snap = !editor.snap) },
     { keys: ['+', '=', 'Shift++'], label: () => words().zoomIn, run: () => editor.zoomBy(1.4) },
     { keys: '-', label: () => words().zoomOut, run: () => editor.zoomBy(1 / 1.4) },

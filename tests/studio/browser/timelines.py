@@ -1,0 +1,72 @@
+"""What the tests of the timeline share: sources, and what is on the tracks of a page."""
+
+import wave
+from contextlib import closing
+
+import httpx2
+import numpy as np
+from unit.server.live import FPS, small_video
+
+SIZE, FRAMES = (96, 64), 24
+SHOTS = ("dawn", "noon", "dusk")
+
+
+def sources_in(folder):
+    """Three videos of 24 frames, each frame brighter than the one before, and a sound."""
+    videos = [small_video(folder / f"{name}.mp4", FRAMES, SIZE) for name in SHOTS]
+    sound = folder / "sea.wav"
+    with closing(wave.open(str(sound), "wb")) as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16000)
+        tone = 9000 * np.sin(2 * np.pi * 220 * np.arange(16000 * 6) / 16000)
+        file.writeframes(tone.astype("<i2").tobytes())
+    return [*videos, sound]
+
+
+def three_shots(inputs):
+    """The document of three videos in a row, and of two tracks of audio without anything."""
+    source = {"frames": FRAMES, "rate": [FPS, 1], "size": list(SIZE), "audio": False}
+    clips = [
+        {
+            "id": f"c{n}", "type": "clip", "media": {"input": id}, "name": f"{name}.mp4", "in": 0, "out": FRAMES,
+            "duration": FRAMES, "source": source,
+        }
+        for n, (name, id) in enumerate(zip(SHOTS, inputs, strict=True))
+    ]  # fmt: skip
+    audio = [{"id": f"a{n}", "kind": "audio", "name": f"A{n}", "items": []} for n in (1, 2)]
+    return {
+        "wan22_timeline": 1, "name": "", "rate": [FPS, 1], "size": list(SIZE),
+        "tracks": [{"id": "v1", "kind": "video", "name": "V1", "items": clips}, *audio],
+    }  # fmt: skip
+
+
+def cells(page):
+    """The names of what is on the tracks, as they are read out, in order."""
+    return page.get_by_role("gridcell").evaluate_all(
+        "all => all.map(each => each.getAttribute('aria-label'))"
+    )
+
+
+def starting(page, word):
+    return [name for name in cells(page) if name.startswith(word)]
+
+
+def settled(page):
+    """Wait until the server has the document."""
+    page.locator(".bar").get_by_text("Saved", exact=True).wait_for()
+
+
+def cut(page, sources):
+    """A new timeline with the shots one after another and the sound; returns the id of its document."""
+    page.get_by_role("button", name="New timeline").first.click()
+    page.locator(".bin input[type=file]").set_input_files([str(path) for path in sources])
+    for path in sources:
+        page.locator(".bin button.item", has_text=path.name).first.press("Enter")
+        page.get_by_role("gridcell", name=path.name).wait_for()
+    settled(page)
+    return page.evaluate("location.hash.split('/').pop()")
+
+
+def document(url, id):
+    return httpx2.get(f"{url}/v1/documents/{id}").json()["data"]

@@ -1,1 +1,0 @@
-import{wn as e}from"./x-BFGfp-22.js";import{n as t}from"./router.svelte-D_QG4ADq.js";var n=e({fill:null,n:0});function r(e){n.fill=e,n.n+=1,t(`box`)}export{n,r as t};

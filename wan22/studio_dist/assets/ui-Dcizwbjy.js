@@ -1,1 +1,0 @@
-import"./x-BFGfp-22.js";import"./Dialog-udDkcj4r.js";import"./Tabs-COMB4WIu.js";import"./Menu-CRct1OhU.js";import"./Slider-DUVtXGrx.js";import"./Switch-DQg6kBq2.js";
