@@ -200,7 +200,8 @@ class Guard:
         if self.guessed.empty(address):
             raise Refusal(429, "too_many_requests", "too many wrong tokens; wait a minute")
         said = headers.getlist("authorization")
-        if not said and method in SAFE and may_read(headers.getlist("cookie"), self.settings.token):
+        cookies = headers.getlist("cookie") if method in SAFE and not said else []
+        if cookies and may_read(cookies, self.settings.token, time.time()):
             return
         scheme, _, token = said[0].partition(" ") if len(said) == 1 else ("", "", "")
         right = hmac.compare_digest(token.strip().encode(), self.settings.token.encode())

@@ -10,6 +10,7 @@ from studio.browser.harness import LANGUAGES, nano_server, site, violations
 from studio.browser.timelines import FRAMES, SIZE, cells, cut, document, settled, sources_in, starting
 from unit.server.live import FPS
 
+
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
     return sources_in(tmp_path_factory.mktemp("sources"))

@@ -2,7 +2,6 @@
 
 import io
 import json
-from contextlib import closing
 
 import httpx2
 import numpy as np
@@ -119,7 +118,11 @@ def test_a_range_is_retaken_by_one_action_and_the_old_take_comes_back(server, sh
     assert len(starting(page, "noon")) == 3
     job = made(page, server, 10)
     whole = document(site(server.url), id)["tracks"][0]["items"]
-    assert [(each["in"], each["out"], each["duration"]) for each in whole[1:4]] == [(0, 6, 6), (0, 10, 10), (16, 24, 8)]
+    assert [(each["in"], each["out"], each["duration"]) for each in whole[1:4]] == [
+        (0, 6, 6),
+        (0, 10, 10),
+        (16, 24, 8),
+    ]
     new = whole[2]
     assert new["media"]["job"] == job.id and new["takes"] == [whole[1]["media"]]
     assert new["recipe"]["prompt"] == "it rolls faster" and job.request["seconds"] == 10 / FPS
@@ -149,7 +152,9 @@ def test_a_gap_is_filled_from_the_frames_on_both_sides(server, shots):
     assert [row[:2] for row in track(server, id)] == [
         ("clip", "dawn.mp4"), ("clip", "night falls"), ("clip", "dusk.mp4")
     ]  # fmt: skip
-    assert sum(each["duration"] for each in document(site(server.url), id)["tracks"][0]["items"]) == 3 * FRAMES
+    assert (
+        sum(each["duration"] for each in document(site(server.url), id)["tracks"][0]["items"]) == 3 * FRAMES
+    )
     assert job.request["seconds"] == FRAMES / FPS
     assert abs(brightness_of(server, job, "image") - 8 * (FRAMES - 1)) <= 8
     assert brightness_of(server, job, "last_image") <= 8
@@ -217,7 +222,11 @@ def test_what_is_saved_for_an_editor_comes_back(format, server, shots, tmp_path)
     shown = [(kind, *range) for kind, _, *range in track(server, id)]
     assert [(kind, *range) for kind, _, *range in track(server, new)] == shown
     medias = [
-        [item["media"] for item in document(site(server.url), each)["tracks"][0]["items"] if item["type"] == "clip"]
+        [
+            item["media"]
+            for item in document(site(server.url), each)["tracks"][0]["items"]
+            if item["type"] == "clip"
+        ]
         for each in (id, new)
     ]
     assert medias[0] == medias[1]
@@ -249,7 +258,8 @@ def test_media_that_an_editor_names_and_nobody_has_is_shown_and_linked_anew(serv
     stack = {"OTIO_SCHEMA": "Stack.1", "name": "tracks", "children": [lane], "metadata": {}}
     file = tmp_path / "from-elsewhere.otio"
     file.write_text(
-        json.dumps({"OTIO_SCHEMA": "Timeline.1", "name": "Elsewhere", "metadata": {}, "tracks": stack}), "utf-8"
+        json.dumps({"OTIO_SCHEMA": "Timeline.1", "name": "Elsewhere", "metadata": {}, "tracks": stack}),
+        "utf-8",
     )
     page = open_page(site(server.url), "#/timeline")
     page.locator("input[type=file]").set_input_files(str(file))

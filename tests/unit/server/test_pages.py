@@ -6,7 +6,7 @@ import os
 import pytest
 from unit.server.serving import serving
 
-from wan22.server.session import COOKIE
+from wan22.server.session import SECONDS, cookie_name, may_read, reading
 
 TOKEN = "k3vX0pQ9" * 6
 SCRIPT = b"console.log('a page of the studio');\n" * 50
@@ -127,14 +127,28 @@ def test_a_session_lets_a_browser_read_and_no_more(tmp_path, built):
         begun = client.post("/v1/session", headers={"Authorization": f"Bearer {TOKEN}"})
         assert begun.status_code == 204 and TOKEN not in str(begun.headers)
         (said,) = begun.headers.get_list("set-cookie")
-        assert all(word in said for word in ("HttpOnly", "SameSite=strict", "Path=/v1"))
+        assert all(word in said for word in ("HttpOnly", f"Max-Age={SECONDS}", "SameSite=strict", "Path=/v1"))
         assert client.get("/v1/jobs").status_code == 200  # the client sends the cookie
         assert client.post("/v1/jobs", json={"request": {"prompt": "a ball"}}).status_code == 401
         assert client.delete("/v1/jobs/job_" + "a" * 24).status_code == 401
         assert client.post("/v1/session").status_code == 401
         client.cookies.clear()
-        for wrong in ("", TOKEN, "0" * 64):
-            assert client.get("/v1/jobs", headers={"Cookie": f"{COOKIE}={wrong}"}).status_code == 401
+        for wrong in ("", TOKEN, "0" * 64, f"{10**10}.{'0' * 64}", f"²{said}"):
+            cookie = f"{cookie_name(TOKEN)}={wrong}".encode()
+            assert client.get("/v1/jobs", headers={b"Cookie": cookie}).status_code == 401
+
+
+def test_a_session_ends_after_12_hours_and_is_of_one_server():
+    begun = 1_800_000_000
+    kept = f"{cookie_name(TOKEN)}={reading(TOKEN, begun + SECONDS)}"
+    assert SECONDS == 12 * 3600 and may_read([kept], TOKEN, begun + SECONDS - 1)
+    assert not may_read([kept], TOKEN, begun + SECONDS)
+    assert not may_read([kept.replace(str(begun + SECONDS), str(begun + 2 * SECONDS))], TOKEN, begun)
+    other = TOKEN[::-1]
+    assert cookie_name(other) != cookie_name(TOKEN)  # a browser keeps both, whatever their ports
+    both = f"{kept}; {cookie_name(other)}={reading(other, begun + SECONDS)}"
+    assert may_read([both], TOKEN, begun) and may_read([both], other, begun)
+    assert not may_read([f"{cookie_name(other)}={reading(TOKEN, begun + SECONDS)}"], other, begun)
 
 
 def test_where_there_is_no_token_a_session_is_nothing(client):
