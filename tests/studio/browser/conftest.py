@@ -8,10 +8,12 @@
 A page that writes an error to its console, or whose script fails, fails its test.
 """
 
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from urllib.parse import urlsplit
 
 import pytest
 from studio.browser.harness import ARGUMENTS, Opened, holds, nano_server, preview, storage
@@ -39,14 +41,26 @@ def chromium():
         browser.close()
 
 
-def _is_error(said) -> bool:
-    """Chromium writes an error also for answers that are no fault: a file without a recipe, a form that cannot work."""
-    expected = said.location.get("url", "").endswith(("/recipe", "/plan", "/inputs", "/storyboards"))
-    return said.type == "error" and not (expected and "Failed to load resource" in said.text)
+EVERYDAY = frozenset({("/recipe", 404), ("/plan", 422)})
+"""Answers that are no fault, though Chromium writes them as errors: a file without a recipe, a form that cannot be."""
 
 
 @pytest.fixture
-def open_page(chromium) -> "Callable[..., Opened]":
+def refusals():
+    """What the pages of a test may be refused: pairs of an address's ending and a status, to which a test adds."""
+    return set(EVERYDAY)
+
+
+def _is_error(said, refusals) -> bool:
+    if said.type != "error":
+        return False
+    found = re.match(r"Failed to load resource: the server responded with a status of (\d+)", said.text)
+    path = urlsplit(said.location.get("url", "")).path
+    return found is None or not any(path.endswith(end) and int(found[1]) == code for end, code in refusals)
+
+
+@pytest.fixture
+def open_page(chromium, refusals) -> "Callable[..., Opened]":
     """Open an address; everything is closed in the end, and errors of the pages fail the test."""
     errors: list[str] = []
     with ExitStack() as stack:
@@ -63,7 +77,7 @@ def open_page(chromium) -> "Callable[..., Opened]":
             page = context.new_page()
             page.wait_for_function = partial(holds, page)
             page.on("pageerror", lambda error: errors.append(str(error)))
-            page.on("console", lambda said: errors.append(said.text) if _is_error(said) else None)
+            page.on("console", lambda said: errors.append(said.text) if _is_error(said, refusals) else None)
             page.goto(f"{url}/{route}")
             page.locator("main h1").first.wait_for()
             return page

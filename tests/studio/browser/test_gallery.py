@@ -182,12 +182,18 @@ def wait_for_claim(page, server):
 
 
 def test_the_gallery_has_no_violation_in_four_languages_and_both_themes(three, open_page):
-    three.http.patch(f"/jobs/{three.ids[0]}", json={"rating": 3})
+    three.http.patch(f"/jobs/{three.ids[0]}", json={"rating": 3, "boards": ["best"]})
     for language, theme in zip(LANGUAGES, ("light", "dark", "light", "dark"), strict=True):
         page = open_page(site(three.url), "#/gallery", language=language, theme=theme, motion="reduce")
         cards(page).nth(2).wait_for()
         page.locator(".pick").first.click(force=True)
         assert violations(page) == []
+        page.keyboard.press("b")
+        page.locator("#new-board").wait_for()
+        page.get_by_role("checkbox", name="best").wait_for()
+        assert violations(page) == []
+        page.keyboard.press("Escape")
+        page.get_by_role("dialog").wait_for(state="detached")
         cards(page).nth(2).click()
         page.get_by_role("dialog").wait_for()
         assert violations(page) == []

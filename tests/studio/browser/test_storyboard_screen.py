@@ -50,7 +50,8 @@ def make(page):
     page.locator(".shot").nth(1).wait_for()
 
 
-def test_a_script_becomes_shots_and_a_cut(idle, open_page):
+def test_a_script_becomes_shots_and_a_cut(idle, open_page, refusals):
+    refusals.add(("/storyboards", 422))
     page = open_page(site(idle.url), "#/storyboard")
     page.locator("textarea").fill("Shot 1: a ball. Wide shot.\nShot size: close-up\n")
     page.get_by_role("button", name="Make the storyboard").click()
