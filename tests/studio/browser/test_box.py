@@ -107,7 +107,8 @@ def test_enter_of_an_input_method_sends_nothing(live, open_page):
     assert [job["request"]["prompt"] for job in jobs(live.url)] == [words]
 
 
-def test_the_task_follows_the_files_and_can_be_changed(live, open_page, tmp_path):
+def test_the_task_follows_the_files_and_can_be_changed(live, open_page, refusals, tmp_path):
+    refusals.add(("/inputs", 415))
     page = open_page(site(live.url))
     task = page.get_by_role("button", name="Task:")
     task.get_by_text("Text to video").wait_for()
