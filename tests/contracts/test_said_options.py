@@ -20,7 +20,7 @@ OTHERS = {
     "stage/voice.py": {"--voices", "--stdout"},  # espeak-ng's
     "pipeline/loading.py": {"--revision", "--cache-dir"},  # hf download's
     "parallel/places.py": {"--nproc-per-node"},  # torchrun's
-    "fleet/cluster.py": {"--address"},  # ray start's
+    "fleet/cluster.py": {"--address", "--head"},  # ray start's
     "parallel/group.py": {"--master-port"},  # torchrun's
     "train/data/report.py": {"--line", "--soft"},  # colours of a style sheet
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import secrets
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from wan22.fleet.coordinator import Answer, Coordinator
 from wan22.fleet.remote import Link, UnreachableError
 
 _STORE = 100 << 20  # bytes of Ray's object store; files pass through it in chunks
+_CONNECT = 10.0  # seconds
 _ANSWER = 60.0  # seconds for an answer of the coordinator
 _HOW = "pip install 'wan22-studio[fleet]'"
 
@@ -39,7 +41,9 @@ def connect(address: str, data: Path) -> None:
     Token authentication is on, unless $RAY_AUTH_MODE says otherwise of a cluster that is joined. Raises DeviceError.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    if not address:
+    if address:
+        _check_answers(address)
+    else:
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ.pop("RAY_AUTH_TOKEN", None)
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(_own_token(data))
@@ -61,6 +65,18 @@ def connect(address: str, data: Path) -> None:
         raise DeviceError(
             f"the Ray cluster at {address} cannot be joined: {text}. This machine must be part of it (ray start "
             f"--address {address}), with the cluster's token in a file that $RAY_AUTH_TOKEN_PATH names"
+        ) from error
+
+
+def _check_answers(address: str) -> None:
+    """Raise DeviceError if nobody listens at the address: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT).close()
+    except OSError as error:
+        raise DeviceError(
+            f"the Ray cluster at {address} cannot be joined: {error.strerror or error}. Start it (ray start --head), "
+            "or name its address"
         ) from error
 
 

@@ -1,13 +1,15 @@
 """A fleet as it is put together: which workers a cluster has, and what stands in the way, said in one line."""
 
 import json
+import signal
+import socket
 import sys
 
 import pytest
 
 from wan22.cli.__main__ import main
 from wan22.errors import DeviceError, OptionError
-from wan22.fleet import cluster, versions, work
+from wan22.fleet import cluster, manager, versions, work
 from wan22.fleet.coordinator import NAME, Coordinator
 from wan22.fleet.manager import members
 from wan22.jobs.supervisor import Fleet, Supervisor
@@ -107,3 +109,13 @@ def test_the_workers_of_a_fleet_are_those_of_the_server(tmp_path):
     ] and supervisor.ready
     process._listen([json.dumps({"state": "idle", "workers": []})])
     assert [status.name for status in supervisor.status()] == ["fleet"]
+
+
+def test_a_cluster_that_does_not_answer_is_one_line_and_takes_no_minutes(tmp_path, monkeypatch, capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens there
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setattr(signal, "signal", lambda *_: None)  # the process is the test's
+        assert manager.main(["--data", str(tmp_path / "data"), "--fleet", address]) == 3
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert said["state"] == "failing" and f"cluster at {address} cannot be joined" in said["message"]
