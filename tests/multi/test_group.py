@@ -283,8 +283,9 @@ def test_the_command_line_and_torchrun_make_the_same_video(tmp_path):
 
 
 @pytest.mark.slow
-def test_no_rank_outlives_a_leader_that_is_killed(tmp_path):
+def test_no_rank_and_no_folder_outlives_a_leader_that_is_killed(tmp_path, monkeypatch):
     folder = write_tiny(tmp_path / "tiny")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     program = (
         "import wan22, time, json\n"
         f"engine = wan22.load({str(folder)!r}, device='cpu', gpus=2)\n"
@@ -298,6 +299,7 @@ def test_no_rank_outlives_a_leader_that_is_killed(tmp_path):
         process.communicate()
         psutil.wait_procs([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=60)
         assert not any(psutil.pid_exists(pid) for pid in pids)
+        assert not list(tmp_path.glob("wan22-ranks-*"))
     finally:
         process.kill()
 

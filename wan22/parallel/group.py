@@ -76,7 +76,7 @@ class Group:
         self.hosts = 1
         self.again = folder is not None
         self._store, self._folder, self._followers, self._arrival = store, folder, followers, arrival
-        self._exchanges = 0
+        self._exchanges, self._parent = 0, os.getppid()
         self._meshes: dict[Layout, Mesh] = {}
         self._threads = torch.get_num_threads()
         self._environ: dict[str, str | None] = {}
@@ -174,6 +174,15 @@ class Group:
                 )
             time.sleep(_LOOK)
         return [json.loads(self._store.get(key)) for key in keys]
+
+    def tidy(self) -> None:
+        """On a follower: remove the folder of a leader that is gone, which takes a moment to be seen, and could not."""
+        until = time.monotonic() + 1.0
+        while self._folder is not None and time.monotonic() < until:
+            if os.getppid() != self._parent:
+                shutil.rmtree(self._folder, ignore_errors=True)
+                return
+            time.sleep(_LOOK)
 
     def report(self, error: BaseException) -> None:
         """Leave this rank's last words to the leader, unless it only lost the others."""
@@ -433,6 +442,7 @@ def run_follower(enter: Callable[[], Group], serve: Callable[[Group], None]) -> 
         serve(group)
     except BaseException as error:
         group.report(error)
+        group.tidy()
         _leave(LOST if is_lost(error) else 1)
     group.end()
 
