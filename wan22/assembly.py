@@ -3,14 +3,17 @@
 The engine decides where parts rest; here is what one part is and how it is read.
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -18,14 +21,14 @@ from torch import Tensor, nn
 from wan22.arch import DiTArch, UMT5Arch, VAEArch
 from wan22.catalog import Variant, calibration_of
 from wan22.conditioning.text import Tokenizer
-from wan22.errors import CheckpointError, OptionError
+from wan22.errors import CheckpointError, OptionError, ParallelError
 from wan22.files import read_bytes, read_json, reading
 from wan22.library import Model
 from wan22.memory.device import channels_last, pick_dtype, pick_vae_dtype
 from wan22.memory.placement import Load
 from wan22.memory.precision import pick_compute_dtype, pick_keep
 from wan22.memory.scheme import Rest
-from wan22.memory.stream import BlockStream, CopyLane, HostLane, Lane, LayerStream, OnHost, Rows
+from wan22.memory.stream import BlockStream, CopyLane, HostLane, Lane, LayerStream, OnHost, ReadBlock, Rows
 from wan22.models.vae import WanVAE, layers
 from wan22.ops.attention import Attention, attend, open_attention
 from wan22.ops.gpu import why_no_compiler
@@ -35,6 +38,9 @@ from wan22.weights.load import Edit, Weights, check_complete, meta_module
 from wan22.weights.lora import Fitted, LoRA, fit
 from wan22.weights.reader import Reader, open_reader, weight_files
 from wan22.weights.tokenizer import read_spiece
+
+if TYPE_CHECKING:
+    from wan22.parallel.weights import SharedWeights
 
 Arch = DiTArch | VAEArch | UMT5Arch
 Source = Path | Callable[[], Reader]
@@ -129,6 +135,7 @@ class PartSource:
     """How one network of a model is read: from where, its sizes, the dtype and the form of its matrices, and the edit
     that changes its tensors on the way (`lend` opens what that reads from). A transformer computes by `attention`, and
     what is between by PyTorch's compiler if `compiled`. Convolutions have their channels last if `channels_last`.
+    `shared` divides blocks among ranks, where they rest there.
     """
 
     source: Source
@@ -139,6 +146,7 @@ class PartSource:
     attention: Attention = attend
     compiled: bool = False
     channels_last: bool = False
+    shared: SharedWeights | None = None
 
     def skeleton(self) -> Skeleton:
         """The network on the meta device, as it will be. Raises as `load_module` does."""
@@ -158,7 +166,10 @@ class PartSource:
         return module.eval()
 
     def stream(self, device: torch.device, rest: Rest) -> nn.Module:
-        """Read what is at work all the time; its blocks come one by one, from the host or the disk."""
+        """Read what is at work all the time; its blocks come one by one, from the host, the disk or the ranks.
+
+        Raises ParallelError for blocks that rest on ranks if there are none.
+        """
         stack = ExitStack()
         module = self._module()
         weights = self._weights(module, stack)
@@ -172,7 +183,7 @@ class PartSource:
             setattr(module, path, OnHost(module.get_submodule(path)))
         if isinstance(self.arch, UMT5Arch):
             setattr(module, EMBEDDING, Rows(partial(weights.read_rows, f"{EMBEDDING}.weight")))
-        self._stream(module, chains, weights, device, keep=rest == "host")
+        self._stream(module, chains, weights, device, rest)
         return module.eval()
 
     def _stream(
@@ -181,29 +192,41 @@ class PartSource:
         chains: Sequence[Sequence[str]],
         weights: Weights,
         device: torch.device,
-        *,
-        keep: bool,
+        rest: Rest,
     ) -> None:
         """Have these chains of a network pass through the device."""
+        keep = rest in ("host", "ranks")
 
-        def lane() -> Lane:
-            return HostLane() if device.type == "cpu" else CopyLane(device)
+        def lane(paths: Sequence[str]) -> tuple[ReadBlock, Lane]:
+            read = partial(self._read, weights, paths)
+            if rest != "ranks":
+                return read, HostLane() if device.type == "cpu" else CopyLane(device)
+            if self.shared is None:
+                raise ParallelError("weights cannot rest on ranks, for there is one process")
+            return self.shared.reading([module.get_submodule(p) for p in paths], read), self.shared.lane()
 
         if isinstance(module, WanVAE):
-            read = partial(self._read, weights, [path for chain in chains for path in chain])
             layers = [[module.get_submodule(path) for path in chain] for chain in chains]
-            module.add_module("stream", LayerStream(layers, read, lane(), keep=keep))
+            every = [path for chain in chains for path in chain]
+            module.add_module("stream", LayerStream(layers, *lane(every), keep=keep))
             return
         for chain in chains:
             path = chain[0].rpartition(".")[0]
             parent, _, leaf = path.rpartition(".")
-            blocks = list(module.get_submodule(path))
-            stream = BlockStream(blocks, partial(self._read, weights, chain), lane(), keep=keep)
+            stream = BlockStream(list(module.get_submodule(path)), *lane(chain), keep=keep)
             setattr(module.get_submodule(parent), leaf, stream)
 
-    def _read(self, weights: Weights, paths: Sequence[str], i: int) -> dict[str, Tensor]:
+    def _read(
+        self, weights: Weights, paths: Sequence[str], i: int, some: Container[str] | None = None
+    ) -> dict[str, Tensor]:
+        """A block, by the names within it: all of it, or at least `some`."""
         prefix = f"{paths[i]}."
-        read = [weights.read(name) for name in weights.names(prefix)]
+        names = [
+            name
+            for name in weights.names(prefix)
+            if some is None or any(part.removeprefix(prefix) in some for part in weights.parts(name))
+        ]
+        read = [weights.read(name) for name in names]
         found = {part.removeprefix(prefix): tensor for tensors in read for part, tensor in tensors.items()}
         return {part: channels_last(t) for part, t in found.items()} if self.channels_last else found
 
@@ -274,8 +297,10 @@ def choose_numerics(
     return Numerics(held, compute, pick_vae_dtype(vae_dtype), keep, attend, compiled, tuple(notices))
 
 
-def sources(model: Model, source: Mapping[str, Source], how: Numerics) -> dict[str, PartSource]:
-    """How each network of a model is read."""
+def sources(
+    model: Model, source: Mapping[str, Source], how: Numerics, shared: SharedWeights | None = None
+) -> dict[str, PartSource]:
+    """How each network of a model is read. shared: divides it among ranks, if there are some."""
     return {
         part: PartSource(
             source[part],
@@ -284,6 +309,7 @@ def sources(model: Model, source: Mapping[str, Source], how: Numerics) -> dict[s
             how.keep,
             attention=how.attention,
             compiled=how.compiled,
+            shared=shared,
         )
         for part, arch in architectures(model).items()
     }

@@ -70,7 +70,12 @@ class Call(NamedTuple):
 
 
 class Undivided:
-    """This process does all of a call. `parallel/divided.py` has the one of several."""
+    """This process does all of a call. `parallel/divided.py` has the one of several.
+
+    in_step: whether others read other branches, so that all must read at once: blocks may lie on all of them.
+    """
+
+    in_step = False
 
     def call(self, network: nn.Module) -> Callable[..., Tensor]:
         """What is called like the network, and returns the velocity of all tokens."""
@@ -123,6 +128,7 @@ class Denoiser:
         self.name = ""
         self.network: nn.Module | None = None
         self.branches: dict[tuple[int, ...], _Branch] = {}
+        self._groups: list[Group] = []  # of all processes, that `branches` were read for
         self.recorder = recorder
         self.cache: StepCache | Recorder | None = None
         self.guided = True
@@ -200,12 +206,14 @@ class Denoiser:
         """Both branches of guidance in a batch, or one after the other, or the prompt's alone without guidance. They
         are read when guidance begins or ends.
         """
-        groups = [(0,)] if self._unguided(level) else [(0,), (1,)]
+        groups: list[Group] = [(0,)] if self._unguided(level) else [(0,), (1,)]
         mine = self.divided.groups(groups)
         if len(mine) == 2 and self.job.canvas.tokens <= BATCH_TOKENS:
             mine = [(0, 1)]
-        if mine != list(self.branches):
-            self.branches = {group: self.branches.get(group) or self._branch(group) for group in mine}
+        if groups != self._groups or not self.branches:
+            self._groups = groups
+            known = {} if self.divided.in_step else self.branches
+            self.branches = {group: known.get(group) or self._branch(group) for group in mine}
             self.cache = self._new_cache()
         return self.branches.values()
 

@@ -44,6 +44,7 @@ from wan22.parallel.layout import Layout
 from wan22.parallel.lead import Together, lead, serve
 from wan22.parallel.mesh import Mesh
 from wan22.parallel.rows import RowSplit
+from wan22.parallel.weights import SharedWeights
 from wan22.planning import Model, Planner, alone, at_first
 from wan22.prompts import Prompts
 from wan22.request import Job, resolve
@@ -120,7 +121,7 @@ class Engine:
     def _work_with(self, others: Together) -> None:
         """Be one of the ranks of each video from now on."""
         self.ranks, self.planner.agree, self._fallback.again = others.mesh, others.agree, False
-        self.planner.beside = others.beside
+        self.planner.beside, self.planner.ranks = others.beside, others.mesh.world.size
 
     def show(self, part: str, load: Load) -> None:
         """Take a part ("high", "vae" ...) from `load(device)` from now on, for example a network in training."""
@@ -415,7 +416,8 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
     quantize: "fp8", "int8" or "int4" quantises the large matrices while they load, and multiplies in 8 bits where the
         device can; "fp8-weights" and "int8-weights" do not. What is quantised in the files stays as it is.
     vae_dtype: what the VAE computes in: "float32" (on CUDA its products are in TF32), or "bfloat16" in half the memory.
-    memory: how parts are kept: "device", "host" or "disk" whole, "stream" block by block, or "auto", as each plan says.
+    memory: how parts are kept: "device", "host" or "disk" whole, "stream" block by block, "ranks" with a part of each
+        block on each of several devices, or "auto", as each plan says.
     attention: the backend of attention (`ops.attention.ATTENTION`): "auto", "sdpa", "flash", "sage", "flex" ...
     compile: whether PyTorch's compiler compiles the blocks of the transformers, which takes a minute at the first step.
     calibration: a file that `wan22 generate --calibrate` wrote, for step caches.
@@ -445,7 +447,9 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
         found, where, dtype, compute_dtype, vae_dtype, quantize, attention, compiled=compile
     )
     source = {**found.parts, **given}
-    read = assembly.sources(found, source, how)
+    shared = None if ranks is None else SharedWeights(ranks.mesh.world)
+    size = 1 if ranks is None else ranks.mesh.world.size
+    read = assembly.sources(found, source, how, shared)
     skeletons = {part: one.skeleton() for part, one in read.items()}
     loaders, audio = assembly.loaders(found, read, where)
     sizes = {part: skeleton.nbytes for part, skeleton in skeletons.items()} | audio
@@ -456,7 +460,10 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
         found.variant,
         tokenizer=assembly.open_tokenizer(found.tokenizer),
         placement=Placement(
-            loaders, agree(lambda: at_first(sizes, where, memory, host=host)), where, host_room=host
+            loaders,
+            agree(lambda: at_first(sizes, where, memory, host=host, ranks=size)),
+            where,
+            host_room=host,
         ),
         dtype=how.dtype,
         weights={part: assembly.source_fingerprint(source[part]) for part in loaders},

@@ -127,7 +127,7 @@ def size_of(network: nn.Module, device: str) -> PartSize:
     away = _below(bytes_of, EMBEDDING) + (0 if device == "cpu" else _below(bytes_of, ON_HOST))
     passes, whole = sum(map(sum, chains)), sum(bytes_of.values())
     there = max(two) if isinstance(network, WanVAE) else sum(two)
-    return PartSize(whole, whole - passes - away + there, passes)
+    return PartSize(whole, whole - passes - away + there, passes, there)
 
 
 def _below(bytes_of: Mapping[str, int], prefix: str | tuple[str, ...]) -> int:
@@ -412,7 +412,9 @@ def in_short(made: Plan) -> str:
     )
 
 
-def at_first(sizes: Mapping[str, int], device: torch.device, memory: str, *, host: bool) -> dict[str, Scheme]:
+def at_first(
+    sizes: Mapping[str, int], device: torch.device, memory: str, *, host: bool, ranks: int = 1
+) -> dict[str, Scheme]:
     """How parts of so many bytes are kept until a job is planned: as was ordered; else a small model on the device, and
     the parts of a large one brought in their turn, or streamed if one is larger than what is free. host: whether all
     fit in host memory.
@@ -420,12 +422,12 @@ def at_first(sizes: Mapping[str, int], device: torch.device, memory: str, *, hos
     Raises OptionError for an unknown order.
     """
     if memory != "auto":
-        return ordered(sizes, memory, device.type, host=host)
+        return ordered(sizes, memory, device.type, host=host, ranks=ranks)
     free = free_memory(device)
     if sum(sizes.values()) <= 4 * SMALL and free >= SMALL_FREE:
         return dict.fromkeys(sizes, Scheme("device"))
     if max(sizes.values()) > free:
-        return ordered(sizes, "stream", device.type, host=host)
+        return ordered(sizes, "stream" if ranks == 1 else "ranks", device.type, host=host, ranks=ranks)
     return dict.fromkeys(sizes, Scheme("host" if host and device.type == "cuda" else "disk"))
 
 
@@ -447,7 +449,7 @@ class Planner:
     """Plans the videos of one model as it is placed on this machine; `memory` is what was asked of it.
 
     agree: calls a function that looks at this machine, and returns what all ranks are to take for it. beside: how many
-    of them share its memory.
+    of them share its memory. ranks: how many there are.
     """
 
     model: Model
@@ -456,6 +458,7 @@ class Planner:
     memory: str = "auto"
     agree: Agree = alone
     beside: int = 1
+    ranks: int = 1
 
     def configure(
         self,
@@ -473,7 +476,7 @@ class Planner:
 
     def plan(self, job: Job) -> Plan:
         """The plan of a job here and now, with the advice that belongs to it."""
-        hardware = here(self.placement.device, ours=self.placement.resident).shared(self.beside)
+        hardware = here(self.placement.device, ours=self.placement.resident).shared(self.beside).among(self.ranks)
         texts = [*(text for _, text in job.prompts), job.negative]
         tokens = max(int(self.tokenizer.encode([text], job.text_length)[1].sum()) for text in texts)
         made = plan_job(job, self.model, hardware, self.memory, tokens)

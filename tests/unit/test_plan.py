@@ -276,7 +276,9 @@ def test_what_a_step_cache_keeps_is_counted(choice, samples):
     row = tiny_variant(None)
     job = resolve(Request(prompt="a ball", steps=6, cache=f"{choice}:0.5"), row)
     network, levels = WanDiT(row.dit), NoiseLevels(torch.ones(2, 1))
-    rule = CACHES[choice].rule(lambda: {level.timestep: torch.ones(1) for level in job.schedule}, None)
+    rule = CACHES[choice].rule(
+        lambda: {level.timestep: torch.ones(1) for level in job.schedule}, None, torch.mean
+    )
     cache = StepCache(job.walk.cache, rule, job.schedule)
     cache.begin(job.schedule[0])
     with torch.inference_mode():
@@ -384,3 +386,37 @@ def test_the_documented_table_is_what_the_command_gives():
     assert (kept, worst) == (shown, shown_worst)
     # Shape checks, which the tests have on, keep the arguments of a call alive a little longer.
     assert float(peak) == pytest.approx(float(shown_peak), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("free", "ranks", "high", "stays"),
+    [
+        (92, 2, "device", 72),  # all fit whole on each
+        (91, 2, "ranks", 1 + 15 + 15 + 5 + 2 + 2 + 1),  # the VAE, half of each, and what is no block
+        (41, 4, "ranks", 1 + 8 + 8 + 3 + 2 + 2 + 1),
+        (20, 2, "host", 0),  # not even divided
+        (91, 1, "host", 0),
+    ],
+)
+def test_ranks_divide_the_weights_that_do_not_fit_whole(free, ranks, high, stays):
+    made = plan(stages(), SIZES, replace(hardware(free, 100), ranks=ranks))
+    assert made.fits and made.schemes["high"].rest == high
+    last = made.stages[-1]
+    assert last.weights == stays + (1 if high == "host" else 0)  # while the VAE works
+    if high == "ranks":
+        assert made.schemes["vae"] == Scheme("device", host_history=made.schemes["vae"].host_history)
+        assert made.schemes["text"].stream and "divided among" in made.stages[0].why
+
+
+def test_what_comes_from_other_ranks_takes_its_time():
+    def seconds(peers):
+        made = plan(stages(), SIZES, replace(hardware(91, 100), ranks=2, peers=peers))
+        return next(stage.seconds for stage in made.stages if stage.name == "high")
+
+    assert seconds(1.0) == pytest.approx(40 * 29 / 2) and seconds(1e12) < 1
+
+
+def test_ranks_of_one_machine_share_its_memory():
+    card, cpu = hardware(80, 400).shared(4).among(4), hardware(80, 80, "cpu").shared(4).among(4)
+    assert (card.free - CONTEXT, card.host, card.ranks, card.peers) == (80, 100, 4, card.link)
+    assert (cpu.free, cpu.host) == (20, 20)

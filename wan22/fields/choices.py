@@ -20,7 +20,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "compute_dtype": ("auto", "float32", "bfloat16", "float16"),
     "quantize": ("none", "fp8", "int8", "int4", "fp8-weights", "int8-weights"),
     "vae_dtype": ("float32", "bfloat16"),
-    "memory": ("auto", "device", "host", "disk", "stream"),
+    "memory": ("auto", "device", "host", "disk", "stream", "ranks"),
     "attention": (
         "auto", "flash", "sdpa", "blocked", "flash3", "flash2", "sdpa_flash", "cudnn", "efficient", "sage", "flex",
     ),

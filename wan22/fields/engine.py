@@ -130,7 +130,7 @@ FIELDS: tuple[Field, ...] = (
     ),
     _option(
         "memory",
-        "Where weights wait for their turn: device, host or disk; or stream, block by block.",
+        "Where weights wait for their turn: device, host or disk; stream: block by block; ranks: parts on each.",
         metavar="PLAN",
         shown_default="auto, from what is free",
         foreign=(

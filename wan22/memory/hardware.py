@@ -33,7 +33,8 @@ HOST_SHARE = 0.9
 class Hardware:
     """A device and the host beside it. Bytes that are free, operations a second by dtype, bytes a second.
 
-    device: "cuda", "mps" or "cpu" (whose host is the device). link: from host to device. disk: from the files.
+    device: "cuda", "mps" or "cpu" (whose host is the device). link: from host to device. disk: from the files. ranks:
+    devices like this that make a video together; `peers`: from the others to one of them.
     """
 
     name: str
@@ -44,6 +45,8 @@ class Hardware:
     bandwidth: float
     link: float = 25e9
     disk: float = 2e9
+    ranks: int = 1
+    peers: float = 25e9
 
     @property
     def room(self) -> int:
@@ -54,6 +57,10 @@ class Hardware:
         """What each of so many processes on this machine has of it; one has all. A card is of one process."""
         host = self.host // processes
         return replace(self, host=host, free=self.free if self.device == "cuda" else self.free // processes)
+
+    def among(self, ranks: int) -> Hardware:
+        """The same as one of so many that make a video together, over links like that to the host."""
+        return replace(self, ranks=ranks, peers=self.link)
 
 
 @dataclass(frozen=True)

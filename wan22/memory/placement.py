@@ -102,7 +102,7 @@ class Placement:
         self.release()
         if scheme.stream and isinstance(load, StreamingLoad):
             part = self._resting.get(name) or load.stream(self.device, scheme.rest)
-            if scheme.rest == "host":
+            if scheme.rest in ("host", "ranks"):
                 self._resting[name] = part
         elif scheme.rest == "host":
             if name not in self._resting:

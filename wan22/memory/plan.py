@@ -13,7 +13,7 @@ from wan22.errors import DeviceError, choose
 from wan22.memory.effects import Work
 from wan22.memory.hardware import HOST_SHARE, Hardware
 from wan22.memory.meter import Counts
-from wan22.memory.scheme import CHOICES, LADDER, Scheme, ordered
+from wan22.memory.scheme import CHOICES, CHUNK_TOKENS, FEW_TOKENS, LADDER, Scheme, divided, ordered
 
 EFFICIENCY = {"matmul": 0.8, "attention": 0.65, "conv": 0.6, "traffic": 0.85}
 """Of the rate on paper, what kernels of each kind reach (assumed; none was measured here)."""
@@ -25,12 +25,27 @@ _LAUNCH = 5e-6
 @dataclass(frozen=True)
 class PartSize:
     """Bytes of a part's weights: all; those on the device at once while its blocks are streamed; and of what passes
-    through then. A part without blocks cannot be streamed: `passing` is 0.
+    through then; and how much of that is there at once. A part without blocks cannot be streamed: `passing` is 0.
     """
 
     whole: int
     streamed: int
     passing: int = 0
+    at_once: int = 0
+
+    def stays(self, scheme: Scheme, ranks: int) -> int:
+        """Bytes that are on the device all the time: of blocks that rest on ranks, one's part, and what is no block."""
+        if scheme.rest == "ranks":
+            return -(-self.passing // ranks) + self.streamed - self.at_once
+        return self.whole if scheme.rest == "device" and not scheme.stream else 0
+
+    def comes(self, scheme: Scheme) -> int:
+        """Bytes beside these while the part is at work."""
+        if scheme.rest == "ranks":
+            return self.at_once
+        if scheme.rest == "device" and not scheme.stream:
+            return 0
+        return self.streamed if scheme.stream and self.passing else self.whole
 
 
 @dataclass(frozen=True)
@@ -146,25 +161,24 @@ def plan(
     choose("memory plan", memory, CHOICES)
     if memory != "auto":
         host = sum(size.whole for size in sizes.values()) <= HOST_SHARE * hardware.host
-        schemes = ordered(sizes, memory, hardware.device, host=host)
+        schemes = ordered(sizes, memory, hardware.device, host=host, ranks=hardware.ranks)
         return _made(stages, sizes, hardware, schemes, dict.fromkeys(sizes, "as was asked"))
     together = dict.fromkeys(sizes, Scheme("device"))
     need = sum(size.whole for size in sizes.values()) + max(s.counts(Scheme("device")).peak for s in stages)
     if need <= hardware.room:
         return _made(stages, sizes, hardware, together, dict.fromkeys(sizes, "all parts fit together"))
-    return _apart(
-        stages,
-        sizes,
-        hardware,
-        f"all together take {gigabytes(need)}, and {gigabytes(hardware.room)} are free",
-    )
+    why = f"all together take {gigabytes(need)}, and {gigabytes(hardware.room)} are free"
+    for chunk in (None, CHUNK_TOKENS, FEW_TOKENS) if hardware.ranks > 1 else ():
+        among = dict.fromkeys(sizes, f"divided among {hardware.ranks} ranks: {why}")
+        made = _made(stages, sizes, hardware, divided(sizes, chunk), among)
+        if made.fits:
+            return made
+    return _apart(stages, sizes, hardware, why)
 
 
 def possible(stages: Sequence[Stage], sizes: Mapping[str, PartSize], hardware: Hardware) -> bool:
     """Whether every stage fits by the smallest scheme; the answer comes with the first that does not."""
-    return all(
-        _resident(sizes[s.part], LADDER[-1]) + s.counts(LADDER[-1]).peak <= hardware.room for s in stages
-    )
+    return all(sizes[s.part].comes(LADDER[-1]) + s.counts(LADDER[-1]).peak <= hardware.room for s in stages)
 
 
 def _apart(stages: Sequence[Stage], sizes: Mapping[str, PartSize], hardware: Hardware, why: str) -> Plan:
@@ -177,7 +191,7 @@ def _apart(stages: Sequence[Stage], sizes: Mapping[str, PartSize], hardware: Har
         rungs = [s for s in rungs if size.passing or not s.stream] or rungs[:1]
         said = why
         for rung in rungs:
-            need = _resident(size, rung) + max((s.counts(rung).peak for s in mine), default=0)
+            need = size.comes(rung) + max((s.counts(rung).peak for s in mine), default=0)
             schemes[part] = rung
             if need <= hardware.room:
                 break
@@ -207,25 +221,20 @@ def _made(
     schemes: Mapping[str, Scheme],
     reasons: Mapping[str, str],
 ) -> Plan:
-    stay = sum(sizes[part].whole for part, s in schemes.items() if s.rest == "device" and not s.stream)
+    stay = sum(sizes[part].stays(scheme, hardware.ranks) for part, scheme in schemes.items())
     planned = []
     for stage in stages:
         scheme, size = schemes[stage.part], sizes[stage.part]
         counts = stage.counts(scheme)
         seconds, roof = _time(counts, stage.calls, size, scheme, hardware)
-        guest = 0 if scheme.rest == "device" and not scheme.stream else _resident(size, scheme)
         planned.append(
             StagePlan(
-                stage.name, stage.part, scheme, reasons[stage.part], stay + guest, counts.peak, seconds, roof, counts,
-                stage.calls,
+                stage.name, stage.part, scheme, reasons[stage.part], stay + size.comes(scheme), counts.peak, seconds,
+                roof, counts, stage.calls,
             )
         )  # fmt: skip
     host = sum(sizes[part].whole for part, s in schemes.items() if s.rest == "host")
     return Plan(hardware, tuple(planned), dict(schemes), 0 if hardware.device != "cuda" else host)
-
-
-def _resident(size: PartSize, scheme: Scheme) -> int:
-    return size.streamed if scheme.stream and size.passing else size.whole
 
 
 def _time(
@@ -235,7 +244,10 @@ def _time(
     ideal = calls * sum(_on_paper(counts, hardware).values())
     busy = calls * busy_seconds(counts, hardware)
     way = min(hardware.link, hardware.disk if scheme.rest == "disk" else hardware.link)
-    if scheme.rest == "device" and not scheme.stream:
+    if scheme.rest == "ranks":
+        others = size.passing * (hardware.ranks - 1) / hardware.ranks
+        seconds = max(busy, calls * others / hardware.peers)
+    elif scheme.rest == "device" and not scheme.stream:
         seconds = busy
     elif scheme.stream and size.passing:
         seconds = max(busy, calls * (counts.passed or size.passing) / way)  # copied while it computes

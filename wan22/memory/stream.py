@@ -10,7 +10,7 @@ files, read ahead by a thread. A block's module is the same object all the time;
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
 from itertools import accumulate
 from typing import Any, Protocol
@@ -24,18 +24,24 @@ from wan22.memory.device import keep_no_freed_memory
 Tensors = Mapping[str, Tensor]
 """The parameters and buffers of a block, by their names within it."""
 
-ReadBlock = Callable[[int], Tensors]
-"""Reads a block from the files, on the CPU."""
+ReadBlock = Callable[[int], Any]
+"""Reads a block from the files, as its lane takes it: `Tensors`, on the CPU, for the lanes here."""
 
 _ALIGN = 256
 """Bytes: where a tensor may begin in a device buffer."""
 
 
 class Lane(Protocol):
-    """The way of a block's tensors to the device."""
+    """The way of a block's tensors to the device.
 
-    def send(self, tensors: Tensors) -> tuple[Tensors, Any]:
-        """Begin to bring tensors to the device; they may be used after `arrive(token)`."""
+    ahead: whether a thread reads blocks and sends them, ahead of what works. Else that is done when `expect` says so,
+    so that it has its place in the order of what the device is told.
+    """
+
+    ahead: bool
+
+    def send(self, block: Any, /) -> tuple[Tensors, Any]:
+        """Begin to bring what was read to the device; its tensors may be used after `arrive(token)`."""
         ...
 
     def arrive(self, token: Any) -> None:
@@ -53,6 +59,8 @@ class Lane(Protocol):
 
 class HostLane:
     """The device is the host: nothing is copied. As memory is short, what is freed goes back to the system."""
+
+    ahead = True
 
     def __init__(self) -> None:
         keep_no_freed_memory()
@@ -77,6 +85,8 @@ class CopyLane:
     neither. `streams` is `torch.cuda`, or what stands for it in a test.
     """
 
+    ahead = True
+
     def __init__(self, device: torch.device, streams: Any = torch.cuda) -> None:
         self.device = device
         self._cuda = streams
@@ -87,7 +97,7 @@ class CopyLane:
 
     def send(self, tensors: Tensors) -> tuple[Tensors, Any]:
         slot, self._next = self._next, 1 - self._next
-        places, size = _layout(tensors)
+        places, size = layout(tensors)
         buffer = self._buffers[slot]
         with self._cuda.stream(self._stream):
             if self._free[slot] is not None:
@@ -119,7 +129,7 @@ class CopyLane:
         self._buffers, self._free = [None, None], [None, None]
 
 
-def _layout(tensors: Tensors) -> tuple[dict[str, int], int]:
+def layout(tensors: Tensors) -> tuple[dict[str, int], int]:
     """Where each tensor begins in one buffer, and the size of that."""
     places, end = {}, 0
     for name, tensor in tensors.items():
@@ -128,20 +138,34 @@ def _layout(tensors: Tensors) -> tuple[dict[str, int], int]:
     return places, end
 
 
+class _AtOnce(Executor):
+    """Does what it is told when it is told."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        try:
+            done.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
+
 class Stream(nn.Module):
     """Parts of a network, on the meta device, that are filled while they are at work. They are no children of it.
 
-    read: gives a part's tensors on the CPU.
-    keep: whether they stay in host memory once they are read (pinned, if the lane copies).
+    read: gives a part as the lane takes it.
+    keep: whether it stays in memory once it is read (pinned, if the lane copies).
     """
 
     def __init__(self, blocks: Sequence[nn.Module], read: ReadBlock, lane: Lane, *, keep: bool) -> None:
         super().__init__()
         self._blocks = tuple(blocks)
         self._read, self._lane, self._keep = read, lane, keep
-        self._kept: dict[int, Tensors] = {}
+        self._kept: dict[int, Any] = {}
         self._empty = [tensors_of(block) for block in blocks]
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="wan22-stream")
+        self._fetches: Executor = (
+            ThreadPoolExecutor(max_workers=1, thread_name_prefix="wan22-stream") if lane.ahead else _AtOnce()
+        )
         self._coming: tuple[int, Future[tuple[Tensors, Any]]] | None = None
         self._here: tuple[int, Any] | None = None
 
@@ -159,7 +183,8 @@ class Stream(nn.Module):
         coming = self._coming if self._coming is not None and self._coming[0] == i else None
         if coming is None:
             self._forget_coming()
-            coming = (i, self._thread.submit(self._fetch, i))
+            self._let_go()  # what comes may take its place
+            coming = (i, self._fetches.submit(self._fetch, i))
         tensors, token = coming[1].result()
         self._coming = None
         self._let_go()
@@ -174,7 +199,7 @@ class Stream(nn.Module):
     def expect(self, i: int = 0) -> None:
         """Begin to bring block `i`, which will be the next; nothing happens if it is there or on its way."""
         if self._coming is None and (self._here is None or self._here[0] != i):
-            self._coming = (i, self._thread.submit(self._fetch, i))
+            self._coming = (i, self._fetches.submit(self._fetch, i))
 
     def release(self) -> None:
         """Let go of all that is on the device."""
@@ -183,14 +208,14 @@ class Stream(nn.Module):
         self._lane.close()
 
     def _fetch(self, i: int) -> tuple[Tensors, Any]:
-        tensors = self._kept.get(i)
-        if tensors is None:
-            tensors = self._read(i)
+        block = self._kept.get(i)
+        if block is None:
+            block = self._read(i)
             if self._keep:
                 if isinstance(self._lane, CopyLane) and self._lane.device.type == "cuda":
-                    tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
-                self._kept[i] = tensors
-        return self._lane.send(tensors)
+                    block = {name: tensor.pin_memory() for name, tensor in block.items()}
+                self._kept[i] = block
+        return self._lane.send(block)
 
     def _let_go(self) -> None:
         if self._here is not None:

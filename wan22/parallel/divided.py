@@ -17,6 +17,7 @@ class Divided:
     def __init__(self, mesh: Mesh) -> None:
         self.mesh = mesh
         self._guidance = GuidanceParallel(mesh.guidance) if mesh.layout.guidance > 1 else None
+        self.in_step = self._guidance is not None
 
     def call(self, network: nn.Module) -> Callable[..., Tensor]:
         """What is called like the network, and returns the velocity of all tokens."""

@@ -53,6 +53,30 @@ class Ranks:
         self.calls: Counter[str] = Counter()
         self._divided: dict[int, Ranks] = {self.size: self}
 
+    def twin(self) -> Ranks:
+        """The same ranks with connections of their own, so that two collectives may be under way at once. All ranks
+        there are must ask alike, and `traffic` is theirs together.
+        """
+        made = Ranks(dist.new_group(dist.get_process_group_ranks(self.group)), self.device)
+        made.traffic = self.traffic
+        return made
+
+    def gather_into(self, whole: Tensor, mine: Tensor) -> Callable[[], None]:
+        """Begin to gather everyone's bytes, equally many, into `whole`, in the order of ranks. What is returned waits
+        for it, on the device: it may be called several times.
+        """
+        work = _gather_bytes(whole, mine, group=self.group, async_op=True)
+        self.traffic["weights"] += mine.nbytes * (self.size - 1)
+        done = False
+
+        def wait() -> None:
+            nonlocal done
+            if not done:
+                work.wait()
+                done = True
+
+        return wait
+
     def divided(self, count: int) -> Ranks:
         """The neighbours of which this rank is one, `count` to a group, which divides all. All ranks there are must ask
         alike, and `traffic` is theirs together.

@@ -143,6 +143,11 @@ class Weights:
         """The official names that begin so, in the order of the files: disks like that."""
         return [name for name in self._view.source if name.startswith(prefix)]
 
+    def parts(self, name: str) -> list[str]:
+        """The names in the module of what `read(name)` gives."""
+        layer = self._layers.get(name)
+        return [name] if layer is None else [name.removesuffix("weight") + part for part in layer._buffers]
+
     def read(self, name: str, device: str | torch.device = "cpu") -> dict[str, Tensor]:
         """Read one tensor, changed and cast; or what stands in its place in the module, by name."""
         layer = self._layers.get(name)
