@@ -476,7 +476,9 @@ class Planner:
 
     def plan(self, job: Job) -> Plan:
         """The plan of a job here and now, with the advice that belongs to it."""
-        hardware = here(self.placement.device, ours=self.placement.resident).shared(self.beside).among(self.ranks)
+        hardware = (
+            here(self.placement.device, ours=self.placement.resident).shared(self.beside).among(self.ranks)
+        )
         texts = [*(text for _, text in job.prompts), job.negative]
         tokens = max(int(self.tokenizer.encode([text], job.text_length)[1].sum()) for text in texts)
         made = plan_job(job, self.model, hardware, self.memory, tokens)
