@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wan22.memory.device import keep_no_freed_memory
 from wan22.memory.stream import ReadBlock, Tensors, layout, tensors_of
 from wan22.parallel.ranks import Ranks
 
@@ -104,6 +105,8 @@ class ShareLane:
 
     def __init__(self, ranks: Ranks) -> None:
         self._ranks = ranks
+        if ranks.device.type == "cpu":
+            keep_no_freed_memory()  # of what is read most is let go
         self._buffers: list[Tensor | None] = [None, None]
         self._next = 0
 
