@@ -45,7 +45,8 @@ from wan22.parallel.lead import Together, lead, serve
 from wan22.parallel.mesh import Mesh
 from wan22.parallel.rows import RowSplit
 from wan22.parallel.weights import SharedWeights
-from wan22.planning import Model, Planner, alone, at_first
+from wan22.planner import Planner, alone, at_first
+from wan22.planning import Model
 from wan22.prompts import Prompts
 from wan22.request import Job, resolve
 from wan22.sampling import add_noise, draw_noise

@@ -22,7 +22,7 @@ from wan22.memory.device import (
 )
 from wan22.memory.placement import Placement
 from wan22.memory.scheme import CHUNK_TOKENS, Scheme, ordered
-from wan22.planning import at_first
+from wan22.planner import at_first
 from wan22.types import Frames, Request
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -53,7 +53,7 @@ def test_parts_are_kept_as_is_ordered(device, host, memory, scheme):
 def test_before_a_job_is_planned_the_parts_of_a_large_model_come_in_their_turn(
     monkeypatch, device, free, host, scheme
 ):
-    monkeypatch.setattr("wan22.planning.free_memory", lambda where: free * 10**9)
+    monkeypatch.setattr("wan22.planner.free_memory", lambda where: free * 10**9)
     sizes = {part: size * 10**9 for part, size in SIZES.items()}
     assert at_first(sizes, torch.device(device), "auto", host=host) == dict.fromkeys(SIZES, scheme)
     assert at_first({"dit": 10**6}, torch.device(device), "auto", host=host) == {"dit": Scheme("device")}

@@ -341,15 +341,15 @@ def test_the_engine_plans_and_keeps_its_parts_so(tmp_path, monkeypatch):
     made = engine.plan(request)
     assert made.fits and made.stages[0].name == "text"
     assert not [e for e in engine.generate(request) if isinstance(e, Notice) and e.text.startswith("plan")]
-    monkeypatch.setattr("wan22.planning.SMALL_FREE", 10**18)  # as if the model were large
+    monkeypatch.setattr("wan22.planner.SMALL_FREE", 10**18)  # as if the model were large
     need = made.peak
 
     def free(device, ours=0):
         return Hardware("a CPU", "cpu", need - 1, need, {BF16: 1e12, torch.float32: 1e12}, 1e11)
 
-    monkeypatch.setattr("wan22.planning.here", free)
+    monkeypatch.setattr("wan22.planner.here", free)
     told = []
-    monkeypatch.setattr("wan22.planning.keep_no_freed_memory", lambda: told.append(True))
+    monkeypatch.setattr("wan22.planner.keep_no_freed_memory", lambda: told.append(True))
     events = list(engine.generate(request))
     assert next(e.text for e in events if isinstance(e, Notice)).startswith("plan: about 0:00")
     assert {engine._placement.scheme(part).rest for part in engine._placement.parts} == {"disk"}
