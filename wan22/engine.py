@@ -173,7 +173,7 @@ class Engine:
         if said := self.planner.arrange(job):
             yield Notice(said)
         yield from self._notices(job)
-        texts = yield from self._prompts.of(job, journal)
+        texts = yield from self._prompts.of(job, journal, self.encode_text)
         recipe = self._recipe(job)
         clock = Clock(len(job.schedule), job.canvas.clips)
         if job.canvas.clips == 1 and request.audio is None:

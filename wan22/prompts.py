@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 
 import torch
@@ -18,6 +18,9 @@ from wan22.types import Event, Journal, Phase, Reply
 _REMEMBERED = 16
 _ENTRY = "texts"
 """The entry of a journal with the encoded prompts."""
+
+Encode = Callable[[Sequence[str], int], list[Tensor]]
+"""Texts and their maximal number of tokens to a tensor for each; `Prompts.encode`, or what stands around it."""
 
 
 class Prompts:
@@ -43,7 +46,9 @@ class Prompts:
         with torch.inference_mode():
             return encoder.contexts(ids.to(self._placement.device), mask)[0]
 
-    def of(self, job: Job, journal: Journal | None) -> Generator[Event, Reply | None, dict[str, Context]]:
+    def of(
+        self, job: Job, journal: Journal | None, encode: Encode
+    ) -> Generator[Event, Reply | None, dict[str, Context]]:
         """Encode every text of the video for which the request has no tensor, or take them from the journal."""
         given = job.request.prompt_embeds, job.request.negative_prompt_embeds
         texts = [] if given[0] is not None else [text for _, text in job.prompts]
@@ -55,7 +60,7 @@ class Prompts:
         if kept is not None:
             rows = [kept[f"{i}"].to(self._placement.device) for i in range(len(texts))]
         else:
-            rows = self.encode(texts, job.text_length)
+            rows = encode(texts, job.text_length)
             yield from self._fallback.said()
             if journal is not None:
                 journal.write(_ENTRY, {f"{i}": row for i, row in enumerate(rows)})
