@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +43,17 @@ class Worker:
     hold: threading.Event = field(default_factory=threading.Event)
     break_with: tuple[str, str] | None = None
     over: threading.Event = field(default_factory=threading.Event)
+
+    @contextmanager
+    def holding(self) -> Generator[None]:
+        """Hold what comes next: not a job that an earlier test left, for which nobody would wait."""
+        while (count := self.store.count())["queued"] or count["running"]:
+            time.sleep(0.01)
+        self.hold.set()
+        try:
+            yield
+        finally:
+            self.hold.clear()
 
     def work(self) -> None:
         while not self.over.wait(0.01):

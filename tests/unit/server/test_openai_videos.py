@@ -220,8 +220,7 @@ def test_a_character_is_the_first_frame_by_a_name(server, client, movie):
 
 
 def test_progress_and_the_time_to_ask_again(server, client):
-    server.worker.hold.set()
-    try:
+    with server.worker.holding():
         video = client.videos.create(prompt="a ball")
         while (now := client.videos.retrieve(video.id)).progress == 0:
             pass
@@ -240,8 +239,6 @@ def test_progress_and_the_time_to_ask_again(server, client):
         assert server.store.restore(video.id).state == "cancelled"
         found = client.videos.retrieve(video.id)
         assert (found.status, found.error.code) == ("failed", "cancelled")
-    finally:
-        server.worker.hold.clear()
     assert "openai-poll-after-ms" not in client.videos.with_raw_response.retrieve(video.id).headers
 
 
@@ -318,16 +315,13 @@ def test_several_clients_at_once(server, client):
 def test_a_client_that_leaves_cancels_what_it_waits_for(server):
     import httpx2
 
-    server.worker.hold.set()
-    try:
+    with server.worker.holding():
         known = server.store.ids()
         with pytest.raises(httpx2.TimeoutException):
             server.http.post("/videos/sync", data={"prompt": "a ball"}, timeout=1.0)
         [id] = server.store.ids() - known
         while server.store.job(id).state != "cancelled":
             pass
-    finally:
-        server.worker.hold.clear()
 
 
 def test_texts_have_a_limit_together(server):

@@ -64,15 +64,12 @@ def test_an_input_that_a_job_needs_stays(server):
     place = io.BytesIO()
     Image.new("RGB", (8, 8)).save(place, "PNG")
     id = send(server, place.getvalue()).json()["id"]
-    server.worker.hold.set()
-    try:
+    with server.worker.holding():
         body = {"prompt": "a ball", "image": id}
         job = server.http.post("/videos", json=body).json()["id"]
         answer = server.http.delete(f"/inputs/{id}")
         assert answer.status_code == 409
         assert job in answer.json()["detail"]
-    finally:
-        server.worker.hold.clear()
 
 
 @pytest.mark.parametrize("name", ["hls.mp4", "list.mp4", "drawing.svg", "page.png"])
