@@ -89,9 +89,8 @@ class Undivided:
         """The velocities of both branches, from those of this process."""
         return velocities
 
-    def mean(self, x: Tensor) -> Tensor:
-        """The mean of numbers of all tokens, from those of this process."""
-        return x.mean()
+    mean = staticmethod(Tensor.mean)
+    """The mean of numbers of all tokens, from those of this process."""
 
     def agree(self, skip: bool) -> bool:
         """What all processes decide, from the decision of this one."""

@@ -45,21 +45,3 @@ def with_other_files(group):
 def never(group):
     """End before anything is said."""
     raise SystemExit(replace.__name__)
-
-
-def out_of_step(group):
-    """Serve by an engine that says one thing less."""
-
-    def other(**said):
-        engine = load(**said)
-        generate = engine.generate
-
-        def fewer(*args):
-            events = generate(*args)
-            next(events)
-            yield from events
-
-        engine.generate = fewer
-        return engine
-
-    serve(group, other)

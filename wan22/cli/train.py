@@ -84,7 +84,7 @@ def train(
 
         if check:
             ranks, place = (1, device) if team is None else (team.size, team.places[0])
-            plan = make_plan(read, place, show.log, ranks=ranks)
+            plan = make_plan(read, place, show.log, ranks)
             show.result(plan.as_json(), plan.lines())
             return
         with _asked_to_stop(show) as stop:

@@ -65,13 +65,13 @@ class FirstBlock:
     head = 1
 
     def __init__(self, mean: Mean = Tensor.mean) -> None:
-        self._mean = mean
+        self._relative = relative if mean is Tensor.mean else partial(relative, mean=mean)
         self._kept: Tensor | None = None
 
     def change(self, level: Level, grown: Tensor | None) -> float:
         """One number from the device: the only synchronisation of the step."""
         assert grown is not None
-        return math.inf if self._kept is None else float(relative(grown, self._kept, self._mean))
+        return math.inf if self._kept is None else float(self._relative(grown, self._kept))
 
     def ran(self, level: Level, grown: Tensor | None) -> None:
         """Keep what the first block added."""

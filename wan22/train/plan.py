@@ -111,7 +111,7 @@ class Plan:
         }
 
 
-def make_plan(recipe: Recipe, device: str = "auto", log: Log | None = None, *, ranks: int = 1) -> Plan:
+def make_plan(recipe: Recipe, device: str = "auto", log: Log | None = None, ranks: int = 1) -> Plan:
     """Look at everything that a recipe names, and refuse what cannot be, before anything expensive.
 
     So many `ranks` train together. Raises a Wan22Error that names the setting.
