@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import http.client
 import json
+import multiprocessing
 import os
 import signal
 import statistics
@@ -24,6 +25,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -101,50 +103,64 @@ def running(folder: Path, runner: str | None) -> Generator[Server]:
 
 
 class Streams:
-    """Open streams of events, in a thread with a loop of its own: how many events each had, and how each ended."""
+    """Open streams of events, in a process of its own: how many events each had, and how each ended."""
 
     def __init__(self, server: Server, path: str, number: int) -> None:
-        self.got: list[list[int]] = [[] for _ in range(number)]
-        self.ends: list[str] = [""] * number
-        self._open = threading.Semaphore(0)
-        self._loop = asyncio.new_event_loop()
-        self._tasks: list[asyncio.Task[None]] = []
-        self._thread = threading.Thread(target=self._run, args=(server.port, path, number), daemon=True)
-        self._thread.start()
-        for _ in range(number):
-            if not self._open.acquire(timeout=60):
-                raise TimeoutError("a stream did not open")
-
-    def _run(self, port: int, path: str, number: int) -> None:
-        asyncio.set_event_loop(self._loop)
-
-        async def all_of_them() -> None:
-            self._tasks = [asyncio.ensure_future(self._read(at, port, path)) for at in range(number)]
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-
-        self._loop.run_until_complete(all_of_them())
-
-    async def _read(self, at: int, port: int, path: str) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
-        opened = False
-        async for line in reader:
-            if not opened and line.startswith(b": open"):
-                opened = True
-                self._open.release()
-            if line.startswith(b"id: "):
-                self.got[at].append(int(line[4:]))
-            if line.startswith(b"data: ") and b'"state":"completed"' in line:
-                self.ends[at] = "completed"
-        writer.close()
+        self.got: list[list[int]] = []
+        self.ends: list[str] = []
+        self._pipe, theirs = multiprocessing.Pipe()
+        self._process = multiprocessing.get_context("spawn").Process(
+            target=_read_all, args=(theirs, server.port, path, number), daemon=True
+        )
+        self._process.start()
+        theirs.close()
+        if not self._pipe.poll(60) or self._pipe.recv() != "open":
+            raise TimeoutError("the streams did not open")
 
     def close(self) -> None:
-        for task in self._tasks:
-            self._loop.call_soon_threadsafe(task.cancel)
-        self._thread.join(30)
+        """Close them all."""
+        self._pipe.send("close")
+        self._process.join(30)
 
     def join(self) -> None:
-        self._thread.join(300)
+        """Wait until the server has ended every stream."""
+        if not self._pipe.poll(300):
+            raise TimeoutError("the streams did not end")
+        self.got, self.ends = self._pipe.recv()
+        self._process.join(30)
+
+
+def _read_all(pipe: Connection, port: int, path: str, number: int) -> None:
+    """Read so many streams until they end, or until the pipe says so."""
+    got: list[list[int]] = [[] for _ in range(number)]
+    ends = [""] * number
+
+    async def read(at: int, opened: asyncio.Event) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        async for line in reader:
+            if line.startswith(b": open"):
+                opened.set()
+            if line.startswith(b"id: "):
+                got[at].append(int(line[4:]))
+            if line.startswith(b"data: ") and b'"state":"completed"' in line:
+                ends[at] = "completed"
+        writer.close()
+
+    async def all_of_them() -> None:
+        opened = [asyncio.Event() for _ in range(number)]
+        reading = asyncio.gather(*(read(at, event) for at, event in enumerate(opened)))
+        for event in opened:
+            await event.wait()
+        pipe.send("open")
+        told = asyncio.ensure_future(asyncio.to_thread(pipe.recv))
+        await asyncio.wait((reading, told), return_when=asyncio.FIRST_COMPLETED)
+        if told.done():
+            os._exit(0)  # its connections end with it
+        pipe.send((got, ends))
+        os._exit(0)  # a thread waits for the pipe
+
+    asyncio.run(all_of_them())
 
 
 def post_times(server: Server, clients: int, each: int) -> list[float]:

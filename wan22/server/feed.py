@@ -38,6 +38,7 @@ SHUTDOWN = b"event: server_shutdown\ndata: {}\n\n"
 _STREAMS = (
     50  # for each so many streams events are looked for one POLL_SECONDS later: sending them is the cost
 )
+_AT_ONCE = 10  # streams that are woken in one turn of the loop
 _PAGE = 500
 _LOG = logging.getLogger("wan22.server")
 
@@ -73,15 +74,16 @@ class Stream:
         self._waiting: deque[Written] = deque()
         self._news = asyncio.Event()
 
-    def offer(self, events: list[Written]) -> None:
-        """Take what is new (in the thread of the loop); too much of it ends the stream, as its client is slow."""
+    def offer(self, events: list[Written]) -> bool:
+        """Take what is new (in the thread of the loop), and say whether there was something: `wake` lets the reader
+        look. Too much of it ends the stream, as its client is slow.
+        """
         mine = [event for event in events if self.job in (None, event.job)]
         if len(self._waiting) + len(mine) > self._feed.limit:
             self.slow.set()
         else:
             self._waiting.extend(mine)
-        if mine:
-            self.wake()
+        return bool(mine)
 
     def wake(self) -> None:
         """Let the reader look again."""
@@ -128,7 +130,8 @@ class Stream:
 
 async def _within(waited: Awaitable[object], seconds: float) -> bool:
     try:
-        await asyncio.wait_for(waited, seconds)
+        async with asyncio.timeout(seconds):  # wait_for would make a task of each wait of each stream
+            await waited
     except TimeoutError:
         return False
     return True
@@ -205,10 +208,16 @@ class Feed:
 
     def _give(self, written: list[Written], events: list[Event]) -> None:
         self.last = written[-1].n
-        for stream in self._streams:
-            stream.offer(written)
+        self._wake([stream for stream in self._streams if stream.offer(written)])
         if self._observe is not None:
             self._observe(events)
+
+    def _wake(self, streams: list[Stream]) -> None:
+        """Let readers look, some at a time: the requests of others are answered in between."""
+        for stream in streams[:_AT_ONCE]:
+            stream.wake()
+        if rest := streams[_AT_ONCE:]:
+            asyncio.get_running_loop().call_soon(self._wake, rest)
 
 
 class EventStream(Response):
