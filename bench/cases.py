@@ -220,7 +220,7 @@ def nano_video(contender: str) -> Call:
         )
 
         def video() -> Tensor:
-            engine._texts.clear()  # each video reads its prompt anew
+            engine.prompts.forget()  # each video reads its prompt anew
             parts = [event.frames for event in engine.generate(request) if isinstance(event, Frames)]
             return torch.cat([torch.from_numpy(p) for p in parts]).float()
 
@@ -283,7 +283,7 @@ def _their_video(engine: Engine, size: tuple[int, int], frames: int) -> Call:
         num_layers=text.layers,
         num_heads=text.heads,
         feed_forward_proj="gated-gelu",
-        tie_word_embeddings=False,
+        tie_word_embeddings=False,  # ty: ignore[unknown-argument] - transformers takes it
     )
     encoder = same(transformers.UMT5EncoderModel(config), "text", "text")
     pipeline = diffusers.WanPipeline(

@@ -80,7 +80,7 @@ class Cluster:
     def _answers(self) -> bool:
         if self.nodes[0].poll() is not None:
             raise RuntimeError((self._place / "node-0.log").read_text()[-2000:])
-        with suppress(OSError), socket.create_connection(self.address.rsplit(":", 1), timeout=1):  # ty: ignore
+        with suppress(OSError), socket.create_connection(self.address.rsplit(":", 1), timeout=1):
             return True
         return False
 

@@ -75,7 +75,7 @@ def shipped(wanted: dict[str, str]) -> list[Path]:
 def photographs() -> Iterator[Callable[[np.random.Generator], np.ndarray]]:
     """Makers of a part of every photograph, large or small, upright or on its side."""
     for path in shipped(_SHIPPED):
-        yield lambda rng, path=path: _part(cv2.imread(str(path))[..., ::-1], rng)
+        yield lambda rng, path=path: _part(np.asarray(cv2.imread(str(path)))[..., ::-1], rng)
 
 
 def _part(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

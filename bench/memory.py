@@ -47,7 +47,7 @@ class Prepared:
 
 def weighed(arch: object, dtype: torch.dtype | PartDtype) -> nn.Module:
     """A network of random weights, every page of them written."""
-    network = meta_module(arch)  # ty: ignore[invalid-argument-type] - one of three kinds
+    network = meta_module(arch)
     for p in network.parameters():
         p.requires_grad_(False)
     named = dict(network.named_parameters())

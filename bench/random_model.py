@@ -11,6 +11,7 @@ in Q4_K, and the other parts zeros that take no disk: enough for what a step tak
 
 import argparse
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def write_part(path: Path, arch: Arch) -> None:
         numbers = tile.repeat(-(-count // _TILE))[:count] if count > _TILE else tile[:count]
         head = isinstance(arch, DiTArch) and name.startswith("head.")
         gain = 0.1 if head else 1.0
-        return (numbers * (gain / shape[1:].numel() ** 0.5)).view(shape)
+        return (numbers * (gain / math.prod(shape[1:]) ** 0.5)).view(shape)
 
     write_safetensors(path, infos, draw, {})
 

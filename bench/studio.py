@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,7 +30,7 @@ TIMES = """() => ({
 
 
 @contextmanager
-def _served() -> Iterator[str]:
+def _served() -> Generator[str]:
     with tempfile.TemporaryDirectory() as data:
         command = [sys.executable, "-m", "wan22", "serve", "--port", "0", "--json", "--data", data]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)

@@ -97,7 +97,7 @@ class Engine:
         self._fallback = Fallback(placement)
         self.planner = Planner(Model(variant, self.dtype), placement, tokenizer)
         self.ranks: Mesh | None = None  # how the next video is divided
-        self._prompts = Prompts(tokenizer, placement, self._fallback)
+        self.prompts = Prompts(tokenizer, placement, self._fallback)
 
     def use_loras(self, loras: Sequence[LoRA | str | os.PathLike[str]]) -> None:
         """Use these LoRAs instead of the present ones; an empty list removes all. The experts are read again.
@@ -173,7 +173,7 @@ class Engine:
         if said := self.planner.arrange(job):
             yield Notice(said)
         yield from self._notices(job)
-        texts = yield from self._prompts.of(job, journal, self.encode_text)
+        texts = yield from self.prompts.of(job, journal, self.encode_text)
         recipe = self._recipe(job)
         clock = Clock(len(job.schedule), job.canvas.clips)
         if job.canvas.clips == 1 and request.audio is None:
@@ -277,7 +277,7 @@ class Engine:
         length: the maximal number of tokens; None is the model's own. Each prompt is encoded alone, so its result does
         not depend on the others.
         """
-        return self._prompts.encode(texts, self.variant.dit.text_len if length is None else length)
+        return self.prompts.encode(texts, self.variant.dit.text_len if length is None else length)
 
     def vae(self) -> nn.Module:
         """Return the VAE on the device."""

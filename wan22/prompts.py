@@ -41,6 +41,10 @@ class Prompts:
             self._kept.popitem(last=False)
         return found
 
+    def forget(self) -> None:
+        """Encode every prompt anew from now on."""
+        self._kept.clear()
+
     def _rows(self, ids: Tensor, mask: Tensor) -> Tensor:
         encoder = self._placement.bring("text")
         with torch.inference_mode():

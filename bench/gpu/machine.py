@@ -23,7 +23,8 @@ PRECISIONS = ("tf32", "float32")
 @contextmanager
 def precision(name: str) -> Generator[None]:
     """Make float32 products of matrices and convolutions so, within."""
-    kinds: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn.conv]
+    cudnn: Any = torch.backends.cudnn
+    kinds: list[Any] = [torch.backends.cuda.matmul, cudnn.conv]
     before = [kind.fp32_precision for kind in kinds]
     for kind in kinds:
         kind.fp32_precision = "tf32" if name == "tf32" else "ieee"
