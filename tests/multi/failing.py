@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from wan22.engine import load
+from wan22.errors import OptionError
 from wan22.parallel.lead import serve
 
 
@@ -29,6 +30,21 @@ def at_the_second_step(group):
         return engine
 
     serve(group, failing)
+
+
+def with_a_mistake_of_its_own(group):
+    """Serve by an engine that finds a mistake of the user's which the leader has not."""
+
+    def mistaken(**said):
+        engine = load(**said)
+
+        def calls(*args):
+            raise OptionError("a file that only this machine has")
+
+        engine._calls = calls
+        return engine
+
+    serve(group, mistaken)
 
 
 def with_other_files(group):

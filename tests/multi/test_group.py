@@ -23,8 +23,9 @@ from wan22.memory.hardware import GB, of_memory
 from wan22.parallel import places
 from wan22.parallel.group import Group, Team
 from wan22.parallel.layout import Layout
-from wan22.parallel.lead import Led, on_host, picked
+from wan22.parallel.lead import Led, picked
 from wan22.parallel.places import check_equal, check_facts, devices_of
+from wan22.parallel.words import on_host
 from wan22.production.work import Machine
 from wan22.types import Reply, Request
 
@@ -225,9 +226,15 @@ def test_a_rank_that_cannot_begin_is_the_error_of_all(tiny, program, says):
 
 
 @pytest.mark.slow
-def test_a_rank_that_fails_ends_all_with_its_error(tiny):
-    says = r"rank 1 on cpu failed: ValueError: a defect of rank 1 \("
-    with closing(led(tiny, "failing:at_the_second_step")) as engine:
+@pytest.mark.parametrize(
+    ("program", "says"),
+    [
+        ("at_the_second_step", r"rank 1 on cpu failed: ValueError: a defect of rank 1 \("),
+        ("with_a_mistake_of_its_own", "rank 1 on cpu failed: a file that only this machine has"),
+    ],
+)
+def test_a_rank_that_fails_ends_all_with_its_error(tiny, program, says):
+    with closing(led(tiny, f"failing:{program}")) as engine:
         pids = engine.pids
         with pytest.raises(ParallelError, match=says) as caught:
             list(engine.generate(REQUEST))
@@ -236,10 +243,10 @@ def test_a_rank_that_fails_ends_all_with_its_error(tiny):
             os.kill(pids[0], 0)
 
 
-def wan22_of(tmp_path, *words, **more):
+def wan22_of(tmp_path, *words, environ=None, **more):
     return subprocess.Popen(
         [sys.executable, *words], cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, **more,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | (environ or {}), **more,
     )  # fmt: skip
 
 
@@ -274,6 +281,28 @@ def test_the_command_line_and_torchrun_make_the_same_video(tmp_path):
         hashes[name] = recipe["size"], recipe["frames"], recipe.get("gpus"), recipe.get("parallel")
     two = ([48, 32], 5, 2, "guidance=2,context=1,ring=1")
     assert hashes == {"one": ([48, 32], 5, None, None), "two": two, "torchrun": two}
+
+
+@pytest.mark.slow
+def test_a_command_that_makes_no_group_ends_all_ranks(tmp_path):
+    """As Slurm starts them: nobody ends rank 1 for rank 0, and rank 0 has the store."""
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    ask = ("-m", "wan22", *ASK, "--image", "nothing.png")
+    processes = [
+        wan22_of(tmp_path, *ask, environ={**place, "RANK": f"{rank}", "LOCAL_RANK": f"{rank}"})
+        for rank in (0, 1)
+    ]
+    try:
+        # Less than the 300 s in which a rank may come.
+        errors = [process.communicate(timeout=200)[1] for process in processes]
+        assert "nothing.png" in errors[0]
+        assert [process.returncode for process in processes] == [2, 0], errors
+        assert not errors[1]
+    finally:
+        for process in processes:
+            process.kill()
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 from unit.tiny import write_tiny
 
 import wan22
-from wan22.errors import ParallelError, SizeError, Wan22Error
+from wan22.errors import CheckpointError, OptionError, OutputError, ParallelError, SizeError, Wan22Error
 from wan22.parallel.group import Group
 from wan22.types import Frames, Latents, Progress, Reply, Request
 
@@ -137,6 +137,28 @@ def test_a_mistake_ends_no_rank(made):
         made.two.generate(Request(prompt="a ball", frames=-1))
     with pytest.raises(Wan22Error):
         made.two.use_loras(["nothing.safetensors:x"])
+    assert made.two.pids == before
+
+
+class Unwritable(Kept):
+    def write(self, name, tensors):
+        raise OutputError("the folder of the checkpoint is gone")
+
+
+def test_a_mistake_that_is_found_while_a_video_is_made_ends_no_rank(made):
+    """One that all ranks find, and one that only the leader can: both are the error, and the next video is made."""
+    before = made.two.pids
+    events = made.two.generate(REQUEST, journal=Kept())
+    while not isinstance(next(events), Progress):
+        pass
+    with pytest.raises(OptionError, match="takes no replies"):
+        events.send(Reply(guided=False))
+        list(events)
+    with pytest.raises(OutputError, match="is gone"):
+        list(made.two.generate(REQUEST, journal=Unwritable()))
+    with pytest.raises(CheckpointError):
+        list(made.two.decode_latents({}, made.one.recipe(REQUEST)))
+    assert equal(made, REQUEST)
     assert made.two.pids == before
 
 

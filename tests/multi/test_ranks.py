@@ -1,10 +1,14 @@
 """The collectives of a group of ranks, in two gloo processes: what arrives, gradients, and counted bytes."""
 
+from datetime import timedelta
+
 import pytest
 import torch
 from launch import RankError, run
+from torch.distributed import distributed_c10d
 
 from wan22.errors import ParallelError
+from wan22.parallel import ranks
 from wan22.parallel.layout import Layout
 from wan22.parallel.mesh import Mesh
 from wan22.parallel.ranks import share, shares
@@ -52,6 +56,29 @@ def all_at_once(rank: int) -> dict:
     except ParallelError as error:
         found["too few rows"] = str(error)
     return found
+
+
+def out_of_step(rank: int) -> str:
+    """Rank 0 waits in a gather to which rank 1 does not come."""
+    ranks.PATIENCE = timedelta(seconds=1)
+    try:
+        world, store = ranks.Ranks(None, torch.device("cpu")).twin(), distributed_c10d._get_default_store()
+        if rank:
+            store.wait(["waited"], timedelta(seconds=120))
+            return ""
+        try:
+            world.gather(torch.ones(2), 0)
+        except ParallelError as error:
+            return str(error)
+        finally:
+            store.set("waited", "")
+        return "it was not waited for"
+    finally:
+        ranks.PATIENCE = timedelta(minutes=10)
+
+
+def test_ranks_out_of_step_do_not_wait_for_ever_and_say_for_whom():
+    assert "rank 0 waited in vain for rank 1 in a gather, after 0 collectives" in run(2, out_of_step)[0]
 
 
 def test_what_arrives_and_how_many_bytes_are_counted():

@@ -11,6 +11,7 @@ import inspect
 import math
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import wraps
 from typing import Annotated, Any, TypeVar, get_type_hints
 
@@ -74,11 +75,10 @@ def takes(command: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
         @wraps(function)
         def run(**typed: Any) -> None:
-            given: Given | None = Given(command, {row.name: _value(row, typed) for row in rows})
-            if command != fields.TRAIN:
-                given = ranks.placed(given)
-            if given is not None:
-                function(given, **{one.name: typed[one.name] for one in mine})
+            asked = Given(command, {row.name: _value(row, typed) for row in rows})
+            with nullcontext(asked) if command == fields.TRAIN else ranks.placed(asked) as given:
+                if given is not None:
+                    function(given, **{one.name: typed[one.name] for one in mine})
 
         parameters = [*mine]
         for row in rows:

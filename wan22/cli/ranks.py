@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from wan22.cli import remote
 from wan22.production.options import Given
 
 
-def placed(given: Given) -> Given | None:
-    """What was asked, with the number of ranks; None on a rank that has followed another to its end."""
+@contextmanager
+def placed(given: Given) -> Generator[Given | None]:
+    """What was asked, with the number of ranks; None on a rank that has followed another to its end, which it does with
+    the body.
+    """
     if os.environ.get("WORLD_SIZE", "1") == "1":
-        return given
+        yield given
+        return
     from wan22.parallel.places import world
 
     mine = world()
     if mine is None:
-        return given
-    if mine.rank == 0:
-        return given if remote.is_remote(given) else replace(given, values={"gpus": mine.size} | _said(given))
-    if not remote.is_remote(given):
-        from wan22.engine import follow
-        from wan22.parallel.group import Team, run_follower
+        yield given
+    elif mine.rank == 0 and not remote.is_remote(given):
+        from wan22.parallel.group import leading
 
-        run_follower(Team.of(given["device"] or "auto", mine.size, given["parallel"]).begin(""), follow)
-    return None
+        with leading():
+            yield replace(given, values={"gpus": mine.size} | _said(given))
+    elif mine.rank == 0:
+        yield given
+    else:
+        if not remote.is_remote(given):
+            from wan22.engine import follow
+            from wan22.parallel.group import Team, run_follower
+
+            run_follower(Team.of(given["device"] or "auto", mine.size, given["parallel"]).begin(""), follow)
+        yield None
 
 
 def _said(given: Given) -> dict[str, object]:

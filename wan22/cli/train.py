@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -75,9 +75,9 @@ def train(
 
         run_follower(team.begin(""), follow)
         return
-    if minutes is not None and not minutes > 0:
-        raise OptionError(f"--minutes {minutes:g} should be more than 0")
-    with report.choose(json) as show:
+    with _leading(team), report.choose(json) as show:
+        if minutes is not None and not minutes > 0:
+            raise OptionError(f"--minutes {minutes:g} should be more than 0")
         read = _lengthened(_with_files(read_recipe(recipe, log=show.log), given.parts()), steps)
         from wan22.train.plan import make_plan
         from wan22.train.run import train as run
@@ -113,6 +113,15 @@ def _team(device: str, gpus: int | None) -> Team | None:
 
     made = world()
     return Team.of(device, made.size if gpus is None and made is not None else gpus, None)
+
+
+def _leading(team: Team | None) -> AbstractContextManager[None]:
+    """The other ranks of torchrun's, if there are any, end with the command."""
+    if team is None or team.world is None:
+        return nullcontext()
+    from wan22.parallel.group import leading
+
+    return leading()
 
 
 def _with_files(recipe: Recipe, parts: dict[str, str]) -> Recipe:

@@ -18,8 +18,8 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -34,7 +34,7 @@ from wan22.errors import ParallelError, Wan22Error
 from wan22.parallel.layout import Layout
 from wan22.parallel.mesh import Mesh
 from wan22.parallel.places import World, check_facts, devices_of, facts, local_device, world
-from wan22.parallel.ranks import Ranks
+from wan22.parallel.ranks import PATIENCE, Ranks
 
 ARRIVAL = 300.0
 """Seconds in which every rank must have come, on machines that may still be starting."""
@@ -46,6 +46,8 @@ _IDLE = timedelta(days=365)  # a rank that waits for its leader's next word
 _LOOK = 0.05
 _LAST_WORDS = 10.0  # seconds in which a rank that failed says why
 _FAREWELL = 5.0  # seconds in which a follower ends by itself
+_UNNEEDED = "unneeded"
+_UNNEEDED_WAIT = 60.0  # seconds in which followers come that are to hear it
 _INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 _LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 _NETWORK = ("gloo", "nccl", "connection closed by peer", "connection reset", "broken pipe", "socket")
@@ -59,6 +61,8 @@ class Group:
     """
 
     control: Ranks
+    joined = False
+    """Whether this process has taken the place that torchrun gave it."""
 
     def __init__(
         self,
@@ -76,7 +80,7 @@ class Group:
         self.hosts = 1
         self.again = folder is not None
         self._store, self._folder, self._followers, self._arrival = store, folder, followers, arrival
-        self._exchanges, self._parent = 0, os.getppid()
+        self._exchanges, self._asked, self._parent = 0, 0, os.getppid()
         self._meshes: dict[Layout, Mesh] = {}
         self._threads = torch.get_num_threads()
         self._environ: dict[str, str | None] = {}
@@ -113,6 +117,7 @@ class Group:
                 "this process is alone: RANK and WORLD_SIZE, which torchrun sets, are not there"
             )
         _check_free()
+        Group.joined = True
         store = _store_of(mine, arrival)
         place = local_device(device, mine)
         return cls(store, mine.rank, mine.size, place, arrival=arrival)
@@ -142,6 +147,7 @@ class Group:
             store=dist.PrefixStore("ranks", self._store),
             rank=self.rank,
             world_size=self.size,
+            timeout=PATIENCE,
         )
         self.control = Ranks(dist.new_group(backend="gloo", timeout=_IDLE), torch.device("cpu"))
         if cuda and self.rank == 0:
@@ -167,6 +173,9 @@ class Group:
             for follower in self._followers:
                 if follower.rank in absent and follower.process.poll() is not None:
                     raise ParallelError(follower.how_it_ended())
+            if 0 in absent and self._store.check([_UNNEEDED]):
+                self._store.set(f"{_UNNEEDED}/{self.rank}", "")
+                raise _NoGroup
             if time.monotonic() > until:
                 named = " and ".join(f"rank {rank}" for rank in absent)
                 raise ParallelError(
@@ -174,6 +183,21 @@ class Group:
                 )
             time.sleep(_LOOK)
         return [json.loads(self._store.get(key)) for key in keys]
+
+    def all_say(self, text: str) -> bool:
+        """Whether every rank says the same here, within a while. False as soon as one says something else."""
+        self._asked += 1
+        keys = [f"asked-{self._asked}/{rank}" for rank in range(self.size)]
+        with suppress(Exception):  # the leader may be gone
+            self._store.set(keys[self.rank], text)
+            until = time.monotonic() + _LAST_WORDS
+            while keys and time.monotonic() < until and not self.failed():
+                said = [key for key in keys if self._store.check([key])]
+                if any(self._store.get(key).decode() != text for key in said):
+                    return False
+                keys = [key for key in keys if key not in said]
+                time.sleep(_LOOK if keys else 0)
+        return not keys
 
     def tidy(self) -> None:
         """On a follower: remove the folder of a leader that is gone, which takes a moment to be seen, and could not."""
@@ -187,7 +211,7 @@ class Group:
     def report(self, error: BaseException) -> None:
         """Leave this rank's last words to the leader, unless it only lost the others."""
         if not is_lost(error):
-            text = " ".join(str(error).split())
+            text = " ".join(str(error).split()).removeprefix(f"rank {self.rank} ")
             said = (
                 text if isinstance(error, Wan22Error) else f"{type(error).__name__}: {text} ({_where(error)})"
             )
@@ -302,6 +326,32 @@ def _no_store(where: str, mine: World, error: Exception, arrival: float) -> str:
     if mine.rank > 0:
         return f"rank {mine.rank} did not reach rank 0 at {where} within {arrival:g} s: {text[:200]}"
     return f"the ranks cannot meet at {where}: {text[:200]}"
+
+
+class _NoGroup(Exception):
+    """The leader has ended without a group: it needed none."""
+
+
+@contextmanager
+def leading() -> Generator[None]:
+    """Rank 0 of torchrun's world at a command: its followers end with it, also if it makes no group."""
+    try:
+        yield
+    finally:
+        mine = world()
+        if not Group.joined and mine is not None:
+            with suppress(ParallelError):  # then nobody can be told
+                _say_unneeded(_store_of(mine, ARRIVAL), range(1, mine.size))
+
+
+def _say_unneeded(store: dist.Store, followers: Iterable[int]) -> None:
+    """Tell followers to end. If the store is of this process, it lasts until they know, or do not come."""
+    store.set(_UNNEEDED, "")
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        return
+    until = time.monotonic() + _UNNEEDED_WAIT
+    while time.monotonic() < until and not all(store.check([f"{_UNNEEDED}/{rank}"]) for rank in followers):
+        time.sleep(_LOOK)
 
 
 def _check_free() -> None:
@@ -435,6 +485,8 @@ def run_follower(enter: Callable[[], Group], serve: Callable[[Group], None]) -> 
     """Serve the leader of the group that `enter` gives, and end the process: with 0 when the leader says so."""
     try:
         group = enter()
+    except _NoGroup:
+        _leave(0)
     except ParallelError as error:  # the leader says it, if it is there
         sys.stderr.write(f"{error}\n")
         _leave(1)

@@ -10,110 +10,21 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from wan22.errors import DecodeError, ParallelError
+from wan22.errors import DecodeError, ParallelError, Wan22Error
 from wan22.parallel.group import Group, Team, is_lost, run_follower
 from wan22.parallel.layout import Layout
 from wan22.parallel.mesh import Mesh
 from wan22.parallel.places import check_equal
+from wan22.parallel.words import Call, Control, End, Go, Shared, SharedJournal, Stop
 
 if TYPE_CHECKING:
     from wan22.engine import Engine
     from wan22.types import ClipDone, Event, Events, Journal, Reply, Request
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Call:
-    """Call a method of the engine. Events that it yields are run up to the first; `number` is their name."""
-
-    number: int
-    method: str
-    arguments: tuple[Any, ...]
-    layout: Layout
-
-
-@dataclass(frozen=True)
-class Go:
-    """Run the events of a call to the next one; `after` is the kind of the last, which all ranks must have had."""
-
-    number: int
-    after: str
-    reply: Reply | None
-
-
-@dataclass(frozen=True)
-class Stop:
-    """Close the events of a call."""
-
-    number: int
-
-
-@dataclass(frozen=True)
-class Value:
-    """What the leader found."""
-
-    value: Any
-
-
-@dataclass(frozen=True)
-class End:
-    """The leader needs its followers no more."""
-
-
-@dataclass(frozen=True)
-class Shared:
-    """Stands for the leader's journal in a call."""
-
-
-class Control:
-    """The leader's words to the ranks of a group."""
-
-    def __init__(self, group: Group) -> None:
-        self._ranks = group.control
-        self.leads = group.rank == 0
-
-    def say(self, word: Any) -> None:
-        """Say a word to all followers."""
-        self._ranks.broadcast(on_host(word))
-
-    def receive(self) -> Any:
-        """The leader's next word."""
-        return self._ranks.broadcast(None)
-
-    def agree(self, find: Callable[[], T]) -> T:
-        """What `find` finds on rank 0, on all ranks; the others do not look."""
-        if self.leads:
-            found = find()
-            self.say(Value(found))
-            return found
-        word = self.receive()
-        if not isinstance(word, Value):
-            raise ParallelError(f"the ranks are out of step: a value is waited for, and {word} comes")
-        return word.value
-
-
-class SharedJournal:
-    """The leader's journal, as each rank sees it: what is read there, all read; what is written, the leader writes."""
-
-    def __init__(self, control: Control, journal: Journal | None = None) -> None:
-        self._control, self._journal = control, journal
-
-    def read(self, name: str) -> dict[str, Tensor] | None:
-        return self._control.agree(lambda: None if self._journal is None else self._journal.read(name))
-
-    def write(self, name: str, tensors: Mapping[str, Tensor]) -> None:
-        if self._journal is not None:
-            self._journal.write(name, tensors)
-
-    def drop(self, prefix: str) -> None:
-        if self._journal is not None:
-            self._journal.drop(prefix)
 
 
 @dataclass(frozen=True)
@@ -150,6 +61,18 @@ def serve(group: Group, load: Load) -> None:
     control = Control(group)
     engine = open_engine(group, control, control.agree(dict), load)
     running: dict[int, tuple[Events, str]] = {}
+    while not isinstance(word := control.receive(), End):
+        try:
+            _do(word, group, control, engine, running)
+        except Wan22Error as error:
+            if not control.all_refuse(error):
+                raise
+
+
+def _do(
+    word: Any, group: Group, control: Control, engine: Engine, running: dict[int, tuple[Events, str]]
+) -> None:
+    """What a word of the leader's asks of a follower; running: the events of calls, and the kind of the last one."""
 
     def run(number: int, events: Events, reply: Reply | None) -> None:
         running.pop(number, None)
@@ -158,26 +81,25 @@ def serve(group: Group, load: Load) -> None:
         except StopIteration:
             return
 
-    while not isinstance(word := control.receive(), End):
-        match word:
-            case Call(number, method, arguments, layout):
-                engine.ranks = group.mesh(layout)
-                told = [SharedJournal(control) if isinstance(each, Shared) else each for each in arguments]
-                result = getattr(engine, method)(*told)
-                if isinstance(result, Generator):
-                    run(number, result, None)
-            case Go(number, after, reply):
-                events, last = running.get(number, (None, "the end"))
-                if events is None or last != after:
-                    raise ParallelError(
-                        f"the ranks are out of step: rank 0 is at {after}, and this one at {last}"
-                    )
-                run(number, events, reply)
-            case Stop(number):
-                if number in running:
-                    running.pop(number)[0].close()
-            case _:
-                raise ParallelError(f"the ranks are out of step: a call is waited for, and {word} comes")
+    match word:
+        case Call(number, method, arguments, layout):
+            engine.ranks = group.mesh(layout)
+            told = [SharedJournal(control) if isinstance(each, Shared) else each for each in arguments]
+            result = getattr(engine, method)(*told)
+            if isinstance(result, Generator):
+                run(number, result, None)
+        case Go(number, after, reply):
+            events, last = running.get(number, (None, "the end"))
+            if events is None or last != after:
+                raise ParallelError(
+                    f"the ranks are out of step: rank 0 is at {after}, and this one at {last}"
+                )
+            run(number, events, reply)
+        case Stop(number):
+            if number in running:
+                running.pop(number)[0].close()
+        case _:
+            raise ParallelError(f"the ranks are out of step: a call is waited for, and {word} comes")
 
 
 @dataclass
@@ -232,8 +154,8 @@ _OF_ONE = {
 class Led:
     """An engine on many ranks, with the methods of `engine.Engine`.
 
-    After an error the group is ended; the next call starts a new one, if the group was started here. Closing it, or the
-    end of the process, ends the followers.
+    A mistake of the user's that all ranks refuse leaves them ready. After another error the group is ended; the next
+    call starts a new one, if the group was started here. Closing it, or the end of the process, ends the followers.
     """
 
     def __init__(
@@ -412,12 +334,14 @@ class Led:
 
     @contextmanager
     def _together(self, session: _Session) -> Generator[None]:
-        """What all ranks do in step: an error of one ends all."""
+        """What all ranks do in step: an error of one ends all, unless it is a mistake that all of them refuse."""
         if self._held.session is not session:
             raise ParallelError("the ranks that made this video were ended")
         try:
             yield
         except BaseException as error:
+            if session.control.all_refuse(error):
+                raise
             found = session.group.why(error) if is_lost(error) else None
             self._held.broken()
             if found is None:
@@ -457,25 +381,3 @@ def picked(ranks: int, heads: int, *, guided: bool, hosts: int = 1) -> Layout:
     machines = -(-hosts // layout.guidance)  # that share the tokens of one branch
     ring = max(layout.ring, machines)
     return replace(layout, ring=ring) if layout.context % ring == 0 else layout
-
-
-_HOLDERS = Tensor, Mapping, list, tuple
-
-
-def on_host(value: Any) -> Any:
-    """The same with tensors on the CPU, without what computed them: it goes to other devices."""
-    if isinstance(value, Tensor):
-        return value.detach().cpu()
-    if isinstance(value, Mapping):
-        return {name: on_host(each) for name, each in value.items()}
-    if type(value) in (list, tuple):
-        return type(value)(map(on_host, value))
-    if is_dataclass(value) and not isinstance(value, type):
-        changed = {}
-        for each in fields(value):
-            before = getattr(value, each.name)
-            after = on_host(before) if isinstance(before, _HOLDERS) or is_dataclass(before) else before
-            if each.init and after is not before:
-                changed[each.name] = after
-        return replace(value, **changed) if changed else value
-    return value

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 
 from wan22.parallel.layout import Layout
-from wan22.parallel.ranks import Ranks
+from wan22.parallel.ranks import Ranks, new_group
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ def _mine(groups: Iterable[list[int]], backend: str | None) -> dist.ProcessGroup
     """Make all groups, which every rank must do, and return the one that this rank is in."""
     rank, mine = dist.get_rank(), None
     for members in groups:
-        group = dist.new_group(members, backend=backend)
+        group = new_group(members, backend)
         if rank in members:
             mine = group
-    assert isinstance(mine, dist.ProcessGroup)
+    assert mine is not None
     return mine

@@ -10,7 +10,9 @@ from __future__ import annotations
 import io
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -25,6 +27,18 @@ Trade = tuple[int, Sequence[int], int, Sequence[int]]
 """An axis and its parts, and the axis that is got for it, and its parts."""
 
 _gather_bytes = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+
+
+PATIENCE = timedelta(minutes=10)
+"""How long a rank waits for another in a collective: ranks have about equally much to do between two of them, so one
+that takes longer does something else, or hangs.
+"""
+
+
+def new_group(ranks: Sequence[int], backend: str | None = None) -> dist.ProcessGroup | None:
+    """A group of these ranks of all, with that patience; all ranks there are must ask alike. None: not of it."""
+    made = dist.new_group(ranks, timeout=PATIENCE, backend=backend)
+    return made if isinstance(made, dist.ProcessGroup) else None
 
 
 def share(length: int, size: int, rank: int) -> slice:
@@ -57,7 +71,7 @@ class Ranks:
         """The same ranks with connections of their own, so that two collectives may be under way at once. All ranks
         there are must ask alike, and `traffic` is theirs together.
         """
-        made = Ranks(dist.new_group(dist.get_process_group_ranks(self.group)), self.device)
+        made = Ranks(new_group(dist.get_process_group_ranks(self.group)), self.device)
         made.traffic = self.traffic
         return made
 
@@ -72,7 +86,8 @@ class Ranks:
         def wait() -> None:
             nonlocal done
             if not done:
-                work.wait()
+                with self._patience("a gather of weights"):
+                    work.wait()
                 done = True
 
         return wait
@@ -85,9 +100,9 @@ class Ranks:
             ranks, begin = dist.get_process_group_ranks(self.group), self.rank - self.rank % count
             mine = None
             for first in range(0, self.size, count):
-                group = dist.new_group(ranks[first : first + count])
+                group = new_group(ranks[first : first + count])
                 mine = group if first == begin else mine
-            assert isinstance(mine, dist.ProcessGroup)
+            assert mine is not None
             self._divided[count] = Ranks(mine, self.device)
             self._divided[count].traffic, self._divided[count].calls = self.traffic, self.calls
         return self._divided[count]
@@ -189,15 +204,32 @@ class Ranks:
             written = buffer.getvalue()
             self.traffic["broadcast"] += len(written) * (self.size - 1)
         length = torch.tensor([len(written)], device=self.device)
-        dist.broadcast(length, group=self.group, group_src=0)
-        data = torch.empty(int(length), dtype=torch.uint8, device=self.device)
-        if self.rank == 0:
-            data.copy_(torch.frombuffer(bytearray(written), dtype=torch.uint8))
-        dist.broadcast(data, group=self.group, group_src=0)
+        with self._patience("a broadcast"):
+            dist.broadcast(length, group=self.group, group_src=0)
+            data = torch.empty(int(length), dtype=torch.uint8, device=self.device)
+            if self.rank == 0:
+                data.copy_(torch.frombuffer(bytearray(written), dtype=torch.uint8))
+            dist.broadcast(data, group=self.group, group_src=0)
         if self.rank == 0:
             return value
         # It comes from our own process, over a group that only our own ranks are in.
         return torch.load(io.BytesIO(data.cpu().numpy().tobytes()), map_location="cpu", weights_only=False)
+
+    @contextmanager
+    def _patience(self, what: str) -> Generator[None]:
+        """Raise ParallelError, which says who waited for whom and where, if the others do not come to a collective."""
+        try:
+            yield
+        except RuntimeError as error:
+            if "timed out" not in str(error).lower() and "timeout" not in str(error).lower():
+                raise
+            others = [rank for rank in dist.get_process_group_ranks(self.group) if rank != dist.get_rank()]
+            named = f"rank{'s' * (len(others) > 1)} {' and '.join(map(str, others))}"
+            made = sum(self.calls.values())
+            raise ParallelError(
+                f"rank {dist.get_rank()} waited in vain for {named} in {what}, after {made} collectives: one of them "
+                "hangs, or the ranks are out of step"
+            ) from None
 
     def _gather(self, x: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
         """Every rank sends as many bytes as the longest has: a collective of unequal parts is not known everywhere."""
@@ -207,7 +239,8 @@ class Ranks:
         if mine.numel() < longest * width:
             mine = torch.cat([mine, mine.new_empty(longest * width - mine.numel())])
         found = mine.new_empty(self.size * longest * width)
-        _gather_bytes(found, mine, group=self.group)
+        with self._patience("a gather"):
+            _gather_bytes(found, mine, group=self.group)
         self.calls["gather"] += 1
         self.traffic["gather"] += mine.numel() * (self.size - 1)
         if len(set(sizes)) > 1:
@@ -249,7 +282,8 @@ class Ranks:
 
         def finish() -> Tensor:
             nonlocal mine
-            work.wait()
+            with self._patience(f"a collective of kind {kind!r}"):
+                work.wait()
             del mine  # it was read until now
             return found.view(dtype)
 

@@ -30,7 +30,7 @@ from wan22.models.speech import AudioEncoder, Scale
 from wan22.parallel.context import ContextParallel
 from wan22.parallel.layout import Layout
 from wan22.parallel.mesh import Mesh
-from wan22.parallel.ranks import Ranks
+from wan22.parallel.ranks import Ranks, new_group
 from wan22.train import checkpoint, sharded
 from wan22.train.recipe import ParallelPart
 from wan22.train.world import World, shares_of
@@ -187,8 +187,8 @@ class DistributedWorld(World):
 def _context(size: int, context: int, device: torch.device) -> Mesh:
     """The ranks that share the tokens of this one's clips: neighbours, of which each has some heads."""
     rank = dist.get_rank()
-    groups = [dist.new_group(list(range(first, first + context))) for first in range(0, size, context)]
-    alone = [dist.new_group([one]) for one in range(size)]
+    groups = [new_group(list(range(first, first + context))) for first in range(0, size, context)]
+    alone = [new_group([one]) for one in range(size)]
     together, single = Ranks(groups[rank // context], device), Ranks(alone[rank], device)
     return Mesh(
         Layout(context=context),
