@@ -47,6 +47,30 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class Driving:
+    """How a person moves, for a model that animates: clips of one length.
+
+    pose: the body as a drawn skeleton. face: the face, cropped. With background and mask (white where the person of
+    that video is, read from its first channel), the person is replaced in it; without, the reference image is animated.
+    """
+
+    pose: Clip
+    face: Clip
+    background: Clip | None = None
+    mask: Clip | None = None
+
+    @property
+    def clips(self) -> dict[str, Clip]:
+        """The clips that are there, by name."""
+        return {name: clip for name, clip in vars(self).items() if clip is not None}
+
+    @property
+    def replaces(self) -> bool:
+        """Whether the person is replaced in the background."""
+        return self.background is not None
+
+
+@dataclass(frozen=True)
 class Audio:
     """Audio in memory: `samples` float32 (n,), one channel, values in [-1, 1]; `rate` samples a second."""
 

@@ -1,8 +1,9 @@
 """Videos made in several clips: the condition of each clip, how it becomes frames, what it leaves to the next.
 
 Every clip has a `ClipCondition`. A `ClipPlan` makes them in order: `FrameChaining` (here) for models that continue the
-last frames of a clip, `SpeechClips` (speech.py) for speech to video. A plan knows pixels and latents, no network: the
-encoder is a function that it is given. A dict of tensors passes from clip to clip, so that a video can be resumed.
+last frames of a clip, `SpeechClips` (speech.py) for speech to video, `AnimateClips` (animate.py) for a driving video.
+A plan knows pixels and latents, no network: the encoder is a function that it is given. A dict of tensors passes from
+clip to clip, so that a video can be resumed.
 """
 
 from dataclasses import dataclass, field
@@ -32,16 +33,32 @@ class SpeechCondition:
 
 
 @dataclass(frozen=True)
+class AnimateCondition:
+    """The condition of a clip for a network that animates (see models/animate.py): `channels` beside the noisy ones
+    (mask and latents, the reference image in the first latent frame), latents of the body's pose in the other frames,
+    pixels of the face in every video frame, and the reference's image features.
+    """
+
+    channels: Float[Tensor, "y t h w"]
+    pose: Float[Tensor, "p u h w"]
+    face: Float[Tensor, "3 T S S"]
+    image: Float[Tensor, "s d"]
+
+
+@dataclass(frozen=True)
 class ClipCondition:
     """The condition of one clip, and how its latents become frames.
 
-    The clip's latents are decoded after the latents `before`; the first `drop` decoded frames belong to those. The next
+    The first `skip` latent frames stand for the condition and are not decoded. The
+    others are decoded after the latents `before`; the first `drop` decoded frames belong to the clip before. The next
     frame is shown `repeat_first` more times, in place of frames that the model cannot make. `seam` is a
     frame (3, H, W) that the last dropped frame should equal: the difference fades out over the frames that follow.
     """
 
     image: ImageCondition = field(default_factory=ImageCondition)
     speech: SpeechCondition | None = None
+    animate: AnimateCondition | None = None
+    skip: int = 0
     before: Float[Tensor, "c _ h w"] | None = None
     drop: int = 0
     repeat_first: int = 0

@@ -94,11 +94,16 @@ def channels_of(
         video[:, begin : begin + pixels.shape[1]] = pixels
         mask[begin : begin + pixels.shape[1]] = 1
     latents = encode(video[None])[0].cpu()
-    t, h, w = latents.shape[1:]
-    # The first pixel frame stands for as many as the others have in a latent frame.
-    group = canvas.stride_time
-    spread = torch.cat([mask[:1].repeat(group), mask[1:]]).view(t, group).T
-    return ImageCondition(channels=torch.cat([spread[:, :, None, None].expand(group, t, h, w), latents]))
+    told = pack_mask(mask[:, None, None].expand(-1, *latents.shape[2:]), canvas.stride_time)
+    return ImageCondition(channels=torch.cat([told, latents]))
+
+
+def pack_mask(mask: Float[Tensor, "T h w"], group: int) -> Float[Tensor, "g t h w"]:
+    """A mask of pixel frames as channels of latent frames, `group` pixel frames in each.
+
+    The first pixel frame stands for as many as the others have in a latent frame.
+    """
+    return torch.cat([mask[:1].expand(group, -1, -1), mask[1:]]).unflatten(0, (-1, group)).transpose(0, 1)
 
 
 def frames(first: Image | None, last: Image | None, canvas: Canvas, encode: Encode) -> ImageCondition:

@@ -14,10 +14,11 @@ from wan22.fields import MAX_SEED
 from wan22.types import Level
 
 
-def draw_noise(shape: tuple[int, ...], seed: int) -> Float[Tensor, "..."]:
-    """Draw standard normal noise, float32 on the CPU, from a generator of its own.
+def draw_noise(shape: tuple[int, ...], seed: int, turn: int = 0) -> Float[Tensor, "..."]:
+    """Draw standard normal noise, float32 on the CPU, from a generator of its own; `turn` of the same shape were drawn
+    from it before.
 
-    `shape` is (c, t, h, w), without a batch axis: the numbers depend on seed and shape alone.
+    `shape` is (c, t, h, w), without a batch axis: the numbers depend on seed, shape and turn alone.
 
     Raises:
         OptionError: `seed` is not in 0..2**63 - 1.
@@ -25,7 +26,10 @@ def draw_noise(shape: tuple[int, ...], seed: int) -> Float[Tensor, "..."]:
     if not 0 <= seed <= MAX_SEED:
         raise OptionError(f"seed {seed} is not in 0..{MAX_SEED}. Any number from 0 up will do.")
     generator = torch.Generator(device="cpu").manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float32)
+    noise = torch.empty(shape, dtype=torch.float32)
+    for _ in range(turn + 1):
+        noise.normal_(generator=generator)
+    return noise
 
 
 def step_noise(shape: tuple[int, ...], seed: int, step: int) -> Float[Tensor, "..."]:
