@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from wan22.atomic import put, sync, temporary_name
-from wan22.errors import OutputError, Wan22Error
+from wan22.errors import MediaError, OutputError, RequestError, Wan22Error
 from wan22.fleet.placement import Placement, UnknownFit
 from wan22.jobs.attempt import WORK, LocalFiles, sweep
 from wan22.jobs.folder import DESCRIPTION, RESULT, Folder
@@ -26,6 +26,9 @@ CHUNK = 8 << 20
 NAME = re.compile(r"[a-z0-9-]+-[0-9a-f]{6}-[a-z0-9-]+")
 """A worker of a fleet: machine, node of Ray, device."""
 
+ERRORS: dict[str, type[Wan22Error]] = {"output": OutputError, "media": MediaError, "request": RequestError}
+"""What a worker raises again as it was raised here; anything else is an OutputError."""
+
 _QUEUE = ("heartbeat", "record", "complete", "fail", "release", "recover")
 _UP = 10.0  # seconds since its last report for which a worker counts as there
 _INPUT = re.compile(r"in_[a-z0-9]{24}")
@@ -33,7 +36,7 @@ _INPUT = re.compile(r"in_[a-z0-9]{24}")
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of a question: a value, or an error as its kind ("store", "output"), message and code."""
+    """What came of a question: a value, or an error as its kind ("store", or of `ERRORS`), message and code."""
 
     value: Any = None
     error: tuple[str, str, Any] | None = None
@@ -73,7 +76,8 @@ class Coordinator:
         except StoreError as error:
             return Answer(error=("store", str(error), error.code))
         except (OSError, Wan22Error) as error:
-            return Answer(error=("output", str(error), None))
+            kind = next((name for name, each in ERRORS.items() if isinstance(error, each)), "output")
+            return Answer(error=(kind, str(error), None))
 
     # The queue
 

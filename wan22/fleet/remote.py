@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wan22.errors import OutputError, Wan22Error
-from wan22.fleet.coordinator import CHUNK, Answer, Question
+from wan22.fleet.coordinator import CHUNK, ERRORS, Answer, Question
 from wan22.jobs.folder import Folder
 from wan22.jobs.job import Claim, Kind, Signal, StoreError
 from wan22.jobs.task import Runner, why_not
@@ -29,7 +29,7 @@ class Link:
         self._call, self._pauses = call, pauses
 
     def once(self, name: str, *args: Any, **more: Any) -> Any:
-        """Ask; raise StoreError if nobody answers, or for what the coordinator's store raises, else OutputError."""
+        """Ask; raise StoreError if nobody answers, or for what the coordinator's store raises, else one of `ERRORS`."""
         try:
             answer = self._call(name, *args, **more)
         except UnreachableError as error:
@@ -37,7 +37,7 @@ class Link:
         if answer.error is None:
             return answer.value
         kind, message, code = answer.error
-        raise StoreError(message, code=code) if kind == "store" else OutputError(message)
+        raise StoreError(message, code=code) if kind == "store" else ERRORS[kind](message)
 
     def ask(self, name: str, *args: Any, **more: Any) -> Any:
         """As `once`, until somebody answers: what a worker has to say must not get lost."""

@@ -10,7 +10,7 @@ from sqlite3 import Connection
 from typing import Any
 
 from wan22.errors import RequestError, choose
-from wan22.jobs import metadata
+from wan22.jobs import metadata, references
 from wan22.jobs.job import (
     ENDED,
     KINDS,
@@ -111,7 +111,7 @@ def _insert_children(c: Connection, of: New, children: Sequence[Child], key: Key
         if any(not 0 <= place < len(ids) for place in each.after):
             raise RequestError(f"job {len(ids)} of a group can come only after jobs before it in the list")
         after = tuple(ids[place] for place in each.after)
-        child = New(each.kind, each.request, of.priority, of.parent, after, of.state, each.meta, more=True)
+        child = New(each.kind, references.named(each.request, ids), of.priority, of.parent, after, of.state, each.meta, more=True)
         ids.append(_insert(c, child, None if ids else key))
 
 
@@ -130,7 +130,8 @@ def _insert(c: Connection, new: New, key: Key | None = None) -> str:
     choose("kind", new.kind, KINDS)
     if new.state not in ("queued", "paused"):
         raise RequestError(f"a new job is queued or paused, not {new.state!r}")
-    state, after = new.state, list(dict.fromkeys(new.after))
+    needed = [said.job for _, said in references.of_request(new.request)]
+    state, after = new.state, list(dict.fromkeys([*new.after, *needed]))
     if new.parent is not None:
         parent_state, inherited = _check_parent(c, new)
         state = "paused" if parent_state == "paused" else state

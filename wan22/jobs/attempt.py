@@ -12,6 +12,7 @@ from wan22.atomic import put, swept, write_text
 from wan22.errors import OutputError, Wan22Error
 from wan22.jobs.folder import RESULT, Folder
 from wan22.jobs.job import Claim
+from wan22.jobs.references import GIVEN, bring
 from wan22.jobs.store import Store
 
 WORK = "work-"
@@ -27,7 +28,10 @@ class JobFiles(Protocol):
     """
 
     def begin(self, claim: Claim) -> Path:
-        """Make an attempt ready; return its folder, with what the attempt before left in its own."""
+        """Make an attempt ready; return its folder, with what the attempt before left in its own.
+
+        Raises MediaError if what another job was to make for it is gone.
+        """
         ...
 
     def keep(self, claim: Claim) -> None:
@@ -62,6 +66,7 @@ class LocalFiles:
         work = place / f"{WORK}{claim.token}"
         _prepare(place, work)
         self._folder.describe(claim.job)
+        bring(self._folder, claim.job)
         return work
 
     def keep(self, claim: Claim) -> None:
@@ -112,7 +117,7 @@ def _prepare(place: Path, work: Path) -> None:
 
 def _clear(place: Path) -> None:
     """Last goes what `sweep` looks for, if this process dies meanwhile."""
-    for folder in (place / "journal", *place.glob(f"{WORK}*")):
+    for folder in (place / "journal", place / GIVEN, *place.glob(f"{WORK}*")):
         shutil.rmtree(folder, ignore_errors=True)
 
 

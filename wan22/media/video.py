@@ -17,7 +17,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 
-from wan22.errors import MediaError
+from wan22.errors import MediaError, OptionError
 from wan22.files import PathLike
 from wan22.media import image as still
 from wan22.media.file_types import IMAGES, file_type
@@ -34,6 +34,7 @@ __all__ = [
     "ClipInfo",
     "Source",
     "VideoWriter",
+    "frame_of",
     "look",
     "moments",
     "probe",
@@ -153,6 +154,27 @@ def read_clip(
     if size != source.size:
         notices += (f"{path} ({info.width}x{info.height}) is read at {size[0]}x{size[1]}",)
     return Clip(frames, rate, notices)
+
+
+def frame_of(path: PathLike, which: str) -> tuple[np.ndarray, int]:
+    """One frame of a clip or an image, uint8 (H, W, 3), and its number. which: "first", "last" or a number from 0.
+
+    Raises OptionError for a frame that is not there, MediaError as `probe`.
+    """
+    source = look(path)
+    starts = source.times.starts
+    number = {"first": 0, "last": len(starts) - 1}.get(which)
+    number = int(which) if number is None else number
+    if not 0 <= number < len(starts):
+        raise OptionError(f"{path} has no frame {number}: it has {len(starts)}, from 0 to {len(starts) - 1}")
+    at, last = float(starts[number]), None
+    for time, frame in source.frames_from(at):
+        last = frame
+        if time >= at - EARLY:
+            break
+    if last is None:
+        raise MediaError(f"{path} holds no frame that can be decoded. Export it again.")
+    return source.rgb(last, source.size), number
 
 
 def read_condition(

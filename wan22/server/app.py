@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from wan22 import fields
 from wan22.catalog import rows
+from wan22.jobs import references
 from wan22.jobs.operator import read_operator
 from wan22.server import native, openai_videos, problems, session, studio, uploads
 from wan22.server.asked import COMMANDS, FIXED_BY_EXTENSION, ONLY, Backlog, Checker
@@ -242,8 +243,9 @@ def request_schema(kind: str, checker: Checker) -> dict[str, Any]:
     for field in fields.FIELDS:
         if field.name in properties and field.kind == "file":
             properties[field.name] |= {
-                "pattern": "^in_[a-z0-9]{24}$",
-                "description": f"{field.help} The id of an input.",
+                "pattern": f"^(in_[a-z0-9]{{24}}|{references.PATTERN})$",
+                "description": f"{field.help} The id of an input; or what another job makes: its id, and for a frame "
+                "of its video /first, /last or a number from 0.",
             }
     return schema | {"properties": {name: shape for name, shape in properties.items() if shape}}
 

@@ -6,14 +6,15 @@ What only the model can say (sizes, the options that it takes) its worker says, 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from wan22 import fields
 from wan22.catalog import ALIASES, rows
-from wan22.errors import RequestError, choose
+from wan22.errors import OptionError, RequestError, choose
+from wan22.jobs import references
 from wan22.jobs.job import NotFoundError
 from wan22.production.options import as_work, from_json, parse_lora
 from wan22.server.problems import Refusal
@@ -51,8 +52,12 @@ class Checker:
         """The models that a request may name; the first is the default."""
         return tuple(dict.fromkeys((*self.settings.models, *self.operator.models)))
 
-    def check(self, kind: str, request: Mapping[str, Any], where: str = "request") -> dict[str, Any]:
+    def check(
+        self, kind: str, request: Mapping[str, Any], where: str = "request", before: Sequence[str] = ()
+    ) -> dict[str, Any]:
         """The request as it is stored: nothing that is null, the model by its name.
+
+        before: the kinds of the jobs of a group that are before this one in its list.
 
         Raises Refusal (422), whose `param` is the field, or `where` if it is none alone.
         """
@@ -68,6 +73,8 @@ class Checker:
                 given = from_json(command, said, self._input)
                 for name, value in said.items():
                     self._check_value(name, value)
+                for name, reference in references.of_request(said):
+                    references.check(name, reference, self._kind(name, reference, before))
                 model = self._model(said, as_work(given).machine.task)
             except NotFoundError as error:
                 raise _refusal(where, f"{error}") from None
@@ -83,8 +90,20 @@ class Checker:
         """Refuse what cannot be stored, or is nested more deeply than `depth`. Raises Refusal."""
         _check_json(value, where, _MAX_DEPTH - depth)
 
-    def _input(self, id: str) -> str:
-        return str(self.folder.input(self.store.input(id).id))
+    def _input(self, said: str) -> str:
+        if references.read(said) is not None:
+            return said
+        return str(self.folder.input(self.store.input(said).id))
+
+    def _kind(self, name: str, reference: references.Reference, before: Sequence[str]) -> str:
+        """The kind of the job that a reference names."""
+        if reference.place is None:
+            return self.store.job(reference.job).kind
+        if reference.place >= len(before):
+            raise OptionError(
+                f"{name}: {reference.job} is not before this job in the list of a group, counted from 0"
+            )
+        return before[reference.place]
 
     def _check_value(self, name: str, value: Any) -> None:
         """What the table of fields leaves open, because the command line takes more."""

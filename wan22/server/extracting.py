@@ -18,7 +18,6 @@ from wan22.media.file_types import AUDIO, IMAGES, audio_file_type, file_type
 from wan22.media.image import save
 from wan22.media.notes import read_notes
 from wan22.media.opening import open_clip
-from wan22.media.times import EARLY
 
 MOST_PEAKS = 1000
 
@@ -30,21 +29,8 @@ def frame(path: Path, place: Path, which: str) -> dict[str, Any]:
     """
     if _is_audio(path):
         raise MediaTypeError(f"{path} is audio and has no frame. Give a video or an image.")
-    source = video.look(path)
-    starts = source.times.starts
-    number = {"first": 0, "last": len(starts) - 1}.get(which)
-    number = int(which) if number is None else number
-    if not 0 <= number < len(starts):
-        raise OptionError(f"{path} has no frame {number}: it has {len(starts)}, from 0 to {len(starts) - 1}")
-    at = float(starts[number])
-    last = None
-    for time, found in source.frames_from(at):
-        last = found
-        if time >= at - EARLY:
-            break
-    if last is None:
-        raise MediaError(f"{path} holds no frame that can be decoded. Export it again.")
-    save(place, source.rgb(last, source.size), "png", None)
+    image, number = video.frame_of(path, which)
+    save(place, image, "png", None)
     return {"frame": number}
 
 

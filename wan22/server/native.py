@@ -50,7 +50,10 @@ class Strict(BaseModel):
 
 
 class ChildOf(Strict):
-    """A job of a group. `after`: places in the list (from 0) of those before it that must be complete."""
+    """A job of a group. `after`: places in the list (from 0) of those before it that must be complete.
+
+    A file of its request may be what a job before it makes: "#0/last" is the last frame of the first one's video.
+    """
 
     kind: JobKind = "video"
     request: dict[str, Any]
@@ -176,7 +179,8 @@ def add_job(new: NewJob, app: App, key: Key = None) -> Response:
 def _children(new: NewJob, app: AppState) -> Iterator[Child]:
     """The jobs of a group, checked; of a grid, each with its values in `meta`."""
     for at, each in enumerate(new.children):
-        checked = app.checker.check(each.kind, each.request, f"children.{at}.request")
+        before = [child.kind for child in new.children[:at]]
+        checked = app.checker.check(each.kind, each.request, f"children.{at}.request", before)
         yield Child(each.kind, checked, tuple(each.after))
     if new.grid is not None:
         for values in new.grid.combinations():
