@@ -111,7 +111,8 @@ def _insert_children(c: Connection, of: New, children: Sequence[Child], key: Key
         if any(not 0 <= place < len(ids) for place in each.after):
             raise RequestError(f"job {len(ids)} of a group can come only after jobs before it in the list")
         after = tuple(ids[place] for place in each.after)
-        child = New(each.kind, references.named(each.request, ids), of.priority, of.parent, after, of.state, each.meta, more=True)
+        request = references.named(each.request, ids)
+        child = New(each.kind, request, of.priority, of.parent, after, of.state, each.meta, more=True)
         ids.append(_insert(c, child, None if ids else key))
 
 

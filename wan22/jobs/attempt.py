@@ -11,8 +11,8 @@ from typing import Any, Protocol
 from wan22.atomic import put, swept, write_text
 from wan22.errors import OutputError, Wan22Error
 from wan22.jobs.folder import RESULT, Folder
+from wan22.jobs.given import GIVEN, bring
 from wan22.jobs.job import Claim
-from wan22.jobs.references import GIVEN, bring
 from wan22.jobs.store import Store
 
 WORK = "work-"

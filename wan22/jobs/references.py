@@ -1,34 +1,23 @@
 """Files of a request that another job makes: `job_ID` its video or image, `job_ID/last` a frame of it.
 
 A frame is "first", "last" or a number from 0. The job that says it comes after the other one, and when it begins the
-file is put into its own folder, in `given/`. Among the jobs of a group that are added together, `#N` is the job at
+file is put into its own folder (given.py). Among the jobs of a group that are added together, `#N` is the job at
 place N of their list.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wan22 import fields
-from wan22.atomic import temporary_file
-from wan22.errors import MediaError, OptionError, OutputError
-
-if TYPE_CHECKING:
-    from wan22.jobs.folder import Folder
-    from wan22.jobs.job import Job
+from wan22.errors import OptionError
 
 FILES = tuple(row.name for row in fields.FIELDS if row.kind == "file" and "http" in row.where)
 """The fields of a request that are files."""
 PATTERN = r"job_[a-z0-9]{24}(/(first|last|[0-9]{1,7}))?"
-GIVEN = "given"
-"""The folder of a job with what other jobs made for it."""
 
 _FORM = re.compile(r"(?P<job>job_[a-z0-9]{24}|#(?P<place>[0-9]{1,4}))(/(?P<frame>first|last|[0-9]{1,7}))?")
 _IMAGES = ("image", "last_image")
@@ -78,56 +67,3 @@ def named(request: Mapping[str, Any], ids: Sequence[str]) -> dict[str, Any]:
         if reference.place is not None
     }
     return {**request, **changed}
-
-
-def path_of(folder: Folder, job: str, value: str) -> Path:
-    """The file that a field of a job's request means: an input, or what another job made for it."""
-    reference = read(value)
-    if reference is None:
-        return folder.input(value)
-    return folder.job(job) / GIVEN / "-".join(filter(None, (reference.job, reference.frame)))
-
-
-def bring(folder: Folder, job: Job) -> None:
-    """Put what the job's request says of other jobs into its folder, where it is not yet there.
-
-    Raises MediaError for what is gone, OptionError for a frame that is not there, OutputError for a full disk.
-    """
-    for name, reference in of_request(job.request):
-        target = path_of(folder, job.id, job.request[name])
-        if not target.exists():
-            source = _made(folder, name, reference)
-            try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                _put(source, target, reference.frame)
-            except OSError as error:
-                raise OutputError(f"{target.parent} cannot be written: {error.strerror}") from error
-
-
-def _made(folder: Folder, name: str, reference: Reference) -> Path:
-    """The first file of a job's result."""
-    from wan22.jobs.folder import RESULT
-
-    place = folder.job(reference.job)
-    try:
-        path = place / json.loads((place / RESULT).read_text(encoding="utf-8"))["files"][0]["name"]
-    except (OSError, ValueError, KeyError, IndexError):
-        path = None
-    if path is None or not path.is_file():
-        raise MediaError(f"{name}: job {reference.job} is gone, or has made no file. Give another image or video")
-    return path
-
-
-def _put(source: Path, target: Path, frame: str | None) -> None:
-    with temporary_file(target) as part:
-        if frame is None:
-            try:
-                os.link(source, part)
-            except OSError:  # a file system without links
-                shutil.copyfile(source, part)
-        else:
-            from wan22.media.image import save
-            from wan22.media.video import frame_of
-
-            save(part, frame_of(source, frame)[0], "png", None)
-        part.replace(target)

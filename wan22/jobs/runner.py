@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from wan22 import fields
 from wan22.errors import OptionError, OutputError, RequestError, Wan22Error, choose
 from wan22.fields import IMAGE, VIDEO
+from wan22.jobs.given import path_of
 from wan22.jobs.operator import Operator, read_operator
 from wan22.jobs.progress import Reporter
-from wan22.jobs.references import path_of
 from wan22.jobs.results import described
 from wan22.jobs.stills import write_stills
 from wan22.production.extend import extend
@@ -128,9 +128,7 @@ class Production:
         folder = self._folder
         if job.kind not in _COMMANDS:
             raise RequestError(f"a job of kind {job.kind!r} is not made by this worker")
-        given = from_json(
-            _COMMANDS[job.kind], job.request, lambda said: str(path_of(folder, job.id, said))
-        )
+        given = from_json(_COMMANDS[job.kind], job.request, lambda said: str(path_of(folder, job.id, said)))
         for name, known in (("extend", ("rules",)), ("speaker", ("espeak",))):
             if given[name] is not None:
                 choose(name, given[name], known)

@@ -10,6 +10,7 @@ from wan22.fleet.remote import Link, RemoteFiles
 from wan22.jobs import references
 from wan22.jobs.attempt import LocalFiles
 from wan22.jobs.folder import Folder
+from wan22.jobs.given import path_of
 from wan22.jobs.job import Child, StateError, new_id
 from wan22.media.image import read_image
 from wan22.media.video import read_clip
@@ -44,7 +45,7 @@ def add(store, prompt="a ball", **request):
 
 
 def given(folder, claim, field="image"):
-    return references.path_of(folder, claim.job.id, claim.job.request[field])
+    return path_of(folder, claim.job.id, claim.job.request[field])
 
 
 def test_a_job_comes_after_those_whose_files_it_needs(folder, store):
@@ -163,6 +164,8 @@ def test_what_a_kind_of_job_makes_can_be_in_some_fields(field, said, kind, wrong
             references.check(field, reference, kind)
 
 
-@pytest.mark.parametrize("said", ["in_" + JOB[4:], f"{JOB}/middle", f"{JOB}/-1", f"{JOB}/", "#x", "", None, 3])
+@pytest.mark.parametrize(
+    "said", ["in_" + JOB[4:], f"{JOB}/middle", f"{JOB}/-1", f"{JOB}/", "#x", "", None, 3]
+)
 def test_anything_else_is_no_reference(said):
     assert references.read(said) is None

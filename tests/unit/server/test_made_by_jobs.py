@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from unit.server.live import serving, small_video
 
-from wan22.jobs import references
 from wan22.jobs.attempt import LocalFiles
+from wan22.jobs.given import path_of
 from wan22.media.image import read_image
 from wan22.media.video import read_clip
 
@@ -39,7 +39,7 @@ def test_a_shot_goes_on_from_the_last_frame_of_one_that_waits(live):
     assert make(live).id == first
     claim = live.store.claim("w")
     LocalFiles(live.folder).begin(claim)
-    image = read_image(references.path_of(live.folder, second["id"], claim.job.request["image"]))
+    image = read_image(path_of(live.folder, second["id"], claim.job.request["image"]))
     assert claim.job.id == second["id"]
     assert np.array_equal(image, read_clip(live.folder.job(first) / "video.mp4").frames[-1])
     live.store.fail(claim, "out_of_memory", "too large")  # and again, with the same image
