@@ -83,7 +83,6 @@ def _prepared(
 ) -> Any:
     """What drives the video, from a VIDEO, by the preprocessing of the library."""
     from wan22.preprocess import prepare
-
     from wan22.types import Driving
 
     if drawn:
