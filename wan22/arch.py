@@ -29,8 +29,46 @@ class SpeechArch:
 
 
 @dataclass(frozen=True)
+class AnimateArch:
+    """What a transformer has beyond the base to be driven by poses and a face (spec: animate, sections 1 to 3).
+
+    The appearance network halves faces of `face_size` pixels a side until 4 are left; `channels` are its widths, one
+    for each side from 4 pixels up. `style_dim` is the width of its vector, of which `motion_dim` coefficients are made;
+    directions of `direction_dim` turn these into a motion. The face encoder makes `face_groups` tokens of a latent
+    frame, by convolutions `conv_dim` wide (one token more is learned). They are read after every `every`-th block,
+    the first included. The image's encoder gives `image_tokens` vectors of `image_dim`; a pose video has
+    `pose_channels` latent channels.
+    """
+
+    channels: tuple[int, ...] = (512, 512, 512, 512, 256, 128, 64, 32)
+    style_dim: int = 512
+    motion_dim: int = 20
+    direction_dim: int = 512
+    conv_dim: int = 1024
+    face_groups: int = 4
+    every: int = 5
+    image_dim: int = 1280
+    image_tokens: int = 257
+    pose_channels: int = 16
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "channels", tuple(self.channels))  # as JSON gives them: a list
+
+    @property
+    def face_size(self) -> int:
+        """Pixels a side of a face."""
+        return 4 * 2 ** (len(self.channels) - 1)
+
+    def taps(self, layers: int) -> tuple[int, ...]:
+        """The blocks of so many after which the face is read."""
+        return tuple(range(0, layers, self.every))
+
+
+@dataclass(frozen=True)
 class DiTArch:
-    """The sizes of a transformer (spec: transformer, section 1); `speech` is None without audio."""
+    """The sizes of a transformer (spec: transformer, section 1); `speech` is None without audio, `animate` without
+    poses and a face.
+    """
 
     in_channels: int
     out_channels: int
@@ -43,10 +81,17 @@ class DiTArch:
     freq_dim: int = 256
     eps: float = 1e-6
     speech: SpeechArch | None = None
+    animate: AnimateArch | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.speech, dict):  # as JSON gives it
-            object.__setattr__(self, "speech", SpeechArch(**self.speech))
+        for name, kind in (("speech", SpeechArch), ("animate", AnimateArch)):
+            if isinstance(given := getattr(self, name), dict):  # as JSON gives it
+                object.__setattr__(self, name, kind(**given))
+        if self.animate is not None and self.layers % self.animate.every:
+            raise ValueError(
+                f"{self.layers} blocks: a network of animation reads the face after every {self.animate.every}-th, "
+                "so it has a multiple of that"
+            )
 
 
 @dataclass(frozen=True)
@@ -91,3 +136,23 @@ class UMT5Arch:
     buckets: int = 32
     max_distance: int = 128
     eps: float = 1e-6
+
+
+@dataclass(frozen=True)
+class CLIPArch:
+    """The sizes of the image tower of CLIP (spec: animate, section 4). `layers` are the blocks that a file holds; the
+    last one is not computed.
+    """
+
+    dim: int = 1280
+    ffn_dim: int = 5120
+    heads: int = 16
+    layers: int = 32
+    image_size: int = 224
+    patch: int = 14
+    eps: float = 1e-5
+
+    @property
+    def tokens(self) -> int:
+        """Vectors of an image: one of the class, one of each patch."""
+        return 1 + (self.image_size // self.patch) ** 2

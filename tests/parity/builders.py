@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from wan22.arch import DiTArch, SpeechArch, VAEArch
+from wan22.arch import AnimateArch, CLIPArch, DiTArch, SpeechArch, VAEArch
+from wan22.models.animate import AnimateDiT
 from wan22.models.dit import WanDiT
 from wan22.models.speech import SpeechDiT
 from wan22.models.vae import WanVAE
@@ -23,6 +24,36 @@ def dit_arch(config: dict) -> DiTArch:
         freq_dim=config["freq_dim"],
         eps=config["eps"],
         speech=speech_arch(config) if "audio_dim" in config else None,
+        animate=animate_arch(config) if "adapter_every" in config else None,
+    )
+
+
+def animate_arch(config: dict) -> AnimateArch:
+    motion, face = config["motion_encoder"], config["face_encoder"]
+    sides = sorted(int(side) for side in motion["channels"] if int(side) <= motion["size"])
+    return AnimateArch(
+        channels=tuple(motion["channels"][str(side)] for side in sides),
+        style_dim=motion["style_dim"],
+        motion_dim=motion["motion_dim"],
+        direction_dim=motion["direction_dim"],
+        conv_dim=face["conv_dim"],
+        face_groups=face["num_heads"],
+        every=config.get("adapter_every", 5),
+        image_dim=config.get("image_dim", 1280),
+        image_tokens=config.get("image_tokens", 257),
+        pose_channels=config.get("pose_dim", 16),
+    )
+
+
+def clip_arch(config: dict) -> CLIPArch:
+    return CLIPArch(
+        dim=config["dim"],
+        ffn_dim=config["dim"] * config["mlp_ratio"],
+        heads=config["num_heads"],
+        layers=config["num_layers"],
+        image_size=config["image_size"],
+        patch=config["patch_size"],
+        eps=config["norm_eps"],
     )
 
 
@@ -53,11 +84,17 @@ def vae_arch(config: dict, *, residual: bool) -> VAEArch:
 
 def build(arch: DiTArch | VAEArch, weights: dict[str, torch.Tensor]) -> nn.Module:
     if isinstance(arch, DiTArch):
-        module = WanDiT(arch) if arch.speech is None else SpeechDiT(arch)
+        module = dit(arch)
     else:
         module = WanVAE(arch)
     module.load_state_dict(weights)
     return module.eval()
+
+
+def dit(arch: DiTArch) -> WanDiT:
+    if arch.animate is not None:
+        return AnimateDiT(arch)
+    return WanDiT(arch) if arch.speech is None else SpeechDiT(arch)
 
 
 def wav2vec2(config: dict, weights: dict[str, torch.Tensor]) -> nn.Module:

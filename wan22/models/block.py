@@ -59,11 +59,14 @@ class TimeRows(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Keys and values of the text for one block, (b, s, n, e), and the bias of each key."""
+    """Keys and values of the text for one block, (b, s, n, e), and the bias of each key; keys and values of the image,
+    of networks that read one there.
+    """
 
     k: Tensor
     v: Tensor
     bias: Tensor | None
+    image: tuple[Tensor, Tensor] | None = None
 
 
 class SelfAttention(nn.Module):
@@ -107,7 +110,7 @@ class CrossAttention(nn.Module):
 
     def forward(self, x: Tensor, memory: Memory, attention: Attention) -> Tensor:
         q = self.norm_q(rearrange(self.q(x), "b l (n e) -> b l n e", n=self.heads))
-        return self.o(attention(q, *memory).flatten(2))
+        return self.o(attention(q, memory.k, memory.v, memory.bias).flatten(2))
 
 
 class Block(nn.Module):
@@ -117,12 +120,14 @@ class Block(nn.Module):
     feed-forward. Cross-attention has neither modulation nor gate; its norm is the affine `norm3`.
     """
 
-    def __init__(self, dim: int, ffn_dim: int, heads: int, eps: float) -> None:
+    def __init__(
+        self, dim: int, ffn_dim: int, heads: int, eps: float, cross: type[CrossAttention] = CrossAttention
+    ) -> None:
         super().__init__()
         self.eps = eps
         self.self_attn = SelfAttention(dim, heads, eps)
         self.norm3 = nn.LayerNorm(dim, eps)
-        self.cross_attn = CrossAttention(dim, heads, eps)
+        self.cross_attn = cross(dim, heads, eps)
         self.ffn = nn.Sequential(Linear(dim, ffn_dim), nn.GELU("tanh"), Linear(ffn_dim, dim))
         self.modulation = nn.Parameter(torch.randn(1, 6, dim).div_(dim**0.5))
 

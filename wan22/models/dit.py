@@ -17,7 +17,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from einops import rearrange
@@ -25,7 +25,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from wan22.arch import DiTArch
-from wan22.models.block import Block, Memory, TimeRows
+from wan22.models.block import Block, CrossAttention, Memory, TimeRows
 from wan22.models.linear import Linear, Linear32
 from wan22.ops.attention import Across, Attention, attend, padding_bias, slices
 from wan22.ops.fused import norm_modulate
@@ -67,6 +67,8 @@ class NoiseLevels:
 
     def followed_by_clean(self, tokens: int, clean: int, device: torch.device) -> "NoiseLevels":
         """The same for the first `tokens`, and level zero for `clean` more that stand behind them on `device`."""
+        if not clean:
+            return self
         values = torch.cat([self.values, torch.zeros_like(self.values[:, :1])], dim=1)
         first = torch.zeros(tokens, dtype=torch.int64, device=device) if self.index is None else self.index
         return NoiseLevels(values, torch.cat([first, first.new_full((clean,), values.shape[1] - 1)]))
@@ -173,6 +175,9 @@ class WanDiT(nn.Module):
     through a block at a time wherever no gradient is asked (see `Block`); None is all, which is faster.
     """
 
+    cross_attention: ClassVar[type[CrossAttention]] = CrossAttention
+    """What its blocks attend to a prompt with."""
+
     def __init__(self, arch: DiTArch, attention: Attention = attend, chunk: int | None = None) -> None:
         super().__init__()
         self.arch = arch
@@ -183,7 +188,7 @@ class WanDiT(nn.Module):
         self.time_embedding = nn.Sequential(Linear32(arch.freq_dim, dim), nn.SiLU(), Linear32(dim, dim))
         self.time_projection = nn.Sequential(nn.SiLU(), Linear32(dim, 6 * dim))
         self.blocks = nn.ModuleList(
-            Block(dim, arch.ffn_dim, arch.heads, arch.eps) for _ in range(arch.layers)
+            Block(dim, arch.ffn_dim, arch.heads, arch.eps, self.cross_attention) for _ in range(arch.layers)
         )
         self.head = Head(dim, arch.out_channels, arch.eps)
 

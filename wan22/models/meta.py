@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from wan22.arch import DiTArch, UMT5Arch, VAEArch
+from wan22.arch import CLIPArch, DiTArch, UMT5Arch, VAEArch
 from wan22.ops.attention import Attention, attend
 
 
@@ -25,8 +25,10 @@ class _Unfilled(TorchFunctionMode):
 _FILLS = {"normal_", "uniform_", "trunc_normal_", "kaiming_uniform_"}
 
 
-def meta_module(arch: DiTArch | VAEArch | UMT5Arch, attention: Attention = attend) -> nn.Module:
+def meta_module(arch: DiTArch | VAEArch | UMT5Arch | CLIPArch, attention: Attention = attend) -> nn.Module:
     """The network of these sizes on the meta device: names and shapes, no memory. `attention` is a transformer's."""
+    from wan22.models.animate import AnimateDiT
+    from wan22.models.clip import CLIPVision
     from wan22.models.dit import WanDiT
     from wan22.models.speech import SpeechDiT
     from wan22.models.umt5 import UMT5Encoder
@@ -34,5 +36,9 @@ def meta_module(arch: DiTArch | VAEArch | UMT5Arch, attention: Attention = atten
 
     with torch.device("meta"), _Unfilled():
         if isinstance(arch, DiTArch):
+            if arch.animate is not None:
+                return AnimateDiT(arch, attention)
             return (WanDiT if arch.speech is None else SpeechDiT)(arch, attention)
+        if isinstance(arch, CLIPArch):
+            return CLIPVision(arch)
         return WanVAE(arch) if isinstance(arch, VAEArch) else UMT5Encoder(arch)

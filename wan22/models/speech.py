@@ -21,9 +21,11 @@ from torch import Tensor, nn
 
 from wan22.arch import DiTArch, SpeechArch
 from wan22.models.block import CrossAttention, Memory
+from wan22.models.conv import CausalConv1d
 from wan22.models.dit import ExtraTokens, PatchEmbedding, WanDiT
 from wan22.models.linear import Linear
-from wan22.ops.attention import Attention, attend, slices
+from wan22.models.taps import add_by_frame
+from wan22.ops.attention import Attention, attend
 from wan22.ops.linear import linear
 from wan22.ops.norm import layer_norm
 from wan22.ops.rope import angles, grid_positions
@@ -33,22 +35,6 @@ _REFERENCE_FRAME = 30
 
 _NOISY, _REFERENCE, _MOTION = range(3)
 """Rows of the role embedding."""
-
-
-class CausalConv1d(nn.Module):
-    """A convolution in time that sees the present and the past, which begins as its first value; in float32.
-
-    Its kernel is three wide. The weight stands one level deeper, as the release has it.
-    """
-
-    def __init__(self, inward: int, outward: int, stride: int = 1) -> None:
-        super().__init__()
-        self.conv = nn.Conv1d(inward, outward, 3, stride=stride)
-
-    def forward(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b u o"]:
-        padded = F.pad(x.transpose(1, 2), (2, 0), mode="replicate")
-        weight, bias = self.conv.weight.float(), self.conv.bias.float()
-        return F.conv1d(padded, weight, bias, self.conv.stride).transpose(1, 2)
 
 
 class AudioTokens(nn.Module):
@@ -138,8 +124,8 @@ class Injector(nn.Module):
     def read(self, i: int, local: Float[Tensor, "b t m d"], whole: Float[Tensor, "b t d"]) -> AudioMemory:
         """Project the audio for tap i."""
         shift, scale = self.injector_adain_layers[i](whole)
-        k, v, _ = self.injector[i].read(local.flatten(0, 1), None)
-        return AudioMemory(shift, scale, *(part.unflatten(0, whole.shape[:2]) for part in (k, v)))
+        read = self.injector[i].read(local.flatten(0, 1), None)
+        return AudioMemory(shift, scale, *(part.unflatten(0, whole.shape[:2]) for part in (read.k, read.v)))
 
     def tap(
         self,
@@ -151,22 +137,12 @@ class Injector(nn.Module):
         chunk: int | None = None,
         first: int = 0,
     ) -> Float[Tensor, "b l d"]:
-        """Add to the video's tokens, `tokens` of each frame, what tap i reads of the audio: to x itself where no
-        gradient is asked, and then for as many frames at a time as `chunk` tokens are. x begins with token `first` of
-        the video.
-        """
-        if not x.shape[1]:
-            return x
-        few = None if chunk is None or torch.is_grad_enabled() else max(1, chunk // tokens)
-        found = []
-        for part, frames in _by_frame(first, x.shape[1], tokens, few):
-            own = rearrange(x[:, part], "b (t p) d -> b t p d", t=frames.stop - frames.start)
-            said = self._speech(i, memory.of(frames), attention, own)
-            if torch.is_grad_enabled():
-                found.append((own + said).flatten(1, 2))
-            else:
-                own += said
-        return torch.cat(found, dim=1) if torch.is_grad_enabled() else x
+        """Add to the video's tokens, `tokens` of each frame, what tap i reads of the audio (see `add_by_frame`)."""
+
+        def found(frames: slice, own: Float[Tensor, "b t p d"]) -> Float[Tensor, "b t p d"]:
+            return self._speech(i, memory.of(frames), attention, own)
+
+        return add_by_frame(found, tokens, x, chunk, first)
 
     def _speech(
         self, i: int, memory: AudioMemory, attention: Attention, frames: Float[Tensor, "b t p d"]
@@ -174,23 +150,6 @@ class Injector(nn.Module):
         y = layer_norm(frames, eps=1e-5) * memory.scale + memory.shift
         k, v = memory.k.flatten(0, 1), memory.v.flatten(0, 1)
         return self.injector[i](y.flatten(0, 1), Memory(k, v, None), attention).view_as(frames)
-
-
-def _by_frame(first: int, length: int, tokens: int, few: int | None) -> list[tuple[slice, slice]]:
-    """Cut `length` tokens, which begin with token `first` of a video of so many a frame, where frames do: parts of one
-    frame, or of whole ones, at most `few`; and the frames of each part.
-    """
-    end = first + length
-    begin, after = -(-first // tokens), end // tokens  # whole frames
-    if begin > after:  # within one frame
-        return [(slice(0, length), slice(after, after + 1))]
-    parts = [(first, begin * tokens, slice(begin - 1, begin))]
-    parts += [
-        ((begin + s.start) * tokens, (begin + s.stop) * tokens, slice(begin + s.start, begin + s.stop))
-        for s in slices(after - begin, few)
-    ]
-    parts += [(after * tokens, end, slice(after, after + 1))]
-    return [(slice(a - first, b - first), frames) for a, b, frames in parts if b > a]
 
 
 class FramePacker(nn.Module):
