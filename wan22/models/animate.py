@@ -130,8 +130,8 @@ class FaceAdapter(nn.Module):
 
 
 class AnimateDiT(WanDiT):
-    """The network of animation. Its forward pass is the base's; `read_animate` makes what stands beside, and `read_text`
-    takes the features of the image too.
+    """The network of animation. Its forward pass is the base's; `read_animate` makes what stands beside, and
+    `read_text` takes the features of the image too.
     """
 
     cross_attention = ImageCrossAttention
@@ -178,7 +178,8 @@ class AnimateDiT(WanDiT):
         memory = self.read_face(face)
         if memory.shape[1] != 1 + pose.shape[2]:
             raise ValueError(
-                f"{face.shape[2]} frames of faces are {memory.shape[1] - 1} latent frames; the poses have {pose.shape[2]}"
+                f"{face.shape[2]} frames of faces are {memory.shape[1] - 1} latent frames; the poses have "
+                f"{pose.shape[2]}"
             )
         cos, sin = angles(torch.zeros(0, 3, dtype=torch.float64), self.arch.dim // self.arch.heads)
         return ExtraTokens(
