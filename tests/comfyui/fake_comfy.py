@@ -175,6 +175,10 @@ class Comfy:
     freed: list = field(default_factory=list)
     free: float = 1e12
 
+    def begin(self):
+        """A test begins."""
+        self.bars, self.texts, self.freed, self.interrupt_after, self.free = [], [], [], None, 1e12
+
     def checked(self):
         if self.interrupt_after is not None:
             self.interrupt_after -= 1

@@ -39,9 +39,9 @@ def test_each_default_is_allowed(nodes, node):
             fake_comfy.Run.check(each, each.default)
 
 
-def test_an_older_comfyui_gets_the_same_nodes_in_the_old_form(monkeypatch, comfy, nodes, tmp_path):
+def test_an_older_comfyui_gets_the_same_nodes_in_the_old_form(monkeypatch, nodes, tmp_path):
     fake_comfy.install(monkeypatch, tmp_path, v3=False)
-    old = fake_comfy.load_nodes(monkeypatch)
+    old = fake_comfy.load_nodes(monkeypatch, "/custom_nodes/old")
     assert list(old.NODE_CLASS_MAPPINGS) == IDS and not hasattr(old, "comfy_entrypoint")
     for id, made in old.NODE_CLASS_MAPPINGS.items():
         schema, types = nodes[id].define_schema(), made.INPUT_TYPES()
@@ -70,4 +70,4 @@ def test_without_wan22_the_folder_says_what_is_missing(monkeypatch, comfy):
         importlib.util, "find_spec", lambda name, *rest: None if name == "wan22" else found(name, *rest)
     )
     with pytest.raises(ImportError, match="pip install wan22-studio"):
-        fake_comfy.load_nodes(monkeypatch)
+        fake_comfy.load_nodes(monkeypatch, "/custom_nodes/alone")
