@@ -56,9 +56,17 @@ def test_the_same_request_in_python_gives_the_same_frames(run, model, latent):
 
 def test_settings_of_both_experts_reach_the_recipe(run, model):
     given = {
-        "guidance_low": 3.0, "guidance_high": 4.5, "switch_step": 1, "solver": "euler", "schedule": "simple", "shift": 7.0, "seed": 11,
-        "negative": "none", "guidance_rescale": 0.2, "fps": 10.0,
-    }  # fmt: skip
+        "guidance_low": 3.0,
+        "guidance_high": 4.5,
+        "switch_step": 1,
+        "solver": "euler",
+        "schedule": "simple",
+        "shift": 7.0,
+        "seed": 11,
+        "negative": "none",
+        "guidance_rescale": 0.2,
+        "fps": 10.0,
+    }
     _, (recipe,) = run("Wan22Sample", model=model, **SMALL | given)
     said = json.loads(recipe)
     wanted = {**given, "guidance": [3.0, 4.5], "negative": ""}
