@@ -20,6 +20,7 @@ from wan22.memory.hardware import GB, here
 from wan22.memory.placement import Placement
 from wan22.memory.plan import Plan, refuse
 from wan22.memory.scheme import Scheme, ordered
+from wan22.parallel.links import between_cards
 from wan22.planning import Model, advised, in_short, plan_job
 from wan22.request import Job
 
@@ -91,9 +92,10 @@ class Planner:
 
     def plan(self, job: Job) -> Plan:
         """The plan of a job here and now, with the advice that belongs to it."""
-        hardware = (
-            here(self.placement.device, ours=self.placement.resident).shared(self.beside).among(self.ranks)
-        )
+        device = self.placement.device
+        hardware = here(device, ours=self.placement.resident).shared(self.beside)
+        if self.ranks > 1:
+            hardware = hardware.among(self.ranks, between_cards(device))
         texts = [*(text for _, text in job.prompts), job.negative]
         tokens = max(int(self.tokenizer.encode([text], job.text_length)[1].sum()) for text in texts)
         made = plan_job(job, self.model, hardware, self.memory, tokens)

@@ -34,6 +34,7 @@ from wan22.models.linear import Linear, StoredLinear
 from wan22.models.meta import meta_module
 from wan22.models.vae import WanVAE
 from wan22.ops.stored import form_for
+from wan22.parallel.rows import CountedRows
 from wan22.request import Job, resolve
 from wan22.types import Request
 
@@ -136,7 +137,7 @@ def plan_job(
 
     Raises OptionError for an unknown memory plan.
     """
-    stages = list(stages_of(job, model, hardware.device, tokens or tokens_of(job)))
+    stages = list(stages_of(job, model, hardware.device, tokens or tokens_of(job), hardware.ranks))
     return plan(stages, model.sizes(hardware.device), hardware, memory)
 
 
@@ -150,7 +151,7 @@ def advised(made: Plan, request: Request, model: Model, memory: str = "auto") ->
             job = resolve(changed, other.variant)
         except RequestError:
             continue
-        stages = list(stages_of(job, other, hardware.device, tokens_of(job)))
+        stages = list(stages_of(job, other, hardware.device, tokens_of(job), hardware.ranks))
         stages.sort(key=lambda stage: stage.name != worst)  # what did not fit is asked first
         sizes = other.sizes(hardware.device)
         if possible(stages, sizes, hardware) and plan(stages, sizes, hardware, how).fits:
@@ -196,27 +197,28 @@ def tokens_of(job: Job) -> int:
     return min(job.text_length, max(len(text.encode()) for text in texts) // 3 + 2)
 
 
-def stages_of(job: Job, model: Model, device: str, tokens: int) -> Iterator[Stage]:
-    """The stages of a job, in their order."""
+def stages_of(job: Job, model: Model, device: str, tokens: int, ranks: int = 1) -> Iterator[Stage]:
+    """The stages of a job, in their order, on one of so many ranks that make it together."""
     given = job.request.prompt_embeds, job.request.negative_prompt_embeds
     texts = (len({text for _, text in job.prompts}) if given[0] is None else 0) + (given[1] is None)
     if texts:
         arch, dtype = model.part("text")
         beside = _dequantised(model.networks.get("text"), device)
         yield Stage("text", "text", partial(_text, arch, tokens, dtype, device, beside), texts)
-    yield from _conditions(job, model, device)
-    yield from _experts(job, model, device, tokens)
+    yield from _conditions(job, model, device, ranks)
+    yield from _experts(job, model, device, tokens, ranks)
     arch, dtype = model.part("vae")
-    yield Stage("decode", "vae", partial(decoding, arch, decoded(job), dtype, device), job.canvas.clips)
+    decode = partial(decoding, arch, decoded(job), dtype, device, ranks=ranks)
+    yield Stage("decode", "vae", decode, job.canvas.clips)
 
 
-def _conditions(job: Job, model: Model, device: str) -> Iterator[Stage]:
+def _conditions(job: Job, model: Model, device: str, ranks: int) -> Iterator[Stage]:
     """What the VAE encodes before and between clips, and the encoder of audio."""
     arch, dtype = model.part("vae")
     width, height = job.canvas.draw
     for frames, calls in _encoded(job):
         video = frames, height, width
-        yield Stage("condition", "vae", partial(_encode, arch, video, dtype, device), calls)
+        yield Stage("condition", "vae", partial(_encode, arch, video, dtype, device, ranks=ranks), calls)
     if model.audio and job.request.audio is not None:
         yield Stage("audio", "audio", lambda scheme: Counts())
 
@@ -274,14 +276,14 @@ def experts_of(job: Job, tokens: int) -> Iterator[Expert]:
         yield Expert(expert, steps * canvas.clips, call, alone)
 
 
-def _experts(job: Job, model: Model, device: str, tokens: int) -> Iterator[Stage]:
+def _experts(job: Job, model: Model, device: str, tokens: int, ranks: int) -> Iterator[Stage]:
     for name, steps, call, alone in experts_of(job, tokens):
         arch, dtype = model.part(name)
         calls = steps * (1 if alone or call.batch > 1 else 2)
         beside = _dequantised(model.networks.get(name), device)
         if isinstance(dtype, PartDtype):
             beside += cached(job, job.variant.dit, dtype("patch_embedding.weight"), 1 if alone else 2)
-        yield Stage(name, name, partial(_forward, arch, call, dtype, device, beside), calls)
+        yield Stage(name, name, partial(_forward, arch, call, dtype, device, beside), calls, among=ranks)
 
 
 def cached(job: Job, arch: DiTArch, dtype: torch.dtype, branches: int) -> int:
@@ -333,33 +335,51 @@ def _forward(
 
 
 def decoding(
-    arch: VAEArch, latent: tuple[int, int, int], dtype: torch.dtype, device: str, scheme: Scheme
+    arch: VAEArch,
+    latent: tuple[int, int, int],
+    dtype: torch.dtype,
+    device: str,
+    scheme: Scheme,
+    ranks: int = 1,
 ) -> Counts:
-    """A VAE decoding latents (t, h, w), as `codec.py` does it; each part of the pixels is let go."""
-    at = partial(_decoding, arch, latent[1:], dtype, device, scheme.host_history)
+    """A VAE decoding latents (t, h, w), as `codec.py` does it; each part of the pixels is let go. ranks: so many have
+    some rows each, and one with most of them is counted.
+    """
+    at = partial(_decoding, arch, latent[1:], dtype, device, scheme.host_history, ranks)
     whole = at_once(math.prod(latent), host_history=scheme.host_history)
     return at(latent[0]) if whole else workload.of_frames(at, latent[0])
 
 
 def _encode(
-    arch: VAEArch, video: tuple[int, int, int], dtype: torch.dtype, device: str, scheme: Scheme
+    arch: VAEArch,
+    video: tuple[int, int, int],
+    dtype: torch.dtype,
+    device: str,
+    scheme: Scheme,
+    ranks: int = 1,
 ) -> Counts:
     """A VAE encoding pixels (T, H, W), which are on the host, as `codec.py` does it."""
     frames = (video[0] - 1) // arch.stride_time + 1
-    at = partial(_encoding, arch, video[1:], dtype, device, scheme.host_history)
+    at = partial(_encoding, arch, video[1:], dtype, device, scheme.host_history, ranks)
     whole = at_once(-(-math.prod(video) // PIXELS), host_history=scheme.host_history)
     return at(frames) if whole else workload.of_frames(at, frames)
 
 
 @lru_cache(maxsize=64)
 def _decoding(
-    arch: VAEArch, side: tuple[int, int], dtype: torch.dtype, device: str, host_history: bool, frames: int
+    arch: VAEArch,
+    side: tuple[int, int],
+    dtype: torch.dtype,
+    device: str,
+    host_history: bool,
+    ranks: int,
+    frames: int,
 ) -> Counts:
     network = meta_module(arch)
     with metered(device) as meter:
         meter.place(network, dtype)
         _count_passing(network, meter)
-        codec = Codec(meter.device, host_history=host_history)
+        codec = Codec(meter.device, host_history=host_history, rows=CountedRows(ranks))
         for pixels in codec.decode(network, meter.empty(1, arch.z, frames, *side)):
             del pixels
     return meter.counts
@@ -367,7 +387,13 @@ def _decoding(
 
 @lru_cache(maxsize=64)
 def _encoding(
-    arch: VAEArch, side: tuple[int, int], dtype: torch.dtype, device: str, host_history: bool, frames: int
+    arch: VAEArch,
+    side: tuple[int, int],
+    dtype: torch.dtype,
+    device: str,
+    host_history: bool,
+    ranks: int,
+    frames: int,
 ) -> Counts:
     network = meta_module(arch)
     shape = 1, 3, 1 + (frames - 1) * arch.stride_time, *side
@@ -377,7 +403,8 @@ def _encoding(
         video = (
             torch.empty(shape) if device != "cpu" else meter.empty(*shape)
         )  # the host's memory stays untouched
-        Codec(meter.device, host_history=host_history).encode(network, video)
+        rows = CountedRows(ranks)
+        Codec(meter.device, host_history=host_history, rows=rows).encode(network, video)
     return meter.counts
 
 

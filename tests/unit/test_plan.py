@@ -414,9 +414,3 @@ def test_what_comes_from_other_ranks_takes_its_time():
         return next(stage.seconds for stage in made.stages if stage.name == "high")
 
     assert seconds(1.0) == pytest.approx(40 * 29 / 2) and seconds(1e12) < 1
-
-
-def test_ranks_of_one_machine_share_its_memory():
-    card, cpu = hardware(80, 400).shared(4).among(4), hardware(80, 80, "cpu").shared(4).among(4)
-    assert (card.free - CONTEXT, card.host, card.ranks, card.peers) == (80, 100, 4, card.link)
-    assert (cpu.free, cpu.host) == (20, 20)

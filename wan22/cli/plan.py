@@ -12,7 +12,7 @@ from wan22.cli import options as o
 from wan22.cli import report
 from wan22.cli.catalogue import gigabytes
 from wan22.clock import duration
-from wan22.errors import choose
+from wan22.errors import OptionError, choose
 from wan22.production import planned
 from wan22.production.planned import model_of
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from wan22.catalog import Variant
     from wan22.memory.hardware import Hardware
     from wan22.memory.plan import Plan
+    from wan22.parallel.links import Link
     from wan22.planning import Model
     from wan22.scaling import Scaled
     from wan22.types import Request
@@ -49,7 +50,9 @@ VaeDtypeOption = Annotated[
 QuantizeOption = Annotated[
     str, typer.Option(metavar="KIND", help="fp8, int8 or int4, or none: what matrices are kept in.")
 ]
-MemoryOption = Annotated[str, typer.Option(metavar="PLAN", help="device, host, disk, stream, or auto.")]
+MemoryOption = Annotated[
+    str, typer.Option(metavar="PLAN", help="device, host, disk, stream, ranks (with --gpus), or auto.")
+]
 GpuOption = Annotated[str | None, typer.Option(metavar="NAME", help="A card, such as 'RTX 4060'.")]
 VramOption = Annotated[str | None, typer.Option(metavar="SIZE", help="Free memory of the card, such as 8GB.")]
 RamOption = Annotated[
@@ -112,17 +115,34 @@ def plan(
     from wan22.planning import advised, plan_job
     from wan22.request import resolve
 
+    if "+" in device:
+        from wan22.parallel.places import devices_of
+
+        places = devices_of(device, gpus) or []
+        gpus, device = len(places), places[0]
+    if gpus is not None and gpus < 1:
+        raise OptionError(f"--gpus must be a whole number from 1, not {gpus}")
     if gpus is not None and gpu is None and vram is None:
         gpu = _card_of_ranks(device)
+    way = _link(link)
     hardware = _hardware(gpu, vram, ram, device)
+    if gpus is not None:
+        hardware = hardware.shared(gpus).among(gpus, way.reached)
     known = model_of(row, dtype, hardware.device, vae_dtype, quantize)
     made = advised(plan_job(resolve(asked, row), known, hardware, memory), asked, known, memory)
-    many = None if gpus is None else _on_many(asked, known, hardware, gpus, parallel, link)
+    many = None if gpus is None else _on_many(asked, known, hardware, parallel, way)
     more = {} if many is None else {"many": many.as_json()}
     shown = [*lines(made), *([] if many is None else ["", *many.lines()])]
     show.result({"model": row.name, **made.as_json(), **more}, shown)
     if not made.fits:
         raise typer.Exit(1)
+
+
+def _link(name: str) -> Link:
+    """Raises OptionError for an unknown one."""
+    from wan22.parallel.links import LINKS
+
+    return LINKS[choose("link", name, tuple(LINKS))]
 
 
 def _card_of_ranks(device: str) -> str | None:
@@ -132,18 +152,15 @@ def _card_of_ranks(device: str) -> str | None:
     return None if pick_device(device).type == "cuda" else "H200"
 
 
-def _on_many(
-    asked: Request, known: Model, hardware: Hardware, gpus: int, parallel: str | None, link: str
-) -> Scaled:
-    """On several devices. Raises ParallelError for a layout that cannot be, OptionError for an unknown link."""
+def _on_many(asked: Request, known: Model, hardware: Hardware, parallel: str | None, way: Link) -> Scaled:
+    """On several devices. Raises ParallelError for a layout that cannot be."""
     from wan22.parallel.layout import Layout
-    from wan22.parallel.links import LINKS
     from wan22.planning import experts_of, tokens_of
     from wan22.request import resolve
     from wan22.scaling import scaled
 
     job = resolve(asked, known.variant)
-    way = LINKS[choose("link", link, tuple(LINKS))]
+    gpus = hardware.ranks
     guided = not all(expert.alone for expert in experts_of(job, tokens_of(job)))
     heads = known.variant.dit.heads
     layout = Layout.pick(gpus, heads, guided=guided) if parallel is None else Layout.parse(parallel)

@@ -99,19 +99,14 @@ class Production:
         }
 
     def why_not(self, job: Job, media: dict[str, dict[str, Any]]) -> str:
-        """Why this device cannot hold a job, by its plan; what cannot be planned says why when it is made.
-
-        Devices that work together share the weights, which a plan of one does not know: they take every job.
+        """Why this device, or these together, cannot hold a job, by its plan; what cannot be planned says why when
+        it is made.
         """
-        from wan22.memory.device import pick_device
-        from wan22.memory.hardware import here
         from wan22.planning import in_short
-        from wan22.production.planned import Media, extended, plan_of
+        from wan22.production.planned import Media, extended, hardware_of, plan_of
 
-        if "+" in self._device:
-            return ""
         if self._hardware is None:  # before a model is loaded, which goes when another is wanted
-            self._hardware = here(pick_device(self._device))
+            self._hardware = hardware_of(self._device)
         try:
             with fields.naming(lambda field: field.name):
                 work, known = self._given(job), {name: Media(**each) for name, each in media.items()}

@@ -58,9 +58,11 @@ class Hardware:
         host = self.host // processes
         return replace(self, host=host, free=self.free if self.device == "cuda" else self.free // processes)
 
-    def among(self, ranks: int) -> Hardware:
-        """The same as one of so many that make a video together, over links like that to the host."""
-        return replace(self, ranks=ranks, peers=self.link)
+    def among(self, ranks: int, peers: float | None = None) -> Hardware:
+        """The same as one of so many that make a video together. peers: bytes a second from the others to this one;
+        None: they are linked as it is to the host.
+        """
+        return replace(self, ranks=ranks, peers=self.link if peers is None else peers)
 
 
 @dataclass(frozen=True)

@@ -50,12 +50,15 @@ class PartSize:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of the work: `calls` calls of one part. `counts` says what one call takes under a scheme."""
+    """A stage of the work: `calls` calls of one part. `counts` says what one call takes under a scheme; so many ranks
+    are `among` whom its time is divided, if it is counted for one.
+    """
 
     name: str
     part: str
     counts: Callable[[Scheme], Counts]
     calls: int = 1
+    among: int = 1
 
 
 @dataclass(frozen=True)
@@ -226,7 +229,7 @@ def _made(
     for stage in stages:
         scheme, size = schemes[stage.part], sizes[stage.part]
         counts = stage.counts(scheme)
-        seconds, roof = _time(counts, stage.calls, size, scheme, hardware)
+        seconds, roof = _time(counts, stage, size, scheme, hardware)
         planned.append(
             StagePlan(
                 stage.name, stage.part, scheme, reasons[stage.part], stay + size.comes(scheme), counts.peak, seconds,
@@ -238,11 +241,14 @@ def _made(
 
 
 def _time(
-    counts: Counts, calls: int, size: PartSize, scheme: Scheme, hardware: Hardware
+    counts: Counts, stage: Stage, size: PartSize, scheme: Scheme, hardware: Hardware
 ) -> tuple[float, float]:
-    """Seconds of all calls, and the share of them that the arithmetic alone takes at the rate on paper."""
-    ideal = calls * sum(_on_paper(counts, hardware).values())
-    busy = calls * busy_seconds(counts, hardware)
+    """Seconds of all calls, and the share of them that the arithmetic alone takes at the rate on paper. What ranks wait
+    for one another is not in them: scaling.py counts it.
+    """
+    calls = stage.calls
+    ideal = calls * sum(_on_paper(counts, hardware).values()) / stage.among
+    busy = calls * busy_seconds(counts, hardware) / stage.among
     way = min(hardware.link, hardware.disk if scheme.rest == "disk" else hardware.link)
     if scheme.rest == "ranks":
         others = size.passing * (hardware.ranks - 1) / hardware.ranks

@@ -125,23 +125,43 @@ def _heard(work: Work, media: Mapping[str, Media]) -> float | None:
     return min(rest, asked.seconds or rest)
 
 
+def hardware_of(device: str) -> Hardware:
+    """What a device of this machine has now; of several that work together, "cuda:0+cuda:1", what each can take.
+
+    Raises DeviceError if one is not here.
+    """
+    from wan22.memory.device import free_memory, pick_device
+    from wan22.memory.hardware import here
+    from wan22.parallel.links import between_cards
+    from wan22.parallel.places import devices_of
+
+    together = devices_of(device, None)
+    if together is None:
+        return here(pick_device(device))
+    places = [pick_device(name) for name in together]
+    found = here(places[0])
+    if found.device == "cuda":
+        least = min(free_memory(place) for place in places)
+        found = replace(found, free=min(found.free, least))
+    found = replace(found, name=f"{len(places)} x {found.name}").shared(len(places))
+    return found.among(len(places), between_cards(places[0]))
+
+
 def plan_of(
     work: Work, media: Mapping[str, Media], name: str, device: str, engine: Mapping[str, Any],
     hardware: Hardware | None = None,
 ) -> Plan:  # fmt: skip
-    """The plan of a piece of work on a device of this machine; `hardware` is what it has when no model is loaded, and
-    by default what it has now.
+    """The plan of a piece of work on a device of this machine, or on several that work together; `hardware` is what it
+    has when no model is loaded, and by default what it has now.
 
     name: a model of the catalogue, or its folder. engine: keywords of `wan22.load`. Raises RequestError for a request
     that the model cannot do, and what `wan22.library.open_model` raises.
     """
-    from wan22.memory.device import pick_device
-    from wan22.memory.hardware import here
     from wan22.planning import advised, plan_job
     from wan22.request import resolve
 
     row = row_of(name)
-    hardware = hardware or here(pick_device(device))
+    hardware = hardware or hardware_of(device)
     request = request_of(work, media, row)
     options = {key: engine[key] for key in ("vae_dtype", "quantize", "compute_dtype") if engine.get(key)}
     known = _model(name, str(engine.get("dtype") or "auto"), hardware.device, tuple(sorted(options.items())))

@@ -70,7 +70,7 @@ def plan_job(asked: Asked, app: App) -> PlanView:
             "media": media_of(app.store, checked),
             "extends": asked.kind == "extend",
             "model": operator.models.get(name, name),
-            "device": app.settings.devices[0].partition("+")[0],
+            "device": app.settings.devices[0],
             "engine": dict(operator.engine),
         }
     )

@@ -20,6 +20,7 @@ from wan22.jobs.runner import Production
 from wan22.jobs.task import Task
 from wan22.media.image import read_image, write_image
 from wan22.media.video import probe, read_clip
+from wan22.memory.hardware import of_memory
 from wan22.types import Progress
 
 BASE = {"prompt": "a red ball rolls left", "model": "mine", "steps": 3, "size": [48, 32], "frames": 5}
@@ -186,6 +187,32 @@ def test_previews_that_cannot_be_written_are_told_and_the_video_is_made(desk):
     (desk.folder.job(task.job.id) / "preview.webp").mkdir()
     desk.runner.run(task)
     assert "no further previews" in of_type(desk, "note")[-1]["text"] and not of_type(desk, "preview")
+
+
+GIGABYTE = 10**9
+
+
+@pytest.mark.parametrize(
+    ("free", "ranks", "says"),
+    [
+        (80, 1, ""),
+        (14, 1, "more than the"),  # 10 GB of a transformer, 11 of a text encoder, and no room on the host
+        (14, 2, ""),  # each has half of both
+        (3, 2, "more than the"),
+    ],
+)
+def test_a_device_or_several_together_say_why_they_cannot_hold_a_job(desk, free, ranks, says):
+    desk.runner._hardware = of_memory(free * GIGABYTE, GIGABYTE).among(ranks)
+    request = {"prompt": "a ball", "model": "ti2v-5B", "size": [512, 288], "frames": 17}
+    with_memory = Operator({}, engine={"memory": "device" if ranks == 1 else "ranks"})
+    desk.runner._operator = with_memory
+    said = desk.runner.why_not(Job(new_id("job"), "video", "running", request, 0.0), {})
+    assert says in said and bool(says) == bool(said)
+
+
+def test_what_cannot_be_planned_says_why_when_it_is_made(desk):
+    job = Job(new_id("job"), "video", "running", {**BASE, "frames": -1}, 0.0)
+    assert desk.runner.why_not(job, {}) == ""
 
 
 def test_the_fraction_of_several_takes_and_clips_rises_to_less_than_one():
