@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from test_attention import forget  # noqa: F401 - what was found of this machine is forgotten
 from tiny import write_tiny
 
@@ -116,3 +117,25 @@ def test_the_backend_of_attention_is_an_option_of_the_engine(folder, monkeypatch
 def test_a_backend_that_is_not_here_is_refused_before_anything_is_read(folder, name, said):
     with pytest.raises(OptionError, match=said):
         wan22.load(folder, device="cpu", attention=name)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"quantize": "int8-weights"}, {"memory": "stream", "quantize": "int8-weights"}]
+)
+def test_a_compiled_engine_takes_loras_and_caches(folder, tmp_path, options):
+    path = tmp_path / "style.safetensors"
+    drawn = torch.Generator().manual_seed(0)
+    module = "blocks.0.self_attn.q"
+    shapes = {f"{module}.lora_A.weight": (2, 24), f"{module}.lora_B.weight": (24, 2)}
+    save_file({name: torch.randn(shape, generator=drawn) for name, shape in shapes.items()}, path)
+    request = replace(ASK, steps=6, cache="first-block:0.000000001")
+    plain = wan22.load(folder, device="cpu", **options)
+    engine = wan22.load(folder, device="cpu", compile=True, **options)
+    before = latents(plain, request)
+    torch.testing.assert_close(latents(engine, request), before, rtol=1e-4, atol=1e-4)
+    plain.use_loras([path])
+    engine.use_loras([path])
+    changed = latents(plain, request)
+    assert not torch.equal(changed, before)
+    torch.testing.assert_close(latents(engine, request), changed, rtol=1e-4, atol=1e-4)
+    assert GRAPHS
