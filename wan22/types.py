@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -266,6 +267,20 @@ class ClipDone:
 
 
 @dataclass(frozen=True)
+class Playable:
+    """The first `frames` of a long video's `total` frames are in the file `path`, and can be played while it grows.
+
+    Said by a production, which writes the file; not by `Engine.generate`. type: the file's media type, with its codec.
+    """
+
+    path: Path
+    frames: int
+    total: int
+    fps: float
+    type: str
+
+
+@dataclass(frozen=True)
 class Finished:
     """The video is complete. `recipe` holds every setting, as JSON values; `media/recipe.py` writes it into files."""
 
@@ -273,7 +288,7 @@ class Finished:
     recipe: dict[str, Any]
 
 
-Event = Phase | Notice | Progress | Latents | Frames | ClipDone | Finished
+Event = Phase | Notice | Progress | Latents | Frames | ClipDone | Playable | Finished
 Events = Generator[Event, Reply | None]
 
 

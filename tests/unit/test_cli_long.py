@@ -231,6 +231,22 @@ def test_bad_audio_is_one_line_and_nothing_is_made(speaking, run, tmp_path, name
     assert not speaking.requests
 
 
+def test_machines_are_told_what_can_be_played(engine, run):
+    engine.fail["clip 3"] = KeyboardInterrupt()
+
+    def playable():
+        _, out, _ = run(*LONG, "--json")
+        events = [json.loads(line) for line in out.splitlines()]
+        return [event for event in events if event["event"] == "playable"]
+
+    first = playable()
+    assert [event["total"] for event in first] == [21, 21]
+    assert first[1]["path"] == str(Path("x.mp4.unfinished/video.mp4"))
+    assert probe(first[1]["path"]).frames == first[1]["frames"] == first[1]["seconds"] * 8
+    engine.fail.clear()
+    assert playable()[0]["frames"] == first[1]["frames"], "what was there when it went on"
+
+
 def test_machines_are_told_of_clips(engine, run):
     code, out, _ = run(*LONG, "--json")
     events = [json.loads(line) for line in out.splitlines()]

@@ -125,7 +125,7 @@ class JsonReport(LineReport):
     """One JSON object per event on stdout; nothing on stderr but errors."""
 
     def event(self, event: Event) -> None:
-        from wan22.types import ClipDone, Frames, Latents, Notice, Phase, Progress
+        from wan22.types import ClipDone, Frames, Latents, Notice, Phase, Playable, Progress
 
         match event:
             case ClipDone():
@@ -149,6 +149,11 @@ class JsonReport(LineReport):
                 )
             case Latents():
                 self._print(event="latents")
+            case Playable():
+                self._print(
+                    event="playable", path=str(event.path), frames=event.frames, total=event.total,
+                    seconds=event.frames / event.fps,
+                )  # fmt: skip
             case Frames():
                 self._print(event="frames", done=event.start + len(event.frames), total=event.total)
 

@@ -73,7 +73,7 @@ class Reporter:
         self.path = ""
 
     def event(self, event: Event) -> None:
-        from wan22.types import Finished, Frames, Notice, Phase, Progress
+        from wan22.types import Finished, Frames, Notice, Phase, Playable, Progress
 
         match event:
             case Phase(name, detail):
@@ -90,6 +90,10 @@ class Reporter:
                 self._fraction.frames(done, event.total)
                 data = {"type": "frames", "done": done, "total": event.total}
                 self._seldom(data, anyway=done == event.total)
+            case Playable():
+                seconds = round(event.frames / event.fps, 3)
+                data = {"type": "playable", "frames": event.frames, "total": event.total, "seconds": seconds}
+                self._task.say(data | {"media_type": event.type})
             case Finished():
                 self._fraction.finished()
                 self._begin("finish")

@@ -24,7 +24,7 @@ import re
 import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from errno import EWOULDBLOCK
 from fractions import Fraction
 from pathlib import Path
@@ -41,6 +41,7 @@ from wan22.files import PathLike, check_fields, read_json, reading
 from wan22.media import output_paths
 from wan22.media.clip_store import FragmentStore, FrameStore, Last, Store
 from wan22.media.encoding import Encoding
+from wan22.media.growing import INDEX, SUFFIX, FinishedClip
 from wan22.media.provenance import Marking
 from wan22.media.recipe_text import FrameHasher
 from wan22.media.writer import Finish
@@ -58,15 +59,7 @@ def working_folder(path: PathLike) -> Path:
     target = Path(path)
     if target.name in ("", ".."):
         target = target.resolve()
-    return target.with_name(f"{target.name}.unfinished")
-
-
-@dataclass(frozen=True)
-class _Clip:
-    frames: int
-    sha256: str
-    end: int
-    """Where its store ends after it: bytes of video.mp4, or images of a sequence."""
+    return target.with_name(f"{target.name}{SUFFIX}")
 
 
 class LongVideo:
@@ -121,7 +114,7 @@ class LongVideo:
             },
             identity=identity,
         )
-        self._clips: list[_Clip] = []
+        self._clips: list[FinishedClip] = []
         self._carry: str | None = None
         self._hasher = FrameHasher()
         self._store: Store = (
@@ -190,7 +183,7 @@ class LongVideo:
             raise ValueError("a clip without frames cannot be finished")
         with self._guard():
             end = self._store.end_clip(self._clips[-1].end if self._clips else 0, self.frames)
-            clips = [*self._clips, _Clip(self._hasher.frames, self._hasher.hexdigest(), end)]
+            clips = [*self._clips, FinishedClip(self._hasher.frames, self._hasher.hexdigest(), end)]
             name = None
             if carry is not None:
                 name = f"carry-{len(clips):04d}"
@@ -245,7 +238,7 @@ class LongVideo:
 
     @property
     def _index(self) -> Path:
-        return self.folder / "video.json"
+        return self.folder / INDEX
 
     def _check_open(self) -> None:
         if not self._open:
@@ -306,7 +299,7 @@ class LongVideo:
                 raise self._damaged(
                     f"video.json has format {index['format']}, and this version knows {_FORMAT}"
                 )
-            clips = [_Clip(**clip) for clip in index["clips"]]
+            clips = [FinishedClip(**clip) for clip in index["clips"]]
             ends = [clip.end for clip in clips]
             for clip in clips:
                 check_fields(clip, most=1 << 62)

@@ -70,7 +70,8 @@ def publish_long(engine: Engine, request: Request, work: LongWork, events: Event
             done = _resumed(video, work, events)
             meter = _meter(video, work, recipe)
             generate = journaled(engine, work.journal, events.note)
-            recipe = _make(labelled_events(generate(request, done), target.label), video, meter, events)
+            made = labelled_events(generate(request, done), target.label)
+            recipe = _make(made, video, meter, events, work.canvas.frames)
             recipe |= {**target.noted(work.notes), "clips_sha256": video.digest()} | _drifted(meter)
             finish = None if work.audio is None else work.audio.under
             place = video.close(recipe, finish, target.existing)
@@ -88,7 +89,9 @@ def publish_long(engine: Engine, request: Request, work: LongWork, events: Event
     return recipe
 
 
-def _make(made: Iterable[Event], video: LongVideo, meter: DriftMeter, events: EventSink) -> dict[str, Any]:
+def _make(
+    made: Iterable[Event], video: LongVideo, meter: DriftMeter, events: EventSink, total: int
+) -> dict[str, Any]:
     from safetensors.torch import save
 
     from wan22.types import ClipDone, Finished, Frames
@@ -102,9 +105,20 @@ def _make(made: Iterable[Event], video: LongVideo, meter: DriftMeter, events: Ev
                 meter.add(event.frames)
             case ClipDone():
                 video.finish_clip(save({name: t.contiguous() for name, t in event.carry.items()}))
+                _say_playable(video, events, total)
             case Finished():
                 recipe = json.loads(json.dumps(event.recipe))  # as a reader of the file will see it
     return recipe
+
+
+def _say_playable(video: LongVideo, events: EventSink, total: int) -> None:
+    """Say what of the video can be played; of numbered images nothing is said."""
+    from wan22.media.growing import read_growing
+    from wan22.types import Playable
+
+    found = read_growing(video.folder)
+    if found is not None:
+        events.event(Playable(found.path, found.frames, total, found.fps, found.full_type))
 
 
 def _resumed(video: LongVideo, work: LongWork, events: EventSink) -> ClipDone | None:
@@ -116,6 +130,7 @@ def _resumed(video: LongVideo, work: LongWork, events: EventSink) -> ClipDone | 
     if not video.finished:
         return None
     events.note(f"{work.target.path}: going on after clip {video.finished} of {work.canvas.clips}")
+    _say_playable(video, events, work.canvas.frames)
     carry = load(video.carry.read_bytes()) if video.carry else {}
     return ClipDone(video.finished, work.canvas.clips, carry)
 

@@ -23,6 +23,7 @@ from wan22.jobs.operator import read_operator
 from wan22.server import native, openai_videos, problems, session, studio, uploads
 from wan22.server.asked import COMMANDS, FIXED_BY_EXTENSION, ONLY, Backlog, Checker
 from wan22.server.feed import Feed
+from wan22.server.growing import Growths
 from wan22.server.guard import Guard
 from wan22.server.helper import Helper
 from wan22.server.metrics import Metrics
@@ -55,6 +56,7 @@ def create_app(
     state.backlog = Backlog(state.store, settings.max_queued)
     state.metrics = Metrics(state)
     state.feed = Feed(state.store, limit=settings.stream_buffer, observe=state.metrics.observe)
+    state.growths = Growths(folder, state.feed)
     state.pages, state.helper = Pages(built), Helper()
     for router in _routers():
         app.include_router(router)

@@ -24,7 +24,16 @@ from wan22.server.problems import Refusal
 from wan22.server.state import App, AppState
 from wan22.server.uploads import CHARACTER
 from wan22.server.video_fields import DOCUMENTED, OTHER_NAMES, Asked, Reference, read, refused
-from wan22.server.video_jobs import CHARACTER_ID, KINDS, Wanted, completed, inherited, live, size_of
+from wan22.server.video_jobs import (
+    CHARACTER_ID,
+    KINDS,
+    Wanted,
+    completed,
+    inherited,
+    live,
+    not_ready,
+    size_of,
+)
 from wan22.server.video_views import (
     CLIENTS_FAULT,
     Character,
@@ -40,7 +49,14 @@ router = APIRouter(prefix="/v1/videos", tags=["videos"])
 
 MAX_PAGE = 100
 
-Variant = Literal["video", "thumbnail", "spritesheet"]
+Variant = Annotated[
+    Literal["video", "thumbnail", "spritesheet", "stream"],
+    Query(
+        description="`stream`: of a video that is being made clip by clip, the clips that are finished, at once, and "
+        "each other one when it is: a fragmented MP4 (of a .mov, a fragmented MOV) without length or ranges, which has "
+        "no audio and ends with the job, however it ends. Of a completed video, its file. 409 before the first clip."
+    ),
+]
 Id = Annotated[str, Path(max_length=64, description="The id of a video.")]
 Key = Annotated[
     str | None,
@@ -120,10 +136,10 @@ _CHARACTER = {
     }
 }  # fmt: skip
 _CONTENT: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The file.", **BYTES},
+    200: {"description": "The file; or, as a stream, what of it is made, and then the rest.", **BYTES},
     206: {"description": "The ranges that were asked for.", **BYTES},
     304: {"description": "The client has it."},
-    409: {"description": "The video is not completed."},
+    409: {"description": "The video is not completed; as a stream, none of its clips is."},
     416: {"description": "There is no such range."},
 }
 
@@ -317,15 +333,31 @@ def _remix(app: AppState, id: str, asked: Asked, key: str | None) -> Job:
 
 @router.head("/{id}/content", include_in_schema=False)
 @router.get("/{id}/content", response_class=Response, responses=_CONTENT, summary="The file of a video")
-def video_content(id: Id, request: Request, app: App, variant: Variant = "video") -> Response:
-    """The video, its thumbnail or its sprite sheet. Ranges, ETag and If-None-Match work."""
-    return _file(request, app, completed(app, id), variant)
+async def video_content(id: Id, request: Request, app: App, variant: Variant = "video") -> Response:
+    """The video, its thumbnail or its sprite sheet. Ranges, ETag and If-None-Match work, but for `stream`."""
+    if variant == "stream" and (growing := await _growing(app, id)) is not None:
+        return growing
+    return await run_in_threadpool(lambda: _file(request, app, completed(app, id), variant))
+
+
+async def _growing(app: AppState, id: str) -> Response | None:
+    """A video that is being made, as far as it is; None if it is complete."""
+    job = await run_in_threadpool(live, app, id)
+    if job.state in ENDED:
+        return None
+    open_streams = len(app.feed) + len(app.growths)
+    if open_streams >= app.settings.max_streams:
+        raise Refusal(503, "too_many_streams", f"{open_streams} streams are open, the most")
+    growing = await app.growths.open(job.id)
+    if growing is None and (await run_in_threadpool(live, app, id)).state != "completed":
+        raise not_ready(job, "none of its clips is finished, so nothing of it can be played")
+    return growing
 
 
 def _file(request: Request, app: AppState, job: Job, variant: Variant) -> Response:
-    result = job.result or {}
-    files = result.get("files", [])[:1] if variant == "video" else result.get("stills", [])
-    said = next((each for each in files if variant == "video" or each["name"].startswith(variant)), None)
+    result, of_video = job.result or {}, variant in ("video", "stream")
+    files = result.get("files", [])[:1] if of_video else result.get("stills", [])
+    said = next((each for each in files if of_video or each["name"].startswith(variant)), None)
     if said is None:
         raise Refusal(404, "not_found", f"video {job.id} has no {variant}")
     return content(

@@ -11,6 +11,7 @@ from wan22.jobs.folder import Folder
 from wan22.jobs.store import Store
 from wan22.server.asked import Backlog, Checker
 from wan22.server.feed import Feed
+from wan22.server.growing import Growths
 from wan22.server.helper import Helper
 from wan22.server.metrics import Metrics
 from wan22.server.settings import Settings
@@ -53,6 +54,7 @@ class AppState(Protocol):
     folder: Folder
     settings: Settings
     feed: Feed
+    growths: Growths
     checker: Checker
     backlog: Backlog
     metrics: Metrics

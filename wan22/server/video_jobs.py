@@ -121,10 +121,10 @@ def completed(app: AppState, id: str, param: str | None = None) -> Job:
     return job
 
 
-def not_ready(job: Job) -> Refusal:
+def not_ready(job: Job, why: str = "it must be completed") -> Refusal:
     """Why there is nothing of a job to be had. Clients that try again by themselves are told not to."""
     return Refusal(
-        409, "video_not_ready", f"video {job.id} is {job.state}; it must be completed",
+        409, "video_not_ready", f"video {job.id} is {job.state}; {why}",
         headers={"x-should-retry": "false"},
     )  # fmt: skip
 

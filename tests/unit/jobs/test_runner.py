@@ -18,6 +18,7 @@ from wan22.jobs.operator import Operator
 from wan22.jobs.progress import Fraction
 from wan22.jobs.runner import Production
 from wan22.jobs.task import Task
+from wan22.media.growing import read_growing
 from wan22.media.image import read_image, write_image
 from wan22.media.video import probe, read_clip
 from wan22.memory.hardware import of_memory
@@ -138,6 +139,27 @@ def test_a_video_is_extended(desk):
     result = desk.runner.run(task)
     assert result["files"][0]["frames"] == 9
     assert len(read_clip(task.work / "video.mp4").frames) == 9
+
+
+def test_it_is_said_how_much_of_a_long_video_can_be_played(desk):
+    task = desk.task(BASE | {"frames": 21, "steps": 1})
+    playable, record = [], task.record
+
+    def recording(data, step):
+        record(data, step)
+        if data["type"] == "playable":
+            found = read_growing(task.work / "video.mp4.unfinished")
+            playable.append((data["frames"], found.frames, probe(found.path).frames))
+
+    task.record = recording
+    made = desk.runner.run(task)["files"][0]
+    said = of_type(desk, "playable")
+    assert len(playable) > 1 and all(len(set(frames)) == 1 for frames in playable)
+    assert {each["total"] for each in said} == {made["frames"]} == {said[-1]["frames"]}
+    assert said[-1]["seconds"] == pytest.approx(made["seconds"], abs=0.001)
+    assert said[0]["media_type"].startswith('video/mp4; codecs="avc1.')
+    desk.runner.run(desk.task(BASE))
+    assert not of_type(desk, "playable"), "it is made in one clip"
 
 
 @pytest.mark.parametrize(
