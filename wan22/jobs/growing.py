@@ -12,6 +12,9 @@ def growing_of(folder: Folder, id: str) -> Growing | None:
 
     Of two attempts, one of which takes over what the other had, the one that has more.
     """
-    place = folder.job(id)
-    found = [read_growing(each) for each in place.glob(f"{WORK}*/*{SUFFIX}")]
+    try:
+        folders = list(folder.job(id).glob(f"{WORK}*/*{SUFFIX}"))
+    except OSError:  # an attempt is cleared away meanwhile
+        return None
+    found = [read_growing(each) for each in folders]
     return max((each for each in found if each is not None), key=lambda each: len(each.clips), default=None)
