@@ -37,9 +37,7 @@ def made(engine, cache=None):
 
 WAYS = {
     "quantised": {"quantize": "int8-weights"},
-    "adapted": {"loras": True},
-    "streamed": {"memory": "stream"},
-    "all": {"quantize": "int8-weights", "loras": True, "memory": "stream"},
+    "quantised, adapted and streamed": {"quantize": "int8-weights", "loras": True, "memory": "stream"},
 }
 
 
