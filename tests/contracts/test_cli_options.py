@@ -31,6 +31,8 @@ FROZEN = {
     "storyboard": f"script --film --fps --from-stills --join --json --label --lora --output --plan --quality --retry "
     f"--detach --server --still-model --token-file -o "
     f"{PROVENANCE} {MACHINE} {PARTS} {SAMPLING} {DENOISING}",
+    "preprocess": "driving --driving --fps --image --json --mask --mask-blocks --mask-growth --models --output "
+    "--person --redraw --replace --seconds --setup --size --wheel -o",
     "decode": f"latents --codec --json --no-overwrite --output --overwrite --quality -o {PROVENANCE} {MACHINE} {PARTS}",
     "vocabulary": "axis --json --language",
     "extend": "prompt --engine --image --json --language --seed",

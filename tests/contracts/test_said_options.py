@@ -22,6 +22,14 @@ OTHERS = {
     "parallel/places.py": {"--nproc-per-node"},  # torchrun's
     "fleet/cluster.py": {"--address", "--head"},  # ray start's
     "parallel/group.py": {"--master-port"},  # torchrun's
+    "preprocess/installed.py": {
+        "--no-deps",
+        "--only-binary",
+        "--platform",
+        "--python-version",
+        "--implementation",
+        "--dest",
+    },  # pip's
     "train/data/report.py": {"--line", "--soft"},  # colours of a style sheet
 }
 """Words of other programs, and whose they are."""

@@ -21,6 +21,7 @@ from wan22.cli.jobs import jobs
 from wan22.cli.measure import measure
 from wan22.cli.models import download, models
 from wan22.cli.plan import plan
+from wan22.cli.preprocess import preprocess
 from wan22.cli.render import render
 from wan22.cli.serve import serve
 from wan22.cli.show import show
@@ -43,7 +44,7 @@ app = typer.Typer(
 )
 
 COMMANDS = {
-    "Make": (generate, image, storyboard, decode, vocabulary, extend),
+    "Make": (generate, image, storyboard, preprocess, decode, vocabulary, extend),
     "Edit": (timeline, render, export),
     "Models": (models, plan, download, inspect, convert, verify),
     "Train": (train, curate, caption),

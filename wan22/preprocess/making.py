@@ -6,6 +6,7 @@ holds the results and one frame.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from dataclasses import replace as changed
@@ -23,6 +24,7 @@ from wan22.preprocess.body import COUNT, GROUPS, HEAD
 from wan22.preprocess.drawing import draw_pose
 from wan22.preprocess.following import filled, follow, spans, tracks_of
 from wan22.preprocess.frames import Driving, read_whole
+from wan22.preprocess.installed import SETUP, open_networks
 from wan22.preprocess.prepared import BACKGROUND, FACE, MASK, POSE, RECORD, SHEET, Prepared
 from wan22.preprocess.record import Record
 from wan22.preprocess.sheet import Sheet
@@ -41,7 +43,8 @@ class Options:
     area: pixels of a frame, unless a size is given. person: who is followed, 0 the largest and most central.
     mask_iterations, mask_kernel: how often the mask is dilated, and by how many pixels. mask_columns, mask_rows: into
     how many blocks its bounding box is divided, of which those that it touches are filled; 1, 1 is the whole box.
-    face_size: the side of the face images. seconds: of the driving video, from its beginning; None is all.
+    face_size: the side of the face images. seconds: of the driving video, from its beginning; None is all. mask: a
+    video of the person in white on black, of the length of the driving video, in place of what a network finds.
     """
 
     area: int = geometry.AREA
@@ -52,6 +55,7 @@ class Options:
     mask_rows: int = 1
     face_size: int = 512
     seconds: float | None = None
+    mask: Clip | PathLike | None = None
 
     def __post_init__(self) -> None:
         least = {
@@ -72,11 +76,11 @@ class Options:
 def prepare(
     driving: Clip | PathLike,
     reference: Image | None = None,
-    *,
     replace: bool = False,
+    *,
     size: geometry.Size | None = None,
     fps: float = 30.0,
-    models: Preprocessor,
+    models: Preprocessor | None = None,
     options: Options | None = None,
     seen: Seen | None = None,
 ) -> Prepared:
@@ -84,24 +88,37 @@ def prepare(
 
     driving: a clip, or a video's name. reference: the image of the character; without `replace`, its shape is that of
     the result. replace: the character replaces the person, so background and mask are made. size: (width, height) of
-    the result, multiples of 16; None follows from `Options.area`. models: the networks. seen: takes how far
-    it is.
+    the result, multiples of 16; None follows from `Options.area`. models: the networks; None opens those
+    that `wan22 preprocess --setup` installs. seen: takes how far it is.
 
-    Raises MediaError for a video that cannot be read or in which nobody is found, SizeError and OptionError.
+    Raises MediaError for a video that cannot be read or in which nobody is found, MissingModelError for networks that
+    are not here, SizeError and OptionError.
     """
     options = options or Options()
     video = Driving.of(driving, fps, options.seconds)
     canvas = _canvas(video.own_size, reference, replace, size, options.area)
-    if replace and models.mask is None:
-        raise OptionError("these networks make no masks, which are needed to replace someone. Give others.")
+    masked = None if options.mask is None else Driving.of(options.mask, fps, options.seconds)
+    if masked is not None and (not replace or len(masked) != len(video)):
+        raise MediaError(_unfit_mask(options.mask, masked, video, replace))
+    if models is None:
+        models = open_networks()
+    if replace and masked is None and models.mask is None:
+        raise OptionError(
+            "the official networks here make no masks, which are needed to replace someone. Give a mask as a video, or "
+            f"install those that do: {SETUP}."
+        )
     if replace:
         video = video.at(canvas)
-    record, masks, notices = _found(video, canvas, models, options, replace, seen or _nobody)
+    finding = models if replace and masked is None else changed(models, mask=None)
+    record, masks, notices = _found(video, canvas, finding, options, seen or _nobody)
+    if masked is not None:
+        masks = [np.packbits(frame[..., 0] >= 128) for frame in masked.at(canvas)]
     settings = {
         "driving": video.as_json() | {"seconds": options.seconds},
         "replace": replace,
-        "models": models.names,
-        "options": asdict(options),
+        "models": models.names
+        | ({"mask": str(options.mask)} if isinstance(options.mask, str | os.PathLike) else {}),
+        "options": asdict(changed(options, mask=None)),
         **record.settings,
     }
     record = changed(record, settings=settings)
@@ -143,6 +160,13 @@ def redraw(folder: PathLike, driving: PathLike | None = None, seen: Seen | None 
     return place
 
 
+def _unfit_mask(mask: object, masked: Driving, video: Driving, replace: bool) -> str:
+    name = "the mask video" if isinstance(mask, Clip) else f"the mask video {mask}"
+    if not replace:
+        return f"{name} is used only to replace someone. Ask for that too, or leave it out."
+    return f"{name} has {len(masked)} frames, the driving video {len(video)}; they must be equal."
+
+
 def _nobody(what: str, done: int, of: int) -> None:
     pass
 
@@ -165,7 +189,7 @@ def _canvas(
 
 
 def _found(
-    video: Driving, canvas: geometry.Size, models: Preprocessor, options: Options, replace: bool, seen: Seen
+    video: Driving, canvas: geometry.Size, models: Preprocessor, options: Options, seen: Seen
 ) -> tuple[Record, list[np.ndarray] | None, tuple[str, ...]]:
     """Landmarks and boxes of every frame, and outlines as packed bits."""
     people = []
@@ -188,8 +212,7 @@ def _found(
         if index in boxes:
             points[index] = models.landmarks(frame, boxes[index])
             found[index] = points[index, GROUPS["body"], 2].max() > 0
-            if replace and found[index]:
-                assert models.mask is not None
+            if models.mask is not None and found[index]:
                 masks[index] = np.packbits(models.mask(frame, points[index]) >= 0.5)
         seen("landmarks", index + 1, count)
     if not found.any():
@@ -215,7 +238,7 @@ def _found(
         points, person_boxes, face_boxes, found, video.fps, video.size, canvas,
         {"person": options.person, "people": [track.as_json() for track in tracks]},
     )  # fmt: skip
-    return record, _nearest(masks, found) if replace else None, (*notices, *said)
+    return record, _nearest(masks, found) if models.mask is not None else None, (*notices, *said)
 
 
 def _face_boxes(points: np.ndarray, found: np.ndarray, video: Driving) -> tuple[np.ndarray, list[str]]:
