@@ -19,9 +19,14 @@ Mask = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Preprocessor:
-    """The three steps, and the `names` of what does them, for the record. Without `mask`, nobody can be replaced."""
+    """The three steps, and the `names` of what does them, for the record. Without `mask`, nobody can be replaced.
+
+    steady: seconds over which the landmarks' scores are averaged, so that limbs at the edge of what is seen do not
+    flicker; 0 for networks that need no such thing.
+    """
 
     detect: Detect
     landmarks: Landmarks
     mask: Mask | None = None
     names: dict[str, str] = field(default_factory=dict)
+    steady: float = 0.0

@@ -109,6 +109,18 @@ def filled(values: np.ndarray, found: np.ndarray) -> np.ndarray:
     return (values[before] * (1 - share) + values[after] * share).astype(values.dtype)
 
 
+def steadied(scores: np.ndarray, found: np.ndarray, frames: float) -> np.ndarray:
+    """Scores (T, n) averaged over the frames around each in which someone was `found`, by a Gaussian that wide."""
+    if frames <= 0:
+        return scores
+    reach = int(np.ceil(3 * frames))
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / frames) ** 2)
+    known = found.astype(np.float64)
+    total = np.convolve(known, weights, "full")[reach : reach + len(known)]
+    summed = [np.convolve(each * known, weights, "full")[reach : reach + len(known)] for each in scores.T]
+    return np.where(found[:, None], np.stack(summed, 1) / np.maximum(total, 1e-9)[:, None], scores)
+
+
 def spans(missing: np.ndarray, fps: float, most: int = 5) -> str:
     """The seconds of frames of which `missing` (T,) is true, as text: "0.00-0.10 s, 1.20-1.53 s"."""
     edges = np.diff(np.concatenate([[0], missing.astype(np.int8), [0]]))

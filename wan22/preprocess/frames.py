@@ -10,7 +10,7 @@ import numpy as np
 
 from wan22.errors import MediaError
 from wan22.files import PathLike
-from wan22.media.video import probe, stream_clip
+from wan22.media.video import look, probe, stream_clip
 from wan22.preprocess.geometry import Size, chosen_frames, fitted
 from wan22.types import Clip
 
@@ -37,13 +37,14 @@ class Driving:
 
     @classmethod
     def of(cls, source: Clip | PathLike, fps: float, seconds: float | None = None) -> Driving:
-        """Look at a driving video. Raises MediaError as `probe`, or where no frame is left at `fps`."""
+        """Look at a driving video. Raises MediaError as `look`, or where no frame is left at `fps`."""
         if isinstance(source, Clip):
             count, rate, (height, width) = len(source.frames), source.fps, source.frames.shape[1:3]
         else:
             source = str(source)
-            info = probe(source)
-            count, rate, width, height = info.frames, info.fps, info.width, info.height
+            seen = look(source)
+            (grid, rate), (width, height) = seen.times.grid(None), seen.size
+            count = len(grid)
         name = "the driving video" if isinstance(source, Clip) else source
         if not 0 < fps <= 1000:
             raise MediaError(f"{name} cannot be taken at {fps!r} frames a second: more than 0, at most 1000.")

@@ -90,7 +90,7 @@ class LandmarkNetworks:
     def preprocessor(self) -> Preprocessor:
         """The three steps; the mask is what the network of the body says of the person's outline."""
         names = {"detect": "MediaPipe", "landmarks": "MediaPipe", "mask": "MediaPipe"}
-        return Preprocessor(self.detect, self.landmarks, self.mask, names)
+        return Preprocessor(self.detect, self.landmarks, self.mask, names, steady=0.12)
 
     def detect(self, frame: np.ndarray) -> np.ndarray:
         """The square around each person, as (n, 5) boxes with scores."""

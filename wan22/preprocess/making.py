@@ -22,7 +22,7 @@ from wan22.preprocess import geometry
 from wan22.preprocess.backend import Preprocessor
 from wan22.preprocess.body import COUNT, GROUPS, HEAD
 from wan22.preprocess.drawing import draw_pose
-from wan22.preprocess.following import filled, follow, spans, tracks_of
+from wan22.preprocess.following import filled, follow, spans, steadied, tracks_of
 from wan22.preprocess.frames import Driving, read_whole
 from wan22.preprocess.installed import SETUP, open_networks
 from wan22.preprocess.prepared import BACKGROUND, FACE, MASK, POSE, RECORD, SHEET, Prepared
@@ -33,6 +33,7 @@ from wan22.types import Clip, Image
 Seen = Callable[[str, int, int], None]
 """Takes how far a pass is: its name, frames done, of how many."""
 
+_SEEN = 0.1  # least score of points by which a person's box is drawn
 _FACE_SCORE = 0.1  # mean of the face's points; below, no face is taken as found
 
 
@@ -230,15 +231,22 @@ def _found(
         notices.append(
             f"{len(tracks)} people were found, number {options.person} is followed; preprocess.json lists them"
         )
+    points[..., 2] = steadied(points[..., 2], found, models.steady * video.fps)
     points = filled(points, found)
-    boxes_found = np.array([boxes[i][:4] if i in boxes else np.zeros(4) for i in range(count)], np.float32)
-    person_boxes = filled(boxes_found, np.array([i in boxes for i in range(count)]))
     face_boxes, said = _face_boxes(points, found, video)
     record = Record(
-        points, person_boxes, face_boxes, found, video.fps, video.size, canvas,
+        points, _extents(points), face_boxes, found, video.fps, video.size, canvas,
         {"person": options.person, "people": [track.as_json() for track in tracks]},
     )  # fmt: skip
     return record, _nearest(masks, found) if models.mask is not None else None, (*notices, *said)
+
+
+def _extents(points: np.ndarray) -> np.ndarray:
+    """The boxes (T, 4) around the points that are seen, of landmarks (T, 133, 3)."""
+    seen = points[..., 2:] > _SEEN
+    low = np.where(seen, points[..., :2], np.inf).min(1)
+    high = np.where(seen, points[..., :2], -np.inf).max(1)
+    return np.where(np.isfinite(np.hstack([low, high])), np.hstack([low, high]), 0).astype(np.float32)
 
 
 def _face_boxes(points: np.ndarray, found: np.ndarray, video: Driving) -> tuple[np.ndarray, list[str]]:

@@ -121,14 +121,52 @@ def test_the_largest_and_most_central_is_followed():
 
 
 def test_another_person_is_followed_if_asked():
-    aside = np.array([0, 0, 12, 30, 0.99], np.float32)
-    done = made(known={"others": (aside,)}, options=replace(SMALL, person=1))
-    assert (done.landmarks.boxes == aside[:4]).all()
+    aside, asked = np.array([0, 0, 12, 30, 0.99], np.float32), []
+    known = models(others=(aside,))
+    given = replace(known, landmarks=lambda frame, box: asked.append(box) or known.landmarks(frame, box))
+    done = made(models=given, options=replace(SMALL, person=1))
+    assert len(asked) == FRAMES and all((box == aside).all() for box in asked)
+    assert done.landmarks.settings["person"] == 1 and "number 1 is followed" in done.notices[0]
 
 
 def test_a_person_who_is_not_there_is_refused():
     with pytest.raises(OptionError, match="no person 3: 1 were found"):
         made(options=replace(SMALL, person=3))
+
+
+def test_a_mask_may_be_given_as_a_video():
+    given = np.zeros((FRAMES, 128, 160, 3), np.uint8)
+    given[:, 30:40, 50:60] = 255
+    options = replace(SMALL, mask=Clip(given, FPS), mask_iterations=0)
+    done = made(True, models=replace(models(), mask=None), options=options)
+    assert (done.mask.frames == given).all() and not done.background.frames[given == 255].any()
+
+
+@pytest.mark.parametrize(
+    ("replaced", "frames", "said"), [(True, 3, "has 3 frames"), (False, FRAMES, "only to replace")]
+)
+def test_a_mask_that_does_not_fit_is_refused_before_any_work(replaced, frames, said):
+    options = replace(SMALL, mask=Clip(np.zeros((frames, 128, 160, 3), np.uint8), FPS))
+    with pytest.raises(MediaError, match=said):
+        made(replaced, models=replace(models(), detect=None), options=options)
+
+
+def test_networks_without_masks_cannot_replace_someone():
+    with pytest.raises(OptionError, match="wan22 preprocess --setup"):
+        made(True, models=replace(models(), mask=None))
+
+
+def test_scores_that_flicker_are_averaged_if_the_networks_need_it():
+    known = models()
+    turn = iter(range(FRAMES))
+
+    def flickering(frame, box):
+        points = known.landmarks(frame, box).copy()
+        points[7:11, 2] = 0.95 if next(turn) % 3 else 0.3  # elbows and wrists
+        return points
+
+    done = made(models=replace(known, landmarks=flickering, steady=0.12))
+    assert (done.landmarks.points[:, 7:11, 2] > 0.5).all()
 
 
 def test_the_rate_is_changed_as_in_the_official_preprocessing():
