@@ -43,11 +43,27 @@ def refusals():
                     yield node.args[1].value
 
 
+CODES_OF_REQUESTS = (
+    {*refusals(), *get_args(Trouble)}
+    | {code for code, _ in problems._CODES.values()}
+    | {code for *_, code in problems._OURS}
+)
+
+
 def test_every_code_is_explained():
-    codes = {*refusals(), *get_args(Trouble), *CODES}
-    codes |= {code for code, _ in problems._CODES.values()} | {code for *_, code in problems._OURS}
+    codes = CODES_OF_REQUESTS | {*CODES}
     assert len(codes) > 40
     assert {code for code in codes if f"`{code}`" not in PAGE.split("## Errors")[1]} == set()
+
+
+@pytest.mark.parametrize("language", ["en", "ko", "ja", "zh"])
+def test_every_code_has_a_text_in_the_studio(language):
+    words = (ROOT / f"studio/src/lib/i18n/{language}/problems.ts").read_text(encoding="utf-8")
+    for part, codes in (("request", CODES_OF_REQUESTS), ("jobs", {*CODES})):
+        block = words.split(f"  {part}: {{")[1].split("  },")[0]
+        texts = dict(re.findall(r"^    (\w+): '(.+)',$", block, re.MULTILINE))
+        assert codes - texts.keys() == set()
+        assert len(set(texts.values())) == len(texts)  # no text stands for two codes
 
 
 def test_the_limits_are_those_of_the_settings():

@@ -20,7 +20,6 @@ export interface Recipe {
 }
 
 const FILES: readonly Role[] = ['image', 'last_image', 'video', 'audio', 'pose', 'voice_sample']
-const ID = /^in_[a-z0-9]{24}$/
 
 /** A form as the recipe says it. `inputs` are what is known of the files that it names by id. */
 export function formOf(recipe: Recipe, server: Server, inputs: readonly Item[] = []): Form {
@@ -50,7 +49,7 @@ export function formOf(recipe: Recipe, server: Server, inputs: readonly Item[] =
       take({ direction: { ...form.direction, [name]: words } }, name)
     } else if (FILES.includes(name as Role)) {
       const known = inputs.find((item) => item.id === value)
-      if (known && typeof value === 'string' && ID.test(value)) form = addItem(form, { ...known, role: name as Role })
+      if (known) form = addItem(form, { ...known, role: name as Role })
       else left[name] = value
     } else form = { ...form, options: { ...form.options, [name]: value } }
   }

@@ -1,6 +1,8 @@
 /** Files to the server, with progress, and what is known of them there. */
 
-import { ApiError, api, ask, ok, type Input } from '$lib/api'
+import { ApiError, api, ask, errorOf, ok, type Input } from '$lib/api'
+import { problem } from '$lib/i18n'
+import { mediaOf as madeBy, referenceOf, titleOf } from '$lib/job'
 import { authorization, session } from '$lib/session.svelte'
 import type { Recipe } from './recipe'
 import type { Item, Media } from './task'
@@ -28,12 +30,11 @@ export function sendFile(file: File, onprogress: (share: number) => void, signal
     for (const [name, value] of Object.entries(authorization())) request.setRequestHeader(name, value)
     request.upload.onprogress = (event) => event.lengthComputable && onprogress(event.loaded / event.total)
     request.onload = () => {
-      const said = (request.response ?? {}) as Input & { detail?: string; code?: string; param?: string | null }
-      if (request.status === 201) return resolve(said)
+      if (request.status === 201) return resolve(request.response as Input)
       if (request.status === 401) session.locked = true
-      reject(new ApiError(said.detail ?? request.statusText, request.status, said.code ?? 'internal_error', said.param ?? null))
+      reject(errorOf(request.response, request))
     }
-    request.onerror = () => reject(new ApiError('the connection broke', 0, 'unreachable'))
+    request.onerror = () => reject(new ApiError(problem('unreachable', ''), 0, 'unreachable'))
     request.onabort = () => reject(new ApiError('stopped', 0, 'aborted'))
     signal.addEventListener('abort', () => request.abort())
     const form = new FormData()
@@ -52,12 +53,21 @@ export async function recipeOfInput(id: string): Promise<Recipe | null> {
   }
 }
 
-/** What is known of inputs by their ids; those that are gone are left out. */
+async function itemOfId(id: string): Promise<Omit<Item, 'role'> | null> {
+  const reference = referenceOf(id)
+  if (reference === null) return itemOf(await ok(api.GET('/v1/inputs/{id}', { params: { path: { id } } })))
+  const job = await ok(api.GET('/v1/jobs/{id}', { params: { path: { id: reference.job } } }))
+  const media = reference.frame !== null || job.kind === 'image' ? 'image' : 'video'
+  const { width, height } = madeBy(job) ?? {}
+  return { id, media, name: titleOf(job), width, height }
+}
+
+/** What is known of inputs, and of what jobs make, by their ids; those that are gone are left out. */
 export async function itemsOf(ids: readonly string[]): Promise<Item[]> {
   const found = await Promise.all(
     ids.map(async (id) => {
       try {
-        return itemOf(await ok(api.GET('/v1/inputs/{id}', { params: { path: { id } } })))
+        return await itemOfId(id)
       } catch {
         return null
       }

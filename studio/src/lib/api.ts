@@ -2,6 +2,7 @@
 
 import createClient from 'openapi-fetch'
 import type { components, paths } from './api-types'
+import { problem } from './i18n'
 import { authorization, session } from './session.svelte'
 
 export type Schemas = components['schemas']
@@ -17,8 +18,9 @@ export class ApiError extends Error {
     readonly status: number,
     readonly code: string,
     readonly param: string | null = null,
+    options?: ErrorOptions,
   ) {
-    super(message)
+    super(message, options)
   }
 }
 
@@ -64,12 +66,13 @@ export async function ask(path: string, init: RequestInit = {}): Promise<Respons
 }
 
 function unreachable(error: unknown): ApiError {
-  return new ApiError(String(error instanceof Error ? error.message : error), 0, 'unreachable')
+  return new ApiError(problem('unreachable', ''), 0, 'unreachable', null, { cause: error })
 }
 
-function errorOf(body: unknown, response: Response): ApiError {
-  const said = (body ?? {}) as { detail?: string; code?: string; param?: string | null }
-  return new ApiError(said.detail ?? response.statusText, response.status, said.code ?? 'internal_error', said.param ?? null)
+/** What a refusal says; `body` is the problem of the server, if it is one. */
+export function errorOf(body: unknown, { status }: { status: number }): ApiError {
+  const { detail = '', code = 'internal_error', param = null } = (body ?? {}) as { detail?: string; code?: string; param?: string | null }
+  return new ApiError(problem(code, detail), status, code, param)
 }
 
 /** Send a file; it is checked before it is kept. */

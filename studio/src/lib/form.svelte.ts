@@ -1,5 +1,6 @@
 /** How other screens fill the box: with a request, which may name inputs of the server by their ids. */
 
+import { endOf } from './job'
 import { go } from './router.svelte'
 
 export interface Fill {
@@ -18,3 +19,6 @@ export function fillForm(fill: Fill): void {
   form.n += 1
   go('box')
 }
+
+/** The next shot begins with the last frame of what a job makes, also while it is not yet made. */
+export const goOnFrom = (job: { id: string; kind?: string }, note?: string): void => fillForm({ request: { image: endOf(job) }, note })

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { byTurn, cellStyle, mediaOf, placeAfter, sheetOf, titleOf } from './job'
+import { byTurn, cellStyle, endOf, mediaOf, placeAfter, referenceOf, sheetOf, titleOf } from './job'
 import type { Job } from './api'
 
 test('a job that is moved stands where it was moved to', () => {
@@ -41,4 +41,13 @@ test('a job is called by its name, else by its prompt', () => {
   expect(titleOf({ kind: 'image', request: {}, meta: {} })).toBe('image')
   expect(mediaOf({ result: null })).toBeNull()
   expect(mediaOf({ result: { files: [{ name: 'a.zip', type: 'application/zip' }, { name: 'b.mp4', type: 'video/mp4' }] } })?.name).toBe('b.mp4')
+})
+
+test('what another job makes is told from an input', () => {
+  const id = `job_${'a'.repeat(24)}`
+  expect(referenceOf(`${id}/last`)).toEqual({ job: id, frame: 'last' })
+  expect(referenceOf(`${id}/12`)).toEqual({ job: id, frame: '12' })
+  expect(referenceOf(endOf({ id, kind: 'image' }))).toEqual({ job: id, frame: null })
+  expect(referenceOf(endOf({ id }))).toEqual({ job: id, frame: 'last' })
+  for (const other of [`in_${'a'.repeat(24)}`, `${id}/middle`, '', null, 3]) expect(referenceOf(other)).toBeNull()
 })

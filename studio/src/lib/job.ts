@@ -30,6 +30,17 @@ export function mediaOf(job: Pick<Job, 'result'>): Made | null {
 
 export const promptOf = (job: Pick<Job, 'request'>) => String(job.request.prompt ?? '').trim()
 
+const REFERENCE = /^(job_[a-z0-9]{24})(?:\/(first|last|\d+))?$/
+
+/** A field of a request that is what another job makes, whole or one frame of it; null for anything else. */
+export function referenceOf(value: unknown): { job: string; frame: string | null } | null {
+  const found = typeof value === 'string' ? REFERENCE.exec(value) : null
+  return found && { job: found[1]!, frame: found[2] ?? null }
+}
+
+/** The image that goes on from what a job makes: its image, or the last frame of its video. */
+export const endOf = (job: { id: string; kind?: string }) => (job.kind === 'image' ? job.id : `${job.id}/last`)
+
 /** What people call it: its name, or the words that it was made of. */
 export function titleOf(job: Pick<Job, 'request' | 'meta' | 'kind'>): string {
   return String(job.meta?.name ?? '') || promptOf(job) || job.kind

@@ -24,7 +24,7 @@ export interface Take {
   locked: boolean
   rating: number | null
   files: string[]
-  error: { message?: string } | null
+  error: { code?: string; message?: string } | null
   measure: string | null
   measured: Measured | null
   score: number | null

@@ -116,3 +116,28 @@ def test_the_queue_has_no_violation_in_four_languages_and_both_themes(idle, open
         page.locator(".row button[aria-haspopup]").click()
         page.get_by_role("menu").wait_for()
         assert violations(page) == []
+
+
+def test_the_next_shot_goes_on_from_one_that_waits_and_its_errors_are_said_in_korean(
+    idle, open_page, refusals
+):
+    first = add(idle, "a red ball")
+    page = open_page(site(idle.url), "#/queue")
+    page.locator(f'[data-job="{first}"]').get_by_role("button", name="More actions").click()
+    page.get_by_role("menuitem", name="Go on from its last frame").click()
+    page.get_by_role("button", name="a red ball: role").wait_for()
+    page.locator("#box-words").fill("it bounces")
+    page.locator("button[type=submit]:enabled").click()
+    page.get_by_role("article", name="it bounces").wait_for()
+    (second,) = [job for job in idle.store.jobs() if job.id != first]
+    assert second.request["image"] == f"{first}/last" and second.after == (first,)
+    page.get_by_role("article").get_by_role("button", name="Go on from its last frame").wait_for()
+    idle.store.fail(claimed(idle, first), "out_of_memory", "CUDA")
+    page = open_page(site(idle.url), "#/queue", language="ko")
+    row = page.locator(f'[data-job="{second.id}"]')
+    row.get_by_text("이 작업에 필요한 다른 작업이 실패했습니다.").wait_for()
+    refusals.add(("/retry", 409))
+    row.get_by_role("button", name="다시 시도").click()
+    page.locator(".toast").get_by_text(
+        f"지금은 이 작업에 할 수 없는 동작입니다. (job {second.id} needs {first}"
+    ).wait_for()

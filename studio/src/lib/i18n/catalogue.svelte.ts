@@ -7,12 +7,14 @@
 import type box from './en/box'
 import type common from './en/common'
 import type gallery from './en/gallery'
+import type problems from './en/problems'
 import type queue from './en/queue'
 import type storyboard from './en/storyboard'
 import type timeline from './en/timeline'
 
 interface Catalogue {
   common: typeof common
+  problems: typeof problems
   box: typeof box
   queue: typeof queue
   gallery: typeof gallery
@@ -34,6 +36,9 @@ let sections: Catalogue = $state.raw({} as Catalogue)
 export const t: Readonly<Catalogue> = {
   get common() {
     return sections.common
+  },
+  get problems() {
+    return sections.problems
   },
   get box() {
     return sections.box
@@ -82,5 +87,5 @@ export async function startLanguage(): Promise<void> {
   const known = (said: string | null | undefined) => Object.keys(LANGUAGES).find((each) => said?.startsWith(each)) as Language | undefined
   now = known(localStorage.getItem(KEY)) ?? navigator.languages.map(known).find(Boolean) ?? 'en'
   document.documentElement.lang = now === 'zh' ? 'zh-Hans' : now
-  await load('common')
+  await load('common', 'problems')
 }

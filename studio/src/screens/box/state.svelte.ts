@@ -164,7 +164,7 @@ class Box {
   // Recipes
 
   async fillFrom(recipe: Recipe, name: string, input: Filled['input'] = null): Promise<void> {
-    const ids = Object.values(recipe.request).filter((value): value is string => typeof value === 'string' && /^in_[a-z0-9]{24}$/.test(value))
+    const ids = Object.values(recipe.request).filter((value): value is string => typeof value === 'string' && /^(in|job)_[a-z0-9]{24}/.test(value))
     const before = this.form
     const form = formOf(recipe, this.server, await itemsOf(ids))
     this.set({ ...form, count: before.count })

@@ -27,6 +27,6 @@ export default {
   tokenText: 'Paste the token that `wan22 studio` or `wan22 serve --new-token` wrote to the file "token" in the data folder.',
   token: 'Token',
   unlock: 'Unlock',
+  goOnFrom: 'Go on from its last frame',
   failedScreen: 'This part of the page could not be loaded.',
-  unreachable: 'The server cannot be reached.',
 }

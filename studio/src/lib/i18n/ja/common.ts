@@ -29,7 +29,7 @@ const ja: typeof en = {
   tokenText: '`wan22 studio` または `wan22 serve --new-token` がデータフォルダーの「token」ファイルに書いたトークンを貼り付けてください。',
   token: 'トークン',
   unlock: 'ロック解除',
+  goOnFrom: '最後のフレームから続ける',
   failedScreen: '画面のこの部分を読み込めませんでした。',
-  unreachable: 'サーバーに接続できません。',
 }
 export default ja

@@ -76,23 +76,5 @@ const ja: typeof en = {
     measure: '計測',
     group: 'グループ',
   },
-  errors: {
-    invalid_request: '指定どおりには作成できません。',
-    unreadable_input: '送られたファイルを読み取れません。',
-    missing_model: 'モデルがサーバーにありません。',
-    damaged_model: 'モデルのファイルが壊れています。',
-    unsupported_device: 'サーバーのデバイスでは実行できません。',
-    out_of_memory: 'メモリが足りません。サイズを小さくするか、フレーム数を減らしてください。',
-    insufficient_storage: 'サーバーのディスクがいっぱいです。計算結果は保存されています。',
-    output_failed: 'ファイルを書き込めませんでした。計算結果は保存されています。',
-    decode_failed: 'フレームは計算できましたが、デコードできませんでした。計算結果は保存されています。',
-    extension_failed: 'プロンプトを拡張できませんでした。',
-    speech_failed: '音声を作成できませんでした。',
-    poison: 'このジョブでワーカーが何度も終了しました。',
-    dependency_failed: '必要なジョブが失敗しました。',
-    child_failed: 'グループ内のジョブが失敗しました。',
-    internal_error: 'wan22 の内部で問題が起きました。不具合です。',
-  },
-  otherError: '作成できませんでした。',
 }
 export default ja

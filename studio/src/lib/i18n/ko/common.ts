@@ -29,7 +29,7 @@ const ko: typeof en = {
   tokenText: '`wan22 studio` 또는 `wan22 serve --new-token`이 데이터 폴더의 "token" 파일에 적은 토큰을 붙여 넣으세요.',
   token: '토큰',
   unlock: '잠금 해제',
+  goOnFrom: '마지막 프레임에서 이어 만들기',
   failedScreen: '화면의 이 부분을 불러오지 못했습니다.',
-  unreachable: '서버에 연결할 수 없습니다.',
 }
 export default ko

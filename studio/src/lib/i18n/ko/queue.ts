@@ -76,23 +76,5 @@ const ko: typeof en = {
     measure: '측정',
     group: '그룹',
   },
-  errors: {
-    invalid_request: '요청한 대로는 만들 수 없습니다.',
-    unreadable_input: '보낸 파일을 읽을 수 없습니다.',
-    missing_model: '서버에 모델이 없습니다.',
-    damaged_model: '모델 파일이 손상되었습니다.',
-    unsupported_device: '서버의 장치로는 처리할 수 없습니다.',
-    out_of_memory: '메모리가 부족합니다. 더 작은 크기나 더 적은 프레임을 선택하세요.',
-    insufficient_storage: '서버의 디스크가 가득 찼습니다. 계산한 내용은 보관됩니다.',
-    output_failed: '파일을 쓰지 못했습니다. 계산한 내용은 보관됩니다.',
-    decode_failed: '프레임을 계산했지만 디코딩하지 못했습니다. 계산한 내용은 보관됩니다.',
-    extension_failed: '프롬프트를 확장하지 못했습니다.',
-    speech_failed: '음성을 만들지 못했습니다.',
-    poison: '이 작업에서 작업자가 여러 번 종료되었습니다.',
-    dependency_failed: '이 작업에 필요한 다른 작업이 실패했습니다.',
-    child_failed: '그룹의 작업 하나가 실패했습니다.',
-    internal_error: 'wan22 내부 오류입니다. 결함입니다.',
-  },
-  otherError: '만들지 못했습니다.',
 }
 export default ko

@@ -29,7 +29,7 @@ const zh: typeof en = {
   tokenText: '请粘贴 `wan22 studio` 或 `wan22 serve --new-token` 写入数据文件夹中 “token” 文件的令牌。',
   token: '令牌',
   unlock: '解锁',
+  goOnFrom: '从尾帧继续',
   failedScreen: '页面的这一部分无法加载。',
-  unreachable: '无法连接服务器。',
 }
 export default zh

@@ -76,23 +76,5 @@ const zh: typeof en = {
     measure: '测量',
     group: '组',
   },
-  errors: {
-    invalid_request: '无法按要求生成。',
-    unreadable_input: '发送的文件无法读取。',
-    missing_model: '服务器上没有该模型。',
-    damaged_model: '模型文件已损坏。',
-    unsupported_device: '服务器的设备无法完成此任务。',
-    out_of_memory: '内存不足。请选择更小的尺寸或更少的帧数。',
-    insufficient_storage: '服务器磁盘已满。已计算的内容会保留。',
-    output_failed: '文件无法写入。已计算的内容会保留。',
-    decode_failed: '帧已计算完成，但无法解码。已计算的内容会保留。',
-    extension_failed: '提示词无法扩展。',
-    speech_failed: '语音无法生成。',
-    poison: '处理此任务时工作进程多次终止。',
-    dependency_failed: '此任务所需的另一个任务失败了。',
-    child_failed: '组中的一个任务失败了。',
-    internal_error: 'wan22 内部出错，这是一个缺陷。',
-  },
-  otherError: '无法生成。',
 }
 export default zh

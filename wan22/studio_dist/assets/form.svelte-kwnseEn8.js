@@ -1,1 +1,0 @@
-import{wn as e}from"./x-B47W86wc.js";import{n as t}from"./router.svelte-CUKv5UQu.js";var n=e({fill:null,n:0});function r(e){n.fill=e,n.n+=1,t(`box`)}export{n,r as t};

@@ -1,1 +1,0 @@
-import"./x-B47W86wc.js";import"./Dialog-BTKF0XhI.js";import"./Tabs-Dm9Hq8tg.js";import"./Menu-Dj83aMtg.js";import"./Slider-DUyg0KJA.js";import"./Switch-BbXB5QDy.js";
