@@ -29,6 +29,7 @@ def animate(
     fps: float,
     replace: bool,
     carried: int,
+    relight: float,
     preview: bool,
     video: Any = None,
     audio: dict[str, Any] | None = None,
@@ -46,7 +47,9 @@ def animate(
     who = of_comfy.image(image, "image")
     given = asked(values, engine.variant)
     driving = _given(drawn, fps, replace) if video is None else _prepared(video, drawn, who, replace, given)
-    request = Request(prompt=prompt, image=who, driving=driving, carried=carried or None, **given)
+    request = Request(
+        prompt=prompt, image=who, driving=driving, carried=carried or None, relight=relight, **given
+    )
     canvas = engine.check(request)
     with closing(run.follow(engine, engine.generate(request), preview=preview)) as events:
         pixels = frames_of(events)
@@ -135,6 +138,16 @@ ANIMATE = Node(
         ),
         *SAMPLING,
         PREVIEW,
+        Input(
+            id="relight",
+            kind="FLOAT",
+            help="With replace: the strength of the model's adapter that fits the character to the light there.",
+            default=1.0,
+            low=0.0,
+            high=2.0,
+            step=0.05,
+            advanced=True,
+        ),
         _frames("video", "The driving video; pose, face and mask are found in it.", "VIDEO"),
         _frames("pose", "In place of video: the drawn skeleton of each frame."),
         _frames("face", "In place of video: the cut-out face of each frame."),
