@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ from wan22.conditioning.text import Tokenizer
 from wan22.errors import CheckpointError, OptionError, ParallelError
 from wan22.files import read_bytes, read_json, reading
 from wan22.library import Model
-from wan22.memory.device import channels_last, pick_dtype, pick_vae_dtype
+from wan22.memory.device import channels_last, pick_device, pick_dtype, pick_vae_dtype
 from wan22.memory.placement import Load
 from wan22.memory.precision import pick_compute_dtype, pick_keep
 from wan22.memory.scheme import Rest
@@ -315,10 +315,34 @@ def sources(
     }
 
 
+def said(
+    how: Numerics, attention: str, quantize: str | None, calibration: str | os.PathLike[str] | None
+) -> dict[str, Any]:
+    """The options that a recipe says, without those that are as ever."""
+    return {
+        **({"attention": attention} if attention != "auto" else {}),
+        **({"compile": True} if how.compiled else {}),
+        **({"quantize": quantize} if how.keep.quantize else {}),
+        **({"vae_dtype": "bfloat16"} if how.vae == torch.bfloat16 else {}),
+        **({"calibration": digest(calibration)} if calibration is not None else {}),
+    }
+
+
+def apart(asked: Mapping[str, str | None], device: torch.device, how: Numerics) -> dict[str, torch.device]:
+    """The devices of parts that are asked for, where they are others than that of the rest.
+
+    Raises DeviceError if one is not here, or does not have the dtype.
+    """
+    found = {part: pick_device(name) for part, name in asked.items() if name is not None}
+    for place in found.values():
+        pick_dtype(how.dtype, place, small=False)
+    return {part: place for part, place in found.items() if place != device}
+
+
 def loaders(
     model: Model, read: Mapping[str, PartSource], device: torch.device
 ) -> tuple[dict[str, Load], dict[str, int]]:
-    """What reads each part onto a device, with the encoder of audio, if there is one, and the bytes of that."""
+    """What reads each part, the VAE for this device, with the encoder of audio, if there is one, and its bytes."""
     made: dict[str, Load] = dict(read)
     if device.type == "cuda":
         made["vae"] = replace(read["vae"], channels_last=True)

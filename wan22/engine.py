@@ -33,7 +33,7 @@ from wan22.denoiser import Denoiser, Undivided, contexts, guided
 from wan22.denoising import Calls, of_clip, walk
 from wan22.errors import CheckpointError, DecodeError, DeviceError, OptionError
 from wan22.library import Parts, open_model
-from wan22.memory.device import free_memory, pick_device
+from wan22.memory.device import device_name, free_memory, pick_device
 from wan22.memory.fallback import Fallback
 from wan22.memory.hardware import HOST_SHARE
 from wan22.memory.placement import Load, Placement
@@ -280,7 +280,7 @@ class Engine:
         return self.prompts.encode(texts, self.variant.dit.text_len if length is None else length)
 
     def vae(self) -> nn.Module:
-        """Return the VAE on the device."""
+        """Return the VAE on the device, or on its own."""
         return self._placement.bring("vae")
 
     def expert(self, name: str) -> nn.Module:
@@ -290,11 +290,12 @@ class Engine:
 
     def encode_pixels(self, video: Tensor) -> Tensor:
         """Encode pixels (b, 3, T, H, W) in [-1, 1] by the VAE to normalised latents (b, c, t, h, w), float32."""
-        return self._fallback.run("vae", lambda: self._codec().encode(self.vae(), video))
+        return self._fallback.run("vae", lambda: self._codec().encode(self.vae(), video)).to(self.device)
 
     def _codec(self) -> Codec:
         rows = None if self.ranks is None else RowSplit(self.ranks.world)
-        return Codec(self.device, host_history=self._placement.scheme("vae").host_history, rows=rows)
+        place = self._placement
+        return Codec(place.device_of("vae"), host_history=place.scheme("vae").host_history, rows=rows)
 
     def _decode(self, latents: Tensor) -> Iterator[Tensor]:
         return self._fallback.stream("vae", lambda: self._codec().decode(self.vae(), latents))
@@ -376,7 +377,7 @@ class Engine:
             **({"fast": self.fast.recipe()} if job.request.fast else {}),
             **job.as_recipe(),
             "torch": torch.__version__,
-            "device": _device_name(self.device),
+            "device": device_name(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),
             "compute_dtype": str(self.compute_dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
@@ -389,6 +390,8 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
     parts: Parts | None = None,
     task: str | None = None,
     device: str = "auto",
+    text_device: str | None = None,
+    vae_device: str | None = None,
     dtype: str = "auto",
     compute_dtype: str = "auto",
     quantize: str | None = None,
@@ -411,6 +414,7 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
     "tokenizer", "audio".
     task: "t2v", "i2v", "v2v" or "s2v"; selects a model if a folder holds several.
     device: "auto" (the fastest one), "cpu", "cuda", "cuda:1", "mps".
+    text_device, vae_device: where the text encoder and the VAE work, and stay, if not there: a smaller card, the CPU.
     dtype: what the large matrices are kept in: "auto", "float32", "bfloat16", "float16".
     compute_dtype: what they are multiplied in: one of these; "auto" is `dtype`, but float32 on a CPU that does not
         multiply bfloat16.
@@ -452,8 +456,10 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
     size = 1 if ranks is None else ranks.mesh.world.size
     read = assembly.sources(found, source, how, shared)
     skeletons = {part: one.skeleton() for part, one in read.items()}
-    loaders, audio = assembly.loaders(found, read, where)
+    apart = assembly.apart({"text": text_device, "vae": vae_device}, where, how)
+    loaders, audio = assembly.loaders(found, read, apart.get("vae", where))
     sizes = {part: skeleton.nbytes for part, skeleton in skeletons.items()} | audio
+    mine = {part: number for part, number in sizes.items() if part not in apart}
     beside = 1 if ranks is None else ranks.beside
     host = agree(lambda: beside * sum(sizes.values()) <= HOST_SHARE * free_memory(torch.device("cpu")))
     engine = Engine(
@@ -462,9 +468,10 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
         tokenizer=assembly.open_tokenizer(found.tokenizer),
         placement=Placement(
             loaders,
-            agree(lambda: at_first(sizes, where, memory, host=host, ranks=size)),
+            agree(lambda: at_first(mine, where, memory, host=host, ranks=size)),
             where,
             host_room=host,
+            apart=apart,
         ),
         dtype=how.dtype,
         weights={part: assembly.source_fingerprint(source[part]) for part in loaders},
@@ -477,13 +484,7 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
     engine.notices = (*found.notices, *how.notices, *kept)
     engine.compute_dtype = how.compute
     engine.planner.configure(memory, (how.compute, how.vae), skeletons, sizes.get("audio", 0))
-    engine.options = {
-        **({"attention": attention} if attention != "auto" else {}),
-        **({"compile": True} if compile else {}),
-        **({"quantize": quantize} if how.keep.quantize else {}),
-        **({"vae_dtype": "bfloat16"} if how.vae == torch.bfloat16 else {}),
-        **({"calibration": assembly.digest(calibration)} if calibration is not None else {}),
-    }
+    engine.options = assembly.said(how, attention, quantize, calibration)
     engine._use(fitted)
     if ranks is not None:
         engine._work_with(ranks)
@@ -493,7 +494,3 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
 def follow(group: Group) -> None:
     """Be a rank of a group until its leader ends it."""
     serve(group, load)
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -6,7 +6,7 @@ What a plan is made of is in planning.py; here is the model that it is made for,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -96,10 +96,23 @@ class Planner:
         hardware = here(device, ours=self.placement.resident).shared(self.beside)
         if self.ranks > 1:
             hardware = hardware.among(self.ranks, between_cards(device))
+        tokens, model = self._tokens(job), replace(self.model, without=tuple(self.placement.apart))
+        made = plan_job(job, model, hardware, self.memory, tokens)
+        return advised(made, job.request, model, self.memory)
+
+    def _apart(self, job: Job) -> Iterator[Plan]:
+        """The plan of each device on which a part works alone."""
+        every = (*self.model.variant.experts, "vae", "text", "audio")
+        for device in dict.fromkeys(self.placement.apart.values()):
+            mine = {part for part, place in self.placement.apart.items() if place == device}
+            model = replace(self.model, without=tuple(part for part in every if part not in mine), audio=0)
+            hardware = here(device, ours=self.placement.resident_on(device))
+            yield plan_job(job, model, hardware, "device", self._tokens(job))
+
+    def _tokens(self, job: Job) -> int:
+        """Of the longest text."""
         texts = [*(text for _, text in job.prompts), job.negative]
-        tokens = max(int(self.tokenizer.encode([text], job.text_length)[1].sum()) for text in texts)
-        made = plan_job(job, self.model, hardware, self.memory, tokens)
-        return advised(made, job.request, self.model, self.memory)
+        return max(int(self.tokenizer.encode([text], job.text_length)[1].sum()) for text in texts)
 
     def arrange(self, job: Job) -> str:
         """Keep the parts as the plan of a job says; returns it in short, or "" for a small model, which needs none.
@@ -116,6 +129,8 @@ class Planner:
         """The plan in short, how parts are to be kept, and whether memory is short."""
         if self._is_small(job):
             return "", {}, False
+        for other in self._apart(job):
+            refuse(other)
         made = self.plan(job)
         if self.memory == "auto" or made.worst.weights > made.hardware.free:
             refuse(made)

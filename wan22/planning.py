@@ -58,6 +58,7 @@ class PartDtype:
 class Model:
     """What a plan knows of a model: its row, the dtype that its matrices are multiplied in and that of its VAE, bytes
     of its encoder of audio (0: it has none), and its networks on the meta device, if their weights are kept otherwise.
+    without: parts that are left out of the plan, for they work on another device.
     """
 
     variant: Variant
@@ -65,6 +66,7 @@ class Model:
     vae_dtype: torch.dtype = torch.float32
     audio: int = 0
     networks: Mapping[str, nn.Module] = field(default_factory=dict, compare=False)
+    without: tuple[str, ...] = ()
 
     def part(self, name: str) -> tuple[Arch, torch.dtype | PartDtype]:
         """The sizes of a part and the dtype of its weights."""
@@ -80,6 +82,7 @@ class Model:
             if name in self.networks
             else part_size(*self.part(name), device)
             for name in (*self.variant.experts, "vae", "text")
+            if name not in self.without
         }
         return found | ({"audio": PartSize(self.audio, self.audio)} if self.audio else {})
 
@@ -199,6 +202,11 @@ def tokens_of(job: Job) -> int:
 
 def stages_of(job: Job, model: Model, device: str, tokens: int, ranks: int = 1) -> Iterator[Stage]:
     """The stages of a job, in their order, on one of so many ranks that make it together."""
+    every = _stages(job, model, device, tokens, ranks)
+    yield from (stage for stage in every if stage.part not in model.without)
+
+
+def _stages(job: Job, model: Model, device: str, tokens: int, ranks: int) -> Iterator[Stage]:
     given = job.request.prompt_embeds, job.request.negative_prompt_embeds
     texts = (len({text for _, text in job.prompts}) if given[0] is None else 0) + (given[1] is None)
     if texts:

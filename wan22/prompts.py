@@ -48,7 +48,8 @@ class Prompts:
     def _rows(self, ids: Tensor, mask: Tensor) -> Tensor:
         encoder = self._placement.bring("text")
         with torch.inference_mode():
-            return encoder.contexts(ids.to(self._placement.device), mask)[0]
+            rows = encoder.contexts(ids.to(self._placement.device_of("text")), mask)[0]
+        return rows.to(self._placement.device)
 
     def of(
         self, job: Job, journal: Journal | None, encode: Encode

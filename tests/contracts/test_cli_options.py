@@ -7,7 +7,10 @@ from wan22.cli.app import program
 COMMANDS = program().commands
 
 PROVENANCE = "--certificate --no-provenance --provenance"
-MACHINE = "--device --gpus --parallel --compute-dtype --dtype --memory --quantize --model --vae-dtype"
+MACHINE = (
+    "--device --gpus --parallel --compute-dtype --dtype --memory --quantize --model --vae-dtype "
+    "--text-device --vae-device"
+)
 PARTS = "--dit --high --low --text --tokenizer --vae"
 DENOISING = "--attention --compile"
 SAMPLING = (

@@ -32,8 +32,8 @@ PARTS = ("high", "low", "dit", "vae", "text", "tokenizer")
 """The parts of a model that can be named by file; a field each."""
 
 OPTIONS = (
-    "device", "gpus", "parallel", "dtype", "compute_dtype", "quantize", "vae_dtype", "memory", "attention", "compile",
-    "calibration",
+    "device", "text_device", "vae_device", "gpus", "parallel", "dtype", "compute_dtype", "quantize", "vae_dtype",
+    "memory", "attention", "compile", "calibration",
 )  # fmt: skip
 """The keywords of `wan22.load` that say how the engine works; a field each."""
 
@@ -77,6 +77,25 @@ FIELDS: tuple[Field, ...] = (
         metavar="D",
         shown_default="auto, the fastest here",
         foreign=("device-id", "gpu", "cuda"),
+    ),
+    Field(
+        name="text_device",
+        help="Where the text encoder works, and stays: another card, or cpu.",
+        group="Memory",
+        metavar="D",
+        shown_default="as --device",
+        where=CLI,
+        commands=(*MAKERS, DECODE),
+        foreign=("text-encoder-device", "te-device", "clip-device", "t5-device"),
+    ),
+    Field(
+        name="vae_device",
+        help="Where the VAE works, and stays: another card, or cpu.",
+        group="Memory",
+        metavar="D",
+        shown_default="as --device",
+        where=CLI,
+        commands=(*MAKERS, DECODE),
     ),
     Field(
         name="gpus",

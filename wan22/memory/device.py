@@ -38,6 +38,11 @@ def pick_device(name: str | torch.device) -> torch.device:
     return torch.device(name)
 
 
+def device_name(device: torch.device) -> str:
+    """What kind of device it is: the card's name, or "cpu"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def pick_dtype(name: str | torch.dtype, device: torch.device, small: bool) -> torch.dtype:
     """Turn a name into the dtype of the large matrices.
 

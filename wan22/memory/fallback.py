@@ -71,8 +71,9 @@ class Fallback:
         place, before = self._placement, self._placement.scheme(part)
         if again or not self.again or not place.shrink(part):
             raise DeviceError(
-                f"{place.device} ran out of memory in the part {part!r} ({before}): {said}. Ask for fewer frames or a "
-                "smaller size, quantise the weights, or free memory of other programs; `wan22 plan` says what fits"
+                f"{place.device_of(part)} ran out of memory in the part {part!r} ({before}): {said}. "
+                "Ask for fewer frames or a smaller size, quantise the weights, or free memory of other programs; "
+                "`wan22 plan` says what fits"
             )
         self.notices.append(
             f"{place.device} ran out of memory in the part {part!r} ({before}); it goes on more slowly: "

@@ -7,6 +7,7 @@ together only if the plan found room for both.
 
 import copy
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -42,10 +43,13 @@ class Placement:
         device: torch.device,
         *,
         host_room: bool = True,
+        apart: Mapping[str, torch.device] = MappingProxyType({}),
     ) -> None:
         """A rest alone stands for a part that is kept there whole. host_room: whether host memory can hold all parts,
-        which `shrink` asks.
+        which `shrink` asks. apart: devices of parts that have one of their own, and stay there whole.
         """
+        self.apart = dict(apart)
+        schemes = {**schemes, **dict.fromkeys(self.apart, Scheme("device"))}
         self._host_room = host_room and device.type != "cpu"
         self._loaders, self.device = dict(loaders), device
         self._schemes = {n: Scheme(s) if isinstance(s, str) else s for n, s in schemes.items()}
@@ -60,23 +64,37 @@ class Placement:
     @property
     def resident(self) -> int:
         """Bytes of weights that are on the device now."""
+        return self.resident_on(self.device)
+
+    def resident_on(self, device: torch.device) -> int:
+        """Bytes of weights that are on a device now."""
         here = [*self._resting.values(), *([] if self._guest is None else [self._guest[1]])]
         weights = {id(w): w for part in here for w in (*part.parameters(), *part.buffers())}
-        return sum(w.nbytes for w in weights.values() if w.device.type == self.device.type)
+        return sum(w.nbytes for w in weights.values() if w.device.type == device.type)
+
+    def device_of(self, name: str) -> torch.device:
+        """Where a part works."""
+        return self.apart.get(name, self.device)
 
     def scheme(self, name: str) -> Scheme:
         """How a part is kept."""
         return self._schemes[name]
 
     def arrange(self, schemes: Mapping[str, Scheme]) -> None:
-        """Keep these parts so from now on; one that was kept otherwise is let go, and read again when it is needed."""
+        """Keep these parts so from now on; one that was kept otherwise is let go, and read again when it is needed.
+        What has a device of its own stays there.
+        """
         for name, scheme in schemes.items():
+            if name in self.apart:
+                continue
             before, self._schemes[name] = self._schemes[name], scheme
             if (before.rest, before.stream) != (scheme.rest, scheme.stream):
                 self._forget(name)
 
     def shrink(self, name: str) -> bool:
         """Keep all parts by the next smaller scheme than that of `name`. False: there is none."""
+        if name in self.apart:
+            return False
         scheme = smaller(self._schemes[name], host=self._host_room)
         if scheme is None:
             return False
@@ -97,7 +115,7 @@ class Placement:
             return self._guest[1]
         if scheme.rest == "device" and not scheme.stream:
             if name not in self._resting:
-                self._resting[name] = load(self.device)
+                self._resting[name] = load(self.device_of(name))
             return self._resting[name]
         self.release()
         if scheme.stream and isinstance(load, StreamingLoad):

@@ -363,6 +363,11 @@ def lead(team: Team, said: Mapping[str, Any], program: str, load: Load) -> Led:
         raise ParallelError(
             "readers that are given as functions are of this process alone; name files instead"
         )
+    for name in ("text_device", "vae_device"):
+        if said[name] is not None:
+            raise ParallelError(
+                f"{name} is for a video that one device makes; ranks have their parts, each on its own"
+            )
     shared = {name: value for name, value in said.items() if name not in _OF_ONE_RANK}
     return Led(team.begin(program), load, shared, team.layout)
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from wan22.errors import DeviceError, ParallelError
-from wan22.memory.device import devices, pick_device
+from wan22.memory.device import device_name, devices, pick_device
 from wan22.version import __version__
 
 _MOST_ON_CPU = max(8, os.cpu_count() or 1)
@@ -100,11 +100,10 @@ def world() -> World | None:
 
 def facts(device: torch.device) -> dict[str, Any]:
     """What must be equal on all ranks, and where this one is."""
-    cuda = device.type == "cuda"
     return {
         "wan22": __version__,
         "torch": torch.__version__,
-        "kind": torch.cuda.get_device_name(device) if cuda else device.type,
+        "kind": device_name(device),
         "host": socket.gethostname(),
         "device": str(device),
     }
