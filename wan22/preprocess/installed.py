@@ -79,7 +79,7 @@ def landmark_networks(folder: Path) -> LandmarkNetworks:
     """Open the networks of MediaPipe in a folder. Raises MissingModelError without them, or without LiteRT."""
     if not is_installed(folder):
         raise MissingModelError(
-            f"the networks that find people are not here ({folder}). Install them (19 MB): {SETUP}. Or name the "
+            f"the networks that find people are not here ({folder}). Install them (16 MB): {SETUP}. Or name the "
             "folder process_checkpoint of Wan2.2-Animate-14B with --models."
         )
     try:

@@ -1,6 +1,6 @@
 """The networks of MediaPipe (Apache 2.0), run by LiteRT: a person's box, 33 points of the body, the face, the hands.
 
-They are small (19 MB) and run on any CPU. `installed.py` installs them. A network sees a square of the frame, turned
+They are small (16 MB) and run on any CPU. `installed.py` installs them. A network sees a square of the frame, turned
 so that the person is upright; what it says is turned back. Its 33 points of the body are fewer than COCO's of the feet:
 a foot has one tip, which stands for the big and the small toe. Of the 468 points of the face, 68 are those of COCO.
 """
@@ -20,7 +20,8 @@ from wan22.preprocess.body import COUNT, GROUPS, index_of
 Network = Callable[[np.ndarray], list[np.ndarray]]
 """Takes an image (H, W, 3) float32 and returns the outputs, in the order of the file."""
 
-_PERSON, _HAND, _FACE = 0.5, 0.5, 0.5  # least probability with which something counts as there
+_BOX, _BODY_THERE, _HAND, _FACE = 0.3, 0.5, 0.5, 0.5  # least probability with which something counts as there
+# (a box that may be one is looked at: the network of the body says whether it is)
 
 _BODY = {
     "nose": 0, "left_eye": 2, "right_eye": 5, "left_ear": 7, "right_ear": 8, "left_shoulder": 11, "right_shoulder": 12,
@@ -142,7 +143,7 @@ class LandmarkNetworks:
             raw, presence, logits, *_ = self.body(square.cut(frame, size))
             outline = _sigmoid(logits.reshape(size, size)).astype(np.float32)
             seen = square
-            if presence.item() < _PERSON:
+            if presence.item() < _BODY_THERE:
                 return None, seen, outline
             raw = raw.reshape(39, 5)
             score = np.minimum(_sigmoid(raw[:, 3]), _sigmoid(raw[:, 4]))
@@ -229,7 +230,7 @@ def _decoded(raw: np.ndarray, logits: np.ndarray) -> list[tuple[np.ndarray, floa
     Boxes that overlap are one person: their mean, weighted by their scores.
     """
     scores = _sigmoid(logits)
-    kept = np.flatnonzero(scores >= _PERSON)
+    kept = np.flatnonzero(scores >= _BOX)
     kept = kept[np.argsort(-scores[kept])]
     middles = _anchors()[kept]
     places = raw[kept] / 224

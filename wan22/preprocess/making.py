@@ -33,6 +33,7 @@ from wan22.types import Clip, Image
 Seen = Callable[[str, int, int], None]
 """Takes how far a pass is: its name, frames done, of how many."""
 
+_SURE = 0.5  # least score of a body's points in a frame in which no box was found
 _SEEN = 0.1  # least score of points by which a person's box is drawn
 _FACE_SCORE = 0.1  # mean of the face's points; below, no face is taken as found
 
@@ -209,10 +210,15 @@ def _found(
     count = len(video)
     points, found = np.zeros((count, COUNT, 3), np.float32), np.zeros(count, bool)
     masks: list[np.ndarray | None] = [None] * count
+    first, last = min(boxes), max(boxes)
+    known = np.array([index in boxes for index in range(count)])
+    whereabouts = filled(
+        np.array([boxes.get(index, np.zeros(5)) for index in range(count)], np.float32), known
+    )
     for index, frame in enumerate(video):
-        if index in boxes:
-            points[index] = models.landmarks(frame, boxes[index])
-            found[index] = points[index, GROUPS["body"], 2].max() > 0
+        if first <= index <= last:  # who is lost for a moment may still be where they must be
+            points[index] = models.landmarks(frame, whereabouts[index])
+            found[index] = points[index, GROUPS["body"], 2].max() > (0 if known[index] else _SURE)
             if models.mask is not None and found[index]:
                 masks[index] = np.packbits(models.mask(frame, points[index]) >= 0.5)
         seen("landmarks", index + 1, count)

@@ -85,11 +85,13 @@ def models(unseen=(), others=(), scale=1.0):
         own = [] if t in unseen else [box_of(points[t]) * np.array([scale] * 4 + [1])]
         return np.array([*others, *own], np.float32).reshape(-1, 5)
 
-    looked = iter([t for t in range(FRAMES) if t not in unseen])
+    seen = [t for t in range(FRAMES) if t not in unseen]
+    looked = iter(range(seen[0], seen[-1] + 1) if seen else ())
     outlined = iter([t for t in range(FRAMES) if t not in unseen])
 
     def landmarks(frame, box):
-        return points[next(looked)] * np.array([scale, scale, 1], np.float32)
+        t = next(looked)
+        return points[t] * np.array([scale, scale, t not in unseen], np.float32)
 
     def mask(frame, points):
         at = masks[next(outlined)]

@@ -26,11 +26,11 @@ def frame():
 
 def where(image, places):
     """The pixels of what a network sees at which the frame's places are; outside of the frame there are none."""
-    inside = np.argwhere(image[..., 2] > 0.99)
-    colours = image[inside[:, 0], inside[:, 1], :2]
+    inside = np.argwhere(image[..., 2] > 0.99)[::7]
+    colours = np.column_stack([image[inside[:, 0], inside[:, 1], :2], np.ones(len(inside))])
+    turn = np.linalg.lstsq(colours, inside[:, ::-1], rcond=None)[0]
     targets = np.asarray(places, float) / (WIDTH, HEIGHT)
-    at = ((colours[None] - targets[:, None]) ** 2).sum(-1).argmin(1)
-    return inside[at][:, ::-1] + 0.5
+    return np.column_stack([targets, np.ones(len(targets))]) @ turn
 
 
 def places(count, seed):

@@ -100,6 +100,14 @@ def test_frames_in_which_nobody_is_found_are_interpolated_and_said():
     assert len(done.notices) == 1 and "0.27-0.40 s" in done.notices[0]
 
 
+def test_who_has_no_box_for_a_moment_may_have_landmarks():
+    known = models(unseen=(4, 5))
+    _, points, _ = puppet()
+    looked = iter(range(FRAMES))
+    done = made(models=replace(known, landmarks=lambda frame, box: points[next(looked)]))
+    assert done.landmarks.found.all() and (done.landmarks.points[4] == points[4]).all() and not done.notices
+
+
 def test_at_the_ends_the_nearest_frame_is_held():
     done = made(True, known={"unseen": (0, 1, FRAMES - 1)})
     record, masks = done.landmarks, done.mask.frames
