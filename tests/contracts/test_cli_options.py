@@ -27,7 +27,7 @@ FROZEN = {
     f"--count --detach --extend --fast --fps --frames --from --from-image --hold-colour --image --json --keep-takes "
     f"--label --language --last-image --lens --light --lora --no-overwrite --output --overwrite --pose --quality --say "
     f"--seconds --server --shot-size --speaker --strength --style --task --time --token-file --tone --video --voice "
-    f"--voice-sample -o {PROVENANCE} {MACHINE} {PARTS} {SAMPLING} {DENOISING}",
+    f"--voice-sample --workflow-node -o {PROVENANCE} {MACHINE} {PARTS} {SAMPLING} {DENOISING}",
     "image": f"prompt --angle --camera --composition --count --detach --extend --fast --from --json --label --lens "
     f"--light --lora --no-overwrite --output --overwrite --server --shot-size --style --time --token-file --tone -o "
     f"{PROVENANCE} {MACHINE} {PARTS} {SAMPLING} {DENOISING}",

@@ -1,8 +1,13 @@
 """The commands of docs/comfyui.md are read by the command line and come to what the page says."""
 
+import importlib
+import json
 import re
 import shlex
+import sys
+from importlib.resources import files
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -12,6 +17,7 @@ from wan22.catalog import VARIANTS
 from wan22.cli import generate
 from wan22.cli.__main__ import main
 from wan22.fields import FIELDS, VIDEO
+from wan22.production.comfy.widgets import IMPOSSIBLE, WIDGETS
 from wan22.request import resolve
 from wan22.sampling import SCHEDULE_NAMES, SOLVERS, draw_noise
 from wan22.types import Audio, Request
@@ -25,6 +31,17 @@ COMMANDS = [
 ]
 IMAGE = np.zeros((64, 64, 3), np.uint8)
 AUDIO = Audio(np.full(16_000, 0.1, np.float32), 16_000)
+
+
+@pytest.fixture
+def nodes_of_ours(monkeypatch):
+    """The definitions of our nodes, by id: they need no ComfyUI, only the package around them does."""
+    folder = ModuleType("comfyui_wan22")
+    folder.__path__ = [str(Path(__file__).parents[2] / "comfyui_wan22")]
+    for name in [each for each in sys.modules if each.startswith("comfyui_wan22.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "comfyui_wan22", folder)
+    return {node.id: node for node in importlib.import_module("comfyui_wan22.nodes").NODES}
 
 
 def as_job(command, monkeypatch):
@@ -130,3 +147,46 @@ def test_every_option_and_name_on_the_page_exists():
 def test_a_seed_gives_the_noise_that_comfyui_draws_from_it():
     theirs = torch.randn((1, 16, 3, 8, 8), generator=torch.manual_seed(42), device="cpu")
     assert torch.equal(draw_noise((16, 3, 8, 8), 42), theirs[0])
+
+
+TEMPLATES = files("comfyui_workflow_templates_json") / "templates"
+OFFICIAL = sorted(
+    each.name for each in TEMPLATES.iterdir() if re.fullmatch(r"video_wan2_2_\w+\.json", each.name)
+)
+ROWS = dict(
+    ((node, widget.strip("`")), (ours, option))
+    for node, widget, ours, option in re.findall(
+        r"^\| `(\w+)` \| (`\w+`|-) \| (.*?) \| (.*?) \|$", PAGE, re.M
+    )
+)
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_every_widget_of_an_official_template_has_a_row(name):
+    whole = json.loads((TEMPLATES / name).read_text("utf-8"))
+    scopes = [whole, *whole.get("definitions", {}).get("subgraphs", [])]
+    inner = {scope["id"] for scope in scopes[1:]}
+    wanted = set()
+    for node in (node for scope in scopes for node in scope["nodes"] if node["type"] not in inner):
+        values = node.get("widgets_values") or []
+        names = ("text",) if node["type"] in ("Note", "MarkdownNote") else WIDGETS.get(node["type"], ())
+        assert len(names) >= len(values), node["type"]
+        wanted |= {(node["type"], name) for name in names or ("-",)}
+    assert not wanted - ROWS.keys()
+
+
+def test_the_templates_of_wan2_2_are_those_that_were_read():
+    assert len(OFFICIAL) == 10
+
+
+def test_rows_name_inputs_of_our_nodes_and_options_of_ours(nodes_of_ours):
+    options = {field.option for field in FIELDS} | {
+        f"--{alias}" for field in FIELDS for alias in field.aliases
+    }
+    for (kind, widget), (ours, option) in ROWS.items():
+        for node, name in re.findall(r"`(\w+)\.(\w+)`", ours):
+            inputs = {each.id for each in nodes_of_ours[f"Wan22{node}"].inputs}
+            assert name in inputs, (kind, widget, node, name)
+        for said in re.findall(r"`(--[a-z-]+)", option):
+            assert said in options, (kind, widget, said)
+    assert set(IMPOSSIBLE) >= {kind for kind, _ in ROWS if "Fun" in kind}

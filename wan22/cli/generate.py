@@ -14,6 +14,7 @@ from wan22.production.options import as_work, machine, marking
 from wan22.production.publish import LATENTS_SUFFIX, Target, place_of, publish, read_latents
 from wan22.production.rerender import find_kept_audio
 from wan22.production.work import check_place, make
+from wan22.production.workflow import resolved
 
 
 @o.takes(VIDEO)
@@ -29,7 +30,7 @@ def generate(given: o.Given) -> None:
     if remote.is_remote(given):
         remote.make(given, "video")
         return
-    work = as_work(given)
+    work = resolved(as_work(given))
     with report.choose(given["json"]) as show:
         make(work, show)
 

@@ -7,6 +7,7 @@ from wan22.cli import remote, report
 from wan22.fields import IMAGE
 from wan22.production.options import as_work
 from wan22.production.work import make
+from wan22.production.workflow import resolved
 
 
 @o.takes(IMAGE)
@@ -18,6 +19,6 @@ def image(given: o.Given) -> None:
     if remote.is_remote(given):
         remote.make(given, "image")
         return
-    work = as_work(given)
+    work = resolved(as_work(given))
     with report.choose(given["json"]) as show:
         make(work, show)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,15 +14,21 @@ from wan22.errors import MediaError
 from wan22.production import rerender
 from wan22.production.publish import LATENTS_SUFFIX, read_latents_recipe
 
+if TYPE_CHECKING:
+    from wan22.production.imported import Import
+
 
 def show(
-    file: Annotated[str, typer.Argument(help="A video, image or latents file.", show_default=False)],
+    file: Annotated[
+        str, typer.Argument(help="A video, image, latents file or workflow.", show_default=False)
+    ],
     json: o.Json = False,
 ) -> None:
     """Show the recipe inside a video or image, and what says that a model made it.
 
     Prompt, seed, every setting, the hashes of the weights, versions; who signed the file, and whether it was changed
-    since (docs/provenance.md).
+    since (docs/provenance.md). Of a workflow of ComfyUI, or what it made: what `generate --from` would make, and what
+    it leaves out.
     """
     told = read_latents_recipe(file)[0] if file.endswith(LATENTS_SUFFIX) else _read(file)
     report.answer(json).result(told, _lines(told))
@@ -33,15 +39,35 @@ def _read(file: str) -> dict[str, Any]:
     from wan22.media import provenance
     from wan22.media.recipe import read_recipe
     from wan22.media.sequence import first_of, is_sequence
+    from wan22.production import workflow
 
+    if file.lower().endswith(".json"):
+        return _foreign(workflow.read(file))
     try:
         found = provenance.read(first_of(file) if is_sequence(file) else file)
     except MediaError:
         found = None  # who reads the recipe says what is wrong with it
-    if found is None:
+    if read_recipe(file) is None and (other := workflow.read(file)) is not None:
+        recipe = _foreign(other)
+    elif found is None:
         return rerender.read(file)
-    recipe = {} if read_recipe(file) is None else rerender.read(file)
-    return recipe | {"provenance": found.as_json()}
+    else:
+        recipe = {} if read_recipe(file) is None else rerender.read(file)
+    return recipe if found is None else recipe | {"provenance": found.as_json()}
+
+
+def _foreign(found: Import | None) -> dict[str, Any]:
+    """What another program's file asks for, by our names, and what of it is left out."""
+    if found is None:
+        return {}
+    told = {"made_by": found.source, "task": found.task} | found.request
+    told |= {"models": found.parts or found.models, "files": found.files}
+    told["loras"] = [
+        f"{file}:{strength:g}" + (f"@{expert}" if expert else "") for file, strength, expert in found.loras
+    ]
+    told["impossible"] = found.impossible
+    told["left_out"] = {str(at): line for at, line in enumerate(found.left(), 1)}
+    return {name: value for name, value in told.items() if value not in (None, [], {})}
 
 
 def _lines(entries: dict[str, Any], indent: int = 0) -> Iterator[str]:

@@ -117,8 +117,9 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         name="source",
-        help="Make the video or image in FILE again from the recipe inside it; options given here come first. "
-        "Says whether the result is bit-identical, and if not, what differs.",
+        help="Make the video or image in FILE again from the recipe inside it, or that of a workflow of ComfyUI "
+        "(.json, or what it made); options given here come first. Says whether the result is bit-identical, and if "
+        "not, what differs.",
         group="What",
         kind="file",
         metavar="FILE",
@@ -126,6 +127,16 @@ FIELDS: tuple[Field, ...] = (
         commands=(VIDEO, IMAGE),
         short="--from",
         foreign=("recipe", "from-video", "from-file", "workflow"),
+    ),
+    Field(
+        name="workflow_node",
+        help="With --from WORKFLOW: make the video of this node, of several; or ID=VALUE, a value in place of the "
+        "node's own. Again for more.",
+        group="What",
+        kind="terms",
+        metavar="ID|ID=VALUE",
+        where=CLI,
+        commands=(VIDEO,),
     ),
     asked(
         "seed",

@@ -154,6 +154,7 @@ def as_work(given: Given) -> Work:
         calibrate=given["calibrate"],
         marking=marking(given),
         label=given["label"],
+        nodes=_nodes(given["workflow_node"]),
     )  # fmt: skip
     if image:
         return replace(work, given=work.given | {"frames": 1}, machine=replace(work.machine, task="t2v"))
@@ -163,6 +164,11 @@ def as_work(given: Given) -> Work:
     own = work.machine.model is None and work.source is None and not work.machine.whole
     model = NANO_SPEECH if own and task == "s2v" else work.machine.model
     return replace(work, machine=replace(work.machine, model=model, task=task))
+
+
+def _nodes(text: str | None) -> tuple[str, ...]:
+    """Nodes of a workflow, and values of nodes: "61, 129=true"."""
+    return tuple(each.strip() for each in text.split(",") if each.strip()) if text else ()
 
 
 def marking(given: Given) -> Marking:

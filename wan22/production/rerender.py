@@ -34,12 +34,12 @@ TYPES: dict[str, Any] = {
 }
 """What a value of a recipe or of JSON may be, by the kind of its field."""
 _LEVELS = ("steps", "shift", "schedule")
-_OF_FAST = (
+OF_FAST = (
     *_LEVELS, "sigmas", "boundary", "switch_step", "solver", "guidance", "guidance_rescale", "guidance_interval",
     "cache",
 )  # fmt: skip
 """What the adapters for few steps fix."""
-_REPLACED = {
+REPLACED = {
     "sigmas": _LEVELS,
     **dict.fromkeys(_LEVELS, ("sigmas",)),
     "boundary": ("switch_step",),
@@ -170,9 +170,9 @@ def settings(recipe: dict[str, Any], given: dict[str, Any], audio: AudioOptions)
     if "seconds" in given or (audio != AudioOptions() and _follows_audio(recipe)):
         found.pop("frames", None)
     if given.get("fast") or "fast" in recipe:
-        found = {name: value for name, value in found.items() if name not in _OF_FAST} | {"fast": True}
+        found = {name: value for name, value in found.items() if name not in OF_FAST} | {"fast": True}
     for name in given:
-        for other in _REPLACED.get(name, ()):
+        for other in REPLACED.get(name, ()):
             found.pop(other, None)
     pairs = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
     for field in fields.in_recipe():

@@ -114,7 +114,11 @@ class Takes:
 
 @dataclass(frozen=True)
 class Work:
-    """A command as it was typed: `given` are fields of a request, `files` its images and clips."""
+    """A command as it was typed: `given` are fields of a request, `files` its images and clips.
+
+    `workflow` is another program's file that it was read from (workflow.py); `nodes` say what of it is made, and `left`
+    what of it is not.
+    """
 
     given: dict[str, Any]
     files: dict[str, str]
@@ -135,6 +139,9 @@ class Work:
     calibrate: str | None = None
     marking: Marking | None = None
     label: str | None = None
+    workflow: str | None = None
+    nodes: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
 
 
 def make(work: Work, events: EventSink, journal: Path | None = None, *, load: Load = Machine.load) -> None:
@@ -187,6 +194,8 @@ def make(work: Work, events: EventSink, journal: Path | None = None, *, load: Lo
             made = video(replace(request, seed=request.seed + turn), place)
             if work.source is not None and turn == 0:
                 events.compared(work.source, rerender.differences(work.recipe, made))
+    for line in work.left:
+        events.note(line)
 
 
 def _followed(work: Work, source: str, events: EventSink) -> Work:
@@ -258,8 +267,11 @@ def target_of(work: Work) -> Target:
     """Where the result goes: as typed, beside the video that is made again, or under out/."""
     from wan22.media.output_paths import place, same_file
 
-    if work.source is not None:
-        default = Target(work.source).tagged("again").path
+    made_from = work.source or work.workflow
+    if made_from is not None:
+        default = Target(made_from).tagged("again").path
+        if default.endswith(".json"):
+            default = f"{Path(default).with_suffix(work.suffix)}"
         if is_image(default) != (work.suffix == ".png"):
             default = f"{Path(default).with_suffix(work.suffix)}"
     else:
@@ -271,7 +283,7 @@ def target_of(work: Work) -> Target:
         )
     if not is_image(path) and work.suffix == ".png":
         raise OutputError(f"{path} is no image, and `wan22 image` makes one; use a .png, .jpg or .webp")
-    inputs = (work.source, *work.files.values(), work.audio.audio, work.audio.voice_sample)
+    inputs = (made_from, *work.files.values(), work.audio.audio, work.audio.voice_sample)
     if any(name is not None and same_file(name, path) for name in inputs):
         raise OutputError(f"{path} is what the video is made from, and stays; name another output")
     return Target(
