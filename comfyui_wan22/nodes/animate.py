@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from wan22.errors import OptionError
 
+from .. import host
 from .. import values as of_comfy
 from ..definition import Input, Node, Output, Result
-from ..options import MODEL, NEGATIVE, PREVIEW, PROMPT, SAMPLING, SIZE, asked
+from ..options import FRAMES, MODEL, NEGATIVE, PREVIEW, PROMPT, SAMPLING, SIZE, asked
 from ..running import Model, Run
 from .decode import frames_of
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from wan22.types import Clip
+    from wan22.types import Clip, Driving
 
+_GRID = 16
+"""Sides of driving videos are multiples of it."""
 _DRAWN = ("pose", "face", "background", "mask")
 
 
@@ -46,7 +49,13 @@ def animate(
     drawn = {name: values.pop(name) for name in _DRAWN if values.get(name) is not None}
     who = of_comfy.image(image, "image")
     given = asked(values, engine.variant)
-    driving = _given(drawn, fps, replace) if video is None else _prepared(video, drawn, who, replace, given)
+    if video is None:
+        driving = _given(drawn, fps, replace)
+    else:
+        _check_alone(drawn)
+        driving, notices = _prepared(of_comfy.clip(video), who, replace, fps, given)
+        for notice in notices:
+            run.note(notice)
     request = Request(
         prompt=prompt, image=who, driving=driving, carried=carried or None, relight=relight, **given
     )
@@ -58,7 +67,7 @@ def animate(
     return Result((images, made, canvas.fps), "\n".join(run.notes))
 
 
-def _given(drawn: dict[str, Any], fps: float, replace: bool) -> Any:
+def _given(drawn: dict[str, Any], fps: float, replace: bool) -> Driving:
     """What drives the video, from IMAGEs and a MASK. Raises OptionError for a part that is missing or too much."""
     from wan22.types import Driving
 
@@ -81,18 +90,35 @@ def _clip(name: str, value: Any, fps: float) -> Clip:
     return Clip(of_comfy.masks(value) if name == "mask" else of_comfy.frames(value), fps)
 
 
-def _prepared(
-    video: Any, drawn: dict[str, Any], who: np.ndarray, replace: bool, given: dict[str, Any]
-) -> Any:
-    """What drives the video, from a VIDEO, by the preprocessing of the library."""
-    from wan22.preprocess import prepare
-    from wan22.types import Driving
-
+def _check_alone(drawn: dict[str, Any]) -> None:
     if drawn:
         raise OptionError(f"give video, or {', '.join(drawn)} as they were drawn, not both")
-    made = prepare(of_comfy.clip(video), who, replace, size=given.get("size"))
+
+
+def _prepared(
+    video: Clip, who: np.ndarray, replace: bool, fps: float, given: dict[str, Any]
+) -> tuple[Driving, tuple[str, ...]]:
+    """What drives the video, found in a video by the preprocessing of the library, and what to note of it."""
+    from wan22.preprocess import Options, prepare
+    from wan22.types import Driving
+
+    size = given.get("size")
+    made = prepare(
+        video,
+        who,
+        replace,
+        size=size if size is not None and not any(side % _GRID for side in size) else None,
+        fps=fps,
+        options=Options(seconds=given["frames"] / fps if "frames" in given else None),
+        seen=_seen,
+    )
     parts = {name: getattr(made, name) for name in _DRAWN}
-    return Driving(**{name: clip for name, clip in parts.items() if clip is not None})
+    return Driving(**{name: clip for name, clip in parts.items() if clip is not None}), made.notices
+
+
+def _seen(what: str, done: int, of: int) -> None:
+    del what, done, of
+    host.check_interrupted()
 
 
 def _frames(name: str, help: str, kind: Any = "IMAGE") -> Input:
@@ -110,10 +136,11 @@ ANIMATE = Node(
         Input(id="image", kind="IMAGE", help="The character."),
         NEGATIVE,
         *SIZE,
+        FRAMES,
         Input(
             id="fps",
             kind="FLOAT",
-            help="Frames a second of pose, face, background and mask; a VIDEO has its own.",
+            help="Frames a second of the result, and of pose, face, background and mask; video is brought to it.",
             default=30.0,
             low=1.0,
             high=240.0,

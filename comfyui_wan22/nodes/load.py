@@ -29,6 +29,7 @@ _PARTS = {
     "audio": "The encoder of audio of speech to video, of ComfyUI's audio_encoders.",
     "image": "The encoder of images of Animate, of ComfyUI's clip_vision.",
 }
+_APART = ("text_device", "vae_device")
 _ENGINE = ("memory", "dtype", "compute_dtype", "quantize", "vae_dtype", "attention")
 
 
@@ -70,6 +71,7 @@ def load(run: Run, **values: Any) -> Result:
                 **options,
                 "device": host.device() if values["device"] in ("", "auto") else values["device"],
                 "compile": values["compile"],
+                **{name: values[name].strip() for name in _APART if values[name].strip()},
                 **({} if task == "auto" else {"task": task}),
             }.items()
         ),
@@ -183,6 +185,12 @@ LOAD = Node(
             help="auto: the device that ComfyUI works on; or cpu, cuda, cuda:1, mps.",
             default="auto",
             advanced=True,
+        ),
+        *(
+            Input(
+                id=name, kind="STRING", help=f"{BY_NAME[name].help} Empty: there.", default="", advanced=True
+            )
+            for name in _APART
         ),
         Input(id="compile", kind="BOOLEAN", help=BY_NAME["compile"].help, default=False, advanced=True),
     ),

@@ -50,15 +50,16 @@ def test_files_of_comfyui_are_found_by_name(run, comfy, calls):
     vae, text = comfy.file("vae", "wan_2.1_vae.safetensors"), comfy.file("text_encoders", "umt5.safetensors")
     run(
         "Wan22Load", model="files", high=high.name, low=low.name, vae=vae.name, text=text.name, memory="stream",
-        quantize="fp8", attention="sage", dtype="bfloat16", compile=True,
+        quantize="fp8", attention="sage", dtype="bfloat16", compile=True, text_device="cpu",
     )  # fmt: skip
     (call,) = calls
     assert call["name"] is None
     assert call["parts"] == {"high": str(high), "low": str(low), "vae": str(vae), "text": str(text)}
-    assert {name: call[name] for name in ("memory", "quantize", "attention", "dtype", "compile")} == {
+    assert {name: call[name] for name in ("memory", "quantize", "attention", "dtype", "compile", "text_device")} == {
         "memory": "stream", "quantize": "fp8", "attention": "sage", "dtype": "bfloat16", "compile": True,
+        "text_device": "cpu",
     }  # fmt: skip
-    assert call["device"] == "cpu"  # the one that ComfyUI works on
+    assert "vae_device" not in call and call["device"] == "cpu"  # the one that ComfyUI works on
     assert "a notice" in run.ui["text"][0] and comfy.texts == [("7", "a notice")]
 
 
