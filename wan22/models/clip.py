@@ -91,6 +91,11 @@ class CLIPVision(nn.Module):
         self.pre_norm = Norm(arch.dim, arch.eps)
         self.transformer = nn.ModuleList(CLIPBlock(arch) for _ in range(arch.layers - 1))
 
+    def is_unused(self, name: str) -> bool:
+        """Whether a tensor of a file is of the last block, or of what follows it."""
+        last = f"transformer.{len(self.transformer)}."
+        return name == "head" or name.startswith((last, "post_norm."))
+
     def forward(self, pixels: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b l d"]:
         """`pixels` as `clip_pixels` gives them, at arch.image_size."""
         patches = self.patch_embedding(pixels)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from wan22.arch import DiTArch, UMT5Arch, VAEArch
+from wan22.arch import AnimateArch, CLIPArch, DiTArch, UMT5Arch, VAEArch
 from wan22.catalog import VAE_21, VAE_22, VARIANTS
 from wan22.errors import CheckpointError
 from wan22.weights.recognise import HISTORY, AudioArch, Identity
@@ -21,8 +21,12 @@ TOKENIZER = {
 }
 
 # The shift of the released Diffusers folders (of s2v, the official one); the official code has defaults of its own.
-FLOW_SHIFT = {"t2v": 3.0, "i2v": 3.0, "ti2v": 5.0, "s2v": 3.0}
-_PIPELINES = {"i2v": "WanImageToVideoPipeline", "s2v": "WanSpeechToVideoPipeline"}
+FLOW_SHIFT = {"t2v": 3.0, "i2v": 3.0, "ti2v": 5.0, "s2v": 3.0, "animate": 5.0}
+_PIPELINES = {
+    "i2v": "WanImageToVideoPipeline",
+    "s2v": "WanSpeechToVideoPipeline",
+    "animate": "WanAnimatePipeline",
+}
 
 
 def official(identity: Identity) -> dict[str, Any]:
@@ -32,7 +36,7 @@ def official(identity: Identity) -> dict[str, Any]:
         return _transformers_audio(arch)
     if isinstance(arch, DiTArch):
         return {
-            "_class_name": "WanModel" if arch.speech is None else "WanModel_S2V",
+            "_class_name": _OFFICIAL_CLASSES.get(str(identity.task), "WanModel"),
             "_diffusers_version": "0.33.0",
             "dim": arch.dim,
             "eps": arch.eps,
@@ -45,10 +49,28 @@ def official(identity: Identity) -> dict[str, Any]:
             "out_dim": arch.out_channels,
             "text_len": arch.text_len,
             **_official_speech(arch),
+            **_official_animate(arch),
         }
+    if isinstance(arch, CLIPArch):
+        return _transformers_image(arch)
     if isinstance(arch, VAEArch):
         return {"latents_mean": list(arch.mean), "latents_std": list(arch.std)}
     return {"relative_attention_max_distance": arch.max_distance}
+
+
+_OFFICIAL_CLASSES = {"s2v": "WanModel_S2V", "animate": "WanAnimateModel"}
+
+
+def _official_animate(arch: DiTArch) -> dict[str, Any]:
+    """What the official WanAnimateModel is told beside the base. It has every other size in its code."""
+    if arch.animate is None:
+        return {}
+    if arch.animate != AnimateArch():
+        raise CheckpointError(
+            "this network has other sizes of faces or images than Wan2.2-Animate-14B, and the official code knows no "
+            "others. Convert to diffusers or comfy instead."
+        )
+    return {"motion_encoder_dim": arch.animate.direction_dim, "use_img_emb": True}
 
 
 def _official_speech(arch: DiTArch) -> dict[str, Any]:
@@ -107,8 +129,10 @@ def diffusers(identity: Identity) -> dict[str, Any]:
     return diffusers_of(identity.arch)
 
 
-def diffusers_of(arch: DiTArch | VAEArch | UMT5Arch | AudioArch) -> dict[str, Any]:
+def diffusers_of(arch: DiTArch | VAEArch | UMT5Arch | AudioArch | CLIPArch) -> dict[str, Any]:
     """As `diffusers`, of sizes alone."""
+    if isinstance(arch, CLIPArch):
+        return _transformers_image(arch)
     if isinstance(arch, AudioArch):
         return _transformers_audio(arch)
     if isinstance(arch, DiTArch):
@@ -129,16 +153,17 @@ def _diffusers_dit(arch: DiTArch) -> dict[str, Any]:
             "pose_dim": speech.pose_channels,
         }
     )
+    animate = arch.animate
     return {
         "_class_name": _diffusers_class(arch),
         "_diffusers_version": _DIFFUSERS_VERSION,
-        "added_kv_proj_dim": None,
+        "added_kv_proj_dim": None if animate is None else arch.dim,
         "attention_head_dim": arch.dim // arch.heads,
         "cross_attn_norm": True,
         "eps": arch.eps,
         "ffn_dim": arch.ffn_dim,
         "freq_dim": arch.freq_dim,
-        "image_dim": None,
+        "image_dim": None if animate is None else animate.image_dim,
         "in_channels": arch.in_channels,
         "num_attention_heads": arch.heads,
         "num_layers": arch.layers,
@@ -149,10 +174,30 @@ def _diffusers_dit(arch: DiTArch) -> dict[str, Any]:
         "rope_max_seq_len": 1024,
         "text_dim": arch.text_dim,
         **speech,
+        **({} if animate is None else _diffusers_animate(animate, arch)),
+    }
+
+
+def _diffusers_animate(animate: AnimateArch, arch: DiTArch) -> dict[str, Any]:
+    sides = [4 * 2**i for i in range(len(animate.channels))]
+    return {
+        "face_encoder_hidden_dim": animate.conv_dim,
+        "face_encoder_num_heads": animate.face_groups,
+        "inject_face_latents_blocks": animate.every,
+        "latent_channels": arch.out_channels,
+        "motion_dim": animate.motion_dim,
+        "motion_encoder_channel_sizes": {
+            str(side): width for side, width in zip(sides, animate.channels, strict=True)
+        },
+        "motion_encoder_dim": animate.direction_dim,
+        "motion_encoder_size": animate.face_size,
+        "motion_style_dim": animate.style_dim,
     }
 
 
 def _diffusers_class(arch: DiTArch) -> str:
+    if arch.animate is not None:
+        return "WanAnimateTransformer3DModel"
     return "WanTransformer3DModel" if arch.speech is None else "WanS2VTransformer3DModel"
 
 
@@ -206,6 +251,44 @@ def _transformers_text(arch: UMT5Arch) -> dict[str, Any]:
     }
 
 
+def _transformers_image(arch: CLIPArch) -> dict[str, Any]:
+    return {
+        "architectures": ["CLIPVisionModel"],
+        "attention_dropout": 0.0,
+        "hidden_act": "gelu",
+        "hidden_size": arch.dim,
+        "image_size": arch.image_size,
+        "intermediate_size": arch.ffn_dim,
+        "layer_norm_eps": arch.eps,
+        "model_type": "clip_vision_model",
+        "num_attention_heads": arch.heads,
+        "num_channels": 3,
+        "num_hidden_layers": arch.layers,
+        "patch_size": arch.patch,
+        "projection_dim": 1024,
+    }
+
+
+def image_processor(identity: Identity) -> dict[str, Any]:
+    """The preprocessor_config.json of CLIPImageProcessor, beside an encoder of images."""
+    assert isinstance(identity.arch, CLIPArch)
+    size = identity.arch.image_size
+    return {
+        "crop_size": {"height": size, "width": size},
+        "do_center_crop": True,
+        "do_convert_rgb": True,
+        "do_normalize": True,
+        "do_rescale": True,
+        "do_resize": True,
+        "image_mean": [0.48145466, 0.4578275, 0.40821073],
+        "image_processor_type": "CLIPImageProcessor",
+        "image_std": [0.26862954, 0.26130258, 0.27577711],
+        "resample": 3,
+        "rescale_factor": 1 / 255,
+        "size": {"shortest_edge": size},
+    }
+
+
 def _transformers_audio(arch: AudioArch) -> dict[str, Any]:
     return {"architectures": ["Wav2Vec2ForCTC"], "model_type": "wav2vec2", **asdict(arch)}
 
@@ -240,7 +323,7 @@ def model_index(
     assert isinstance(identity.arch, DiTArch)
     transformer = ["diffusers", _diffusers_class(identity.arch)]
     if boundary is None:
-        boundary = next(row.boundary for row in VARIANTS.values() if row.name.startswith(f"{task}-"))
+        boundary = next((row.boundary for row in VARIANTS.values() if row.name.startswith(f"{task}-")), None)
     index: dict[str, Any] = {
         "_class_name": _PIPELINES.get(task, "WanPipeline"),
         "_diffusers_version": _DIFFUSERS_VERSION,
@@ -255,6 +338,11 @@ def model_index(
     }
     if task == "s2v":
         index["audio_encoder"] = ["transformers", "Wav2Vec2ForCTC"]
+    if task == "animate":
+        index |= {
+            "image_encoder": ["transformers", "CLIPVisionModel"],
+            "image_processor": ["transformers", "CLIPImageProcessor"],
+        }
     if task == "i2v":
         index |= {"image_encoder": [None, None], "image_processor": [None, None]}
     return index

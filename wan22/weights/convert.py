@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -19,18 +20,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wan22.arch import DiTArch, UMT5Arch, VAEArch
+from wan22.arch import DiTArch
 from wan22.atomic import written, written_folder
 from wan22.errors import CheckpointError, OptionError, OutputError, choose
 from wan22.weights import configs
-from wan22.weights.dialects import DIALECTS, Dialect, comfy, official, wav2vec2
+from wan22.weights.dialects import DIALECTS, Dialect, clip, comfy, official, wav2vec2
+from wan22.weights.dialects.folds import Piece
 from wan22.weights.dtypes import DTYPE_NAMES, DTYPES
-from wan22.weights.find import DIFFUSERS_AUDIO, OFFICIAL_AUDIO, Layout, find_layout
+from wan22.weights.find import (
+    DIFFUSERS_AUDIO,
+    DIFFUSERS_IMAGE,
+    OFFICIAL_AUDIO,
+    OFFICIAL_IMAGE,
+    Layout,
+    find_layout,
+)
 from wan22.weights.load import Progress, check_fits, meta_module
 from wan22.weights.lora.write import TARGETS as LORA_TARGETS
 from wan22.weights.native import Native
 from wan22.weights.reader import TensorInfo, open_reader, read_json
-from wan22.weights.recognise import ARCH_KEY, Identity, identify, open_native, parts_of
+from wan22.weights.recognise import ARCH_KEY, AudioArch, Identity, identify, open_native, parts_of
 from wan22.weights.tokenizer import read_spiece
 from wan22.weights.writer import SHARD_BYTES, require_room, write_json, write_safetensors, write_shards
 
@@ -126,7 +135,9 @@ def convert(
             layout.require_complete()
             layout = replace(layout, **said)
             parts = {
-                name: _open(path, name, dialect, None if name in ("vae", "audio") else dtype, counter, stack)
+                name: _open(
+                    path, name, dialect, None if name in ("vae", "audio", "image") else dtype, counter, stack
+                )
                 for name, path in layout.parts.items()
                 if name != "tokenizer"
             }
@@ -134,6 +145,10 @@ def convert(
             require_room(target, counter.total)
             with written_folder(target) as folder:
                 _WRITERS[dialect](folder, parts, layout, shard_bytes)
+                if layout.relighting is not None:  # LoRAs are read in every dialect
+                    place = folder / "loras" if dialect == "comfy" else folder
+                    place.mkdir(exist_ok=True)
+                    shutil.copyfile(layout.relighting, place / layout.relighting.name)
                 own = layout.folder / "variant.json"
                 if own.is_file():  # what a model of our trainer says of itself holds in every dialect
                     said = read_json(own)
@@ -171,19 +186,33 @@ def _open(
     identity = identify(view)
     identity.require_supported()
     arch = identity.arch
-    if isinstance(
-        arch, DiTArch | VAEArch | UMT5Arch
-    ):  # of the other all is known by now, without transformers
+    if not isinstance(
+        arch, AudioArch | None
+    ):  # of an encoder of audio all is known by now, without transformers
         check_fits(view, meta_module(arch))
-    names = _names(view, _target_dialect(dialect, view))
-    infos = {theirs: _info_out(view, ours, dtype) for theirs, ours in names.items()}
+    places = _places(view, _target_dialect(dialect, view))
+    infos = {name: _info_out(view, place, dtype) for name, place in places.items()}
 
     def read(name: str) -> Tensor:
-        tensor = view.read(names[name])
+        tensor = places[name].of(view.read(places[name].ours))
         counter.add(infos[name].nbytes)
         return tensor
 
     return _Part(identity, infos, read)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What a tensor of the target is of one of ours: some rows of it, in a shape."""
+
+    ours: str
+    rows: slice
+    piece: Piece
+
+    def of(self, whole: Tensor) -> Tensor:
+        if self.piece.transposed:
+            return whole.T.contiguous()
+        return (whole if whole.ndim == 0 else whole[self.rows]).reshape(self.piece.shape)
 
 
 def _target_dialect(name: str, view: Native) -> Dialect:
@@ -192,6 +221,8 @@ def _target_dialect(name: str, view: Native) -> Dialect:
     candidates: tuple[Dialect, ...]
     if part == "audio":
         candidates = (wav2vec2.RELEASED,)  # every layout has these names
+    elif part == "image":
+        candidates = (clip.OFFICIAL if name == "official" else clip.TRANSFORMERS,)
     elif name == "comfy":
         candidates = (comfy.TEXT if part == "text" else official.DIT,)
     else:
@@ -202,16 +233,25 @@ def _target_dialect(name: str, view: Native) -> Dialect:
     raise CheckpointError(f"{view.reader.path} has tensors that the {name} dialect has no names for.")
 
 
-def _names(view: Native, dialect: Dialect) -> dict[str, str]:
-    """Their names to ours, in the order of the source."""
-    return {theirs: ours for ours in view.source if (theirs := dialect.from_native(ours))}
+def _places(view: Native, dialect: Dialect) -> dict[str, _Place]:
+    """What each tensor of the target is made of, in the order of the source."""
+    places = {}
+    for ours, shape in view.shapes.items():
+        if (theirs := dialect.from_native(ours)) is None:
+            continue
+        pieces = dialect.fold.cut(theirs, shape, dialect.prefix)
+        for i, piece in enumerate(pieces):
+            rows = shape[0] // len(pieces) if shape else 0
+            places[piece.name] = _Place(ours, slice(i * rows, (i + 1) * rows), piece)
+    return places
 
 
-def _info_out(view: Native, ours: str, dtype: torch.dtype | None) -> TensorInfo:
-    info = view.reader.infos[view.source[ours]]
+def _info_out(view: Native, place: _Place, dtype: torch.dtype | None) -> TensorInfo:
+    info = view.reader.infos[view.source[place.ours]]
     plain = info.dtype in ("F64", "F32", "F16", "BF16")
     name = DTYPE_NAMES[dtype] if dtype else info.dtype if plain else "BF16"
-    return TensorInfo(info.shape, name, info.count * DTYPES[name].itemsize)
+    shape = place.piece.shape
+    return TensorInfo(shape, name, math.prod(shape) * DTYPES[name].itemsize)
 
 
 def _write_one(part: _Part, target: Path, dialect: str, counter: _Counter, shard_bytes: int) -> None:
@@ -224,7 +264,7 @@ def _write_one(part: _Part, target: Path, dialect: str, counter: _Counter, shard
         raise OutputError(f"{target}: one network is written as .safetensors or as a folder.")
     else:
         with written_folder(target) as folder:
-            transformers = {"diffusers": ("text", "audio")}.get(dialect, ("audio",))
+            transformers = {"diffusers": ("text", "audio", "image")}.get(dialect, ("audio",))
             stem = "model" if part.identity.part in transformers else _STEM
             write_shards(folder, stem, part.infos, part.read, shard_bytes=shard_bytes)
             make = configs.diffusers if dialect == "diffusers" else configs.official
@@ -249,6 +289,8 @@ def _write_official(folder: Path, parts: Mapping[str, _Part], layout: Layout, sh
     _write_tokenizer(layout.parts["tokenizer"], folder / "google" / "umt5-xxl")
     if "audio" in parts:
         _write_audio(folder / OFFICIAL_AUDIO, parts["audio"], layout.parts["audio"], shard_bytes)
+    if "image" in parts:
+        _write_pth(folder / OFFICIAL_IMAGE, parts["image"])
 
 
 def _write_audio(folder: Path, part: _Part, source: Path, shard_bytes: int) -> None:
@@ -274,11 +316,17 @@ def _write_diffusers(folder: Path, parts: Mapping[str, _Part], layout: Layout, s
         "low": ("transformer_2", _STEM),
         "vae": ("vae", _STEM),
         "text": ("text_encoder", "model"),
+        "image": (str(DIFFUSERS_IMAGE), "model"),
     }
     for name, part in parts.items():
         if name == "audio":
             _write_audio(folder / DIFFUSERS_AUDIO, part, layout.parts[name], shard_bytes)
             continue
+        if name == "image":
+            write_json(
+                folder / "image_processor" / "preprocessor_config.json",
+                configs.image_processor(part.identity),
+            )
         place, stem = places[name]
         write_shards(folder / place, stem, part.infos, part.read, shard_bytes=shard_bytes)
         write_json(folder / place / "config.json", configs.diffusers(part.identity))
@@ -305,6 +353,8 @@ def _write_comfy(folder: Path, parts: Mapping[str, _Part], layout: Layout, shard
             infos, read = _with_spiece(infos, read, layout)
         elif name == "vae":
             place, stem = "vae", configs.comfy_vae_stem(part.identity)
+        elif name == "image":
+            place, stem = "clip_vision", "clip_vision_h" if part.identity.variant else "clip_vision"
         elif name == "audio":
             place, stem = "audio_encoders", f"{configs.comfy_audio_stem(part.identity)}_{part.dtype}"
         else:

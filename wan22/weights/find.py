@@ -7,7 +7,7 @@ with another one: the `variant.json` in its folder says where they are. It opens
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,13 @@ from wan22.arch import DiTArch, UMT5Arch
 from wan22.errors import CheckpointError, choose
 from wan22.files import read_text
 from wan22.weights import tree
+from wan22.weights.native import Native
 from wan22.weights.reader import SUFFIXES, open_reader, read_json
-from wan22.weights.recognise import is_speech_model, open_native, recognise
+from wan22.weights.recognise import is_animate_dit, is_speech_model, open_native, recognise
 from wan22.weights.schedulers import CLASSES
 from wan22.weights.tokenizer import holds_tokenizer
 
-PARTS = ("high", "low", "dit", "vae", "text", "tokenizer", "audio")
+PARTS = ("high", "low", "dit", "vae", "text", "tokenizer", "audio", "image")
 """What can be named by file: the two experts or the one transformer, and what belongs to them."""
 
 _OFFICIAL_TOKENIZER = Path("google/umt5-xxl")
@@ -35,6 +36,8 @@ TOKENIZER_HUB = "google/umt5-xxl"
 _RELEASED_VOCABULARY = 256384
 OFFICIAL_AUDIO = Path("wav2vec2-large-xlsr-53-english")
 DIFFUSERS_AUDIO = Path("audio_encoder")
+OFFICIAL_IMAGE = Path("models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth")
+DIFFUSERS_IMAGE = Path("image_encoder")
 _NEEDED = {
     "dit": "the transformer (high_noise_model/ and low_noise_model/, transformer/ or diffusion_models/; by name "
     "--dit FILE, or --high FILE --low FILE)",
@@ -49,18 +52,22 @@ _NEEDED = {
     "too)",
     "audio": f"the encoder of audio ({OFFICIAL_AUDIO}/ with its config.json, {DIFFUSERS_AUDIO}/, or a file in "
     f"audio_encoders/; `hf download {AUDIO_HUB}` gets it into the hub's cache, where it is found too)",
+    "image": f"the encoder of images ({OFFICIAL_IMAGE}, {DIFFUSERS_IMAGE}/, or clip_vision_h.safetensors in "
+    "clip_vision/; by name in Python, parts={'image': FILE})",
 }
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The parts of a model: "high" and "low", or "dit"; "vae"; "text"; "tokenizer"; "audio" if audio drives it.
+    """The parts of a model: "high" and "low", or "dit"; "vae"; "text"; "tokenizer"; "audio" if audio drives it; "image"
+    if it is one of animation.
 
     `kind` is "official", "diffusers", "files" or "all-in-one". `boundary` (the share of noise at which the experts
     change), `shift`, `pipeline` (Diffusers' class) and `scheduler` (its
     configuration) are given if the folder says them. `unread` says of each weight
     file that is no part why it is none. `is_speech_model` says whether audio drives the transformer: then an encoder of
-    audio belongs to it.
+    audio belongs to it; `is_animate_model`, whether poses and a face do: then an encoder of images does, and
+    `relighting` is the LoRA for characters that are put into another video, if it is there.
     """
 
     kind: str
@@ -70,6 +77,8 @@ class Layout:
     shift: float | None = None
     unread: tuple[str, ...] = ()
     is_speech_model: bool = False
+    is_animate_model: bool = False
+    relighting: Path | None = None
     pipeline: str | None = None
     scheduler: Mapping[str, Any] = field(default_factory=dict)
 
@@ -79,6 +88,7 @@ class Layout:
         dits = [] if "dit" in self.parts else ["high", "low"]
         dits = dits if set(dits) & set(self.parts) or not dits else ["dit"]
         needed = (*dits, "vae", "text", "tokenizer", *(("audio",) if self.is_speech_model else ()))
+        needed = (*needed, *(("image",) if self.is_animate_model else ()))
         return [part for part in needed if part not in self.parts]
 
     def require_complete(self) -> None:
@@ -219,7 +229,7 @@ def _existing(parts: Mapping[str, Path]) -> dict[str, Path]:
 def _official(folder: Path, transformers: Mapping[str, Path], named: Mapping[str, Path]) -> Layout:
     require_links(folder)
     parts = _existing({**transformers, "tokenizer": folder / _OFFICIAL_TOKENIZER})
-    for part, pattern in (("vae", "Wan2.?_VAE.*"), ("text", "models_t5_*")):
+    for part, pattern in (("vae", "Wan2.?_VAE.*"), ("text", "models_t5_*"), ("image", "models_clip_*")):
         found = sorted(file for file in folder.glob(pattern) if file.suffix in SUFFIXES)
         if found and part not in named:
             parts[part] = tree.only_path(found, part, folder)
@@ -243,6 +253,7 @@ def _diffusers(folder: Path) -> Layout:
             "vae": folder / "vae",
             "text": folder / "text_encoder",
             "tokenizer": folder / "tokenizer",
+            "image": folder / DIFFUSERS_IMAGE,
         }
     )
     if index.get("boundary_ratio") is not None and first == "dit":
@@ -308,7 +319,7 @@ def _files(folder: Path, named: Mapping[str, Path], task: str | None) -> Layout:
     if first is not None and len(first.parts) > 1:
         parts |= dict.fromkeys(set(first.parts) - {"dit"}, first.path)
     dit = _arch_of({**parts, **given})
-    for part, choice in (("vae", tree.choose_vae), ("text", tree.choose_text)):
+    for part, choice in (("vae", tree.choose_vae), ("text", tree.choose_text), ("image", tree.choose_image)):
         if part not in parts and part not in given and (got := choice(found.of.get(part, []), dit, root)):
             parts[part] = got.path
     defaults = said.get("defaults")
@@ -321,6 +332,7 @@ def _files(folder: Path, named: Mapping[str, Path], task: str | None) -> Layout:
             _number(root / "variant.json", defaults, "shift") if isinstance(defaults, dict) else None,
             tuple(found.unread),
             said.get("speech") is not None,
+            dit is not None and dit.animate is not None,
         ),
         given,
     )
@@ -366,22 +378,43 @@ def _completed(layout: Layout, root: Path | None = None, audio: Iterable[Path] =
     parts, root = dict(layout.parts), root or layout.folder
     if "tokenizer" not in parts and (tokenizer := _tokenizer(root, parts.get("text"))):
         parts["tokenizer"] = tokenizer
-    speech = layout.is_speech_model or _has_speech_model(parts)
+    speech, animate = (
+        layout.is_speech_model or _dit_is(is_speech_model, parts),
+        layout.is_animate_model or _dit_is(is_animate_dit, parts),
+    )
+    if not animate:
+        parts.pop("image", None)
     if not speech:
         parts.pop("audio", None)
     elif "audio" not in parts:
         places = list(audio) or _audio_folders(root)
         if places:
             parts["audio"] = tree.only_path(places, "audio", root)
-    return replace(layout, parts=parts, is_speech_model=speech)
+    return replace(
+        layout,
+        parts=parts,
+        is_speech_model=speech,
+        is_animate_model=animate,
+        relighting=_relighting(root) if animate else None,
+    )
 
 
-def _has_speech_model(parts: Mapping[str, Path]) -> bool:
+def _relighting(root: Path) -> Path | None:
+    """The LoRA that fits a character to the light of another video: beside an official model, or among LoRAs."""
+    places = (root, root / "relighting_lora", root / "loras")
+    found = [
+        file for place in places for file in sorted(place.glob("*[rR]elight*")) if file.suffix in SUFFIXES
+    ]
+    return found[0] if found else None
+
+
+def _dit_is(kind: Callable[[Native], bool], parts: Mapping[str, Path]) -> bool:
+    """Whether the one transformer of a model is of a kind."""
     if "dit" not in parts:
         return False
     try:
         with open_reader(parts["dit"]) as reader:
-            return is_speech_model(open_native(reader, "dit"))
+            return kind(open_native(reader, "dit"))
     except CheckpointError:
         return False  # it is not whole; who opens it for its weights is told how
 

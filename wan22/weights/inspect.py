@@ -103,13 +103,13 @@ def _describe(reader: Reader, part: str | None = None) -> dict[str, Any]:
     try:
         view = open_native(reader, part)
         identity = asdict(identify(view))
-        names, shapes = set(view.source.values()), view.shapes
+        infos, shapes = {name: view.reader.infos[name] for name in view.source.values()}, view.shapes
         problem = identity["problem"]
     except CheckpointError as error:
         identity = dict.fromkeys(("part", "task", "variant", "dialect", "arch", "quantised"))
-        names, shapes = set(reader.infos), {name: info.shape for name, info in reader.infos.items()}
+        infos, shapes = reader.infos, {name: info.shape for name, info in reader.infos.items()}
         problem = str(error)
-    counted = sum(reader.infos[name].count for name in names)
+    counted = sum(info.count for info in infos.values())
     return {
         "path": str(reader.path),
         **identity,
@@ -122,7 +122,7 @@ def _describe(reader: Reader, part: str | None = None) -> dict[str, Any]:
 def _describe_lora(reader: Reader) -> dict[str, Any]:
     problem, adapters = None, []
     try:
-        adapters = read_adapters(reader, said=reader.path.stem)
+        adapters = read_adapters(reader, said=reader.path.stem, image=None)
     except CheckpointError as error:
         problem = str(error)
     infos = reader.infos

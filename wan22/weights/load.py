@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from wan22.errors import CheckpointError, KeysError
+from wan22.models.clip import CLIPVision
 from wan22.models.linear import Linear, StoredLinear
 from wan22.models.meta import meta_module  # noqa: F401 - for all who fill one
 from wan22.ops.stored import FLOAT8, Int4, Keep, Scaled, form_for
@@ -47,6 +49,7 @@ Progress = Callable[[int, int], None]
 """Called with (bytes read, bytes in all)."""
 
 Module = TypeVar("Module", bound=nn.Module)
+Value = TypeVar("Value")
 
 
 def load_module(
@@ -89,6 +92,7 @@ class Weights:
         """With `keep`, `StoredLinear`s take the place of linear layers in `module`. Raises as `load_module` does."""
         self._view = _nearest(reader, module.state_dict())
         check_fits(self._view, module)
+        self._view = replace(self._view, source=_used(self._view.source, module))
         self._dtype: DtypeOf = (lambda name: dtype) if isinstance(dtype, torch.dtype) else dtype
         self._edit, self._keep = edit, keep
         self._layers: dict[str, StoredLinear] = {}
@@ -207,7 +211,8 @@ def check_fits(view: Native, module: nn.Module) -> None:
     wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     shapes = view.shapes
     missing = [name for name in wanted if name not in shapes]
-    unexpected = [view.source[name] for name in shapes if name not in wanted] + list(view.unknown)
+    used = _used(shapes, module)
+    unexpected = [view.source[name] for name in used if name not in wanted] + list(view.unknown)
     misshapen = [
         f"{view.source[name]} is {list(shapes[name])}, not {list(shape)}"
         for name, shape in wanted.items()
@@ -225,6 +230,12 @@ def check_fits(view: Native, module: nn.Module) -> None:
             f"Nearest dialect: {view.dialect.name} ({known} of {len(wanted)} names). "
             "`wan22 inspect` says what the file is."
         )
+
+
+def _used(names: Mapping[str, Value], module: nn.Module) -> dict[str, Value]:
+    """What a module computes with, of the tensors of its checkpoint: all but the end of CLIP's tower."""
+    leaves = module.is_unused if isinstance(module, CLIPVision) else lambda _: False
+    return {name: value for name, value in names.items() if not leaves(name)}
 
 
 def check_reader(reader: Reader, module: nn.Module) -> None:

@@ -18,6 +18,7 @@ from wan22.weights.edits.quantised import (
     form_of,
     scale_buffer,
 )
+from wan22.weights.folded import FoldedReader
 from wan22.weights.reader import Reader
 
 if TYPE_CHECKING:
@@ -102,6 +103,9 @@ def seen_through(reader: Reader, dialect: Dialect, scales: Scales) -> Native:
     """See a checkpoint through a dialect. Raises CheckpointError if it is quantised in a way not known here."""
     source, unknown = {}, []
     own = dialect.matches(reader.infos)  # else what it would take for a parameter may be anything
+    shapes = {name: info.shape for name, info in reader.infos.items()}
+    if own and (made := dialect.fold.made(shapes, dialect.prefix)):
+        reader = FoldedReader(reader, made, scales)
     for name in reader.infos:
         if name in scales.aside or dialect.ignores(name):
             continue

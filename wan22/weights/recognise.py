@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from wan22.arch import DiTArch, SpeechArch, UMT5Arch, VAEArch
+from wan22.arch import AnimateArch, CLIPArch, DiTArch, SpeechArch, UMT5Arch, VAEArch
 from wan22.catalog import VAE_21, VAE_22
 from wan22.catalog import VARIANTS as CATALOGUE
 from wan22.errors import CheckpointError
@@ -24,7 +24,7 @@ from wan22.weights.edits.markers import plain_names, refuse_foreign
 from wan22.weights.edits.quantised import find_scales
 from wan22.weights.native import Native, seen_through
 from wan22.weights.reader import Reader
-from wan22.weights.relatives import SUPPORTED, relative
+from wan22.weights.relatives import SUPPORTED, is_animate_model, relative
 from wan22.weights.released import VARIANTS, structure_hash
 from wan22.weights.tensors import ITEM_BYTES
 
@@ -37,6 +37,7 @@ HISTORY = (1, 2, 16)
 _HEAD_WIDTH = 128  # of every released DiT
 _S2V = CATALOGUE["s2v-14B"].dit
 _SPEECH_MARK = "casual_audio_encoder.weights"  # the release spells it so
+_CLIP_HEAD = 80  # of the released image tower
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -88,16 +89,16 @@ RELEASED_AUDIO = AudioArch(
 class Identity:
     """What a checkpoint is.
 
-    `task` is that of a DiT: "t2v", "i2v", "ti2v", "s2v", or that of a relative (`weights/relatives.py`) such as
-    "vace", which is known but cannot be run: `problem` says so. `variant` names the release that has exactly these
-    tensors, such as "t2v-A14B", if one has. `quantised` is "fp8", "int8" or a GGUF kind.
+    `task` is that of a DiT: "t2v", "i2v", "ti2v", "s2v", "animate", or that of a relative (`weights/relatives.py`)
+    such as "vace", which is known but cannot be run: `problem` says so. `variant` names the release that has exactly
+    these tensors, such as "t2v-A14B", if one has. `quantised` is "fp8", "int8" or a GGUF kind.
     """
 
-    part: Literal["dit", "vae", "text", "audio"]
+    part: Literal["dit", "vae", "text", "audio", "image"]
     task: str | None
     variant: str | None
     dialect: str
-    arch: DiTArch | VAEArch | UMT5Arch | AudioArch | None
+    arch: DiTArch | VAEArch | UMT5Arch | AudioArch | CLIPArch | None
     quantised: str | None
     problem: str | None = None
 
@@ -134,8 +135,8 @@ def open_native(reader: Reader, part: str | None = None) -> Native:
             refuse_foreign(reader)
         known = ", ".join(sorted({dialect.name for dialects in DIALECTS.values() for dialect in dialects}))
         raise CheckpointError(
-            f"{reader.path} is not recognised as a Wan transformer, VAE, text encoder or encoder of audio in any "
-            f"dialect ({known}). It holds {', '.join(list(reader.infos)[:5])}, ..."
+            f"{reader.path} is not recognised as a Wan transformer, VAE, text encoder, or encoder of audio or "
+            f"images in any dialect ({known}). It holds {', '.join(list(reader.infos)[:5])}, ..."
         )
     scales = find_scales(reader)
     views = [seen_through(reader, dialect, scales) for dialect in mine]
@@ -145,6 +146,11 @@ def open_native(reader: Reader, part: str | None = None) -> Native:
 def is_speech_model(view: Native) -> bool:
     """Whether this is a transformer that audio drives."""
     return view.dialect.part == "dit" and _SPEECH_MARK in view.source
+
+
+def is_animate_dit(view: Native) -> bool:
+    """Whether this is a transformer that poses and a face drive."""
+    return view.dialect.part == "dit" and is_animate_model(view.source)
 
 
 def identify(view: Native) -> Identity:
@@ -220,6 +226,34 @@ def _dit(shapes: Shapes, told: _Told) -> DiTArch:
         freq_dim=shapes["time_embedding.0.weight"][1],
         eps=1e-6 if eps is None else float(eps),
         speech=_speech(shapes, told, layers) if _SPEECH_MARK in shapes else None,
+        animate=_animate(shapes, told, layers) if is_animate_model(shapes) else None,
+    )
+
+
+def _animate(shapes: Shapes, told: _Told, layers: int) -> AnimateArch:
+    """The sizes that only animation has; a face is read after every block of so many as the adapters say."""
+    convs, own = "motion_encoder.enc.net_app.convs", told.get("animate") or {}
+    last = _count(shapes, rf"{re.escape(convs)}\.(\d+)\.") - 1
+    widths = [
+        shapes[f"{convs}.0.0.weight"][0],
+        *(shapes[f"{convs}.{i}.skip.1.weight"][0] for i in range(1, last)),
+    ]
+    direction_dim, motion_dim = shapes["motion_encoder.dec.direction.weight"]
+    conv_dim = shapes["face_encoder.conv2.conv.weight"][0]
+    taps = _count(shapes, r"face_adapter\.fuser_blocks\.(\d+)\.")
+    if not taps or layers % taps:
+        raise ValueError(f"it has {taps} face adapters and {layers} blocks")
+    return AnimateArch(
+        channels=tuple(reversed(widths)),
+        style_dim=shapes[f"{convs}.{last}.weight"][0],
+        motion_dim=motion_dim,
+        direction_dim=direction_dim,
+        conv_dim=conv_dim,
+        face_groups=shapes["face_encoder.conv1_local.conv.weight"][0] // conv_dim,
+        every=layers // taps,
+        image_dim=shapes["img_emb.proj.0.weight"][0],
+        image_tokens=int(own.get("image_tokens") or CLIPArch().tokens),
+        pose_channels=shapes["pose_patch_embedding.weight"][1],
     )
 
 
@@ -258,6 +292,8 @@ def _inject(shapes: Shapes, told: _Told, layers: int) -> tuple[int, ...]:
 
 
 def _task(shapes: Shapes, arch: DiTArch) -> str | None:
+    if arch.animate is not None:
+        return "animate"
     if arch.speech is not None:
         return "s2v"
     if arch.in_channels == arch.out_channels:
@@ -345,6 +381,25 @@ def _text(shapes: Shapes, told: _Told) -> UMT5Arch:
     )
 
 
+def _image(shapes: Shapes, told: _Told) -> CLIPArch:
+    dim, _, patch, _ = shapes["patch_embedding.weight"]
+    heads, eps = told.get("heads", "num_attention_heads"), told.get("eps", "layer_norm_eps")
+    if heads is None and dim % _CLIP_HEAD:
+        raise CheckpointError(
+            f"{told.path}: the number of heads of an image encoder of width {dim} cannot be told from its tensors. "
+            'Put a config.json with "num_attention_heads" beside it.'
+        )
+    return CLIPArch(
+        dim=dim,
+        ffn_dim=shapes["transformer.0.mlp.0.weight"][0],
+        heads=dim // _CLIP_HEAD if heads is None else int(heads),
+        layers=_count(shapes, r"transformer\.(\d+)\."),
+        image_size=math.isqrt(shapes["pos_embedding"][1] - 1) * patch,
+        patch=patch,
+        eps=1e-5 if eps is None else float(eps),
+    )
+
+
 def _audio(shapes: Shapes, told: _Told) -> AudioArch:
     convolutions = range(_count(shapes, r"wav2vec2\.feature_extractor\.conv_layers\.(\d+)\."))
     kernels = [shapes[f"wav2vec2.feature_extractor.conv_layers.{i}.conv.weight"] for i in convolutions]
@@ -393,7 +448,7 @@ _NOT_SHOWN = (
 )
 """Fields of AudioArch that no tensor shows."""
 
-_ARCH = {"dit": _dit, "vae": _vae, "text": _text, "audio": _audio}
+_ARCH = {"dit": _dit, "vae": _vae, "text": _text, "audio": _audio, "image": _image}
 
 
 def _count(shapes: Shapes, pattern: str) -> int:

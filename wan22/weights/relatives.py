@@ -8,16 +8,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from wan22.weights.dialects import diffusers
+from wan22.weights.dialects import animate, diffusers
 from wan22.weights.native import Native
 
-SUPPORTED = "Supported are t2v, i2v, ti2v and s2v: `wan22 models` lists them."
+SUPPORTED = "Supported are t2v, i2v, ti2v, s2v and animate: `wan22 models` lists them."
 
 _MARKS: tuple[tuple[str, str, str], ...] = (
     ("vace", "a VACE network (control and editing)", r"vace_(blocks|patch_embedding)\."),
     (
+        "animate-2",
+        "a Wan-Animate-2 network (animation by the driving video itself)",
+        r"^blocks\.\d+\.block\.",
+    ),
+    (
         "animate",
-        "a character animation network (Wan2.2-Animate)",
+        "a part of a character animation network (Wan2.2-Animate)",
         r"(face_adapter|pose_patch_embedding|face_encoder)\.",
     ),
     ("fun-camera", "a Fun-Camera network (a camera's path as condition)", r"control_adapter\."),
@@ -62,12 +67,22 @@ _MARKS: tuple[tuple[str, str, str], ...] = (
 )
 """Task, what it is, and names (inside a dialect's prefix) that only it has. The more particular stand first."""
 
+_NUMBER = re.compile(r"\.\d+\.")
+_ANIMATE_MARKS = {
+    "pose_patch_embedding.weight",
+    "motion_encoder.dec.direction.weight",
+    "face_encoder.conv1_local.conv.weight",
+    "face_adapter.fuser_blocks.0.linear1_q.weight",
+    "blocks.0.cross_attn.k_img.weight",
+}
+_ANIMATE_HERE, _ANIMATE_THERE = (set(names) for names in zip(*animate.PAIRS, strict=True))
+"""Names that are ours in a network of animation only, in the official naming and in Diffusers'."""
+
 _CLASSES = {
     "WanVACETransformer3DModel": "a VACE network (control and editing)",
     "VaceWanModel": "a VACE network (control and editing)",
     "SkyReelsV2Transformer3DModel": "a SkyReels-V2 network",
     "ChronoEditTransformer3DModel": "a ChronoEdit network (an edit of an image as a video)",
-    "WanAnimateTransformer3DModel": "a character animation network (Wan2.2-Animate)",
     "CausalWanModel": "a causal network, which makes a video frame by frame",
     "CausalWanTransformer3DModel": "a causal network, which makes a video frame by frame",
 }
@@ -114,8 +129,18 @@ def foreign_names(view: Native) -> list[str]:
     """The tensors of a transformer that are no parameter of ours, nor stored beside one (a scale, say)."""
     theirs = view.dialect.table is diffusers.DIT.table
     known = diffusers.DIT.table.ours if theirs else diffusers.DIT.table.theirs
+    of_animate = set() if is_animate_model(view.source) else _ANIMATE_THERE if theirs else _ANIMATE_HERE
     names = (name.removeprefix(view.dialect.prefix) for name in (*view.source.values(), *view.unknown))
-    return [name for name in names if not any(known(near) for near in _near(name))]
+    return [
+        name
+        for name in names
+        if {name, _NUMBER.sub(".*.", name)} & of_animate or not any(known(near) for near in _near(name))
+    ]
+
+
+def is_animate_model(names: Iterable[str]) -> bool:
+    """Whether a transformer with these official names is one of character animation, whole or not."""
+    return _ANIMATE_MARKS <= set(names)
 
 
 def _near(name: str) -> Iterable[str]:

@@ -17,6 +17,8 @@ VARIANTS: Mapping[str, str] = {
     "e1de6c02cdac79f8b739f4d3698cd216": "vae-2.2",
     "9c8818c2cbea55eca56c7b447df170da": "umt5-xxl",
     "06be60f3a4526586d8431cd038a71486": "wav2vec2-large-xlsr-53-english",
+    "ca3c117ad8ffae6b9a3afed04baa17f1": "clip-vit-h-14",  # of the image tower alone
+    "a12eb5f9b11bac7799e13662b3725b45": "clip-vit-h-14",  # which transformers has without its projection, too
 }
 
 

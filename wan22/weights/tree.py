@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wan22.arch import DiTArch, UMT5Arch, VAEArch
+from wan22.arch import CLIPArch, DiTArch, UMT5Arch, VAEArch
 from wan22.catalog import VARIANTS
 from wan22.errors import CheckpointError
 from wan22.weights.experts import expert_of
@@ -19,13 +19,15 @@ from wan22.weights.reader import SUFFIXES, open_reader, weight_files
 from wan22.weights.recognise import Identity, parts_of, recognise
 
 _TREE = (
-    "diffusion_models", "unet", "text_encoders", "clip", "vae", "audio_encoders", "HighNoise", "LowNoise", "VAE",
+    "diffusion_models", "unet", "text_encoders", "clip", "vae", "audio_encoders", "clip_vision",
+    "HighNoise", "LowNoise", "VAE",
 )  # fmt: skip
 _ALL_IN_ONE = "checkpoints"
 _DEPTH = 4  # folders below one of the tree; people sort models by family and size
 
 TASKS: Mapping[str, tuple[str, ...]] = {
     "t2v": ("t2v", "ti2v"), "i2v": ("i2v", "ti2v"), "ti2v": ("ti2v",), "v2v": ("t2v", "ti2v"), "s2v": ("s2v",),
+    "animate": ("animate",),
 }  # fmt: skip
 """What a request asks for, and the networks that can do it, the most particular first."""
 
@@ -183,6 +185,19 @@ def choose_text(candidates: list[Candidate], dit: DiTArch | None, folder: Path) 
     return only(candidates, "text", folder) if candidates else None
 
 
+def choose_image(candidates: list[Candidate], dit: DiTArch | None, folder: Path) -> Candidate | None:
+    """The encoder of images of the width that the transformer reads, if it reads any."""
+    if dit is None or dit.animate is None:
+        return None
+    width = dit.animate.image_dim
+
+    def fits(candidate: Candidate) -> bool:
+        return isinstance(candidate.identity.arch, CLIPArch) and candidate.identity.arch.dim == width
+
+    candidates = _prefer(candidates, fits)
+    return only(candidates, "image", folder) if candidates else None
+
+
 def _prefer(candidates: list[Candidate], good: Callable[[Candidate], bool]) -> list[Candidate]:
     return [candidate for candidate in candidates if good(candidate)] or candidates
 
@@ -197,9 +212,12 @@ def only(candidates: list[Candidate], part: str, folder: Path) -> Candidate:
 def only_path(paths: list[Path], part: str, folder: Path) -> Path:
     """The one path; CheckpointError names them all if there are more."""
     if len(paths) > 1:
+        option = (
+            "" if part in ("audio", "image") else f"--{part} FILE, "
+        )  # those options are inputs of a video
         raise CheckpointError(
-            f"{folder} holds several files for the part {part!r}: {_names(paths, folder)}. Name one: --{part} FILE (in "
-            f"Python parts={{{part!r}: FILE}})."
+            f"{folder} holds several files for the part {part!r}: {_names(paths, folder)}. Name one: {option}in Python "
+            f"parts={{{part!r}: FILE}}."
         )
     return paths[0]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wan22.arch import DiTArch, UMT5Arch, VAEArch
+from wan22.arch import CLIPArch, DiTArch, UMT5Arch, VAEArch
 from wan22.errors import CheckpointError
 from wan22.files import read_bytes
 from wan22.weights.edits.quantised import find_scales
@@ -187,7 +187,7 @@ def _network_problems(place: Path, part: str) -> list[str]:
             identity = identify(view)
             identity.require_supported()
             arch = identity.arch
-            if isinstance(arch, DiTArch | VAEArch | UMT5Arch):
+            if isinstance(arch, DiTArch | VAEArch | UMT5Arch | CLIPArch):
                 check_fits(view, meta_module(arch))
     except CheckpointError as error:
         return [str(error)]

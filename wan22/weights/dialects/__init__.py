@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from wan22.weights.dialects import comfy, diffusers, gguf, official, wav2vec2
+from wan22.weights.dialects import clip, comfy, diffusers, gguf, official, wav2vec2
 from wan22.weights.dialects.table import Dialect
 
 # The more particular comes first: the text names of ComfyUI are those of transformers and one more.
@@ -13,6 +13,7 @@ DIALECTS: dict[str, tuple[Dialect, ...]] = {
     "vae": (official.VAE_2_1, official.VAE_2_2, *diffusers.VAE_2_1, *diffusers.VAE_2_2),
     "text": (official.TEXT, comfy.TEXT, diffusers.TEXT, gguf.TEXT),
     "audio": wav2vec2.AUDIO,
+    "image": clip.IMAGE,
 }
 
 ALL = tuple(dialect for dialects in DIALECTS.values() for dialect in dialects)

@@ -1,11 +1,13 @@
 """The names of Diffusers' WanTransformer3DModel and AutoencoderKLWan, and of transformers' UMT5EncoderModel.
 
-All are pure renames: shapes and values are the same. Diffusers numbers norms in the order of the call, hence
-norm3 here is norm2 there. Its VAE folds levels of both kinds into "blocks", so 2.1 and 2.2 need a table each.
+All but those of animate.py are pure renames: shapes and values are the same. Diffusers numbers norms in the order of
+the call, hence norm3 here is norm2 there. Its VAE folds levels of both kinds into "blocks", so 2.1 and 2.2 need a
+table each.
 
 No release of Diffusers has speech to video; those names are of its open pull request 12258 (WanS2VTransformer3DModel).
 """
 
+from wan22.weights.dialects import animate
 from wan22.weights.dialects.table import Dialect, Table, with_suffixes
 
 _ATTENTION = {"q": "to_q", "k": "to_k", "v": "to_v", "o": "to_out.0"}
@@ -59,9 +61,16 @@ _DIT = Table(
         ("trainable_cond_mask.weight", "trainable_condition_mask.weight"),
         ("blocks.*.modulation", "blocks.*.scale_shift_table"),
         ("head.modulation", "scale_shift_table"),
+        *animate.PAIRS,
     ]
 )
-DIT = Dialect("diffusers", "dit", _DIT, marks=("condition_embedder.time_proj.weight", "proj_out.weight"))
+DIT = Dialect(
+    "diffusers",
+    "dit",
+    _DIT,
+    marks=("condition_embedder.time_proj.weight", "proj_out.weight"),
+    fold=animate.FOLD,
+)
 
 _LEVELS = 8  # more than any VAE has
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from wan22.weights.dialects.folds import PLAIN, Fold
+
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
 ALL_IN_ONE = ("model.diffusion_model.", "vae.", "first_stage_model.", "text_encoders.", "cond_stage_model.")
@@ -70,7 +72,8 @@ class Dialect:
     """The names of one producer for one part.
 
     `marks` are names that no other dialect has; a checkpoint that has them all is in this dialect.
-    `prefix` stands before every name. `ignored` are names that carry nothing which the network needs.
+    `prefix` stands before every name. `ignored` are names that carry nothing which the network needs, and
+    `ignored_starts` the beginnings of such names, without the prefix. `fold` says what is cut otherwise than here.
     """
 
     name: str
@@ -79,6 +82,8 @@ class Dialect:
     marks: tuple[str, ...]
     prefix: str = ""
     ignored: frozenset[str] = frozenset()
+    ignored_starts: tuple[str, ...] = ()
+    fold: Fold = field(default=PLAIN, repr=False)
 
     def matches(self, names: Mapping[str, Any]) -> bool:
         """Whether a checkpoint with these tensor names is in this dialect."""
@@ -88,6 +93,8 @@ class Dialect:
         """Whether a tensor carries nothing for this network, or is of another network in an all-in-one file."""
         if self.prefix.startswith(ALL_IN_ONE) and not name.startswith(self.prefix):
             return name.startswith(ALL_IN_ONE)
+        if self.ignored_starts and name.startswith(self.ignored_starts):
+            return True
         return name.removeprefix(self.prefix) in self.ignored
 
     def to_native(self, name: str) -> str | None:

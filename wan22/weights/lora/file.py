@@ -34,8 +34,7 @@ _WHAT_WORKS = (
 )
 _OTHER_MODELS = {
     "vace_": "VACE",
-    "face_adapter": "Animate",
-    "motion_encoder": "Animate",
+    "face_adapter": "the face adapters of Animate by Diffusers' names, where one matrix of ours is two",
     "lora_te": "a text encoder",
     "text_encoder": "a text encoder",
     "single_transformer_blocks": "another family of models (FLUX)",
@@ -52,7 +51,7 @@ class Adapter:
 
     `dialect` is "diffusers", "comfy", "kohya", "lightx2v" or "official". `expert` is the one that the file says it is
     for, and `said_by` where it says so ("its name"); None if it says nothing. `ranks` counts the pairs of each rank.
-    `skipped` counts tensors for the image encoder of Wan2.1's image to video, which Wan2.2 has not.
+    `skipped` counts tensors for modules that read CLIP's image, which of Wan2.2 only animation has.
     """
 
     path: Path
@@ -84,21 +83,21 @@ def holds_lora(path: str | Path) -> bool:
     return False
 
 
-def open_adapters(path: str | Path) -> list[Adapter]:
+def open_adapters(path: str | Path, *, image: bool | None = False) -> list[Adapter]:
     """The adapters at `path`: one file's, or those of a folder with a file for each expert. A file may hold both
-    experts' too.
+    experts' too. `image` says whether to read what changes modules that read CLIP's image; None: if it is whole.
 
     Raises CheckpointError, naming the file and what would work, if there is no LoRA, one of another kind (LoHa, LoKr,
     DoRA, OFT), a tensor that belongs to no known parameter, or half a pair.
     """
     path = Path(path).expanduser()
     if not path.is_dir():
-        return _open_file(path, said=path.stem)
+        return _open_file(path, image, said=path.stem)
     files = _files(path)
     if len(files) == 1:
         said = path.name if files[0].name.startswith("adapter_model") else files[0].stem
-        return _open_file(files[0], said=said)
-    adapters = [adapter for file in files for adapter in _open_file(file, said=_stem(file, path))]
+        return _open_file(files[0], image, said=said)
+    adapters = [adapter for file in files for adapter in _open_file(file, image, said=_stem(file, path))]
     if Counter(adapter.expert for adapter in adapters) != {"high": 1, "low": 1}:
         listed = ", ".join(str(file.relative_to(path)) for file in files[:8])
         raise CheckpointError(
@@ -125,14 +124,21 @@ def _files(folder: Path) -> list[Path]:
     return found
 
 
-def _open_file(path: Path, *, said: str) -> list[Adapter]:
+def _open_file(path: Path, image: bool | None, *, said: str) -> list[Adapter]:
     with open_reader(path) as reader:
-        return read_adapters(reader, said=said)
+        return read_adapters(reader, said=said, image=image)
 
 
-def read_adapters(reader: Reader, *, said: str = "") -> list[Adapter]:
-    """The adapters of an open file; `said` is the name that may tell their expert. Raises as `open_adapters`."""
-    keys, skipped = _read_keys(reader)
+def read_adapters(reader: Reader, *, said: str = "", image: bool | None = False) -> list[Adapter]:
+    """The adapters of an open file; `said` is the name that may tell their expert. `image` and what is raised are as of
+    `open_adapters`.
+    """
+    if image is None:
+        try:
+            return read_adapters(reader, said=said, image=True)
+        except CheckpointError:
+            return read_adapters(reader, said=said, image=False)
+    keys, skipped = _read_keys(reader, image)
     prefixed = {key.expert for key in keys.values()}
     both = {"high", "low"} <= prefixed
     if both and None in prefixed:
@@ -156,9 +162,9 @@ def read_adapters(reader: Reader, *, said: str = "") -> list[Adapter]:
     return adapters
 
 
-def _read_keys(reader: Reader) -> tuple[dict[str, Key], int]:
-    """Every tensor's key, and how many are left out because only Wan2.1's image to video has them; raises unless all
-    others are known.
+def _read_keys(reader: Reader, image: bool) -> tuple[dict[str, Key], int]:
+    """Every tensor's key, and how many are left out because they change modules that read CLIP's image, unless `image`;
+    raises unless all others are known.
     """
     keys: dict[str, Key] = {}
     unknown, skipped = [], 0
@@ -169,7 +175,7 @@ def _read_keys(reader: Reader) -> tuple[dict[str, Key], int]:
                 f"is not here. {_WHAT_WORKS}"
             )
         key = names.read_key(name)
-        if names.is_image_only(name):
+        if not image and names.is_image_only(name):
             skipped += 1
         elif key is None or key.parameter is None:
             unknown.append(name)
@@ -190,8 +196,8 @@ def _read_keys(reader: Reader) -> tuple[dict[str, Key], int]:
         )
     if skipped and not any(key.role != "alpha" for key in keys.values()):
         raise CheckpointError(
-            f"{reader.path} changes nothing that Wan2.2 has: all of it is for the image encoder of Wan2.1's image to "
-            "video."
+            f"{reader.path} changes nothing that Wan2.2 has, but for Animate: all of it is for the image encoder of "
+            "Wan2.1's image to video."
         )
     return keys, skipped
 

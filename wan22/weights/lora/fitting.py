@@ -18,6 +18,7 @@ from wan22.catalog import EMBEDDED, EMBEDDED_SPEECH, VARIANTS, from_json
 from wan22.errors import CheckpointError, KeysError, OptionError, choose
 from wan22.weights.edits.lora import AddLoRAs, Source
 from wan22.weights.fingerprint import fingerprint
+from wan22.weights.lora import names
 from wan22.weights.lora.file import Adapter, open_adapters
 from wan22.weights.reader import open_reader, read_json
 
@@ -108,7 +109,7 @@ def fit(
     for asked in loras:
         lora = asked if isinstance(asked, LoRA) else LoRA(asked)
         _check(lora, experts, model)
-        for whole in _asked(lora, experts, model):
+        for whole in _asked(lora, experts, model, image=arch.animate is not None):
             adapter = _without(whole, lora.skip, notices)
             check_fits(adapter, shapes, model)
             if adapter.skipped:
@@ -145,9 +146,9 @@ def _check(lora: LoRA, experts: Sequence[str], model: str) -> None:
         )
 
 
-def _asked(lora: LoRA, experts: Sequence[str], model: str) -> list[Adapter]:
-    """The adapters of a LoRA, or the half of a pair that is asked for."""
-    adapters = open_adapters(lora.path)
+def _asked(lora: LoRA, experts: Sequence[str], model: str, *, image: bool) -> list[Adapter]:
+    """The adapters of a LoRA, or the half of a pair that is asked for; `image` as of `open_adapters`."""
+    adapters = open_adapters(lora.path, image=image)
     if len(adapters) == 1:
         return adapters
     if "dit" in experts:
@@ -240,13 +241,16 @@ def check_fits(adapter: Adapter, shapes: Mapping[str, tuple[int, ...]], model: s
 
 def fits(adapter: Adapter) -> list[str]:
     """The models of the catalogue that have every parameter which an adapter changes, in its shape."""
-    return [name for name, arch in _catalogue().items() if _has_all(shapes_of(arch), adapter)]
+    return [name for name, arch in _catalogue().items() if _has_all(arch, adapter)]
 
 
-def _has_all(shapes: Mapping[str, tuple[int, ...]], adapter: Adapter) -> bool:
+def _has_all(arch: DiTArch, adapter: Adapter) -> bool:
+    """Whether a network has all that an adapter changes, but for modules that read CLIP's image and are left out."""
+    shapes = shapes_of(arch)
     return all(
         name in shapes and all(_same(change.shape, shapes[name]) for change in changes)
         for name, changes in adapter.changes.items()
+        if arch.animate is not None or not names.reads_image(name)
     )
 
 

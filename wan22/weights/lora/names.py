@@ -63,9 +63,10 @@ _IMAGE_ONLY = re.compile(
     r"(?:.*[._])?(?:(?:cross_attn|attn2)[._](?:k_img|v_img|norm_k_img|add_k_proj|add_v_proj|norm_added_k)"
     r"|img_emb[._].+|condition_embedder[._]image_embedder[._].+)"
 )
-"""Modules of Wan2.1's image to video that read CLIP's image, in the official naming, Diffusers' and flat ones. Wan2.2
-has none of them, and the LoRAs that were made for its image to video carry them nonetheless.
+"""Modules of Wan2.1's image to video that read CLIP's image, in the official naming, Diffusers' and flat ones. Of
+Wan2.2's networks that of animation alone has them, and LoRAs that were made for image to video carry them nonetheless.
 """
+_OF_IMAGE = re.compile(r"blocks\.\d+\.cross_attn\.(?:k_img|v_img|norm_k_img)\.\w+|img_emb\..+")
 
 
 @dataclass(frozen=True)
@@ -100,11 +101,14 @@ def read_key(key: str) -> Key | None:
 
 
 def is_image_only(key: str) -> bool:
-    """Whether a LoRA's tensor is of the modules that only Wan2.1's image to video has (k_img, v_img, norm_k_img,
-    img_emb).
-    """
+    """Whether a LoRA's tensor is of the modules that read CLIP's image (k_img, v_img, norm_k_img, img_emb)."""
     match = _ENDING.fullmatch(key)
     return match is not None and _IMAGE_ONLY.fullmatch(match["path"]) is not None
+
+
+def reads_image(parameter: str) -> bool:
+    """Whether an official parameter is of these modules."""
+    return _OF_IMAGE.fullmatch(parameter) is not None
 
 
 def is_lora(keys: Iterable[str]) -> bool:
@@ -142,6 +146,12 @@ def flat(name: str) -> str:
 def diffusers_name(parameter: str) -> str | None:
     """Diffusers' name of an official parameter."""
     return _table.theirs(parameter)
+
+
+def is_cut_by_diffusers(theirs: str) -> bool:
+    """Whether Diffusers has other tensors in place of the one that its table calls so."""
+    (first, *_) = diffusers.DIT.fold.cut(theirs, (2, 1))
+    return first.name != theirs
 
 
 _table = diffusers.DIT.table

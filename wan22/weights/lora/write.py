@@ -42,7 +42,7 @@ def convert_lora(source: str | Path, target: str | Path, dialect: str) -> Path:
     target = Path(target).expanduser()
     if target.exists():
         raise OutputError(f"{target} exists already. Name a new place, or remove it.")
-    adapters = open_adapters(source)
+    adapters = open_adapters(source, image=None)
     if len(adapters) == 1 and target.suffix != ".safetensors":
         raise OutputError(f"{target}: a LoRA is written as one .safetensors file")
     if len(adapters) > 1 and target.suffix:
@@ -166,6 +166,10 @@ def _module(module: str, parameter: str, dialect: str) -> str:
     if dialect == "diffusers":
         theirs = names.diffusers_name(parameter)
         assert theirs is not None, f"{parameter} was read by the same table"
+        if names.is_cut_by_diffusers(theirs):
+            raise CheckpointError(
+                f"Diffusers has two matrices where {parameter} is one: convert this LoRA to comfy, kohya or lightx2v."
+            )
         return f"transformer.{names.module_of(theirs)}"
     return f"diffusion_model.{module}"
 
