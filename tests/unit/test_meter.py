@@ -19,8 +19,10 @@ from wan22.memory.scheme import CHUNK_TOKENS
 from wan22.memory.workload import Forward
 from wan22.models.dit import NoiseLevels
 from wan22.models.meta import meta_module
+from wan22.ops import fused
 from wan22.ops.attention import sdpa
 from wan22.ops.rope import rotation
+from wan22.ops.rows import Rows
 
 MB = 10**6
 
@@ -42,6 +44,23 @@ def test_a_product_and_a_sum_are_counted_to_the_byte(device):
     assert meter.counts.traffic == 2 * (2 * 500 * 2000)
     assert meter.counts.kernels == 2
     assert meter.counts.largest[0] == (2 * MB, "addmm (500, 2000) bfloat16")
+
+
+def test_what_is_one_kernel_on_a_gpu_reads_and_writes_once():
+    """A norm with its modulation, and a sum over its own input, which has another one within."""
+    found = {}
+    for device in ("cuda", "cpu"):
+        with metered(device) as meter:
+            x, y = meter.empty(1, 500, 64), meter.empty(1, 500, 64)
+            rows = Rows(meter.empty(1, 1, 64))
+            fused.norm_modulate(x, rows, rows, 1e-6, torch.bfloat16)
+            fused.gated_add_norm(x, y, rows, meter.empty(64), meter.empty(64), 1e-6, torch.bfloat16, x)
+        found[device] = meter.counts
+    row, tokens = 4 * 64, 4 * 500 * 64
+    assert found["cuda"].kernels == 2 < found["cpu"].kernels
+    one = tokens + row + tokens // 2  # the same row is shift and scale
+    assert found["cuda"].traffic == one + 2 * tokens + 3 * row + tokens + tokens // 2
+    assert found["cuda"].traffic < found["cpu"].traffic and found["cuda"].peak > 3 * tokens
 
 
 @pytest.mark.parametrize("device", ["cuda", "cpu"])

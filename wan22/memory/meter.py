@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
@@ -29,6 +29,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from wan22.memory.effects import Effect, Work, described, key_of, made_again, recall, remember
 from wan22.memory.sizes import Sizes, call, run_sizes, storage_of, tensors_of
+from wan22.ops.kernels import counted
 from wan22.ops.rope import rotation
 
 
@@ -163,6 +164,20 @@ class Meter(TorchDispatchMode):
             yield
         finally:
             self._times = before
+
+    def kernel(self, reference: Callable[[], Any], given: tuple[Any, ...]) -> Any:
+        """Count a function that is one kernel on a GPU: what it is given is read once, and what it makes written once.
+        The peak is that of the reference, which is computed where there is no Triton.
+        """
+        with self.times(0):
+            out = reference()
+        self._kernels += self._times
+        read = {
+            id(tensor): tensor for tensor in tensors_of(given)
+        }.values()  # it may be written over what it reads
+        touched = (t for t in (*read, *tensors_of((out,))) if t.device == self.device)
+        self._traffic += self._times * sum(_touched(t) for t in touched)
+        return out
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -316,7 +331,7 @@ def metered(device: str, scalar: float | None = None) -> Generator[Meter]:
     meter = Meter(device, scalar)
     rotation.cache_clear()  # its tables would be no tensors of ours, or ours those of a later call
     try:
-        with torch.inference_mode(), meter:
+        with torch.inference_mode(), meter, counted(meter.kernel) if device == "cuda" else nullcontext():
             yield meter
     finally:
         rotation.cache_clear()

@@ -6,8 +6,10 @@ The kernel is a function of the same name and arguments in another file; elsewhe
 import importlib
 import importlib.util
 import os
-from collections.abc import Callable
-from functools import lru_cache, wraps
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache, partial, wraps
 from typing import Any, TypeVar, cast
 
 import torch
@@ -18,6 +20,22 @@ from wan22.ops.gpu import why_no_gpu
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+Count = Callable[[Callable[[], Any], tuple[Any, ...]], Any]
+"""Gets the reference, to be called without arguments, and its arguments; returns what it does."""
+
+_count: ContextVar[Count | None] = ContextVar("count", default=None)
+
+
+@contextmanager
+def counted(count: Count) -> Generator[None]:
+    """Within, every function that has a kernel goes to `count`, which takes it for one (memory/meter.py)."""
+    token = _count.set(count)
+    try:
+        yield
+    finally:
+        _count.reset(token)
 
 
 def why_not(x: Tensor) -> str | None:
@@ -62,6 +80,9 @@ def with_kernel(module: str) -> Callable[[Function], Function]:
 
         @wraps(reference)
         def choose(x: Tensor, *args: Any, **kwargs: Any) -> Any:
+            count = _count.get()
+            if count is not None:
+                return count(partial(reference, x, *args, **kwargs), (x, *args, *kwargs.values()))
             if why_not(x) is not None:
                 return reference(x, *args, **kwargs)
             return getattr(importlib.import_module(module), name)(x, *args, **kwargs)
