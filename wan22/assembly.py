@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from wan22.arch import DiTArch, UMT5Arch, VAEArch
+from wan22.arch import CLIPArch, DiTArch, UMT5Arch, VAEArch
 from wan22.catalog import Variant, calibration_of
 from wan22.conditioning.text import Tokenizer
 from wan22.errors import CheckpointError, OptionError, ParallelError
@@ -42,7 +42,7 @@ from wan22.weights.tokenizer import read_spiece
 if TYPE_CHECKING:
     from wan22.parallel.weights import SharedWeights
 
-Arch = DiTArch | VAEArch | UMT5Arch
+Arch = DiTArch | VAEArch | UMT5Arch | CLIPArch
 Source = Path | Callable[[], Reader]
 """A file or folder of weights, or a function that opens a reader."""
 
@@ -89,7 +89,8 @@ def fit_fast(model: Model) -> Fitted:
 def architectures(model: Model) -> dict[str, Arch]:
     """The sizes of every network of a model, by part; an audio encoder has its own."""
     row = model.variant
-    return {**dict.fromkeys(row.experts, row.dit), "vae": row.vae, "text": row.text}
+    image = {} if row.image_encoder is None else {"image": row.image_encoder}
+    return {**dict.fromkeys(row.experts, row.dit), "vae": row.vae, "text": row.text, **image}
 
 
 def open_tokenizer(path: Path) -> Tokenizer:
@@ -257,6 +258,11 @@ class PartSource:
         return torch.float32 if keep else self.dtype
 
 
+def image_dtype(compute: torch.dtype) -> torch.dtype:
+    """What the image tower computes in: float16 as in the release, or float32 if the transformer does."""
+    return torch.float32 if compute == torch.float32 else torch.float16
+
+
 @dataclass(frozen=True)
 class Numerics:
     """What a model computes with: the dtype that its large matrices are kept in, the one that they are multiplied in,
@@ -305,8 +311,8 @@ def sources(
         part: PartSource(
             source[part],
             arch,
-            how.vae if part == "vae" else how.dtype,
-            how.keep,
+            {"vae": how.vae, "image": image_dtype(how.compute)}.get(part, how.dtype),
+            Keep() if part == "image" else how.keep,
             attention=how.attention,
             compiled=how.compiled,
             shared=shared,
@@ -354,7 +360,12 @@ def loaders(
     return made, {"audio": audio_parameters(model.parts["audio"]) * torch.float32.itemsize}
 
 
-STREAMED = ("blocks", "audio_injector.injector", "audio_injector.injector_adain_layers")
+STREAMED = (
+    "blocks",
+    "audio_injector.injector",
+    "audio_injector.injector_adain_layers",
+    "face_adapter.fuser_blocks",
+)
 """Lists of a network whose members are used one after the other."""
 
 ON_HOST = ("time_embedding", "time_projection")

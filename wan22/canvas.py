@@ -13,6 +13,7 @@ from numbers import Real
 from wan22.catalog import Size, Variant
 from wan22.errors import SizeError
 from wan22.fields import MAX_FPS, MAX_FRAMES, MAX_SIDE
+from wan22.types import Clip
 
 MAX_LATENT_FRAMES = 1024
 """The positions that the official rotation tables hold (spec: transformer, section 4)."""
@@ -165,6 +166,63 @@ def fit_speech(
     )
     # The latent frame that stands for one image is the reference's or the history's.
     return replace(canvas, latent=(speech.clip_frames // variant.vae.stride_time, *canvas.latent[1:]))
+
+
+def fit_animate(
+    variant: Variant,
+    *,
+    size: Size | None,
+    frames: int | None,
+    seconds: float | None,
+    fps: float | None,
+    driving: Clip,
+    carried: int | None = None,
+) -> Canvas:
+    """Compute the canvas of a video that a driving one moves, whose pose is given: of its size and rate, and as long or
+    as asked. Each clip takes over `carried` frames from the one before.
+
+    Raises SizeError, naming the value, the rule and what works.
+    """
+    animate = variant.animate
+    assert animate is not None
+    rate, (length, high, wide) = driving.fps, driving.frames.shape[:3]
+    carried = animate.carried[0] if carried is None else carried
+    allowed = [
+        count for count in animate.carried if 2 * count <= animate.clip_frames
+    ]  # else they would run out
+    if carried not in allowed:
+        known = " or ".join(map(str, allowed))
+        raise SizeError(f"carried must be {known}, the frames that a clip takes over, not {carried!r}")
+    if fps is not None and fps != rate:
+        raise SizeError(
+            f"the driving video has {rate:g} frames a second, and so has the result; fps cannot be {fps}"
+        )
+    if not 0 < rate <= MAX_FPS:
+        raise SizeError(
+            f"the driving video must have above 0 and at most {MAX_FPS} frames a second, not {rate:g}"
+        )
+    frames = length if frames is None and seconds is None else _frame_count(variant, frames, seconds, rate)
+    if frames > length:
+        raise SizeError(
+            f"the driving video has {length} frames, and {frames} are asked for; ask for at most {length}"
+        )
+    if frames <= carried:
+        raise SizeError(
+            f"a video of {frames} frames is too short for clips that take over {carried}; {carried + 1} or more work"
+        )
+    out = (wide, high) if size is None else _out_size(variant, size, None)
+    side = variant.grid[0]
+    draw = _up(out[0], side), _up(out[1], side)
+    notices = () if draw == out else (
+        f"drawn at {draw[0]}x{draw[1]} (multiples of {side}) and cut to {out[0]}x{out[1]}",
+    )  # fmt: skip
+    drawn = animate.clip_frames
+    clips = max(1, -(-(frames - carried) // (drawn - carried)))
+    canvas = _canvas(
+        variant, draw, out, drawn, frames, float(rate), clips=clips, overlap=carried, notices=notices
+    )
+    # The reference image is a latent frame of its own, before those of the video.
+    return replace(canvas, latent=(canvas.latent[0] + 1, *canvas.latent[1:]))
 
 
 def speech_size(image: Size, area: int, side: int) -> Size:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from wan22.arch import DiTArch, SpeechArch, UMT5Arch, VAEArch
+from wan22.arch import AnimateArch, CLIPArch, DiTArch, SpeechArch, UMT5Arch, VAEArch
 from wan22.errors import CheckpointError, choose
 from wan22.files import check_fields, read_json, reading
 
@@ -36,7 +36,7 @@ class Defaults:
     `guidance_rescale` (0..1) how much of the contrast that it adds is taken back. `sigmas` are the noise levels of a
     distilled model, as many as its steps; empty if the shift makes them.
     `schedule` is that of the solver, None its own. `strength` is how far a video to start from
-    is taken back towards noise.
+    is taken back towards noise. `prompt` stands in the place of an empty one, if it is not empty itself.
     """
 
     size: Size
@@ -51,6 +51,7 @@ class Defaults:
     guidance_rescale: float = 0.0
     sigmas: tuple[float, ...] = ()
     strength: float = 0.7
+    prompt: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,20 @@ class Speech:
     static_history: bool = False
     silence_rms: float = 0.0
     audio: str | None = "jonatasgrosman/wav2vec2-large-xlsr-53-english"
+
+
+@dataclass(frozen=True)
+class Animate:
+    """How a model whose person moves as a driving video says makes its video, clip by clip (spec: animate, section 5).
+
+    Every clip has `clip_frames` (a multiple of the VAE's time stride, and one), of which all but the first begin with
+    the last frames of the one before: one of the numbers in `carried`, by default the first. `relight` names an adapter
+    in the model's folder that fits the light of a person to the background in which another is replaced.
+    """
+
+    clip_frames: int = 77
+    carried: tuple[int, ...] = (1, 5)
+    relight: str | None = "relighting_lora.ckpt"
 
 
 @dataclass(frozen=True)
@@ -127,7 +142,8 @@ class Variant:
     fraction at and above which the first one works. `image` says how a known image is told to the network:
     "channels" (a mask and latents beside the noisy channels), "known" (its latent frame is given at noise level
     zero and kept), "reference" (latents beside the video, of whom it shows; speech to video), or None (this model
-    takes no image). `speech` says how audio drives it, if it does; `fast` how it is asked in a few steps, if it can.
+    takes no image). `speech` says how audio drives it, if it does; `animate` how a driving video does, and
+    `image_encoder` is the image tower that it is told the image by; `fast` how it is asked in a few steps, if it can.
     `calibration` is that of each expert, if it was measured.
     """
 
@@ -144,16 +160,31 @@ class Variant:
     trained: Trained
     hub: str | None
     speech: Speech | None = None
+    animate: Animate | None = None
+    image_encoder: CLIPArch | None = None
     fast: Fast | None = None
     calibration: Mapping[str, Calibration] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.animate is not None and (self.animate.clip_frames - 1) % self.vae.stride_time:
+            raise ValueError(
+                f"clips of {self.animate.clip_frames} frames: they need a multiple of {self.vae.stride_time} and 1"
+            )
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """What this model can be asked for."""
         if self.speech is not None:
             return ("speech to video",)
+        if self.animate is not None:
+            return ("animate",)
         base = () if self.image_required else ("text to video", "text to image", "video to video")
         return base + (("image to video",) if self.image else ())
+
+    @property
+    def by_clips(self) -> bool:
+        """Whether what drives its videos comes clip by clip, even of one clip: audio, or a driving video."""
+        return self.speech is not None or self.animate is not None
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -265,6 +296,24 @@ VARIANTS: dict[str, Variant] = {
             hub="Wan-AI/Wan2.2-S2V-14B",
             speech=Speech(),
         ),
+        Variant(
+            name="animate-14B",
+            title="Wan2.2 Animate, one 14B network: a person moves as in a driving video, or is replaced in it",
+            dit=replace(_A14B, in_channels=36, animate=AnimateArch()),
+            vae=VAE_21,
+            text=UMT5_XXL,
+            experts=("dit",),
+            boundary=None,
+            image="reference",
+            image_required=True,
+            defaults=Defaults(
+                (1280, 720), 77, 30, steps=20, shift=5.0, guidance=(1.0, 1.0), prompt="视频中的人在做动作"
+            ),
+            trained=Trained(sizes=_A14B_TRAINED.sizes, frames=(77,)),
+            hub="Wan-AI/Wan2.2-Animate-14B",
+            animate=Animate(),
+            image_encoder=CLIPArch(),
+        ),
         # Wan2.1's generate.py: 50 steps, shift 5, guidance 5 (1.3B: 8 and 6, as its README says).
         Variant(
             name="t2v-2.1-14B",
@@ -372,6 +421,9 @@ def from_json(values: dict) -> Variant:
         if values.get("speech") is not None:
             speech = values["speech"].items()
             values["speech"] = Speech(**{_FORMER_NAMES.get(name, name): value for name, value in speech})
+        for name, kind in (("animate", Animate), ("image_encoder", CLIPArch)):
+            if values.get(name) is not None:
+                values[name] = kind(**{k: _tuples(v) for k, v in values[name].items()})
         if values.get("fast") is not None:
             values["fast"] = _fast(values["fast"], values["experts"])
         values["calibration"] = calibration_of(values.get("calibration") or {}, values["experts"])

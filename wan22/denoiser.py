@@ -1,4 +1,4 @@
-"""The networks of one clip as a denoise function: the expert of a level, its prompts and speech, and guidance.
+"""The networks of one clip as a denoise function: the expert of a level, its prompts and what drives it, and guidance.
 
 It knows no steps and no solver: it is told which level comes.
 """
@@ -49,12 +49,9 @@ def _given(embeds: Tensor, device: torch.device) -> Context:
     return Context(rows.to(device), length)
 
 
-def guided(job: Job, level: Level, *, audio: bool) -> bool:
-    """Whether both branches of guidance work at a level; one that audio drives needs no other up to 1, as in the
-    release.
-    """
-    scale = job.scale(job.expert(level))
-    return job.walk.is_guided(level) and scale != 1 and not (audio and scale < 1)
+def guided(job: Job, level: Level) -> bool:
+    """Whether both branches of guidance work at a level."""
+    return job.walk.is_guided(level) and not job.alone(job.expert(level))
 
 
 Group = tuple[int, ...]
@@ -116,7 +113,8 @@ class Denoiser:
         self.placement, self.job, self.texts, self.condition = placement, job, texts, condition
         self.fallback, self.divided = fallback, divided
         known = condition.image
-        self.channels = None if known.channels is None else known.channels[None].to(placement.device)
+        channels = known.channels if condition.animate is None else condition.animate.channels
+        self.channels = None if channels is None else channels[None].to(placement.device)
         # On the device: the frames that are not known, and which noise level each token has.
         self._drawn = self._index = None
         if known.frames is not None:
@@ -218,7 +216,7 @@ class Denoiser:
 
     def _branch(self, group: tuple[int, ...]) -> _Branch:
         assert self.network is not None
-        return _Branch(group, self._read_text(self.network, group), self._encode_audio(self.network, group))
+        return _Branch(group, self._read_text(self.network, group), self._read_driven(self.network, group))
 
     def _new_cache(self) -> StepCache | Recorder | None:
         choice, schedule = self.job.walk.cache, self.job.schedule
@@ -235,15 +233,25 @@ class Denoiser:
 
     def _read_text(self, network: nn.Module, group: tuple[int, ...]) -> TextMemory:
         texts = [self.texts[i] for i in group]
-        return network.read_text([text.rows for text in texts], [text.length for text in texts])
+        rows, lengths = [text.rows for text in texts], [text.length for text in texts]
+        animate = self.condition.animate
+        if animate is None:
+            return network.read_text(rows, lengths)
+        image = animate.image.to(self.placement.device, _dtype(network))
+        return network.read_text(rows, lengths, image=image.expand(len(group), -1, -1))
 
     def _unguided(self, level: Level) -> bool:
         """Whether the prompt's branch works alone."""
-        return not self.guided or not guided(self.job, level, audio=self.condition.speech is not None)
+        return not self.guided or not guided(self.job, level)
 
-    def _encode_audio(self, network: nn.Module, group: tuple[int, ...]) -> ExtraTokens | None:
-        """What stands beside the noisy tokens; the branch without the prompt has no audio."""
-        speech = self.condition.speech
+    def _read_driven(self, network: nn.Module, group: tuple[int, ...]) -> ExtraTokens | None:
+        """What stands beside the noisy tokens; the branch without the prompt has no audio, and a black face."""
+        speech, animate = self.condition.speech, self.condition.animate
+        if animate is not None:
+            face = torch.stack([torch.full_like(animate.face, -1.0) if i else animate.face for i in group])
+            pose = animate.pose.expand(len(group), *animate.pose.shape)
+            device, dtype = self.placement.device, _dtype(network)
+            return network.read_animate(pose.to(device, dtype), face.to(device, dtype))
         if speech is None:
             return None
         device = self.placement.device
@@ -310,6 +318,11 @@ def _modulation(network: nn.Module, schedule: Schedule, device: torch.device) ->
     values = torch.tensor([schedule.timesteps], dtype=torch.float32, device=device)
     _, of_blocks = network.read_time(NoiseLevels(values))
     return dict(zip(schedule.timesteps, of_blocks.rows[0].cpu(), strict=True))
+
+
+def _dtype(network: nn.Module) -> torch.dtype:
+    """Of what a network is told."""
+    return network.get_parameter("patch_embedding.weight").dtype
 
 
 @dataclass(frozen=True)

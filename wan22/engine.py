@@ -22,12 +22,14 @@ from torch import Tensor, nn
 from wan22 import assembly, postprocess
 from wan22.canvas import Canvas
 from wan22.catalog import NANO, Variant
+from wan22.clip_plans import clip_noise, plan_clips
 from wan22.clock import Clock
 from wan22.codec import Codec
+from wan22.conditioning.animate import image_features
 from wan22.conditioning.clips import Carry, ClipCondition, ClipPlan, FrameChaining
 from wan22.conditioning.color_match import match_clip
 from wan22.conditioning.image import ImageCondition, channels, cover, frames, to_pixels
-from wan22.conditioning.speech import AudioFeatures, SpeechClips, hidden_states
+from wan22.conditioning.speech import hidden_states
 from wan22.conditioning.text import Context, Tokenizer
 from wan22.denoiser import Denoiser, Undivided, contexts, guided
 from wan22.denoising import Calls, of_clip, walk
@@ -49,7 +51,7 @@ from wan22.planner import Planner, alone, at_first
 from wan22.planning import Model
 from wan22.prompts import Prompts
 from wan22.request import Job, resolve
-from wan22.sampling import add_noise, draw_noise
+from wan22.sampling import add_noise
 from wan22.sampling.calibration import Recorder
 from wan22.types import (
     ClipDone,
@@ -143,7 +145,7 @@ class Engine:
     def is_guided(self, request: Request) -> bool:
         """Whether the branch without the prompt is computed at any step. Raises RequestError as `check` does."""
         job = resolve(request, self.variant)
-        return any(guided(job, level, audio=self.variant.speech is not None) for level in job.schedule)
+        return any(guided(job, level) for level in job.schedule)
 
     def recipe(self, request: Request) -> dict[str, Any]:
         """Return every setting of a request, resolved, with the model and the machine, as JSON values.
@@ -176,7 +178,7 @@ class Engine:
         texts = yield from self.prompts.of(job, journal, self.encode_text)
         recipe = self._recipe(job)
         clock = Clock(len(job.schedule), job.canvas.clips)
-        if job.canvas.clips == 1 and request.audio is None:
+        if job.canvas.clips == 1 and not self.variant.by_clips:
             known, x = yield from self._condition(job)
             condition = ClipCondition(known)
             calls = self._calls(job, 0, texts, condition, journal)
@@ -200,8 +202,9 @@ class Engine:
     def _clip_condition(
         self, clip: int, plan: ClipPlan, carry: Carry
     ) -> Generator[Event, Reply | None, ClipCondition]:
-        if clip > 0 or self.variant.speech is not None:
-            yield Phase("condition", "going on from the clip before" if clip else "encoding the audio")
+        if clip > 0 or self.variant.by_clips:
+            driven = "audio" if self.variant.speech else "driving video"
+            yield Phase("condition", "going on from the clip before" if clip else f"encoding the {driven}")
         return plan.condition(clip, carry)
 
     def _clip(
@@ -215,7 +218,7 @@ class Engine:
     ) -> Generator[Event, Reply | None, Carry]:
         """Make one clip of several, and return what it leaves to the next."""
         clip = calls.clip
-        x = self._noise(job, clip)
+        x = clip_noise(job, clip)
         if self.variant.speech is not None:
             x = x.to(self.compute_dtype)  # as the release: each update is rounded to it (spec: quirk 46)
         x = (yield from self._denoise(job, calls, condition, x, clock)).float()
@@ -223,7 +226,9 @@ class Engine:
         kept = postprocess.LastFrames(plan.keep)
         try:
             before = [] if condition.before is None else [condition.before.to(x)]
-            stream = postprocess.own_frames(self._decode(torch.cat([*before, x], dim=1)[None]), condition)
+            stream = postprocess.own_frames(
+                self._decode(torch.cat([*before, x[:, condition.skip :]], dim=1)[None]), condition
+            )
             stream, colour = match_clip(stream, carry, job.request.color_match, postprocess.to_host)
             yield from postprocess.deliver(
                 postprocess.repeat_first_frame(kept(stream), condition.repeat_first), job.canvas, clip
@@ -237,22 +242,19 @@ class Engine:
 
     def _plan(self, job: Job) -> Generator[Event, Reply | None, ClipPlan]:
         """How the clips of a video follow one another."""
-        speech, audio = self.variant.speech, job.request.audio
-        if speech is None or audio is None:
-            known, _ = yield from self._condition(job)
-            return FrameChaining(self.variant, job.canvas, self.encode_pixels, known)
-        yield Phase("condition", "encoding the image")
-        return SpeechClips(
-            speech,
-            job.canvas,
-            self.encode_pixels,
-            AudioFeatures(audio, self.encode_audio, speech.silence_rms),
-            job.request,
-        )
+        if self.variant.by_clips:
+            yield Phase("condition", "encoding the image")
+            return plan_clips(job, self)
+        known, _ = yield from self._condition(job)
+        return FrameChaining(self.variant, job.canvas, self.encode_pixels, known)
 
     def encode_audio(self, samples: Tensor) -> Tensor:
         """Encode audio samples (1, n), 16,000 a second, of mean 0 and deviation 1, to hidden states (states, T, a)."""
         return hidden_states(self._placement.bring("audio"), samples)
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Encode an image (3, H, W) in [-1, 1] by the image tower to features (s, d), the class token first."""
+        return self._fallback.run("image", lambda: image_features(self._placement.bring("image"), pixels))
 
     def decode_latents(self, tensors: dict[str, Tensor], recipe: dict[str, Any]) -> Events:
         """Decode the tensors and the recipe of a `Latents` event; yields Frames and Finished.
@@ -309,16 +311,10 @@ class Engine:
         for text in (*self.notices, *self.loras.notices, *job.notices, *unread):
             yield Notice(text)
 
-    def _noise(self, job: Job, clip: int) -> Tensor:
-        """Where a clip starts."""
-        if job.request.noise is not None:
-            return job.request.noise.detach().float().cpu()
-        return draw_noise((self.variant.dit.out_channels, *job.canvas.latent), job.request.seed + clip)
-
     def _condition(self, job: Job) -> Generator[Event, Reply | None, tuple[ImageCondition, Tensor]]:
         """Encode what is known of the video; return it and the sample to start from."""
         canvas, request = job.canvas, job.request
-        x = self._noise(job, 0)
+        x = clip_noise(job, 0)
         known = ImageCondition()
         if request.image is not None or request.last_image is not None:
             yield Phase("condition", "encoding the image")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from wan22.arch import DiTArch, UMT5Arch, VAEArch
+from wan22.arch import CLIPArch, DiTArch, UMT5Arch, VAEArch
 from wan22.catalog import (
     ALIASES,
     EMBEDDED,
@@ -33,9 +33,10 @@ from wan22.weights.tree import in_pairs
 
 @dataclass(frozen=True)
 class Model:
-    """A complete model on disk: its row, and the path of each part ("high" and "low", or "dit"; "vae"; "text"; and
-    "audio" if audio drives it). `fast` has the adapters for few steps, by expert, if it ships some. `notices` are what
-    whoever uses it should know: a default that the folder asked for, or that one network works where two are usual.
+    """A complete model on disk: its row, and the path of each part ("high" and "low", or "dit"; "vae"; "text"; "audio"
+    if audio drives it, "image" if a tower tells it an image). `fast` has the adapters for few steps, by expert, if it
+    ships some. `notices` are what whoever uses it should know: a default that the folder asked for, or that one network
+    works where two are usual.
     """
 
     name: str
@@ -133,7 +134,7 @@ def _from_layout(name: str, layout: Layout) -> Model:
     layout.require_complete()
     parts = {part: path for part, path in layout.parts.items() if part != "tokenizer"}
     row = said or _row(name, layout, parts)
-    needed = row.experts if row.speech is None else (*row.experts, "audio")
+    needed = [*row.experts, *(["audio"] if row.speech else []), *(["image"] if row.image_encoder else [])]
     missing = [part for part in needed if part not in parts]
     if missing:
         raise CheckpointError(
@@ -277,6 +278,14 @@ def _check_together(folder: Path, row: Variant) -> None:
             f"{folder}: the transformer reads text of width {row.dit.text_dim}, and the text encoder gives "
             f"{row.text.dim}; take the text encoder of the same release"
         )
+    told, tower = row.dit.animate, row.image_encoder
+    if (told is None) != (tower is None) or (
+        told and tower and (told.image_dim, told.image_tokens) != (tower.dim, tower.tokens)
+    ):
+        raise CheckpointError(
+            f"{folder}: the transformer reads {told and (told.image_tokens, told.image_dim)} features of an image, and "
+            f"its image encoder gives {tower and (tower.tokens, tower.dim)}; take the image encoder of the same release"
+        )
     if len(row.experts) == 2 and row.boundary is None:
         raise CheckpointError(
             f"{folder} has two experts and does not say at which noise they change (boundary_ratio in "
@@ -290,7 +299,7 @@ _KIND = {"high": "dit", "low": "dit"}
 def _row(name: str, layout: Layout, parts: Mapping[str, Path]) -> Variant:
     """The catalogue's row for the tensors that are found; sizes that differ from the release's are theirs."""
     folder, boundary = layout.folder, layout.boundary
-    arches: dict[str, DiTArch | VAEArch | UMT5Arch] = {}
+    arches: dict[str, DiTArch | VAEArch | UMT5Arch | CLIPArch] = {}
     task = None
     for part, path in parts.items():
         with open_reader(path) as reader:
@@ -302,7 +311,7 @@ def _row(name: str, layout: Layout, parts: Mapping[str, Path]) -> Variant:
                     f"the experts in {folder} differ in size: {arches['dit']} and {identity.arch}"
                 )
             task = identity.task
-        if isinstance(identity.arch, DiTArch | VAEArch | UMT5Arch):
+        if isinstance(identity.arch, DiTArch | VAEArch | UMT5Arch | CLIPArch):
             arches[identity.part] = identity.arch
     two = "dit" not in parts
     rows = [row for row in VARIANTS.values() if row.name.partition("-")[0] == task]
@@ -313,8 +322,12 @@ def _row(name: str, layout: Layout, parts: Mapping[str, Path]) -> Variant:
         )
     dit, vae, text = arches["dit"], arches["vae"], arches["text"]
     row = next((row for row in rows if row.dit == dit), rows[0])
+    image = arches.get("image", row.image_encoder)
     assert isinstance(dit, DiTArch) and isinstance(vae, VAEArch) and isinstance(text, UMT5Arch)
-    if (dit, vae, text) == (row.dit, row.vae, row.text) and len(row.experts) == 1 + two:
+    assert image is None or isinstance(image, CLIPArch)
+    if (dit, vae, text, image) == (row.dit, row.vae, row.text, row.image_encoder) and len(
+        row.experts
+    ) == 1 + two:
         return row if boundary is None else replace(row, boundary=boundary)
     return replace(
         row,
@@ -323,6 +336,7 @@ def _row(name: str, layout: Layout, parts: Mapping[str, Path]) -> Variant:
         dit=dit,
         vae=vae,
         text=text,
+        image_encoder=image,
         experts=("high", "low") if two else ("dit",),
         boundary=(boundary or row.boundary) if two else None,
         hub=None,

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from wan22.arch import DiTArch, UMT5Arch, VAEArch
-from wan22.assembly import EMBEDDING, FLOAT32, ON_HOST, passing
+from wan22.arch import CLIPArch, DiTArch, UMT5Arch, VAEArch
+from wan22.assembly import EMBEDDING, FLOAT32, ON_HOST, image_dtype, passing
 from wan22.canvas import Canvas
 from wan22.catalog import Variant
 from wan22.clock import duration
@@ -38,7 +38,7 @@ from wan22.parallel.rows import CountedRows
 from wan22.request import Job, resolve
 from wan22.types import Request
 
-Arch = DiTArch | VAEArch | UMT5Arch
+Arch = DiTArch | VAEArch | UMT5Arch | CLIPArch
 
 AUDIO_BYTES = 4 * 315_472_545
 """Of the released encoder of audio, in float32."""
@@ -73,6 +73,8 @@ class Model:
         row = self.variant
         if name == "vae":
             return row.vae, self.vae_dtype
+        if name == "image" and row.image_encoder is not None:
+            return row.image_encoder, image_dtype(self.dtype)
         return (row.text, self.dtype) if name == "text" else (row.dit, PartDtype(self.dtype))
 
     def sizes(self, device: str) -> dict[str, PartSize]:
@@ -81,7 +83,7 @@ class Model:
             name: size_of(self.networks[name], device)
             if name in self.networks
             else part_size(*self.part(name), device)
-            for name in (*self.variant.experts, "vae", "text")
+            for name in (*self.variant.experts, "vae", "text", *(("image",) if self.variant.image_encoder else ()))
             if name not in self.without
         }
         return found | ({"audio": PartSize(self.audio, self.audio)} if self.audio else {})
@@ -172,7 +174,7 @@ def _changes(request: Request, model: Model, memory: str) -> Iterator[tuple[str,
     stride = model.variant.vae.stride_time
     for share in (0.75, 0.5, 0.25, 0.0):
         frames = 1 + stride * int(share * (canvas.drawn_frames - 1) // stride)
-        if request.audio is None and 1 + stride * (share == 0) <= frames < canvas.frames:
+        if not model.variant.by_clips and 1 + stride * (share == 0) <= frames < canvas.frames:
             yield f"--frames {frames}", replace(request, frames=frames, seconds=None), model, memory
     for size in _smaller_sizes(canvas, model.variant):
         yield f"--size {size[0]}x{size[1]}", replace(request, size=size), model, memory
@@ -229,6 +231,8 @@ def _conditions(job: Job, model: Model, device: str, ranks: int) -> Iterator[Sta
         yield Stage("condition", "vae", partial(_encode, arch, video, dtype, device, ranks=ranks), calls)
     if model.audio and job.request.audio is not None:
         yield Stage("audio", "audio", lambda scheme: Counts())
+    if job.variant.image_encoder is not None:
+        yield Stage("image", "image", lambda scheme: Counts())
 
 
 def _encoded(job: Job) -> Iterator[tuple[int, int]]:
@@ -240,6 +244,10 @@ def _encoded(job: Job) -> Iterator[tuple[int, int]]:
         yield row.speech.motion_frames, canvas.clips
         if request.pose is not None:
             yield row.speech.clip_frames + 1, canvas.clips
+        return
+    if row.animate is not None:
+        yield 1, 1
+        yield canvas.drawn_frames, 2 * canvas.clips  # the pose, and what is known of the video
         return
     if row.image == "channels":
         yield canvas.drawn_frames, 1 + again
@@ -270,8 +278,7 @@ def experts_of(job: Job, tokens: int) -> Iterator[Expert]:
         steps = sum(job.expert(level) == expert for level in job.schedule)
         if not steps:
             continue
-        scale = job.scale(expert)
-        alone = scale == 1 or (row.speech is not None and scale < 1)
+        alone = job.alone(expert)
         both = not alone and canvas.tokens <= BATCH_TOKENS
         known = row.image == "known" and (job.request.image is not None or job.request.last_image is not None)
         call = workload.Forward(
@@ -325,6 +332,8 @@ def decoded(job: Job) -> tuple[int, int, int]:
     t, h, w = job.canvas.latent
     if job.variant.speech is not None:
         t += (job.variant.speech.motion_frames - 1) // job.canvas.stride_time + 1
+    if job.variant.animate is not None:
+        t -= 1  # of the reference image
     return t, h, w
 
 

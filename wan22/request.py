@@ -5,6 +5,7 @@ It knows the catalogue's numbers and the schedules, no network and no file.
 
 import hashlib
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -13,23 +14,18 @@ import torch
 from torch import Tensor
 
 from wan22 import fields
-from wan22.canvas import Canvas, fit, fit_speech
+from wan22.canvas import Canvas, fit, fit_animate, fit_speech
 from wan22.catalog import Variant
 from wan22.errors import OptionError, SizeError
+from wan22.inputs import check_inputs
 from wan22.prompt import check_text, parse_prompt
 from wan22.sampling import Schedule, by_expert
-from wan22.steps import Walk, number, resolve_walk
+from wan22.steps import Walk, resolve_walk
 from wan22.types import Audio, Clip, Level, Request
 
 MAX_PROMPT = 20_000
 TENSORS = ("noise", "prompt_embeds", "negative_prompt_embeds")
 """What of a request stands in the place of what the engine makes otherwise."""
-
-AUDIO_RATE = 16_000
-"""Samples a second of the audio that drives a video."""
-
-MAX_RATIO = 32
-"""Of the sides of an image: to cover a video's shape, a narrower one would be scaled to gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +75,11 @@ class Job:
         """The guidance scale of a part; a lone network has the same for both."""
         return self.guidance["high" if expert == "high" else "low"]
 
+    def alone(self, expert: str) -> bool:
+        """Whether the prompt's branch works alone at a part: at guidance 1, and below it where the release does so."""
+        scale = self.scale(expert)
+        return scale == 1 or (scale < 1 and self.variant.by_clips)
+
     def prompt(self, clip: int) -> str:
         """The text that holds in the middle of a clip (from 0)."""
         begin, end = self.canvas.span(clip)
@@ -111,6 +112,9 @@ class Job:
         if request.audio is not None:
             values["from_image"] = request.from_image
             values["audio_seconds"] = round(request.audio.seconds, 6)
+        if request.driving is not None:
+            values["replace"] = request.driving.replaces
+            values["carried"] = self.canvas.overlap
         inputs = input_hashes(request)
         given = {
             name: array_hash(value.detach().float().cpu().numpy())
@@ -123,19 +127,20 @@ class Job:
 
 
 def input_hashes(request: Request) -> dict[str, str]:
-    """Hashes of the images, videos and audio that were given, by the names of the request's fields."""
-    return {
-        name: array_hash(_array(value))
-        for name in ("image", "last_image", "video", "audio", "pose")
-        if (value := getattr(request, name)) is not None
-    }
+    """Hashes of the images, videos and audio that were given, by the names of the fields that give them."""
+    names = "image", "last_image", "video", "audio", "pose"
+    given = {name: value for name in names if (value := getattr(request, name)) is not None}
+    given |= {} if request.driving is None else request.driving.clips
+    return {name: array_hash(_array(value)) for name, value in given.items()}
 
 
 def resolve(request: Request, variant: Variant) -> Job:
     """Fill in the model's defaults and check everything; raises RequestError (SizeError, OptionError)."""
     defaults = variant.defaults
+    if defaults.prompt and isinstance(request.prompt, str) and not request.prompt.strip():
+        request = replace(request, prompt=defaults.prompt)
     _check_texts(request)
-    _check_inputs(request, variant)
+    check_inputs(request, variant)
     prompts = parse_prompt(request.prompt)
     canvas = _canvas(request, variant)
     _check_tensors(request, variant, canvas)
@@ -154,7 +159,7 @@ def resolve(request: Request, variant: Variant) -> Job:
         negative=defaults.negative if request.negative is None else request.negative,
         text_length=length,
         notices=(
-            *(text for clip in (request.video, request.pose) if clip is not None for text in clip.notices),
+            *_clip_notices(request),
             *canvas.notices,
             *length_notices,
             *_image_notices(request, variant, canvas),
@@ -166,12 +171,19 @@ def resolve(request: Request, variant: Variant) -> Job:
     return replace(job, notices=(*job.notices, *_negative_notice(job)))
 
 
+def _clip_notices(request: Request) -> Iterator[str]:
+    """What was changed while videos were read."""
+    driving = {} if request.driving is None else request.driving.clips
+    for clip in (request.video, request.pose, *driving.values()):
+        yield from () if clip is None else clip.notices
+
+
 def _negative_notice(job: Job) -> tuple[str, ...]:
     """Without guidance the network is not asked about the negative prompt: say so if one is given."""
     if not job.request.negative:
         return ()
     experts = {job.expert(level) for level in job.schedule}
-    deaf = [expert for expert in sorted(experts) if job.scale(expert) == 1]
+    deaf = [expert for expert in sorted(experts) if job.alone(expert)]
     if not deaf:
         return ()
     where = "" if len(deaf) == len(experts) else f" of the {deaf[0]}-noise expert"
@@ -191,6 +203,16 @@ def _canvas(request: Request, variant: Variant) -> Canvas:
             audio_seconds=request.audio.seconds,
             clips=request.clips,
         )
+    if request.driving is not None:
+        return fit_animate(
+            variant,
+            size=request.size,
+            frames=request.frames,
+            seconds=request.seconds,
+            fps=request.fps,
+            driving=request.driving.pose,
+            carried=request.carried,
+        )
     return fit(
         variant,
         size=request.size,
@@ -204,7 +226,9 @@ def _canvas(request: Request, variant: Variant) -> Canvas:
 
 
 def task_of(request: Request, canvas: Canvas) -> str:
-    """The task in the words of the field: t2v, i2v, v2v, t2i or s2v."""
+    """The task in the words of the field: t2v, i2v, v2v, t2i, s2v or animate."""
+    if request.driving is not None:
+        return "animate"
     if request.audio is not None:
         return "s2v"
     if request.video is not None:
@@ -347,102 +371,6 @@ def _image_notices(request: Request, variant: Variant, canvas: Canvas) -> tuple[
     if request.last_image is None or variant.image != "known" or variant.trained.only:
         return ()
     return (f"{variant.name} was not trained to end on an image; the last one may be met abruptly",)
-
-
-def _check_audio(request: Request, variant: Variant) -> None:
-    """What drives a video must be there for a model that audio drives, and only for one."""
-    told = [name for name in ("audio", "pose", "clips") if getattr(request, name) is not None]
-    if variant.speech is None:
-        if told:
-            raise OptionError(
-                f"{variant.name} is not driven by audio and takes no {told[0]}; take s2v-14B or nano-s2v"
-            )
-        if request.from_image:
-            raise OptionError(
-                f"from_image is for videos driven by audio; {variant.name} always begins with its image"
-            )
-        return
-    audio = request.audio
-    if audio is None:
-        raise OptionError(f"{variant.name} needs audio that drives the video")
-    check_samples(audio)
-    if audio.rate != AUDIO_RATE:
-        raise OptionError(
-            f"the audio must have {AUDIO_RATE} samples a second, not {audio.rate}; "
-            "wan22.media.audio.read_audio makes it so"
-        )
-    if request.video is not None or request.last_image is not None:
-        what = "video" if request.video is not None else "last image"
-        raise OptionError(
-            f"{variant.name} takes no {what}; it is told by an image, an audio file and a pose video"
-        )
-    if request.pose is not None:
-        _check_pose(request.pose)
-
-
-def check_samples(audio: Audio) -> None:
-    """Raise OptionError if this is no audio: float32 samples of one channel, all finite; of any rate."""
-    if not isinstance(audio, Audio):
-        raise OptionError(f"audio must be an Audio value, not {type(audio).__name__}")
-    x = audio.samples
-    if not isinstance(x, np.ndarray) or x.dtype != np.float32 or x.ndim != 1:
-        found = f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
-        raise OptionError(f"an audio file must have float32 samples (n,) of one channel, not {found}")
-    if not len(x):
-        raise OptionError("the audio is empty; give one of at least a frame of the video")
-    if not np.isfinite(x).all():
-        raise OptionError("the audio holds numbers that are not finite")
-
-
-def _check_pose(pose: Clip) -> None:
-    if not isinstance(pose, Clip):
-        raise OptionError(f"a pose video must be a Clip, not {type(pose).__name__}")
-    _check_pixels(pose.frames, 4, "a pose video")
-    if number("the rate of a pose video", pose.fps) <= 0:
-        raise OptionError(f"a pose video must have more than 0 frames a second, not {pose.fps}")
-
-
-def _check_inputs(request: Request, variant: Variant) -> None:
-    _check_audio(request, variant)
-    for name in ("color_match", "strength", "seed"):
-        field = fields.BY_NAME[name]
-        fields.check(name, getattr(request, field.of))
-    images = [p for p in (request.image, request.last_image) if p is not None]
-    for image in images:
-        _check_pixels(image, 3, "an image")
-    if images and variant.image is None:
-        raise OptionError(f"{variant.name} takes no image; take i2v-A14B, ti2v-5B or nano")
-    if request.video is not None:
-        _check_pixels(request.video.frames, 4, "a video")
-        if images:
-            raise OptionError("give an image or a video to start from, not both")
-        if variant.image_required:
-            raise OptionError(
-                f"{variant.name} starts from an image and takes no video; take t2v-A14B, ti2v-5B or nano"
-            )
-    elif variant.speech is not None and not images:
-        raise OptionError(f"{variant.name} needs an image of whom it shows")
-    elif variant.image_required and not images:
-        raise OptionError(f"{variant.name} needs an image (the first frame, the last, or both)")
-
-
-def _check_pixels(pixels: np.ndarray, axes: int, what: str) -> None:
-    if (
-        not isinstance(pixels, np.ndarray)
-        or pixels.dtype != np.uint8
-        or pixels.ndim != axes
-        or pixels.shape[-1] != 3
-    ):
-        found = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
-        shape = "(H, W, 3)" if axes == 3 else "(T, H, W, 3)"
-        raise OptionError(f"{what} must be a numpy array of uint8 {shape}, not {found}")
-    if 0 in pixels.shape:
-        raise OptionError(f"{what} of shape {pixels.shape} has no pixels")
-    height, width = pixels.shape[-3:-1]
-    if max(height, width) > MAX_RATIO * min(height, width):
-        raise OptionError(
-            f"{what} of {width}x{height} pixels is too narrow: one side may be {MAX_RATIO} times the other; crop it"
-        )
 
 
 def _frames(request: Request) -> int | None:

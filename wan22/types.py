@@ -112,6 +112,10 @@ class Request:
 
     Speech to video: image is the reference image, audio (16,000 samples a second) drives the video, pose is a video of
     body poses, clips limits the number of clips. from_image: the video begins with the image itself.
+
+    Animate: image is who is seen, driving how that person moves, carried (1 or 5) the frames that each clip takes over
+    from the one before. An empty prompt is the model's own. relight: the strength of the model's adapter that fits the
+    light of a person to the background, where one is replaced.
     """
 
     prompt: str
@@ -146,6 +150,14 @@ class Request:
     pose: Clip | None = None
     clips: int | None = None
     from_image: bool = False
+    driving: Driving | None = None
+    carried: int | None = None
+    relight: float = 1.0
+
+    @property
+    def by_clips(self) -> bool:
+        """Whether what drives the video comes clip by clip, even of one clip: audio, or a driving video."""
+        return self.audio is not None or self.driving is not None
 
 
 @dataclass(frozen=True)

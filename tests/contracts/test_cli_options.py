@@ -22,7 +22,8 @@ SERVE = (
     "--fleet-shared --host --json --max-upload --models --new-token --port --speech-server --token-file --verbose"
 )
 FROZEN = {
-    "generate": f"prompt --afresh --angle --audio --audio-start --best-of --calibrate --camera --clips --codec "
+    "generate": f"prompt --afresh --angle --audio --audio-start --background --best-of --carried --face --mask "
+    f"--relight --replace --calibrate --camera --clips --codec "
     f"--color-match --composition --restart "
     f"--count --detach --extend --fast --fps --frames --from --from-image --hold-colour --image --json --keep-takes "
     f"--label --language --last-image --lens --light --lora --no-overwrite --output --overwrite --pose --quality --say "

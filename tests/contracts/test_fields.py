@@ -84,7 +84,7 @@ def test_a_rule_refuses_by_name_and_value(name, value):
 
 HIGHER, LOWER = {"integer": 1, "number": 1e-3, "expert_pair": 1e-3, "interval": 1e-3, "size": 1}, 1e-6
 BOUNDED = [field for field in fields.FIELDS if field.of and field.rule is not None]
-NEEDS = {"strength": "a video", "clips": "audio"}
+NEEDS = {"strength": "a video", "clips": "audio", "carried": "a driving video"}
 """What fields are of that a request for text to video can't have: only what is refused is looked at."""
 
 

@@ -24,12 +24,15 @@ def test_parameters_are_counted_as_released():
         "i2v-A14B": 14_288_901_184,
         "ti2v-5B": 4_999_787_712,
         "s2v-14B": 16_295_755_609,
+        "animate-14B": 17_274_817_108 - 14 * 16,  # without the kernels of the blur
         "t2v-2.1-14B": 14_288_491_584,
         "t2v-2.1-1.3B": 1_418_996_800,
     }
     assert weigh(VARIANTS["t2v-A14B"]).download == pytest.approx((2 * 57.15 + 0.508 + 11.36) * 1e9, rel=1e-3)
     assert weigh(VARIANTS["ti2v-5B"]).download == pytest.approx((20 + 2.82 + 11.36) * 1e9, rel=1e-3)
     assert weigh(VARIANTS["s2v-14B"]).download == pytest.approx((32.6 + 0.508 + 11.36 + 1.26) * 1e9, rel=1e-3)
+    animate = weigh(VARIANTS["animate-14B"])
+    assert animate.download == pytest.approx((34.55 + 0.508 + 11.36 + 4.77 + 1.44) * 1e9, rel=1e-3)
 
 
 def test_models_lists_the_catalogue_and_each_default(run, monkeypatch):

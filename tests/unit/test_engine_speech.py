@@ -10,9 +10,8 @@ import torch
 from tiny import tiny_variant, write_tiny, write_tiny_speech
 
 import wan22
-from wan22 import Video, Wan22Pipeline
+from wan22 import Video, Wan22Pipeline, clip_plans
 from wan22 import denoiser as denoiser_module
-from wan22 import engine as engine_module
 from wan22.catalog import VARIANTS
 from wan22.conditioning.speech import AudioFeatures
 from wan22.errors import CheckpointError, OptionError, RequestError, SizeError
@@ -217,9 +216,9 @@ def test_a_request_makes_the_same_video_twice_and_another_audio_another(engine, 
 
 def test_a_seed_counts_up_from_clip_to_clip(engine, monkeypatch):
     seeds = []
-    draw = engine_module.draw_noise
+    draw = clip_plans.draw_noise
     monkeypatch.setattr(
-        engine_module, "draw_noise", lambda shape, seed: seeds.append((shape, seed)) or draw(shape, seed)
+        clip_plans, "draw_noise", lambda shape, seed: seeds.append((shape, seed)) or draw(shape, seed)
     )
     one = made(engine, seed=5)
     assert seeds == [((4, 2, 8, 8), s) for s in (5, 6, 7)]

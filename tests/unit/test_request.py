@@ -12,7 +12,7 @@ from wan22.catalog import VARIANTS
 from wan22.errors import OptionError, RequestError, SizeError
 from wan22.request import MAX_PROMPT, resolve
 from wan22.sampling import levels
-from wan22.types import Audio, Clip, Request
+from wan22.types import Audio, Clip, Driving, Request
 
 KNOWN, CHANNELS, TEXT = (tiny_variant(image) for image in ("known", "channels", None))
 ASK = Request(prompt="a red ball")
@@ -118,7 +118,9 @@ def test_what_is_left_open_is_the_models_own(name):
     row = VARIANTS[name]
     image = IMAGE if row.image_required else None
     audio = SECONDS_5 if row.speech else None
-    job = resolve(ask(image=image, size=row.defaults.size, audio=audio), row)
+    clips = [Clip(np.broadcast_to(np.uint8(0), (77, *side, 3)), 30.0) for side in ((720, 1280), (512, 512))]
+    driven = {"audio": audio, "driving": Driving(*clips) if row.animate else None}
+    job = resolve(ask(image=image, size=row.defaults.size, **driven), row)
     low, high = row.defaults.guidance
     assert job.guidance == {"low": low, "high": high}
     assert (job.steps, job.shift, job.solver) == (row.defaults.steps, row.defaults.shift, "unipc")
@@ -127,7 +129,7 @@ def test_what_is_left_open_is_the_models_own(name):
     )  # fmt: skip
     assert job.negative == row.defaults.negative
     assert job.notices == ()
-    assert resolve(ask(image=image, negative="", audio=audio), row).negative == ""
+    assert resolve(ask(image=image, negative="", **driven), row).negative == ""
 
 
 @pytest.mark.parametrize(("name", "high"), [("t2v-A14B", 26), ("i2v-A14B", 15)])

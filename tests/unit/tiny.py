@@ -3,7 +3,8 @@
 folder = write_tiny(tmp_path / "tiny", image="known")
 engine = wan22.load(folder, device="cpu")
 
-`write_tiny_speech` writes one that audio drives, with its encoder of audio.
+`write_tiny_speech` writes one that audio drives, with its encoder of audio; `write_tiny_animate` one whose person moves
+as in a driving video.
 """
 
 import json
@@ -13,8 +14,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from wan22.arch import DiTArch, SpeechArch, UMT5Arch, VAEArch
-from wan22.catalog import Defaults, Speech, Trained, Variant, to_json
+from wan22.arch import AnimateArch, CLIPArch, DiTArch, SpeechArch, UMT5Arch, VAEArch
+from wan22.catalog import Animate, Defaults, Speech, Trained, Variant, to_json
+from wan22.models.animate import AnimateDiT
+from wan22.models.clip import CLIPVision
 from wan22.models.dit import WanDiT
 from wan22.models.speech import SpeechDiT
 from wan22.models.umt5 import UMT5Encoder
@@ -137,6 +140,68 @@ def write_tiny_speech(folder: Path) -> Path:
     (audio / "config.json").write_text(config.to_json_string())
     (folder / "variant.json").write_text(json.dumps(to_json(row)))
     return folder
+
+
+TINY_CLIP = CLIPArch(dim=16, ffn_dim=16, heads=2, layers=2, image_size=28, patch=14)
+FACE = 16
+"""Pixels a side of the faces."""
+
+
+def tiny_animate_variant(vocab: int = 16) -> Variant:
+    """A row of one network that a driving video moves, by clips of 9 frames."""
+    animate = AnimateArch(
+        channels=(8, 8, 8), style_dim=8, motion_dim=3, direction_dim=8, conv_dim=8, face_groups=2, every=2,
+        image_dim=TINY_CLIP.dim, image_tokens=TINY_CLIP.tokens, pose_channels=VAE.z,
+    )  # fmt: skip
+    dit = DiTArch(
+        2 * VAE.z + VAE.stride_time, VAE.z, 24, 32, heads=2, layers=2, text_dim=8, text_len=TEXT_LEN, freq_dim=8,
+        animate=animate,
+    )  # fmt: skip
+    return replace(
+        tiny_variant(vocab=vocab),
+        name="tiny-animate",
+        dit=dit,
+        experts=("dit",),
+        boundary=None,
+        image="reference",
+        image_required=True,
+        defaults=Defaults(
+            (48, 32), 9, 8.0, steps=2, shift=5.0, guidance=(1.0, 1.0), negative="a cube", prompt="a red ball"
+        ),
+        trained=Trained(((48, 32),), (9,)),
+        animate=Animate(clip_frames=9, carried=(1, 5)),
+        image_encoder=TINY_CLIP,
+    )
+
+
+def write_tiny_animate(folder: Path) -> Path:
+    """Write a model that a driving video moves into `folder`, as `write_tiny` does."""
+    folder.mkdir(parents=True)
+    tokenizer = build_word_tokenizer(WORDS, 100)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    row = tiny_animate_variant(tokenizer.get_vocab_size())
+    names = {"vae": "vae", "text": "text_encoder", "dit": "transformer", "image": "image_encoder"}
+    for part, module in animate_modules(row).items():
+        prefix = "visual." if part == "image" else ""
+        weights = {prefix + name: tensor for name, tensor in module.state_dict().items()}
+        save_file(weights, folder / f"{names[part]}.safetensors")
+    (folder / "variant.json").write_text(json.dumps(to_json(row)))
+    return folder
+
+
+def animate_modules(row: Variant) -> dict[str, torch.nn.Module]:
+    """The networks of a model that a driving video moves, by part, with random weights."""
+    assert row.image_encoder is not None
+    generator = torch.Generator().manual_seed(0)
+    parts = {
+        "vae": WanVAE(row.vae),
+        "text": UMT5Encoder(row.text),
+        "dit": AnimateDiT(row.dit),
+        "image": CLIPVision(row.image_encoder),
+    }
+    for module in parts.values():
+        module.load_state_dict(random_weights(module, generator))
+    return parts
 
 
 def random_weights(module: torch.nn.Module, generator: torch.Generator) -> dict[str, torch.Tensor]:

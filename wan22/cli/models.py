@@ -173,6 +173,8 @@ def _networks(row: Variant) -> str:
     names = [f"{len(row.experts)} transformer(s)", "VAE", "text encoder"]
     if row.speech is not None:
         names.append("encoder of audio")
+    if row.image_encoder is not None:
+        names.append("image encoder")
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
@@ -219,7 +221,9 @@ def needed_files(row: Variant) -> list[str]:
         else ["config.json", "diffusion_pytorch_model*"]
     )
     audio = [f"{AUDIO}/*.json", f"{AUDIO}/model.safetensors"] if row.speech is not None else []
-    return [*transformers, "Wan2.?_VAE.pth", "models_t5_umt5-xxl-enc-bf16.pth", "google/umt5-xxl/*", *audio]
+    animate = ["models_clip_*.pth", "relighting_lora.ckpt"] if row.animate is not None else []
+    text = ["models_t5_umt5-xxl-enc-bf16.pth", "google/umt5-xxl/*"]
+    return [*transformers, "Wan2.?_VAE.pth", *text, *audio, *animate]
 
 
 def _target(row: Variant, source: str, to: str | None) -> Path:

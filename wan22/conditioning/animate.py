@@ -18,10 +18,19 @@ from wan22.canvas import Canvas
 from wan22.conditioning.clips import AnimateCondition, Carry, ClipCondition
 from wan22.conditioning.image import Encode, pack_mask
 from wan22.conditioning.letterbox import letterbox, resize
+from wan22.models.clip import clip_pixels
 from wan22.types import Clip, Driving, Image
 
 EncodeImage = Callable[[Float[Tensor, "3 H W"]], Float[Tensor, "s d"]]
 """Pixels in [-1, 1], of any dtype, to the features of the image tower."""
+
+
+def image_features(tower: torch.nn.Module, pixels: Float[Tensor, "3 H W"]) -> Float[Tensor, "s d"]:
+    """The features of an image in [-1, 1], resized and normalised in its dtype."""
+    weight = next(tower.parameters())
+    with torch.inference_mode():
+        x = clip_pixels(pixels[None].to(weight.device), tower.arch.image_size)
+        return tower(x.to(weight.dtype))[0].float()
 
 
 def padded_length(frames: int, clip: int, carried: int) -> int:

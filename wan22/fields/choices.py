@@ -13,7 +13,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
         "official", "simple", "normal", "sgm_uniform", "beta", "karras", "exponential", "ddim_uniform",
         "linear_quadratic", "kl_optimal",
     ),
-    "task": ("t2v", "i2v", "v2v", "s2v"),
+    "task": ("t2v", "i2v", "v2v", "s2v", "animate"),
     "quality": ("high", "good", "draft"),
     "codec": ("h264", "hevc", "av1", "prores", "vp9", "gif"),
     "dtype": ("auto", "float32", "bfloat16", "float16"),

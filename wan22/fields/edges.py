@@ -13,6 +13,12 @@ from wan22.fields.field import (
 )
 
 
+def _driving(name: str, help: str, *foreign: str) -> Field:
+    return Field(
+        name=name, help=help, group="Animate", kind="file", metavar="FILE", of="driving", foreign=foreign
+    )
+
+
 def _directed(name: str, help: str, *, commands: tuple[str, ...] = (VIDEO, IMAGE)) -> Field:
     return Field(
         name=name,
@@ -94,7 +100,7 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         name="pose",
-        help="A video of the body's pose, for a video that audio drives.",
+        help="A video of the body's pose, for a video that audio drives or that is animated.",
         group="Speech",
         kind="file",
         metavar="FILE",
@@ -118,6 +124,39 @@ FIELDS: tuple[Field, ...] = (
         "flag",
         default=False,
         foreign=("start-from-ref",),
+    ),
+    _driving("face", "A video of the face, cropped; with --pose in place of --video.", "face-video", "src-face"),
+    _driving(
+        "background", "To replace someone: the video without that person.", "background-video", "bg-video", "src-bg"
+    ),
+    _driving("mask", "To replace someone: white where that person is.", "mask-video", "src-mask"),
+    Field(
+        name="replace",
+        help="With --task animate: put the person of --image in the place of the one in --video.",
+        group="Animate",
+        kind="flag",
+        default=False,
+        foreign=("replace-flag", "replacement"),
+    ),
+    asked(
+        "carried",
+        "Frames that each clip takes over from the one before: 1 or 5.",
+        "Animate",
+        "integer",
+        metavar="N",
+        shown_default="1",
+        rule=Rule(says="1 or 5", low=1, high=5),
+        foreign=("refert-num", "prev-segment-conditioning-frames", "continue-motion-max-frames"),
+    ),
+    asked(
+        "relight",
+        "With --replace: strength of the model's adapter that fits the person's light to the background; 0: without.",
+        "Animate",
+        "number",
+        metavar="0..1",
+        default=1.0,
+        rule=Rule(says="from 0 (without) to 1", low=0, high=1),
+        foreign=("use-relighting-lora", "relighting-lora"),
     ),
     Field(
         name="output",
@@ -237,7 +276,7 @@ FIELDS: tuple[Field, ...] = (
         default=False,
         where=CLI,
         commands=(VIDEO, IMAGE, STORYBOARD),
-        foreign=("no-wait", "background", "d"),
+        foreign=("no-wait", "in-background", "d"),
     ),
     Field(
         name="json",

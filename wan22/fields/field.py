@@ -12,12 +12,13 @@ Kind = Literal[
 """What a value is. `size` is (width, height); `expert_pair` one number or (low, high); `interval` (start, stop);
 `numbers` a list with commas; `lora` and `terms` are lists."""
 
-Group = Literal["What", "Where", "How", "Direction", "Speech", "Memory"]
+Group = Literal["What", "Where", "How", "Direction", "Speech", "Animate", "Memory"]
 GROUPS: dict[Group, str] = {
     "What": "what is made",
     "How": "how it is made",
     "Direction": "how the shot is directed",
     "Speech": "a video that audio drives",
+    "Animate": "a person who moves as in a video",
     "Where": "where it goes",
     "Memory": "model, device and memory",
 }

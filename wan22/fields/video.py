@@ -47,7 +47,8 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         name="video",
-        help="Start from this video; see --strength.",
+        help="Start from this video; see --strength. With --task animate: how the person moves, as a video or a folder "
+        "that `wan22 preprocess` made.",
         group="What",
         kind="file",
         metavar="FILE",
@@ -108,7 +109,7 @@ FIELDS: tuple[Field, ...] = (
     ),
     Field(
         name="task",
-        help="t2v, i2v, v2v or s2v (speech to video).",
+        help="t2v, i2v, v2v, s2v (speech to video) or animate.",
         group="What",
         metavar="T",
         shown_default="what the other options ask for",

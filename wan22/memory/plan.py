@@ -81,7 +81,7 @@ class StagePlan:
     @property
     def kept(self) -> str:
         """The scheme in words, without what this part does not heed."""
-        vae, text = self.part == "vae", self.part in ("text", "audio")
+        vae, text = self.part == "vae", self.part in ("text", "audio", "image")
         return str(
             replace(
                 self.scheme,

@@ -74,7 +74,7 @@ def smaller(scheme: Scheme, *, host: bool) -> Scheme | None:
     return next((s for s in below if s != scheme and (host or s.rest != "host")), None)
 
 
-UNDIVIDED = ("vae", "audio")
+UNDIVIDED = ("vae", "audio", "image")
 """Parts that every rank has whole: they are small, or have no blocks."""
 
 

@@ -13,8 +13,10 @@ from torch import Tensor
 
 from wan22.arch import DiTArch, UMT5Arch
 from wan22.memory.meter import Counts, Meter, extrapolated, metered
-from wan22.models.dit import PATCH, NoiseLevels, WanDiT
+from wan22.models.animate import AnimateDiT
+from wan22.models.dit import PATCH, ExtraTokens, NoiseLevels, TextMemory, WanDiT
 from wan22.models.meta import meta_module
+from wan22.models.speech import SpeechDiT
 from wan22.ops import attention as backends
 
 DtypeOf = Callable[[str], torch.dtype]
@@ -65,21 +67,28 @@ def forward(
     """One call of a transformer, beside its weights and what it keeps of the prompts. around: what is called in
     place of the network, made of it.
     """
-    speech = arch.speech
 
     @lru_cache(maxsize=4)
     def at(layers: int, taps: int) -> Counts:
-        told = None if speech is None else replace(speech, inject=tuple(range(taps)))
-        return _forward(replace(arch, layers=layers, speech=told), call, dtype, device, around)
+        return _forward(_smaller(arch, layers, taps), call, dtype, device, around)
 
     if arch.layers <= 3:
         return _forward(arch, call, dtype, device, around)
-    counts = extrapolated(at(2, 0), at(3, 0), arch.layers - 2)
-    return (
-        counts
-        if speech is None
-        else counts.plus(at(2, 1), len(speech.inject)).plus(at(2, 0), -len(speech.inject))
-    )
+    if arch.speech is not None:
+        least, more = 0, len(arch.speech.inject)
+    elif arch.animate is not None:
+        least, more = 1, len(arch.animate.taps(arch.layers)) - 1
+    else:
+        least, more = 0, 0
+    counts = extrapolated(at(2, least), at(3, least), arch.layers - 2)
+    return counts.plus(at(2, least + 1), more).plus(at(2, least), -more) if more else counts
+
+
+def _smaller(arch: DiTArch, layers: int, taps: int) -> DiTArch:
+    """A transformer of so many blocks, after so many of which audio or a face is read."""
+    speech = None if arch.speech is None else replace(arch.speech, inject=tuple(range(taps)))
+    animate = None if arch.animate is None else replace(arch.animate, every=layers // taps)
+    return replace(arch, layers=layers, speech=speech, animate=animate)
 
 
 def of_frames(at: Callable[[int], Counts], frames: int) -> Counts:
@@ -99,12 +108,8 @@ def _forward(
         network.chunk = call.chunk
         network.attention = backends.sdpa if device != "cpu" else _one_head(meter)
         weight = network.get_submodule("text_embedding.0").weight.dtype
-        prompts = [network.read_text([meter.empty(call.prompt, arch.text_dim, dtype=weight)] * call.batch)]
-        prompts += [
-            network.read_text([meter.empty(call.prompt, arch.text_dim, dtype=weight)])
-            for _ in range(call.kept)
-        ]
-        told = None if arch.speech is None else network.read_speech(**_speech(meter, arch, call, weight))
+        prompts = [_prompt(network, meter, call, n, weight) for n in (call.batch, *[1] * call.kept)]
+        told = _driven(network, meter, call, weight)
         known = arch.in_channels - arch.out_channels
         x = meter.empty(call.batch, arch.out_channels, *call.grid)
         beside = meter.empty(call.batch, known, *call.grid) if known else None
@@ -118,6 +123,28 @@ def _index(meter: Meter, call: Forward) -> Tensor | None:
     """Which level each token has, if there are several."""
     t, h, w = (size // side for size, side in zip(call.grid, PATCH, strict=True))
     return None if call.levels == 1 else meter.empty(t * h * w, dtype=torch.int64)
+
+
+def _prompt(network: WanDiT, meter: Meter, call: Forward, batch: int, dtype: torch.dtype) -> TextMemory:
+    """What a network keeps of a prompt for so many samples, and of an image, if it reads one there."""
+    arch = network.arch
+    contexts = [meter.empty(call.prompt, arch.text_dim, dtype=dtype)] * batch
+    if not isinstance(network, AnimateDiT):
+        return network.read_text(contexts)
+    image = meter.empty(batch, network.animate.image_tokens, network.animate.image_dim, dtype=dtype)
+    return network.read_text(contexts, image=image)
+
+
+def _driven(network: WanDiT, meter: Meter, call: Forward, dtype: torch.dtype) -> ExtraTokens | None:
+    """What a network is told of the audio or the driving video."""
+    if isinstance(network, SpeechDiT):
+        return network.read_speech(**_speech(meter, network.arch, call, dtype))
+    if not isinstance(network, AnimateDiT):
+        return None
+    (t, h, w), side = call.grid, network.animate.face_size
+    pose = meter.empty(call.batch, network.animate.pose_channels, t - 1, h, w, dtype=dtype)
+    face = meter.empty(call.batch, 3, 4 * (t - 2) + 1, side, side, dtype=dtype)
+    return network.read_animate(pose, face)
 
 
 def _speech(meter: Meter, arch: DiTArch, call: Forward, dtype: torch.dtype) -> dict[str, Tensor | None]:

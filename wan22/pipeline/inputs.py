@@ -14,12 +14,12 @@ from torch import Tensor
 
 from wan22.engine import Engine
 from wan22.errors import MediaError, OptionError
+from wan22.inputs import AUDIO_RATE, check_samples
 from wan22.media.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, AudioReader, read_audio, resample
 from wan22.media.image import read_image
 from wan22.media.sequence import is_sequence
 from wan22.media.video import probe, read_condition
 from wan22.pipeline.output import OUTPUT_TYPES, PathLike, PipelineOutput, Video
-from wan22.request import AUDIO_RATE, check_samples
 from wan22.types import Audio, Clip, Request
 
 logger = logging.getLogger("wan22")

@@ -51,9 +51,9 @@ class Given:
         return {name: self[name] for name in fields.OPTIONS if said(self[name])}
 
     def files(self) -> dict[str, str]:
-        """The images and videos that were given, by the names of the request's fields."""
+        """The images and videos that were given, by the names of their fields."""
         return {
-            field.of: self.values[field.name]
+            field.name: self.values[field.name]
             for field in fields.of_command(self.command)
             if (field.of and field.kind == "file" and field.group != "Speech") or field.name == "pose"
             if self.values.get(field.name) is not None
@@ -155,6 +155,7 @@ def as_work(given: Given) -> Work:
         marking=marking(given),
         label=given["label"],
         nodes=_nodes(given["workflow_node"]),
+        replaces=bool(given["replace"]),
     )  # fmt: skip
     if image:
         return replace(work, given=work.given | {"frames": 1}, machine=replace(work.machine, task="t2v"))
@@ -162,7 +163,7 @@ def as_work(given: Given) -> Work:
         raise AssertionError(f"{given.command} makes more than a video or an image")
     task = check_task(given["task"], work.audio, work.files)
     own = work.machine.model is None and work.source is None and not work.machine.whole
-    model = NANO_SPEECH if own and task == "s2v" else work.machine.model
+    model = _MODELS.get(task) if own else work.machine.model
     return replace(work, machine=replace(work.machine, model=model, task=task))
 
 
@@ -183,13 +184,19 @@ def machine(given: Given) -> Machine:
     return Machine(given["model"], given.engine(), given.parts())
 
 
-TASKS = ("t2v", "i2v", "v2v", "s2v")
+_MODELS = {"s2v": NANO_SPEECH, "animate": "animate-14B"}
+"""The model of a task, where none is named."""
+
+TASKS = ("t2v", "i2v", "v2v", "s2v", "animate")
+_ANIMATES = ("face", "background", "mask")
 
 
 def check_task(task: str | None, audio: AudioOptions, files: Mapping[str, str]) -> str:
     """The task that the options ask for. Raises OptionError if another one is named."""
     has_image = "image" in files or "last_image" in files
     asked = "s2v" if audio.given else "v2v" if "video" in files else "i2v" if has_image else "t2v"
+    if any(name in files for name in _ANIMATES) or (task == "animate" and {"video", "pose"} & files.keys()):
+        asked = "animate"
     if task is not None and task not in TASKS and task in (*ALIASES, *variant_names()):
         raise OptionError(
             f"{called('task')} {task} is a model here: {called('model')} {task}. What is made follows from what is "
@@ -198,6 +205,7 @@ def check_task(task: str | None, audio: AudioOptions, files: Mapping[str, str]) 
     if task is None or choose("task", task, TASKS) == asked:
         return asked
     needs = {
+        "animate": f"a driving video: {called('video')} FILE|FOLDER, or {called('pose')} FILE {called('face')} FILE",
         "s2v": f"an audio file: {called('audio')} FILE, or {called('say')} TEXT",
         "v2v": f"a clip: {called('video')} FILE",
         "i2v": f"an image: {called('image')} FILE",

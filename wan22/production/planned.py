@@ -81,7 +81,7 @@ def model_of(
     from wan22.planning import AUDIO_BYTES, Model, part_size, quantised
 
     kind = choose("kind of quantised weights", quantize, QUANTIZE).removesuffix("-weights")
-    parts = [row.dit] * len(row.experts) + [row.vae, row.text]
+    parts = [row.dit] * len(row.experts) + [row.vae, row.text, *filter(None, [row.image_encoder])]
     numbers = sum(part_size(arch, torch.float32, "cpu").whole for arch in parts) // 4
     precision = pick_dtype(dtype, torch.device(device), small=numbers <= SMALL)
     compute = pick_compute_dtype(compute_dtype, precision, torch.device(device))

@@ -12,6 +12,7 @@ from wan22.catalog import ALIASES, released, variant_names
 from wan22.errors import CheckpointError, MediaError, OptionError
 from wan22.fields import called
 from wan22.files import check_value, reading
+from wan22.production.animate import DRIVEN
 from wan22.production.audio import AudioOptions, AudioTrack, of_video
 from wan22.production.join import KEY
 
@@ -203,11 +204,25 @@ def find_files(recipe: dict[str, Any], source: str, given: dict[str, str]) -> di
             "hold; it cannot be made again from here"
         )
     found = dict(given)
+    place = _within(recipe, source)
     for name in recipe.get("inputs") or {}:
-        if name in found or name == "audio":
+        if name in found or name == "audio" or (name in DRIVEN and "video" in given):
             continue
-        found[name] = _find(_file(recipe, name), source, called(name))
+        found[name] = _find(_file(recipe, name), place if name in DRIVEN else source, called(name))
     return found
+
+
+def _within(recipe: dict[str, Any], source: str) -> str:
+    """A name in the folder beside `source` that has what moves a person, if the recipe names one; else `source`."""
+    named = recipe.get("driving")
+    check_value(str | None, named, "driving")
+    if named is None:
+        return source
+    folder = Path(source.rstrip("/")).parent
+    place = folder / _name(named)
+    return (
+        str(place / "video.mp4") if place.is_dir() and place.resolve().parent == folder.resolve() else source
+    )
 
 
 def _file(recipe: dict[str, Any], name: str) -> str | None:

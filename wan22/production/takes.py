@@ -65,9 +65,9 @@ def check_canvas(number: int | None, canvas: Canvas, request: Request) -> None:
         return
     from wan22.director.measure import MIN_FRAMES
 
-    if canvas.clips > 1 or request.audio is not None:
+    if canvas.clips > 1 or request.by_clips:
         raise RequestError(
-            f"{called('best_of')} compares takes of one clip; this video has several, or an audio file drives it"
+            f"{called('best_of')} compares takes of one clip; this video has several, or audio or a video drives it"
         )
     if canvas.frames < MIN_FRAMES:
         raise RequestError(

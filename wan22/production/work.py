@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from wan22.errors import CheckpointError, OptionError, OutputError, ParallelError
 from wan22.fields import DIVISION, REPEATED, called
 from wan22.production import rerender
+from wan22.production.animate import DRIVEN, driven, is_driven, of_folder, prepared
 from wan22.production.audio import AudioOptions, AudioTrack, of_video
 from wan22.production.calibration import calibrating, check_calibration
 from wan22.production.direction import Direction, directed, kept, show_change
@@ -142,6 +143,7 @@ class Work:
     workflow: str | None = None
     nodes: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
+    replaces: bool = False
 
 
 def make(work: Work, events: EventSink, journal: Path | None = None, *, load: Load = Machine.load) -> None:
@@ -150,9 +152,11 @@ def make(work: Work, events: EventSink, journal: Path | None = None, *, load: Lo
     `journal` is a folder that keeps what was computed, so that the same work goes on after any end (`FolderJournal`).
     `load` assembles the engine, or has it already.
     """
+    work = of_folder(work)
     typed = {*work.files, *(("audio",) if work.audio != AudioOptions() else ())}
     if work.source is not None:
         work = _followed(work, work.source, events)
+    work = driven(work)
     if "prompt" not in work.given:
         raise OptionError(
             f"there is no prompt: give one, such as 'a red ball rolls left at sunset', or {called('source')} FILE"
@@ -166,6 +170,9 @@ def make(work: Work, events: EventSink, journal: Path | None = None, *, load: Lo
     work, told = with_direction(work, events)
     check_takes(work.takes.number, work.count, work.given["prompt"])
     track = work.audio.open()
+    source_video = work.files.get("video")
+    work, of_driving = prepared(work, target.path, events)
+    told |= of_driving
     request = _request(work, track)
     rerender.check_inputs(work.recipe, request, typed)
     engine = load(work.machine, work.recipe, work.loras)
@@ -174,7 +181,7 @@ def make(work: Work, events: EventSink, journal: Path | None = None, *, load: Lo
     target.check_label(canvas.out)
     check_canvas(work.takes.number, canvas, request)
     notes = rerender.note_files(work.files | ({"audio": track.path} if track and not track.said else {}))
-    kept_audio = of_video(work.files["video"], target.path, events) if "video" in work.files else None
+    kept_audio = None if source_video is None else of_video(source_video, target.path, events)
     notes |= _of_audio(track) | ({"audio": {"kept": True}} if kept_audio else {}) | told
     deliver = partial(publish, size=canvas.out, fps=canvas.fps, notes=notes, audio=kept_audio)
     generate = journaled(engine, journal, events.note)
@@ -182,8 +189,8 @@ def make(work: Work, events: EventSink, journal: Path | None = None, *, load: Lo
     def video(now: Request, place: Target) -> dict[str, Any]:
         if (number := work.takes.number) is not None:
             return best_takes(number, generate, now, place, events, deliver=deliver, keep=work.takes.keep)
-        if canvas.clips > 1 or request.audio is not None:
-            long = LongWork(place, canvas, track, notes, work.restart, journal)
+        if canvas.clips > 1 or request.by_clips:
+            long = LongWork(place, canvas, track or kept_audio, notes, work.restart, journal)
             return publish_long(engine, now, long, events)
         return deliver(generate(now), place, events)
 
@@ -246,7 +253,7 @@ def _request(work: Work, track: AudioTrack | None) -> Request:
     """Read the images, clips and audio, and put the request together."""
     from wan22.media.image import read_image
     from wan22.media.video import read_condition
-    from wan22.types import Clip, Request
+    from wan22.types import Clip, Driving, Request
 
     length = {name: work.given.get(name) for name in ("frames", "seconds")}
 
@@ -257,7 +264,11 @@ def _request(work: Work, track: AudioTrack | None) -> Request:
         return read_condition(path, work.given.get("fps"))
 
     readers = {"image": read_image, "last_image": read_image, "video": read_video, "pose": read_pose}
+    if is_driven(work):
+        readers |= dict.fromkeys(DRIVEN, read_video)
     media: dict[str, Any] = {name: readers[name](path) for name, path in work.files.items()}
+    if is_driven(work):
+        media["driving"] = Driving(**{name: media.pop(name) for name in DRIVEN if name in media})
     if track is not None:
         media["audio"] = track.samples()
     return Request(**work.given, **media)

@@ -10,10 +10,11 @@ from torch import nn
 from wan22.catalog import Variant
 from wan22.engine import Engine
 from wan22.errors import OptionError, Wan22Error
+from wan22.inputs import AUDIO_RATE
 from wan22.media.audio import read_audio
 from wan22.media.image import read_image
 from wan22.media.writer import VideoWriter
-from wan22.request import AUDIO_RATE, resolve
+from wan22.request import resolve
 from wan22.train.experts import Experts
 from wan22.train.recipe import Recipe
 from wan22.train.world import ALONE, World

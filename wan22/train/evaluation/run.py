@@ -31,13 +31,13 @@ from wan22.director.measure import judge, measure
 from wan22.engine import Engine, load
 from wan22.errors import CheckpointError, MediaError, OptionError, OutputError
 from wan22.files import read_json, reading
+from wan22.inputs import AUDIO_RATE
 from wan22.media.audio import read_audio
 from wan22.media.image import read_image
 from wan22.media.output_paths import check_output
 from wan22.media.own_files import check_own, written_own
 from wan22.media.video import VideoWriter, probe
 from wan22.postprocess import to_frames
-from wan22.request import AUDIO_RATE
 from wan22.train.evaluation.bands import band_losses, expert_at
 from wan22.train.evaluation.material import Reference, material, to_video
 from wan22.train.evaluation.metrics import MIN_SAMPLES
