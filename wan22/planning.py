@@ -83,7 +83,12 @@ class Model:
             name: size_of(self.networks[name], device)
             if name in self.networks
             else part_size(*self.part(name), device)
-            for name in (*self.variant.experts, "vae", "text", *(("image",) if self.variant.image_encoder else ()))
+            for name in (
+                *self.variant.experts,
+                "vae",
+                "text",
+                *(("image",) if self.variant.image_encoder else ()),
+            )
             if name not in self.without
         }
         return found | ({"audio": PartSize(self.audio, self.audio)} if self.audio else {})
