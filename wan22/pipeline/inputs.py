@@ -20,7 +20,7 @@ from wan22.media.image import read_image
 from wan22.media.sequence import is_sequence
 from wan22.media.video import probe, read_condition
 from wan22.pipeline.output import OUTPUT_TYPES, PathLike, PipelineOutput, Video
-from wan22.types import Audio, Clip, Request
+from wan22.types import Audio, Clip, Driving, Request
 
 logger = logging.getLogger("wan22")
 
@@ -39,7 +39,7 @@ def check_call(engine: Engine, output_type: str, per_prompt: int, chunk: int | N
 
 def check_latent_output(engine: Engine, request: Request, output_type: str) -> None:
     """Raise OptionError if latents are asked of a video that has not one clip of them."""
-    if output_type == "latent" and (request.audio is not None or engine.check(request).clips > 1):
+    if output_type == "latent" and (request.by_clips or engine.check(request).clips > 1):
         raise OptionError(
             'output_type="latent" is for a video of one clip; a longer one is decoded clip by clip'
         )
@@ -136,6 +136,21 @@ def video_of(video: Any, fps: float | None, own_fps: float) -> Clip | None:
     raise OptionError(
         f"a video must be a path, a Video, a Clip, a uint8 array or a list of images, not {type(video).__name__}"
     )
+
+
+def driving_of(
+    pose: Any, face: Any, background: Any, mask: Any, fps: float | None, own_fps: float
+) -> Driving | None:
+    """What moves a person, of videos as `video_of` takes them; None without a face."""
+    if face is None:
+        if background is not None or mask is not None:
+            raise OptionError("background_video and mask_video need pose_video and face_video")
+        return None
+    if pose is None:
+        raise OptionError("face_video needs pose_video: together they say how a person moves")
+    clips = [video_of(video, fps, own_fps) for video in (pose, face, background, mask)]
+    assert clips[0] is not None and clips[1] is not None
+    return Driving(*clips)
 
 
 def audio_of(video: Any, given: Audio | PathLike | None) -> tuple[Audio | PathLike | None, float]:

@@ -154,6 +154,11 @@ class Wan22Pipeline(PartsMixin):
         audio: Any = None,
         sampling_rate: int | None = None,
         pose_video: Any = None,
+        face_video: Any = None,
+        background_video: Any = None,
+        mask_video: Any = None,
+        prev_segment_conditioning_frames: int | None = None,
+        relight: float = 1.0,
         num_clips: int | None = None,
         num_frames_per_chunk: int | None = None,
         init_first_frame: bool = False,
@@ -198,6 +203,9 @@ class Wan22Pipeline(PartsMixin):
         strength: 0..1, how much of it is replaced.
         audio: drives the video: a path, an Audio, (samples, rate), or samples with sampling_rate. pose_video: a video
         of body poses. num_clips: the maximal number of clips. init_first_frame: begin with the image itself.
+        face_video: with pose_video, how the person of the image moves (Animate); with background_video and mask_video,
+        the person takes the place of the one in that video. prev_segment_conditioning_frames: frames that each clip
+        takes over from the one before, 1 or 5. relight: 0..1, strength of the model's adapter for light.
         width, height, or resolution (width, height): in pixels. num_frames, fps: length and frames a second.
         num_inference_steps, solver, shift, schedule: the sampler (`types.Solver`, `types.ScheduleName`). sigmas: all
         noise levels, from at most 1 down to 0, in place of steps, shift and schedule.
@@ -223,12 +231,16 @@ class Wan22Pipeline(PartsMixin):
         variant = self.engine.variant
         own_fps = variant.defaults.fps
         original = None if audio is None else inputs.original_audio(audio, sampling_rate)
+        driving = inputs.driving_of(pose_video, face_video, background_video, mask_video, fps, own_fps)
         common = Request(
             prompt="",
             video=inputs.video_of(video, fps, own_fps),
             strength=strength,
             audio=inputs.audio_input(original),
-            pose=inputs.video_of(pose_video, fps, own_fps),
+            pose=inputs.video_of(pose_video, fps, own_fps) if driving is None else None,
+            driving=driving,
+            carried=prev_segment_conditioning_frames,
+            relight=relight,
             clips=num_clips,
             from_image=init_first_frame,
             color_match=color_match,
@@ -244,6 +256,8 @@ class Wan22Pipeline(PartsMixin):
             max_sequence_length=max_sequence_length,
             **self._walk(fast, solver, shift, schedule, sigmas, boundary_ratio, switch_step),
         )
+        if prompt is None and prompt_embeds is None and driving is not None:
+            prompt = ""  # the model's own
         texts = batch.texts_of(
             prompt, negative_prompt, prompt_embeds, negative_prompt_embeds,
             images=image, width=variant.dit.text_dim,
