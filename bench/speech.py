@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 import wan22
-from wan22 import engine as engine_module
+from wan22 import clip_plans
 from wan22.conditioning.speech import RATE, SpeechClips
 from wan22.director.mouth import agreement, face_of, mouth_opening
 from wan22.engine import Engine
@@ -149,9 +149,9 @@ def drift(judge: Judge, count: int, clips: int = 6) -> dict[str, Any]:
     """
     seconds = clips * judge.engine.variant.speech.clip_frames / judge.fps
     result: dict[str, Any] = {}
-    original = engine_module.SpeechClips
+    original = clip_plans.SpeechClips
     for name, story in (("with history", original), ("without", Forgetful)):
-        engine_module.SpeechClips = story
+        clip_plans.SpeechClips = story
         try:
             rows, errors = [], []
             for i, shot in enumerate(sample_puppets(count, 300 + judge.seed, split="held-out")):
@@ -160,7 +160,7 @@ def drift(judge: Judge, count: int, clips: int = 6) -> dict[str, Any]:
                 pan = replace(shot, camera=("pan left", "pan right")[i % 2])
                 errors.append(_astray(judge, pan, i))
         finally:
-            engine_module.SpeechClips = original
+            clip_plans.SpeechClips = original
         result[name] = {key: round(float(np.mean([row[key] for row in rows])), 3) for key in rows[0]}
         result[name]["astray while the camera pans"] = round(float(np.mean(errors)), 3)
     return result
