@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from . import host
 
 if TYPE_CHECKING:
@@ -73,17 +75,20 @@ class Kept:
         host.empty_cache()
 
     def release(self, device: Any, wanted: float) -> None:
-        """Free device memory that ComfyUI needs: first what can be brought again from the host, then all."""
+        """Free memory that ComfyUI still lacks on a device (None: any): first what can be brought again from the host,
+        then all.
+        """
         with self.lock:
             engine = self.engine
-            if engine is None or self.working or engine.device.type != getattr(device, "type", device):
+            if engine is None or self.working or engine.device.type == "cpu":
+                return  # ComfyUI counts no memory on the CPU
+            if device is not None and engine.device.type != torch.device(device).type:
                 return
-            if engine.device.type == "cpu":
-                return  # ComfyUI counts no memory there
-            engine.release()
-            host.empty_cache()
-            if host.free_bytes(device) < wanted:
-                self.drop()
+            for free in (engine.release, self.drop):
+                if host.free_bytes(device) >= wanted:
+                    return
+                free()
+                host.empty_cache()
 
     @contextmanager
     def at_work(self) -> Generator[None]:

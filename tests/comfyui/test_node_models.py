@@ -128,13 +128,17 @@ def test_unloading_all_models_frees_the_engine_and_the_model_opens_again(run, co
     assert model.engine() is not engine and len(calls) == 2
 
 
-def test_memory_that_comfyui_needs_is_given_back_in_steps(run, comfy, calls, kept):
+def test_memory_that_comfyui_lacks_is_given_back_in_steps(run, comfy, calls, kept, monkeypatch):
     engine = run("Wan22Load")[0].engine()
     memory().free_memory(8e9, torch.device("cuda:0"))
+    assert engine.released == 0  # enough is free
+    left = iter([1e9, 9e9])
+    monkeypatch.setattr(memory(), "get_free_memory", lambda device: next(left))
+    memory().free_memory(8e9, torch.device("cuda:0"))
     assert engine.released == 1 and kept.engine is engine
-    comfy.free = 1e9
-    memory().free_memory(8e9, torch.device("cuda:0"), keep_loaded=[])
-    assert kept.engine is None and comfy.freed == [8e9, 8e9]
+    monkeypatch.setattr(memory(), "get_free_memory", lambda device: 1e9)
+    memory().free_memory(8e9, None, keep_loaded=[])
+    assert kept.engine is None and comfy.freed == [8e9] * 3
 
 
 def test_an_engine_elsewhere_or_at_work_keeps_its_memory(run, comfy, calls, kept):

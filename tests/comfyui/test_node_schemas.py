@@ -1,7 +1,10 @@
 """What ComfyUI is told of the nodes: by both forms the same, from the same definitions."""
 
+import json
+
 import fake_comfy
 import pytest
+import torch
 
 IDS = [
     "Wan22Load", "Wan22Direct", "Wan22Sample", "Wan22Decode", "Wan22Speech", "Wan22Animate", "Wan22LongVideo",
@@ -71,3 +74,36 @@ def test_without_wan22_the_folder_says_what_is_missing(monkeypatch, comfy):
     )
     with pytest.raises(ImportError, match="pip install wan22-studio"):
         fake_comfy.load_nodes(monkeypatch, "/custom_nodes/alone")
+
+
+def test_the_old_form_runs(monkeypatch, comfy, tmp_path):
+    fake_comfy.install(monkeypatch, tmp_path, v3=False)
+    nodes = fake_comfy.load_nodes(monkeypatch, "/custom_nodes/old").NODE_CLASS_MAPPINGS
+
+    def defaults(made):
+        return {
+            name: more["default"]
+            for name, (_, more) in made.INPUT_TYPES()["required"].items()
+            if "default" in more
+        }
+
+    direct = nodes["Wan22Direct"]
+    made = getattr(direct(), direct.FUNCTION)(
+        unique_id="3", **defaults(direct) | {"prompt": "a fox", "camera": "dolly-in"}
+    )
+    assert made["result"][0] == "a fox. The camera pushes in." and made["ui"]["text"] == [made["result"][1]]
+    load, decode = nodes["Wan22Load"], nodes["Wan22Decode"]
+    (model,) = load().execute(**defaults(load))["result"]
+    variant = model.engine().variant
+    (width, height), frames = min(variant.trained.sizes), max(variant.trained.frames)
+    stride = variant.vae.stride_space
+    latent = {
+        "samples": torch.zeros(1, variant.vae.z, (frames - 1) // 4 + 1, height // stride, width // stride)
+    }
+    _, video, fps = decode().execute(model=model, latent=latent, fps=0.0)["result"]
+    assert isinstance(video, fake_comfy.VideoFromComponents)
+    measure = nodes["Wan22Measure"]
+    *_, take, _, _, table = measure().execute(
+        unique_id=["4"], video=[video, video], prompt=["a red ball at dusk"]
+    )["result"]
+    assert take == 0 and len(json.loads(table)) == 2 and fps == variant.defaults.fps
