@@ -4,6 +4,14 @@ import { SvelteMap } from 'svelte/reactivity'
 import { api, ask, ok, type Job } from './api'
 import { onConnection, onEvent, parseEvents, startEvents, type Connection, type ServerEvent } from './events'
 
+/** How much of a video of several clips can be played while the rest is made. `type`: its media type, with the codec. */
+export interface Playable {
+  frames: number
+  total: number
+  seconds: number
+  type: string
+}
+
 /** What a running job said last. `left`: seconds; `preview`: its number, 0 before the first. */
 export interface Live {
   phase: string
@@ -17,11 +25,12 @@ export interface Live {
   fraction: number
   preview: number
   frames: { done: number; total: number } | null
+  playable: Playable | null
   notes: string[]
 }
 
 const FRESH: Live = {
-  phase: '', detail: '', step: 0, steps: 0, expert: null, left: null, clip: 1, clips: 1, fraction: 0, preview: 0, frames: null, notes: [],
+  phase: '', detail: '', step: 0, steps: 0, expert: null, left: null, clip: 1, clips: 1, fraction: 0, preview: 0, frames: null, playable: null, notes: [],
 }
 const OPEN = ['queued', 'running', 'paused'] as const
 export const ENDED_SHOWN = 50
@@ -80,6 +89,8 @@ export function after(live: Live, data: Record<string, unknown>): Live {
       return { ...live, frames: { done: Number(data.done), total: Number(data.total) }, fraction }
     case 'preview':
       return { ...live, preview: Number(data.n) }
+    case 'playable':
+      return { ...live, playable: { frames: Number(data.frames), total: Number(data.total), seconds: Number(data.seconds), type: String(data.media_type) } }
     case 'note':
       return { ...live, notes: [...live.notes, String(data.text)].slice(-5) }
     default:
@@ -92,7 +103,7 @@ function take(event: ServerEvent): void {
   if (event.type === 'purged') {
     jobs.delete(event.job)
     changed.forEach((each) => each(null, event.job))
-  } else if (['progress', 'phase', 'frames', 'preview', 'note'].includes(event.type)) {
+  } else if (['progress', 'phase', 'frames', 'preview', 'playable', 'note'].includes(event.type)) {
     lives.set(event.job, after(lives.get(event.job) ?? FRESH, event.data))
     if (jobs.get(event.job)?.state !== 'running') refresh(event.job)
   } else {

@@ -31,9 +31,11 @@ test('keys are shown as caps, press by press', () => {
 })
 
 test('a job in progress keeps what it said before', () => {
-  const begun = { phase: '', detail: '', step: 0, steps: 0, expert: null, left: null, clip: 1, clips: 1, fraction: 0, preview: 0, frames: null, notes: [] }
+  const begun = { phase: '', detail: '', step: 0, steps: 0, expert: null, left: null, clip: 1, clips: 1, fraction: 0, preview: 0, frames: null, playable: null, notes: [] }
   const step = after(begun, { type: 'progress', step: 3, steps: 8, expert: 'high', left: 12, clip: 1, clips: 2, fraction: 0.4 })
   expect(step).toMatchObject({ phase: 'denoise', step: 3, steps: 8, expert: 'high', left: 12, clips: 2, fraction: 0.4 })
+  const said = { type: 'playable', frames: 17, total: 45, seconds: 2.125, media_type: 'video/mp4' }
+  expect(after(step, said)).toMatchObject({ step: 3, playable: { frames: 17, total: 45, seconds: 2.125, type: 'video/mp4' } })
   expect(after(step, { type: 'preview', n: 2 })).toMatchObject({ preview: 2, step: 3 })
   expect(after(step, { type: 'phase', name: 'decode', detail: '' })).toMatchObject({ phase: 'decode', fraction: 0.4 })
   expect(after(step, { type: 'something newer' })).toBe(step)

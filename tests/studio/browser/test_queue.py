@@ -1,6 +1,14 @@
 """The queue as people use it: progress, order, pause, cancel and undo, errors in words."""
 
-from studio.browser.harness import LANGUAGES, site, violations
+import os
+from pathlib import Path
+
+import numpy as np
+from studio.browser.harness import LANGUAGES, picture, site, violations
+
+from wan22.jobs.attempt import LocalFiles
+from wan22.media.growing import read_growing
+from wan22.media.long_video import LongVideo
 
 STEP = {"type": "progress", "steps": 8, "expert": "high", "sigma": 0.5, "clip": 1, "clips": 1, "seconds": 1.0}
 
@@ -141,3 +149,59 @@ def test_the_next_shot_goes_on_from_one_that_waits_and_its_errors_are_said_in_ko
     page.locator(".toast").get_by_text(
         f"지금은 이 작업에 할 수 없는 동작입니다. (job {second.id} needs {first}"
     ).wait_for()
+
+
+def test_a_video_plays_while_it_is_made(idle, open_page):
+    """Its first clip plays by MediaSource; the second one follows while it is made; then the row is another one."""
+    id = add(idle, "a long walk")
+    claim = claimed(idle, id)
+    work = LocalFiles(idle.folder).begin(claim)
+    said = {"type": "playable", "total": 16, "media_type": ""}
+
+    def clip(video, first):
+        grey = np.arange(first, first + 8, dtype=np.uint8) * 12
+        video.add(np.broadcast_to(grey[:, None, None, None], (8, 64, 96, 3)))
+        video.finish_clip()
+        said["media_type"] = read_growing(video.folder).full_type
+        idle.store.record(claim, said | {"frames": first + 8, "seconds": (first + 8) / 8})
+
+    page = open_page(site(idle.url), "#/queue", motion="reduce")
+    row = page.locator(f'[data-job="{id}"]')
+    row.wait_for()
+    assert row.get_by_role("button", name="so far").count() == 0
+    with LongVideo(work / "video.mp4", fps=8, size=(96, 64), identity={}) as video:
+        clip(video, 0)
+        row.get_by_role("button", name="Play 1 s so far").wait_for()
+        assert violations(page) == []
+        row.get_by_role("button", name="Play 1 s so far").click()
+        until = """seconds => {
+            const there = document.querySelector('video')?.buffered
+            return there?.length && there.end(0) >= seconds
+        }"""
+        page.wait_for_function(until, arg=0.9)
+        clip(video, 8)
+        page.wait_for_function(until, arg=1.9)
+        page.wait_for_function("document.querySelector('video').currentTime > 1.2")
+        assert page.evaluate("document.querySelector('video').videoWidth") == 96
+        assert idle.store.job(id).state == "running"
+        row.get_by_role("button", name="Stop playing").click()
+        row.get_by_role("button", name="Play 2 s so far").wait_for()
+        page.reload()
+        row.get_by_role("button", name="Play 2 s so far").click()
+        page.wait_for_function(until, arg=1.9)
+        assert violations(page) == []
+        if "SHOTS" in os.environ:
+            picture(page, Path(os.environ["SHOTS"]) / "growing.webp")
+    idle.finish(claim)
+    page.get_by_role("heading", name="Ended lately").wait_for()
+
+
+def test_what_a_browser_cannot_play_offers_nothing(idle, open_page):
+    id = add(idle, "a long walk")
+    claim = claimed(idle, id)
+    said = {"type": "playable", "frames": 8, "total": 16, "seconds": 1.0, "media_type": "video/quicktime"}
+    idle.store.record(claim, said)
+    idle.store.record(claim, STEP | {"step": 3, "left": 65.0, "fraction": 0.33}, step=3)
+    page = open_page(site(idle.url), "#/queue")
+    page.get_by_text("Step 3 of 8").wait_for()
+    assert page.get_by_role("button", name="so far").count() == 0

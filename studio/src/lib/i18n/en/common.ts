@@ -29,4 +29,7 @@ export default {
   unlock: 'Unlock',
   goOnFrom: 'Go on from its last frame',
   failedScreen: 'This part of the page could not be loaded.',
+  soFar: 'The video so far',
+  playSoFar: (seconds: string) => `Play ${seconds} s so far`,
+  stopPlaying: 'Stop playing',
 }

@@ -31,5 +31,8 @@ const ja: typeof en = {
   unlock: 'ロック解除',
   goOnFrom: '最後のフレームから続ける',
   failedScreen: '画面のこの部分を読み込めませんでした。',
+  soFar: '現在までの動画',
+  playSoFar: (seconds: string) => `ここまでの ${seconds} 秒を再生`,
+  stopPlaying: '再生を閉じる',
 }
 export default ja

@@ -31,5 +31,8 @@ const ko: typeof en = {
   unlock: '잠금 해제',
   goOnFrom: '마지막 프레임에서 이어 만들기',
   failedScreen: '화면의 이 부분을 불러오지 못했습니다.',
+  soFar: '지금까지의 영상',
+  playSoFar: (seconds: string) => `지금까지 ${seconds}초 재생`,
+  stopPlaying: '재생 닫기',
 }
 export default ko

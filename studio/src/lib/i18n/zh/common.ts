@@ -31,5 +31,8 @@ const zh: typeof en = {
   unlock: '解锁',
   goOnFrom: '从尾帧继续',
   failedScreen: '页面的这一部分无法加载。',
+  soFar: '目前的视频',
+  playSoFar: (seconds: string) => `播放已完成的 ${seconds} 秒`,
+  stopPlaying: '停止播放',
 }
 export default zh

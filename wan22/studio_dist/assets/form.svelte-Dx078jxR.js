@@ -1,1 +1,0 @@
-import{En as e}from"./x-eNVJFMbx.js";import{r as t}from"./job-BUomPALu.js";import{n}from"./router.svelte-D_rTs4_b.js";var r=e({fill:null,n:0});function i(e){r.fill=e,r.n+=1,n(`box`)}var a=(e,n)=>i({request:{image:t(e)},note:n});export{r as n,a as r,i as t};

@@ -1,1 +1,0 @@
-import"./x-eNVJFMbx.js";import"./Dialog-Cy50In12.js";import"./Tabs-Cypexbhb.js";import"./Menu-DsTQjNzl.js";import"./Slider-CKZqAlNK.js";import"./Switch-Dol8x8Hg.js";
