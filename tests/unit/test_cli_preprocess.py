@@ -74,6 +74,7 @@ def test_a_folder_that_is_there_is_refused_before_any_work(run, driving, tmp_pat
         (("a.mp4", "--redraw", "-o", "out"), "--redraw goes without --output"),
         (("a.mp4", "--setup"), "--setup goes without a video"),
         (("a.mp4", "-o", "out", "--person", "-1"), "person -1 is too small"),
+        (("a.mp4", "-o", "out", "--seconds", "0"), "more than 0"),
         (("nobody.mp4", "--redraw"), "has no preprocess.json"),
     ],
 )

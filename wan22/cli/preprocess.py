@@ -93,6 +93,7 @@ def preprocess(
     from wan22.media.image import read_image
     from wan22.preprocess import Options, check_free, prepare
     from wan22.preprocess.installed import open_networks
+    from wan22.types import Notice
 
     columns, rows = _blocks(mask_blocks)
     asked = Options(
@@ -107,7 +108,7 @@ def preprocess(
             driving, character, replace, size=wanted, fps=fps, models=networks, options=asked, seen=_counted(show.log)
         )  # fmt: skip
         for text in made.notices:
-            show.log(f"note: {text}")
+            show.event(Notice(text))
         place = made.save(output)
     (height, width), count = made.pose.frames.shape[1:3], len(made.pose.frames)
     values = {"folder": str(place), "frames": count, "fps": made.pose.fps, "size": [width, height]}

@@ -10,19 +10,24 @@ import numpy as np
 
 from wan22.errors import MediaError
 from wan22.files import PathLike
-from wan22.media.video import look, probe, stream_clip
+from wan22.media.video import look, stream_clip
 from wan22.preprocess.geometry import Size, chosen_frames, fitted
 from wan22.types import Clip
 
 
 def read_whole(path: PathLike) -> Clip:
-    """Read all frames of a video of any length. Raises MediaError as `probe` and `stream_clip`."""
-    info = probe(path)
-    return Clip(np.concatenate(list(stream_clip(path))), info.fps)
+    """Read all frames of a video of any length. Raises MediaError as `look` and `stream_clip`."""
+    seen = look(path)
+    (grid, rate), (width, height) = seen.times.grid(None), seen.size
+    frames, done = np.empty((len(grid), height, width, 3), np.uint8), 0
+    for piece in stream_clip(path):
+        frames[done : done + len(piece)] = piece
+        done += len(piece)
+    return Clip(frames[:done], rate)
 
 
 @dataclass(frozen=True)
-class Driving:
+class DrivingVideo:
     """A driving video: `size` of what it yields, `fps` of the result, `chosen` numbers of its frames.
 
     source: a clip in memory, or a file. own_size, own_fps: of the source.
@@ -36,7 +41,7 @@ class Driving:
     size: Size
 
     @classmethod
-    def of(cls, source: Clip | PathLike, fps: float, seconds: float | None = None) -> Driving:
+    def of(cls, source: Clip | PathLike, fps: float, seconds: float | None = None) -> DrivingVideo:
         """Look at a driving video. Raises MediaError as `look`, or where no frame is left at `fps`."""
         if isinstance(source, Clip):
             count, rate, (height, width) = len(source.frames), source.fps, source.frames.shape[1:3]
@@ -57,9 +62,9 @@ class Driving:
             )
         return cls(source, (width, height), rate, fps, chosen, (width, height))
 
-    def at(self, size: Size) -> Driving:
+    def at(self, size: Size) -> DrivingVideo:
         """The same, of which frames are fitted into `size`."""
-        return Driving(self.source, self.own_size, self.own_fps, self.fps, self.chosen, size)
+        return DrivingVideo(self.source, self.own_size, self.own_fps, self.fps, self.chosen, size)
 
     def __len__(self) -> int:
         return len(self.chosen)

@@ -11,6 +11,8 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,8 +91,9 @@ def landmark_networks(folder: Path) -> LandmarkNetworks:
 
     def opened(name: str) -> Network:
         try:
-            at_work = Interpreter(model_path=str(folder / name), num_threads=min(4, os.cpu_count() or 1))
-            at_work.allocate_tensors()
+            with _quiet():
+                at_work = Interpreter(model_path=str(folder / name), num_threads=min(4, os.cpu_count() or 1))
+                at_work.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise MissingModelError(
                 f"{folder / name} cannot be read: {error}. Install it again: {SETUP}"
@@ -105,6 +108,19 @@ def landmark_networks(folder: Path) -> LandmarkNetworks:
         return network
 
     return LandmarkNetworks(*(opened(name) for name in FILES))
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Keep LiteRT from writing to stderr that it starts, which it does past Python."""
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("w") as nothing:
+            os.dup2(nothing.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def install(folder: Path | None = None, wheel: PathLike | None = None) -> Path:

@@ -17,10 +17,13 @@ import numpy as np
 from wan22.preprocess.backend import Preprocessor
 from wan22.preprocess.body import COUNT, GROUPS, index_of
 
+_SPECK = 0.05  # of the largest part of an outline
+_LEAST = 4  # pixels of the side of a square that is worth a look
+
 Network = Callable[[np.ndarray], list[np.ndarray]]
 """Takes an image (H, W, 3) float32 and returns the outputs, in the order of the file."""
 
-_BOX, _BODY_THERE, _HAND, _FACE = 0.3, 0.5, 0.5, 0.5  # least probability with which something counts as there
+_BOX, _BODY_MAYBE, _BODY_THERE, _HAND, _FACE = 0.3, 0.1, 0.5, 0.5, 0.5  # least probabilities of being there
 # (a box that may be one is looked at: the network of the body says whether it is)
 
 _BODY = {
@@ -128,30 +131,32 @@ class LandmarkNetworks:
         low, high = seen.min(0), seen.max(0)
         middle, half = (low + high) / 2, max((high - low).max() * 0.75, 1.0)
         _, square, outline = self._body(frame, np.array([*(middle - half), *(middle + half), 1.0]))
+        outline = _without_specks(outline)
         turn, (height, width) = square.to_frame(len(outline)), frame.shape[:2]
         return cv2.warpAffine(outline, turn, (width, height), flags=cv2.INTER_LINEAR)
 
     def _body(self, frame: np.ndarray, box: np.ndarray) -> tuple[np.ndarray | None, Square, np.ndarray]:
         """Points (39, 3) or None, the square that the network saw, and the outline there, (256, 256) 0..1.
 
-        The network looks twice: the second time at the square that it says itself, upright and of the right size.
+        The network looks twice: the second time at the square that it says itself, upright and of the right size. That
+        look counts, unless it alone finds nobody.
         """
-        size = 256
+        size, looks = 256, []
         square = Square(float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2, float(box[2] - box[0]))
-        points = outline = None
-        for _ in range(2):
+        while len(looks) < 2 and square.side >= _LEAST:
             raw, presence, logits, *_ = self.body(square.cut(frame, size))
-            outline = _sigmoid(logits.reshape(size, size)).astype(np.float32)
-            seen = square
-            if presence.item() < _BODY_THERE:
-                return None, seen, outline
-            raw = raw.reshape(39, 5)
+            raw, outline = raw.reshape(39, 5), _sigmoid(logits.reshape(size, size)).astype(np.float32)
             score = np.minimum(_sigmoid(raw[:, 3]), _sigmoid(raw[:, 4]))
             points = np.column_stack([square.back(raw[:, :2], size), score]).astype(np.float32)
-            (x, y), (ex, ey) = points[_HIPS, :2], points[_CROWN, :2]
+            looks.append((presence.item(), points, square, outline))
+            if presence.item() < _BODY_MAYBE:
+                break
+            (x, y), (ex, ey) = points[_HIPS, :2].tolist(), points[_CROWN, :2].tolist()
             square = Square(x, y, 2.5 * math.hypot(ex - x, ey - y), _upright(ex - x, ey - y))
-        assert outline is not None
-        return points, seen, outline
+        if not looks:
+            return None, square, np.zeros((size, size), np.float32)
+        best = looks[-1] if looks[-1][0] >= _BODY_THERE else max(looks, key=lambda look: look[0])
+        return best[1] if best[0] >= _BODY_THERE else None, best[2], best[3]
 
     def _hand(self, frame: np.ndarray, roots: np.ndarray) -> np.ndarray:
         """21 points (21, 3) of the hand with wrist, little and index finger's roots (3, 3); scores of 0 without one."""
@@ -164,7 +169,7 @@ class LandmarkNetworks:
         square = Square(*middle, 2 * 2.0 * float(np.hypot(*reach)), _upright(*reach))
         points = none
         for _ in range(2):
-            if square.side < 4:
+            if square.side < _LEAST:
                 return none
             raw, presence, *_ = self.hand(square.cut(frame, size))
             if presence.item() < _HAND:
@@ -183,7 +188,7 @@ class LandmarkNetworks:
         (rx, ry), (lx, ly) = head[2, :2], head[1, :2]
         square, points = _around(head[:, :2], math.atan2(ly - ry, lx - rx), 2.2, 0.0), none
         for _ in range(2):
-            if square.side < 4:
+            if square.side < _LEAST:
                 return none
             raw, logit = self.face(square.cut(frame, size))
             score = float(_sigmoid(logit).item())
@@ -208,6 +213,14 @@ def _around(points: np.ndarray, angle: float, scale: float, shift: float) -> Squ
     low, high = own.min(0), own.max(0)
     middle = ((low + high) / 2 + np.array([0, shift * (high - low)[1]])) @ turn
     return Square(float(middle[0]), float(middle[1]), float((high - low).max()) * scale, angle)
+
+
+def _without_specks(outline: np.ndarray) -> np.ndarray:
+    """An outline without parts that are apart and small, whose box would be filled with the rest."""
+    count, labels, facts, _ = cv2.connectedComponentsWithStats((outline >= 0.5).astype(np.uint8))
+    areas = facts[:, cv2.CC_STAT_AREA]
+    specks = [each for each in range(1, count) if areas[each] < _SPECK * areas[1:].max()]
+    return np.where(np.isin(labels, specks), np.float32(0), outline)
 
 
 def _sigmoid(value: np.ndarray) -> np.ndarray:

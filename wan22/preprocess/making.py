@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from dataclasses import replace as changed
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from wan22.preprocess.backend import Preprocessor
 from wan22.preprocess.body import COUNT, GROUPS, HEAD
 from wan22.preprocess.drawing import draw_pose
 from wan22.preprocess.following import filled, follow, spans, steadied, tracks_of
-from wan22.preprocess.frames import Driving, read_whole
+from wan22.preprocess.frames import DrivingVideo, read_whole
 from wan22.preprocess.installed import SETUP, open_networks
 from wan22.preprocess.prepared import BACKGROUND, FACE, MASK, POSE, RECORD, SHEET, Prepared
 from wan22.preprocess.record import Record
@@ -73,6 +74,8 @@ class Options:
                 raise OptionError(
                     f"{name.replace('_', ' ')} {getattr(self, name)} is too small: at least {low}."
                 )
+        if self.seconds is not None and not self.seconds > 0:
+            raise OptionError(f"{self.seconds} seconds of the driving video: it must be more than 0.")
 
 
 def prepare(
@@ -97,9 +100,9 @@ def prepare(
     are not here, SizeError and OptionError.
     """
     options = options or Options()
-    video = Driving.of(driving, fps, options.seconds)
+    video = DrivingVideo.of(driving, fps, options.seconds)
     canvas = _canvas(video.own_size, reference, replace, size, options.area)
-    masked = None if options.mask is None else Driving.of(options.mask, fps, options.seconds)
+    masked = None if options.mask is None else DrivingVideo.of(options.mask, fps, options.seconds)
     if masked is not None and (not replace or len(masked) != len(video)):
         raise MediaError(_unfit_mask(options.mask, masked, video, replace))
     if models is None:
@@ -124,7 +127,7 @@ def prepare(
         **record.settings,
     }
     record = changed(record, settings=settings)
-    return _drawn(record, video, masks, reference, notices, seen or _nobody)
+    return _drawn(record, video, masks, options, reference, notices=notices, seen=seen or _nobody)
 
 
 def redraw(folder: PathLike, driving: PathLike | None = None, seen: Seen | None = None) -> Path:
@@ -137,13 +140,13 @@ def redraw(folder: PathLike, driving: PathLike | None = None, seen: Seen | None 
     if not (place / RECORD).is_file():
         raise MediaError(f"{folder} has no {RECORD}: only what `wan22 preprocess` made can be drawn again.")
     record = Record.read(place / RECORD)
-    said = record.settings.get("driving") or {}
+    said, side = _said(record, place / RECORD)
     path = driving or said.get("path")
     if path is None:
         raise MediaError(f"{place / RECORD} names no driving video. Say where it is: --driving FILE.")
     if not Path(path).exists():
         raise MediaError(f"the driving video {path} is not there. Say where it is now: --driving FILE.")
-    video = Driving.of(path, record.fps, said.get("seconds"))
+    video = DrivingVideo.of(path, record.fps, said.get("seconds"))
     if [*video.own_size] != said.get("size") or len(video) != len(record):
         raise MediaError(
             f"{path} is another video than {place / RECORD} was made of: {len(video)} frames of "
@@ -152,7 +155,8 @@ def redraw(folder: PathLike, driving: PathLike | None = None, seen: Seen | None 
     if record.size != video.size:
         video = video.at(record.size)
     masks = _masks_of(place / MASK, record) if (place / MASK).is_file() else None
-    drawn = _drawn(record, video, masks, None, (), seen or _nobody, grow=False)
+    options = Options(face_size=side, mask_iterations=0)  # the mask is as wide as it is to be
+    drawn = _drawn(record, video, masks, options, seen=seen or _nobody)
     made = {POSE, FACE, BACKGROUND, SHEET}
     with written_folder(place, replace=lambda path: path.name in made) as part:
         Prepared(drawn.pose, drawn.face, drawn.background, drawn.mask).write(part)
@@ -162,11 +166,27 @@ def redraw(folder: PathLike, driving: PathLike | None = None, seen: Seen | None 
     return place
 
 
-def _unfit_mask(mask: object, masked: Driving, video: Driving, replace: bool) -> str:
+def _unfit_mask(mask: object, masked: DrivingVideo, video: DrivingVideo, replace: bool) -> str:
     name = "the mask video" if isinstance(mask, Clip) else f"the mask video {mask}"
     if not replace:
         return f"{name} is used only to replace someone. Ask for that too, or leave it out."
     return f"{name} has {len(masked)} frames, the driving video {len(video)}; they must be equal."
+
+
+def _said(record: Record, path: Path) -> tuple[dict[str, Any], int]:
+    """What a record says of its driving video, and of the side of the face images."""
+    driving, options = (record.settings.get(name, {}) for name in ("driving", "options"))
+    side = options.get("face_size", 512) if isinstance(options, dict) else None
+    seconds = driving.get("seconds") if isinstance(driving, dict) else None
+    if (
+        not isinstance(driving, dict)
+        or not isinstance(seconds, int | float | None)
+        or not isinstance(side, int)
+    ):
+        raise MediaError(
+            f"{path}: driving and options must be as `wan22 preprocess` wrote them. Run it again."
+        )
+    return driving, side
 
 
 def _nobody(what: str, done: int, of: int) -> None:
@@ -191,7 +211,7 @@ def _canvas(
 
 
 def _found(
-    video: Driving, canvas: geometry.Size, models: Preprocessor, options: Options, seen: Seen
+    video: DrivingVideo, canvas: geometry.Size, models: Preprocessor, options: Options, seen: Seen
 ) -> tuple[Record, list[np.ndarray] | None, tuple[str, ...]]:
     """Landmarks and boxes of every frame, and outlines as packed bits."""
     people = []
@@ -255,7 +275,7 @@ def _extents(points: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(np.hstack([low, high])), np.hstack([low, high]), 0).astype(np.float32)
 
 
-def _face_boxes(points: np.ndarray, found: np.ndarray, video: Driving) -> tuple[np.ndarray, list[str]]:
+def _face_boxes(points: np.ndarray, found: np.ndarray, video: DrivingVideo) -> tuple[np.ndarray, list[str]]:
     """The box of the face in every frame (T, 4); of the head, by eyes, ears and nose, where no face is ever found."""
     boxes, known, notices = np.zeros((len(points), 4)), np.zeros(len(points), bool), []
     for part in (GROUPS["face"], HEAD):
@@ -295,16 +315,15 @@ def _masks_of(path: Path, record: Record) -> list[np.ndarray]:
 
 def _drawn(
     record: Record,
-    video: Driving,
+    video: DrivingVideo,
     masks: list[np.ndarray] | None,
-    reference: Image | None,
-    notices: tuple[str, ...],
-    seen: Seen,
+    options: Options,
+    reference: Image | None = None,
     *,
-    grow: bool = True,
+    notices: tuple[str, ...] = (),
+    seen: Seen,
 ) -> Prepared:
     """All images of a record."""
-    options = Options(**record.settings.get("options", {}))
     (width, height), count, side = record.canvas, len(record), options.face_size
     pose = np.empty((count, height, width, 3), np.uint8)
     face = np.empty((count, side, side, 3), np.uint8)
@@ -318,14 +337,9 @@ def _drawn(
         face[index] = geometry.cut_face(frame, (left, top, right, bottom), side)
         if masks is not None and background is not None:
             mask = np.unpackbits(masks[index])[: height * width].reshape(height, width)
-            if grow:
-                mask = geometry.grown_mask(
-                    mask,
-                    options.mask_iterations,
-                    options.mask_kernel,
-                    options.mask_columns,
-                    options.mask_rows,
-                )
+            mask = geometry.grown_mask(
+                mask, options.mask_iterations, options.mask_kernel, options.mask_columns, options.mask_rows
+            )
             covered[index] = mask * 255
             background[index] = frame * (1 - mask[..., None])
         sheet.add(

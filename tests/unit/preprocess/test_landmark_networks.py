@@ -132,6 +132,17 @@ def test_the_body_is_looked_at_again_upright():
     assert np.allclose(hips, 128, atol=3)
 
 
+@pytest.mark.parametrize(("looks", "there"), [((0.3, 0.9), True), ((0.9, 0.3), True), ((0.3, 0.3), False)])
+def test_one_look_that_finds_the_body_is_enough(looks, there):
+    turn = iter(looks)
+    whole = known(body=lambda image: body(image, presence=next(turn))).landmarks(frame(), BOX)
+    assert (whole[index_of("nose"), 2] > 0.9) == there
+
+
+def test_a_box_of_nothing_holds_nobody():
+    assert not known().landmarks(frame(), np.array([50, 50, 50, 50, 0.9])).any()
+
+
 def test_both_big_and_small_toe_are_the_tip_of_the_foot():
     whole = known().landmarks(frame(), BOX)
     assert (whole[index_of("left_big_toe")] == whole[index_of("left_small_toe")]).all()
@@ -169,6 +180,14 @@ def test_the_mask_is_the_outline_turned_back():
     right = np.array([-along[1], along[0]])
     left_side, right_side = (np.round(np.add(HIPS, side * 30 * right)).astype(int) for side in (-1, 1))
     assert mask[left_side[1], left_side[0]] > 0.9 and mask[right_side[1], right_side[0]] < 0.1
+
+
+def test_specks_are_no_part_of_the_outline():
+    outline = np.zeros((64, 64), np.float32)
+    outline[10:40, 10:40], outline[50:60, 50:60], outline[2:5, 60:62] = 0.9, 0.8, 0.99
+    kept = networks._without_specks(outline)
+    assert kept[20, 20] and kept[55, 55] and not kept[3, 61]
+    assert not networks._without_specks(outline * 0).any()
 
 
 def test_every_point_of_the_face_is_one_of_the_468():

@@ -280,6 +280,8 @@ def test_a_painted_mask_changes_the_background_when_drawn_again(tmp_path):
         (lambda frames: frames[1].update(face_box=[9, 9, 9, 20]), "frame 1: face_box"),
         (lambda frames: frames[0].update(left_hand=[[None, 1, 1]] * 21), "frame 0: left_hand"),
         (lambda frames: frames.pop(), "another video"),
+        (lambda frames: frames[0].pop("face"), "frame 0: face must be 68"),
+        (lambda frames: frames.__setitem__(0, []), "frame 0 is no object"),
     ],
 )
 def test_a_record_that_does_not_fit_changes_nothing(tmp_path, change, said):
