@@ -273,13 +273,13 @@ def speech(drawing: Drawing) -> None:
     model = drawing.add("Wan22Load", 0, **SPEECH)
     image, audio = drawing.add("LoadImage", 1), drawing.add("LoadAudio", 1)
     drawing.note(
-        "**Speech to video.** As many clips as the audio is long, or `clips` of them; the official template has a group "
-        "of nodes for each.", 1,
+        "**Speech to video.** As many clips as the audio is long, or `clips` of them; the official template has a "
+        "group of nodes for each.", 1,
     )  # fmt: skip
     made = drawing.add(
         "Wan22Speech", 2, model=model["model"], prompt="The man plays the guitar and sings gently.",
-        image=image["IMAGE"], audio=audio["AUDIO"], width=640, height=640, steps=20, solver="uni_pc", schedule="simple", shift=8.0,
-        guidance_low=6.0, clips=4,
+        image=image["IMAGE"], audio=audio["AUDIO"], width=640, height=640, steps=20, solver="uni_pc",
+        schedule="simple", shift=8.0, guidance_low=6.0, clips=4,
     )  # fmt: skip
     _saved(drawing, made["video"], 3, "speech")
 
