@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from PIL import Image, PngImagePlugin
 from unit.tiny import write_tiny
 
 from wan22.errors import CheckpointError, MediaError, OptionError
@@ -400,6 +401,50 @@ def test_a_bypassed_lora_passes_the_model_and_a_muted_one_does_not(mode):
 def test_a_value_comes_through_what_the_page_draws(source):
     graph = drawn(LOADER, LORA, SAMPLER, *source, links=(*CHAIN, (9, 5, 0, 4, 0, "INT")))
     assert read({"workflow": json.dumps(graph)}).request["steps"] == 7
+
+
+def test_a_value_that_the_page_sets_by_name_is_got_by_name():
+    got = {"id": 4, "type": "GetNode", "widgets_values": ["STEPS"], "outputs": [entry("INT", "INT")]}
+    put = {"id": 5, "type": "SetNode", "widgets_values": ["STEPS"], "inputs": [entry("INT", "INT", 9)],
+           "outputs": [entry("*", "*")]}  # fmt: skip
+    seven = {
+        "id": 6,
+        "type": "PrimitiveInt",
+        "widgets_values": [7, "fixed"],
+        "outputs": [entry("INT", "INT")],
+    }
+    graph = drawn(LOADER, LORA, SAMPLER, got, put, seven, links=(*CHAIN, (9, 6, 0, 5, 0, "INT")))
+    assert read({"workflow": json.dumps(graph)}).request["steps"] == 7
+
+
+def test_loras_of_a_list_are_those_that_are_on():
+    listed = [{"lora": f"{name}.safetensors", "on": name != "b", "strength": 0.5} for name in "abc"]
+    node = LORA | {"type": "Power Lora Loader (rgthree)", "mode": 0, "widgets_values": [{}, *listed, {}, ""]}
+    found = read({"workflow": json.dumps(drawn(LOADER, node, SAMPLER, links=CHAIN))})
+    assert found.loras == [("a.safetensors", 0.5, None), ("c.safetensors", 0.5, None)]
+
+
+def test_a_group_that_did_not_run_is_taken_from_the_drawing():
+    text = text_of("video_wan2_2_14B_flf2v")
+    ran = {
+        id: {"class_type": node.kind, "inputs": node.inputs} for id, node in expand(json.loads(text)).items()
+    }
+    notes = {"prompt": json.dumps(ran), "workflow": text}
+    assert read(notes).request["steps"] == 20 and read(notes, ["61"]).request["steps"] == 4
+    assert read(notes, ["87"]).request["steps"] == 20
+    with pytest.raises(OptionError, match="no such node"):
+        read(notes, ["999"])
+
+
+def test_a_file_of_another_program_says_its_model_and_does_not_get_ours(tmp_path):
+    place = tmp_path / "a.png"
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_text("parameters", "a fox\nSteps: 30, Seed: 1, Model: wan_t2v_14B")
+    Image.new("RGB", (8, 8)).save(place, pnginfo=chunks)
+    with pytest.raises(CheckpointError, match=r"wan_t2v_14B; name one that is here with --model"):
+        followed(place)
+    work = followed(place, machine=Machine("nano"))
+    assert work.given == {"prompt": "a fox", "seed": 1, "steps": 30} and work.machine.model == "nano"
 
 
 def test_a_subgraph_in_a_subgraph_that_contains_itself_ends():

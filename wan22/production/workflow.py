@@ -122,6 +122,9 @@ def follow(work: Work, source: str, found: Import) -> Work:
         machine = replace(
             machine, model=None if tree is None else str(tree), parts=parts | dict(machine.parts)
         )
+    elif work.machine.model is None:
+        made = f"with {' and '.join(found.models)}" if found.models else "with a model that it does not name"
+        raise CheckpointError(f"{source} was made {made}; name one that is here with {called('model')}")
     return replace(
         work,
         source=None,

@@ -16,7 +16,8 @@ MOST = 2000
 _DEPTH = 8
 _MUTED, _BYPASSED = 2, 4
 _INPUT, _OUTPUT = -10, -20  # the two ends of a subgraph, as its links name them
-_TEXTS = ("Note", "MarkdownNote")
+_DRAWN = ("Reroute", "PrimitiveNode", "SetNode", "GetNode", "Note", "MarkdownNote")
+"""Nodes of the page alone, which do not run."""
 
 
 @dataclass
@@ -86,11 +87,7 @@ class _Scope:
     def run(self) -> Iterator[Node]:
         """The nodes that run, in the order of the file."""
         for id, node in self.nodes.items():
-            if node.get("mode") in (_MUTED, _BYPASSED) or node["type"] in (
-                "Reroute",
-                "PrimitiveNode",
-                *_TEXTS,
-            ):
+            if node.get("mode") in (_MUTED, _BYPASSED) or node["type"] in _DRAWN:
                 continue
             if (scope := self.opened(id)) is not None:
                 yield from scope.run()
@@ -180,7 +177,9 @@ class _Scope:
             return None
         if node.get("mode") == _BYPASSED:
             return self.around(node, slot, depth)
-        if node["type"] == "Reroute":
+        if node["type"] == "GetNode":
+            node = self.setter(node)
+        if node["type"] in ("Reroute", "SetNode"):
             entries = _entries(node.get("inputs"))
             return self.origin(entries[0].get("link"), depth + 1) if entries else None
         if node["type"] == "PrimitiveNode":
@@ -191,6 +190,12 @@ class _Scope:
             numbers = ends[slot].get("linkIds") if isinstance(slot, int) and 0 <= slot < len(ends) else None
             return scope.origin(numbers[-1], depth + 1) if isinstance(numbers, list) and numbers else None
         return [f"{self.prefix}{id}"[:80], slot]
+
+    def setter(self, node: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The node that sets the name that a GetNode gets; itself if there is none."""
+        name = node.get("widgets_values")
+        same = (each for each in self.nodes.values() if each["type"] == "SetNode")
+        return next((each for each in same if name and each.get("widgets_values") == name), node)
 
     def from_host(self, slot: Any, depth: int) -> list[Any] | _Constant | None:
         """What the host of this subgraph gives to its input: a link above, or the value of its own widget."""

@@ -32,13 +32,15 @@ class Graph:
     def of(cls, notes: Mapping[str, Any], awake: str | None = None) -> Graph | None:
         """The graph among the parsed notes of a file; None if there is none. awake: as `drawn.expand`."""
         for value in (notes.get("prompt"), *notes.values()):
-            if isinstance(value, dict) and (nodes := _run(value)):
+            if isinstance(value, dict) and (nodes := _run(value)) and _has(nodes, awake):
                 return cls(nodes)
         for value in (notes.get("workflow"), *notes.values()):
             if isinstance(value, dict) and isinstance(value.get("nodes"), list):
                 nodes, off = expand(value, awake), _off(value, awake)
                 if nodes or off:
                     return cls(nodes, off)
+        if awake is not None:  # who reads it says that there is no such node
+            return cls.of(notes)
         return None
 
     def samplers(self) -> list[Node]:
@@ -194,6 +196,11 @@ def is_sampler(node: Node) -> bool:
     """Whether a node denoises."""
     known = ("KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvanced")
     return node.kind in known or node.kind.startswith("WanVideoSampler")
+
+
+def _has(nodes: Mapping[str, Node], name: str | None) -> bool:
+    """Whether a node is among those that ran: what is bypassed is drawn alone."""
+    return name is None or any(name in (id, id.rpartition(":")[2]) for id in nodes)
 
 
 def _run(said: dict[str, Any]) -> dict[str, Node]:

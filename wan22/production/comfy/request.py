@@ -166,6 +166,7 @@ def _chain(found: Import, graph: Graph, sampler: Node, expert: str | None) -> No
             strength = next((value for value in said if isinstance(value, (int, float))), 1.0)
             if isinstance(name, str) and name.lower() != "none":
                 loras.append((name, _round(float(strength))))
+        loras += _listed(graph, node)
         for key in _MODELS:
             if isinstance(name := graph.value(node, key), str):
                 found.parts.setdefault(expert or "dit", name)
@@ -180,6 +181,18 @@ def _chain(found: Import, graph: Graph, sampler: Node, expert: str | None) -> No
     for name, strength in loras:
         found.loras.append((last_of(name), strength, expert))
         found.lora_names.append(name)
+
+
+def _listed(graph: Graph, node: Node) -> Iterator[tuple[str, float]]:
+    """LoRAs that a node holds in a list, as rgthree's Power Lora Loader: those that are on."""
+    for key, value in node.inputs.items():
+        name = value.get("lora") if isinstance(value, dict) else None
+        if not isinstance(value, dict) or not isinstance(name, str):
+            continue
+        graph.read.add((node.id, key))
+        strength = value.get("strength", 1.0)
+        if value.get("on", True) and name.lower() != "none" and isinstance(strength, (int, float)):
+            yield name, _round(float(strength))
 
 
 def _round(value: Any) -> Any:
@@ -319,7 +332,7 @@ def _latents(found: Import, graph: Graph, chain: list[Node], save: Node | None) 
             if node.kind.startswith(kind) and isinstance(name := graph.value(node, key), str):
                 found.parts.setdefault(part, name)
         said = graph.value(node, "type") if node.kind.startswith(("CLIPLoader", "DualCLIPLoader")) else "wan"
-        if said != "wan":
+        if said not in ("wan", None):
             _cannot(found, f"has a text encoder of the type {said!r} (node {node.id}), another model family")
         if node.kind in TASKS:
             for name, ours in _FILES.items():

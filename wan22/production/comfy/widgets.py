@@ -43,6 +43,7 @@ WIDGETS: dict[str, tuple[str, ...]] = {
     "CLIPVisionEncode": ("crop",),
     "VAELoader": ("vae_name",),
     "AudioEncoderLoader": ("audio_encoder_name",),
+    "LoraLoader": ("lora_name", "strength_model", "strength_clip"),
     "LoraLoaderModelOnly": ("lora_name", "strength_model"),
     "CreateVideo": ("fps", "bit_depth"),
     "SaveVideo": ("filename_prefix", "format", "codec", "quality"),
@@ -85,6 +86,7 @@ UNUSED: dict[str, dict[str, str]] = {
     "SamplerCustom": {"add_noise": "sampling begins with noise, or with a video"},
     "UNETLoader": {"weight_dtype": "the file says its precision; --dtype says what is computed in"},
     "CLIPLoader": {"device": "the text encoder comes to the device when it is needed; --memory says how"},
+    "LoraLoader": {"strength_clip": "LoRAs of Wan2.2 change its networks alone"},
     "CLIPVisionEncode": {"crop": "images are cropped as the official release does"},
     "CreateVideo": {"bit_depth": "--codec NAME chooses codecs of 10 bits"},
     "SaveVideo": {
@@ -120,6 +122,14 @@ IMPOSSIBLE: dict[str, str] = {
     "WanDancerVideo": "Wan Dancer",
     "WanSCAILToVideo": "SCAIL",
     "BerniniConditioning": "Bernini",
+    "WanVideoVACEEncode": "VACE",
+    "WanVideoControlEmbeds": "Wan-Fun-Control",
+    "WanVideoAddControlEmbeds": "Wan-Fun-Control",
+    "WanVideoFunCameraEmbeds": "Wan2.2-Fun-Camera",
+    "WanVideoPhantomEmbeds": "Phantom",
+    "WanVideoATITracks": "ATI",
+    "MultiTalkWav2VecEmbeds": "MultiTalk",
+    "WanVideoReCamMasterCameraEmbed": "ReCamMaster",
 }
 """Nodes of other model families, and what these are called."""
 
@@ -133,8 +143,6 @@ TASKS: dict[str, str] = {
     "WanAnimateToVideo": "animate",
     "VAEEncode": "v2v",
     "VAEEncodeTiled": "v2v",
-    "EmptySD3LatentImage": "t2v",
-    "EmptyLatentImage": "t2v",
 }
 """Nodes that a sampler's latents come from, and what they make."""
 
