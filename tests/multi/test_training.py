@@ -136,6 +136,77 @@ def test_two_ranks_learn_what_one_process_learns(base, whole, tmp_path):
             ].float().norm() + 1e-6, key
 
 
+def encoded(rank, recipe):
+    """What this rank encodes of texts and of clips before the first step."""
+    from wan22.train.data.cache import Store
+
+    write, found = Store.write, []
+
+    def noted(store, key, tensors, settings):
+        found.append((store.folder.name, key))
+        write(store, key, tensors, settings)
+
+    Store.write = noted
+    try:
+        assert on_a_rank(rank, recipe, stop_at=0)[0] == "stopped"
+    finally:
+        Store.write = write
+    return found
+
+
+def test_every_rank_encodes_its_share_of_the_clips(base, tmp_path):
+    recipe = with_(to(base, tmp_path / "out"), "data", cache=str(tmp_path / "cache"))
+    one, two = run(2, encoded, recipe)
+    for kind in ("texts", "clips"):
+        mine, theirs = ({key for name, key in found if name == kind} for found in (one, two))
+        assert mine and theirs and not mine & theirs
+        assert {path.stem for path in (tmp_path / "cache" / kind).glob("*.safetensors")} == mine | theirs
+    assert run(2, encoded, to(recipe, tmp_path / "again")) == [[], []]
+
+
+def orthogonalised(rank, weights, grads):
+    """Two matrices on two ranks after steps of Muon, and on one."""
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    from wan22.parallel.ranks import Ranks
+    from wan22.train.distributed import DistributedWorld
+    from wan22.train.muon import Muon
+
+    world = DistributedWorld(Ranks(None, torch.device("cpu")), torch.device("cpu"))
+    mine = [
+        torch.nn.Parameter(distribute_tensor(w.clone(), world._mesh, [Shard(0)], src_data_rank=None))
+        for w in weights
+    ]
+    optimiser = Muon(mine, 0.1, whole=world.whole, part=world.part)
+    for step in grads:
+        for p, g in zip(mine, step, strict=True):
+            p.grad = world.part(g, p)
+        optimiser.step()
+    return [world.whole(p).detach() for p in mine]
+
+
+def test_muon_on_ranks_makes_the_whole_matrix_orthogonal():
+    """The same gradients give the same weights: a shard is never made orthogonal by itself. What drifts between runs of
+    several ranks are gradients, in their last bits, which the iteration in bfloat16 raises (docs/training.md).
+    """
+    from wan22.train.muon import Muon
+
+    draw = torch.Generator().manual_seed(0)
+    shapes = (7, 4), (6, 9), (6, 9)
+    weights = [torch.randn(shape, generator=draw) for shape in shapes]
+    grads = [[torch.randn(shape, generator=draw) for shape in shapes] for _ in range(3)]
+    alone_ = [torch.nn.Parameter(w.clone()) for w in weights]
+    optimiser = Muon(alone_, 0.1)
+    for step in grads:
+        for p, g in zip(alone_, step, strict=True):
+            p.grad = g.clone()
+        optimiser.step()
+    for found in run(2, orthogonalised, weights, grads):
+        for mine, theirs, before in zip(found, alone_, weights, strict=True):
+            assert (mine - theirs).norm() <= 1e-6 * theirs.norm()
+            assert (theirs - before).norm() > 0.1
+
+
 RECIPES = {
     "a LoRA with muon": lambda base: with_(
         with_(replace(base, adapter=AdapterPart(rank=3)), "optimiser", name="muon", ema_decay=0.0),

@@ -90,9 +90,7 @@ def _train(plan: Plan, folder: Path, world: World, *, minutes: float | None, log
     engine = load(name, parts=parts, device=str(plan.device), memory="disk")
     asked = requests(recipe, plan.model.variant)
     cache = recipe.path(recipe.data.cache) if recipe.data.cache else folder / "cache"
-    data = world.first(
-        lambda: encode(plan.survey, engine, cache, task=plan.task, ends=recipe.images.ends, log=log)
-    )
+    data = encode(plan.survey, engine, cache, task=plan.task, ends=recipe.images.ends, log=log, world=world)
     engine.release()
     experts = Experts(
         tuple(plan.noise_ranges),

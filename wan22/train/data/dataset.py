@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from wan22.train.data.plan import Problem, Window
 from wan22.train.data.survey import Survey, Video, split
 from wan22.train.lock import locked
 from wan22.train.log import Log
+from wan22.train.world import ALONE, World
 
 TASKS = ("t2v", "i2v", "ti2v", "s2v")
 
@@ -80,11 +82,19 @@ class Dataset:
 
 
 def prepare(
-    survey: Survey, engine: Engine, folder: Path, *, task: str, ends: bool = False, log: Log
+    survey: Survey,
+    engine: Engine,
+    folder: Path,
+    *,
+    task: str,
+    ends: bool = False,
+    log: Log,
+    world: World = ALONE,
 ) -> Dataset:
     """Encode everything that is not in `folder` yet, for a task: "t2v", "i2v", "ti2v" or "s2v".
 
-    `ends` gives clips for ti2v their last images too, for a model that is conditioned on them.
+    `ends` gives clips for ti2v their last images too, for a model that is conditioned on them. The processes of
+    `world`, each of which calls this, encode a share each; the leader looks what is there, and makes what is left.
     Clips that break on the way are dropped with a word. Raises OptionError or SizeError if engine, task and survey do
     not fit, OutputError without room or while another process encodes into the folder, MediaError if no clip is left.
     """
@@ -92,8 +102,10 @@ def prepare(
     wanted, dropped = _fitting(survey, engine.variant, conditioning)
     for problem in dropped:
         log(f"not used: {problem}")
-    with locked(Path(folder) / "prepare.lock", f"encodes clips into {folder}"):
-        made = _encode(survey, engine, Path(folder), conditioning, wanted, log)
+    with ExitStack() as held:
+        lock = locked(Path(folder) / "prepare.lock", f"encodes clips into {folder}")
+        world.first(lambda: held.enter_context(lock))
+        made = _encode(survey, engine, Path(folder), conditioning, wanted, log, world)
     return replace(made, dropped=(*dropped, *made.dropped))
 
 
@@ -104,12 +116,13 @@ def _encode(
     conditioning: Conditioning,
     wanted: Sequence[Window],
     log: Log,
+    world: World,
 ) -> Dataset:
     texts = Store(folder / "texts")
-    keys = _encode_texts([survey.videos[w.video].item.caption for w in wanted], engine, texts, log)
-    clips = _Clips(Encoder(engine, conditioning, survey.plan.fps), Store(folder / "clips"), log)
-    entries = clips.make(survey.videos, wanted, keys)
-    dropped = tuple(clips.dropped.values())
+    captions = [survey.videos[w.video].item.caption for w in wanted]
+    keys = _Texts(engine, texts, log, world).make(captions)
+    clips = _Clips(Encoder(engine, conditioning, survey.plan.fps), Store(folder / "clips"), log, world)
+    entries, dropped = clips.make(survey.videos, wanted, keys)
     if not entries:
         raise MediaError(f"no clip could be encoded. {dropped[-1]}")
     buckets: dict[str, list[int]] = defaultdict(list)
@@ -188,41 +201,73 @@ def _unfit(video: Video, window: Window, conditioning: Conditioning, group: int)
     return None
 
 
-def _encode_texts(captions: Sequence[str], engine: Engine, store: Store, log: Log) -> dict[str, str]:
-    """Encode every distinct text, and the empty one; return the keys by text."""
-    keys: dict[str, str] = {}
-    missing = []
-    for caption in dict.fromkeys(["", *captions]):
-        settings = {
-            "text": caption,
-            "encoder": engine.weights["text"],
-            "dtype": str(engine.dtype),
-            "length": engine.variant.dit.text_len,
-        }
-        keys[caption] = key = key_of(settings)
-        if not _ready(store, key, None, log):
-            missing.append((caption, key, settings))
-    if missing:
-        log(f"texts: {len(keys) - len(missing)} ready, {len(missing)} to encode")
-    counter = StepCounter(len(missing), "text", log)
-    for caption, key, settings in missing:
-        store.write(key, {"text": engine.encode_text([caption])[0]}, settings)
-        counter.step()
-    return keys
+class _Texts:
+    """The making of the entries of texts."""
+
+    def __init__(self, engine: Engine, store: Store, log: Log, world: World) -> None:
+        self._engine, self._store, self._log, self._world = engine, store, log, world
+
+    def make(self, captions: Sequence[str]) -> dict[str, str]:
+        """Encode every distinct text, and the empty one, that is not there; return the keys by text."""
+        keys, missing = self._world.first(lambda: self._look(captions))
+        mine = missing[self._world.rank :: self._world.size]
+        counter = StepCounter(len(mine), "text", self._log)
+        for caption, key, settings in mine:
+            self._store.write(key, {"text": self._engine.encode_text([caption])[0]}, settings)
+            counter.step()
+        self._world.any(False)  # now all are there
+        return keys
+
+    def _look(self, captions: Sequence[str]) -> tuple[dict[str, str], list[tuple[str, str, dict[str, Any]]]]:
+        keys: dict[str, str] = {}
+        missing = []
+        engine = self._engine
+        for caption in dict.fromkeys(["", *captions]):
+            settings = {
+                "text": caption,
+                "encoder": engine.weights["text"],
+                "dtype": str(engine.dtype),
+                "length": engine.variant.dit.text_len,
+            }
+            keys[caption] = key = key_of(settings)
+            if not _ready(self._store, key, None, self._log):
+                missing.append((caption, key, settings))
+        if missing:
+            self._log(f"texts: {len(keys) - len(missing)} ready, {len(missing)} to encode")
+        return keys, missing
+
+
+_Plan = dict[str, tuple[Entry, dict[str, Any]]]
+"""Entries and what makes them, by key."""
 
 
 class _Clips:
     """The making of the clips' entries; `dropped` tells by video which broke on the way, and why."""
 
-    def __init__(self, encoder: Encoder, store: Store, log: Log) -> None:
-        self._encoder, self.store, self._log = encoder, store, log
+    def __init__(self, encoder: Encoder, store: Store, log: Log, world: World) -> None:
+        self._encoder, self.store, self._log, self._world = encoder, store, log, world
         self.dropped: dict[int, Problem] = {}
 
-    def make(self, videos: Sequence[Video], windows: Sequence[Window], texts: dict[str, str]) -> list[Entry]:
+    def make(
+        self, videos: Sequence[Video], windows: Sequence[Window], texts: dict[str, str]
+    ) -> tuple[list[Entry], tuple[Problem, ...]]:
         """Encode what is not there. A clip that breaks loses its other pieces too, for they are as suspect."""
+        world = self._world
+        plan, missing = world.first(lambda: self._look(videos, windows, texts))
+        if world.size > 1:
+            self._help(plan, missing[world.rank :: world.size])
+            world.any(
+                False
+            )  # now all that can be made is there, and the leader says of the others what broke
+        return world.first(lambda: self._finish(plan, missing))
+
+    def _look(
+        self, videos: Sequence[Video], windows: Sequence[Window], texts: dict[str, str]
+    ) -> tuple[_Plan, list[str]]:
+        """All entries, and the keys of those that are not there."""
         contents = Contents(self.store.folder.parent / "contents.json")
         before = self.store.keys()
-        plan: dict[str, tuple[Entry, dict[str, Any]]] = {}
+        plan: _Plan = {}
         for window in windows:
             video = videos[window.video]
             try:
@@ -240,13 +285,30 @@ class _Clips:
         ]
         self._say(len(plan), len(missing), len(before - plan.keys()))
         check_room(self.store.folder, sum(self._bytes(plan[key][0].window) for key in missing))
-        counter = StepCounter(len(missing), "clip", self._log)
-        for key in missing:
+        return plan, missing
+
+    def _help(self, plan: _Plan, mine: Sequence[str]) -> None:
+        """Encode a share of what is missing; what breaks is left to the leader."""
+        counter = StepCounter(len(mine), "clip", self._log)
+        for key in mine:
+            entry, settings = plan[key]
+            with suppress(MediaError):
+                self.store.write(key, self._encoder.encode(entry.video, entry.window), settings)
+            counter.step()
+
+    def _finish(self, plan: _Plan, missing: Sequence[str]) -> tuple[list[Entry], tuple[Problem, ...]]:
+        """Encode what is missing still; the entries that are there then, and what was dropped."""
+        left = (
+            [key for key in missing if not self.store.path(key).exists()] if self._world.size > 1 else missing
+        )
+        counter = StepCounter(len(left), "clip", self._log)
+        for key in left:
             entry, settings = plan[key]
             if entry.window.video not in self.dropped:
                 self._encode(entry, settings)
             counter.step()
-        return [entry for entry, _ in plan.values() if entry.window.video not in self.dropped]
+        entries = [entry for entry, _ in plan.values() if entry.window.video not in self.dropped]
+        return entries, tuple(self.dropped.values())
 
     def _encode(self, entry: Entry, settings: dict[str, Any]) -> None:
         try:
