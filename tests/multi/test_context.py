@@ -61,7 +61,7 @@ def test_more_ranks_find_the_velocity_of_one(ranks, layout):
 def gradients(rank: int, layout: Layout) -> dict[str, float]:
     """How far the mean over ranks of every parameter's gradient is from that of one process, of all together."""
     mesh, found = Mesh.make(layout, CPU), {}
-    for name in ("dit_ti2v", "s2v_transformer"):
+    for name in ("dit_ti2v", "s2v_transformer", "animate_transformer"):
         grads = []
         for call in (lambda network: network, lambda network: ContextParallel(network, mesh)):
             network, told = case(name)

@@ -1,14 +1,16 @@
 """The transformer in chunks of tokens: the same numbers, whatever the chunk."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from wan22.arch import DiTArch, SpeechArch
+from wan22.arch import AnimateArch, DiTArch, SpeechArch
 from wan22.assembly import FLOAT32
 from wan22.models import linear as linear_module
+from wan22.models.animate import AnimateDiT
 from wan22.models.dit import NoiseLevels, WanDiT
 from wan22.models.speech import SpeechDiT
 from wan22.ops.attention import slices
@@ -18,6 +20,16 @@ TOKENS = 60
 ARCH = DiTArch(4, 4, dim=48, ffn_dim=64, heads=2, layers=3, text_dim=16, text_len=8, freq_dim=32)
 SPEECH = SpeechArch(
     audio_dim=8, audio_states=3, audio_tokens=4, inject=(0, 2), pose_channels=4, history=(1, 2, 4)
+)
+ANIMATE = AnimateArch(
+    channels=(8, 6),
+    style_dim=6,
+    motion_dim=3,
+    direction_dim=10,
+    conv_dim=12,
+    every=3,
+    image_dim=20,
+    image_tokens=5,
 )
 
 
@@ -42,10 +54,9 @@ def exact(monkeypatch):
     monkeypatch.setattr(linear_module, "linear", exact_linear)
 
 
-def network(dtype, speech=None):
+def network(dtype, kind=WanDiT, **more):
     torch.manual_seed(0)
-    arch = ARCH if speech is None else DiTArch(**{**vars(ARCH), "speech": speech})
-    net = (WanDiT if speech is None else SpeechDiT)(arch, attention=exact_attention).eval()
+    net = kind(replace(ARCH, **more), attention=exact_attention).eval()
     for name, parameter in net.named_parameters():
         torch.nn.init.normal_(parameter, std=0.1)
         if not any(part in name for part in FLOAT32):
@@ -77,7 +88,7 @@ def test_chunks_of_tokens_give_the_same_bits(dtype, levels, chunk):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @torch.inference_mode()
 def test_chunks_of_tokens_and_frames_give_the_same_bits_where_audio_drives(dtype, chunk):
-    net = network(dtype, SPEECH)
+    net = network(dtype, SpeechDiT, speech=SPEECH)
     text = net.read_text([noise(3, 16).to(dtype)])
     told = net.read_speech(
         noise(1, 4, 1, 8, 8).to(dtype), noise(1, 3, 8, 16), noise(1, 4, 7, 8, 8, seed=1).to(dtype)
@@ -89,6 +100,23 @@ def test_chunks_of_tokens_and_frames_give_the_same_bits_where_audio_drives(dtype
     assert torch.equal(net(x, levels, text, extra_tokens=told), whole)
     silent = told._replace(taps={})
     assert not torch.equal(net(x, levels, text, extra_tokens=silent), whole)
+
+
+@pytest.mark.parametrize("chunk", [1, 16, 40])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@torch.inference_mode()
+def test_chunks_of_tokens_and_frames_give_the_same_bits_where_poses_and_a_face_drive(dtype, chunk):
+    net = network(dtype, AnimateDiT, animate=ANIMATE)
+    text = net.read_text([noise(3, 16).to(dtype)], image=noise(1, 5, 20).to(dtype))
+    driven = net.read_animate(noise(1, 16, 3, 8, 8).to(dtype), noise(1, 3, 9, 8, 8))
+    x, levels = noise(1, 4, 4, 8, 8), NoiseLevels.uniform(torch.tensor([600.0]))
+    whole = net(x, levels, text, extra_tokens=driven)
+    net.chunk = chunk
+    assert torch.equal(net(x, levels, text, extra_tokens=driven), whole)
+    for less in (driven._replace(taps={}), driven._replace(added=torch.zeros_like(driven.added))):
+        assert not torch.equal(net(x, levels, text, extra_tokens=less), whole)
+    other = net.read_text([noise(3, 16).to(dtype)], image=noise(1, 5, 20, seed=1).to(dtype))
+    assert not torch.equal(net(x, levels, other, extra_tokens=driven), whole)
 
 
 def test_a_network_that_is_trained_uses_no_chunks():

@@ -35,12 +35,14 @@ class ImageCrossAttention(CrossAttention):
         self.k_img, self.v_img = Linear(dim, dim), Linear(dim, dim)
         self.norm_k_img = Gain(dim, eps)
 
-    def read_image(self, image: Float[Tensor, "b s d"]) -> tuple[Tensor, Tensor]:
-        """Project the embedded image to this block's keys and values."""
+    def read_both(
+        self, text: Float[Tensor, "b s d"], bias: Tensor | None, image: Float[Tensor, "b i d"]
+    ) -> Memory:
+        """Project the embedded text and the embedded image to this block's keys and values."""
         k, v = (
-            rearrange(part(image), "b s (n e) -> b s n e", n=self.heads) for part in (self.k_img, self.v_img)
+            rearrange(part(image), "b i (n e) -> b i n e", n=self.heads) for part in (self.k_img, self.v_img)
         )
-        return self.norm_k_img(k), v
+        return self.read(text, bias)._replace(image=(self.norm_k_img(k), v))
 
     def forward(self, x: Tensor, memory: Memory, attention: Attention) -> Tensor:
         q = self.norm_q(rearrange(self.q(x), "b l (n e) -> b l n e", n=self.heads))
@@ -82,30 +84,36 @@ class FaceBlock(nn.Module):
     def __init__(self, dim: int, heads: int, eps: float) -> None:
         super().__init__()
         self.heads, self.eps = heads, eps
-        self.linear1_kv, self.linear1_q, self.linear2 = (
-            Linear(dim, 2 * dim),
-            Linear(dim, dim),
-            Linear(dim, dim),
-        )
+        self.linear1_kv, self.linear1_q = Linear(dim, 2 * dim), Linear(dim, dim)
+        self.linear2 = Linear(dim, dim)
         self.q_norm, self.k_norm = nn.RMSNorm(dim // heads, eps), nn.RMSNorm(dim // heads, eps)
 
     def read(self, face: Float[Tensor, "b t m d"]) -> FaceMemory:
         """Project the tokens of a face to this tap's keys and values."""
         both = self.linear1_kv(layer_norm(face, eps=self.eps))
         k, v = rearrange(both, "b t m (two n e) -> two b t m n e", two=2, n=self.heads)
-        return FaceMemory(rms_norm(k, self.k_norm.weight, self.eps), v)
+        return FaceMemory(rms_norm(k, self.k_norm.weight, self.eps).to(v.dtype), v)
 
     def forward(
         self, x: Float[Tensor, "b t p d"], memory: FaceMemory, attention: Attention
     ) -> Float[Tensor, "b t p d"]:
         """What the tokens of some frames find in the faces of these frames."""
         q = rearrange(self.linear1_q(layer_norm(x, eps=self.eps)), "b t p (n e) -> (b t) p n e", n=self.heads)
-        q = rms_norm(q, self.q_norm.weight, self.eps)
-        found = attention(q, memory.k.flatten(0, 1), memory.v.flatten(0, 1), None)
+        k, v = memory.k.flatten(0, 1), memory.v.flatten(0, 1)
+        found = attention(rms_norm(q, self.q_norm.weight, self.eps).to(v.dtype), k, v, None)
         return self.linear2(found.flatten(2)).view(x.shape)
+
+
+class FaceAdapter(nn.Module):
+    """All taps, in order. Its blocks may be there one at a time, so nobody keeps one."""
+
+    def __init__(self, arch: DiTArch, taps: int) -> None:
+        super().__init__()
+        self.fuser_blocks = nn.ModuleList(FaceBlock(arch.dim, arch.heads, 1e-6) for _ in range(taps))
 
     def tap(
         self,
+        i: int,
         memory: FaceMemory,
         attention: Attention,
         tokens: int,
@@ -113,20 +121,13 @@ class FaceBlock(nn.Module):
         chunk: int | None = None,
         first: int = 0,
     ) -> Float[Tensor, "b l d"]:
-        """Add to the video's tokens, `tokens` of each frame, what they find (see `add_by_frame`)."""
+        """Add to the video's tokens, `tokens` of each frame, what they find by tap i (see `add_by_frame`)."""
+        block = self.fuser_blocks[i]
 
         def found(frames: slice, own: Float[Tensor, "b t p d"]) -> Float[Tensor, "b t p d"]:
-            return self(own, FaceMemory(memory.k[:, frames], memory.v[:, frames]), attention)
+            return block(own, FaceMemory(memory.k[:, frames], memory.v[:, frames]), attention)
 
         return add_by_frame(found, tokens, x, chunk, first)
-
-
-class FaceAdapter(nn.Module):
-    """All taps, in order."""
-
-    def __init__(self, arch: DiTArch, taps: int) -> None:
-        super().__init__()
-        self.fuser_blocks = nn.ModuleList(FaceBlock(arch.dim, arch.heads, 1e-6) for _ in range(taps))
 
 
 class AnimateDiT(WanDiT):
@@ -160,11 +161,8 @@ class AnimateDiT(WanDiT):
             raise ValueError(
                 f"this network reads the features of an image, {wanted}, beside the text; not {given}"
             )
-        embedded = self.img_emb(image)
-        return tuple(
-            text._replace(image=block.cross_attn.read_image(embedded))
-            for text, block in zip(super().read_text(contexts, lengths), self.blocks, strict=True)
-        )
+        (text, bias), shown = self.embed_text(contexts, lengths), self.img_emb(image)
+        return tuple(block.cross_attn.read_both(text, bias, shown) for block in self.blocks)
 
     def read_animate(self, pose: Float[Tensor, "b p s h w"], face: Float[Tensor, "b 3 T i i"]) -> ExtraTokens:
         """Read what drives a clip: latents of its poses, pixels of its faces in [-1, 1], T = 4 (s - 1) + 1.
@@ -186,13 +184,17 @@ class AnimateDiT(WanDiT):
             torch.cat([nothing, added], dim=1),
             added.new_zeros(added.shape[0], 0, added.shape[2]),
             (cos.to(pose.device), sin.to(pose.device)),
-            {
-                i: partial(block.tap, block.read(memory), self.attention, tokens)
-                for i, block in zip(
-                    self.animate.taps(self.arch.layers), self.face_adapter.fuser_blocks, strict=True
-                )
-            },
+            self._taps(memory, tokens),
         )
+
+    def _taps(self, face: Tensor, tokens: int) -> dict[int, partial]:
+        """tokens: of the video, in a frame."""
+        adapter, after = self.face_adapter, self.animate.taps(self.arch.layers)
+        memories = [block.read(face) for block in adapter.fuser_blocks]
+        return {
+            block: partial(adapter.tap, i, memory, self.attention, tokens)
+            for i, (block, memory) in enumerate(zip(after, memories, strict=True))
+        }
 
     def read_face(self, face: Float[Tensor, "b 3 T i i"]) -> Float[Tensor, "b t m d"]:
         """Tokens of the face in every latent frame; those of the reference, which come first, are zero."""

@@ -341,10 +341,16 @@ class WanDiT(nn.Module):
         Each context is (s_i, text_dim), without padding, which is added: to `lengths` rows, at least s_i, or else to
         arch.text_len, as in training.
         """
+        embedded, bias = self.embed_text(contexts, lengths)
+        return tuple(block.cross_attn.read(embedded, bias) for block in self.blocks)
+
+    def embed_text(
+        self, contexts: Sequence[Float[Tensor, "_ text"]], lengths: Sequence[int] | None
+    ) -> tuple[Float[Tensor, "b s d"], Tensor | None]:
+        """What the blocks read of the prompts, and the bias of each row."""
         dtype = self.text_embedding[0].dtype
         text, bias = _merge_padding(contexts, lengths or [self.arch.text_len] * len(contexts), dtype)
-        embedded = self.text_embedding(text)
-        return tuple(block.cross_attn.read(embedded, bias) for block in self.blocks)
+        return self.text_embedding(text), bias
 
 
 def _merge_padding(
