@@ -78,3 +78,57 @@ def test_files_that_are_no_networks_are_named(tmp_path):
         (tmp_path / name).write_bytes(b"no network")
     with pytest.raises(MissingModelError, match=r"yolov10m.onnx cannot be opened"):
         installed.open_networks(tmp_path)
+
+
+def field(number, value):
+    """A field of a protocol buffer: an integer, text, or bytes of a message."""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    content = value.encode() if isinstance(value, str) else value
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def varint(value):
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def shaped(name, shape):
+    sides = b"".join(field(1, field(1, side)) for side in shape)
+    return field(1, name) + field(2, field(1, field(1, 1) + field(2, sides)))
+
+
+def onnx_of(answer, taken):
+    """An ONNX model (IR 8, opset 13) that takes an image of a shape and always gives the same answer."""
+    answer = np.asarray(answer, np.float32)
+    kept = b"".join(field(1, side) for side in answer.shape)
+    kept += field(2, 1) + field(8, "kept") + field(9, answer.tobytes())
+    node = field(1, "kept") + field(2, "answer") + field(4, "Identity")
+    graph = field(1, node) + field(2, "g") + field(5, kept)
+    graph += field(11, shaped("image", taken)) + field(12, shaped("answer", answer.shape))
+    return field(1, 8) + field(7, graph) + field(8, field(2, 13))
+
+
+def test_networks_run_in_onnx_runtime(tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    rows = np.zeros((1, 300, 6), np.float32)
+    rows[0, 0] = 64, 160, 320, 480, 0.9, 0
+    detector, pose = (
+        tmp_path / official.DETECTOR,
+        tmp_path / official.POSE / "end2end.onnx",
+    )  # as it is released
+    for place, answer, taken in (
+        (detector, rows, (1, 3, 640, 640)),
+        (pose, gaussians([(24, 32)] * 133)[None], (1, 3, 256, 192)),
+    ):
+        place.parent.mkdir(parents=True)
+        place.write_bytes(onnx_of(answer, taken))
+    monkeypatch.setattr(installed, "place", lambda: tmp_path / "nothing")
+    opened = installed.open_networks(tmp_path)
+    (box,) = opened.detect(FRAME)
+    assert np.allclose(box, [64, 120, 320, 360, 0.9])
+    assert np.allclose(opened.landmarks(FRAME, box)[:, :2], [192, 240], atol=1) and opened.mask is None
+    assert opened.names == {"detect": "yolov10m.onnx", "landmarks": "vitpose_h_wholebody.onnx"}
