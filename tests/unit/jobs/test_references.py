@@ -11,11 +11,11 @@ from wan22.jobs import references
 from wan22.jobs.attempt import LocalFiles
 from wan22.jobs.folder import Folder
 from wan22.jobs.given import path_of
-from wan22.jobs.job import Child, StateError, new_id
+from wan22.jobs.job import Child, StateError
 from wan22.media.image import read_image
 from wan22.media.video import read_clip
 
-JOB = new_id("job")
+JOB = "job_6gk756iu57ig9lym1gkpv1oi"
 
 
 @pytest.fixture
