@@ -365,12 +365,12 @@ function settled(clip: Clip, span: number, draft: Draft): Clip {
   return near && own.duration !== span ? timed(own, span, draft.rate) : own
 }
 
-/** A clip made to last as long as a place: what is too much of it is left out, and a frame too few or many goes into its speed.
- * One that is much too short stays so. */
-export function fitted(clip: Clip, span: number, rate: Document['rate']): Clip {
+/** A clip made to last as long as a place: what is too much of it is left out, and a frame too few or many goes into its speed,
+ * and so do `less` frames of its video that are left out of it. One that is much too short stays so. */
+export function fitted(clip: Clip, span: number, rate: Document['rate'], less = 0): Clip {
   const whole = clip.duration
   if (whole > span) return exactly(clip, 'out', span, rate)
-  return span - whole <= Math.ceil(1 / stepOf(clip, rate)) + 1 ? timed(clip, span, rate) : clip
+  return span - whole <= Math.ceil((1 + less) / stepOf(clip, rate)) + 1 ? timed(clip, span, rate) : clip
 }
 
 /** The sound of a video's clip as a clip of its own, linked to it, on an audio track. */

@@ -120,10 +120,13 @@ function arrived(document: Document, making: Making, item: Item): Document {
   if (making.how === 'gap') {
     const gap = model.findGap(document, making.into)
     if (!gap) throw new model.EditError('missing')
-    // The first frame is that of the clip before, so it is left out where there are frames enough.
-    const spare = clip.source.frames > 2 && gap.before ? 1 : 0
-    const whole = model.newClip(item.media, clip.source, document.rate, { name: item.name, recipe: item.recipe, in: spare })
-    return model.overwrite(document, gap.track.id, gap.at, [model.fitted(whole, gap.item.duration, document.rate)])
+    // Its ends are the frames of the clips around it, so they are left out where there are frames enough.
+    const { frames } = clip.source
+    const enough = frames > 2
+    const first = enough && gap.before ? 1 : 0
+    const last = enough && gap.after ? 1 : 0
+    const between = model.newClip(item.media, clip.source, document.rate, { name: item.name, recipe: item.recipe, in: first, out: frames - last })
+    return model.overwrite(document, gap.track.id, gap.at, [model.fitted(between, gap.item.duration, document.rate, first + last)])
   }
   if (!found) throw new model.EditError('missing')
   if (making.how === 'retake') return model.replaceMedia(document, making.into, item.media, clip.source, { recipe: item.recipe, from: 0 })

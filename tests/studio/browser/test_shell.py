@@ -1,7 +1,8 @@
 """The shell of the pages: screens, languages, themes, keys, and the token."""
 
 import pytest
-from studio.browser.harness import LANGUAGES, holds, site, violations
+from studio.browser.harness import LANGUAGES, finished, holds, site, violations
+from studio.browser.timelines import clip, kept, shots
 from unit.server.live import serving
 
 from wan22.server.settings import Settings
@@ -14,6 +15,11 @@ SCREENS = {
     "storyboard": "#/storyboard",
     "timeline": "#/timeline",
 }
+SHOWN = {
+    "box": "form", "queue": ".ended.failed", "gallery": "[role=option], .card", "storyboard": "article.shot",
+    "timeline": "[role=gridcell]",
+}  # fmt: skip
+"""What is there when a screen has its content."""
 
 
 def test_every_screen_is_reached_by_its_link_and_by_its_key(live, open_page):
@@ -59,12 +65,40 @@ def test_the_language_and_the_theme_are_kept(live, open_page):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_shell_has_no_violation_in_a_language(language, live, open_page):
+    page = open_page(site(live.url), "#/queue", language=language, motion="reduce")
+    page.locator("nav .tools button").nth(1).click()
+    page.get_by_role("menu").wait_for()
+    assert violations(page) == []
+
+
+@pytest.fixture(scope="module")
+def lived_in(tmp_path_factory):
+    """A server with a video, a failed job, one that runs, one that waits, a storyboard and a timeline."""
+    with serving(tmp_path_factory.mktemp("lived"), works=False) as server:
+        server.finish = server.worker.finish
+        finished(server, "a red ball rolls")
+        for prompt in ("too large", "it runs", "it waits"):
+            server.http.post("/jobs", json={"request": {"prompt": prompt, "seed": 1}})
+        server.store.fail(server.store.claim("gpu0"), "out_of_memory", "CUDA")
+        server.store.claim("gpu0")
+        script = "Subject: a red ball\n\nShot 1: It rolls.\n\nShot 2: It stops.\n"
+        board = server.http.post("/storyboards", json={"script": script}).json()["id"]
+        video = server.http.get("/jobs", params={"state": "completed"}).json()["data"][0]
+        data = shots([])
+        data["tracks"][0]["items"] = [clip("c1", {"job": video["id"], "file": "video.mp4"}, "ball", 8)]
+        yield server, {"storyboard": board, "timeline": kept(site(server.url), data)}
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_no_screen_has_a_violation_in_either_theme(screen, lived_in, open_page):
+    server, ids = lived_in
+    route = f"{SCREENS[screen]}/{ids[screen]}" if screen in ids else SCREENS[screen]
+    page = open_page(site(server.url), route, motion="reduce")
+    page.locator(SHOWN[screen]).first.wait_for()
     for theme in ("dark", "light"):
-        page = open_page(site(live.url), "#/queue", language=language, theme=theme, motion="reduce")
+        assert page.locator("html").get_attribute("data-theme") == theme
         assert violations(page) == []
-        page.locator("nav .tools button").nth(1).click()
-        page.get_by_role("menu").wait_for()
-        assert violations(page) == []
+        page.keyboard.press("Alt+t")
 
 
 def test_the_token_is_taken_out_of_the_address_and_asked_for_where_it_is_missing(tmp_path, chromium):

@@ -7,7 +7,19 @@ import av
 import httpx2
 import pytest
 from studio.browser.harness import LANGUAGES, nano_server, site, violations
-from studio.browser.timelines import FRAMES, SIZE, cells, cut, document, settled, sources_in, starting
+from studio.browser.timelines import (
+    FRAMES,
+    SIZE,
+    cells,
+    cut,
+    document,
+    kept,
+    sent,
+    settled,
+    shots,
+    sources_in,
+    starting,
+)
 from unit.server.live import FPS
 
 
@@ -21,6 +33,12 @@ def server(tmp_path_factory):
     """The address of one server process for all tests of this file."""
     with nano_server(tmp_path_factory.mktemp("server")) as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def inputs(server, sources):
+    """The ids of the three videos and the sound on the server."""
+    return sent(site(server), sources)
 
 
 def stands_at(page, frame):
@@ -105,10 +123,9 @@ def test_shots_are_cut_undone_exported_and_rendered(server, open_page, sources, 
         assert container.streams.audio
 
 
-def test_the_viewer_stands_at_the_very_frame(server, open_page, sources):
-    page = open_page(site(server), "#/timeline")
-    cut(page, sources[:2])
-    page.keyboard.press("Escape")
+def test_the_viewer_stands_at_the_very_frame(server, open_page, inputs):
+    page = open_page(site(server), f"#/timeline/{kept(site(server), shots(inputs[:2]))}")
+    page.get_by_role("gridcell", name="noon").wait_for()
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("Home")
     stands_at(page, 0)
@@ -129,14 +146,15 @@ def test_the_viewer_stands_at_the_very_frame(server, open_page, sources):
     page.keyboard.press("k")
 
 
-def test_two_tabs_lose_nothing(server, chromium, open_page, sources):
+def test_two_tabs_lose_nothing(server, chromium, open_page, inputs):
     url = site(server)
+    id = kept(url, shots(inputs[:1]))
     # Not by `open_page`: the browser itself writes the answer 412 to the console.
     with closing(chromium.new_context(locale="en", viewport={"width": 1440, "height": 900})) as context:
         first = context.new_page()
         first.set_default_timeout(120_000)
-        first.goto(f"{url}/#/timeline")
-        id = cut(first, sources[:1])
+        first.goto(f"{url}/#/timeline/{id}")
+        first.get_by_role("gridcell", name="dawn").wait_for()
         _both_change(first, open_page, url, id)
 
 
@@ -155,10 +173,10 @@ def _both_change(first, open_page, url, id):
     assert len(document(url, id)["markers"]) == 1
 
 
-def test_no_rule_of_accessibility_is_broken_in_any_language(server, open_page, sources):
+def test_no_rule_of_accessibility_is_broken_in_any_language(server, open_page, inputs):
     url = site(server)
-    page = open_page(url, "#/timeline")
-    id = cut(page, sources)
+    id = kept(url, shots(inputs[:3], inputs[3]))
+    page = open_page(url, f"#/timeline/{id}")
     page.get_by_role("gridcell", name="noon").click()
     page.keyboard.press("d")
     page.keyboard.press("t")

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from studio.browser.harness import finished, site
-from studio.browser.timelines import FRAMES, cells, document, settled, sources_in, starting, three_shots
+from studio.browser.timelines import FRAMES, cells, document, kept, sent, settled, sources_in, starting
+from studio.browser.timelines import shots as shots_of
 from unit.server.live import FPS, serving
 from unit.server.test_speech_and_music import standing_in
 
@@ -37,16 +38,13 @@ def server(tmp_path_factory, sources):
 @pytest.fixture(scope="module")
 def inputs(server, sources):
     """The ids of the three videos on the server."""
-    return [
-        server.http.post("/inputs", files={"file": (path.name, path.read_bytes())}).json()["id"]
-        for path in sources[:3]
-    ]
+    return sent(site(server.url), sources[:3])
 
 
 @pytest.fixture
 def shots(server, open_page, inputs):
     """A page with the three shots, and the id of its document."""
-    id = server.http.post("/documents", json={"data": three_shots(inputs)}).json()["id"]
+    id = kept(site(server.url), shots_of(inputs))
     page = open_page(site(server.url), f"#/timeline/{id}")
     page.get_by_role("gridcell", name="dusk").wait_for()
     return page, id

@@ -24,21 +24,43 @@ def sources_in(folder):
     return [*videos, sound]
 
 
-def three_shots(inputs):
-    """The document of three videos in a row, and of two tracks of audio without anything."""
-    source = {"frames": FRAMES, "rate": [FPS, 1], "size": list(SIZE), "audio": False}
+def sent(url, sources):
+    """The ids of sources on the server, in their order."""
+    answers = [
+        httpx2.post(f"{url}/v1/inputs", files={"file": (path.name, path.read_bytes())}) for path in sources
+    ]
+    return [answer.json()["id"] for answer in answers]
+
+
+def shots(inputs, sound=None):
+    """The document of up to three videos in a row, and two tracks of audio, the first with `sound` if there is one."""
     clips = [
-        {
-            "id": f"c{n}", "type": "clip", "media": {"input": id}, "name": f"{name}.mp4", "in": 0, "out": FRAMES,
-            "duration": FRAMES, "source": source,
-        }
-        for n, (name, id) in enumerate(zip(SHOTS, inputs, strict=True))
-    ]  # fmt: skip
+        clip(f"c{n}", {"input": id}, f"{name}.mp4")
+        for n, (name, id) in enumerate(zip(SHOTS, inputs, strict=False))
+    ]
     audio = [{"id": f"a{n}", "kind": "audio", "name": f"A{n}", "items": []} for n in (1, 2)]
+    if sound is not None:
+        audio[0]["items"] = [clip("s1", {"input": sound}, "sea.wav", 6 * FPS, None)]
     return {
         "wan22_timeline": 1, "name": "", "rate": [FPS, 1], "size": list(SIZE),
         "tracks": [{"id": "v1", "kind": "video", "name": "V1", "items": clips}, *audio],
     }  # fmt: skip
+
+
+def clip(id, media, name, frames=FRAMES, size=SIZE):
+    """A clip of the whole of a video, or of audio, which has no size."""
+    source = {
+        "frames": frames, "rate": [FPS, 1], "size": None if size is None else list(size), "audio": size is None,
+    }  # fmt: skip
+    return {
+        "id": id, "type": "clip", "media": media, "name": name, "in": 0, "out": frames, "duration": frames,
+        "source": source,
+    }  # fmt: skip
+
+
+def kept(url, data):
+    """The id of a new document."""
+    return httpx2.post(f"{url}/v1/documents", json={"data": data}).json()["id"]
 
 
 def cells(page):

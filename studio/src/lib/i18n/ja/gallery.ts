@@ -86,7 +86,7 @@ const ja: typeof en = {
   certainty: '確信度',
   drift: 'ドリフト',
   driftText: (axes) => `動画全体のドリフト。${axes}`,
-  driftHint: '最初の 1 秒からの変化です。帯の内側なら気づかれません。',
+  driftHint: '最初の 1 秒からの変化です。帯の内側の変化は目立ちません。',
   verdicts: {
     steady: '安定',
     uneven: '不均一',

@@ -19,7 +19,7 @@ const ja: typeof en = {
     headers_too_large: 'リクエストヘッダーが大きすぎます。',
     idempotency_key_reused: '同じキーで別の内容がすでに送信されています。',
     in_use: '別のサーバーがデータフォルダーを使用中です。',
-    insufficient_storage: 'サーバーのディスクがいっぱいです。何かを削除するか、ごみ箱を空にしてください。',
+    insufficient_storage: 'サーバーのディスクがいっぱいです。何かを削除するか、ゴミ箱を空にしてください。',
     internal_error: 'サーバー内部で問題が起きました。不具合です。',
     invalid_form: '送信されたフォームを読み取れません。',
     invalid_json: 'リクエストを読み取れません。',

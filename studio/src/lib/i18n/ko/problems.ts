@@ -20,7 +20,7 @@ const ko: typeof en = {
     idempotency_key_reused: '같은 키로 다른 내용이 이미 전송되었습니다.',
     in_use: '다른 서버가 데이터 폴더를 사용하고 있습니다.',
     insufficient_storage: '서버의 디스크가 가득 찼습니다. 일부를 삭제하거나 휴지통을 비우세요.',
-    internal_error: '서버 내부 오류입니다. 결함입니다.',
+    internal_error: '서버 내부 오류입니다. 버그입니다.',
     invalid_form: '보낸 양식을 읽을 수 없습니다.',
     invalid_json: '요청을 읽을 수 없습니다.',
     invalid_request: '요청한 대로는 할 수 없습니다.',
@@ -82,7 +82,7 @@ const ko: typeof en = {
     poison: '이 작업에서 작업자가 여러 번 종료되었습니다.',
     dependency_failed: '이 작업에 필요한 다른 작업이 실패했습니다.',
     child_failed: '그룹의 작업 하나가 실패했습니다.',
-    internal_error: 'wan22 내부 오류입니다. 결함입니다.',
+    internal_error: 'wan22 내부 오류입니다. 버그입니다.',
   },
   otherJob: '만들지 못했습니다.',
 }

@@ -54,7 +54,7 @@ const ko: typeof en = {
   verdicts: { matched: '요청대로', failed: '요청과 다름', unchecked: '확인 안 함' },
   axes: {
     subject: '피사체', colour: '색', material: '재질', surroundings: '장소', action: '동작', direction: '카메라 방향',
-    grip: '안정성', time: '시간대', light_source: '광원', light_quality: '빛의 강도', light_direction: '빛의 방향', tone: '색조',
+    grip: '안정성', time: '시간대', light_source: '광원', light_quality: '빛의 성질', light_direction: '빛의 방향', tone: '색조',
     saturation: '채도', contrast: '대비', shot_size: '샷 크기', camera_angle: '앵글', lens: '렌즈', focus: '초점',
     composition: '구도', camera: '카메라', style: '스타일',
   },

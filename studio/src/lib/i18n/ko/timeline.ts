@@ -187,7 +187,7 @@ const ko: typeof en = {
   loudnessMobile: '−16 LUFS · 모바일, 팟캐스트',
   loudnessTv: '−23 LUFS · 방송',
   burn: '자막을 화면에 입히기',
-  rangeOnly: '인점과 아웃점 사이만 렌더링합니다.',
+  rangeOnly: '인 지점과 아웃 지점 사이만 렌더링합니다.',
   render: '렌더링',
   rendering: '렌더링 중',
   renderDone: '완료.',

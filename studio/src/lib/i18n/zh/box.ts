@@ -25,7 +25,7 @@ const zh: typeof en = {
 
   task: '任务',
   tasks: {
-    t2v: '文生视频', i2v: '图生视频', v2v: '视频风格重绘', extend: '视频续写', s2v: '语音驱动视频', t2i: '静帧图片',
+    t2v: '文生视频', i2v: '图生视频', v2v: '视频风格重绘', extend: '视频延长', s2v: '语音驱动视频', t2i: '静帧图片',
   },
   taskHelp: {
     t2v: '只用文字', i2v: '用图片决定首帧、尾帧或两者', v2v: '保留运动，改变画面风格', extend: '从最后一帧接着生成', s2v: '用语音驱动口型和表情', t2i: '用文字生成单张静帧',
@@ -179,7 +179,7 @@ const zh: typeof en = {
   image: '生成的图片',
   finishFull: '完整画质生成终版',
   vary: '换个种子',
-  goOn: '续写',
+  goOn: '延长',
   useFirst: '把尾帧用作首帧',
   useWords: '使用这些设置',
   keepSeed: '固定这个种子',

@@ -20,7 +20,7 @@ const zh: typeof en = {
     idempotency_key_reused: '同一密钥已用于其他内容。',
     in_use: '另一台服务器正在使用该数据文件夹。',
     insufficient_storage: '服务器磁盘已满。请删除一些内容或清空回收站。',
-    internal_error: '服务器内部出错，这是一个缺陷。',
+    internal_error: '服务器内部出错，这是程序缺陷。',
     invalid_form: '无法读取提交的表单。',
     invalid_json: '无法读取该请求。',
     invalid_request: '无法按要求执行。',
@@ -82,7 +82,7 @@ const zh: typeof en = {
     poison: '处理此任务时工作进程多次终止。',
     dependency_failed: '此任务所需的另一个任务失败了。',
     child_failed: '组中的一个任务失败了。',
-    internal_error: 'wan22 内部出错，这是一个缺陷。',
+    internal_error: 'wan22 内部出错，这是程序缺陷。',
   },
   otherJob: '无法生成。',
 }

@@ -54,7 +54,7 @@ const zh: typeof en = {
   verdicts: { matched: '符合要求', failed: '与要求不符', unchecked: '未检查' },
   axes: {
     subject: '主体', colour: '颜色', material: '材质', surroundings: '场景', action: '动作', direction: '镜头方向',
-    grip: '稳定性', time: '时间', light_source: '光源', light_quality: '光质', light_direction: '光位', tone: '影调',
+    grip: '稳定性', time: '时段', light_source: '光源', light_quality: '光质', light_direction: '光位', tone: '影调',
     saturation: '饱和度', contrast: '对比度', shot_size: '景别', camera_angle: '角度', lens: '焦段', focus: '景深',
     composition: '构图', camera: '运镜', style: '风格',
   },

@@ -99,7 +99,7 @@ const zh: typeof en = {
   link: '链接',
   unlink: '取消链接',
   detach: '分离音频',
-  extend: '续写…',
+  extend: '延长…',
   retake: '重拍…',
   retakeRange: '重拍入点到出点…',
   retakeRangeTitle: (from, to) => `重拍 ${from} 至 ${to}`,
@@ -131,7 +131,7 @@ const zh: typeof en = {
   marker: '标记',
   rate: '帧率',
   shape: '画面尺寸',
-  makeTitle: { gap: '在空隙中生成', extend: '续写片段', retake: '重拍' },
+  makeTitle: { gap: '在空隙中生成', extend: '延长片段', retake: '重拍' },
   makeText: {
     gap: (before, after) =>
       before && after
