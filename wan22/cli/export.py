@@ -41,9 +41,9 @@ def export(
 
     What a format cannot hold is said in notes (docs/timeline.md).
     """
-    from wan22.timeline.cut import files_of
     from wan22.timeline.document import load
     from wan22.timeline.interchange.export import export_timeline, format_of
+    from wan22.timeline.places import files_of
 
     name = format_of(output, form)
     made = export_timeline(load(file), Path(output), name, files_of(Path(file).parent), replace=overwrite)

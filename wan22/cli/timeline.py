@@ -86,7 +86,8 @@ def _made(
 ) -> tuple[Timeline, tuple[str, ...]]:
     """The timeline that was asked for, and what of the files is not in it."""
     from wan22.files import check_file
-    from wan22.timeline.cut import Folders, cut_of_board, cut_of_files, is_board, kept_beside
+    from wan22.timeline.cut import cut_of_board, cut_of_files, is_board
+    from wan22.timeline.places import Folders, kept_beside
 
     base, first = target.parent, Path(files[0]).expanduser()
     if len(files) == 1 and is_board(first):

@@ -36,7 +36,7 @@ from wan22.server.native import files_of
 from wan22.server.problems import Refusal
 from wan22.server.state import App, AppState
 from wan22.server.uploads import discard, keep
-from wan22.storyboard.cut import source_of
+from wan22.timeline.cut import source_of
 from wan22.timeline.document import dump, read
 from wan22.timeline.interchange.export import FORMATS, export_timeline, import_timeline
 from wan22.timeline.items import Media, Source

@@ -13,7 +13,8 @@ from wan22.server.documents import DocumentView, shown
 from wan22.server.native import MAX_CHILDREN, Id, Key, Strict, files_of
 from wan22.server.problems import Refusal
 from wan22.server.state import App, AppState
-from wan22.storyboard.cut import Shown, cut_of
+from wan22.timeline.cut import Shot, Wanted, cut_of, source_of
+from wan22.timeline.document import dump
 
 router = APIRouter(prefix="/v1", tags=["storyboards"])
 
@@ -186,9 +187,10 @@ def cut_board(id: Id, app: App, response: Response, asked: Cut | None = None) ->
     name = (asked.name if asked else None) or board.name
     app.checker.check_text(name, "name")
     shots = _in_order(board.shots, asked.order if asked and asked.order else [])
-    data = cut_of(name, [_shown(app, shot) for shot in shots], {"storyboard": id})
-    if data is None:
+    cut = [_shown(app, shot) for shot in shots]
+    if all(shot.media is None for shot in cut):
         raise Refusal(409, "no_result", f"no shot of storyboard {id} is complete yet")
+    data = dump(cut_of(name, cut, Wanted(), {"storyboard": id}))
     made = app.store.documents.add("timeline", name, data)
     response.headers["Location"] = f"/v1/documents/{made.id}"
     return shown(made, response)
@@ -201,14 +203,14 @@ def _in_order(shots: list[ShotView], order: list[int]) -> list[ShotView]:
     return sorted(shots, key=lambda shot: (places.get(shot.shot, len(places)), shot.shot))
 
 
-def _shown(app: AppState, shot: ShotView) -> Shown:
+def _shown(app: AppState, shot: ShotView) -> Shot:
     """A shot as the cut has it."""
     files = {take.job: take.files[0] for take in shot.takes if take.files}
     job = app.store.job(shot.chosen) if shot.chosen in files else None
-    return Shown(
+    return Shot(
         name=f"shot {shot.shot}",
         media=None if job is None else {"job": job.id, "file": files[job.id]},
-        row=None if job is None else files_of(job.result)[files[job.id]],
+        source=None if job is None else source_of(files_of(job.result)[files[job.id]]),
         recipe=None if job is None else (job.result or {}).get("recipe"),
         takes=tuple({"job": id, "file": name} for id, name in files.items()),
     )

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from wan22.errors import MediaError, OptionError, OutputError, TimelineError
-from wan22.timeline.cut import Folders, files_of, kept_beside
 from wan22.timeline.document import dump, read
 from wan22.timeline.interchange import edl, fcp7, fcpxml, otio
 from wan22.timeline.interchange.export import FORMATS, export_timeline, format_of, import_timeline
 from wan22.timeline.interchange.features import FEATURES
 from wan22.timeline.items import Source
+from wan22.timeline.places import Folders, files_of, kept_beside
 
 WHOLE = json.loads(Path("tests/data/timelines/valid_whole.json").read_text())["document"]
 
