@@ -1,1 +1,0 @@
-import{Dn as e}from"./x-9Qg_6Vkx.js";import{r as t}from"./job-B2SC_G1Q.js";import{n}from"./router.svelte-ByXaVFvX.js";var r=e({fill:null,n:0});function i(e){r.fill=e,r.n+=1,n(`box`)}var a=(e,n)=>i({request:{image:t(e)},note:n});export{r as n,a as r,i as t};

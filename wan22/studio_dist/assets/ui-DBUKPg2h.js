@@ -1,1 +1,0 @@
-import"./x-9Qg_6Vkx.js";import"./Dialog-Deuoo5a7.js";import"./Tabs-CD7e850q.js";import"./Growing-B68CVeni.js";import"./Menu-MivmZgtT.js";import"./Slider-BJzTp73y.js";import"./Switch-BDJ5njpi.js";
