@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..definition import Node, Output, Result
 from ..options import FPS, FRAMES, MODEL, SAMPLING, SECONDS, SIZE, asked
 from ..running import Model, Run
 
+if TYPE_CHECKING:
+    from wan22.catalog import Variant
+    from wan22.types import Driving
+
+_FACE = 512  # pixels a side of a face; the network scales it
 _SECONDS = 5.0  # of audio, for a model that needs some
 
 
@@ -20,6 +25,8 @@ def plan(run: Run, model: Model, **values: Any) -> Result:
     engine = model.engine()
     variant = engine.variant
     given: dict[str, Any] = asked(values, variant)
+    if variant.animate is not None:
+        given["driving"] = _driving(given, variant)
     if variant.image_required or variant.speech is not None:
         given["image"] = still(*given.get("size", variant.defaults.size))
     if variant.speech is not None:
@@ -28,6 +35,20 @@ def plan(run: Run, model: Model, **values: Any) -> Result:
     text = "\n".join(lines(made))
     run.note(text)
     return Result((text, made.fits, made.peak / 2**30, made.seconds), text)
+
+
+def _driving(given: dict[str, Any], variant: Variant) -> Driving:
+    """A driving video that stands for any: as large, long and fast as the result."""
+    from wan22.production.planned import clip
+    from wan22.types import Driving
+
+    fps = given.get("fps", variant.defaults.fps)
+    seconds = given.get("seconds")
+    frames = given.get("frames") or (variant.defaults.frames if seconds is None else round(seconds * fps))
+    return Driving(
+        pose=clip(*given.get("size", variant.defaults.size), frames, fps),
+        face=clip(_FACE, _FACE, frames, fps),
+    )
 
 
 PLAN = Node(

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from unit.tiny import WORDS, animate_modules, tiny_animate_variant
+from unit.tiny import WORDS, animate_modules, tiny_animate_variant, write_tiny_animate
 
 from wan22.conditioning.text import Tokenizer
 from wan22.engine import Engine
@@ -140,3 +140,10 @@ def test_another_model_is_named(run, asked, kept, monkeypatch):
     (nano,) = run("Wan22Load", model="nano")
     with pytest.raises(OptionError, match="nano is not driven by a video; load animate-14B"):
         run("Wan22Animate", **asked | {"model": nano})
+
+
+def test_a_plan_counts_a_driving_video(run, kept, tmp_path):
+    (model,) = run("Wan22Load", folder=str(write_tiny_animate(tmp_path / "model")))
+    report, fits, *_ = run("Wan22Plan", model=model, seconds=2.0, steps=1)
+    assert fits and "image" in report
+    kept.drop()

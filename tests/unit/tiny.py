@@ -184,7 +184,12 @@ def write_tiny_animate(folder: Path) -> Path:
     for part, module in animate_modules(row).items():
         prefix = "visual." if part == "image" else ""
         weights = {prefix + name: tensor for name, tensor in module.state_dict().items()}
-        save_file(weights, folder / f"{names[part]}.safetensors")
+        place = folder / f"{names[part]}.safetensors"
+        if part == "image":  # the number of its heads is not in its tensors
+            place = folder / names[part] / "model.safetensors"
+            place.parent.mkdir()
+            (place.parent / "config.json").write_text(json.dumps({"num_attention_heads": TINY_CLIP.heads}))
+        save_file(weights, place)
     (folder / "variant.json").write_text(json.dumps(to_json(row)))
     return folder
 
