@@ -424,6 +424,34 @@ def test_loras_of_a_list_are_those_that_are_on():
     assert found.loras == [("a.safetensors", 0.5, None), ("c.safetensors", 0.5, None)]
 
 
+def test_samplers_of_parts_say_the_same_as_one_node():
+    def node(kind, **inputs):
+        return {"class_type": kind, "inputs": inputs}
+
+    graph = {
+        "1": node("UNETLoader", unet_name="high.safetensors"), "2": node("UNETLoader", unet_name="low.safetensors"),
+        "3": node("ModelSamplingSD3", model=["1", 0], shift=8.0),
+        "4": node("ModelSamplingSD3", model=["2", 0], shift=8.0),
+        "5": node("CLIPTextEncode", text="a fox"), "6": node("CLIPTextEncode", text="bad"),
+        "7": node("BasicScheduler", model=["3", 0], scheduler="beta", steps=12, denoise=1.0),
+        "8": node("SplitSigmas", sigmas=["7", 0], step=5), "9": node("RandomNoise", noise_seed=9),
+        "10": node("KSamplerSelect", sampler_name="dpmpp_2m"), "11": node("DisableNoise"),
+        "12": node("CFGGuider", model=["3", 0], positive=["5", 0], negative=["6", 0], cfg=4.0),
+        "13": node("CFGGuider", model=["4", 0], positive=["5", 0], negative=["6", 0], cfg=3.0),
+        "14": node("EmptyHunyuanLatentVideo", width=832, height=480, length=81, batch_size=1),
+        "15": node("SamplerCustomAdvanced", noise=["9", 0], guider=["12", 0], sampler=["10", 0], sigmas=["8", 0],
+                   latent_image=["14", 0]),
+        "16": node("SamplerCustomAdvanced", noise=["11", 0], guider=["13", 0], sampler=["10", 0], sigmas=["8", 1],
+                   latent_image=["15", 0]),
+    }  # fmt: skip
+    found = read({"prompt": json.dumps(graph)})
+    assert found.unknown == {} and found.parts == {"high": "high.safetensors", "low": "low.safetensors"}
+    assert found.request == {
+        "seed": 9, "steps": 12, "guidance": [3.0, 4.0], "solver": "dpmpp_2m", "schedule": "beta", "switch_step": 5,
+        "shift": 8.0, "prompt": "a fox", "negative": "bad", "size": [832, 480], "frames": 81,
+    }  # fmt: skip
+
+
 def test_a_group_that_did_not_run_is_taken_from_the_drawing():
     text = text_of("video_wan2_2_14B_flf2v")
     ran = {
