@@ -7,8 +7,11 @@ from importlib.resources import files
 import pytest
 
 from tools.comfy_examples import EXAMPLES, PLACE, THEIRS, schemas, text_of
+from wan22.errors import OptionError
+from wan22.production import workflow
 from wan22.production.comfy.drawn import expand
 from wan22.production.foreign import read
+from wan22.production.work import Machine, Work
 
 TEMPLATES = files("comfyui_workflow_templates_json") / "templates"
 README = (PLACE / "README.md").read_text("utf-8")
@@ -125,3 +128,51 @@ def test_the_example_of_nano_runs_from_its_file(run):
 
 def one(value):
     return value[0] if isinstance(value, list) else value
+
+
+def followed(name, model=None, **more):
+    work = Work(source=str(PLACE / f"{name}.json"), output=None, suffix=".mp4", **{
+        "given": {}, "files": {}, "machine": Machine(model), **more
+    })  # fmt: skip
+    return workflow.resolved(work)
+
+
+def test_a_workflow_of_our_nodes_becomes_a_video_without_comfyui():
+    work = followed("nano")
+    assert work.machine.model == "nano" and work.machine.parts == {} and work.loras == () and work.left == ()
+    assert work.given == {
+        "prompt": "a red ball rolls left at sunset", "size": (128, 80), "frames": 17, "fps": 8.0, "steps": 6, "seed": 1
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COUNTERPARTS)
+def test_an_example_is_read_as_its_official_counterpart_is(name):
+    template, nodes = COUNTERPARTS[name]
+    theirs = read({"workflow": (TEMPLATES / f"video_wan2_2_{template}.json").read_text("utf-8")}, nodes)
+    ours = read({"workflow": (PLACE / f"{name}.json").read_text("utf-8")})
+    skip = {"seed", "prompt", "negative", "time", "light", "camera", *({"fps"} if name == "speech" else ())}
+    asked = [
+        {key: value for key, value in each.request.items() if key not in skip} for each in (ours, theirs)
+    ]
+    assert asked[0] == asked[1] and ours.parts == theirs.parts and ours.loras == theirs.loras
+    assert ours.unknown == {} and ours.impossible is None and ours.files.keys() == theirs.files.keys()
+
+
+def test_terms_of_direct_and_several_takes_are_taken_over(tmp_path):
+    work = followed("best-of-4", "nano", loras=(("mine.safetensors", 1.0, None),))
+    assert work.count == 4 and work.given["prompt"].startswith("A woman with honey blonde hair")
+    assert (work.direction.camera, work.direction.time, work.direction.shot_size) == (
+        "pan-right",
+        "sunset",
+        "medium",
+    )
+
+
+def test_the_name_of_a_model_is_one_of_the_catalogue_and_never_a_path(tmp_path):
+    whole = opened("nano")
+    for value in ("/etc/models", "../nano", "someone/else"):
+        (load,) = [node for node in whole["nodes"] if node["type"] == "Wan22Load"]
+        load["widgets_values"][0] = value
+        (tmp_path / "w.json").write_text(json.dumps(whole))
+        with pytest.raises(OptionError, match="not in the catalogue; give one with --model"):
+            workflow.resolved(Work({}, {}, str(tmp_path / "w.json"), None, ".mp4", Machine()))

@@ -24,7 +24,8 @@ class Import:
 
     Of a workflow: `task` is what it makes ("t2v", "i2v", "ti2v", "s2v", "v2v" or "animate"), `parts` are its models by
     part of ours, `lora_names` those of `loras` and `paths` those of `files`, with the folders that it says; `videos`
-    are what else it would make, by node; `impossible` says why it cannot be made here.
+    are what else it would make, by node; `impossible` says why it cannot be made here; `model` is a name of
+    our catalogue.
     """
 
     source: str
@@ -40,6 +41,7 @@ class Import:
     paths: dict[str, str] = field(default_factory=dict)
     videos: dict[str, str] = field(default_factory=dict)
     impossible: str | None = None
+    model: str | None = None
 
     def note(self, text: str) -> None:
         """Say something to people, once."""

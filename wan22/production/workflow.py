@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from dataclasses import fields as dataclass_fields
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from wan22.errors import CheckpointError, MediaError, OptionError
 from wan22.fields import called
 from wan22.files import read_text
 from wan22.production import foreign
+from wan22.production.direction import Direction
 from wan22.production.imported import Import, last_of
 from wan22.production.options import check_task, from_json
 from wan22.production.rerender import OF_FAST, REPLACED, LoRAOption
@@ -30,7 +32,7 @@ _LIMIT = 8 << 20
 _FOLDERS = {
     "high": ("diffusion_models", "unet", "checkpoints"), "low": ("diffusion_models", "unet", "checkpoints"),
     "dit": ("diffusion_models", "unet", "checkpoints"), "vae": ("vae",), "text": ("text_encoders", "clip"),
-    "audio": ("audio_encoders",), "lora": ("loras",),
+    "audio": ("audio_encoders",), "image": ("clip_vision",), "lora": ("loras",),
 }  # fmt: skip
 _NETWORKS = ("high", "low", "dit")
 _REPLACED = {"seconds": ("frames",)}
@@ -106,7 +108,8 @@ def follow(work: Work, source: str, found: Import) -> Work:
         raise OptionError(f"{source}: {found.impossible}")
     places = folders(source, work.machine.model)
     left = found.left()
-    given = _request(found, left) | work.given
+    given, direction = _request(found, left)
+    given |= work.given
     gone = {other for name in work.given for other in (*REPLACED.get(name, ()), *_REPLACED.get(name, ()))}
     if work.given.get("fast"):
         gone |= set(OF_FAST)
@@ -122,6 +125,10 @@ def follow(work: Work, source: str, found: Import) -> Work:
         machine = replace(
             machine, model=None if tree is None else str(tree), parts=parts | dict(machine.parts)
         )
+    elif work.machine.model is None and found.model is not None:
+        machine = replace(
+            machine, model=_catalogued(found.model, source), parts=_parts(found, source, places, left)
+        )
     elif work.machine.model is None:
         made = f"with {' and '.join(found.models)}" if found.models else "with a model that it does not name"
         raise CheckpointError(f"{source} was made {made}; name one that is here with {called('model')}")
@@ -130,6 +137,7 @@ def follow(work: Work, source: str, found: Import) -> Work:
         source=None,
         workflow=source,
         given=given,
+        direction=work.direction if work.direction.given else direction,
         files=files,
         audio=audio,
         machine=machine,
@@ -141,15 +149,26 @@ def follow(work: Work, source: str, found: Import) -> Work:
     )
 
 
-def _request(found: Import, left: list[str]) -> dict[str, Any]:
-    """The fields of a request as `Work` has them."""
+def _catalogued(name: str, source: str) -> str:
+    """A name of the catalogue. Raises OptionError for another: a path that a file names is not followed."""
+    if name in (*ALIASES, *variant_names()):
+        return name
+    raise OptionError(
+        f"{source} was made with the model {name[:80]!r}, which is not in the catalogue; give one with "
+        f"{called('model')}"
+    )
+
+
+def _request(found: Import, left: list[str]) -> tuple[dict[str, Any], Direction]:
+    """The fields of a request as `Work` has them, and how it is directed."""
     said = from_json(fields.VIDEO, found.request, lambda id: id)
     given = said.request()
+    directed = {field.name: said[field.name] for field in dataclass_fields(Direction)}
     if "count" in found.request:
         given["count"] = found.request["count"]
-    for name in found.request.keys() - given.keys():
+    for name in found.request.keys() - given.keys() - {name for name, value in directed.items() if value}:
         left.append(f"{name} = {found.request[name]!r}")
-    return given
+    return given, Direction(**directed)
 
 
 def _files(work: Work, found: Import, source: str, places: Comfy) -> tuple[dict[str, str], Any]:

@@ -11,10 +11,19 @@ from typing import Any
 
 from wan22.production.comfy.drawn import MOST, Node, expand
 from wan22.production.comfy.expression import evaluate
-from wan22.production.comfy.widgets import UNUSED
+from wan22.production.comfy.widgets import OURS, UNUSED
 
 _VALUES = ("value", "string", "text", "int", "float", "number", "Number", "Value", "prompt")
-_PLAIN = ("VAEDecode", "PreviewImage", "Note", "MarkdownNote", "Reroute", "PrimitiveNode")
+_PLAIN = (
+    "VAEDecode",
+    "PreviewImage",
+    "Note",
+    "MarkdownNote",
+    "Reroute",
+    "PrimitiveNode",
+    "Wan22Plan",
+    "Wan22Measure",
+)
 _SAVES = ("SaveVideo", "SaveWEBM", "SaveAnimatedWEBP", "SaveAnimatedPNG", "VHS_VideoCombine", "SaveImage")
 _LATENTS = ("latent_image", "samples", "samples1", "samples2", "video_latent", "latent")
 
@@ -195,7 +204,7 @@ class Graph:
 def is_sampler(node: Node) -> bool:
     """Whether a node denoises."""
     known = ("KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvanced")
-    return node.kind in known or node.kind.startswith("WanVideoSampler")
+    return node.kind in (*known, *OURS) or node.kind.startswith("WanVideoSampler")
 
 
 def _has(nodes: Mapping[str, Node], name: str | None) -> bool:

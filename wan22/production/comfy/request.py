@@ -10,8 +10,9 @@ from wan22.errors import OptionError
 from wan22.fields import called
 from wan22.production.comfy.drawn import Node
 from wan22.production.comfy.graph import Graph, is_sampler
+from wan22.production.comfy.ours import read_ours
 from wan22.production.comfy.sampling import rounded, sampling
-from wan22.production.comfy.widgets import IMPOSSIBLE, RUNS, TASKS
+from wan22.production.comfy.widgets import IMPOSSIBLE, OURS, RUNS, TASKS
 from wan22.production.imported import Import, last_of
 
 _MODELS = ("unet_name", "ckpt_name", "model", "model_name", "gguf_name")
@@ -44,6 +45,12 @@ def from_graph(graph: Graph, asked: Sequence[str] = ()) -> Import:
     if not chain:
         found.notes.append("the graph has no sampler that is known here")
         _without_sampler(found, graph)
+    if chain and chain[-1].kind in OURS:
+        read_ours(found, graph, chain[-1])
+        for name in ("image", "last_image", "video", "audio", "pose", "face", "background", "mask"):
+            _file(found, graph, chain[-1], (name, name))
+        _left(found, graph, chosen, videos)
+        return found
     experts = _experts(graph, chain)
     for place, sampler in enumerate(chain):
         expert = ("high", "low")[min(place, 1)] if experts else None

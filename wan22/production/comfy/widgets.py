@@ -68,6 +68,9 @@ WIDGETS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Values of a drawn node by their order."""
 
+OURS = ("Wan22Sample", "Wan22Speech", "Wan22Animate", "Wan22LongVideo")
+"""Our own nodes that make a video."""
+
 _FILE = "a button of the page"
 _STREAM = "frames are decoded in a stream, always"
 _OUTPUT = "the output is named here with -o"
@@ -103,6 +106,14 @@ UNUSED: dict[str, dict[str, str]] = {
     "WanVideoModelLoader": dict.fromkeys(
         ("base_precision", "quantization", "load_device", "attention_mode"), "the file says its precision"
     ),
+    "Wan22Load": dict.fromkeys(
+        (
+            "memory", "dtype", "compute_dtype", "quantize", "vae_dtype", "attention", "task", "device", "compile",
+            "text_device", "vae_device",
+        ),
+        "how the machine works, which is said where it works",
+    ),
+    **{kind: {"preview": "shown in ComfyUI", "quality": "--quality NAME"} for kind in OURS},
     "WanVideoSampler": {"force_offload": "see --memory"},
 }  # fmt: skip
 """Widgets that are left out without a word, and why: they change nothing of the video, or wan22 has its own way."""
