@@ -135,10 +135,13 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 class Server(job_kills.Server):
     """A server as a process, with the cluster's machines as its workers."""
 
-    def __init__(self, folder: Folder, runner: str, cluster: Cluster, devices: str = "cpu") -> None:
+    def __init__(
+        self, folder: Folder, runner: str, cluster: Cluster, devices: str = "cpu", *, shared: bool = False
+    ) -> None:
         self.folder, self._cluster = folder, cluster
         self._command = [sys.executable, "-m", "bench.fleet_kills", "--serve", str(folder.path)]
         self._command += ["--runner", runner, "--address", cluster.address, "--devices", devices]
+        self._command += ["--shared"] if shared else []
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -169,21 +172,23 @@ def _read(path: Path) -> bytes:
     return b""
 
 
-def serve(data: Path, runner: str, address: str, devices: str) -> int:
+def serve(data: Path, runner: str, address: str, devices: str, *, shared: bool = False) -> int:
     """The process that is killed: until SIGTERM."""
     from wan22.server.serve import serve as serve_http
     from wan22.server.settings import Settings
 
-    settings = Settings(port=0, devices=tuple(devices.split(",")), runner=runner, fleet=address)
+    settings = Settings(
+        port=0, devices=tuple(devices.split(",")), runner=runner, fleet=address, fleet_shared=shared
+    )
     serve_http(data, settings, lambda url, _: write_text(job_kills._address(data), url))
     return 0
 
 
 @contextmanager
 def serving(
-    folder: Folder, runner: str, cluster: Cluster, devices: str = "cpu"
+    folder: Folder, runner: str, cluster: Cluster, devices: str = "cpu", *, shared: bool = False
 ) -> Generator[tuple[Server, Store]]:
-    server = Server(folder, runner, cluster, devices)
+    server = Server(folder, runner, cluster, devices, shared=shared)
     try:
         with folder.open_store() as store:
             yield server, store
@@ -193,11 +198,11 @@ def serving(
 
 def kill_fleet(
     data: Path, cluster: Cluster, requests: Sequence[dict[str, Any]], kills: int, *, seed: int = 0,
-    pause: tuple[float, float] = (0.5, 3.0), devices: str = "cpu,cpu",
+    pause: tuple[float, float] = (0.5, 3.0), devices: str = "cpu,cpu", shared: bool = False,
 ) -> Report:  # fmt: skip
-    """Make jobs of `requests` in a new data folder while processes are killed; count."""
+    """Make jobs of `requests` in a new data folder while processes are killed; count. shared: workers use it."""
     rng, began, folder, report = random.Random(seed), time.monotonic(), Folder(data), Report(len(requests))
-    with serving(folder, TOY, cluster, devices) as (server, store):
+    with serving(folder, TOY, cluster, devices, shared=shared) as (server, store):
         client = Client(store, data, requests, http=True)
         client.start()
 
@@ -288,9 +293,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     for name in ("--serve", "--runner", "--address", "--devices"):
         parser.add_argument(name, help=argparse.SUPPRESS)
+    parser.add_argument("--shared", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.serve is not None:
-        return serve(Path(options.serve), options.runner, options.address, options.devices)
+        return serve(
+            Path(options.serve), options.runner, options.address, options.devices, shared=options.shared
+        )
     good = True
     with tempfile.TemporaryDirectory(prefix="fleet-kills-") as place:
         cluster = Cluster(Path(place) / "ray", 2 if options.real or options.leave else 1)

@@ -47,7 +47,6 @@ def test_two_ranks_find_the_velocity_of_one(layout):
     ("ranks", "layout"),
     [
         (3, Layout(context=3)),
-        (4, Layout(context=4)),
         (4, Layout(context=4, ring=2)),
         (4, Layout(context=4, ring=4)),
     ],

@@ -120,7 +120,7 @@ def blocks_of(rank: int) -> dict[str, list[object]]:
     return found
 
 
-@pytest.mark.parametrize("size", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_every_block_comes_with_the_bits_that_were_read(size):
     for found in run(size, blocks_of):
         assert found.keys() == PARTS.keys()
