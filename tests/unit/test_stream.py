@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from unit import tiny
 from unit.test_vae import LAYOUTS
 from unit.tiny import write_tiny, write_tiny_speech
 
 import wan22
 from wan22.assembly import PartSource
+from wan22.catalog import Variant
 from wan22.memory.stream import BlockStream, CopyLane, HostLane, LayerStream
 from wan22.models.vae import WanVAE, layers
-from wan22.types import Audio, Frames, Latents, Progress, Request
+from wan22.types import Audio, Clip, Driving, Frames, Latents, Progress, Request
 from wan22.weights.reader import reader_of_tensors
 
 COUNT = 5
@@ -270,6 +272,31 @@ def test_a_streamed_model_that_audio_drives_makes_the_same_video(tmp_path):
         size=(48, 32),
         image=rng.integers(0, 255, (32, 48, 3), dtype=np.uint8),
         audio=Audio(rng.normal(size=8000).astype(np.float32) * 0.1, 16_000),
+    )
+    whole, streamed = (wan22.load(folder, device="cpu", memory=how) for how in ("device", "stream"))
+    alike(video(streamed, request), video(whole, request))
+
+
+def test_a_streamed_model_that_a_driving_video_moves_makes_the_same_video(tmp_path, monkeypatch):
+    real = tiny.tiny_animate_variant
+
+    def longer(vocab: int) -> Variant:  # two taps, of which one is there at a time
+        row = real(vocab)
+        return replace(row, dit=replace(row.dit, layers=4))
+
+    monkeypatch.setattr(tiny, "tiny_animate_variant", longer)
+    folder = tiny.write_tiny_animate(tmp_path / "tiny")
+    rng = np.random.default_rng(0)
+
+    def drawn(side: tuple[int, int]) -> Clip:
+        return Clip(rng.integers(0, 255, (9, *side, 3), dtype=np.uint8), 8.0)
+
+    request = Request(
+        prompt="a red ball",
+        seed=3,
+        steps=2,
+        image=rng.integers(0, 255, (32, 48, 3), dtype=np.uint8),
+        driving=Driving(pose=drawn((32, 48)), face=drawn((tiny.FACE, tiny.FACE))),
     )
     whole, streamed = (wan22.load(folder, device="cpu", memory=how) for how in ("device", "stream"))
     alike(video(streamed, request), video(whole, request))

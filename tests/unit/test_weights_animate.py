@@ -174,6 +174,16 @@ def test_a_tower_loads_whatever_its_names_with_its_end_or_without(tmp_path, dial
     assert verify(tmp_path / "a.pth").ok
 
 
+def test_a_tower_without_its_last_block_says_how_many_there_were(tmp_path):
+    left = {name: tensor for name, tensor in tower().items() if not meta_module(CLIP).is_unused(name)}
+    save(tmp_path / "image_encoder.safetensors", {f"visual.{name}": tensor for name, tensor in left.items()})
+    said = {"image": "reference", "image_encoder": {"heads": 1, "layers": 3}}
+    (tmp_path / "variant.json").write_text(json.dumps(said))
+    with open_reader(tmp_path / "image_encoder.safetensors") as reader:
+        assert recognise(reader).arch == CLIP
+    assert same(values(tmp_path / "image_encoder.safetensors"), left)
+
+
 def test_an_official_folder_is_found_with_its_encoder_of_images_and_its_lora(tmp_path):
     folder = official_folder(tmp_path / "m")
     layout = find_layout(folder)

@@ -192,7 +192,7 @@ class _Told:
         own = parse_object(
             reader.metadata.get(ARCH_KEY, "{}"), f"{reader.path}: its {ARCH_KEY}", CheckpointError
         )
-        row = reader.beside("variant.json").get(part)
+        row = reader.beside("variant.json").get("image_encoder" if part == "image" else part)
         self._sources = (own, row if isinstance(row, dict) else {}, reader.beside("config.json"))
 
     def get(self, *names: str) -> Any:
@@ -393,7 +393,8 @@ def _image(shapes: Shapes, told: _Told) -> CLIPArch:
         dim=dim,
         ffn_dim=shapes["transformer.0.mlp.0.weight"][0],
         heads=dim // _CLIP_HEAD if heads is None else int(heads),
-        layers=_count(shapes, r"transformer\.(\d+)\."),
+        # A file may leave away the last block, which nobody computes: what it says of itself counts.
+        layers=int(told.get("layers", "num_hidden_layers") or _count(shapes, r"transformer\.(\d+)\.")),
         image_size=math.isqrt(shapes["pos_embedding"][1] - 1) * patch,
         patch=patch,
         eps=1e-5 if eps is None else float(eps),
