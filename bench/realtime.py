@@ -6,8 +6,8 @@
 All is counted: the text, the steps, the VAE, the encoder, and each clip on the disk (media/long_video.py); not that the
 weights are read, which the first video of a process does once (`cold`). `ratio` is frames made a second over frames
 shown a second; above 1 the video never waits once its first clip is there. On a machine that others use too, `ratio of
-the processor` says the same of the seconds that this process worked, spread over its threads: what an idle machine
-reaches if the threads share all work, and so rather too much.
+the processor` says the same of the seconds that this process worked. The encoder has one thread; the rest is spread
+over all, as an idle machine would at best: with --threads 1 the figure is no estimate, but what one idle core reaches.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class Spent:
     frames: int = 0
 
     def rate(self, threads: int | None = None) -> float:
-        """Frames a second; with `threads`, by the processor's seconds, spread over them."""
-        return self.frames / (
-            sum(self.wall.values()) if threads is None else sum(self.cpu.values()) / threads
-        )
+        """Frames a second; with `threads`, by the processor's seconds, spread over them but for the encoder's."""
+        if threads is None:
+            return self.frames / sum(self.wall.values())
+        return self.frames / sum(s if name == ENCODE else s / threads for name, s in self.cpu.items())
 
 
 class _Laps:
