@@ -346,6 +346,71 @@ def test_audio_drives_a_video_that_a_speech_workflow_makes(tmp_path):
     assert work.audio == AudioOptions(audio=str(tmp_path / "video_wan2_2_14B_s2v_input_audio.MP3"))
 
 
+def animated(replace=False, drawn_elsewhere=False):
+    def node(kind, **inputs):
+        return {"class_type": kind, "inputs": inputs}
+
+    pose = ["17", 0] if drawn_elsewhere else ["5", 0]
+    more = {"background_video": ["4", 0], "character_mask": ["6", 1]} if replace else {}
+    return {
+        "1": node("UNETLoader", unet_name="animate.safetensors"),
+        "2": node("ModelSamplingSD3", model=["1", 0], shift=8.0),
+        "3": node("LoadVideo", file="dance.mp4"), "4": node("GetVideoComponents", video=["3", 0]),
+        "5": node("DWPreprocessor", image=["4", 0], detect_face="enable"), "6": node("Sam2", image=["4", 0]),
+        "7": node("LoadImage", image="who.png"), "8": node("CLIPVisionLoader", clip_name="vision.safetensors"),
+        "9": node("CLIPVisionEncode", clip_vision=["8", 0], image=["7", 0], crop="none"),
+        "10": node("CLIPTextEncode", text="dances"), "11": node("CLIPTextEncode", text="bad"),
+        "12": node("VAELoader", vae_name="v.safetensors"),
+        "13": node(
+            "WanAnimateToVideo", positive=["10", 0], negative=["11", 0], vae=["12", 0], clip_vision_output=["9", 0],
+            reference_image=["7", 0], pose_video=pose, face_video=["4", 0], width=640, height=640, length=77,
+            batch_size=1, continue_motion_max_frames=5, video_frame_offset=0, **more,
+        ),
+        "14": node(
+            "KSampler", model=["2", 0], positive=["13", 0], negative=["13", 1], latent_image=["13", 2], seed=3, steps=6,
+            cfg=1.0, sampler_name="euler", scheduler="simple", denoise=1.0,
+        ),
+        "15": node("TrimVideoLatent", samples=["14", 0], trim_amount=["13", 3]),
+        "16": node("VAEDecode", samples=["15", 0], vae=["12", 0]),
+        "17": node("LoadVideo", file="pose.mp4"),
+        "18": node("CreateVideo", images=["16", 0], fps=16.0), "19": node("SaveVideo", video=["18", 0]),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_workflow_of_animate_is_prepared_here_from_its_driving_video(replace, tmp_path):
+    (tmp_path / "w.json").write_text(json.dumps(animated(replace)))
+    for name in ("dance.mp4", "who.png"):
+        (tmp_path / name).write_bytes(b"")
+    work = followed(tmp_path / "w.json", machine=Machine("animate-14B"))
+    assert work.machine.task == "animate" and work.replaces is replace and "frames" not in work.given
+    assert {name: Path(path).name for name, path in work.files.items()} == {
+        "image": "who.png",
+        "video": "dance.mp4",
+    }
+    assert work.given["carried"] == 5 and (work.given["steps"], work.given["seed"]) == (6, 3)
+    found = read({"prompt": json.dumps(animated(replace))})
+    assert found.parts == {
+        "dit": "animate.safetensors", "vae": "v.safetensors", "image": "vision.safetensors"
+    }  # fmt: skip
+    assert found.unknown == {"DWPreprocessor 5: detect_face": "enable", "LoadVideo 17: file": "pose.mp4"}
+
+
+def test_what_animate_was_given_by_file_stays_apart():
+    found = read({"prompt": json.dumps(animated(drawn_elsewhere=True))})
+    assert found.files == {"image": "who.png", "pose": "pose.mp4", "face": "dance.mp4"}
+
+
+def test_show_says_before_what_would_be_made(tmp_path, capsys):
+    from wan22.cli.__main__ import main
+
+    (tmp_path / "w.json").write_text(text_of("video_wan2_2_14B_t2v"), "utf-8")
+    assert main(["show", str(tmp_path / "w.json")]) == 0
+    shown = capsys.readouterr().out
+    assert "switch_step        10" in shown and "wan2.2_t2v_high_noise_14B" in shown
+    assert "left_out" in shown and "--workflow-node 128:129=true" in shown
+
+
 # drawn graphs
 
 

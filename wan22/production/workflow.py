@@ -141,6 +141,7 @@ def follow(work: Work, source: str, found: Import) -> Work:
         files=files,
         audio=audio,
         machine=machine,
+        replaces=work.replaces or bool(found.request.get("replace")),
         count=work.count if work.count != 1 else count,
         loras=work.loras or tuple(_loras(found, source, places)),
         left=(f"left out of {Path(source).name}, or done otherwise:", *(f"  {line}" for line in left))
@@ -166,7 +167,12 @@ def _request(found: Import, left: list[str]) -> tuple[dict[str, Any], Direction]
     directed = {field.name: said[field.name] for field in dataclass_fields(Direction)}
     if "count" in found.request:
         given["count"] = found.request["count"]
-    for name in found.request.keys() - given.keys() - {name for name, value in directed.items() if value}:
+    for name in (
+        found.request.keys()
+        - given.keys()
+        - {"replace"}
+        - {name for name, value in directed.items() if value}
+    ):
         left.append(f"{name} = {found.request[name]!r}")
     return given, Direction(**directed)
 
@@ -205,8 +211,8 @@ def _parts(found: Import, source: str, places: Comfy, left: list[str]) -> dict[s
     if missing:
         raise CheckpointError(
             f"{source} was made with {' and '.join(missing)}, which {_where(places.models)}; {called('model')} "
-            f"ComfyUI/models says where they are, {called('model')} NAME takes another model in their place "
-            f"({', '.join(sorted(variant_names())[:6])})"
+            f"ComfyUI/models says where they are, {called('model')} NAME takes another in their place (`wan22 models` "
+            "lists them)"
         )
     return parts
 

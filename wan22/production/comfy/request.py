@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from wan22 import fields
 from wan22.errors import OptionError
 from wan22.fields import called
 from wan22.production.comfy.drawn import Node
@@ -27,7 +26,7 @@ _LOADERS = (
 )  # fmt: skip
 _PARTS = (
     ("CLIPLoader", "clip_name", "text"), ("VAELoader", "vae_name", "vae"),
-    ("AudioEncoderLoader", "audio_encoder_name", "audio"),
+    ("AudioEncoderLoader", "audio_encoder_name", "audio"), ("CLIPVisionLoader", "clip_name", "image"),
 )  # fmt: skip
 
 
@@ -230,6 +229,8 @@ def _latents(found: Import, graph: Graph, chain: list[Node], save: Node | None) 
         found.say("clips", len(chain))
     for node in behind:
         for kind, key, part in _PARTS:
+            if part == "image" and found.task != "animate":
+                continue  # no other network reads it
             if node.kind.startswith(kind) and isinstance(name := graph.value(node, key), str):
                 found.parts.setdefault(part, name)
         said = graph.value(node, "type") if node.kind.startswith(("CLIPLoader", "DualCLIPLoader")) else "wan"
@@ -287,7 +288,7 @@ def _driving(found: Import) -> None:
         found.files.pop(name, None)
         found.paths.pop(name, None)
     _keep(found, "video", said.pop())
-    if replaced and "replace" in fields.BY_NAME:
+    if replaced:
         found.say("replace", True)
     found.note("pose, face and mask are drawn from the driving video by wan22's own preprocessing")
 
@@ -295,18 +296,18 @@ def _driving(found: Import) -> None:
 def _canvas(found: Import, graph: Graph, chain: list[Node], save: Node | None) -> None:
     behind = [node for each in reversed(chain) for node in graph.behind(each)]
     tail = [] if save is None else list(graph.behind(save))
-    speech = found.task == "s2v"
+    follows = found.task in ("s2v", "animate")  # it is as long as what drives it
     for node in behind if any(node.kind in TASKS for node in behind) else graph.nodes.values():
         width, height = graph.value(node, "width"), graph.value(node, "height")
         length = graph.value(node, "length") or graph.value(node, "num_frames")
         if isinstance(width, int) and isinstance(height, int) and isinstance(length, int):
             found.say("size", [width, height])
-            if not speech:
+            if not follows:
                 found.say("frames", length, "length")
             count = graph.value(node, "batch_size")
             if isinstance(count, int) and count > 1:
                 found.say("count", count, "batch_size")
-            if node.kind == "WanAnimateToVideo" and "carried" in fields.BY_NAME:
+            if node.kind == "WanAnimateToVideo":
                 found.say("carried", graph.value(node, "continue_motion_max_frames"))
     for node in tail or graph.nodes.values():
         if "video" in node.kind.lower() or node.kind.startswith("Save"):
