@@ -133,6 +133,17 @@ def test_a_plan_says_what_a_job_takes(client):
     assert client.get("/v1/jobs").json()["data"] == []
 
 
+def test_devices_that_work_together_are_planned_together(client, tmp_path):
+    """A server whose first worker has two devices: of each a share of the memory, and of the VAE its rows."""
+    alone = plan(client, prompt="a ball", frames=9).json()
+    with serving(tmp_path / "data", devices=("cpu+cpu", "cpu")) as two:
+        said = plan(two, prompt="a ball", frames=9)
+    assert said.status_code == 200, said.text
+    made = said.json()
+    assert made["device"].startswith("2 x ") and made["fits"]
+    assert made["room_bytes"] < 0.7 * alone["room_bytes"]
+
+
 @pytest.mark.parametrize(
     ("request_", "param"),
     [
