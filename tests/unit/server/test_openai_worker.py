@@ -1,9 +1,12 @@
 """The `openai` client, the server, a real worker and the embedded model: a video, a remix of it, and more of it."""
 
+import io
 import os
 import subprocess
 import sys
 
+import av
+import numpy as np
 import openai
 import pytest
 from live import serving
@@ -65,6 +68,34 @@ def test_a_real_video_its_remix_and_its_extension(server, tmp_path):
             )
         )
         assert edit.size == "96x64"
+
+
+def test_a_long_video_plays_before_it_is_complete(server, tmp_path):
+    """Its frames come in fragments while the worker is at later clips, and are those of the file in the end."""
+
+    def frames(content):
+        with av.open(io.BytesIO(content), format="mp4") as file:
+            return [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+
+    with openai.OpenAI(base_url=server.url, api_key="any", max_retries=0) as client:
+        asked = {"num_frames": 50, "num_inference_steps": 2, "seed": 3}
+        id = client.videos.create(prompt="a red ball rolls left", size="128x80", extra_body=asked).id
+        download = client.videos.with_streaming_response.download_content
+        while True:
+            try:
+                with download(id, variant="stream") as answer:
+                    pieces = answer.iter_bytes()
+                    content = next(pieces)
+                    early, state = frames(content), server.store.job(id).state
+                    content += b"".join(pieces)
+                break
+            except openai.ConflictError:
+                assert server.store.job(id).state in ("queued", "running")
+        assert state == "running" and 17 <= len(early) < 50
+        done = client.videos.poll(id, poll_interval_ms=100)
+        whole = frames(client.videos.download_content(id).content)
+    assert done.status == "completed" and len(whole) == 50
+    assert np.array_equal(frames(content), whole) and np.array_equal(early, whole[: len(early)])
 
 
 def test_what_the_model_refuses_is_the_error_of_the_video(server):
