@@ -117,7 +117,8 @@ def test_shots_are_cut_undone_exported_and_rendered(server, open_page, sources, 
     link = page.get_by_role("link", name="Download")
     link.wait_for(timeout=120_000)
     file = tmp_path / "final.mp4"
-    file.write_bytes(httpx2.get(f"{url}{link.get_attribute('href')}").content)
+    got = httpx2.get(f"{url}{link.get_attribute('href')}", timeout=PATIENCE)
+    file.write_bytes(got.content)
     with av.open(str(file)) as container:
         assert sum(1 for _ in container.decode(video=0)) == length(data)
         assert container.streams.audio
@@ -194,3 +195,35 @@ def test_no_rule_of_accessibility_is_broken_in_any_language(server, open_page, i
         page.get_by_role("tabpanel").locator("li").first.wait_for()
         assert violations(page) == []
         page.context.close()
+
+
+def test_a_gap_is_filled_and_a_clip_extended_by_the_embedded_model(server, open_page, inputs):
+    """Real videos: into a gap from the frames beside it, and after a clip from its last one."""
+    url = site(server)
+    data = shots(inputs[:3])
+    gap = {"id": "g1", "type": "gap", "duration": 2 * FPS}
+    data["tracks"][0]["items"][1] = gap
+    id = kept(url, data)
+    page = open_page(url, f"#/timeline/{id}")
+    for place, action, words in (
+        ("Gap", "Generate into the gap…", "a red ball on sand"),
+        ("dusk", "Extend…", "it rolls away"),
+    ):
+        page.get_by_role("gridcell", name=place).click()
+        page.get_by_role("button", name=action).click()
+        page.get_by_role("dialog").get_by_label("Prompt").fill(words)
+        page.get_by_role("button", name="Generate", exact=True).click()
+        page.get_by_role("gridcell", name=words).wait_for()
+    settled(page)
+    items = document(url, id)["tracks"][0]["items"]
+    assert [item["name"] for item in items] == ["dawn.mp4", "a red ball on sand", "dusk.mp4", "it rolls away"]
+    between, after = items[1], items[3]
+    frames = between["source"]["frames"]
+    assert frames > 2 and (between["in"], between["out"]) == (1, frames - 1)
+    assert between["duration"] == gap["duration"] and after["in"] == 1
+    page.get_by_role("gridcell", name="dusk").focus()
+    page.keyboard.press("Home")
+    for at in (FRAMES - 1, FRAMES):  # the very frame at both sides of the cut into the gap
+        page.locator(".transport .code").fill(str(at))
+        page.locator(".transport .code").press("Enter")
+        stands_at(page, at)

@@ -3,7 +3,6 @@
 import io
 import json
 
-import httpx2
 import numpy as np
 import pytest
 from PIL import Image
@@ -76,7 +75,7 @@ def made(page, server, frames):
 
 def brightness_of(server, job, name):
     """Of the left upper corner of an image that a job was given."""
-    content = httpx2.get(f"{server.url}/inputs/{job.request[name]}/content").content
+    content = server.http.get(f"/inputs/{job.request[name]}/content").content
     return int(np.asarray(Image.open(io.BytesIO(content)).convert("L"))[1, 1])
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from unit.server.live import FPS, small_video
 
 SIZE, FRAMES = (96, 64), 24
+PATIENCE = 120  # seconds: on a busy machine a file is not looked at within the five of httpx
 SHOTS = ("dawn", "noon", "dusk")
 
 
@@ -27,7 +28,8 @@ def sources_in(folder):
 def sent(url, sources):
     """The ids of sources on the server, in their order."""
     answers = [
-        httpx2.post(f"{url}/v1/inputs", files={"file": (path.name, path.read_bytes())}) for path in sources
+        httpx2.post(f"{url}/v1/inputs", files={"file": (path.name, path.read_bytes())}, timeout=PATIENCE)
+        for path in sources
     ]
     return [answer.json()["id"] for answer in answers]
 
@@ -60,7 +62,7 @@ def clip(id, media, name, frames=FRAMES, size=SIZE):
 
 def kept(url, data):
     """The id of a new document."""
-    return httpx2.post(f"{url}/v1/documents", json={"data": data}).json()["id"]
+    return httpx2.post(f"{url}/v1/documents", json={"data": data}, timeout=PATIENCE).json()["id"]
 
 
 def cells(page):
@@ -91,4 +93,4 @@ def cut(page, sources):
 
 
 def document(url, id):
-    return httpx2.get(f"{url}/v1/documents/{id}").json()["data"]
+    return httpx2.get(f"{url}/v1/documents/{id}", timeout=PATIENCE).json()["data"]
