@@ -9,6 +9,7 @@ import pytest
 from studio.browser.harness import LANGUAGES, nano_server, site, violations
 from studio.browser.timelines import (
     FRAMES,
+    PATIENCE,
     SIZE,
     cells,
     cut,
