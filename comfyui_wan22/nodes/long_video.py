@@ -71,9 +71,9 @@ def long_video(
     """Make the video in ComfyUI's folder of temporary files, going on where it was interrupted. Raises RequestError
     before any work, OutputError and DecodeError.
     """
+    from wan22.inputs import AUDIO_RATE
     from wan22.production.long_video import LongWork, publish_long
     from wan22.production.publish import Target, publish
-    from wan22.request import AUDIO_RATE
     from wan22.types import Request
 
     engine = model.engine()

@@ -25,7 +25,7 @@ def speech(
     **values: Any,
 ) -> Result:
     """Make the video of an AUDIO, as long as it or as asked. Raises RequestError before any work."""
-    from wan22.request import AUDIO_RATE
+    from wan22.inputs import AUDIO_RATE
     from wan22.types import Request
 
     engine = model.engine()
