@@ -33,6 +33,7 @@ from wan22.models.vae import WanVAE, layers
 from wan22.ops.attention import Attention, attend, open_attention
 from wan22.ops.gpu import why_no_compiler
 from wan22.ops.stored import Keep
+from wan22.types import Request
 from wan22.weights.fingerprint import fingerprint, fingerprint_of
 from wan22.weights.load import Edit, Weights, check_complete, meta_module
 from wan22.weights.lora import Fitted, LoRA, fit
@@ -84,6 +85,24 @@ def fit_fast(model: Model) -> Fitted:
     alone = model.variant.experts == ("dit",)
     loras = [LoRA(path, expert=None if alone else expert) for expert, path in model.fast.items()]
     return fit(loras, model.variant.experts, model.variant.dit, model.name)
+
+
+def fit_relight(model: Model) -> Fitted:
+    """The adapter for light that lies beside a model, checked like anybody's."""
+    loras = [] if model.relight is None else [LoRA(model.relight)]
+    return fit(loras, model.variant.experts, model.variant.dit, model.name)
+
+
+def own_adapters(request: Request, fast: Fitted, relight: Fitted) -> dict[str, Fitted]:
+    """Those of a model's own adapters that a request asks for, by their names in the recipe."""
+    asked = {"fast": fast} if request.fast else {}
+    if relight.uses and request.relight and request.driving is not None and request.driving.replaces:
+        uses = (replace(use, strength=use.strength * request.relight) for use in relight.uses)
+        names = ", ".join(relight.recipe())
+        asked["relighting"] = Fitted(
+            tuple(uses), (f"the person's light is fitted by {names}; relight 0 leaves it",)
+        )
+    return asked
 
 
 def architectures(model: Model) -> dict[str, Arch]:

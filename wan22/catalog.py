@@ -93,13 +93,11 @@ class Animate:
     """How a model whose person moves as a driving video says makes its video, clip by clip (spec: animate, section 5).
 
     Every clip has `clip_frames` (a multiple of the VAE's time stride, and one), of which all but the first begin with
-    the last frames of the one before: one of the numbers in `carried`, by default the first. `relight` names an adapter
-    in the model's folder that fits the light of a person to the background in which another is replaced.
+    the last frames of the one before: one of the numbers in `carried`, by default the first.
     """
 
     clip_frames: int = 77
     carried: tuple[int, ...] = (1, 5)
-    relight: str | None = "relighting_lora.ckpt"
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ class Engine:
         self.weights = dict(weights)
         self.notices: tuple[str, ...] = ()
         self.options: dict[str, Any] = {}  # how it works, where that is not the default: for the recipe
-        self.loras, self.fast = Fitted(), fast
+        self.loras, self.fast, self.relight = Fitted(), fast, Fitted()
         self.recorder: Recorder | None = None  # measures what step caches need, if it is there
         self._merged = Fitted()
         self._experts = dict(experts or {})
@@ -110,16 +110,21 @@ class Engine:
 
     def _use(self, fitted: Fitted) -> None:
         self.loras = fitted
-        self._merge(fast=False)
+        self._merge()
 
-    def _merge(self, fast: bool) -> None:
-        """See to it that the experts are read with the LoRAs in use, and with those for few steps if `fast`."""
-        fitted = Fitted((*self.loras.uses, *self.fast.uses)) if fast else self.loras
+    def _merge(self, *more: Fitted) -> None:
+        """See to it that the experts are read with the LoRAs in use, and with these."""
+        fitted = (
+            Fitted(tuple(use for each in (self.loras, *more) for use in each.uses)) if more else self.loras
+        )
         for expert in self.variant.experts:
             if (mine := fitted.on(expert)) != self._merged.on(expert):
                 read = self._experts[expert]
                 self._placement.reread(expert, replace(read, lend=partial(merging, mine)) if mine else read)
         self._merged = fitted
+
+    def _own_adapters(self, request: Request) -> dict[str, Fitted]:
+        return assembly.own_adapters(request, self.fast, self.relight)
 
     def _work_with(self, others: Together) -> None:
         """Be one of the ranks of each video from now on."""
@@ -171,7 +176,7 @@ class Engine:
             raise OptionError(
                 f"clip {done.clip} is of a video of {done.clips} clips, and this one has {job.canvas.clips}"
             )
-        self._merge(fast=request.fast)
+        self._merge(*self._own_adapters(request).values())
         if said := self.planner.arrange(job):
             yield Notice(said)
         yield from self._notices(job)
@@ -287,7 +292,7 @@ class Engine:
 
     def expert(self, name: str) -> nn.Module:
         """Return a transformer on the device, with the LoRAs in use. `name` is one of `variant.experts`."""
-        self._merge(fast=False)
+        self._merge()
         return self._placement.bring(name)
 
     def encode_pixels(self, video: Tensor) -> Tensor:
@@ -308,7 +313,8 @@ class Engine:
             ("negative prompt", job.request.negative or ""),
         ]
         unread = self._tokenizer.notices(texts, job.text_length, self.name)
-        for text in (*self.notices, *self.loras.notices, *job.notices, *unread):
+        said = self._own_adapters(job.request).get("relighting", Fitted()).notices
+        for text in (*self.notices, *self.loras.notices, *job.notices, *unread, *said):
             yield Notice(text)
 
     def _condition(self, job: Job) -> Generator[Event, Reply | None, tuple[ImageCondition, Tensor]]:
@@ -370,7 +376,7 @@ class Engine:
             **self.options,
             **({} if self.ranks is None else self.ranks.layout.recipe()),
             **({"loras": self.loras.recipe()} if self.loras.uses else {}),
-            **({"fast": self.fast.recipe()} if job.request.fast else {}),
+            **{name: fitted.recipe() for name, fitted in self._own_adapters(job.request).items()},
             **job.as_recipe(),
             "torch": torch.__version__,
             "device": device_name(self.device),
@@ -478,6 +484,7 @@ def load(  # noqa: PLR0913 - the options of the engine (fields/engine.py), a key
         text for part, skeleton in skeletons.items() for text in skeleton.notices(part, how.keep.quantize)
     ]
     engine.notices = (*found.notices, *how.notices, *kept)
+    engine.relight = assembly.fit_relight(found)
     engine.compute_dtype = how.compute
     engine.planner.configure(memory, (how.compute, how.vae), skeletons, sizes.get("audio", 0))
     engine.options = assembly.said(how, attention, quantize, calibration)

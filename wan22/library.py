@@ -35,8 +35,8 @@ from wan22.weights.tree import in_pairs
 class Model:
     """A complete model on disk: its row, and the path of each part ("high" and "low", or "dit"; "vae"; "text"; "audio"
     if audio drives it, "image" if a tower tells it an image). `fast` has the adapters for few steps, by expert, if it
-    ships some. `notices` are what whoever uses it should know: a default that the folder asked for, or that one network
-    works where two are usual.
+    ships some; `relight` the adapter that fits a person's light to a background, if there is one. `notices` are what
+    whoever uses it should know: a default that the folder asked for, or that one network works where two are usual.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Model:
     parts: Mapping[str, Path]
     tokenizer: Path
     fast: Mapping[str, Path] = field(default_factory=dict)
+    relight: Path | None = None
     notices: tuple[str, ...] = ()
 
 
@@ -147,7 +148,7 @@ def _from_layout(name: str, layout: Layout) -> Model:
     if said is None and row.experts == ("dit",) and row.hub is None:
         notices += _alone(row, layout)
     shown = row.name if name in (NANO, NANO_SPEECH) else name
-    return Model(shown, row, parts, layout.parts["tokenizer"], _fast(folder, row), notices)
+    return Model(shown, row, parts, layout.parts["tokenizer"], _fast(folder, row), layout.relighting, notices)
 
 
 _DISTILLED = ("WanDMDPipeline", "WanImageToVideoDmdPipeline")

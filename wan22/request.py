@@ -115,6 +115,7 @@ class Job:
         if request.driving is not None:
             values["replace"] = request.driving.replaces
             values["carried"] = self.canvas.overlap
+            values |= {"relight": request.relight} if request.driving.replaces else {}
         inputs = input_hashes(request)
         given = {
             name: array_hash(value.detach().float().cpu().numpy())

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 CARDS = ((8, 16), (12, 32), (16, 32), (24, 64), (32, 64), (48, 128), (80, 256))
 """GB of a card and of the host's memory beside it, of the table."""
 
-TASKS = ("t2v", "i2v", "v2v", "s2v")
+TASKS = ("t2v", "i2v", "v2v", "s2v", "animate")
 _SECONDS_OF_AUDIO = 5.0
 
 
@@ -36,7 +36,7 @@ ModelArgument = Annotated[
     str, typer.Argument(metavar="NAME|PATH", help="A catalogue name, also of a model that is not here.")
 ]
 TaskOption = Annotated[
-    str | None, typer.Option(metavar="T", help="t2v, i2v, v2v or s2v. [default: the model's first]")
+    str | None, typer.Option(metavar="T", help="t2v, i2v, v2v, s2v or animate. [default: the model's first]")
 ]
 SizeOption = Annotated[str | None, typer.Option(metavar="WxH", help="Pixels. [default: the model's own]")]
 FramesOption = Annotated[int | None, typer.Option(metavar="N", help="Frames. [default: the model's own]")]
@@ -189,16 +189,23 @@ def request_of(
     task = _first(row) if task is None else choose("task", task, TASKS)
     width, height = size or row.defaults.size
     image = planned.still(width, height)
+    length = frames or (round(seconds * row.defaults.fps) if seconds else row.defaults.frames)
     told: dict[str, Any] = {
         "t2v": {},
         "i2v": {"image": image},
         "v2v": {"video": planned.clip(width, height, frames or row.defaults.frames, row.defaults.fps)},
         "s2v": {"image": image, "audio": planned.silence(seconds or _SECONDS_OF_AUDIO)},
+        "animate": {
+            "image": image,
+            "driving": planned.driving(row, width, height, length),
+        },
     }[task]
     return Request(prompt="a " * 60, size=size, frames=frames, seconds=seconds, **told, **rest)
 
 
 def _first(row: Variant) -> str:
+    if row.animate is not None:
+        return "animate"
     return "s2v" if row.speech is not None else "i2v" if row.image_required else "t2v"
 
 

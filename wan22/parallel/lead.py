@@ -253,6 +253,10 @@ class Led:
         """As `Engine.encode_audio`."""
         return self._call("encode_audio", samples)
 
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """As `Engine.encode_image`."""
+        return self._call("encode_image", pixels)
+
     def generate(
         self, request: Request, done: ClipDone | None = None, journal: Journal | None = None
     ) -> Events:

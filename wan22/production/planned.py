@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from wan22.memory.plan import Plan
     from wan22.planning import Model
     from wan22.production.work import Work
-    from wan22.types import Audio, Clip, Request
+    from wan22.types import Audio, Clip, Driving, Request
 
 _RATE = 16_000
 _LETTERS = 14.0  # of a text that is spoken in a second
@@ -53,6 +53,15 @@ def clip(width: int, height: int, frames: int, fps: float) -> Clip:
     from wan22.types import Clip
 
     return Clip(np.broadcast_to(np.uint8(0), (frames, height, width, 3)), fps)
+
+
+def driving(row: Variant, width: int, height: int, frames: int, fps: float | None = None) -> Driving:
+    """A driving video that stands for any."""
+    from wan22.types import Driving
+
+    side = 16 if row.dit.animate is None else row.dit.animate.face_size
+    fps = fps or row.defaults.fps
+    return Driving(clip(width, height, frames, fps), clip(side, side, frames, fps))
 
 
 def silence(seconds: float) -> Audio:
@@ -106,6 +115,14 @@ def request_of(work: Work, media: Mapping[str, Media], row: Variant) -> Request:
             if name == "video":
                 frames = min(frames, given.get("frames") or frames)
             given[name] = clip(*size, frames, fps)
+    if row.animate is not None:
+        known = media.get("pose") or media.get("video") or Media()
+        given.pop("video", None)
+        given.pop("pose", None)
+        fps = given.get("fps") or known.fps or row.defaults.fps
+        frames = max(1, round((known.frames or row.defaults.frames) * fps / (known.fps or fps)))
+        given["driving"] = driving(row, known.width or width, known.height or height, frames, fps)
+        given = {name: value for name, value in given.items() if name not in ("face", "background", "mask")}
     seconds = _heard(work, media)
     if seconds is not None:
         given["audio"] = silence(seconds)
