@@ -31,6 +31,7 @@ ONLY = {"extend": ("rules",), "speaker": ("espeak",)}
 """What a client may say where the command line also takes addresses and folders."""
 FIXED_BY_EXTENSION = (
     "size", "fps", "strength", "audio", "say", "task", "clips", "from_image", "best_of", "image", "last_image", "pose",
+    "face", "background", "mask", "replace",
     "voice_sample",
 )  # fmt: skip
 """What an extension has from the video that it makes longer."""
@@ -121,11 +122,14 @@ class Checker:
     def _model(self, said: Mapping[str, Any], task: str | None) -> str:
         if (name := said.get("model")) is not None:
             return choose("model", ALIASES.get(name, name), self.models)
-        if task == "s2v":
-            speaks = [name for name in self.models if name in rows() and rows()[name].speech is not None]
-            if not speaks:
-                raise _refusal("request.model", "this server has no model that audio drives")
-            return speaks[0]
+        for needed, makes, what in (
+            ("s2v", "speech to video", "audio drives"), ("animate", "animate", "animates")
+        ):  # fmt: skip
+            if task == needed:
+                able = [name for name in self.models if name in rows() and makes in rows()[name].tasks]
+                if not able:
+                    raise _refusal("request.model", f"this server has no model that {what}")
+                return able[0]
         return self.models[0]
 
 

@@ -29,7 +29,7 @@ _TAKES = {
     "image": ("image/",),
     "last_image": ("image/",),
     "video": ("video/", "image/gif", "image/webp", "image/png", "image/avif"),
-    "pose": ("video/", "image/gif", "image/webp"),
+    **dict.fromkeys(("pose", "face", "background", "mask"), ("video/", "image/gif", "image/webp")),
     "audio": ("audio/", "video/"),
     "voice_sample": ("audio/", "video/"),
 }
@@ -37,7 +37,7 @@ _TAKES = {
 _OF_ONE_VIDEO = (
     "prompt", "image", "last_image", "video", "strength", "size", "frames", "seconds", "fps", "task", "seed", "count",
     "best_of", "keep_takes", "audio", "audio_start", "say", "speaker", "voice", "language", "voice_sample", "pose",
-    "clips", "from_image", "sigmas", "switch_step",
+    "clips", "from_image", "sigmas", "switch_step", "face", "background", "mask", "replace",
 )  # fmt: skip
 """What another video that is made from one does not take over."""
 
@@ -264,6 +264,8 @@ def _task(request: Mapping[str, Any], kind: str) -> str:
         return "image to video"
     if "audio" in request or "say" in request:
         return "speech to video"
+    if request.get("task") == "animate" or "face" in request:
+        return "animate"
     if "video" in request:
         return "video to video"
     return "image to video" if "image" in request or "last_image" in request else "text to video"
@@ -306,7 +308,7 @@ def _served(named: str, served: tuple[str, ...]) -> str | None:
 
 
 def _check_together(asked: Asked, request: Mapping[str, Any]) -> None:
-    if "image" in request and "video" in request:
+    if "image" in request and "video" in request and request.get("task") != "animate":
         name = asked.called.get("image", "image")
         raise refused(
             name, f"it does not go together with {asked.called.get('video', 'video')}; give one of them"
