@@ -82,7 +82,7 @@ def test_the_answer_is_the_last_line(words, clips, capsys, monkeypatch):
 
 
 def test_what_a_file_says_of_itself_is_not_taken_for_an_event(capsys, monkeypatch):
-    monkeypatch.setattr("wan22.production.rerender.read", lambda file: {"prompt": "a ball", "event": "error"})
+    monkeypatch.setattr("wan22.cli.show._read", lambda file: {"prompt": "a ball", "event": "error"})
     assert lines(capsys, "show", "a.mp4") == [{"prompt": "a ball", "event": "result"}]
 
 

@@ -58,6 +58,7 @@ STARTS = {
     "measure": "empty", "drift": "empty",
     "render": "broken.toml -o cut.mp4",
     "export": "broken.toml -o cut.otio", "timeline": "nowhere.mp4 -o cut.json",
+    "preprocess": "nowhere.mp4 -o folder",
     "eval": "broken.toml", "data survey": "folder",
     **dict.fromkeys((f"jobs {name}" for name in (
         "show", "watch", "cancel", "pause", "resume", "retry", "trash", "restore", "purge", "download")),

@@ -54,6 +54,10 @@ WRONG = {
     "drift": ["nowhere.mp4", "empty", "folder", "empty --plot plot.jpg"],
     "eval": ["nowhere.toml", "folder", "broken.toml"],
     "doctor": ["--nothing"],
+    "preprocess": [
+        "nowhere.mp4 -o prepared", "empty -o prepared", "empty -o folder", "folder -o prepared", "folder --redraw",
+        "empty", "empty -o prepared --image nowhere.png",
+    ],
     "data survey": ["nowhere", "folder", "folder --size 12", "folder --frames x"],
     "serve": ["--port x", "--port 65536", "--models nothing", "--host 0.0.0.0 --port 0", "--token-file nowhere"],
     "studio": ["--port x", "--port 65536", "--models nothing", "--host 0.0.0.0 --port 0", "--token-file nowhere"],

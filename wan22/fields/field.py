@@ -18,7 +18,7 @@ GROUPS: dict[Group, str] = {
     "How": "how it is made",
     "Direction": "how the shot is directed",
     "Speech": "a video that audio drives",
-    "Animate": "a person who moves as in a video",
+    "Animate": "who moves as in a video",
     "Where": "where it goes",
     "Memory": "model, device and memory",
 }

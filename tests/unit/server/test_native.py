@@ -365,7 +365,7 @@ def test_capabilities_say_what_a_request_may_have(client):
     assert nano["trained"] == {"sizes": [[128, 80], [96, 96], [80, 128]], "frames": [1, 17], "multiple": 16}
     assert (nano["fast"], speaks["fast"]) == (True, False) and speaks["trained"]["multiple"] == 64
     properties = said["fields"]["video"]["properties"]
-    assert properties["image"]["pattern"].startswith("^in_") and properties["extend"]["enum"] == ["rules"]
+    assert properties["image"]["pattern"].startswith("^(in_") and properties["extend"]["enum"] == ["rules"]
     assert not {"device", "dit", "output", "memory", "calibrate"} & set(properties)
     assert "frames" not in said["fields"]["image"]["properties"]
     assert (

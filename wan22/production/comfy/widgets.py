@@ -73,11 +73,13 @@ OURS = ("Wan22Sample", "Wan22Speech", "Wan22Animate", "Wan22LongVideo")
 
 _FILE = "a button of the page"
 _STREAM = "frames are decoded in a stream, always"
-_OUTPUT = "the output is named here with -o"
+_OUTPUT = "the output has a name of its own here"
+_CODEC = "the codec of the output is said where it is named"
+_QUALITY = "the quality of the output is said where it is named"
 _JOIN = "the clips of a video are joined by wan22 itself"
 UNUSED: dict[str, dict[str, str]] = {
     "*": {
-        _CONTROL: "what the page does to the number after a run; --count N counts the seed up",
+        _CONTROL: "what the page does to the number after a run; a number of videos counts the seed up",
         "upload": _FILE,
         "audioUI": _FILE,
         "channel": "which channel of the image is its mask",
@@ -87,14 +89,14 @@ UNUSED: dict[str, dict[str, str]] = {
         "return_with_leftover_noise": "both experts are used in one run of the sampler",
     },
     "SamplerCustom": {"add_noise": "sampling begins with noise, or with a video"},
-    "UNETLoader": {"weight_dtype": "the file says its precision; --dtype says what is computed in"},
-    "CLIPLoader": {"device": "the text encoder comes to the device when it is needed; --memory says how"},
+    "UNETLoader": {"weight_dtype": "the file says its precision; what is computed in is said where wan22 works"},
+    "CLIPLoader": {"device": "the text encoder comes to the device when it is needed; how is said where wan22 works"},
     "LoraLoader": {"strength_clip": "LoRAs of Wan2.2 change its networks alone"},
     "CLIPVisionEncode": {"crop": "images are cropped as the official release does"},
-    "CreateVideo": {"bit_depth": "--codec NAME chooses codecs of 10 bits"},
+    "CreateVideo": {"bit_depth": _CODEC},
     "SaveVideo": {
-        "filename_prefix": _OUTPUT, "format": _OUTPUT, "codec": "--codec NAME", "quality": "--quality NAME",
-        "codec.quality": "--quality NAME", "codec.encoder": "--codec NAME",
+        "filename_prefix": _OUTPUT, "format": _OUTPUT, "codec": _CODEC, "quality": _QUALITY,
+        "codec.quality": _QUALITY, "codec.encoder": _CODEC,
     },
     "VAEDecodeTiled": dict.fromkeys(WIDGETS["VAEDecodeTiled"], _STREAM),
     "LatentConcat": {"dim": _JOIN},
@@ -113,8 +115,8 @@ UNUSED: dict[str, dict[str, str]] = {
         ),
         "how the machine works, which is said where it works",
     ),
-    **{kind: {"preview": "shown in ComfyUI", "quality": "--quality NAME"} for kind in OURS},
-    "WanVideoSampler": {"force_offload": "see --memory"},
+    **{kind: {"preview": "shown in ComfyUI", "quality": _QUALITY} for kind in OURS},
+    "WanVideoSampler": {"force_offload": "parts come and go as the memory plan says"},
 }  # fmt: skip
 """Widgets that are left out without a word, and why: they change nothing of the video, or wan22 has its own way."""
 
