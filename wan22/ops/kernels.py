@@ -80,7 +80,8 @@ def with_kernel(module: str) -> Callable[[Function], Function]:
 
         @wraps(reference)
         def choose(x: Tensor, *args: Any, **kwargs: Any) -> Any:
-            count = _count.get()
+            # A compiler cannot see into a context variable: it would break its graph here.
+            count = None if torch.compiler.is_compiling() else _count.get()
             if count is not None:
                 return count(partial(reference, x, *args, **kwargs), (x, *args, *kwargs.values()))
             if why_not(x) is not None:
