@@ -1,6 +1,8 @@
 # ruff: noqa: F811 - a test's arguments are named as the fixtures that are imported
 """`wan22 generate` with a driving video: as a prepared folder, as files, again from the recipe; and what is refused."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -151,3 +153,36 @@ def test_the_adapter_for_light_is_used_where_someone_is_replaced(model, folder, 
 
     for change in ({"relight": 0.0}, {"driving": Driving(prepared.pose, prepared.face)}):
         assert "relighting" not in engine.recipe(replace(request, **change))
+
+
+@pytest.mark.parametrize("replaces", [False, True])
+def test_what_is_found_in_a_driving_video_is_kept_beside_the_output_and_taken_from_there(
+    run, model, folder, tmp_path, monkeypatch, replaces
+):
+    asked = []
+
+    class Found:
+        notices = ("nobody was found at 0.5 s",)
+
+        def save(self, place):
+            shutil.copytree(folder, place)
+
+    def prepare(driving, reference, *, replace, **more):
+        asked.append((driving, reference.shape, replace, more["fps"]))
+        return Found()
+
+    monkeypatch.setattr("wan22.preprocess.prepare", prepare)
+    monkeypatch.setattr("wan22.preprocess.installed.open_networks", object)
+    driving, who, out = tmp_path / "dance.mp4", tmp_path / "who.png", tmp_path / "out.mp4"
+    write(driving, frames(14, 48, 32, 5))
+    write_image(who, frames(1, 40, 40, 6)[0])
+    words = ("--image", str(who), "--video", str(driving), *(("--replace",) if replaces else ()))
+    code, _, said = animate(run, model, out, *words)
+    assert code == 0, said
+    assert asked == [(str(driving), (40, 40, 3), replaces, 30.0)]
+    assert "nobody was found at 0.5 s" in said and read_clip(out).frames.shape[0] == 14
+    kept = tmp_path / read_recipe(out)["driving"]
+    assert kept.is_dir() and str(kept) in said
+    code, _, said = animate(run, model, out, *words, "--seed", "1", "--overwrite")
+    assert code == 0, said
+    assert len(asked) == 1  # what was found is not looked for again
