@@ -1,9 +1,11 @@
 """Which model a request gets, and what of another video it takes over."""
 
+import numpy as np
 import pytest
 from live import small_video
 
 from wan22.jobs.folder import Folder
+from wan22.media.image import write_image
 from wan22.server.app import create_app
 from wan22.server.problems import Refusal
 from wan22.server.settings import Settings
@@ -46,6 +48,27 @@ def test_the_first_model_that_can_is_taken(app_with, tmp_path):
     assert model(app)["model"] == "t2v-A14B"
     assert model(app, video=video)["model"] == "t2v-A14B"
     assert model(app, kind="extend", video=video, seconds=1)["model"] == "i2v-A14B"
+
+
+def test_what_drives_a_person_goes_to_the_model_that_animates(app_with, tmp_path):
+    from wan22.server.uploads import keep
+
+    app = app_with("t2v-A14B", "animate-14B")
+    video = kept(app, tmp_path / "a.mp4")
+    write_image(tmp_path / "who.png", np.zeros((40, 40, 3), np.uint8))
+    with (tmp_path / "who.png").open("rb") as stream:
+        who = keep(app, stream, "who.png").id
+    driven = {"image": who, "pose": video, "face": video}
+    assert model(app, **driven)["model"] == "animate-14B"
+    replaces = model(app, **driven, background=video, mask=video, replace=True)
+    assert replaces["model"] == "animate-14B" and replaces["mask"] == video
+    assert model(app, task="animate", image=who, video=video)["model"] == "animate-14B"
+    with pytest.raises(Refusal, match="does not go together with video") as error:
+        model(app, image=who, video=video)
+    assert error.value.param == "image"
+    with pytest.raises(Refusal, match="cannot be face") as error:
+        model(app, **(driven | {"face": who}))
+    assert error.value.param == "face"
 
 
 @pytest.mark.parametrize("name", ["t2v-A14B", "Wan-AI/Wan2.2-T2V-A14B", "Wan-AI/Wan2.2-T2V-A14B-Diffusers"])
