@@ -42,7 +42,7 @@ class Helper:
         self._process: subprocess.Popen[str] | None = None
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._timer: threading.Timer | None = None
-        self._warm, self._readers = False, list[threading.Thread]()
+        self._warm, self._readers, self._over = False, list[threading.Thread](), False
 
     @property
     def pid(self) -> int | None:
@@ -69,12 +69,20 @@ class Helper:
             self._room.release()
 
     def stop(self) -> None:
-        """End the process."""
+        """End the process for good; who waits for an answer is refused."""
+        self._over = True
+        if (process := self._process) is not None:
+            process.kill()
+        self._retire()
+
+    def _retire(self) -> None:
         with self._turn:
             self._end()
 
     def _answer(self, line: str) -> str | None:
-        """A line for a line; None if the process has ended. Raises Refusal if it is silent."""
+        """A line for a line; None if the process has ended. Raises Refusal if it is silent, or the server ends."""
+        if self._over:
+            raise Refusal(503, "plan_failed", "the server ends")
         process = self._started()
         try:
             assert process.stdin is not None
@@ -107,6 +115,8 @@ class Helper:
         ]
         for reader in self._readers:
             reader.start()
+        if self._over:  # it was begun while the server ended
+            process.kill()
         return process
 
     @staticmethod
@@ -127,7 +137,7 @@ class Helper:
     def _rest(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = threading.Timer(self._idle, self.stop)
+        self._timer = threading.Timer(self._idle, self._retire)
         self._timer.daemon = True
         self._timer.start()
 

@@ -4,6 +4,8 @@ import os
 import signal
 import sys
 import textwrap
+import threading
+import time
 
 import pytest
 from unit.server.live import small_video
@@ -90,6 +92,28 @@ def test_one_that_nobody_asks_is_ended(helper):
     timer = helper._timer
     timer.join(60)
     assert not timer.is_alive() and helper.pid is None
+
+
+def test_who_waits_when_the_server_ends_is_refused_and_keeps_nobody(helper):
+    helper.ask({})
+    refusals = []
+
+    def ask():
+        try:
+            helper.ask({"silent": True})
+        except Refusal as refusal:
+            refusals.append(refusal.detail)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    while helper._turn.acquire(blocking=False):  # until it is asked
+        helper._turn.release()
+        time.sleep(0.001)
+    helper.stop()
+    asking.join(60)
+    assert refusals == ["the server ends"]
+    with pytest.raises(Refusal, match="the server ends"):
+        helper.ask({})
 
 
 def work(**said):
