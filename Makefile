@@ -48,16 +48,17 @@ test: $(INSTALLED_DEV)
 test-slow: $(INSTALLED_DEV)
 	@PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) $(SHARE) -m slow --ignore tests/studio
 
+# Without the slow ones, which are of full sizes: their small likenesses are here.
 # What a green run says of this processor it need not say of another: PyTorch picks its kernels by what it finds.
 NUMERICAL := tests/parity tests/crosscheck tests/unit/conditioning $(addprefix tests/unit/test_,ops.py vae.py dit.py sampling.py engine.py engine_long.py engine_speech.py)
 
 test-kernels: $(INSTALLED_DEV)
 	@case $$($(VENV)/bin/python -c 'import torch; print(torch.backends.cpu.get_cpu_capability())') in \
 	    AVX512) OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 \
-	        $(VENV)/bin/python -m pytest -n $(WORKERS) $(SHARE) $(NUMERICAL) ;; \
+	        $(VENV)/bin/python -m pytest -n $(WORKERS) $(SHARE) -m "not slow" $(NUMERICAL) ;; \
 	    *) echo 'This processor has no AVX-512: what one with AVX2 computes is what "make test" has tested' ;; \
 	esac
-	@OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(VENV)/bin/python -m pytest -n $(WORKERS) $(SHARE) $(NUMERICAL)
+	@OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(VENV)/bin/python -m pytest -n $(WORKERS) $(SHARE) -m "not slow" $(NUMERICAL)
 
 PAGES := studio/node_modules/.package-lock.json
 
