@@ -1,7 +1,7 @@
 /** The advanced options: fields of a request as the server's JSON schema says them. Pure. */
 
 import { DIRECTION } from './vocabulary'
-import type { ModelInfo } from './task'
+import { FILES, type ModelInfo } from './task'
 
 /** A property of the schema in `fields` of /v1/capabilities. */
 export interface Property {
@@ -39,8 +39,8 @@ export interface Field {
 
 /** Fields that the form itself has, outside the advanced options. */
 const MAIN: ReadonlySet<string> = new Set([
-  'prompt', 'negative', 'image', 'last_image', 'video', 'audio', 'pose', 'voice_sample', 'size', 'seconds', 'seed',
-  'count', 'fast', 'model', 'task', 'say', 'extend', ...DIRECTION,
+  ...FILES, 'prompt', 'negative', 'size', 'seconds', 'seed', 'count', 'fast', 'model', 'task', 'say', 'extend', 'replace',
+  ...DIRECTION,
 ])
 
 /** How a value of a property is given. */

@@ -15,6 +15,8 @@ export interface Form {
   items: Item[]
   /** null: inferred. */
   task: Task | null
+  /** With a driving video: put the person into the place of another. null: if background and mask are there. */
+  replace: boolean | null
   /** null: the first that can. */
   model: string | null
   /** Terms of the director's vocabulary, by the field of the request that takes them. */
@@ -46,7 +48,7 @@ const VERSION = 1
 export const randomSeed = (random: Random = Math.random): number => Math.floor(random() * (MAX_SEED + 1))
 
 export const emptyForm = (): Form => ({
-  prompt: '', negative: null, say: '', items: [], task: null, model: null, direction: {}, shape: null, size: null,
+  prompt: '', negative: null, say: '', items: [], task: null, replace: null, model: null, direction: {}, shape: null, size: null,
   seconds: null, count: 1, seed: { mode: 'random', value: 0 }, draft: false, options: {}, unknown: {}, notes: [],
 })
 
@@ -95,6 +97,7 @@ const FITS: { [name in keyof Form]: (value: unknown) => boolean } = {
   say: (value) => typeof value === 'string',
   items: (value) => Array.isArray(value) && value.every(isItem) && new Set(value.map((item) => item.id)).size === value.length,
   task: (value) => value === null || TASKS.includes(value as Task),
+  replace: (value) => value === null || typeof value === 'boolean',
   model: (value) => value === null || typeof value === 'string',
   direction: (value) => isObject(value) && Object.values(value).every((terms) => Array.isArray(terms) && terms.every((term) => typeof term === 'string')),
   shape: (value) => value === null || SHAPES.includes(value as Shape),

@@ -6,7 +6,7 @@ import { fieldsOf } from './fields'
 import { emptyForm, mergeForm, type Form } from './form'
 import type { Server } from './request'
 import { shapeOf } from './sizes'
-import { addItem, modelFor, taskOf, TASKS, type Item, type Role, type Task } from './task'
+import { addItem, FILES, modelFor, taskOf, TASKS, type Item, type Role, type Task } from './task'
 import { DIRECTION } from './vocabulary'
 
 /** The answer of GET /v1/inputs/{id}/recipe and /v1/jobs/{id}/recipe. */
@@ -18,8 +18,6 @@ export interface Recipe {
   unknown: Record<string, unknown>
   notes: string[]
 }
-
-const FILES: readonly Role[] = ['image', 'last_image', 'video', 'audio', 'pose', 'voice_sample']
 
 /** A form as the recipe says it. `inputs` are what is known of the files that it names by id. */
 export function formOf(recipe: Recipe, server: Server, inputs: readonly Item[] = []): Form {
@@ -35,7 +33,7 @@ export function formOf(recipe: Recipe, server: Server, inputs: readonly Item[] =
   const model = server.models.find((each) => each.name === request.model) ?? null
   for (const [name, value] of Object.entries(request)) {
     if (value === undefined || value === null) continue
-    if (name === 'prompt' || name === 'negative' || name === 'say' || name === 'seconds') take({ [name]: value }, name)
+    if (name === 'prompt' || name === 'negative' || name === 'say' || name === 'seconds' || name === 'replace') take({ [name]: value }, name)
     else if (name === 'model') {
       if (model) form = { ...form, model: model.name }
       else left.model = value
@@ -74,7 +72,7 @@ function withTask(form: Form, said: unknown, kind: string): Form {
   const task = kind === 'image' ? 't2i' : kind === 'extend' ? 'extend' : said
   if (!TASKS.includes(task as Task) || taskOf(form) === task) return form
   // A task whose files are not there would only be refused: the words alone are asked then.
-  const needs = task === 'i2v' ? ['image', 'last_image'] : task === 'v2v' || task === 'extend' ? ['video'] : task === 's2v' ? ['audio'] : []
+  const needs = task === 'i2v' ? ['image', 'last_image'] : task === 'v2v' || task === 'extend' ? ['video'] : task === 's2v' ? ['audio'] : task === 'animate' ? ['video', 'pose'] : []
   if (needs.length > 0 && !form.items.some((item) => item.role !== null && needs.includes(item.role))) return form
   return { ...form, task: task as Task }
 }

@@ -5,7 +5,7 @@ import { fieldsOf, parse, withOption, type Schema } from './fields'
 import { afterwards, emptyForm, isEmpty, mergeForm, readForm, seedsOf, writeForm, type Form } from './form'
 import { inFull, jobOf, ownSeconds, requestOf, type Server } from './request'
 import { SHAPES, ownSize, ratioOf, shapeOf, sizeOf } from './sizes'
-import { addItem, type ModelInfo } from './task'
+import { addItem, chooseTask, type ModelInfo } from './task'
 
 const SCHEMAS = JSON.parse(readFileSync('../tests/contracts/openapi.json', 'utf8')).components.schemas
 const SCHEMA: Schema = SCHEMAS.JobRequest
@@ -18,7 +18,8 @@ const NANO: ModelInfo = {
 const A14B: ModelInfo = { ...NANO, name: 't2v-A14B', defaults: { size: [832, 480], frames: 81, fps: 16 }, trained: { sizes: [[832, 480], [480, 832], [1280, 720], [720, 1280]], frames: [81], multiple: 16 } }
 const TI2V: ModelInfo = { ...NANO, name: 'ti2v-5B', defaults: { size: [1280, 704], frames: 121, fps: 24 }, trained: { sizes: [[1280, 704], [704, 1280]], frames: [121], multiple: 32 } }
 const SPEAKS: ModelInfo = { name: 'nano-s2v', title: 's2v', tasks: ['speech to video'], defaults: { size: [256, 256], frames: 32, fps: 16 } }
-const SERVER: Server = { models: [NANO, SPEAKS], fields: { video: SCHEMA, extend: SCHEMA, image: { properties: { prompt: {}, size: {}, model: {}, steps: { type: 'integer' }, seed: {} } } } }
+const ANIMATES: ModelInfo = { name: 'animate-14B', title: 'animate', tasks: ['animate'], defaults: { size: [1280, 720], frames: 77, fps: 30 } }
+const SERVER: Server = { models: [NANO, SPEAKS, ANIMATES], fields: { video: SCHEMA, extend: SCHEMA, image: { properties: { prompt: {}, size: {}, model: {}, steps: { type: 'integer' }, seed: {} } } } }
 const ID = `in_${'a'.repeat(24)}`
 
 const form = (partial: Partial<Form> = {}): Form => ({ ...emptyForm(), prompt: 'a red ball', ...partial })
@@ -45,6 +46,25 @@ describe('a request has what differs, by the names of the schema', () => {
     expect(requestOf(both, SERVER).request).toMatchObject({ model: 'nano-s2v', image: ID, audio: `in_${'b'.repeat(24)}` })
     expect(requestOf({ ...both, task: 'i2v' }, SERVER).request).not.toHaveProperty('audio')
     expect(requestOf({ ...both, task: 't2v' }, SERVER).request).toEqual({ prompt: 'a red ball', model: 'nano' })
+  })
+
+  test('who moves as in a driving video, and who is replaced there', () => {
+    const driven = chooseTask(addItem(addItem(form(), { id: 'in_who', media: 'image', name: 'a.png' }), { id: 'in_dance', media: 'video', name: 'a.mp4' }), 'animate')
+    const request = { prompt: 'a red ball', model: 'animate-14B', task: 'animate', image: 'in_who', video: 'in_dance' }
+    expect(requestOf(driven, SERVER)).toEqual({ kind: 'video', request })
+    expect(requestOf({ ...driven, replace: true, options: { strength: 0.5, relight: 0.5 } }, SERVER).request).toEqual({ ...request, replace: true, relight: 0.5 })
+    expect(requestOf({ ...driven, task: 'v2v', replace: true }, SERVER).request).toEqual({ prompt: 'a red ball', model: 'nano', video: 'in_dance' })
+  })
+
+  test('prepared videos by their roles; background and mask with a replacement alone', () => {
+    const all = ['src_ref.png', 'src_pose.mp4', 'src_face.mp4', 'src_bg.mp4', 'src_mask.mp4'].reduce(
+      (now, name) => addItem(now, { id: `in_${name}`, media: name.endsWith('png') ? 'image' : 'video', name }), form(),
+    )
+    const moved = { prompt: 'a red ball', model: 'animate-14B', task: 'animate', image: 'in_src_ref.png', pose: 'in_src_pose.mp4', face: 'in_src_face.mp4' }
+    const { request } = requestOf(all, SERVER)
+    expect(request).toEqual({ ...moved, background: 'in_src_bg.mp4', mask: 'in_src_mask.mp4', replace: true })
+    for (const name of Object.keys(request)) expect(SCHEMA.properties).toHaveProperty(name)
+    expect(requestOf({ ...all, replace: false }, SERVER).request).toEqual(moved)
   })
 
   test('a line that is spoken, unless audio is there', () => {
@@ -129,6 +149,7 @@ describe('sizes', () => {
   test('the length that is not said', () => {
     expect(ownSeconds('t2v', NANO)).toBeCloseTo(17 / 8)
     expect(ownSeconds('v2v', NANO)).toBeNull()
+    expect(ownSeconds('animate', ANIMATES)).toBeNull()
     expect(ownSeconds('extend', NANO)).toBe(2)
   })
 })

@@ -2,7 +2,7 @@
 
 import { seedsOf, type Form, type Random } from './form'
 import { sizeOf, type Size } from './sizes'
-import { isSent, modelFor, taskOf, type ModelInfo, type Task } from './task'
+import { isSent, modelFor, replaces, taskOf, type ModelInfo, type Task } from './task'
 import { fieldsOf, type Schema } from './fields'
 import { DIRECTION } from './vocabulary'
 
@@ -32,7 +32,7 @@ export function sizeFor(form: Form, model: ModelInfo | null): Size | null {
 /** How long the video will be, in seconds, if nothing is said; null where what was given says it. */
 export function ownSeconds(task: Task, model: ModelInfo | null): number | null {
   if (task === 'extend') return EXTENSION
-  if (task === 's2v' || task === 'v2v' || task === 't2i') return null
+  if (task === 's2v' || task === 'v2v' || task === 'animate' || task === 't2i') return null
   const { frames, fps } = model?.defaults ?? {}
   return typeof frames === 'number' && typeof fps === 'number' && fps > 0 ? frames / fps : null
 }
@@ -47,7 +47,11 @@ export function requestOf(form: Form, server: Server): { kind: Kind; request: Re
   const said: Request = { prompt: form.prompt }
   if (model) said.model = model.name
   if (form.negative !== null) said.negative = form.negative
-  for (const item of form.items) if (isSent(item, task) && item.role) said[item.role] = item.id
+  for (const item of form.items) if (isSent(item, form) && item.role) said[item.role] = item.id
+  if (task === 'animate') {
+    said.task = task // an image and a video ask for it by no other sign
+    if (replaces(form)) said.replace = true
+  }
   if (task === 's2v' && said.audio === undefined && form.say.trim()) said.say = form.say
   const size = sizeFor(form, model)
   if (size) said.size = size
@@ -59,7 +63,7 @@ export function requestOf(form: Form, server: Server): { kind: Kind; request: Re
   for (const [name, value] of Object.entries(form.options)) {
     if (known.has(name) && !(name === 'frames' && form.seconds !== null)) said[name] = value
   }
-  if (said.video === undefined) delete said.strength
+  if (said.video === undefined || task === 'animate') delete said.strength
   return { kind, request: Object.fromEntries(Object.entries(said).filter(([name]) => takes(name))) }
 }
 

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import {
-  ROLES, TAKES, TASKS, able, addItem, chooseTask, inferred, isSent, missing, modelFor, possible, removeItem, setRole,
-  taskOf, type Asked, type Item, type Media, type ModelInfo, type Role,
+  FILES, ROLES, TAKES, TASKS, able, addItem, chooseTask, inferred, isSent, missing, modelFor, possible, removeItem, replaces, setRole,
+  taskOf, type Asked, type Item, type Media, type ModelInfo,
 } from './task'
 
 const NANO: ModelInfo = {
@@ -11,9 +11,10 @@ const NANO: ModelInfo = {
   trained: { sizes: [[128, 80], [96, 96], [80, 128]], frames: [1, 17], multiple: 16 },
 }
 const SPEAKS: ModelInfo = { name: 'nano-s2v', title: 's2v', tasks: ['speech to video'], defaults: { size: [256, 256] } }
+const ANIMATES: ModelInfo = { name: 'animate-14B', title: 'animate', tasks: ['animate'], defaults: { size: [1280, 720] } }
 const OURS: ModelInfo = { name: 'ours', title: 'ours', tasks: [], defaults: null }
 
-const empty: Asked = { prompt: '', say: '', items: [], task: null }
+const empty: Asked = { prompt: '', say: '', items: [], task: null, replace: null }
 const file = (media: Media, id: string = media): Omit<Item, 'role'> => ({ id, media, name: `${id}.bin` })
 const dropped = (...media: Media[]): Asked =>
   media.reduce((asked, each, at) => addItem(asked, file(each, `${each}${at}`)), { ...empty, prompt: 'a red ball' })
@@ -75,7 +76,7 @@ describe('roles', () => {
   test('a chosen task gives files the roles that it takes', () => {
     const speech = chooseTask(dropped('image', 'video'), 's2v')
     expect(roles(speech)).toEqual(['image', 'audio'])
-    expect(speech.items.every((item) => isSent(item, 's2v'))).toBe(true)
+    expect(speech.items.every((item) => isSent(item, speech))).toBe(true)
     expect(roles(chooseTask(speech, 'v2v'))).toEqual(['image', 'video'])
   })
 })
@@ -104,11 +105,73 @@ describe('models', () => {
   })
 })
 
+describe('a person is animated', () => {
+  const models = [NANO, SPEAKS, ANIMATES]
+  const PARTS = { who: 'src_ref.png', pose: 'src_pose.mp4', face: 'src_face.mp4', background: 'src_bg.mp4', mask: 'src_mask.mp4' }
+  const prepared = (...parts: (keyof typeof PARTS)[]): Asked =>
+    parts.reduce(
+      (asked, part) => addItem(asked, { id: part, media: part === 'who' ? 'image' : 'video', name: PARTS[part] }),
+      { ...empty, prompt: 'a dancer', task: 'animate' } as Asked,
+    )
+  const driven = chooseTask(dropped('image', 'video'), 'animate')
+
+  test('files of preprocessing have their roles by name, in any order, and tell the task', () => {
+    const asked = (['mask', 'face', 'who', 'background', 'pose'] as const).reduce(
+      (now, part) => addItem(now, { id: part, media: part === 'who' ? 'image' : 'video', name: PARTS[part] }), { ...empty, prompt: 'a' } as Asked,
+    )
+    expect(roles(asked)).toEqual(['mask', 'face', 'image', 'background', 'pose'])
+    expect(taskOf(asked)).toBe('animate')
+    expect(missing(asked, models)).toBeNull()
+  })
+
+  test('a name gives no role that its kind of file cannot have', () => {
+    expect(roles(addItem(empty, { id: 'a', media: 'image', name: 'src_face.png' }))).toEqual(['image'])
+  })
+
+  test('many videos alone never ask for it', () => {
+    expect(inferred(dropped('video', 'video', 'video', 'video', 'video'))).not.toBe('animate')
+  })
+
+  test('an image and a driving video are enough', () => {
+    expect(roles(driven)).toEqual(['image', 'video'])
+    expect(missing(driven, models)).toBeNull()
+    expect(modelFor('animate', 'nano', models)?.name).toBe('animate-14B')
+    expect(missing(driven, [NANO])).toBe('model')
+  })
+
+  test.each([
+    [prepared(), 'who'],
+    [chooseTask(dropped('video'), 'animate'), 'who'],
+    [prepared('who'), 'driving'],
+    [prepared('who', 'face'), 'pose'],
+    [prepared('who', 'pose'), 'face'],
+    [prepared('who', 'pose', 'face'), null],
+    [{ ...prepared('who', 'pose', 'face'), replace: true }, 'scene'],
+    [{ ...prepared('who', 'pose', 'face', 'mask'), replace: true }, 'scene'],
+    [prepared('who', 'pose', 'face', 'mask'), null],
+    [prepared('who', 'pose', 'face', 'background', 'mask'), null],
+    [{ ...prepared('who', 'pose', 'face'), prompt: ' ' }, 'words'],
+    [addItem(driven, { id: 'p', media: 'video', name: 'src_pose.mp4' }), 'either'],
+    [{ ...driven, replace: true }, null],
+  ] as [Asked, string | null][])('case %#: %o lacks %s', (asked, lacks) => {
+    expect(missing(asked, models)).toBe(lacks)
+  })
+
+  test('background and mask are sent where someone is replaced, which they ask for until it is switched off', () => {
+    const all = prepared('who', 'pose', 'face', 'background', 'mask')
+    expect(replaces(all)).toBe(true)
+    expect(all.items.filter((item) => isSent(item, all))).toHaveLength(5)
+    const off = { ...all, replace: false }
+    expect(off.items.filter((item) => isSent(item, off)).map((item) => item.role)).toEqual(['image', 'pose', 'face'])
+    expect(replaces(driven)).toBe(false)
+  })
+})
+
 describe('whatever is done', () => {
   const medium = fc.constantFrom<Media>('image', 'video', 'audio')
   const edit = fc.oneof(
     fc.record({ do: fc.constant('add' as const), media: medium }),
-    fc.record({ do: fc.constant('role' as const), at: fc.nat(5), role: fc.option(fc.constantFrom<Role>('image', 'last_image', 'video', 'audio', 'pose', 'voice_sample')) }),
+    fc.record({ do: fc.constant('role' as const), at: fc.nat(5), role: fc.option(fc.constantFrom(...FILES)) }),
     fc.record({ do: fc.constant('task' as const), task: fc.option(fc.constantFrom(...TASKS)) }),
     fc.record({ do: fc.constant('remove' as const), at: fc.nat(5) }),
   )
@@ -136,7 +199,7 @@ describe('whatever is done', () => {
           expect(asked.items.length).toBe(files)
           for (const item of asked.items) {
             expect(item.role === null || ROLES[item.media].includes(item.role)).toBe(true)
-            if (isSent(item, taskOf(asked))) expect(TAKES[taskOf(asked)]).toContain(item.role)
+            if (isSent(item, asked)) expect(TAKES[taskOf(asked)]).toContain(item.role)
           }
         })
       }),

@@ -4,11 +4,12 @@
  * The role of a file is the field of the request that it is sent as. Pure: no page, no network.
  */
 
-export const TASKS = ['t2v', 'i2v', 'v2v', 'extend', 's2v', 't2i'] as const
+export const TASKS = ['t2v', 'i2v', 'v2v', 'extend', 's2v', 'animate', 't2i'] as const
 export type Task = (typeof TASKS)[number]
 
 export type Media = 'image' | 'video' | 'audio'
-export type Role = 'image' | 'last_image' | 'video' | 'audio' | 'pose' | 'voice_sample'
+export const FILES = ['image', 'last_image', 'video', 'audio', 'pose', 'voice_sample', 'face', 'background', 'mask'] as const
+export type Role = (typeof FILES)[number]
 
 /** A file on the server. `role` is null where it is kept but not sent. */
 export interface Item {
@@ -29,6 +30,8 @@ export interface Asked {
   say: string
   items: readonly Item[]
   task: Task | null
+  /** Put the person into the place of another; null: if background and mask are there. */
+  replace: boolean | null
 }
 
 /** A model as /v1/capabilities says it; `tasks` is empty for one of the operator's. */
@@ -44,8 +47,16 @@ export interface ModelInfo {
 /** The roles that a file of a kind may have, the likeliest first. */
 export const ROLES: Readonly<Record<Media, readonly Role[]>> = {
   image: ['image', 'last_image'],
-  video: ['video', 'audio', 'pose'],
+  video: ['video', 'audio', 'pose', 'face', 'background', 'mask'],
   audio: ['audio', 'voice_sample'],
+}
+
+/** Roles that only a driving video's files have, so that nothing but a choice gives them. */
+export const DRAWN: readonly Role[] = ['face', 'background', 'mask']
+
+/** The names that preprocessing gives to files say their roles. */
+const PREPARED: Readonly<Record<string, Role>> = {
+  src_ref: 'image', src_pose: 'pose', src_face: 'face', src_bg: 'background', src_mask: 'mask',
 }
 
 /** The roles that a task sends. */
@@ -55,6 +66,7 @@ export const TAKES: Readonly<Record<Task, readonly Role[]>> = {
   v2v: ['video'],
   extend: ['video'],
   s2v: ['image', 'audio', 'pose', 'voice_sample'],
+  animate: ['image', 'video', 'pose', 'face', 'background', 'mask'],
   t2i: [],
 }
 
@@ -65,6 +77,7 @@ const ABILITY: Readonly<Record<Task, string>> = {
   v2v: 'video to video',
   extend: 'image to video', // it goes on from the last frame
   s2v: 'speech to video',
+  animate: 'animate',
   t2i: 'text to image',
 }
 
@@ -88,6 +101,7 @@ const has = (items: readonly Item[], ...roles: Role[]): boolean =>
 /** The task that words and files ask for, whatever was chosen by hand. */
 export function inferred({ prompt, say, items }: Pick<Asked, 'prompt' | 'say' | 'items'>): Task {
   if (has(items, 'audio', 'voice_sample') || say.trim() !== '') return 's2v'
+  if (has(items, ...DRAWN)) return 'animate'
   if (has(items, 'video')) return goesOn(prompt) ? 'extend' : 'v2v'
   return has(items, 'image', 'last_image') ? 'i2v' : 't2v'
 }
@@ -98,12 +112,20 @@ export const taskOf = (asked: Asked): Task => asked.task ?? inferred(asked)
 /** The first role that no other file has and, if there is one, that the chosen task sends. */
 function freeRole(media: Media, items: readonly Item[], task: Task | null): Role | null {
   const free = ROLES[media].filter((role) => !has(items, role))
-  return free.find((role) => task !== null && TAKES[task].includes(role)) ?? free[0] ?? null
+  const chosen = free.find((role) => task !== null && TAKES[task].includes(role))
+  return chosen ?? free.find((role) => !DRAWN.includes(role)) ?? null
+}
+
+/** The role that a file's name says, if it is one of preprocessing's. */
+function preparedRole({ media, name }: Pick<Item, 'media' | 'name'>): Role | null {
+  const role = PREPARED[name.replace(/\.[^.]*$/, '')]
+  return role !== undefined && ROLES[media].includes(role) ? role : null
 }
 
 /** Add a file in the role that is free. A task that was chosen and does not take it is inferred again. */
 export function addItem<A extends Asked>(asked: A, item: Omit<Item, 'role'> & { role?: Role | null }): A {
-  const role = item.role && !has(asked.items, item.role) ? item.role : freeRole(item.media, asked.items, asked.task)
+  const said = item.role ?? preparedRole(item)
+  const role = said && !has(asked.items, said) ? said : freeRole(item.media, asked.items, asked.task)
   const task = asked.task !== null && role !== null && !TAKES[asked.task].includes(role) ? null : asked.task
   return { ...asked, task, items: [...asked.items, { ...item, role }] }
 }
@@ -142,8 +164,19 @@ export function chooseTask<A extends Asked>(asked: A, task: Task | null): A {
   return { ...asked, task, items: changed }
 }
 
-/** Whether a file is sent. */
-export const isSent = (item: Item, task: Task): boolean => item.role !== null && TAKES[task].includes(item.role)
+/** Whether someone is replaced, who is in a driving video. */
+export const replaces = ({ replace, items }: Pick<Asked, 'replace' | 'items'>): boolean =>
+  replace ?? (has(items, 'background') && has(items, 'mask'))
+
+/** Whether a task takes a file in the role that it has. */
+export const isTaken = (item: Item, task: Task): boolean => item.role !== null && TAKES[task].includes(item.role)
+
+/** Whether a file is sent: background and mask only where someone is replaced, as they alone would ask for it. */
+export function isSent(item: Item, asked: Asked): boolean {
+  const task = taskOf(asked)
+  if (task === 'animate' && (item.role === 'background' || item.role === 'mask') && !replaces(asked)) return false
+  return isTaken(item, task)
+}
 
 /** The models that can do a task; of the operator's own nobody knows, and they are tried. */
 export function able(task: Task, models: readonly ModelInfo[]): ModelInfo[] {
@@ -160,7 +193,7 @@ export function modelFor(task: Task, chosen: string | null, models: readonly Mod
 export const possible = (models: readonly ModelInfo[]): Task[] => TASKS.filter((task) => able(task, models).length > 0)
 
 /** What is missing for a task, as a code; null if nothing is. */
-export type Missing = 'words' | 'image' | 'video' | 'audio' | 'model'
+export type Missing = 'words' | 'image' | 'video' | 'audio' | 'model' | 'who' | 'driving' | 'either' | 'pose' | 'face' | 'scene'
 
 export function missing(asked: Asked, models: readonly ModelInfo[]): Missing | null {
   const task = taskOf(asked)
@@ -169,5 +202,20 @@ export function missing(asked: Asked, models: readonly ModelInfo[]): Missing | n
   if ((task === 'v2v' || task === 'extend') && !has(asked.items, 'video')) return 'video'
   if (task === 's2v' && !has(asked.items, 'audio') && asked.say.trim() === '') return 'audio'
   if (task === 's2v' && !has(asked.items, 'image')) return 'image'
+  if (task === 'animate') {
+    const lacks = missingToAnimate(asked)
+    if (lacks !== null) return lacks
+  }
   return asked.prompt.trim() === '' ? 'words' : null
+}
+
+/** Who is seen, and either a driving video or the videos that preprocessing makes of one. */
+function missingToAnimate(asked: Asked): Missing | null {
+  const drawn = asked.items.filter((item) => item.media === 'video' && item.role !== 'video' && isSent(item, asked))
+  if (!has(asked.items, 'image')) return 'who'
+  if (has(asked.items, 'video')) return drawn.length > 0 ? 'either' : null
+  if (drawn.length === 0) return 'driving'
+  if (!has(drawn, 'pose')) return 'pose'
+  if (!has(drawn, 'face')) return 'face'
+  return replaces(asked) && !(has(drawn, 'background') && has(drawn, 'mask')) ? 'scene' : null
 }

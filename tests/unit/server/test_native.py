@@ -1,8 +1,10 @@
 """Our own API of jobs, over the store and a worker that is a function."""
 
+import io
 import threading
 
 import pytest
+from PIL import Image
 from unit.server import bombs
 from unit.server.serving import Ready, events_of, in_thread, make, serving
 
@@ -355,6 +357,28 @@ def test_a_video_that_was_sent_is_made_longer(client, tmp_path):
         [name] = more
         wrong = client.post("/v1/jobs", json={"kind": "extend", "request": PROMPT | asked | more})
         assert wrong.status_code == 422 and wrong.json()["param"] == f"request.{name}"
+
+
+def test_a_person_is_animated_by_a_driving_video_or_by_prepared_ones(tmp_path):
+    video = bombs.mp4(tmp_path / "a.mp4", frames=5, side=32).read_bytes()
+    image = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(image, "PNG")
+    with serving(tmp_path / "data", models=("nano", "animate-14B")) as client:
+        assert client.get("/v1/capabilities").json()["models"][1]["tasks"] == ["animate"]
+
+        def sent(name, content):
+            return client.post("/v1/inputs", files={"file": (name, content)}).json()["id"]
+
+        who = {"image": sent("who.png", image.getvalue()), "task": "animate"}
+        drawn = {name: sent(f"{name}.mp4", video) for name in ("pose", "face", "background", "mask")}
+        for asked in (
+            {"video": drawn["pose"]},
+            {"video": drawn["pose"], "replace": True},
+            {"pose": drawn["pose"], "face": drawn["face"]},
+            drawn | {"replace": True, "relight": 0.5, "carried": 5},
+        ):
+            job = client.get(f"/v1/jobs/{add(client, who | asked)}").json()
+            assert job["request"] == PROMPT | who | asked | {"model": "animate-14B"}
 
 
 def test_capabilities_say_what_a_request_may_have(client):

@@ -23,11 +23,11 @@ export default {
 
   task: 'Task',
   tasks: {
-    t2v: 'Text to video', i2v: 'Image to video', v2v: 'Restyle a video', extend: 'Extend a video', s2v: 'Speech to video', t2i: 'Image',
+    t2v: 'Text to video', i2v: 'Image to video', v2v: 'Restyle a video', extend: 'Extend a video', s2v: 'Speech to video', animate: 'Animate a person', t2i: 'Image',
   },
   taskHelp: {
     t2v: 'From words alone', i2v: 'Begins with an image, ends with another, or both', v2v: 'Keeps the motion, changes the look',
-    extend: 'Goes on from the last frame', s2v: 'Speech drives the face', t2i: 'A still from words',
+    extend: 'Goes on from the last frame', s2v: 'Speech drives the face', animate: 'Someone moves as in a driving video', t2i: 'A still from words',
   },
   inferred: 'chosen for you',
   inferAgain: 'Choose for me',
@@ -35,13 +35,19 @@ export default {
   missing: {
     words: 'Say what is to be seen.', image: 'Add an image for this task.', video: 'Add a video for this task.',
     audio: 'Add audio, or write what is said.', model: 'No model of this server can do this. Choose another task.',
+    who: 'Add an image of who is to be seen.', driving: 'Add a driving video, or videos of pose and face.',
+    either: 'Use either a driving video or prepared videos of pose and face, not both.', pose: 'Add the video of the pose.', face: 'Add the video of the face.',
+    scene: 'To replace someone, add the videos of background and mask.',
   },
 
   roles: {
     image: 'First frame', reference: 'Who speaks', last_image: 'Last frame', video: 'Source video', audio: 'Speech', pose: 'Pose',
     voice_sample: 'Voice to imitate', none: 'Not used',
+    who: 'Who is seen', driving: 'Driving video', face: 'Face', background: 'Background', mask: 'Mask',
   },
   roleOf: (name: string) => `${name}: role`,
+  replace: 'Replace',
+  replaceHelp: 'Puts the person of the image into the place of the one in the video.',
   notUsed: 'This task does not use it.',
   remove: (name: string) => `Remove ${name}`,
   uploading: (name: string) => `Uploading ${name}`,
@@ -108,7 +114,7 @@ export default {
     number: 'This is no number.', whole: 'A whole number is needed.', low: 'Too low: at least', high: 'Too high: at most',
     many: 'Too many: at most', few: 'Too few: at least',
   },
-  groups: { What: 'Video', How: 'Sampling', Where: 'File', Direction: 'Direction', Speech: 'Speech', Memory: 'Model' } as Record<string, string>,
+  groups: { What: 'Video', How: 'Sampling', Where: 'File', Direction: 'Direction', Speech: 'Speech', Animate: 'Animate', Memory: 'Model' } as Record<string, string>,
   fields: {
     strength: ['Strength', 'With a source video: near 0 keeps it, 1 ignores it.'],
     frames: ['Frames', 'Number of frames, instead of a length in seconds.'],
@@ -133,6 +139,8 @@ export default {
     voice: ['Voice', 'The voice that speaks.'],
     language: ['Spoken language', 'Such as en, ko, ja, zh.'],
     clips: ['Clips', 'Make at most so many clips of a video that audio drives.'],
+    carried: ['Carried frames', 'Frames of each clip that the next one of an animated video begins with.'],
+    relight: ['Relight', 'How strongly the light of the scene falls on who replaces someone; 0 leaves it.'],
     from_image: ['Begin with the image', 'A video that audio drives begins with the image itself.'],
     quality: ['Encoding quality', 'Of the video file.'],
     codec: ['Codec', 'Of the video file.'],

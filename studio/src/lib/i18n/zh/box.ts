@@ -25,10 +25,10 @@ const zh: typeof en = {
 
   task: '任务',
   tasks: {
-    t2v: '文生视频', i2v: '图生视频', v2v: '视频风格重绘', extend: '视频延长', s2v: '语音驱动视频', t2i: '静帧图片',
+    t2v: '文生视频', i2v: '图生视频', v2v: '视频风格重绘', extend: '视频延长', s2v: '语音驱动视频', animate: '让人物动起来', t2i: '静帧图片',
   },
   taskHelp: {
-    t2v: '只用文字', i2v: '用图片决定首帧、尾帧或两者', v2v: '保留运动，改变画面风格', extend: '从最后一帧接着生成', s2v: '用语音驱动口型和表情', t2i: '用文字生成单张静帧',
+    t2v: '只用文字', i2v: '用图片决定首帧、尾帧或两者', v2v: '保留运动，改变画面风格', extend: '从最后一帧接着生成', s2v: '用语音驱动口型和表情', animate: '人物按驱动视频的动作来动', t2i: '用文字生成单张静帧',
   },
   inferred: '自动判断',
   inferAgain: '改为自动判断',
@@ -36,13 +36,19 @@ const zh: typeof en = {
   missing: {
     words: '请写下想看到的画面。', image: '这个任务需要一张图片。', video: '这个任务需要一段视频。',
     audio: '请添加音频，或写下台词。', model: '服务器上没有模型能做这个任务，请换一个任务。',
+    who: '请添加要出现的人物的图片。', driving: '请添加驱动视频，或添加姿态和面部视频。',
+    either: '驱动视频与准备好的姿态、面部视频只能二选一。', pose: '请添加姿态视频。', face: '请添加面部视频。',
+    scene: '要替换人物，请添加背景和遮罩视频。',
   },
 
   roles: {
     image: '首帧', reference: '说话的人物', last_image: '尾帧', video: '源视频', audio: '语音', pose: '姿态参考',
     voice_sample: '模仿的音色', none: '不使用',
+    who: '出现的人物', driving: '驱动视频', face: '面部', background: '背景', mask: '遮罩',
   },
   roleOf: (name) => `${name}：用途`,
+  replace: '替换人物',
+  replaceHelp: '把图片中的人物放到视频中人物的位置。',
   notUsed: '当前任务用不到它。',
   remove: (name) => `移除 ${name}`,
   uploading: (name) => `正在上传 ${name}`,
@@ -105,7 +111,7 @@ const zh: typeof en = {
   wrong: {
     number: '不是数字。', whole: '需要整数。', low: '太小，最小为', high: '太大，最大为', many: '太多，最多', few: '太少，至少',
   },
-  groups: { What: '画面', How: '采样', Where: '文件', Direction: '镜头语言', Speech: '语音', Memory: '模型' },
+  groups: { What: '画面', How: '采样', Where: '文件', Direction: '镜头语言', Speech: '语音', Animate: '人物动画', Memory: '模型' },
   fields: {
     strength: ['重绘强度', '有源视频时：接近 0 保留原片，1 则忽略原片。'],
     frames: ['帧数', '用帧数代替秒数来指定时长。'],
@@ -130,6 +136,8 @@ const zh: typeof en = {
     voice: ['音色', '说话的声音。'],
     language: ['说话语言', '例如 en、ko、ja、zh。'],
     clips: ['片段数', '语音驱动视频的最多片段数。'],
+    carried: ['延续帧数', '人物动画中，下一段开头沿用上一段的帧数。'],
+    relight: ['重新打光', '把场景光照到替换人物上的强度，0 表示不变。'],
     from_image: ['从图片开始', '语音驱动的视频以图片本身开场。'],
     quality: ['编码质量', '视频文件的质量。'],
     codec: ['编码格式', '视频文件的编码格式。'],

@@ -1,0 +1,1 @@
+import{At as e,Et as t,jt as n}from"./x-BJ02eM8P.js";var r=new Set([`$$slots`,`$$events`,`$$legacy`]);function i(i,a){let o=e(a,r),s={name:`arrow-left`,size:24,node:[[`path`,{d:`m12 19-7-7 7-7`}],[`path`,{d:`M19 12H5`}]]};t(i,n(()=>o,{get icon(){return s}}))}export{i as t};

@@ -1,1 +1,0 @@
-import{Dn as e}from"./x-cpM2fLaZ.js";import{r as t}from"./job-C1Oa3Qrl.js";import{n}from"./router.svelte-BLgwyhmH.js";var r=e({fill:null,n:0});function i(e){r.fill=e,r.n+=1,n(`box`)}var a=(e,n)=>i({request:{image:t(e)},note:n});export{r as n,a as r,i as t};

@@ -1,0 +1,1 @@
+import{Dn as e}from"./x-BJ02eM8P.js";import{r as t}from"./job-D6zMxmA-.js";import{n}from"./router.svelte-CfNNwvFn.js";var r=e({fill:null,n:0});function i(e){r.fill=e,r.n+=1,n(`box`)}var a=(e,n)=>i({request:{image:t(e)},note:n});export{r as n,a as r,i as t};

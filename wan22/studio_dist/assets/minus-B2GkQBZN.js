@@ -1,0 +1,1 @@
+import{At as e,Et as t,jt as n}from"./x-BJ02eM8P.js";var r=new Set([`$$slots`,`$$events`,`$$legacy`]);function i(i,a){let o=e(a,r),s={name:`minus`,size:24,node:[[`path`,{d:`M5 12h14`}]]};t(i,n(()=>o,{get icon(){return s}}))}export{i as t};

@@ -1,0 +1,1 @@
+import{At as e,Et as t,jt as n}from"./x-BJ02eM8P.js";var r=new Set([`$$slots`,`$$events`,`$$legacy`]);function i(i,a){let o=e(a,r),s={name:`search`,size:24,node:[[`path`,{d:`m21 21-4.34-4.34`}],[`circle`,{cx:`11`,cy:`11`,r:`8`}]]};t(i,n(()=>o,{get icon(){return s}}))}export{i as t};

@@ -1,0 +1,1 @@
+import"./x-BJ02eM8P.js";import"./Dialog-B2Ci2WJt.js";import"./Tabs-CONygxC4.js";import"./Growing-YByZt4kN.js";import"./Menu-Bt9N3jDi.js";import"./Slider-DA24N3PP.js";import"./Switch-DhqRV9XE.js";

@@ -1,1 +1,0 @@
-import"./x-cpM2fLaZ.js";import"./Dialog-Ju9ifiLE.js";import"./Tabs-CT5LRxE6.js";import"./Growing-0zU32A97.js";import"./Menu-C1RHkkCc.js";import"./Slider-LDlR_l9G.js";import"./Switch-DUOOhcGZ.js";
